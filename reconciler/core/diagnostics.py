@@ -1,0 +1,50 @@
+"""A problem in a manifest: where it is, which rule it breaks and what to do about it.
+
+Diagnostics are plain values, collected and sorted; only the edges print them. Lines and columns count from 1, columns
+in Unicode code points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+Severity = Literal["error", "warning"]
+
+
+class Diagnostic(msgspec.Struct, frozen=True, order=True):
+    """One problem at one place; sorts by path, line, column, then rule.
+
+    `path` is relative to the repository (or to the folder that was validated), with forward slashes. `text` is the
+    offending text, masked where it may be a key. `hint` says the way out; it may be empty.
+    """
+
+    path: str
+    line: int
+    column: int
+    severity: Severity
+    rule: str
+    message: str
+    hint: str = ""
+    text: str = ""
+
+
+def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
+    """Tell whether any of `diagnostics` refuses the revision (warnings alone do not)."""
+    return any(d.severity == "error" for d in diagnostics)
+
+
+def format_line(diagnostic: Diagnostic) -> str:
+    """Write `diagnostic` on one line: `path:line:col: error PAI101 message (hint)`, control characters escaped."""
+    d = diagnostic
+    hint = f" ({d.hint})" if d.hint else ""
+    return printable(f"{d.path}:{d.line}:{d.column}: {d.severity} {d.rule} {d.message}{hint}")
+
+
+def printable(text: str) -> str:
+    """Escape what could move a terminal's cursor or reorder its text; everything else stays as it is."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

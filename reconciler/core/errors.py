@@ -1,0 +1,92 @@
+"""What can go wrong, as a person or a caller meets it.
+
+    PaiError                 exit code, hint, whether a retry may help
+    ├── UsageError       2   the command line or a query is wrong
+    ├── Refused          1   a rule says no; may carry the diagnostics that say why
+    │   └── NotFound     1   the thing named does not exist
+    └── CouldNotRun      3   the surroundings do not allow it
+        ├── WorkspaceError      no workspace, or its settings are wrong
+        ├── LogDamaged          log.db is foreign, damaged or contradicts itself
+        ├── LogBusy             another process holds the log for writing
+        ├── LogNotWritable      a commit failed; retry after the cause is gone
+        ├── SourceUnavailable   the repository cannot be read now
+        └── SecretsUnavailable  the secret store or its master key cannot be used
+
+A refusal of a manifest is a Diagnostic (a value), a bug is an assertion; neither is an error of this tree. A third
+party's exception is mapped to one of these in the module that talks to that party, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reconciler.core.diagnostics import Diagnostic
+
+
+class PaiError(Exception):
+    """An operating error with a message for people, a way out and an exit code."""
+
+    exit_code: ClassVar[int] = 3
+    retry: ClassVar[bool] = False
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(PaiError):
+    """The command line or a query is wrong."""
+
+    exit_code = 2
+
+
+class Refused(PaiError):
+    """A rule says no; `diagnostics` says where and why when manifests are at fault."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "", diagnostics: Sequence[Diagnostic] = ()) -> None:
+        super().__init__(message, hint)
+        self.diagnostics = tuple(diagnostics)
+
+
+class NotFound(Refused):
+    """The thing named does not exist."""
+
+
+class CouldNotRun(PaiError):
+    """The surroundings do not allow the work."""
+
+
+class WorkspaceError(CouldNotRun):
+    """There is no workspace, or its settings are wrong."""
+
+
+class LogDamaged(CouldNotRun):
+    """The log is foreign, damaged or contradicts itself; it is never recreated silently."""
+
+
+class LogBusy(CouldNotRun):
+    """Another process holds the log for writing."""
+
+    retry = True
+
+
+class LogNotWritable(CouldNotRun):
+    """A commit failed; what it held was not acknowledged."""
+
+    retry = True
+
+
+class SourceUnavailable(CouldNotRun):
+    """The config repository cannot be read now; the last accepted state stays in force."""
+
+    retry = True
+
+
+class SecretsUnavailable(CouldNotRun):
+    """The secret store or its master key cannot be used."""

@@ -1,0 +1,284 @@
+"""What happened, as frozen values, and the exact bytes each is stored as (SPEC section 6.1).
+
+An event is an envelope (actor, subject, time, id, type) around a payload. Types are explicit strings with a version; an
+unknown type or field fails loudly, so that an old program never half-understands a new log. Positions are given by the
+recorder and are no part of the bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import msgspec
+
+from reconciler.core.canonical import canonical
+from reconciler.core.diagnostics import Diagnostic
+from reconciler.core.objects import Kind, Spec
+
+
+class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The `data` of an event.
+
+    `plain` payloads hold only ASCII keys, strings and integers, for which msgspec alone writes RFC 8785.
+    """
+
+    type: ClassVar[str] = ""
+    plain: ClassVar[bool] = False
+
+
+class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What kind of signature a commit carries. `verified` is what Pai itself proved, never what git claims."""
+
+    format: str
+    verified: bool
+
+
+class Person(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An author or committer as git claims it; `time` is RFC 3339 with the offset the person had."""
+
+    name: str
+    email: str
+    time: str
+
+
+class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a revision holds (bindings, agents) and what it changed."""
+
+    bindings: int
+    agents: int
+    created: int
+    changed: int
+    deleted: int
+    moved: int
+
+
+class Moved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An object whose content stayed while its place in the repository changed."""
+
+    kind: Kind
+    name: str
+    file: str
+    line: int
+
+
+class Commit(Payload, frozen=True, kw_only=True):
+    """What git says about the commit that a revision event is about."""
+
+    commit: str
+    parents: list[str]
+    author: Person
+    committer: Person
+    message: str
+    signature: Signature | None
+
+
+class RevisionAccepted(Commit, frozen=True, kw_only=True):
+    """The commit is in force; its object events stand before it in the same transaction."""
+
+    type: ClassVar[str] = "revision.accepted.v1"
+    counts: Counts
+    moved: list[Moved] = msgspec.field(default_factory=list)
+    warnings: list[Diagnostic] = msgspec.field(default_factory=list)
+
+
+class RevisionRejected(Commit, frozen=True, kw_only=True):
+    """The commit is refused whole; `omitted` diagnostics beyond those listed were found."""
+
+    type: ClassVar[str] = "revision.rejected.v1"
+    diagnostics: list[Diagnostic]
+    omitted: int = 0
+
+
+class RevisionSuperseded(Commit, frozen=True, kw_only=True):
+    """The commit was never judged: `by` came with it and was."""
+
+    type: ClassVar[str] = "revision.superseded.v1"
+    by: str
+
+
+class HistoryRewritten(Payload, frozen=True, kw_only=True):
+    """The branch was moved to a commit that does not descend from the last one looked at."""
+
+    type: ClassVar[str] = "history.rewritten.v1"
+    plain: ClassVar[bool] = True
+    from_: str = msgspec.field(name="from")
+    to: str
+
+
+class ObjectWritten(Payload, frozen=True, kw_only=True):
+    """The object as it is from now on; `changed` are dotted fields, `previous` the spec before."""
+
+    spec: Spec
+    file: str
+    line: int
+    revision: str
+    previous: Spec | None
+    changed: list[str]
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class ObjectDeleted(Payload, frozen=True, kw_only=True):
+    """The object is gone; `previous` is its last spec, `file` and `line` its last place."""
+
+    previous: Spec
+    file: str
+    line: int
+    revision: str
+
+
+class BindingCreated(ObjectWritten, frozen=True, kw_only=True):
+    """A ModelBinding came into force."""
+
+    type: ClassVar[str] = "binding.created.v1"
+    plain: ClassVar[bool] = True
+
+
+class BindingChanged(ObjectWritten, frozen=True, kw_only=True):
+    """A ModelBinding's spec, labels or annotations changed."""
+
+    type: ClassVar[str] = "binding.changed.v1"
+    plain: ClassVar[bool] = True
+
+
+class BindingDeleted(ObjectDeleted, frozen=True, kw_only=True):
+    """A ModelBinding is no longer in force."""
+
+    type: ClassVar[str] = "binding.deleted.v1"
+    plain: ClassVar[bool] = True
+
+
+class AgentCreated(ObjectWritten, frozen=True, kw_only=True):
+    """An AgentWorkload came into force."""
+
+    type: ClassVar[str] = "agent.created.v1"
+
+
+class AgentChanged(ObjectWritten, frozen=True, kw_only=True):
+    """An AgentWorkload's spec, labels or annotations changed."""
+
+    type: ClassVar[str] = "agent.changed.v1"
+
+
+class AgentDeleted(ObjectDeleted, frozen=True, kw_only=True):
+    """An AgentWorkload is no longer in force."""
+
+    type: ClassVar[str] = "agent.deleted.v1"
+
+
+class SecretStored(Payload, frozen=True, kw_only=True):
+    """The given keys of a secret have new values; `keys` maps each to the digest of its value."""
+
+    type: ClassVar[str] = "secret.stored.v1"
+    keys: dict[str, str]
+
+
+class SecretDeleted(Payload, frozen=True, kw_only=True):
+    """The secret is gone."""
+
+    type: ClassVar[str] = "secret.deleted.v1"
+    keys: list[str]
+
+
+class LogCreated(Payload, frozen=True, kw_only=True):
+    """Position 0 of every log: its origin and the key its checkpoints are signed with (C2SP note notation)."""
+
+    type: ClassVar[str] = "log.created.v1"
+    origin: str
+    vkey: str
+
+
+class DaemonStarted(Payload, frozen=True, kw_only=True):
+    """A daemon took the log; `settings` are those in force, without secrets."""
+
+    type: ClassVar[str] = "daemon.started.v1"
+    version: str
+    settings: dict[str, str]
+
+
+class DaemonStopped(Payload, frozen=True, kw_only=True):
+    """A daemon let go of the log in order."""
+
+    type: ClassVar[str] = "daemon.stopped.v1"
+    reason: str
+
+
+AnyPayload = (
+    RevisionAccepted
+    | RevisionRejected
+    | RevisionSuperseded
+    | HistoryRewritten
+    | BindingCreated
+    | BindingChanged
+    | BindingDeleted
+    | AgentCreated
+    | AgentChanged
+    | AgentDeleted
+    | SecretStored
+    | SecretDeleted
+    | LogCreated
+    | DaemonStarted
+    | DaemonStopped
+)
+
+_PAYLOADS: dict[str, type[Payload]] = {cls.type: cls for cls in AnyPayload.__args__}
+
+
+class Draft(NamedTuple):
+    """An event before the recorder gave it a time, an id and a position."""
+
+    actor: str
+    subject: str
+    payload: AnyPayload
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One fact. Fields stand in the order of their stored bytes; `time` is UTC with microseconds."""
+
+    actor: str
+    payload: AnyPayload
+    id: str
+    subject: str
+    time: str
+
+    @property
+    def type(self) -> str:
+        """The payload's type tag, such as `binding.changed.v1`."""
+        return self.payload.type
+
+
+class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    actor: str
+    data: msgspec.Raw
+    id: str
+    subject: str
+    time: str
+    type: str
+
+
+_sorted_encoder = msgspec.json.Encoder(order="sorted")
+_envelope_decoder = msgspec.json.Decoder(_Envelope)
+_payload_decoders: dict[str, msgspec.json.Decoder[Any]] = {
+    tag: msgspec.json.Decoder(cls) for tag, cls in _PAYLOADS.items()
+}
+
+
+def encode(event: Event) -> bytes:
+    """Give the canonical JSON bytes (RFC 8785) that the log stores and hashes.
+
+    Raises ValueError if the payload has no canonical form (see `canonical`).
+    """
+    payload = event.payload
+    data = _sorted_encoder.encode(payload) if payload.plain else canonical(msgspec.to_builtins(payload))
+    return _sorted_encoder.encode(
+        _Envelope(event.actor, msgspec.Raw(data), event.id, event.subject, event.time, payload.type)
+    )
+
+
+def decode(body: bytes) -> Event:
+    """Read stored bytes back. Raises ValueError for unknown types, unknown or missing fields and broken JSON."""
+    envelope = _envelope_decoder.decode(body)
+    decoder = _payload_decoders.get(envelope.type)
+    if decoder is None:
+        raise ValueError(f"event type {envelope.type} is unknown to this version of Pai")
+    return Event(envelope.actor, decoder.decode(envelope.data), envelope.id, envelope.subject, envelope.time)

@@ -1,0 +1,200 @@
+"""Everything that is in force, derived from the log alone.
+
+`State.apply` is the fold: it never refuses a logged fact, does no I/O and asks no clock, so replaying the same events
+always gives the same state (`digest` compares two). The state owns its maps and changes them in place; whoever wants to
+keep a moment takes `freeze()`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal, assert_never
+
+import msgspec
+
+from reconciler.core import events as ev
+from reconciler.core.objects import Kind, Spec
+
+Outcome = Literal["accepted", "rejected"]
+
+
+class Resource(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A binding or an agent in force.
+
+    `file`, `line`: where it is defined now. `revision`: the commit that last changed its content. `position`: the event
+    that did.
+    """
+
+    name: str
+    spec: Spec
+    file: str
+    line: int
+    revision: str
+    position: int
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The last commit of the branch that was judged, and how it went; `position` is the event that says so."""
+
+    commit: str
+    outcome: Outcome
+    position: int
+    problems: int = 0
+
+
+class State(msgspec.Struct):
+    """The state after the first `position` events. `revision` is the commit in force, "" before the first."""
+
+    position: int = 0
+    time: str = ""
+    origin: str = ""
+    vkey: str = ""
+    revision: str = ""
+    head: Head | None = None
+    models: dict[str, Resource] = msgspec.field(default_factory=dict)
+    agents: dict[str, Resource] = msgspec.field(default_factory=dict)
+    secrets: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+
+    def apply(self, event: ev.Event) -> None:
+        """Fold the event at position `self.position` into the state."""
+        name = event.subject.partition("/")[2]
+        payload = event.payload
+        match payload:
+            case ev.BindingCreated() | ev.BindingChanged():
+                self.models[name] = self._resource(name, payload)
+            case ev.BindingDeleted():
+                self.models.pop(name, None)
+            case ev.AgentCreated() | ev.AgentChanged():
+                self.agents[name] = self._resource(name, payload)
+            case ev.AgentDeleted():
+                self.agents.pop(name, None)
+            case ev.RevisionAccepted():
+                self._move(payload.moved)
+                self.revision = payload.commit
+                self.head = Head(payload.commit, "accepted", self.position)
+            case ev.RevisionRejected():
+                problems = len(payload.diagnostics) + payload.omitted
+                self.head = Head(payload.commit, "rejected", self.position, problems)
+            case ev.SecretStored():
+                self.secrets[name] = {**self.secrets.get(name, {}), **payload.keys}
+            case ev.SecretDeleted():
+                self.secrets.pop(name, None)
+            case ev.LogCreated():
+                self.origin, self.vkey = payload.origin, payload.vkey
+            case ev.RevisionSuperseded() | ev.HistoryRewritten() | ev.DaemonStarted() | ev.DaemonStopped():
+                pass
+            case _:
+                assert_never(payload)
+        self.time = event.time
+        self.position += 1
+
+    def resources(self, kind: Kind) -> dict[str, Resource]:
+        """Give the state's own map of one kind, by name; not to be changed by the caller."""
+        return self.models if kind == "model" else self.agents
+
+    def freeze(self) -> State:
+        """Give a copy that later events do not change (the resources themselves are immutable and shared)."""
+        return msgspec.structs.replace(
+            self, models=dict(self.models), agents=dict(self.agents), secrets=dict(self.secrets)
+        )
+
+    def digest(self) -> str:
+        """Give the SHA-256 of the state's deterministic encoding: equal for equal states, in hex."""
+        return hashlib.sha256(dump(self)).hexdigest()
+
+    def _resource(self, name: str, data: ev.ObjectWritten) -> Resource:
+        return Resource(
+            name, data.spec, data.file, data.line, data.revision, self.position, data.labels, data.annotations
+        )
+
+    def _move(self, moved: list[ev.Moved]) -> None:
+        for place in moved:
+            resources = self.resources(place.kind)
+            if place.name in resources:
+                resources[place.name] = msgspec.structs.replace(resources[place.name], file=place.file, line=place.line)
+
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_decoder = msgspec.msgpack.Decoder(State)
+
+
+def dump(state: State) -> bytes:
+    """Encode a state for a snapshot; the same state always gives the same bytes."""
+    return _encoder.encode(state)
+
+
+def load(data: bytes) -> State:
+    """Read a snapshot back. Raises ValueError if it is none."""
+    return _decoder.decode(data)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """The part of the state that belongs to no single object, as the projection keeps it."""
+
+    time: str
+    origin: str
+    vkey: str
+    revision: str
+    head: Head | None
+
+
+RowKey = tuple[str, str]
+"""What a projection row is about: ("model", NAME), ("agent", NAME), ("secret", NAME) or ("log", "")."""
+
+_row_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def rows_touched(event: ev.Event) -> list[RowKey]:
+    """Name the projection rows that an event changes; ("log", "") changes with every event and is left out."""
+    kind, _, name = event.subject.partition("/")
+    if kind in ("model", "agent", "secret"):
+        return [(kind, name)]
+    if isinstance(event.payload, ev.RevisionAccepted):
+        return [(place.kind, place.name) for place in event.payload.moved]
+    return []
+
+
+def row(state: State, key: RowKey) -> bytes | None:
+    """Give a projection row as JSON, or None if the state no longer has it."""
+    kind, name = key
+    value: object
+    match kind:
+        case "model":
+            value = state.models.get(name)
+        case "agent":
+            value = state.agents.get(name)
+        case "secret":
+            value = state.secrets.get(name)
+        case _:
+            value = Row(state.time, state.origin, state.vkey, state.revision, state.head)
+    return None if value is None else _row_encoder.encode(value)
+
+
+def row_keys(state: State) -> list[RowKey]:
+    """Name every row that the projection of `state` holds."""
+    keys: list[RowKey] = [("log", "")]
+    keys += [("model", name) for name in state.models]
+    keys += [("agent", name) for name in state.agents]
+    keys += [("secret", name) for name in state.secrets]
+    return keys
+
+
+def from_rows(rows: dict[RowKey, bytes], position: int) -> State:
+    """Build a state from its projection rows and the number of events behind it."""
+    common = msgspec.json.decode(
+        rows.get(("log", ""), b'{"time":"","origin":"","vkey":"","revision":"","head":null}'), type=Row
+    )
+    state = State(position, common.time, common.origin, common.vkey, common.revision, common.head)
+    for (kind, name), body in rows.items():
+        match kind:
+            case "model":
+                state.models[name] = msgspec.json.decode(body, type=Resource)
+            case "agent":
+                state.agents[name] = msgspec.json.decode(body, type=Resource)
+            case "secret":
+                state.secrets[name] = msgspec.json.decode(body, type=dict[str, str])
+            case _:
+                pass
+    return state
