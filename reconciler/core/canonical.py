@@ -44,6 +44,11 @@ def _utf16(key: str) -> bytes:
     return key.encode("utf-16-be")
 
 
+def as_json_reads(value: float) -> float | int:
+    """Give the number that reading `value` back from canonical JSON gives: whole floats come back as integers."""
+    return int(value) if value.is_integer() and abs(value) <= MAX_SAFE_INTEGER else value
+
+
 def ecmascript_number(value: float) -> str:
     """Write a finite float as ECMAScript's Number::toString does (RFC 8785, section 3.2.2.3)."""
     if not math.isfinite(value):

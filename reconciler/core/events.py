@@ -73,10 +73,14 @@ class Commit(Payload, frozen=True, kw_only=True):
 
 
 class RevisionAccepted(Commit, frozen=True, kw_only=True):
-    """The commit is in force; its object events stand before it in the same transaction."""
+    """The commit is in force; its object events stand before it in the same transaction.
+
+    `path` is the folder of the repository that was judged.
+    """
 
     type: ClassVar[str] = "revision.accepted.v1"
     counts: Counts
+    path: str = "."
     moved: list[Moved] = msgspec.field(default_factory=list)
     warnings: list[Diagnostic] = msgspec.field(default_factory=list)
 
@@ -86,6 +90,7 @@ class RevisionRejected(Commit, frozen=True, kw_only=True):
 
     type: ClassVar[str] = "revision.rejected.v1"
     diagnostics: list[Diagnostic]
+    path: str = "."
     omitted: int = 0
 
 

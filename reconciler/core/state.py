@@ -36,9 +36,13 @@ class Resource(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The last commit of the branch that was judged, and how it went; `position` is the event that says so."""
+    """The last commit of the branch that was judged, and how it went.
+
+    `path` is the folder of the repository that was judged, `position` the event that says so.
+    """
 
     commit: str
+    path: str
     outcome: Outcome
     position: int
     problems: int = 0
@@ -73,10 +77,10 @@ class State(msgspec.Struct):
             case ev.RevisionAccepted():
                 self._move(payload.moved)
                 self.revision = payload.commit
-                self.head = Head(payload.commit, "accepted", self.position)
+                self.head = Head(payload.commit, payload.path, "accepted", self.position)
             case ev.RevisionRejected():
                 problems = len(payload.diagnostics) + payload.omitted
-                self.head = Head(payload.commit, "rejected", self.position, problems)
+                self.head = Head(payload.commit, payload.path, "rejected", self.position, problems)
             case ev.SecretStored():
                 self.secrets[name] = {**self.secrets.get(name, {}), **payload.keys}
             case ev.SecretDeleted():

@@ -1,0 +1,91 @@
+"""Events: their stored bytes, and what is refused when they are read back."""
+
+import json
+
+import pytest
+import rfc8785
+
+from reconciler.core import events as ev
+from reconciler.core.diagnostics import Diagnostic
+
+ALICE = ev.Person("Alice", "alice@example.com", "2026-11-23T10:04:11+01:00")
+COMMIT = {
+    "commit": "a" * 40,
+    "parents": ["b" * 40],
+    "author": ALICE,
+    "committer": ALICE,
+    "message": "Raise the budget – üñí\U0001f600\n",
+    "signature": ev.Signature("ssh", verified=False),
+}
+SPEC = {"provider": "gemini", "model": "gemini-2.0-flash", "maxTokensPerDay": 1_000_000}
+OPEN_SPEC = {"modelBindings": ["a"], "\ue000": 1, "\U0001f600": {"cpu": 0.5, "share": 1e21}, "none": None}
+PLACE = {"file": "models/a.yaml", "line": 3, "revision": "a" * 40}
+PROBLEM = Diagnostic("a.yaml", 1, 2, "error", "PAI101", "wrong", "right", "wr")
+
+EXAMPLES: list[ev.AnyPayload] = [
+    ev.RevisionAccepted(**COMMIT, counts=ev.Counts(1, 1, 1, 0, 0, 1), moved=[ev.Moved("model", "a", "b.yaml", 2)]),
+    ev.RevisionRejected(**COMMIT, path="teams/blue", diagnostics=[PROBLEM], omitted=3),
+    ev.RevisionSuperseded(**{**COMMIT, "signature": None}, by="c" * 40),
+    ev.HistoryRewritten(from_="a" * 40, to="b" * 40),
+    ev.BindingCreated(spec=SPEC, previous=None, changed=[], annotations={"pai.io/unbounded-input": "allow"}, **PLACE),
+    ev.BindingChanged(spec=SPEC, previous={}, changed=["maxTokensPerDay"], labels={"team": "blue"}, **PLACE),
+    ev.BindingDeleted(previous=SPEC, **PLACE),
+    ev.AgentCreated(spec=OPEN_SPEC, previous=None, changed=[], **PLACE),
+    ev.AgentChanged(spec=OPEN_SPEC, previous={"modelBindings": ["b"]}, changed=["modelBindings"], **PLACE),
+    ev.AgentDeleted(previous=OPEN_SPEC, **PLACE),
+    ev.SecretStored(keys={"api-key": "ab" * 32}),
+    ev.SecretDeleted(keys=["api-key"]),
+    ev.LogCreated(origin="pai/1", vkey="pai/1+00000000+AAAA"),
+    ev.DaemonStarted(version="0.1.0", settings={"source.branch": "main"}),
+    ev.DaemonStopped(reason="SIGTERM"),
+]
+
+
+def event(payload: ev.AnyPayload) -> ev.Event:
+    """Put a payload into an envelope."""
+    return ev.Event(
+        "alice@example.com", payload, "01K0000000000000000000000A", "model/a", "2026-11-23T10:04:11.123456Z"
+    )
+
+
+def test_examples_cover_every_type() -> None:
+    """A new event type without an example here fails."""
+    assert {type(example) for example in EXAMPLES} == set(ev.AnyPayload.__args__)
+
+
+@pytest.mark.parametrize("payload", EXAMPLES, ids=lambda payload: payload.type)
+def test_event_is_stored_as_canonical_json_and_read_back(payload: ev.AnyPayload) -> None:
+    """The bytes are those of RFC 8785, have the fields of the contract, and give the same event again."""
+    body = ev.encode(event(payload))
+    plain = json.loads(body)
+    assert body == rfc8785.dumps(plain)
+    assert sorted(plain) == ["actor", "data", "id", "subject", "time", "type"]
+    assert plain["type"] == payload.type
+    assert ev.decode(body) == event(payload)
+
+
+def test_types_are_versioned_words() -> None:
+    """Type tags are explicit strings with a version, never class names."""
+    for example in EXAMPLES:
+        family, verb, version = example.type.split(".")
+        assert family.islower()
+        assert verb.islower()
+        assert version == "v1"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "binding.exploded.v1"},
+        {"type": "daemon.stopped.v2"},
+        {"data": {"reason": "x", "more": 1}},
+        {"data": {}},
+        {"data": {"reason": 1}},
+        {"extra": 1},
+    ],
+)
+def test_unknown_or_wrong_content_fails_loudly(change: dict[str, object]) -> None:
+    """An old program never half-understands a new log."""
+    body = json.loads(ev.encode(event(ev.DaemonStopped(reason="SIGTERM"))))
+    with pytest.raises(ValueError, match=r"."):
+        ev.decode(json.dumps(body | change).encode())

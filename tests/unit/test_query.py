@@ -1,0 +1,116 @@
+"""The terms of `pai log`, on rows held in memory."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from reconciler.audit import describe, parse_terms, search
+from reconciler.core import events as ev
+from reconciler.core.errors import UsageError
+from reconciler.log.store import Stored
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+PERSON = ev.Person("A", "a@example.com", "2026-11-23T10:00:00Z")
+
+
+class Log:
+    """Events in a list, read as a log is."""
+
+    def __init__(self, *events: ev.Event) -> None:
+        self._stored = [Stored(seq, ev.encode(event), bytes(32)) for seq, event in enumerate(events)]
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Stored]:
+        """Give events oldest first."""
+        return iter(self._stored[start:stop])
+
+    def read_back(self, before: int | None = None, contains: Sequence[bytes] = ()) -> Iterator[Stored]:
+        """Give events newest first that contain every text."""
+        found = [each for each in self._stored[:before] if all(text in each.body for text in contains)]
+        return reversed(found)
+
+
+def written(day: int, subject: str, actor: str = "a@example.com", **fields: object) -> ev.Event:
+    """Make a changed binding."""
+    data: dict[str, object] = {"spec": {"maxTokensPerDay": 500_000}, "previous": {"maxTokensPerDay": 1_000_000}}
+    data |= {"changed": ["maxTokensPerDay"], "file": "models/a.yaml", "line": 8, "revision": "3f2a91c0", **fields}
+    time = f"2026-11-{day:02}T10:00:00.000000Z"
+    return ev.Event(actor, ev.BindingChanged(**data), "id", subject, time)  # type: ignore[arg-type]
+
+
+LOG = Log(
+    written(1, "model/a"),
+    written(10, "model/b", actor="bot@example.com", revision="aaaa"),
+    ev.Event("pai", ev.DaemonStopped(reason="SIGTERM"), "id", "daemon/x", "2026-11-20T10:00:00.000000Z"),
+    written(22, "model/a", changed=["apiKeySecretRef.name"], file="models/other.yaml"),
+)
+
+
+def found(*terms: str, **options: object) -> list[int]:
+    """Give the positions that match, in the order they come."""
+    return [row.seq for row in search(LOG, parse_terms(terms, NOW), **options)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("terms", "positions"),
+    [
+        ((), [3, 2, 1, 0]),
+        (("type:binding",), [3, 1, 0]),
+        (("type:binding.changed",), [3, 1, 0]),
+        (("type:changed",), []),
+        (("model:a",), [3, 0]),
+        (("agent:a",), []),
+        (("actor:bot@example.com",), [1]),
+        (("revision:3f2a",), [3, 0]),
+        (("revision:3F2A",), [3, 0]),
+        (("path:models/a.yaml",), [1, 0]),
+        (("field:maxTokensPerDay",), [1, 0]),
+        (("since:7d",), [3, 2]),
+        (("since:2026-11-10",), [3, 2, 1]),
+        (("until:2026-11-10",), [0]),
+        (("since:2026-11-05", "until:2026-11-20T10:00:00Z"), [1]),
+        (("-type:daemon",), [3, 1, 0]),
+        (("model:a", "-path:models/a.yaml"), [3]),
+    ],
+)
+def test_terms_narrow_the_log(terms: tuple[str, ...], positions: list[int]) -> None:
+    """All terms must hold; the newest event comes first."""
+    assert found(*terms) == positions
+
+
+def test_reverse_gives_the_same_events_oldest_first() -> None:
+    """Turning the order round changes nothing else."""
+    for terms in ((), ("since:2026-11-05", "until:2026-11-21"), ("model:a",)):
+        assert found(*terms, oldest_first=True) == found(*terms)[::-1]
+
+
+def test_limit_counts_matches() -> None:
+    """A limit stops after so many events that match, not so many that were read."""
+    assert found("type:binding", limit=2) == [3, 1]
+    assert found(limit=0) == []
+
+
+@pytest.mark.parametrize(
+    ("term", "said"),
+    [
+        ("modle:a", "did you mean model"),
+        ("gemini", "FIELD:VALUE"),
+        ("type:", "FIELD:VALUE"),
+        ("since:yesterday", "2026-11-01"),
+        ("-since:7d", "until"),
+        ("since:99999999d", "2026-11-01"),
+    ],
+)
+def test_broken_term_says_what_to_write(term: str, said: str) -> None:
+    """The error names the term, the hint the way out."""
+    with pytest.raises(UsageError) as error:
+        parse_terms([term], NOW)
+    field, _, value = term.removeprefix("-").partition(":")
+    assert (value or field) in error.value.message
+    assert said in error.value.hint
+
+
+def test_line_of_a_changed_budget_tells_the_story() -> None:
+    """Old and new value, commit and place are on the line, with thousands separators."""
+    row = next(iter(search(LOG, parse_terms(["model:b"], NOW))))
+    assert describe(row) == "maxTokensPerDay 1,000,000 -> 500,000  aaaa models/a.yaml:8"
