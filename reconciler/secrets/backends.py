@@ -1,0 +1,116 @@
+"""Where a binding's key comes from: the local store, else a mounted folder, else the environment.
+
+The log's word comes first: a secret's key that it names is read from the store and nowhere else, so that a lost or
+damaged value is an error and not silently another one. Folder and environment are read anew each time, so a rotated
+file is in force at the next request.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from reconciler.core.errors import SecretsUnavailable, UsageError
+from reconciler.secrets.store import SecretStore
+from reconciler.secrets.value import VALUE_BYTES_MAX, SecretValue, check_key, check_name
+
+Stored = Callable[[str], Mapping[str, str] | None]
+"""What the log says of a secret: the digest in force of each key; None if it stores no secret of that name."""
+
+_PREFIX = "PAI_SECRET_"
+
+
+class Backends:
+    """Finds secrets' values.
+
+    `stored` is the log's word (usually `state.secrets.get`), `directory` the folder of NAME/KEY files or None.
+    """
+
+    def __init__(
+        self, store: SecretStore, stored: Stored, directory: Path | None, environment: Mapping[str, str]
+    ) -> None:
+        self._store = store
+        self._stored = stored
+        self._directory = directory
+        self._environment = environment
+
+    def resolve(self, name: str, key: str) -> SecretValue:
+        """Give the value in force. Raises SecretsUnavailable, which says why there is none."""
+        try:
+            check_name(name)
+            check_key(key)
+        except UsageError as error:
+            raise SecretsUnavailable(error.message, error.hint) from None
+        digest = (self._stored(name) or {}).get(key)
+        if digest is not None:
+            value = self._store.get(name, key, digest)
+            if value is None:
+                raise SecretsUnavailable(_lost(name, key), f"store it again: pai add secret {name}")
+            return value
+        data = self._from_directory(name, key)
+        if data is None:
+            data = os.fsencode(self._environment.get(variable(name, key), ""))
+        if not data:
+            raise SecretsUnavailable(self._absence(name, key), f"pai add secret {name} --from-literal {key}=-")
+        return SecretValue(data)
+
+    def problem(self, name: str, key: str) -> str:
+        """Say why `resolve` would fail, or "" if the value is there. Decrypts nothing."""
+        try:
+            digest = (self._stored(check_name(name)) or {}).get(check_key(key))
+            if digest is not None:
+                return "" if self._store.has(name, key, digest) else _lost(name, key)
+            if self._from_directory(name, key) or self._environment.get(variable(name, key)):
+                return ""
+        except (SecretsUnavailable, UsageError) as error:
+            return error.message
+        return self._absence(name, key)
+
+    def _absence(self, name: str, key: str) -> str:
+        prefix = variable(name, "")
+        known = (
+            self._stored(name) is not None
+            or (self._directory is not None and (self._directory / name).is_dir())
+            or any(found.startswith(prefix) and value for found, value in self._environment.items())
+        )
+        return f"secret {name} has no key {key}" if known else f"secret {name} does not exist"
+
+    def _from_directory(self, name: str, key: str) -> bytes | None:
+        """Read NAME/KEY without one final line break; None if there is none or it is empty."""
+        if self._directory is None:
+            return None
+        folder, path = self._directory / name, self._directory / name / key
+        try:
+            # Kubernetes links KEY -> ..data/KEY -> ..2026_11_23/KEY: links are fine while they stay inside NAME.
+            real = path.resolve(strict=True)
+            if not real.is_relative_to(folder.resolve(strict=True)):
+                raise SecretsUnavailable(f"secret {name} key {key}: {path} is a link out of its folder")
+            data = _read(real, name, key)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+            reason = error.strerror if isinstance(error, OSError) else "a loop of links"
+            raise SecretsUnavailable(f"secret {name} key {key} cannot be read: {path}: {reason}") from error
+        return data.removesuffix(b"\n").removesuffix(b"\r") or None
+
+
+def variable(name: str, key: str) -> str:
+    """Name the environment variable of a secret's key: `PAI_SECRET_GEMINI_KEY_TOKEN` for gemini-key, token."""
+    return _PREFIX + f"{name}_{key}".upper().replace("-", "_").replace(".", "_")
+
+
+def _read(path: Path, name: str, key: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # never hang on a pipe
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise SecretsUnavailable(f"secret {name} key {key}: {path} is not a file")
+        data = file.read(VALUE_BYTES_MAX + 2)
+    if len(data) > VALUE_BYTES_MAX + 1:
+        raise SecretsUnavailable(f"secret {name} key {key}: {path} is over 1 MiB")
+    return data
+
+
+def _lost(name: str, key: str) -> str:
+    return f"secret {name} key {key} is on the log, but its stored value is missing"

@@ -1,0 +1,239 @@
+"""The workspace as a folder: how it is found, where everything in it lies, and how it is made.
+
+Making it twice is safe: an existing file is never changed and an existing key never replaced; modes are repaired and
+what is missing is added. `pai.toml` marks a workspace, so it is written last.
+
+It opens neither the log nor the repository nor a secret, and makes none of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from reconciler.core.errors import SourceUnavailable, WorkspaceError
+from reconciler.workspace.settings import Settings, display, is_remote, read_settings, template
+
+CONFIG_NAME = "pai.toml"
+MASTER_KEY_BYTES = 32
+_INIT_HINT = "make one with: pai init"
+
+
+class Workspace(NamedTuple):
+    """A workspace that was found: its folder (absolute) and its settings."""
+
+    root: Path
+    settings: Settings
+
+    @classmethod
+    def find(
+        cls, explicit: Path | None = None, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> Workspace:
+        """Find the workspace: `explicit`, else PAI_WORKSPACE, else the nearest parent of `cwd` with pai.toml.
+
+        Raises WorkspaceError if there is none or its settings are wrong.
+        """
+        environment = os.environ if environment is None else environment
+        return cls.open(_locate(explicit, environment, cwd), environment)
+
+    @classmethod
+    def open(cls, root: Path, environment: Mapping[str, str] | None = None) -> Workspace:
+        """Read the settings of the workspace in `root`. Raises WorkspaceError."""
+        root = _absolute(root)
+        config = root / CONFIG_NAME
+        try:
+            data = config.read_bytes()
+        except OSError as error:
+            raise WorkspaceError(f"{config} cannot be read: {error.strerror}", "check its owner and mode") from error
+        return cls(root, read_settings(data, config, os.environ if environment is None else environment))
+
+    @classmethod
+    def create(cls, root: Path, environment: Mapping[str, str] | None = None) -> Workspace:
+        """Make a workspace in `root`, or complete one: settings, data folder, master key. Safe to run twice.
+
+        Raises WorkspaceError if the folder cannot be made, existing settings are wrong, or the master key of stored
+        secrets is lost.
+        """
+        root = _absolute(root)
+        config, data = root / CONFIG_NAME, root / "data"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            _make_private_folder(data)
+            _make_private_folder(data / "secrets")
+            _make_master_key(data / "master.key", data / "secrets")
+            _repair_modes(data)
+            _write_new(config, template().encode(), 0o644)
+        except OSError as error:
+            where = error.filename or root
+            raise WorkspaceError(
+                f"the workspace cannot be made: {where}: {error.strerror}", "check the folder's owner and mode"
+            ) from error
+        return cls.open(root, environment)
+
+    @property
+    def config(self) -> Path:
+        """The settings, `pai.toml`."""
+        return self.root / CONFIG_NAME
+
+    @property
+    def data(self) -> Path:
+        """The private folder of everything that Pai keeps."""
+        return self.root / "data"
+
+    @property
+    def database(self) -> Path:
+        """The log's file."""
+        return self.root / self.settings.log_database.removeprefix("sqlite:")
+
+    @property
+    def lock(self) -> Path:
+        """The log's single-writer lock."""
+        return self.database.with_name(self.database.name + ".lock")
+
+    @property
+    def socket(self) -> Path:
+        """The daemon's control socket."""
+        return self.data / "pai.sock"
+
+    @property
+    def master_key(self) -> Path:
+        """The key that secrets are encrypted under."""
+        return self.data / "master.key"
+
+    @property
+    def secrets(self) -> Path:
+        """The folder of encrypted secrets."""
+        return self.data / "secrets"
+
+    @property
+    def signing_key(self) -> Path:
+        """The private key of the log's checkpoints."""
+        return self.data / "signing.key"
+
+    @property
+    def vkey(self) -> Path:
+        """The public key that verifies the log's checkpoints, in C2SP note notation."""
+        return self.data / "vkey"
+
+    @property
+    def index_file(self) -> Path:
+        """What was read of the config repository, kept for the hook and the next start; may be removed at any time."""
+        return self.data / "index.msgpack"
+
+    @property
+    def admin_token(self) -> Path:
+        """The token for the admin listener."""
+        return self.data / "admin.token"
+
+    @property
+    def repository(self) -> Path | None:
+        """The config repository's folder, or None if it is a URL."""
+        repo = self.settings.source_repo
+        return None if is_remote(repo) else self.root / Path(repo).expanduser()
+
+    def local_repository(self) -> Path:
+        """Give the config repository's folder. Raises SourceUnavailable if it is a URL."""
+        repository = self.repository
+        if repository is None:
+            raise SourceUnavailable(
+                f"source.repo is a URL ({display(self.settings.source_repo)}); this version reads local repositories",
+                "set source.repo to the path of a clone or of a bare repository",
+            )
+        return repository
+
+    @property
+    def secrets_directory(self) -> Path | None:
+        """The folder of NAME/KEY files, or None if none is set."""
+        folder = self.settings.secrets_directory
+        return self.root / Path(folder).expanduser() if folder else None
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))
+
+
+def _locate(explicit: Path | None, environment: Mapping[str, str], cwd: Path | None) -> Path:
+    named, by = (explicit, "") if explicit is not None else (None, "")
+    if named is None and environment.get("PAI_WORKSPACE"):
+        named, by = Path(environment["PAI_WORKSPACE"]), " (PAI_WORKSPACE)"
+    if named is not None:
+        root = _absolute(named)
+        if not os.path.lexists(root / CONFIG_NAME):
+            raise WorkspaceError(f"{named}{by} is not a workspace: it has no {CONFIG_NAME}", f"{_INIT_HINT} {named}")
+        return root
+    try:
+        start = _absolute(cwd or Path.cwd())
+    except FileNotFoundError:
+        raise WorkspaceError("the current folder no longer exists", "cd to another one") from None
+    for folder in (start, *start.parents):
+        if (folder / CONFIG_NAME).is_file():
+            return folder
+    raise WorkspaceError(
+        f"no workspace here: neither {start} nor a folder above it has {CONFIG_NAME}",
+        f"{_INIT_HINT}, or name one with --workspace DIR or PAI_WORKSPACE",
+    )
+
+
+def _make_private_folder(path: Path) -> None:
+    path.mkdir(mode=0o700, exist_ok=True)
+    _set_mode(path, 0o700)
+
+
+def _make_master_key(path: Path, stored: Path) -> None:
+    if os.path.lexists(path):
+        return
+    names = sorted(name for name in os.listdir(stored) if not name.startswith("."))
+    if names:
+        raise WorkspaceError(
+            f"{path} is missing, and without it the stored secrets ({', '.join(names[:3])}) cannot be read",
+            f"restore it from a backup, or remove {stored} and store the secrets again",
+        )
+    _write_new(path, os.urandom(MASTER_KEY_BYTES), 0o600)
+
+
+def _repair_modes(data: Path) -> None:
+    """Take from everybody else what lies directly in `data` and the stored secrets."""
+    for folder in (data, data / "secrets"):
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # a running daemon's files come and go
+                    if entry.is_file(follow_symlinks=False):
+                        _set_mode(Path(entry.path), 0o600)
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    """Write a file whole or not at all, durably; one that exists stays as it is, also if it appears meanwhile."""
+    if os.path.lexists(path):
+        return
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            temporary.rename(path)  # a file system without hard links
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

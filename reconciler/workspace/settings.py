@@ -1,0 +1,279 @@
+"""All settings in one table, and how `pai.toml` and `PAI_<SECTION>_<KEY>` become values.
+
+Every value is checked, whichever way it came; an error names `file:line` or the variable. In `pai.toml` an unknown
+section or key is an error. In the environment it is not: container platforms put variables there by themselves (a
+Kubernetes service `pai-gateway` becomes `PAI_GATEWAY_PORT`). Credentials are in no message and not in `shown`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from reconciler.core.errors import WorkspaceError
+from reconciler.workspace import values
+from reconciler.workspace.values import Address, Bad, display, is_remote
+
+__all__ = ["SETTINGS", "Address", "Setting", "Settings", "display", "is_remote", "read_settings", "template"]
+
+
+class Setting(NamedTuple):
+    """One line of `pai.toml`. `section` may be dotted; `check` gives the value in its final form or raises Bad."""
+
+    section: str
+    key: str
+    default: str | int
+    check: Callable[[object], object]
+    comment: str
+    field: str
+
+    @property
+    def name(self) -> str:
+        """`section.key`, as messages and documents say."""
+        return f"{self.section}.{self.key}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides it."""
+        return "PAI_" + self.name.replace(".", "_").upper()
+
+
+class Settings(NamedTuple):
+    """The settings in force, checked. `shown` has every one by name as text without secrets, for the log."""
+
+    source_repo: str
+    source_branch: str
+    source_path: str
+    source_interval_s: float
+    gateway_listen: Address
+    gateway_default_max_output_tokens: int
+    admin_listen: Address
+    log_database: str
+    openai_base_url: str
+    anthropic_base_url: str
+    gemini_base_url: str
+    openrouter_base_url: str
+    secrets_directory: str
+    shown: Mapping[str, str]
+
+
+SETTINGS = (
+    Setting(
+        "source",
+        "repo",
+        "config.git",
+        values.repository,
+        "The config repository: a path (from this folder; bare or with a work tree: commits count, uncommitted files "
+        "do not) or an https or ssh URL (http only for this machine).",
+        "source_repo",
+    ),
+    Setting("source", "branch", "main", values.branch, "The branch whose tip comes into force.", "source_branch"),
+    Setting(
+        "source", "path", ".", values.folder, "The folder inside the repository that holds manifests.", "source_path"
+    ),
+    Setting(
+        "source",
+        "interval",
+        "15s",
+        values.duration_s,
+        "How often a remote is polled: 500ms, 15s, 1m.",
+        "source_interval_s",
+    ),
+    Setting("gateway", "listen", "127.0.0.1:8000", values.address, "What agents talk to.", "gateway_listen"),
+    Setting(
+        "gateway",
+        "default_max_output_tokens",
+        16384,
+        values.integer,
+        "Put into a request that names no output limit and whose binding has a budget.",
+        "gateway_default_max_output_tokens",
+    ),
+    Setting(
+        "admin",
+        "listen",
+        "127.0.0.1:8001",
+        values.address,
+        "What people and tools talk to; never the agents' port.",
+        "admin_listen",
+    ),
+    Setting("log", "database", "sqlite:data/log.db", values.database, "The log: sqlite:PATH.", "log_database"),
+    *(
+        Setting(
+            f"providers.{provider}",
+            "base_url",
+            url,
+            values.origin,
+            f"Where {title} is reached: the origin only.",
+            f"{provider}_base_url",
+        )
+        for provider, title, url in (
+            ("openai", "OpenAI", "https://api.openai.com"),
+            ("anthropic", "Anthropic", "https://api.anthropic.com"),
+            ("gemini", "Gemini", "https://generativelanguage.googleapis.com"),
+            ("openrouter", "OpenRouter", "https://openrouter.ai"),
+        )
+    ),
+    Setting(
+        "secrets",
+        "directory",
+        "",
+        values.directory,
+        "A folder of NAME/KEY files, as Kubernetes mounts secrets; empty for none. Secrets stored by `pai add secret` "
+        "come first.",
+        "secrets_directory",
+    ),
+)
+
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+_SECTIONS = {
+    ".".join(parts[:n]) for parts in (s.section.split(".") for s in SETTINGS) for n in range(1, len(parts) + 1)
+}
+_HEADER = re.compile(r"\s*\[\s*([^\[\]#]+?)\s*\]")
+_ASSIGNMENT = re.compile(r"""\s*([A-Za-z0-9_."'\- ]+?)\s*=""")
+_TOML_PLACE = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)")
+
+
+def read_settings(data: bytes, path: Path, environment: Mapping[str, str]) -> Settings:
+    """Read the bytes of `pai.toml` and the variables that override it.
+
+    `path` is for messages. Raises WorkspaceError for the first thing that is wrong.
+    """
+    source = _File(data, path)
+    found: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    given = dict(source.settings())
+    for setting in SETTINGS:
+        value: object = given.get(setting.name, setting.default)
+        origin = source.place(setting.name)
+        if setting.variable in environment:
+            value, origin = environment[setting.variable], setting.variable
+            if isinstance(setting.default, int) and re.fullmatch(r"[0-9]{1,19}", value):
+                value = int(value)
+        try:
+            found[setting.field] = setting.check(value)
+        except Bad as bad:
+            raise WorkspaceError(f"{origin}: {setting.name} {bad}", bad.hint) from None
+        origins[setting.field] = origin
+    settings = Settings(**found, shown={s.name: _shown(s, found[s.field]) for s in SETTINGS})
+    _check_listeners(settings, origins)
+    return settings
+
+
+def _shown(setting: Setting, value: object) -> str:
+    if setting.check is values.repository:
+        return display(str(value))
+    return f"{value:g}s" if isinstance(value, float) else str(value)
+
+
+def _check_listeners(settings: Settings, origins: Mapping[str, str]) -> None:
+    if settings.admin_listen.overlaps(settings.gateway_listen):
+        raise WorkspaceError(
+            f"{origins['admin_listen']}: admin.listen {settings.admin_listen} is the agents' address too "
+            f"({origins['gateway_listen']}: gateway.listen {settings.gateway_listen})",
+            "people and agents need two ports, so that no agent reaches the admin pages",
+        )
+
+
+class _File:
+    """A parsed `pai.toml` that still knows its lines."""
+
+    def __init__(self, data: bytes, path: Path) -> None:
+        self._path = path
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise WorkspaceError(f"{path}:{line}: not UTF-8 text", "save the file as UTF-8") from None
+        self._lines = _lines(text)
+        try:
+            self._tree: dict[str, object] = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise self._syntax(str(error), text) from None
+        except RecursionError:
+            raise WorkspaceError(f"{path}: nested too deeply") from None
+
+    def settings(self) -> Iterator[tuple[str, object]]:
+        """Give every setting of the file by name. Raises WorkspaceError for one that does not exist."""
+        return self._walk(self._tree, "")
+
+    def place(self, name: str) -> str:
+        """Give `path:line` of a setting, else of the nearest section around it, else only `path`."""
+        while name:
+            if name in self._lines:
+                return f"{self._path}:{self._lines[name]}"
+            name = name.rpartition(".")[0]
+        return str(self._path)
+
+    def _walk(self, table: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
+        for key, value in table.items():
+            name = prefix + key
+            if name in _BY_NAME:
+                yield name, value
+            elif name in _SECTIONS:
+                if not isinstance(value, dict):
+                    raise WorkspaceError(f"{self.place(name)}: {name} is a section", f"write [{name}]")
+                yield from self._walk(value, f"{name}.")
+            else:
+                what = "section" if isinstance(value, dict) else "setting"
+                raise WorkspaceError(f"{self.place(name)}: there is no {what} {name}", _meant(name, what))
+
+    def _syntax(self, message: str, text: str) -> WorkspaceError:
+        place = _TOML_PLACE.search(message)
+        line, column = (place[1], place[2]) if place and place[1] else (str(text.count("\n") + 1), "1")
+        reason = _TOML_PLACE.sub("", message)
+        return WorkspaceError(f"{self._path}:{line}:{column}: {reason[:1].lower()}{reason[1:]}", 'write key = "value"')
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Find the line of each section header and key; good enough for messages, tomllib alone decides what is there."""
+    lines: dict[str, int] = {}
+    section = ""
+    for number, line in enumerate(text.split("\n"), 1):
+        if header := _HEADER.match(line):
+            section = _dotted(header[1])
+            lines.setdefault(section, number)
+        elif assignment := _ASSIGNMENT.match(line):
+            name = _dotted(assignment[1])
+            lines.setdefault(f"{section}.{name}" if section else name, number)
+    return lines
+
+
+def _dotted(name: str) -> str:
+    return ".".join(part.strip().strip("\"'") for part in name.split("."))
+
+
+def _meant(name: str, what: str) -> str:
+    from difflib import get_close_matches
+
+    section, _, last = name.rpartition(".")
+    if what == "section":
+        known, close = sorted(_SECTIONS), get_close_matches(name, sorted(_SECTIONS), 1)
+    else:
+        known = [s.name for s in SETTINGS if s.section == section] or sorted(_BY_NAME)
+        keys = get_close_matches(last, [n.rpartition(".")[2] for n in known], 1)
+        close = [n for n in _BY_NAME if n.rpartition(".")[2] == last] or [
+            n for n in known if n.rpartition(".")[2] in keys
+        ]
+    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
+
+
+def template() -> str:
+    """Give the text of a new `pai.toml`: every setting with its comment and default."""
+    import textwrap
+
+    lines = [
+        "# Settings of this Pai workspace; `pai serve` reads them when it starts.",
+        "# Each can be overridden by a variable: source.repo by PAI_SOURCE_REPO, and so on.",
+    ]
+    section = ""
+    for setting in SETTINGS:
+        if setting.section != section:
+            section = setting.section
+            lines += ["", f"[{section}]"]
+        lines += textwrap.wrap(setting.comment, 100, initial_indent="# ", subsequent_indent="# ")
+        value = str(setting.default) if isinstance(setting.default, int) else f'"{setting.default}"'
+        lines.append(f"{setting.key} = {value}")
+    return "\n".join(lines) + "\n"

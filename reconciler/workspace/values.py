@@ -1,0 +1,250 @@
+"""The kinds of value a setting can have: each function checks one value and gives it in its final form.
+
+They raise Bad with a message that continues "section.key ..." and a way out; `settings` puts the place before it. No
+message repeats a value that may hold a credential. Nothing here touches the file system, the network or a name server.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import PurePosixPath
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+MAX_INTEGER = 2**53 - 1
+INTERVAL_MAX_S = 86_400.0
+
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SCP = re.compile(r"[^/:]+:.")
+_BRANCH_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|(^|/)\.|\.lock(/|$)|\.$|^/|/$|^-|^@$|^HEAD$")
+
+
+class Bad(ValueError):
+    """A value that cannot be; the message continues the setting's name."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Address(NamedTuple):
+    """Where a listener listens; port 0 is any free one. `str()` gives `host:port`, IPv6 hosts in brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def overlaps(self, other: Address) -> bool:
+        """Tell whether both would want the same port of the same interface."""
+        if self.port != other.port or self.port == 0:
+            return False
+        mine, theirs = _interfaces(self.host), _interfaces(other.host)
+        return bool(mine & theirs) or "*" in mine or "*" in theirs
+
+
+def _interfaces(host: str) -> set[str]:
+    name = host.lower().rstrip(".")
+    if name == "localhost":
+        return {"127.0.0.1", "::1"}
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return {name}
+    return {"*"} if address.is_unspecified else {address.compressed}
+
+
+def text(value: object) -> str:
+    """Check for text without control characters."""
+    if not isinstance(value, str):
+        raise Bad(f"must be text, not {_shown(value)}", "put it in quotes")
+    if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
+        raise Bad("holds a control character", "is there a line break at its end?")
+    return value
+
+
+def _filled(value: object) -> str:
+    value = text(value)
+    if not value.strip():
+        raise Bad("must not be empty", "leave it out for the default")
+    return value
+
+
+def integer(value: object) -> int:
+    """Check for a whole number from 1 to 2^53 - 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Bad(f"must be a whole number, not {_shown(value)}", "write it in plain digits, without quotes")
+    if not 1 <= value <= MAX_INTEGER:
+        raise Bad(f"must be from 1 to {MAX_INTEGER}, not {value}")
+    return value
+
+
+def duration_s(value: object) -> float:
+    """Read `500ms`, `15s`, `1m`, `2h` as seconds, from 1 ms to a day."""
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise Bad(f"must be a duration, not {_shown(value)}", 'write "15s", "500ms" or "1m"')
+    seconds = float(match[1]) * _UNITS_S[match[2]]
+    if not 0.001 <= seconds <= INTERVAL_MAX_S:
+        raise Bad(f"must be from 1ms to 24h, not {_shown(value)}")
+    return seconds
+
+
+def address(value: object) -> Address:
+    """Read `127.0.0.1:8000`, `localhost:8000` or `[::1]:8000`."""
+    hint = 'write "127.0.0.1:8000", or "[::1]:8000" for IPv6'
+    if not isinstance(value, str):
+        raise Bad(f"must be host:port, not {_shown(value)}", hint)
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not (port.isascii() and port.isdigit()):
+        raise Bad(f"must be host:port, not {_shown(value)}", hint)
+    if len(port) > 5 or int(port) > 65_535:
+        raise Bad(f"has the port {port[:20]}; ports end at 65535", hint)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if _ip_version(host) != 6:
+            raise Bad(f"has no IPv6 address in its brackets: {_shown(value)}", hint)
+    elif not _HOST.fullmatch(host) or (re.fullmatch(r"[0-9.]+", host) and _ip_version(host) != 4):
+        raise Bad(f"has no valid host: {_shown(value)}", hint)
+    return Address(host, int(port))
+
+
+def branch(value: object) -> str:
+    """Check a branch's name as `git check-ref-format --branch` does."""
+    value = _filled(value)
+    if value.startswith("refs/heads/"):
+        raise Bad(f"must be the branch's short name, not {_shown(value)}", f"write {value[11:]}")
+    if _BRANCH_FORBIDDEN.search(value):
+        raise Bad(f"is no branch name git would take: {_shown(value)}")
+    return value
+
+
+def folder(value: object) -> str:
+    """Check a folder inside the repository: relative, without `..`; gives it normalised, `.` for the whole."""
+    value = _filled(value)
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or "\\" in value:
+        raise Bad(f"must be a folder inside the repository, not {_shown(value)}", 'write "." or "teams/blue"')
+    return str(path)
+
+
+def directory(value: object) -> str:
+    """Check a folder of the file system; "" for none."""
+    value = text(value)
+    if _SCHEME.match(value):
+        raise Bad("must be a folder, not a URL")
+    return value
+
+
+def repository(value: object) -> str:
+    """Check a path, an https or ssh URL, an http URL of this machine, or git's `user@host:path`."""
+    value = _filled(value)
+    if not is_remote(value):
+        return value
+    allowed = "write a path, or an https:// or ssh:// URL"
+    if not _SCHEME.match(value):
+        if value.startswith("-") or any(c.isspace() for c in value):
+            raise Bad("is no address of a repository", allowed)
+        return value
+    url = _split(value)
+    if url.scheme not in ("https", "ssh", "http"):
+        raise Bad(f"has the scheme {url.scheme}, which is not supported", allowed)
+    if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+        raise Bad("uses http, which shows its traffic to others", "write https:// (http only for this machine)")
+    if url.query or url.fragment or any(c.isspace() for c in value):
+        raise Bad("must not have a query, a fragment or spaces", allowed)
+    return value
+
+
+def origin(value: object) -> str:
+    """Check `https://host` or `https://host:port` (or http): no path, no credentials. A final slash goes."""
+    hint = 'write "https://host" or "https://host:port"; the provider\'s own paths follow'
+    value = _filled(value)
+    if not _SCHEME.match(value):
+        raise Bad("must be an http or https origin", hint)
+    url = _split(value)
+    if url.scheme not in ("https", "http"):
+        raise Bad(f"has the scheme {url.scheme}, which is not supported", hint)
+    if "@" in url.netloc:
+        raise Bad("must not hold credentials", "keys are secrets: pai add secret NAME --from-literal K=-")
+    if url.path not in ("", "/") or url.query or url.fragment or "?" in value or "#" in value or "\\" in value:
+        raise Bad("must be an origin, without a path or a query", hint)
+    return f"{url.scheme}://{url.netloc}"
+
+
+def database(value: object) -> str:
+    """Check `sqlite:PATH`."""
+    hint = 'write "sqlite:data/log.db"'
+    value = _filled(value)
+    if value.startswith(("postgresql:", "postgres:")):
+        raise Bad("names a PostgreSQL database, which is not supported by this version", hint)
+    scheme, colon, path = value.partition(":")
+    if not colon or scheme != "sqlite":
+        raise Bad("must be sqlite:PATH", hint)
+    if not path.strip() or path.startswith("//") or path.endswith("/") or path == ":memory:":
+        raise Bad(f"must name a file after sqlite:, not {_shown(path)}", hint)
+    return value
+
+
+def is_remote(repo: str) -> bool:
+    """Tell whether `source.repo` is a URL or git's `user@host:path`, and not a path."""
+    return bool(_SCHEME.match(repo) or _SCP.match(repo))
+
+
+def display(repo: str) -> str:
+    """Give a repository's address without its credentials."""
+    if not _SCHEME.match(repo):
+        return repo
+    scheme, _, rest = repo.partition("://")
+    authority, slash, path = rest.partition("/")
+    credentials, at, host = authority.rpartition("@")
+    if not at:
+        return repo
+    if scheme.lower() == "ssh" and ":" not in credentials:
+        return repo  # a user name, usually `git`
+    return f"{scheme}://***@{host}{slash}{path}"
+
+
+def _split(value: str) -> SplitResult:
+    try:
+        url = urlsplit(value)
+        usable = bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise Bad("is no valid URL", "special characters in credentials are written as %XX")
+    host = url.hostname or ""
+    if _ip_version(host) != 6 and not _HOST.fullmatch(host):
+        raise Bad("has no valid host", "special characters in credentials are written as %XX")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _ip_version(host: str) -> int:
+    try:
+        return ipaddress.ip_address(host).version
+    except ValueError:
+        return 0
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        return f'"{value[:60]}…"' if len(value) > 60 else f'"{value}"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    return "a list" if isinstance(value, list) else "a section" if isinstance(value, dict) else type(value).__name__

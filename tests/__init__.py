@@ -1,0 +1,1 @@
+"""Pai's tests: `python -m tests` runs every check that CI runs."""
