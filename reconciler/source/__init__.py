@@ -1,1 +1,54 @@
-"""..."""
+"""Git: reading trees and history, watching a branch, writing commits, the pre-receive hook.
+
+Nothing here knows manifests or the log. The names below are what other packages use; they load on first use, because
+libgit2 costs more to import than most commands take.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reconciler.source.bare import init_bare
+    from reconciler.source.commits import CommitInfo
+    from reconciler.source.git import Author, RaceLost, Repository, TreeEntry, Walk, discover
+    from reconciler.source.hook import RefUpdate, install, parse_updates
+    from reconciler.source.watch import Watch
+
+_HOMES = {
+    "Author": "git",
+    "CommitInfo": "commits",
+    "RaceLost": "git",
+    "RefUpdate": "hook",
+    "Repository": "git",
+    "TreeEntry": "git",
+    "Walk": "git",
+    "Watch": "watch",
+    "discover": "git",
+    "init_bare": "bare",
+    "install": "hook",
+    "parse_updates": "hook",
+}
+
+__all__ = [
+    "Author",
+    "CommitInfo",
+    "RaceLost",
+    "RefUpdate",
+    "Repository",
+    "TreeEntry",
+    "Walk",
+    "Watch",
+    "discover",
+    "init_bare",
+    "install",
+    "parse_updates",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import the module that holds `name` when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,51 @@
+"""Making the bare repository of a workspace. Needs the git program, as everybody who pushes does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from reconciler.core.errors import CouldNotRun, Refused
+
+SETTINGS = {
+    # A user's own core.hooksPath must not switch the pre-receive hook off; relative to the repository, so it may move.
+    "core.hooksPath": "hooks",
+    "transfer.fsckObjects": "true",
+}
+TIMEOUT_S = 30
+
+
+def init_bare(path: Path, branch: str) -> None:
+    """Make a bare repository at `path` whose first branch will be `branch`; an existing one keeps what it holds.
+
+    Raises Refused if something else is there, CouldNotRun if git is missing or fails.
+    """
+    if not (path / "HEAD").is_file():
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise Refused(f"{path} exists and is not a bare git repository", "move it away")
+        # No template: hooks from somebody's template folder would take the place of ours.
+        options = ["--quiet", "--bare", "--template=", "--object-format=sha1", f"--initial-branch={branch}"]
+        _git("-c", "init.defaultRefFormat=files", "init", *options, "--", str(path))
+    for key, value in SETTINGS.items():
+        _git("config", "--file", str(path / "config"), key, value)
+
+
+def _git(*arguments: str) -> None:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            env=clean,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise CouldNotRun("git is not installed", "install git 2.28 or newer") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CouldNotRun(f"git {arguments[0]} failed: {error}") from error
+    if done.returncode:
+        raise CouldNotRun(f"git failed: {done.stderr.strip()}", "pai init can be run again")

@@ -1,0 +1,236 @@
+"""One git repository on this machine, read by object id and written by compare-and-swap.
+
+Reads go to the object database and the refs, never to a work tree or an index, so what is not committed does not exist
+here. Every failure of libgit2 or the file system leaves this package as SourceUnavailable; a repository that vanished
+comes back by opening it anew.
+
+A Repository is used by one thread at a time; open one for each thread (0.1 ms).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import pygit2
+from pygit2.enums import ObjectType, RepositoryOpenFlag
+
+from reconciler.core.errors import NotFound, SourceUnavailable
+from reconciler.source import history, trees, writing
+from reconciler.source.commits import CommitInfo, parse_commit, trailers
+from reconciler.source.history import Walk
+from reconciler.source.mapping import mapped, unavailable
+from reconciler.source.trees import TreeEntry
+from reconciler.source.writing import Author, RaceLost
+
+__all__ = ["Author", "RaceLost", "Repository", "TreeEntry", "Walk"]
+
+_URL = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:/|[^/]+@[^/]+:)")
+_TREE_OF = re.compile(rb"\Atree ([0-9a-f]{40})\n")
+
+TREES_REMEMBERED = 8
+"""Folders kept for the next comparison; 1 MB for one of 10,000 files, which takes 10 ms to read."""
+
+
+class Repository:
+    """A repository: bare, with a work tree, or a linked work tree."""
+
+    def __init__(self, repo: pygit2.Repository, path: Path) -> None:
+        self._repo = repo
+        self._odb = repo.odb
+        self._entry_set = lru_cache(TREES_REMEMBERED)(lambda oid: trees.entry_set(self._tree(oid), oid))
+        self.path = path
+        self.git_dir = common_dir(Path(repo.path))
+
+    @classmethod
+    def open(cls, path: Path, quarantine: bool = False) -> Repository:
+        """Open the repository at `path` itself, without searching the folders above.
+
+        With `quarantine` the objects of a push under way are seen too, as git tells a pre-receive hook by
+        GIT_OBJECT_DIRECTORY and GIT_ALTERNATE_OBJECT_DIRECTORIES. Raises SourceUnavailable.
+        """
+        if _URL.match(str(path)) and not path.exists():
+            raise SourceUnavailable(
+                "remote repositories are not supported yet", "set source.repo to a path on this machine"
+            )
+        with mapped(path):
+            repository = cls(pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH), path)
+            if quarantine:
+                for folder in quarantine_folders(os.environ):
+                    repository._odb.add_disk_alternate(folder)
+        return repository
+
+    def tip(self, branch: str) -> str | None:
+        """Give the commit id that the branch points at; None if the branch does not exist."""
+        try:
+            return str(self._repo.lookup_reference(f"refs/heads/{branch}").resolve().target)
+        except KeyError:
+            self._require_alive()
+            return None
+        except (pygit2.GitError, ValueError, OSError) as error:
+            raise unavailable(self.path, error) from error
+
+    def branches(self) -> list[str]:
+        """Name all local branches, sorted."""
+        with mapped(self.path):
+            names = self._repo.raw_listall_branches()
+        self._require_alive()
+        return sorted(name.decode("utf-8", "surrogateescape") for name in names)
+
+    def is_empty(self) -> bool:
+        """Tell whether the repository has no branch at all, so that nothing was ever pushed to it."""
+        return not self.branches()
+
+    def resolve(self, rev: str) -> str:
+        """Give the commit id that any revision means (`HEAD~2`, a tag, a short id). Raises NotFound."""
+        try:
+            return str(self._repo.revparse_single(rev).peel(pygit2.Commit).id)
+        except (KeyError, ValueError) as error:
+            self._require_alive()
+            raise NotFound(f"no commit {rev!r} in {self.path}", "git log --oneline --all lists them") from error
+        except (pygit2.GitError, OSError) as error:
+            self._require_alive()
+            raise unavailable(self.path, error) from error
+
+    def commit(self, sha: str) -> CommitInfo:
+        """Give what the commit says about itself."""
+        return parse_commit(sha, self._read(sha, ObjectType.COMMIT))
+
+    def trailers(self, sha: str) -> list[tuple[str, str]]:
+        """Give the git trailers of the commit's message, in order; a key may repeat."""
+        return trailers(self.commit(sha).message)
+
+    def has_trailer(self, sha: str, key: str, value: str) -> bool:
+        """Tell whether the commit carries the trailer `key: value`; the key's case does not matter."""
+        return any(k.lower() == key.lower() and v == value for k, v in self.trailers(sha))
+
+    def walk(self, tip: str, since: str | None, limit: int | None = None) -> Walk:
+        """Give the first-parent commits that came between `since` and `tip`; see `history.walk`."""
+        with mapped(self.path):
+            return history.walk(self._repo, tip, since, limit)
+
+    def reachable(self, sha: str, hide: str | None = None) -> Iterator[str]:
+        """List the commits reachable from `sha` and not from `hide`, all parents followed, `sha` first.
+
+        If `hide` is no longer in the repository nobody can tell what came since, and `sha` alone is listed.
+        """
+        with mapped(self.path):
+            yield from history.reachable(self._repo, sha, hide)
+
+    def entries(self, sha: str, path: str = ".") -> Iterator[TreeEntry]:
+        """List all files, symlinks and submodules below `path` in the commit; nothing if there is no such folder."""
+        tree = self._subtree(sha, path)
+        return iter(()) if tree is None else trees.entries(self._tree, tree)
+
+    def changes(self, old_sha: str, new_sha: str, path: str = ".") -> list[tuple[str, TreeEntry | None]]:
+        """Compare two commits below `path`: each path that differs with its new entry, or None if it is gone."""
+        return trees.changes(self._entry_set, self._subtree(old_sha, path), self._subtree(new_sha, path))
+
+    def blob(self, oid: str) -> bytes:
+        """Give the content of a file by its object id; ask `size` first."""
+        return self._read(oid, ObjectType.BLOB)
+
+    def blob_at(self, sha: str, path: str) -> bytes | None:
+        """Give the content of the file at `path` (relative to the repository) in the commit; None if there is none."""
+        folder, _, name = path.rpartition("/")
+        tree = self._subtree(sha, folder or ".")
+        found = None if tree is None else trees.leaf(self._tree, tree, name)
+        return self.blob(found.oid) if found is not None and found.kind == "file" else None
+
+    def size(self, oid: str) -> int:
+        """Give the size of an object in bytes without reading it."""
+        try:
+            return self._odb.read_header(oid)[1]
+        except (pygit2.GitError, KeyError, ValueError, OSError) as error:
+            raise self._unreadable(oid, error) from error
+
+    def write(
+        self,
+        branch: str,
+        expected_tip: str | None,
+        files: Mapping[str, bytes | None],
+        message: str,
+        author: Author,
+    ) -> str:
+        """Commit `files` (path in the repository -> content, None deletes) on top of `expected_tip`; see `writing`.
+
+        `expected_tip` None makes the branch. Gives the new commit's id, or `expected_tip` if nothing changes. Raises
+        RaceLost if the branch is elsewhere, Refused if a path cannot be written or has uncommitted changes.
+        """
+        with mapped(self.path):
+            return writing.write(self._repo, branch, expected_tip, files, message, author)
+
+    def identity(self) -> Author:
+        """Tell who commits: GIT_AUTHOR_NAME and _EMAIL, then git's user.name and user.email, then login@host."""
+        with mapped(self.path):
+            return writing.identity(self._repo, os.environ)
+
+    def _subtree(self, sha: str, path: str) -> str | None:
+        found = _TREE_OF.match(self._read(sha, ObjectType.COMMIT))
+        if found is None:
+            raise SourceUnavailable(f"commit {sha} in {self.path} is malformed", "git fsck says more")
+        return trees.subtree(self._tree, found[1].decode("ascii"), path)
+
+    def _tree(self, oid: str) -> bytes:
+        return self._read(oid, ObjectType.TREE)
+
+    def _read(self, oid: str, kind: ObjectType) -> bytes:
+        try:
+            found, data = self._odb.read(oid)
+        except (pygit2.GitError, KeyError, ValueError, OSError) as error:
+            raise self._unreadable(oid, error) from error
+        if found != kind:
+            raise SourceUnavailable(f"object {oid} in {self.path} is not a {kind.name.lower()}", "git fsck says more")
+        return data
+
+    def _unreadable(self, oid: str, error: Exception) -> SourceUnavailable:
+        self._require_alive()
+        why = "is missing" if isinstance(error, KeyError) else f"cannot be read: {error}"
+        return SourceUnavailable(f"object {oid} in {self.path} {why}", "git fsck says more; restore or push it again")
+
+    def _require_alive(self) -> None:
+        """A missing ref or object means nothing if the whole repository is gone."""
+        if not (self.git_dir / "HEAD").is_file():
+            raise SourceUnavailable(f"the repository {self.path} is gone", "restore it, or change source.repo")
+
+
+def common_dir(git_dir: Path) -> Path:
+    """Give the folder that holds the refs: the git directory, or the main one behind a linked work tree's."""
+    try:
+        return (git_dir / (git_dir / "commondir").read_text().strip()).resolve()
+    except OSError:
+        return git_dir
+
+
+def quarantine_folders(environment: Mapping[str, str]) -> Iterable[str]:
+    """List the object folders that git names in a hook's environment."""
+    folders = [environment.get("GIT_OBJECT_DIRECTORY", "")]
+    folders += _split_alternates(environment.get("GIT_ALTERNATE_OBJECT_DIRECTORIES", ""))
+    return [folder for folder in folders if folder]
+
+
+def _split_alternates(text: str) -> list[str]:
+    """Split at colons; git writes a folder whose name holds a colon or a quote as a C string."""
+    parts = re.findall(r'"((?:[^"\\]|\\.)*)"|([^:]+)', text)
+    return [_unquoted(quoted) if quoted else plain for quoted, plain in parts]
+
+
+def _unquoted(text: str) -> str:
+    named = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13}
+
+    def plain(match: re.Match[bytes]) -> bytes:
+        escape = match[1].decode("ascii")
+        code = int(escape, 8) if len(escape) == 3 else named.get(escape, ord(escape[0]))
+        return bytes([code])
+
+    return os.fsdecode(re.sub(rb"\\([0-7]{3}|[\x00-\x7f])", plain, os.fsencode(text)))
+
+
+def discover(folder: Path) -> Path | None:
+    """Find the git repository that `folder` is inside of, as git does; None if there is none."""
+    with mapped(folder):
+        found = pygit2.discover_repository(str(folder))
+    return Path(found) if found else None

@@ -1,0 +1,109 @@
+"""The pre-receive hook: the script that git runs, and what git tells it.
+
+The script fails closed: if the Python that installed it is gone, the push is refused with the way out. It names its
+workspace relative to the repository, so that both may move together, and trusts nothing in PATH or PYTHON* variables.
+The verdict itself is not here.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from reconciler.core.errors import CouldNotRun, Refused
+
+MARK = "# pai: pre-receive hook"
+MODULE = "reconciler.cli.hook"
+
+HOOK_TEXT = f"""#!/bin/sh
+{MARK}; `pai init` writes it anew, do not edit
+python={{python}}
+if [ ! -x "$python" ]; then
+    echo "error: the push cannot be checked: $python is gone" >&2
+    echo "hint: run pai init again in the workspace of this repository" >&2
+    exit 1
+fi
+exec "$python" -E -P -c '
+import importlib.util, runpy, sys
+if importlib.util.find_spec("reconciler") is None:
+    print("error: the push cannot be checked: Pai is no longer installed in", sys.prefix, file=sys.stderr)
+    print("hint: install it there, or run pai init again in the workspace of this repository", file=sys.stderr)
+    sys.exit(1)
+runpy.run_module("{MODULE}", run_name="__main__", alter_sys=True)
+' --workspace {{workspace}}
+"""
+
+_ZEROS = frozenset("0")
+
+
+class RefUpdate(NamedTuple):
+    """One line that git gives a pre-receive hook; an id of zeros stands for no commit."""
+
+    old: str
+    new: str
+    ref: str
+
+    @property
+    def created(self) -> bool:
+        """Whether the ref did not exist before."""
+        return set(self.old) == _ZEROS
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the push removes the ref."""
+        return set(self.new) == _ZEROS
+
+
+def install(repo: Path, python: Path, workspace: Path | None = None) -> bool:
+    """Write the hook into the bare repository `repo`; False if it stands there already, word for word.
+
+    `python` runs it (an absolute path); `workspace` is the folder above the repository unless given. Raises Refused
+    rather than replace somebody else's hook, CouldNotRun if the folder cannot be written.
+    """
+    place = repo / "hooks" / "pre-receive"
+    # Both resolved: a hook runs in the real folder, where `..` is not the folder of a symbolic link to it.
+    relative = os.path.relpath((workspace or repo.parent).resolve(), repo.resolve())
+    text = HOOK_TEXT.format(python=shlex.quote(str(python)), workspace=shlex.quote(relative))
+    try:
+        if os.path.lexists(place):
+            now = place.read_bytes() if place.is_file() else b""
+            if MARK.encode() not in now:
+                raise Refused(
+                    f"{place} is not Pai's hook, so it stays",
+                    "move it away, run pai init again, and call it from elsewhere",
+                )
+            if now == text.encode() and place.stat().st_mode & 0o777 == 0o755:
+                return False
+        _replace(place, text.encode())
+    except OSError as error:
+        raise CouldNotRun(f"cannot write {place}: {error.strerror}", "check the folder's owner and mode") from error
+    return True
+
+
+def parse_updates(stdin: TextIO) -> list[RefUpdate]:
+    """Read what git tells a pre-receive hook, one ref a line. Raises CouldNotRun on anything else."""
+    updates = []
+    for line in stdin:
+        fields = line.rstrip("\n").split(" ", 2)
+        if len(fields) != 3 or len(fields[0]) != len(fields[1]) or not fields[2].startswith("refs/"):
+            raise CouldNotRun(f"git told the hook something it does not know: {line!r}", "report this line")
+        updates.append(RefUpdate(*fields))
+    return updates
+
+
+def _replace(place: Path, content: bytes) -> None:
+    place.parent.mkdir(exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=".pre-receive-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o755)  # noqa: S103 - git runs it as whoever pushes
+        os.replace(name, place)
+    except BaseException:
+        os.unlink(name)
+        raise

@@ -1,0 +1,176 @@
+"""Trees as git stores them: listing one, and telling two apart.
+
+Works on raw tree objects through a function that reads them, so that no work tree and no index is ever looked at.
+Equal ids are equal content: a folder whose id did not change is not read. Names are git's bytes as surrogateescape
+text, so every name that git can hold comes through and goes back unchanged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Literal, NamedTuple, TypeVar
+
+from reconciler.core.errors import SourceUnavailable
+
+EntryKind = Literal["file", "symlink", "submodule"]
+ReadTree = Callable[[str], bytes]
+"""Gives the raw bytes of the tree with that id; raises SourceUnavailable."""
+ReadEntries = Callable[[str], frozenset[bytes]]
+"""Gives the entries of the tree with that id, each as its raw bytes; raises SourceUnavailable."""
+
+ENTRIES_MAX = 1_000_000
+"""Entries of one tree, folders counted too. A few kilobytes of nested equal folders can stand for billions of files."""
+
+PATH_MAX = 4096
+"""Characters of a path, as in the operating system; deeper folders cannot be checked out, and cost memory squared."""
+
+_WHOLE = re.compile(rb"[0-7]{5,6} [^\0]+\0.{20}", re.DOTALL)
+_PARTS = re.compile(rb"([0-7]{5,6}) ([^\0]+)\0(.{20})", re.DOTALL)
+RawEntry = tuple[bytes, bytes, bytes]
+"""Mode in octal digits, name, and binary object id, as they stand in a tree object."""
+TREES = (b"40000", b"040000")
+"""The modes of a folder; old tools wrote the zero."""
+
+
+_Entries = TypeVar("_Entries", bound=Sized)
+
+
+class TreeEntry(NamedTuple):
+    """Something in a tree that is not a folder; `path` is relative to the folder that was asked for."""
+
+    path: str
+    kind: EntryKind
+    oid: str
+
+
+def subtree(read: ReadTree, root: str, path: str) -> str | None:
+    """Find the id of the folder `path` below the tree `root`; None if there is no such folder."""
+    oid = root
+    for part in path.split("/"):
+        if part in ("", "."):
+            continue
+        wanted = part.encode("utf-8", "surrogateescape")
+        found = next((entry for entry in parse(read(oid), oid) if entry[1] == wanted), None)
+        if found is None or found[0] not in TREES:
+            return None
+        oid = found[2].hex()
+    return oid
+
+
+def leaf(read: ReadTree, tree: str, name: str) -> TreeEntry | None:
+    """Find what is no folder and has that name in the tree itself; its path is the name."""
+    wanted = name.encode("utf-8", "surrogateescape")
+    found = (entry for entry in parse(read(tree), tree) if entry[1] == wanted and entry[0] not in TREES)
+    return next((TreeEntry(name, _kind(mode), oid.hex()) for mode, _, oid in found), None)
+
+
+def entries(read: ReadTree, tree: str) -> Iterator[TreeEntry]:
+    """List everything below the tree that is not a folder, in git's order."""
+    budget = _Budget()
+    stack = [("", iter(budget.spend(parse(read(tree), tree))))]
+    while stack:
+        prefix, rest = stack[-1]
+        for mode, raw_name, raw_oid in rest:
+            name, oid = prefix + raw_name.decode("utf-8", "surrogateescape"), raw_oid.hex()
+            if mode in TREES:
+                stack.append((_folder(prefix, raw_name), iter(budget.spend(parse(read(oid), oid)))))
+                break
+            yield TreeEntry(name, _kind(mode), oid)
+        else:
+            stack.pop()
+
+
+def changes(read: ReadEntries, old: str | None, new: str | None) -> list[tuple[str, TreeEntry | None]]:
+    """Compare two trees (None is an empty one): the new entry of each path that differs, or None if it is gone.
+
+    `read` gives `entry_set` of a tree's id, and may remember it: today's new tree is tomorrow's old one. A path
+    whose kind or content changed counts; a change of the executable bit alone does not. Sorted by path.
+    """
+    budget = _Budget()
+    gone: set[str] = set()
+    found: dict[str, TreeEntry] = {}
+    stack = [("", old, new)]
+    while stack:
+        prefix, before, after = stack.pop()
+        if before == after:
+            continue
+        old_entries = budget.spend(read(before)) if before else frozenset()
+        new_entries = budget.spend(read(after)) if after else frozenset()
+        removed = [_take_apart(entry) for entry in old_entries - new_entries]
+        added = [_take_apart(entry) for entry in new_entries - old_entries]
+        old_trees = {name: oid.hex() for mode, name, oid in removed if mode in TREES}
+        new_trees = {name: oid.hex() for mode, name, oid in added if mode in TREES}
+        both = old_trees.keys() | new_trees.keys()
+        stack.extend((_folder(prefix, name), old_trees.get(name), new_trees.get(name)) for name in both)
+        gone.update(prefix + _text(name) for mode, name, _ in removed if mode not in TREES)
+        old_leaves = {(name, _kind(mode), oid) for mode, name, oid in removed if mode not in TREES}
+        for mode, name, oid in added:
+            if mode in TREES:
+                continue
+            if (name, _kind(mode), oid) in old_leaves:
+                gone.discard(prefix + _text(name))
+            else:
+                found[prefix + _text(name)] = TreeEntry(prefix + _text(name), _kind(mode), oid.hex())
+    return [(path, found.get(path)) for path in sorted(gone | found.keys())]
+
+
+def parse(raw: bytes, oid: str) -> list[RawEntry]:
+    """Read a tree object; `oid` names it if it is malformed (SourceUnavailable)."""
+    found: list[RawEntry] = _PARTS.findall(raw)
+    if sum(len(mode) + len(name) for mode, name, _ in found) + 22 * len(found) != len(raw):
+        raise SourceUnavailable(f"tree {oid} is malformed", "git fsck says more")
+    return found
+
+
+def entry_set(raw: bytes, oid: str) -> frozenset[bytes]:
+    """Read a tree object as its whole entries, not taken apart: in a folder of 10,000 that halves the time."""
+    found = _WHOLE.findall(raw)
+    if sum(map(len, found)) != len(raw):
+        raise SourceUnavailable(f"tree {oid} is malformed", "git fsck says more")
+    return frozenset(found)
+
+
+def _take_apart(entry: bytes) -> RawEntry:
+    mode, _, rest = entry.partition(b" ")
+    return mode, rest[:-21], rest[-20:]
+
+
+def serialise(tree: Iterable[RawEntry]) -> bytes:
+    """Write a tree object: sorted by name as git sorts, a folder as if its name ended in a slash."""
+    ordered = sorted(tree, key=lambda entry: entry[1] + b"/" if entry[0] in TREES else entry[1])
+    return b"".join(b"%s %s\0%s" % entry for entry in ordered)
+
+
+class _Budget:
+    """Counts entries, so that a small bomb of nested folders ends in a message and not in all memory."""
+
+    def __init__(self) -> None:
+        self._left = ENTRIES_MAX
+
+    def spend(self, read: _Entries) -> _Entries:
+        self._left -= len(read)
+        if self._left < 0:
+            raise SourceUnavailable(
+                f"the tree holds more than {ENTRIES_MAX:,} files",
+                "point source.path at the folder of the manifests",
+            )
+        return read
+
+
+def _folder(prefix: str, name: bytes) -> str:
+    if len(prefix) + len(name) > PATH_MAX:
+        raise SourceUnavailable(
+            f"a folder's path is longer than {PATH_MAX:,} characters: {prefix[:60]}...", "rename it"
+        )
+    return f"{prefix}{_text(name)}/"
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _kind(mode: bytes) -> EntryKind:
+    if mode == b"120000":
+        return "symlink"
+    return "submodule" if mode == b"160000" else "file"

@@ -1,0 +1,264 @@
+"""Commits made by Pai on behalf of a person.
+
+The new tree is built from the old one, touching only the folders on the way to the changed files. The branch moves
+under git's own ref lock and only if it still is where the caller last saw it: a push in between is never lost.
+Where the branch is checked out, index and files follow; nothing uncommitted is ever overwritten. Callers map libgit2's
+exceptions.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import socket
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pygit2
+from pygit2.enums import FileMode, FileStatus, ObjectType
+
+from reconciler.core.errors import CouldNotRun, NotFound, Refused, SourceUnavailable
+from reconciler.source.trees import TREES, parse, serialise
+
+_FILES = (b"100644", b"100755", b"100664")
+LOCK_WAIT_S = 2.0
+"""How long a ref lock held by another git process is waited for."""
+
+
+class Author(NamedTuple):
+    """Who a commit is laid to."""
+
+    name: str
+    email: str
+
+
+class RaceLost(Refused):
+    """The branch moved while the commit was made; read it again and retry."""
+
+    retry = True
+
+
+def write(
+    repo: pygit2.Repository,
+    branch: str,
+    expected_tip: str | None,
+    files: Mapping[str, bytes | None],
+    message: str,
+    author: Author,
+) -> str:
+    """Commit `files` on top of `expected_tip`, move the branch there, and give the commit's id.
+
+    Objects and ref are on disk (fsync) when this returns. Nothing is committed, and `expected_tip` given back, if the
+    tree stays the same.
+    """
+    pygit2.settings.enable_fsync_gitdir(True)
+    base = None if expected_tip is None else str(repo[expected_tip].peel(pygit2.Tree).id)
+    tree = _tree(repo.odb, base, {_parts(path): content for path, content in files.items()}, "")
+    assert tree is not None, "only folders below the root vanish when they are empty"
+    if expected_tip is not None and tree == base:
+        return expected_tip
+    follow = _checkout(repo, branch, expected_tip, files)
+    signature = _signature(author)
+    parents = [] if expected_tip is None else [expected_tip]
+    text = message.encode("utf-8", "replace").decode("utf-8").rstrip("\n") + "\n"
+    commit = repo.create_commit(None, signature, signature, text, pygit2.Oid(hex=tree), parents)
+    _move(repo, branch, expected_tip, commit, signature, text)
+    if follow is not None:
+        _follow(repo, follow, str(commit), files)
+    return str(commit)
+
+
+def identity(repo: pygit2.Repository, environment: Mapping[str, str]) -> Author:
+    """Tell who commits, as `git commit` would, without ever failing for want of a configuration."""
+    login, host = _login(), socket.gethostname() or "localhost"
+    name = environment.get("GIT_AUTHOR_NAME", "").strip() or _setting(repo, "user.name") or login
+    email = environment.get("GIT_AUTHOR_EMAIL", "").strip() or _setting(repo, "user.email") or f"{login}@{host}"
+    return Author(name, email)
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid-{os.getuid()}"
+
+
+def _setting(repo: pygit2.Repository, key: str) -> str:
+    try:
+        return (repo.config[key] or "").strip()
+    except KeyError:
+        return ""
+
+
+def _signature(author: Author) -> pygit2.Signature:
+    name, email = (re.sub(r"[<>\x00-\x1f\ud800-\udfff]", "", text).strip(" .,:;\"'\\") for text in author)
+    return pygit2.Signature(name or email or "unknown", email or "unknown")
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    parts = tuple(path.split("/"))
+    if any(part in ("", ".", "..") or part.lower() == ".git" or "\0" in part for part in parts):
+        raise Refused(f"{path!r} is not a path inside a repository", "write it relative to the repository's root")
+    return parts
+
+
+def _tree(odb: pygit2.Odb, base: str | None, files: Mapping[tuple[str, ...], bytes | None], prefix: str) -> str | None:
+    """Write the tree `base` with `files` put in, and give its id; None if nothing is left."""
+    present = {} if base is None else {name: (mode, oid) for mode, name, oid in parse(odb.read(base)[1], base)}
+    folders: dict[str, dict[tuple[str, ...], bytes | None]] = {}
+    for parts, content in files.items():
+        if len(parts) > 1:
+            folders.setdefault(parts[0], {})[parts[1:]] = content
+            continue
+        name = os.fsencode(parts[0])
+        mode, _ = _require(present, name, prefix, _FILES)
+        if content is not None:
+            present[name] = (mode or b"100644", odb.write(ObjectType.BLOB, content).raw)
+        elif present.pop(name, None) is None:
+            raise NotFound(f"there is no file {prefix}{parts[0]}")
+    for folder, below in folders.items():
+        name = os.fsencode(folder)
+        _, old = _require(present, name, prefix, TREES)
+        tree = _tree(odb, old.hex() if old else None, below, f"{prefix}{folder}/")
+        if tree is not None:
+            present[name] = (TREES[0], bytes.fromhex(tree))
+        else:
+            present.pop(name, None)
+    if not present and prefix:
+        return None
+    return str(odb.write(ObjectType.TREE, serialise((mode, name, oid) for name, (mode, oid) in present.items())))
+
+
+def _require(
+    present: Mapping[bytes, tuple[bytes, bytes]], name: bytes, prefix: str, modes: tuple[bytes, ...]
+) -> tuple[bytes, bytes]:
+    """Give mode and id of what has that name now, empty for nothing. Raises Refused if it is of another sort."""
+    mode, oid = present.get(name, (b"", b""))
+    if mode and mode not in modes:
+        sort = "a folder" if modes is TREES else "a regular file"
+        raise Refused(f"{prefix}{os.fsdecode(name)} is there already, and not as {sort}", "choose another path")
+    return mode, oid
+
+
+def _move(
+    repo: pygit2.Repository,
+    branch: str,
+    expected: str | None,
+    commit: pygit2.Oid,
+    signature: pygit2.Signature,
+    message: str,
+) -> None:
+    """Move the branch under git's ref lock, which other git processes honour, if it is where it is expected."""
+    ref = f"refs/heads/{branch}"
+    repo.set_ident(signature.name, signature.email)  # for the reflog: pygit2 1.21 cannot pass a signature to it
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            with repo.transaction() as transaction:
+                transaction.lock_ref(ref)
+                if (now := _target(repo, ref)) != expected:
+                    raise RaceLost(
+                        f"branch {branch} moved to {now[:12] if now else 'nowhere'} meanwhile", "run the command again"
+                    )
+                transaction.set_target(ref, commit, message=f"pai: {message.splitlines()[0][:200]}")
+            return
+        except pygit2.GitError as error:
+            if "lock" not in str(error):
+                raise
+            if time.monotonic() > deadline:
+                lock = Path(repo.path, f"{ref}.lock")
+                raise SourceUnavailable(
+                    f"branch {branch} is locked by another git process", f"if no git process runs, remove {lock}"
+                ) from error
+        time.sleep(0.01)
+
+
+def _target(repo: pygit2.Repository, ref: str) -> str | None:
+    try:
+        return str(repo.lookup_reference(ref).resolve().target)
+    except KeyError:
+        return None
+
+
+def _checkout(
+    repo: pygit2.Repository, branch: str, expected: str | None, files: Mapping[str, bytes | None]
+) -> Path | None:
+    """Find the work tree that has to follow the branch (None: there is none); refuse what would lose work there."""
+    reference = repo.references.get("HEAD")
+    at_head = reference is not None and reference.target == f"refs/heads/{branch}"
+    if repo.is_bare or not at_head:
+        local = None if expected is None else repo.branches.local.get(branch)
+        if local is not None and not (repo.is_bare and at_head) and local.is_checked_out():
+            raise Refused(
+                f"branch {branch} is checked out in another work tree",
+                "set source.repo to the folder of that work tree",
+            )
+        return None
+    root = Path(repo.workdir)
+    if Path(repo.path, "index.lock").exists():
+        raise Refused(f"another git process works in {root}", "wait for it, or remove a stale .git/index.lock")
+    for path in files:
+        for folder in Path(path).parents:
+            place = root / folder
+            if place.is_symlink() or (place.exists() and not place.is_dir()):
+                raise Refused(f"{place} is not a folder", "move it away")
+        if not _clean(repo, root, path):
+            raise Refused(f"{path} has uncommitted changes", f"commit or stash them first: git -C {root} status")
+    return root
+
+
+def _clean(repo: pygit2.Repository, root: Path, path: str) -> bool:
+    try:
+        return repo.status_file(path) == FileStatus.CURRENT
+    except KeyError:  # git knows nothing of it; neither should the disk
+        return not os.path.lexists(root / path)
+
+
+def _follow(repo: pygit2.Repository, root: Path, commit: str, files: Mapping[str, bytes | None]) -> None:
+    try:
+        index = repo.index
+        index.read(True)
+        tree = repo[commit].peel(pygit2.Tree)
+        for path, content in files.items():
+            if content is None:
+                (root / path).unlink(missing_ok=True)
+                _remove_empty(root, (root / path).parent)
+                index.remove(path)
+            else:
+                entry = tree[path]
+                _replace(root / path, content, executable=entry.filemode == FileMode.BLOB_EXECUTABLE)
+                index.add(pygit2.IndexEntry(path, entry.id, FileMode(entry.filemode)))
+        index.write()
+    except (pygit2.GitError, OSError) as error:
+        raise CouldNotRun(
+            f"commit {commit[:12]} is made, but the work tree {root} could not follow: {error}",
+            f"git -C {root} status shows the files; git -C {root} checkout HEAD -- FILE brings them up to date",
+        ) from error
+
+
+def _remove_empty(root: Path, folder: Path) -> None:
+    while folder != root:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
+
+
+def _replace(path: Path, content: bytes, executable: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".pai-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, (0o777 if executable else 0o666) & ~mask)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

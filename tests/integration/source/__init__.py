@@ -1,0 +1,1 @@
+"""Tests of reconciler.source on real repositories."""

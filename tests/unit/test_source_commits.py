@@ -1,0 +1,105 @@
+"""Reading commit objects: every claim comes through, nothing makes it fail."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.core.canonical import canonical
+from reconciler.core.events import Signature
+from reconciler.source.commits import parse_commit, trailers
+
+HEAD = b"tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n"
+
+
+def commit(*headers: bytes, message: bytes = b"m\n") -> bytes:
+    """Give a raw commit object."""
+    return HEAD + b"".join(header + b"\n" for header in headers) + b"\n" + message
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "email", "time"),
+    [
+        (b"A B <a@b> 0 +0000", "A B", "a@b", "1970-01-01T00:00:00+00:00"),
+        (b"A <> 1700000000 -0330", "A", "", "2023-11-14T18:43:20-03:30"),
+        (b"<a@b> 1 +1400", "", "a@b", "1970-01-01T14:00:01+14:00"),
+        (b"A <a b> c> -1 +0000", "A", "a b", "1970-01-01T00:00:00+00:00"),
+        (b"A <a@b> 99999999999999999999 +0000", "A", "a@b", "1970-01-01T00:00:00+00:00"),
+        (b"A <a@b> 1 +9999", "A", "a@b", "1970-01-01T00:00:01+00:00"),
+        (b"\xff <\xfe> 1 +0000", "\ufffd", "\ufffd", "1970-01-01T00:00:01+00:00"),
+        (b"nobody", "nobody", "", "1970-01-01T00:00:00+00:00"),
+        (b"", "", "", "1970-01-01T00:00:00+00:00"),
+    ],
+)
+def test_person_is_read_from_any_line(line: bytes, name: str, email: str, time: str) -> None:
+    """Names, e-mails and times that make no sense become harmless values."""
+    author = parse_commit("1" * 40, commit(b"author " + line)).author
+    assert (author.name, author.email, author.time) == (name, email, time)
+
+
+@pytest.mark.parametrize(
+    ("armour", "expected"),
+    [
+        (b"gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----", "openpgp"),
+        (b"gpgsig -----BEGIN SSH SIGNATURE-----\n x", "ssh"),
+        (b"gpgsig -----BEGIN SIGNED MESSAGE-----\n x", "x509"),
+        (b"gpgsig-sha256 -----BEGIN SSH SIGNATURE-----", "ssh"),
+        (b"gpgsig ", None),
+        (b"mergetag object x\n gpgsig no", None),
+    ],
+)
+def test_signature_is_named_and_never_verified(armour: bytes, expected: str | None) -> None:
+    """The sort of signature is known by its armour; that it is there proves nothing."""
+    found = parse_commit("1" * 40, commit(b"author A <a> 1 +0000", armour)).signature
+    assert found == (expected and Signature(expected, verified=False))
+
+
+@pytest.mark.parametrize("encoding", [b"UTF-8", b"latin1", b"no-such-codec", b"hex", b"\xff", b"idna", b"utf-16"])
+def test_message_is_text_in_any_declared_encoding(encoding: bytes) -> None:
+    """An encoding that is unknown or not for text falls back to UTF-8 with replacements."""
+    info = parse_commit("1" * 40, commit(b"author \xe4 <a> 1 +0000", b"encoding " + encoding, message=b"\xe4\n\nb"))
+    canonical([info.message, info.author.name])
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_and_can_be_logged(raw: bytes) -> None:
+    """Whatever a commit object holds, reading it does not fail and gives text that the log can keep."""
+    for data in (raw, HEAD + raw, commit(b"author " + raw, b"committer " + raw, message=raw)):
+        info = parse_commit("1" * 40, data)
+        people = [(p.name, p.email, p.time) for p in (info.author, info.committer)]
+        canonical([list(info.parents), info.message, *map(list, people)])
+
+
+MESSAGES = [
+    "Subject",
+    "Key: value",
+    "Subject\n\nKey: value",
+    "Subject\n\nbody\n\nA: 1\nb-C :  2 \n  folded\n",
+    "Subject\n\nbody\nKey: value",
+    "Subject\n\nKey: value\n\nlast words",
+    "Subject\n\nfree\nSigned-off-by: A <a@b>\nx\n",
+    "Subject\n\nfree\nfree\nfree\nfree\nSigned-off-by: A <a@b>\n",
+    "Subject\n\nfree\nOther: A\n",
+    "Subject\n\nA: 1\n(cherry picked from commit 1234)\nB: 2\n",
+    "\n\nSubject\n \t\nA: 1\n\n\n",
+    "Subject\n\nno key: 1\n",
+    "Subject\n\nA:\nhttp://x: y\n",
+    "Subject\n\n# note\nA: 1\n",
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_trailers_are_those_that_git_finds(message: str) -> None:
+    """The rule for a block of trailers is git's own."""
+    command = ["git", "interpret-trailers", "--parse", "--no-divider"]
+    parsed = subprocess.run(command, input=message, capture_output=True, text=True, check=True).stdout.splitlines()
+    expected = [(key, value.strip()) for key, _, value in (line.partition(":") for line in parsed) if " " not in key]
+    assert trailers(message) == expected
+
+
+def test_trailers_read_windows_line_ends() -> None:
+    """A message written with CRLF has the same trailers."""
+    assert trailers("Subject\r\n\r\nPai-Allow-Deletions: yes\r\n") == [("Pai-Allow-Deletions", "yes")]

@@ -1,0 +1,124 @@
+"""Trees as raw objects: comparing two is the difference of their listings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.core.errors import SourceUnavailable
+from reconciler.source import trees
+from reconciler.source.trees import RawEntry
+
+
+class Store:
+    """An object database of trees, keyed by their real ids."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.reads = 0
+
+    def add(self, files: Mapping[str, tuple[bytes, bytes]]) -> str:
+        """Store the tree of `files` (path -> mode and content id) and give its id."""
+        entries: list[RawEntry] = []
+        folders: dict[str, dict[str, tuple[bytes, bytes]]] = {}
+        for path, value in files.items():
+            first, _, rest = path.partition("/")
+            if rest:
+                folders.setdefault(first, {})[rest] = value
+            else:
+                entries.append((value[0], first.encode("utf-8", "surrogateescape"), value[1]))
+        for name, below in folders.items():
+            oid = bytes.fromhex(self.add(below))
+            entries.append((b"40000", name.encode("utf-8", "surrogateescape"), oid))
+        raw = trees.serialise(entries)
+        oid_hex = hashlib.sha1(b"tree %d\0%s" % (len(raw), raw), usedforsecurity=False).hexdigest()
+        self.objects[oid_hex] = raw
+        return oid_hex
+
+    def read(self, oid: str) -> bytes:
+        """Give the raw tree."""
+        self.reads += 1
+        return self.objects[oid]
+
+    def entries(self, oid: str) -> frozenset[bytes]:
+        """Give the tree's entries."""
+        return trees.entry_set(self.read(oid), oid)
+
+
+NAMES = st.sampled_from(["a", "a.b", "a0", "b", "é", "\udcff", "x y", "0 1"])
+MODES = st.sampled_from([b"100644", b"100755", b"120000", b"160000"])
+CONTENT = st.sampled_from([b"\0" * 20, b"100644 a\0" + b"x" * 11, b"\n" * 20])
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
+
+
+@st.composite
+def listings(draw: st.DrawFn) -> dict[str, tuple[bytes, bytes]]:
+    """Draw files of a tree in which no file is also a folder."""
+    files = draw(st.dictionaries(PATHS, st.tuples(MODES, CONTENT), max_size=8))
+    return {path: value for path, value in files.items() if not any(other.startswith(path + "/") for other in files)}
+
+
+@given(listings(), listings())
+def test_changes_are_the_difference_of_the_listings(
+    old: dict[str, tuple[bytes, bytes]], new: dict[str, tuple[bytes, bytes]]
+) -> None:
+    """Walking only what differs finds exactly what comparing everything finds."""
+    store = Store()
+    before, after = store.add(old), store.add(new)
+    left = {entry.path: entry for entry in trees.entries(store.read, before)}
+    right = {entry.path: entry for entry in trees.entries(store.read, after)}
+    assert left.keys() == old.keys()
+    expected = {path: right.get(path) for path in left.keys() | right.keys() if left.get(path) != right.get(path)}
+    assert trees.changes(store.entries, before, after) == sorted(expected.items())
+    assert trees.changes(store.entries, None, after) == sorted(right.items())
+    assert [path for path, entry in trees.changes(store.entries, before, None) if entry is None] == sorted(left)
+
+
+def test_changes_do_not_read_folders_that_are_equal() -> None:
+    """One file in a hundred folders costs the folders on its way."""
+    files = {f"d{i}/f": (b"100644", b"x" * 20) for i in range(100)}
+    store = Store()
+    old, new = store.add(files), store.add({**files, "d7/f": (b"100644", b"y" * 20)})
+    assert [path for path, _ in trees.changes(store.entries, old, new)] == ["d7/f"]
+    assert store.reads == 4
+
+
+def nested(store: Store, depth: int) -> str:
+    """Store a file below `depth` folders and give the tree's id."""
+    tree = store.add({"f": (b"100644", b"x" * 20)})
+    for _ in range(depth):
+        raw = trees.serialise([(b"40000", b"d", bytes.fromhex(tree))])
+        tree = hashlib.sha1(raw, usedforsecurity=False).hexdigest()
+        store.objects[tree] = raw
+    return tree
+
+
+def test_deep_trees_are_walked_without_recursion() -> None:
+    """A path of more folders than Python may call functions is no danger."""
+    store = Store()
+    tree = nested(store, 1500)
+    assert len(list(trees.entries(store.read, tree))) == 1
+    assert len(trees.changes(store.entries, None, tree)) == 1
+
+
+def test_paths_beyond_any_file_system_are_refused() -> None:
+    """Folders nested without end would cost memory by the square of their depth."""
+    store = Store()
+    tree = nested(store, 2500)
+    with pytest.raises(SourceUnavailable, match="longer than"):
+        list(trees.entries(store.read, tree))
+    with pytest.raises(SourceUnavailable, match="longer than"):
+        trees.changes(store.entries, None, tree)
+
+
+@pytest.mark.parametrize("raw", [b"100644 a\0short", b"junk", b"100644 \0" + b"x" * 20, b"9 a\0" + b"x" * 20])
+def test_malformed_trees_are_refused(raw: bytes) -> None:
+    """Bytes that are no tree are an error, in a listing and in a comparison."""
+    with pytest.raises(SourceUnavailable, match="malformed"):
+        list(trees.entries(lambda _: raw, "1" * 40))
+    with pytest.raises(SourceUnavailable, match="malformed"):
+        trees.changes(lambda oid: trees.entry_set(raw, oid), None, "1" * 40)
