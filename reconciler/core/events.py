@@ -111,7 +111,10 @@ class HistoryRewritten(Payload, frozen=True, kw_only=True):
 
 
 class ObjectWritten(Payload, frozen=True, kw_only=True):
-    """The object as it is from now on; `changed` are dotted fields, `previous` the spec before."""
+    """The object as it is from now on; `changed` are dotted fields, `previous` the spec before.
+
+    `line` is where its document begins, `lines` where the fields of `spec` stand that were written or changed.
+    """
 
     spec: Spec
     file: str
@@ -121,6 +124,7 @@ class ObjectWritten(Payload, frozen=True, kw_only=True):
     changed: list[str]
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     annotations: dict[str, str] = msgspec.field(default_factory=dict)
+    lines: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class ObjectDeleted(Payload, frozen=True, kw_only=True):

@@ -33,7 +33,8 @@ class Reference(msgspec.Struct, frozen=True, array_like=True):
 class Manifest(msgspec.Struct, frozen=True, array_like=True):
     """One valid object of one document. It knows its line, not its path: the same blob may lie at several paths.
 
-    `line` is the line of the document's first token; `name_line`, `name_column` the place of the `metadata.name` value.
+    `line` is the line of the document's first token; `name_line`, `name_column` the place of the `metadata.name` value;
+    `lines` those of the fields of `spec`.
     """
 
     kind: Kind
@@ -45,6 +46,7 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
     name_line: int
     name_column: int
     references: tuple[Reference, ...] = ()
+    lines: dict[str, int] = {}
 
 
 class Placed(NamedTuple):

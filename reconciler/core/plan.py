@@ -72,6 +72,7 @@ def _created(kind: Kind, placed: Placed, revision: str) -> ev.BindingCreated | e
         annotations=m.annotations,
         previous=None,
         changed=[],
+        lines=m.lines,
     )
 
 
@@ -89,6 +90,7 @@ def _changed(
         annotations=m.annotations,
         previous=now.spec,
         changed=fields,
+        lines={field: line for field, line in m.lines.items() if now.spec.get(field) != m.spec[field]},
     )
 
 

@@ -1,1 +1,69 @@
-"""..."""
+"""Manifests: bytes to objects with places, the schema, the rules of a whole revision, and writing back.
+
+Importing this package is cheap; YAML, JSON Schema and gitignore machinery are imported when first used. It does no I/O
+of its own except for reading the schema files that belong to the package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.manifests.facts import VERSION, Entry, Facts, Named, Problem, dump_facts, load_facts, schema_folder
+from reconciler.manifests.ignore import IgnoreRules
+from reconciler.manifests.inline_keys import redact
+from reconciler.manifests.judging import Verdict, deletion_problem, judge, shown_path
+from reconciler.manifests.reading import facts_of, read_manifests
+from reconciler.manifests.rules import RULES, Rule, rules_document
+
+if TYPE_CHECKING:
+    from reconciler.manifests.edit import (
+        LoadedDocument,
+        append_document,
+        delete_document,
+        load_documents,
+        replace_document,
+    )
+    from reconciler.manifests.emit import render
+
+__all__ = [
+    "RULES",
+    "VERSION",
+    "Entry",
+    "Facts",
+    "IgnoreRules",
+    "LoadedDocument",
+    "Named",
+    "Problem",
+    "Rule",
+    "Verdict",
+    "append_document",
+    "delete_document",
+    "deletion_problem",
+    "dump_facts",
+    "facts_of",
+    "judge",
+    "load_documents",
+    "load_facts",
+    "read_manifests",
+    "redact",
+    "render",
+    "replace_document",
+    "rules_document",
+    "schema_folder",
+    "shown_path",
+]
+
+_LAZY = {"render": "emit"} | dict.fromkeys(
+    ("LoadedDocument", "append_document", "delete_document", "load_documents", "replace_document"), "edit"
+)
+
+
+def __getattr__(name: str) -> object:
+    """Import what writes YAML when it is first asked for: it brings the parser along."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value

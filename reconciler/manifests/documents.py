@@ -1,0 +1,313 @@
+"""What one document says: a manifest, or what is wrong with it.
+
+Takes a parsed document and gives Problems and at most one Manifest; knows the rules that a schema cannot say (budgets
+as the author typed them, known models, secrets) and the order in which they speak: one mistake gives one problem.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from reconciler.core.objects import API_VERSION, KIND_OF_MANIFEST, Kind, Manifest, Reference
+from reconciler.manifests import rules
+from reconciler.manifests.facts import Named, Problem
+from reconciler.manifests.inline_keys import holds_key, is_literal_secret, is_secret_field, mask, redact
+from reconciler.manifests.schema import BUDGET_HINT, BUDGETS, closest, explain, screen
+from reconciler.manifests.tree import Document, Mapping, Node, Scalar, Sequence
+
+KNOWN_MODELS: dict[str, tuple[str, ...]] = {
+    "anthropic": ("claude-sonnet-4-6", "claude-haiku-4-5", "claude-opus-4-6"),
+    "gemini": ("gemini-2.5-flash", "gemini-2.0-flash", "gemini-2.5-pro"),
+    "openai": ("gpt-4o", "gpt-4o-mini", "o1", "o3-mini"),
+}
+ANNOTATIONS_MAX = 256 * 1024
+_BUDGET = re.compile(r"[1-9][0-9]{0,15}")
+_IGNORE_HINT = "list the file in .paiignore if it is no manifest of Pai"
+_NUMBER_HINT = "quote it"
+
+
+class Reading:
+    """The outcome of one document."""
+
+    __slots__ = ("manifest", "named", "problems", "secret")
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        self.manifest: Manifest | None = None
+        self.named: Named | None = None
+        self.secret = False
+
+    def add(self, rule: str, node: Node, message: str, hint: str = "", text: str | None = None) -> None:
+        """List one problem at the place of `node`."""
+        shown = _shown(node) if text is None else text
+        severity = rules.RULES[rule].severity
+        place = node.line, node.column
+        self.problems.append(Problem(*place, severity, rule, redact(message), hint, redact(shown)))
+
+    def errors(self) -> bool:
+        """Tell whether the document is refused."""
+        return any(problem.severity == "error" for problem in self.problems)
+
+
+def _shown(node: Node) -> str:
+    if not isinstance(node, Scalar):
+        return ""
+    line = node.text.split("\n", 1)[0]
+    return line if len(line) <= 80 else line[:80] + "…"
+
+
+def read_document(document: Document) -> Reading:
+    """Judge one document by itself."""
+    reading = Reading(document.problems)
+    root = document.root
+    assert root is not None
+    if not isinstance(root, Mapping):
+        hint = f"write apiVersion, kind, metadata and spec; {_IGNORE_HINT}"
+        reading.add(rules.NOT_A_MAPPING, root, "the document is no mapping of fields", hint)
+        return reading
+    values = root.value
+    if values.get("kind") == "Secret":
+        reading.problems.clear()
+        reading.secret = True
+        message = "a Secret does not belong into git"
+        reading.add(rules.SECRET, root, message, "remove it and use `pai add secret`", "kind: Secret …")
+        return reading
+    kind = _kind(root, reading)
+    if kind is not None:
+        _fields(document, root, kind, reading)
+    if reading.manifest is None or kind == "agent" or len(reading.manifest.labels) + len(reading.manifest.annotations):
+        # a valid binding without labels has no field that could hold a key
+        reading.problems += [
+            inline_key(node.line, node.column, node.text.strip(), f"the value of {name}")
+            for node, name in literal_keys(root)
+        ]
+    return reading
+
+
+def _kind(root: Mapping, reading: Reading) -> Kind | None:
+    """Find out what the document is; None, with a problem listed, if its fields cannot be judged."""
+    version, kind = root.value.get("apiVersion"), root.value.get("kind")
+    if version == API_VERSION and isinstance(kind, str) and kind in KIND_OF_MANIFEST:
+        return KIND_OF_MANIFEST[kind]
+    missing = [name for name in ("apiVersion", "kind") if name not in root.items]
+    if missing:
+        first = next(iter(root.keys.values()), None)
+        close = [word for name in missing if (word := closest(name, [key for key in root.keys if key != "kind"]))]
+        hint = f"did you mean {' and '.join(missing)} by {' and '.join(close)}? " if close else ""
+        message = f"the document has no {' and no '.join(missing)}"
+        hint += f"add {' and '.join(_EXAMPLES[name] for name in missing)}; {_IGNORE_HINT}"
+        reading.add(rules.NO_KIND, first or root, message, hint)
+        return KIND_OF_MANIFEST.get(kind) if isinstance(kind, str) and missing == ["apiVersion"] else None
+    return _unknown_kind(root, reading)
+
+
+_EXAMPLES = {"apiVersion": f"apiVersion: {API_VERSION}", "kind": "kind: ModelBinding or AgentWorkload"}
+
+
+def _unknown_kind(root: Mapping, reading: Reading) -> Kind | None:
+    version, kind = root.items["apiVersion"], root.items["kind"]
+    if kind.value == "List":
+        reading.add(rules.LIST, kind, "lists of objects are not read", "write each item as a document, split by ---")
+        return None
+    known = isinstance(kind.value, str) and kind.value in KIND_OF_MANIFEST
+    close = closest(kind.value, list(KIND_OF_MANIFEST)) if isinstance(kind.value, str) else None
+    foreign = isinstance(version.value, str) and version.value.partition("/")[0] != "pai.io"
+    if version.value != API_VERSION:
+        if isinstance(version.value, str):
+            hint = f"write {API_VERSION}; {_IGNORE_HINT}"
+            reading.add(rules.API_VERSION, version, f"unknown apiVersion {_shown(version)}", hint)
+        else:
+            reading.add(rules.WRONG_TYPE, version, "apiVersion must be text", f"write {API_VERSION}")
+    if not known and not (foreign and close is None and isinstance(kind.value, str)):
+        if isinstance(kind.value, str):
+            hint = f"did you mean {close}?" if close else f"ModelBinding or AgentWorkload; {_IGNORE_HINT}"
+            reading.add(rules.KIND, kind, f"unknown kind {_shown(kind)}", hint)
+        else:
+            reading.add(rules.WRONG_TYPE, kind, "kind must be text", "write ModelBinding or AgentWorkload")
+    return KIND_OF_MANIFEST[kind.value] if known else None  # type: ignore[index]
+
+
+def _fields(document: Document, root: Mapping, kind: Kind, reading: Reading) -> None:
+    spec = root.items.get("spec")
+    metadata = root.items.get("metadata")
+    if document.numbers and kind == "agent" and isinstance(spec, Mapping):
+        open_nodes = {id(node) for node in _walk(spec)}
+        for number in document.numbers:
+            if id(number) in open_nodes and not any(problem_at(p, number) for p in reading.problems):
+                reading.add(rules.NUMBER, number, "JSON cannot keep this number exactly", _NUMBER_HINT)
+    if isinstance(spec, Mapping) and kind == "model":
+        _budgets(spec, reading)
+    if document.numbers or document.problems or not screen(kind)(root.value):
+        taken = {(p.line, p.column) for p in reading.problems if p.rule not in (rules.NO_KIND, rules.SYNTAX)}
+        taken |= {(n.line, n.column) for name in ("apiVersion", "kind") if (n := root.items.get(name))}
+        if "apiVersion" not in root.items:
+            taken.add((0, 0))
+        found = explain(kind, root, taken)
+        reading.problems += [p for p in found if not (p.rule == rules.MISSING_FIELD and p.message in _SAID)]
+    if isinstance(spec, Mapping) and kind == "model":
+        _model(spec, reading)
+    if isinstance(metadata, Mapping):
+        _annotations(metadata, reading)
+    _remember(root, kind, reading)
+
+
+_SAID = ("the document lacks apiVersion", "the document lacks kind")
+"""Problems that `_kind` has already listed."""
+
+
+def problem_at(problem: Problem, node: Node) -> bool:
+    """Tell whether `problem` is at the place of `node`."""
+    return (problem.line, problem.column) == (node.line, node.column)
+
+
+def _walk(node: Node) -> Iterator[Node]:
+    """Yield a node and everything in it, each once however often aliases repeat it."""
+    seen: set[int] = set()
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, Scalar) or id(node.items) in seen:
+            continue
+        seen.add(id(node.items))
+        waiting += node.items if isinstance(node, Sequence) else node.items.values()
+
+
+def _budgets(spec: Mapping, reading: Reading) -> None:
+    for name in BUDGETS:
+        node = spec.items.get(name)
+        if node is None:
+            continue
+        if isinstance(node, Scalar) and node.plain and _BUDGET.fullmatch(node.text) and int(node.text) < 2**53:
+            continue
+        if any(problem_at(p, node) for p in reading.problems):
+            continue
+        reading.add(
+            rules.BUDGET, node, f"spec.{name} must be a whole number from 1 to 9007199254740991", _budget_hint(node)
+        )
+
+
+def _budget_hint(node: Node) -> str:
+    if not isinstance(node, Scalar):
+        return BUDGET_HINT
+    text = node.text.strip()
+    if node.plain and (node.value is None or text == "0"):
+        return "remove the field for no limit, or write plain digits, such as 1000000"
+    value: int | None = None
+    digits = re.sub(r"[_, ]", "", text).removeprefix("+")
+    if re.fullmatch(r"[0-9]{1,16}", digits):
+        value = int(digits)
+    elif isinstance(node.value, int | float) and not isinstance(node.value, bool) and abs(node.value) < 2**53:
+        value = int(node.value) if node.value == int(node.value) else None
+    if value is not None and 1 <= value < 2**53:
+        return f"write {value}"
+    return BUDGET_HINT
+
+
+def _model(spec: Mapping, reading: Reading) -> None:
+    provider, model = spec.items.get("provider"), spec.items.get("model")
+    if (
+        isinstance(provider, Scalar)
+        and isinstance(model, Scalar)
+        and isinstance(model.value, str)
+        and not any(problem_at(p, model) for p in reading.problems)
+    ):
+        _known_model(provider, model, reading)
+    day, request = (spec.items.get(name) for name in BUDGETS)
+    if day is None or request is None or any(problem_at(p, n) for p in reading.problems for n in (day, request)):
+        return
+    if isinstance(day.value, int) and isinstance(request.value, int) and request.value > day.value:
+        message = f"maxTokensPerRequest {request.value} is above maxTokensPerDay {day.value}"
+        reading.add(rules.REQUEST_ABOVE_DAY, request, message, "lower it, or raise maxTokensPerDay")
+
+
+def _known_model(provider: Scalar, model: Scalar, reading: Reading) -> None:
+    name = model.text
+    if provider.value == "openrouter":
+        vendor, slash, slug = name.partition("/")
+        if not (vendor and slash and slug):
+            hint = "write vendor/model, such as meta-llama/llama-3.3-70b-instruct"
+            reading.add(rules.OPENROUTER_MODEL, model, f"the openrouter model {_shown(model)} has no vendor", hint)
+        return
+    known = KNOWN_MODELS.get(provider.text)
+    if known is None or name in known:
+        return
+    other = next((p for p, names in KNOWN_MODELS.items() if name in names), None)
+    close = closest(name, known)
+    hint = f"it is a model of {other}" if other else f"did you mean {close}?" if close else f"known: {', '.join(known)}"
+    reading.add(
+        rules.UNKNOWN_MODEL, model, f"{_shown(model)} is no {provider.text} model that this version knows", hint
+    )
+
+
+def _annotations(metadata: Mapping, reading: Reading) -> None:
+    annotations = metadata.items.get("annotations")
+    if not isinstance(annotations, Mapping):
+        return
+    size = sum(len(k.encode()) + len(v.text.encode()) for k, v in annotations.items.items() if isinstance(v, Scalar))
+    if size > ANNOTATIONS_MAX:
+        message = f"metadata.annotations hold {size:,} bytes, more than {ANNOTATIONS_MAX:,}"
+        reading.add(rules.LABELS, annotations, message, "shorten them")
+
+
+def _remember(root: Mapping, kind: Kind, reading: Reading) -> None:
+    metadata, spec = root.items.get("metadata"), root.items.get("spec")
+    name = metadata.items.get("name") if isinstance(metadata, Mapping) else None
+    references = _references(spec, reading) if kind == "agent" and isinstance(spec, Mapping) else ()
+    if reading.errors():
+        if isinstance(name, Scalar) and isinstance(name.value, str):
+            reading.named = Named(kind, redact(name.value), name.line, name.column, references)
+        elif references:
+            reading.named = Named(kind, "", references=references)
+        return
+    assert isinstance(metadata, Mapping)
+    assert isinstance(name, Scalar)
+    assert isinstance(spec, Mapping)
+    labels, annotations = metadata.value.get("labels", {}), metadata.value.get("annotations", {})
+    assert isinstance(labels, dict)
+    assert isinstance(annotations, dict)
+    lines = {field: key.line for field, key in spec.keys.items()}
+    reading.manifest = Manifest(
+        kind, name.text, spec.value, labels, annotations, root.line, name.line, name.column, references, lines
+    )
+
+
+def _references(spec: Mapping, reading: Reading) -> tuple[Reference, ...]:
+    """Give what an agent names, without the items that have a problem of their own."""
+    bindings = spec.items.get("modelBindings")
+    if not isinstance(bindings, Sequence):
+        return ()
+    wrong = {(p.line, p.column) for p in reading.problems}
+    return tuple(
+        Reference(item.value, item.line, item.column)
+        for item in bindings.items
+        if isinstance(item.value, str) and (item.line, item.column) not in wrong
+    )
+
+
+def literal_keys(root: Node) -> Iterator[tuple[Scalar, str]]:
+    """Yield values written out where a secret belongs, with the field's name.
+
+    That is `apiKey: ...` and the like, and `{name: X_API_KEY, value: ...}` of an environment.
+    """
+    for node in _walk(root):
+        if not isinstance(node, Mapping):
+            continue
+        for name, value in node.items.items():
+            if is_secret_field(name) and _is_literal(value):
+                yield value, name  # type: ignore[misc]
+        name_node, value_node = node.items.get("name"), node.items.get("value")
+        if isinstance(name_node, Scalar) and is_secret_field(name_node.text) and value_node and _is_literal(value_node):
+            yield value_node, name_node.text  # type: ignore[misc]
+
+
+def _is_literal(node: Node) -> bool:
+    return isinstance(node, Scalar) and is_literal_secret(node.text) and not holds_key(node.text)
+
+
+def inline_key(line: int, column: int, found: str, what: str = "") -> Problem:
+    """Give the problem of a key at a place, the key masked."""
+    message = f"{what} looks like an inline key" if what else "this looks like an API key"
+    hint = "revoke it, store the new one with `pai add secret`, and refer to it by apiKeySecretRef"
+    return Problem(line, column, "error", rules.INLINE_KEY, redact(message), hint, mask(found))

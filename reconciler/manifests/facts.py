@@ -1,0 +1,106 @@
+"""What one file says, as path-free values that can be kept and reused by blob id.
+
+Nothing here parses or judges. Invariant: two files with the same bytes have equal Facts, whatever their paths, so a
+blob is read once. Facts never hold a secret: texts are masked before they get here, and the content of a file with an
+inline key is not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from reconciler.core.diagnostics import Diagnostic, Severity
+from reconciler.core.objects import Kind, Manifest, Reference
+from reconciler.manifests.rules import RULES_VERSION
+
+
+class Entry(NamedTuple):
+    """What a tree or folder holds at one path.
+
+    `path` is relative to the source path, with forward slashes; bytes that are no UTF-8 arrive as surrogate escapes.
+    `oid` is the git blob id, "" if there is none; `size` in bytes, -1 if unknown.
+    """
+
+    path: str
+    kind: Literal["file", "symlink", "submodule"]
+    oid: str
+    size: int
+    read: Callable[[], bytes]
+
+
+class Problem(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A Diagnostic that does not know its path."""
+
+    line: int
+    column: int
+    severity: Severity
+    rule: str
+    message: str
+    hint: str = ""
+    text: str = ""
+
+    def at(self, path: str) -> Diagnostic:
+        """Give the Diagnostic of this problem in the file at `path`."""
+        return Diagnostic(path, self.line, self.column, self.severity, self.rule, self.message, self.hint, self.text)
+
+
+class Named(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A broken document whose kind and name can be read: references to it hold, so that one mistake stays one problem.
+
+    `line` is 0 if the name was only guessed from text that is no YAML; such a name is no second definition. What a
+    broken agent refers to is still checked. An agent without a readable name has the name "".
+    """
+
+    kind: Kind
+    name: str
+    line: int = 0
+    column: int = 0
+    references: tuple[Reference, ...] = ()
+
+
+class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Everything one blob says; `omitted` counts the problems beyond those listed."""
+
+    manifests: tuple[Manifest, ...] = ()
+    named: tuple[Named, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    omitted: int = 0
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(dict[str, Facts])
+
+
+def dump_facts(facts: dict[str, Facts]) -> bytes:
+    """Encode facts by blob id for a cache file."""
+    return _encoder.encode(facts)
+
+
+def load_facts(data: bytes) -> dict[str, Facts]:
+    """Read what `dump_facts` wrote. Raises ValueError if it is nothing of the kind."""
+    return _decoder.decode(data)
+
+
+@cache
+def schema_folder() -> Path:
+    """Find the JSON Schema files: inside an installed package, else at the top of the checkout."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_files" / "schemas"
+    return installed if installed.is_dir() else package.parent / "schemas"
+
+
+def _version() -> str:
+    digest = hashlib.sha256(RULES_VERSION.encode())
+    for name in ("modelbinding_v1.json", "agentworkload_v1.json"):
+        digest.update(b"\0" + (schema_folder() / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+VERSION = _version()
+"""Names the rules and schemas that facts were made by; kept facts of another version are worth nothing."""

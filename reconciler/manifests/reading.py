@@ -1,0 +1,179 @@
+"""From one file's bytes to its Facts: size, encoding, every document, inline keys.
+
+Never raises for what the bytes say, whatever they are. Knows nothing of other files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, MutableMapping
+
+from reconciler.core.objects import KIND_OF_MANIFEST, Manifest
+from reconciler.manifests import rules
+from reconciler.manifests.facts import Entry, Facts, Named, Problem
+from reconciler.manifests.inline_keys import find, find_in_comments
+
+SIZE_MAX = 1024 * 1024
+PROBLEMS_MAX = 1000
+SUFFIXES = (".yaml", ".yml")
+_CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_USUAL_BYTES = bytes([9, 10, 13, *range(32, 127)])
+_GUESS_KIND = re.compile(r"^kind:[ \t]*[\"']?(\w+)", re.MULTILINE)
+_GUESS_METADATA = re.compile(r"^metadata:", re.MULTILINE)
+_GUESS_NAME = re.compile(r"\bname:[ \t]*[\"']?([a-z0-9-]{1,63})")
+_GUESS_WITHIN = 2000
+
+
+def read_manifests(data: bytes) -> Facts:
+    """Read every document of one file. Never raises."""
+    if len(data) > SIZE_MAX:
+        return _oversize(len(data))
+    text, problem = _decode(data)
+    if text.startswith("\ufeff"):
+        text = text[1:]
+    manifests, named, problems, secrets = _documents(text, problem)
+    problems += _inline_keys(text, secrets)
+    if any(p.rule == rules.INLINE_KEY for p in problems):
+        named += [Named(m.kind, m.name, m.name_line, m.name_column, m.references) for m in manifests]
+        manifests = []
+    if not problems:
+        return Facts(tuple(manifests), tuple(named))
+    problems.sort(key=lambda p: (p.line, p.column, p.rule))
+    return Facts(tuple(manifests), tuple(named), tuple(problems[:PROBLEMS_MAX]), max(0, len(problems) - PROBLEMS_MAX))
+
+
+def _oversize(size: int) -> Facts:
+    message = f"the file has {size:,} bytes, more than {SIZE_MAX:,}"
+    return Facts(problems=(Problem(1, 1, "error", rules.TOO_LARGE, message, "split it into several files"),))
+
+
+def _decode(data: bytes) -> tuple[str, Problem | None]:
+    """Give the readable text, up to the first byte or character that cannot be in it, and the problem with that one."""
+    problem: Problem | None = None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        text = data[: error.start].decode()
+        line, column = _end_of(text)
+        message = f"byte 0x{data[error.start]:02x} is no UTF-8"
+        problem = Problem(line, column, "error", rules.NOT_UTF8, message, "save the file as UTF-8")
+    if data.translate(None, _USUAL_BYTES) and (found := _CONTROL.search(text)):
+        text = text[: found.start()]
+        line, column = _end_of(text)
+        code = f"U+{ord(found.group()):04X}"
+        hint = "the file may be UTF-16: save it as UTF-8" if code == "U+0000" else "remove it"
+        message = f"the control character {code} is not allowed"
+        problem = Problem(line, column, "error", rules.CONTROL_CHARACTER, message, hint, code)
+    return text, problem
+
+
+def _end_of(text: str) -> tuple[int, int]:
+    from reconciler.manifests.tree import Lines
+
+    return Lines(text).place(len(text))
+
+
+_Spans = list[tuple[int, int]]
+
+
+def _documents(text: str, problem: Problem | None) -> tuple[list[Manifest], list[Named], list[Problem], _Spans]:
+    """Read each document; with `problem` the text was cut, so its last document is not whole.
+
+    The spans are those of Secrets, whose text is looked at no further.
+    """
+    from reconciler.manifests.documents import read_document
+    from reconciler.manifests.tree import documents
+
+    manifests: list[Manifest] = []
+    named: list[Named] = []
+    problems: list[Problem] = [] if problem is None else [problem]
+    secrets: _Spans = []
+    for document in documents(text):
+        end = len(text) if document.end < 0 else document.end
+        if document.root is None or (problem is not None and not text[end:].strip()):
+            problems += document.problems if problem is None else ()
+            named += _guess(text[document.start : end])
+            continue
+        if document.empty:
+            problems += document.problems
+            continue
+        reading = read_document(document)
+        problems += reading.problems
+        if reading.manifest is not None:
+            manifests.append(reading.manifest)
+        if reading.named is not None:
+            named.append(reading.named)
+        if reading.secret:
+            secrets.append((document.start, end))
+    return manifests, named, problems, secrets
+
+
+def _guess(text: str) -> Iterator[Named]:
+    """Find the names in text that is no YAML, so that references to them are no problems of their own."""
+    for part in re.split(r"^---", text, flags=re.MULTILINE):
+        kind, metadata = _GUESS_KIND.search(part), _GUESS_METADATA.search(part)
+        if kind is None or metadata is None or kind[1] not in KIND_OF_MANIFEST:
+            continue
+        if name := _GUESS_NAME.search(part, metadata.end(), metadata.end() + _GUESS_WITHIN):
+            yield Named(KIND_OF_MANIFEST[kind[1]], name[1])
+
+
+def _inline_keys(text: str, secrets: _Spans) -> Iterator[Problem]:
+    """Find keys by their look in the raw text: in values, field names, comments and what is no YAML alike."""
+    found = [*find(text), *find_in_comments(text)]
+    if not found:
+        return
+    from reconciler.manifests.documents import inline_key
+    from reconciler.manifests.tree import Lines
+
+    lines = Lines(text)
+    for index, key in found:
+        if not any(start <= index < end for start, end in secrets):
+            yield inline_key(*lines.place(index), key)
+
+
+def facts_of(entry: Entry, cache: MutableMapping[str, Facts]) -> Facts | None:
+    """Give the Facts of what lies at one path; None if it is no manifest by its name.
+
+    Uses and fills `cache` by blob id. Whatever `entry.read` raises passes through.
+    """
+    if entry.kind != "file":
+        return _LINK if entry.kind == "symlink" else _SUBMODULE
+    if not entry.path.endswith(SUFFIXES):
+        return None
+    if entry.size > SIZE_MAX:
+        facts = _oversize(entry.size)
+    else:
+        known = cache.get(entry.oid) if entry.oid else None
+        facts = read_manifests(entry.read()) if known is None else known
+        if entry.oid and known is None:
+            cache[entry.oid] = facts
+    if wrong := _wrong_path(entry.path):
+        hint = "rename the file"
+        problem = Problem(1, 1, "error", rules.PATH_NAME, f"the path has {wrong}", hint)
+        facts = Facts(facts.manifests, facts.named, (problem, *facts.problems), facts.omitted)
+    return facts
+
+
+_LINK = Facts(
+    problems=(
+        Problem(
+            1, 1, "error", rules.SYMLINK, "symbolic links are not followed", "commit a copy, or list it in .paiignore"
+        ),
+    )
+)
+_SUBMODULE = Facts(
+    problems=(Problem(1, 1, "error", rules.SUBMODULE, "submodules are not read", "list it in .paiignore"),)
+)
+
+
+def _wrong_path(path: str) -> str:
+    if path.isprintable() and "\\" not in path and ".." not in path:
+        return ""
+    if any("\udc80" <= c <= "\udcff" for c in path):
+        return "bytes that are no UTF-8"
+    if "\\" in path:
+        return "a backslash"
+    if any(part in ("..", ".") for part in path.split("/")):
+        return "a '..' segment"
+    return "" if path.isprintable() else "a control character"

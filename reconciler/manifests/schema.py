@@ -1,0 +1,309 @@
+"""The JSON Schema files as a check: a fast yes or no, and for a no every error with its place.
+
+The files in `schemas/` are the one truth about fields; this module adds places, names for what is wrong and hints.
+jsonschema_rs screens (built once, on first use); jsonschema explains, and is imported only then.
+
+Invariant: a document that the screen refuses gets at least one Problem.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterator
+from collections.abc import Mapping as AbstractMapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from reconciler.core.objects import MANIFEST_OF_KIND, Kind
+from reconciler.manifests import rules
+from reconciler.manifests.facts import Problem, schema_folder
+from reconciler.manifests.inline_keys import is_literal_secret, mask, redact
+from reconciler.manifests.tree import Mapping, Node, Scalar, Sequence
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+    from jsonschema.protocols import Validator
+
+BUDGETS = ("maxTokensPerDay", "maxTokensPerRequest")
+_TEXT_MAX = 80
+_TYPE_WORDS = {"string": "text", "object": "a mapping", "array": "a list", "integer": "a whole number"}
+_MISPLACED = {"maxTokens": "maxTokensPerRequest", "secretRef": "apiKeySecretRef", "apiKey": "apiKeySecretRef"}
+
+
+class _Found(NamedTuple):
+    """One schema error, where it is and what the reader needs to know."""
+
+    rule: str
+    node: Node
+    message: str
+    hint: str = ""
+    text: str | None = None
+
+
+def schema_of(kind: Kind) -> dict[str, object]:
+    """Read the schema of one kind."""
+    name = f"{MANIFEST_OF_KIND[kind].lower()}_v1.json"
+    schema: dict[str, object] = json.loads((schema_folder() / name).read_bytes())
+    return schema
+
+
+@cache
+def screen(kind: Kind) -> Callable[[object], bool]:
+    """Give the fast check of one kind: True if the plain values of a document fit the schema."""
+    import jsonschema_rs
+
+    return jsonschema_rs.Draft7Validator(schema_of(kind)).is_valid
+
+
+@cache
+def _validator(kind: Kind) -> Validator:
+    from jsonschema import Draft7Validator
+    from jsonschema.exceptions import ValidationError as Error
+    from jsonschema.validators import extend
+
+    def pattern(_: object, wanted: str, instance: object, __: object) -> Iterator[ValidationError]:
+        # in JSON Schema `$` is the end of the text, in Python it is also the place before a last line break
+        if isinstance(instance, str) and not re.search(wanted.replace("$", r"\Z"), instance):
+            yield Error(f"{instance!r} does not match {wanted!r}")
+
+    strict: type[Validator] = extend(Draft7Validator, {"pattern": pattern})  # type: ignore[no-untyped-call]
+    return strict(schema_of(kind))
+
+
+def explain(kind: Kind, root: Mapping, taken: Collection[tuple[int, int]]) -> list[Problem]:
+    """Turn every schema error of a document into a Problem, except at places `taken` by a problem already known."""
+    problems: dict[tuple[int, int, str, str], Problem] = {}
+    blamed = set(taken)
+    errors = sorted(
+        _validator(kind).iter_errors(cast("dict[str, Any]", root.value)),
+        key=lambda error: (len(error.path), str(error.path)),
+    )
+    for error in sorted(errors, key=lambda error: (len(error.path), str(error.path))):
+        for found in _translate(error, root, kind):
+            node = found.node
+            place = node.line, node.column
+            # one value, one problem; missing fields share the place of their mapping's key
+            if found.rule != rules.MISSING_FIELD:
+                if place in blamed:
+                    continue
+                blamed.add(place)
+            text = _text(node) if found.text is None else found.text
+            problem = Problem(*place, "error", found.rule, redact(found.message), found.hint, redact(text))
+            problems.setdefault((*place, found.rule, found.message), problem)
+    return list(problems.values())
+
+
+def _text(node: Node) -> str:
+    if not isinstance(node, Scalar):
+        return ""
+    line = node.text.split("\n", 1)[0]
+    return line if len(line) <= _TEXT_MAX else line[:_TEXT_MAX] + "…"
+
+
+def _translate(error: ValidationError, root: Mapping, kind: Kind) -> Iterator[_Found]:
+    path = list(error.absolute_path)
+    node, key = _locate(root, path)
+    dotted = _dotted(path)
+    match error.validator:
+        case "additionalProperties" if "propertyNames" not in error.absolute_schema_path:
+            yield from _unknown(error, node, path, kind)
+        case "required":
+            yield from _missing(error, node, key, dotted)
+        case "type":
+            yield _wrong_type(error, node, path, dotted)
+        case "uniqueItems":
+            yield from _repeated(node, dotted)
+        case _ if "propertyNames" in error.absolute_schema_path:
+            yield _bad_key(error, node, dotted)
+        case _:
+            if dotted not in {f"spec.{name}" for name in BUDGETS}:
+                yield _wrong_value(error, node, path, dotted)
+
+
+def _locate(root: Mapping, path: list[str | int]) -> tuple[Node, Scalar | None]:
+    """Find the node at `path`, and the key that holds it (None for list items and the document)."""
+    node: Node = root
+    key: Scalar | None = None
+    for step in path:
+        if isinstance(node, Mapping):
+            key, node = node.keys[str(step)], node.items[str(step)]
+        else:
+            assert isinstance(node, Sequence)
+            key, node = None, node.items[int(step)]
+    return node, key
+
+
+def _dotted(path: list[str | int]) -> str:
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def _unknown(error: ValidationError, node: Node, path: list[str | int], kind: Kind) -> Iterator[_Found]:
+    assert isinstance(node, Mapping)
+    assert isinstance(error.schema, dict)
+    allowed = error.schema.get("properties", {})
+    for name, key in node.keys.items():
+        if name in allowed:
+            continue
+        full = _dotted([*path, name])
+        if full == "metadata.namespace":
+            yield _Found(rules.NAMESPACE, key, "metadata.namespace: Pai has no namespaces", "remove it")
+        elif full == "status":
+            yield _Found(rules.STATUS, key, "status is what Pai reports, not what a manifest says", "remove it")
+        else:
+            hint = _unknown_hint(name, allowed, kind, path)
+            yield _Found(rules.UNKNOWN_FIELD, key, f"unknown field {full}", hint)
+
+
+def _unknown_hint(name: str, allowed: AbstractMapping[str, object], kind: Kind, path: list[str | int]) -> str:
+    if close := closest(name, allowed):
+        return f"did you mean {close}?"
+    if (wanted := _MISPLACED.get(name)) in allowed:
+        return f"did you mean {wanted}?"
+    for part, fields in _fields(kind).items():
+        if (close := closest(name, fields)) and part != _dotted(path):
+            return f"did you mean {part}.{close}?" if part else f"{close} belongs at the top of the document"
+    return f"fields here: {', '.join(allowed)}"
+
+
+@cache
+def _fields(kind: Kind) -> dict[str, tuple[str, ...]]:
+    """Name the fields of each part of a document, for those that stand in the wrong one."""
+    parts: dict[str, tuple[str, ...]] = {}
+
+    def walk(schema: dict[str, Any], path: str) -> None:
+        if schema.get("$ref") == "#/definitions/metadata":
+            schema = cast("dict[str, Any]", schema_of(kind)["definitions"])["metadata"]
+        fields: dict[str, dict[str, Any]] = schema.get("properties", {})
+        if fields:
+            parts[path] = tuple(fields)
+        for name, field in fields.items():
+            walk(field, f"{path}.{name}" if path else name)
+
+    walk(schema_of(kind), "")
+    return parts
+
+
+def _missing(error: ValidationError, node: Node, key: Scalar | None, dotted: str) -> Iterator[_Found]:
+    assert isinstance(node, Mapping)
+    assert isinstance(error.validator_value, list)
+    if node.merged:
+        return  # the merge key is the mistake, and may have meant to bring these fields
+    at: Node = key or next(iter(node.keys.values()), node)
+    where = dotted or "the document"
+    for name in error.validator_value:
+        if name not in node.value:
+            close = closest(name, [key for key in node.keys if key not in error.schema.get("properties", {})])  # type: ignore[union-attr]
+            hint = f"{close} looks like it" if close else f"add {name}: below {dotted}" if dotted else f"add {name}:"
+            yield _Found(rules.MISSING_FIELD, at, f"{where} lacks {name}", hint)
+
+
+def _wrong_type(error: ValidationError, node: Node, path: list[str | int], dotted: str) -> _Found:
+    wanted = str(error.validator_value)
+    if path and path[-1] in BUDGETS:
+        return _Found(rules.BUDGET, node, f"{dotted} must be a whole number", BUDGET_HINT)
+    message = f"{dotted or 'the document'} must be {_TYPE_WORDS.get(wanted, wanted)}, not {_word(node)}"
+    text = _text(node)
+    hint = ""
+    if wanted == "string" and isinstance(node, Scalar):
+        hint = "write a value" if not node.text and node.plain else f'quote it: "{redact(text)}"'
+    elif wanted == "array" and isinstance(node, Scalar) and isinstance(node.value, str):
+        hint = f"write it as a list: [{redact(text)}]"
+    elif dotted == "spec.apiKeySecretRef":
+        hint = "write the secret's name below it, as name: NAME"
+    if "apiKeySecretRef" in path and is_literal_secret(text):
+        text, hint = mask(text), "the key itself belongs into `pai add secret`, not into git"
+    return _Found(rules.WRONG_TYPE, node, message, hint, text)
+
+
+def _word(node: Node) -> str:
+    if isinstance(node, Mapping):
+        return "a mapping"
+    if isinstance(node, Sequence):
+        return "a list"
+    words = {str: "text", bool: "a boolean", int: "a number", float: "a number"}
+    return words.get(type(node.value), "null" if node.text else "empty")
+
+
+def _repeated(node: Node, dotted: str) -> Iterator[_Found]:
+    assert isinstance(node, Sequence)
+    seen: list[object] = []
+    for item in node.items:
+        if item.value in seen:
+            yield _Found(rules.REPEATED_ITEM, item, f"{dotted} names {_text(item) or 'an item'} twice", "remove one")
+        seen.append(item.value)
+
+
+def _bad_key(error: ValidationError, node: Node, dotted: str) -> _Found:
+    assert isinstance(node, Mapping)
+    key = node.keys[str(error.instance)]
+    hint = "[prefix/]name: at most 63 letters, digits, '-', '_' and '.', a letter or digit at both ends"
+    return _Found(rules.LABELS, key, f"bad key {_short(key.text)} in {dotted}", hint)
+
+
+NAME_HINT = "lower-case letters, digits and '-', at most 63, a letter or digit at both ends"
+BUDGET_HINT = "write plain decimal digits from 1 to 9007199254740991, such as 1000000"
+
+
+def _wrong_value(error: ValidationError, node: Node, path: list[str | int], dotted: str) -> _Found:
+    text = _text(node)
+    if error.validator == "minItems":
+        return _Found(rules.WRONG_VALUE, node, f"{dotted} is empty", "name at least one", "[]")
+    if error.validator == "enum":
+        assert isinstance(error.validator_value, list)
+        close = closest(text, error.validator_value)
+        hint = f"did you mean {close}?" if close else f"one of {', '.join(error.validator_value)}"
+        return _Found(rules.WRONG_VALUE, node, f"{dotted} has no value {text or 'like this'}", hint)
+    if path[:2] == ["metadata", "labels"]:
+        hint = "at most 63 letters, digits, '-', '_' and '.', a letter or digit at both ends"
+        return _Found(rules.LABELS, node, f"bad value of the label {path[-1]}", hint)
+    if path[-1] == "name" or path[:2] == ["spec", "modelBindings"]:
+        if "apiKeySecretRef" in path and is_literal_secret(text):
+            text = mask(text)
+        hint = _name_hint(node)
+        return _Found(rules.BAD_NAME, node, f"{dotted} is no name: {text or 'it is empty'}", hint, text)
+    return _Found(rules.WRONG_VALUE, node, f"{dotted} is {_why(error)}", _value_hint(str(path[-1])))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _TEXT_MAX else text[:_TEXT_MAX] + "…"
+
+
+def _name_hint(node: Node) -> str:
+    if isinstance(node, Scalar) and node.text.endswith("\n"):
+        return "the value ends with a line break: write it on the line of its field"
+    text = node.text if isinstance(node, Scalar) else ""
+    better = re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:63].strip("-")
+    return f"did you mean {better}? ({NAME_HINT})" if better and not is_literal_secret(text) else NAME_HINT
+
+
+def _why(error: ValidationError) -> str:
+    match error.validator:
+        case "minLength":
+            return "empty"
+        case "maxLength":
+            return f"longer than {error.validator_value} characters"
+        case _:
+            return "not of the form that it needs"
+
+
+def _value_hint(field: str) -> str:
+    return {
+        "model": "the provider's model id, without spaces or line breaks",
+        "key": "letters, digits, '-', '_' and '.'",
+    }.get(field, "")
+
+
+def closest(name: str, allowed: Collection[str]) -> str | None:
+    """Give the allowed word that `name` most likely meant, whatever its case and separators; None if none is close."""
+    import difflib
+
+    plain = {re.sub(r"[^a-z0-9]", "", word.lower()): word for word in allowed}
+    key = re.sub(r"[^a-z0-9]", "", name.lower())[:100]
+    if key in plain:
+        return plain[key]
+    close = difflib.get_close_matches(key, plain, n=1, cutoff=0.7)
+    return plain[close[0]] if close else None

@@ -1,0 +1,445 @@
+"""YAML text as documents of nodes that know their place: the one parser of manifests.
+
+Built on libyaml's event stream, which does not recurse; the caps on depth and aliases act on events, so that no input
+can exhaust the stack or the memory. What is wrong becomes a Problem in the document's list and the rest is still
+read; only syntax ends a file. Nothing here knows the fields of a manifest.
+
+Invariants: lines and columns count from 1, columns in code points, a byte order mark none, and lines end at LF or CRLF
+(libyaml also counts a lone CR; such texts have their places computed from the index).
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from typing import Protocol, cast
+
+import yaml
+from yaml._yaml import CParser
+
+from reconciler.core.canonical import as_json_reads
+from reconciler.manifests.facts import Problem
+from reconciler.manifests.inline_keys import redact
+from reconciler.manifests.rules import ALIASES, DUPLICATE_KEY, KEY_NOT_SCALAR, MERGE_KEY, SYNTAX, TAG, TOO_DEEP
+from reconciler.manifests.scalars import Value, is_exact, plain_value, tagged_value
+
+DEPTH_MAX = 64
+ALIASES_MAX = 100
+ALIAS_NODES_MAX = 10_000
+_SKIPPED_EVENTS_MAX = 100_000
+_SKIPPED_DEPTH_MAX = 500
+_CORE = "tag:yaml.org,2002:"
+_SCALAR_TAGS = frozenset(("str", "int", "float", "bool", "null"))
+_SEPARATORS = re.compile("[\x85\u2028\u2029]")
+_HIDDEN = {0x85: 0x10FF85, 0x2028: 0x10FF28, 0x2029: 0x10FF29}
+"""NEL, LS and PS end lines in YAML 1.1, and so in libyaml, but not in 1.2: it sees private characters instead."""
+_SHOWN = {hidden: shown for shown, hidden in _HIDDEN.items()}
+_ODD_BREAKS = re.compile("\r(?!\n)|\ufeff")
+
+
+class Mark(Protocol):
+    """A place as PyYAML gives it: all three count from 0."""
+
+    index: int
+    line: int
+    column: int
+
+
+class Event(Protocol):
+    """An event as PyYAML gives it; which of these a kind of event has is YAML's affair."""
+
+    anchor: str | None
+    tag: str | None
+    implicit: tuple[bool, bool]
+    value: str
+    start_mark: Mark
+    end_mark: Mark
+
+
+class Scalar:
+    """A single value. `plain` tells that it was neither quoted nor tagged; `index`, `end` are there if asked for."""
+
+    __slots__ = ("column", "end", "index", "line", "plain", "text", "value")
+    index: int
+    end: int
+
+    def __init__(self, text: str, value: Value, line: int, column: int, plain: bool) -> None:
+        self.text = text
+        self.value = value
+        self.line = line
+        self.column = column
+        self.plain = plain
+
+
+class Sequence:
+    """A list: `value` as plain values, `items` as nodes."""
+
+    __slots__ = ("column", "end", "index", "items", "line", "size", "value")
+    index: int
+    end: int
+
+    def __init__(self, line: int, column: int) -> None:
+        self.line, self.column = line, column
+        self.items: list[Node] = []
+        self.value: list[object] = []
+        self.size: tuple[int, int] | None = None
+
+
+class Mapping:
+    """A mapping: `value` as plain values, `items` and `keys` as nodes by the key's text; `merged` if it had a `<<`."""
+
+    __slots__ = ("column", "end", "index", "items", "keys", "line", "merged", "pending", "size", "value")
+    index: int
+    end: int
+
+    def __init__(self, line: int, column: int) -> None:
+        self.line, self.column = line, column
+        self.items: dict[str, Node] = {}
+        self.keys: dict[str, Scalar] = {}
+        self.value: dict[str, object] = {}
+        self.pending: Scalar | None = None
+        self.merged = False
+        self.size: tuple[int, int] | None = None
+
+
+Node = Scalar | Sequence | Mapping
+
+_DOCUMENT_START: type = yaml.DocumentStartEvent
+_DOCUMENT_END: type = yaml.DocumentEndEvent
+_SKIP = Scalar("", None, 0, 0, True)
+"""The pending key of a value that is read and dropped."""
+
+
+class Document:
+    """One document: `root` is None if it could not be built; `start`, `end` are its bounds in the text."""
+
+    __slots__ = ("end", "numbers", "problems", "root", "start")
+
+    def __init__(self, start: int) -> None:
+        self.root: Node | None = None
+        self.problems: list[Problem] = []
+        self.numbers: list[Scalar] = []
+        self.start = start
+        self.end = start
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether there is nothing but comments between the separators."""
+        root = self.root
+        return isinstance(root, Scalar) and root.plain and not root.text
+
+
+class Lines:
+    """Where an index of a text is, by the lines that people count."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Give line and column of the character at `index`."""
+        line = bisect_right(self._starts, index)
+        start = self._starts[line - 1]
+        column = index - start + 1
+        if column > 1 and self._text[start] == "\ufeff":
+            column -= 1
+        return line, column
+
+
+def _has_odd_breaks(text: str) -> bool:
+    return ("\r" in text or not text.isascii()) and _ODD_BREAKS.search(text) is not None
+
+
+class _Stop(Exception):
+    """The document is given up; the problem is already listed."""
+
+
+class _Builder:
+    """Builds one document after the other from the events of a text."""
+
+    def __init__(self, text: str, indexed: bool) -> None:
+        self._restore = not text.isascii() and _SEPARATORS.search(text) is not None
+        self._parser = CParser(text.translate(_HIDDEN) if self._restore else text)
+        self._text = text
+        self._lines = Lines(text) if _has_odd_breaks(text) else None
+        self._indexed = indexed
+        self._begin(0)
+
+    def _begin(self, start: int) -> None:
+        self.document = Document(start)
+        self._stack: list[Sequence | Mapping] = []
+        self._anchors: dict[str, Node] = {}
+        self._open: set[int] = set()
+        self._aliases = self._alias_nodes = 0
+
+    def documents(self) -> Iterator[Document]:
+        """Yield each document; the last one may be broken by syntax and then has no root."""
+        get_event = cast("Callable[[], Event]", self._parser.get_event)
+        try:
+            while (event := get_event()) is not None:
+                if type(event) is _DOCUMENT_START:
+                    self._begin(event.start_mark.index)
+                    self._build(get_event)
+                    yield self.document
+                    if self.document.end < 0:
+                        return
+                    self._begin(self.document.end)
+        except yaml.YAMLError as error:
+            self.document.root = None
+            self.document.end = -1
+            self.document.problems.append(self._syntax(error))
+            yield self.document
+
+    def _build(self, get_event: Callable[[], Event]) -> None:
+        try:
+            while (kind := type(event := get_event())) is not _DOCUMENT_END:
+                _HANDLERS[kind](self, event)
+            self.document.end = event.end_mark.index
+        except _Stop:
+            self.document.root = None
+            self.document.end = -1
+            self._skip(get_event)
+
+    def _skip(self, get_event: Callable[[], Event]) -> None:
+        """Look for the end of a document that was given up; libyaml's work grows with the square of the depth."""
+        depth = 0
+        for _ in range(_SKIPPED_EVENTS_MAX):
+            kind = type(event := get_event())
+            if kind is _DOCUMENT_END:
+                self.document.end = event.end_mark.index
+                return
+            depth += _DEPTH_CHANGES.get(kind, 0)
+            if depth > _SKIPPED_DEPTH_MAX:
+                return
+
+    def _place(self, mark: Mark) -> tuple[int, int]:
+        if self._lines is not None:
+            return self._lines.place(mark.index)
+        return mark.line + 1, mark.column + 1
+
+    def _problem(self, rule: str, place: tuple[int, int], message: str, hint: str = "", text: str = "") -> None:
+        self.document.problems.append(Problem(*place, "error", rule, redact(message), hint, redact(text)))
+
+    def _scalar(self, event: Event) -> None:
+        text, mark, tag = event.value, event.start_mark, event.tag
+        if self._restore:
+            text = text.translate(_SHOWN)
+        line, column = (mark.line + 1, mark.column + 1) if self._lines is None else self._lines.place(mark.index)
+        plain = tag is None and event.implicit[0]
+        parent = self._stack[-1] if self._stack else None
+        mapping = parent if type(parent) is Mapping else None
+        is_key = mapping is not None and mapping.pending is None
+        value: Value = text
+        if tag is not None:
+            value = self._tagged(tag, text, (line, column))
+        elif plain and not is_key:
+            value = plain_value(text)
+        if type(value) is float:
+            value = as_json_reads(value)
+        node = Scalar(text, value, line, column, plain)
+        if self._indexed:
+            node.index, node.end = mark.index, event.end_mark.index
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        if is_key:
+            self._key(node)
+            return
+        if type(value) is not str and not is_exact(value):
+            self.document.numbers.append(node)
+        if mapping is not None and (key := mapping.pending) is not None and key is not _SKIP:
+            mapping.items[key.text] = node  # what `_add` does, without the call
+            mapping.value[key.text] = value
+            mapping.pending = None
+        else:
+            self._add(node)
+
+    def _tagged(self, tag: str, text: str, place: tuple[int, int]) -> Value:
+        name = tag.removeprefix(_CORE)
+        if tag.startswith(_CORE) and name in _SCALAR_TAGS:
+            try:
+                return tagged_value(name, text)
+            except ValueError:
+                self._problem(TAG, place, f"the value is no {name}, as its tag !!{name} says", "remove the tag", text)
+                return text
+        self._problem(TAG, place, f"the tag {_short(tag)} is not allowed", "remove the tag", _short(tag))
+        return text
+
+    def _key(self, key: Scalar) -> None:
+        parent = cast("Mapping", self._stack[-1])
+        text = key.text
+        if text not in parent.keys and text != "<<":
+            parent.keys[text] = parent.pending = key
+        elif text == "<<" and key.plain:
+            self._problem(MERGE_KEY, (key.line, key.column), "merge keys are not read", "write the fields out", "<<")
+            parent.merged = True
+            parent.pending = _SKIP
+        elif text in parent.keys:
+            message = f"duplicate field {_short(text)}, first at line {parent.keys[text].line}"
+            self._problem(DUPLICATE_KEY, (key.line, key.column), message, "remove one of the two", _short(text))
+            parent.pending = _SKIP
+        else:
+            parent.keys[text] = parent.pending = key
+
+    def _add(self, node: Node) -> None:
+        if not self._stack:
+            self.document.root = node
+            return
+        parent = self._stack[-1]
+        if type(parent) is Sequence:
+            parent.items.append(node)
+            parent.value.append(node.value)
+            return
+        assert type(parent) is Mapping
+        key = parent.pending
+        if key is None:
+            self._problem(
+                KEY_NOT_SCALAR,
+                (node.line, node.column),
+                "a field name must be text",
+                'quote templates, such as "{{ name }}"',
+            )
+            parent.pending = _SKIP
+            return
+        if key is not _SKIP:
+            parent.items[key.text] = node
+            parent.value[key.text] = node.value
+        parent.pending = None
+
+    def _sequence(self, event: Event) -> None:
+        self._open_collection(event, Sequence(*self._place(event.start_mark)), "seq")
+
+    def _mapping(self, event: Event) -> None:
+        self._open_collection(event, Mapping(*self._place(event.start_mark)), "map")
+
+    def _open_collection(self, event: Event, node: Sequence | Mapping, kind: str) -> None:
+        place = node.line, node.column
+        tag: str | None = event.tag
+        if tag is not None and tag != _CORE + kind:
+            self._problem(TAG, place, f"the tag {_short(tag)} is not allowed here", "remove the tag", _short(tag))
+        if len(self._stack) >= DEPTH_MAX:
+            self._problem(TOO_DEEP, place, f"the document is nested deeper than {DEPTH_MAX}", "make it flatter")
+            raise _Stop
+        self._add(node)
+        if self._indexed:
+            node.index = event.start_mark.index
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+            self._open.add(id(node))
+        self._stack.append(node)
+
+    def _close(self, event: Event) -> None:
+        node = self._stack.pop()
+        if self._indexed:
+            node.end = event.end_mark.index
+        if self._open:
+            self._open.discard(id(node))
+
+    def _alias(self, event: Event) -> None:
+        name = event.anchor or ""
+        place = self._place(event.start_mark)
+        node = self._anchors.get(name)
+        if node is None:
+            self._refuse_alias(place, f"the alias *{name} has no anchor &{name} before it", name)
+        if id(node) in self._open:
+            self._refuse_alias(place, f"the alias *{name} contains itself", name)
+        self._aliases += 1
+        if self._aliases > ALIASES_MAX:
+            self._refuse_alias(place, f"the document has more than {ALIASES_MAX} aliases", name)
+        assert node is not None
+        nodes, height = _extent(node)
+        self._alias_nodes += nodes
+        if self._alias_nodes > ALIAS_NODES_MAX:
+            self._refuse_alias(place, f"the document's aliases expand to more than {ALIAS_NODES_MAX:,} nodes", name)
+        if len(self._stack) + height > DEPTH_MAX:
+            self._problem(TOO_DEEP, place, f"the document is nested deeper than {DEPTH_MAX}", "make it flatter")
+            raise _Stop
+        copy = _moved(node, place)
+        if self._indexed:
+            copy.index, copy.end = event.start_mark.index, event.end_mark.index
+        parent = self._stack[-1] if self._stack else None
+        if isinstance(parent, Mapping) and parent.pending is None and isinstance(copy, Scalar):
+            self._key(copy)
+        else:
+            self._add(copy)
+
+    def _refuse_alias(self, place: tuple[int, int], message: str, name: str) -> None:
+        self._problem(ALIASES, place, _short(message, 200), "write the values out", f"*{_short(name)}")
+        raise _Stop
+
+    def _syntax(self, error: Exception) -> Problem:
+        mark: Mark | None = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or "the text cannot be read as YAML"
+        context = getattr(error, "context", None)
+        index = len(self._text) if mark is None else min(mark.index, len(self._text))  # at the end, libyaml is beyond
+        place = (self._lines or Lines(self._text)).place(index)
+        hint = ""
+        if self._text[index : index + 1] == "\t":
+            hint = "indent with spaces, not with tabs"
+        elif "mapping values" in what:
+            hint = "quote a value that has ': ' in it, and look at the indentation"
+        elif "cannot start any token" in what:
+            hint = "quote a value that begins with @ or `"
+        elif "expected key" in what or "block end" in what:
+            hint = "look at the indentation of this line and the ones before"
+        line = self._text[index : index + 60].split("\n", 1)[0].rstrip("\r")
+        text = "…" if _LOOKS_SECRET.search(self._text) else redact(line)
+        return Problem(*place, "error", SYNTAX, f"{what} {context}" if context else str(what), hint, text)
+
+
+_DEPTH_CHANGES: dict[type, int] = {
+    yaml.SequenceStartEvent: 1,
+    yaml.MappingStartEvent: 1,
+    yaml.SequenceEndEvent: -1,
+    yaml.MappingEndEvent: -1,
+}
+_HANDLERS: dict[type, Callable[[_Builder, Event], None]] = {
+    yaml.ScalarEvent: _Builder._scalar,
+    yaml.AliasEvent: _Builder._alias,
+    yaml.SequenceStartEvent: _Builder._sequence,
+    yaml.MappingStartEvent: _Builder._mapping,
+    yaml.SequenceEndEvent: _Builder._close,
+    yaml.MappingEndEvent: _Builder._close,
+}
+_LOOKS_SECRET = re.compile(r"""\bkind["']?[ \t]*:[ \t]*["']?Secret\b""")
+
+
+def _short(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _extent(node: Node) -> tuple[int, int]:
+    """Count a node's nodes (keys included) and its height; each collection is counted once."""
+    if isinstance(node, Scalar):
+        return 1, 0
+    if node.size is None:
+        children = node.items if isinstance(node, Sequence) else list(node.items.values())
+        extents = [_extent(child) for child in children]
+        keys = len(node.items) if isinstance(node, Mapping) else 0
+        nodes = 1 + keys + sum(count for count, _ in extents)
+        node.size = nodes, 1 + max((height for _, height in extents), default=0)
+    return node.size
+
+
+def _moved(node: Node, place: tuple[int, int]) -> Node:
+    """Give the node as it stands where an alias repeats it; what is inside keeps its own place."""
+    if isinstance(node, Scalar):
+        return Scalar(node.text, node.value, *place, node.plain)
+    copy: Sequence | Mapping
+    if isinstance(node, Sequence):
+        copy = Sequence(*place)
+        copy.items, copy.value = node.items, node.value
+    else:
+        copy = Mapping(*place)
+        copy.items, copy.keys, copy.value, copy.merged = node.items, node.keys, node.value, node.merged
+    copy.size = node.size
+    return copy
+
+
+def documents(text: str, *, indexed: bool = False) -> Iterator[Document]:
+    """Yield every document of `text`, a byte order mark at its start already removed.
+
+    With `indexed` the nodes know the indexes of their first character and of the one after their last. A document
+    whose `end` is -1 is the last that could be read.
+    """
+    return _Builder(text, indexed).documents()
