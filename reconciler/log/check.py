@@ -1,0 +1,134 @@
+"""Everything that must hold in a log, recomputed from its stored bytes.
+
+Trusts nothing derived: leaf hashes, positions, the Merkle frontier, canonical bytes, projection and snapshots are made
+anew and compared. Reads only, in one moment, so it may run beside the writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from reconciler.core.errors import PaiError
+from reconciler.core.events import decode, encode
+from reconciler.core.state import State, dump, row, row_keys
+from reconciler.log.merkle import Frontier, leaf_hash
+from reconciler.log.replay import FOLD_VERSION
+from reconciler.log.stamp import parse_time, parse_ulid
+from reconciler.log.store import Head, Reader, Snapshot, Stored
+
+PROBLEMS_MAX = 100
+_CHUNK = 4096
+
+
+class Problem(NamedTuple):
+    """Something that does not fit; `position` is the event's, None if it concerns no single one."""
+
+    position: int | None
+    message: str
+
+
+def check(reader: Reader, deep: bool = True) -> list[Problem]:
+    """Recompute everything and give what does not fit, events first, by position; at most PROBLEMS_MAX.
+
+    `deep` also lets the database check its own structures. Never raises for what is wrong with the data.
+    """
+    problems: list[Problem] = []
+    try:
+        with reader.moment():
+            problems += islice(_problems(reader, deep), PROBLEMS_MAX)
+    except PaiError as error:
+        problems.append(Problem(None, error.message))
+    return problems
+
+
+def _problems(reader: Reader, deep: bool) -> Iterator[Problem]:
+    head = reader.head()
+    snapshots = {snapshot.position: snapshot for snapshot in reader.snapshots()}
+    replay = _Replay()
+    stream = reader.read()
+    while chunk := list(islice(stream, _CHUNK)):
+        for stored in chunk:
+            yield from replay.step(stored)
+            if (snapshot := snapshots.pop(replay.state.position, None)) is not None:
+                replay.grow()
+                yield from _compare_snapshot(snapshot, replay)
+        replay.grow()
+    yield from _compare_head(head, replay)
+    for snapshot in snapshots.values():
+        yield Problem(None, f"the snapshot at {snapshot.position} lies at no position of the log")
+    yield from _compare_rows(reader, head, replay.state)
+    if deep:
+        for fault in reader.faults():
+            yield Problem(None, f"database: {fault}")
+
+
+class _Replay:
+    """The log as its bytes tell it, so far. Positions are counted, whatever the stored ones say."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.frontier = Frontier()
+        self._leaves: list[bytes] = []
+        self._time = 0
+        self._id = -1
+
+    def step(self, stored: Stored) -> Iterator[Problem]:
+        position = self.state.position
+        if stored.seq != position:
+            yield Problem(position, f"position {position} is missing, {stored.seq} stands there")
+        leaf = leaf_hash(stored.body)
+        self._leaves.append(leaf)
+        if leaf != stored.leaf:
+            yield Problem(position, "the stored bytes do not match the stored hash")
+        try:
+            event = decode(stored.body)
+            if encode(event) != stored.body:
+                yield Problem(position, "the stored bytes are not canonical JSON")
+            time, ulid = parse_time(event.time), parse_ulid(event.id)
+        except ValueError as error:
+            yield Problem(position, f"the event cannot be read: {error}")
+            self.state.position += 1
+            return
+        if time < self._time or ulid <= self._id:
+            yield Problem(position, "the event's time or id goes back")
+        self._time, self._id = time, ulid
+        self.state.apply(event)
+
+    def grow(self) -> None:
+        self.frontier.extend(self._leaves)
+        self._leaves.clear()
+
+
+def _compare_head(head: Head, replay: _Replay) -> Iterator[Problem]:
+    size = replay.frontier.size
+    if head.size != size:
+        yield Problem(None, f"the log has {size} events, its head says {head.size}")
+    if head.peaks != replay.frontier.pack():
+        yield Problem(None, f"the Merkle frontier of {size} events is not the one stored")
+
+
+def _compare_snapshot(snapshot: Snapshot, replay: _Replay) -> Iterator[Problem]:
+    where = f"the snapshot at position {snapshot.position}"
+    if not snapshot.intact():
+        yield Problem(None, f"{where} does not match its digest")
+    elif snapshot.fold == FOLD_VERSION and snapshot.data != dump(replay.state):
+        yield Problem(None, f"{where} is not the state that the events give")
+    elif snapshot.peaks != replay.frontier.pack():
+        yield Problem(None, f"{where} has another Merkle frontier than the events")
+
+
+def _compare_rows(reader: Reader, head: Head, state: State) -> Iterator[Problem]:
+    if (head.projected, head.fold) != (head.size, FOLD_VERSION):
+        yield Problem(
+            None,
+            f"the projection stands at position {head.projected}, version {head.fold}, the log at {head.size}, "
+            f"version {FOLD_VERSION}; the next start makes it anew",
+        )
+        return
+    stored = reader.rows()
+    wanted = {key: row(state, key) for key in row_keys(state)}
+    for kind, name in sorted(stored.keys() | wanted.keys()):
+        if stored.get((kind, name)) != wanted.get((kind, name)):
+            yield Problem(None, f"the projection row {kind}/{name} is not what the events give")

@@ -1,0 +1,103 @@
+"""From stored events back to the state: the only way there is.
+
+Replaying checks what it reads: positions without gaps, leaf hashes, known event types, and at the end the Merkle
+frontier. A snapshot shortens the way; one that does not match its digest, is from another fold or lies beyond the log
+is passed over. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final, NamedTuple
+
+from reconciler.core.errors import LogDamaged, NotFound
+from reconciler.core.events import decode
+from reconciler.core.state import State, from_rows, load
+from reconciler.log.merkle import Frontier
+from reconciler.log.store import Reader, Stored
+
+FOLD_VERSION: Final = 1
+"""To be raised whenever State, its fold or its rows change: older snapshots and projections are then made anew."""
+
+_CHUNK = 4096
+_HINT = "run `pai verify` to see all that is wrong, and restore the file from a backup"
+
+
+class Restored(NamedTuple):
+    """A state and the frontier at the same position; `snapshot` is the position it was continued from, 0 if none."""
+
+    state: State
+    frontier: Frontier
+    snapshot: int
+
+
+def restore(reader: Reader) -> Restored:
+    """Give the state at the end of the log from the newest good snapshot and the events after it.
+
+    Raises LogDamaged at the first position that is wrong, or if the log's head is not what the events give.
+    """
+    with reader.moment():
+        head = reader.head()
+        state, frontier = _start(reader, head.size)
+        snapshot = state.position
+        fold(state, frontier, reader.read(snapshot))
+    if state.position != head.size:
+        raise LogDamaged(f"the log ends at position {state.position}, its head says {head.size}", _HINT)
+    if frontier.pack() != head.peaks:
+        raise LogDamaged(f"the Merkle frontier of {head.size} events is not the one stored", _HINT)
+    return Restored(state, frontier, snapshot)
+
+
+def state_at(reader: Reader, position: int) -> State:
+    """Give the state after the first `position` events. Raises NotFound beyond the end, LogDamaged."""
+    with reader.moment():
+        state, frontier = _start(reader, position)
+        fold(state, frontier, reader.read(state.position, position))
+    if state.position != position:
+        raise NotFound(f"the log has {state.position} events, there is no position {position}")
+    return state
+
+
+def projected(reader: Reader) -> State:
+    """Give the state at the end of the log from the projection: milliseconds, without replay when it is up to date."""
+    with reader.moment():
+        head = reader.head()
+        if head.projected == head.size and head.fold == FOLD_VERSION:
+            try:
+                return from_rows(reader.rows(), head.size)
+            except ValueError as error:
+                raise LogDamaged(f"the projection is damaged: {error}", _HINT) from error
+    return restore(reader).state
+
+
+def fold(state: State, frontier: Frontier, events: Iterable[Stored]) -> None:
+    """Fold `events`, which continue `state`, into it and into `frontier`, checking each. Raises LogDamaged."""
+    sha256, apply = hashlib.sha256, state.apply
+    stream = iter(events)
+    while chunk := list(islice(stream, _CHUNK)):
+        for seq, body, leaf in chunk:
+            if seq != state.position:
+                raise LogDamaged(f"position {state.position} is missing, {seq} follows", _HINT)
+            if sha256(b"\x00" + body).digest() != leaf:
+                raise LogDamaged(f"the event at position {seq} does not match its hash", _HINT)
+            try:
+                event = decode(body)
+            except ValueError as error:
+                raise LogDamaged(f"the event at position {seq} cannot be read: {error}", _HINT) from error
+            apply(event)
+        frontier.extend([stored.leaf for stored in chunk])
+
+
+def _start(reader: Reader, stop: int) -> tuple[State, Frontier]:
+    for snapshot in reader.snapshots():
+        if snapshot.position <= stop and snapshot.fold == FOLD_VERSION and snapshot.intact():
+            try:
+                state = load(snapshot.data)
+                frontier = Frontier.unpack(snapshot.position, snapshot.peaks)
+            except ValueError:
+                continue
+            if state.position == snapshot.position:
+                return state, frontier
+    return State(), Frontier()

@@ -1,0 +1,448 @@
+"""The log in one SQLite file: WAL, synchronous=FULL, one read-write connection in one process, any number of readers.
+
+Invariants
+- `events` only grows, by position size, size + 1, ...: triggers refuse everything else, also to other programs.
+- `head` (one row), `rows` and `events` change in the same transaction.
+- Only the holder of `<file>.lock` opens for writing; readers open `mode=ro`, never checkpoint, never create the
+  file.
+- The file is never opened but through SQLite while a connection may be open in this process: closing any other
+  descriptor of it would drop SQLite's own POSIX locks.
+- An existing file is never made anew: what is not a whole log of this version is LogDamaged.
+
+SQLite's exceptions are mapped here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable, PaiError
+from reconciler.core.state import RowKey
+from reconciler.log.lock import WriterLock
+from reconciler.log.merkle import Frontier
+from reconciler.log.store import Head, Rows, Snapshot, Stored
+
+APPLICATION_ID: Final = 0x5061694C  # "PaiL"
+FORMAT_VERSION: Final = 1
+SNAPSHOTS_KEPT: Final = 2
+
+_BUSY_S = 5.0
+_STEP_MAX = 64
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_SCHEMA})
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+_RESTORE = "restore the file from a backup or an export; Pai never makes it anew by itself"
+_FREE = "free space or repair the disk; Pai goes on by itself"
+
+_SCHEMA = (
+    # The log itself. `leaf` = SHA-256(0x00 || body).
+    "CREATE TABLE events (seq INTEGER PRIMARY KEY, body BLOB NOT NULL, leaf BLOB NOT NULL) STRICT",
+    # One row: number of events, Merkle frontier, and what the projection stands for.
+    "CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 0), size INTEGER NOT NULL, peaks BLOB NOT NULL,"
+    " projected INTEGER NOT NULL, fold INTEGER NOT NULL) STRICT",
+    # Derived: the state, one row an object, for readers that want it without a replay.
+    "CREATE TABLE rows (kind TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, name))"
+    " STRICT, WITHOUT ROWID",
+    # Derived: whole states, so that a start need not replay everything.
+    "CREATE TABLE snapshots (position INTEGER PRIMARY KEY, fold INTEGER NOT NULL, peaks BLOB NOT NULL,"
+    " data BLOB NOT NULL, digest BLOB NOT NULL) STRICT",
+    "CREATE TRIGGER events_insert BEFORE INSERT ON events"
+    " WHEN NEW.seq IS NOT (SELECT coalesce(max(seq) + 1, 0) FROM events)"
+    " BEGIN SELECT RAISE(ABORT, 'the log only grows at its end'); END",
+    "CREATE TRIGGER events_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the log only grows'); END",
+    "CREATE TRIGGER events_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the log only grows'); END",
+)
+_TABLES = frozenset({"events", "head", "rows", "snapshots"})
+_TRIGGERS = frozenset({"events_insert", "events_update", "events_delete"})
+
+_SIZE = "SELECT coalesce(max(seq) + 1, 0) FROM events"
+_HEAD = "SELECT size, peaks, projected, fold FROM head"
+_SET_HEAD = "UPDATE head SET size = ?, peaks = ?, projected = ?"
+_INSERT = "INSERT INTO events (seq, body, leaf) VALUES {}"
+_PUT_ROWS = "INSERT INTO rows (kind, name, body) VALUES {} ON CONFLICT (kind, name) DO UPDATE SET body = excluded.body"
+_DROP_ROW = "DELETE FROM rows WHERE kind = ? AND name = ?"
+_PUT_SNAPSHOT = "INSERT OR REPLACE INTO snapshots (position, fold, peaks, data, digest) VALUES (?, ?, ?, ?, ?)"
+_TRIM_SNAPSHOTS = (
+    "DELETE FROM snapshots WHERE position NOT IN (SELECT position FROM snapshots ORDER BY position DESC LIMIT ?)"
+)
+
+
+def create(path: Path, events: Sequence[Stored], rows: Mapping[RowKey, bytes], fold: int) -> None:
+    """Make a log that holds `events` from position 0 on: after a crash there is either none or a whole one.
+
+    Raises LogDamaged if there is a file already, LogBusy, LogNotWritable.
+    """
+    lock = WriterLock(lock_path(path))
+    try:
+        for there in (path, path.with_name(path.name + "-wal")):
+            if there.exists():
+                raise LogDamaged(f"{there} exists already; a log is never made over another", "move it away first")
+        draft = path.with_name(path.name + ".new")
+        _build(draft, events, rows, fold)
+        try:
+            os.rename(draft, path)
+            _sync(path.parent)
+        except OSError as error:
+            raise LogNotWritable(f"{path} cannot be made: {error.strerror}", _FREE) from error
+    finally:
+        lock.release()
+
+
+def _build(draft: Path, events: Sequence[Stored], rows: Mapping[RowKey, bytes], fold: int) -> None:
+    try:
+        for leftover in (draft, *(draft.with_name(draft.name + end) for end in ("-wal", "-shm", "-journal"))):
+            leftover.unlink(missing_ok=True)  # of a creation that was killed
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise LogNotWritable(f"{draft} cannot be made: {error.strerror}", _FREE) from error
+    with _mapped(draft, writing=True):
+        db = _connect(draft, "rw")
+        try:
+            db.execute("PRAGMA page_size = 16384")
+            db.execute("PRAGMA journal_mode = WAL")
+            _prepare_writer(db)
+            db.execute("BEGIN IMMEDIATE")
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+            for statement in _SCHEMA:
+                db.execute(statement)
+            db.execute("INSERT INTO head (id, size, peaks, projected, fold) VALUES (0, 0, x'', 0, ?)", (fold,))
+            _write(db, events, rows)
+            db.execute("COMMIT")
+        finally:
+            db.close()  # checkpoints, so that the one file is the whole log
+    _sync(draft)
+
+
+def lock_path(path: Path) -> Path:
+    """Name the lock file of a log."""
+    return path.with_name(path.name + ".lock")
+
+
+class SqliteBackend:
+    """The right to write the log at `path`: holds its lock file from construction to `release`."""
+
+    def __init__(self, path: Path, wait_s: float = 0.0) -> None:
+        """Take the lock, waiting up to `wait_s` seconds. Raises LogBusy, LogDamaged if there is no log."""
+        _must_exist(path)
+        self.path = path
+        self._lock = WriterLock(lock_path(path), wait_s)
+        self._file = _identity(path)
+
+    def open(self) -> SqliteStore:
+        """Open the store for writing. Raises LogDamaged (also if the file is not the one of before), LogNotWritable."""
+        if _identity(self.path) != self._file:
+            raise _replaced(self.path)
+        return SqliteStore(self.path)
+
+    def release(self) -> None:
+        """Give the lock back; safe to call twice."""
+        self._lock.release()
+
+
+def open_reader(path: Path) -> SqliteReader:
+    """Open the log read-only, whether or not a process writes it. Raises LogDamaged, LogBusy, CouldNotRun."""
+    return SqliteReader(path)
+
+
+class SqliteReader:
+    """A read-only view; each call sees the newest durable state, or that of the enclosing `moment`."""
+
+    _mode = "ro"
+    _writing = False
+
+    def __init__(self, path: Path) -> None:
+        _must_exist(path)
+        self.path = path
+        deadline = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                with self._mapped():
+                    self._db = _connect(path, self._mode)
+                    try:
+                        self._prepare()
+                        self._recognise()
+                    except BaseException:
+                        self._db.close()
+                        raise
+                return
+            except LogBusy:  # another connection recovers the WAL after a crash, or closes as the last one
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.005)
+
+    def size(self) -> int:
+        """Give the number of events, which is the next position."""
+        with self._mapped():
+            return int(self._db.execute(_SIZE).fetchone()[0])
+
+    def head(self) -> Head:
+        """Give what the last transaction said about the whole log."""
+        with self._mapped():
+            found = self._db.execute(_HEAD).fetchall()
+            if len(found) != 1:
+                raise LogDamaged(f"{self.path} has {len(found)} heads", _RESTORE)
+            return Head(*found[0])
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Stored]:
+        """Give the events at positions `start` to `stop` - 1 (or the end), oldest first."""
+        end = -1 if stop is None else stop
+        query = "SELECT seq, body, leaf FROM events WHERE seq >= ? AND (? < 0 OR seq < ?) ORDER BY seq"
+        return self._stream(query, (start, end, end))
+
+    def read_back(self, before: int | None = None, contains: Sequence[bytes] = ()) -> Iterator[Stored]:
+        """Give the events below position `before` (or all), newest first, whose body contains each of `contains`."""
+        wanted = "".join(" AND instr(body, ?) > 0" for _ in contains)
+        bound = 2**63 - 1 if before is None else before
+        query = f"SELECT seq, body, leaf FROM events WHERE seq < ?{wanted} ORDER BY seq DESC"  # noqa: S608
+        return self._stream(query, (bound, *contains))
+
+    def rows(self) -> dict[RowKey, bytes]:
+        """Give all projection rows."""
+        with self._mapped():
+            return {(kind, name): body for kind, name, body in self._db.execute("SELECT kind, name, body FROM rows")}
+
+    def row(self, key: RowKey) -> bytes | None:
+        """Give one projection row."""
+        with self._mapped():
+            found = self._db.execute("SELECT body FROM rows WHERE kind = ? AND name = ?", key).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def snapshots(self) -> list[Snapshot]:
+        """Give the kept snapshots, newest first, whether intact or not."""
+        with self._mapped():
+            found = self._db.execute(
+                "SELECT position, fold, peaks, data, digest FROM snapshots ORDER BY position DESC"
+            ).fetchall()
+        return [Snapshot(*fields) for fields in found]
+
+    @contextlib.contextmanager
+    def moment(self) -> Iterator[None]:
+        """Let everything read inside the `with` see the log as of one moment."""
+        with self._mapped():
+            self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with self._mapped():
+                self._db.execute("ROLLBACK")
+
+    def faults(self) -> list[str]:
+        """Let SQLite check its own structures, and look whether the guards are in place."""
+        with self._mapped():
+            found = [str(line) for (line,) in self._db.execute("PRAGMA integrity_check")]
+            triggers = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")}
+        missing = [f"trigger {name} is missing" for name in sorted(_TRIGGERS - triggers)]
+        return [line for line in found if line != "ok"] + missing
+
+    def close(self) -> None:
+        """Let go of the file; safe to call twice."""
+        with self._mapped():
+            self._db.close()
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA query_only = ON")
+
+    def _recognise(self) -> None:
+        """Make sure that this is a whole log of this version before anything else is believed."""
+        (application,) = self._db.execute("PRAGMA application_id").fetchone()
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if application != APPLICATION_ID:
+            raise LogDamaged(f"{self.path} is not a log of Pai", _RESTORE)
+        if version != FORMAT_VERSION:
+            raise LogDamaged(
+                f"{self.path} has log format {version}, this version of Pai knows {FORMAT_VERSION}",
+                "use the version of Pai that wrote it" if version > FORMAT_VERSION else _RESTORE,
+            )
+        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        if missing := sorted(_TABLES - tables):
+            raise LogDamaged(f"{self.path} has no table {missing[0]}", _RESTORE)
+
+    def _mapped(self) -> contextlib.AbstractContextManager[None]:
+        return _mapped(self.path, self._writing)
+
+    def _stream(self, query: str, arguments: tuple[object, ...]) -> Iterator[Stored]:
+        with self._mapped():
+            cursor = self._db.execute(query, arguments)
+            try:
+                while found := cursor.fetchmany(1000):
+                    yield from map(Stored._make, found)
+            finally:
+                cursor.close()
+
+
+class SqliteStore(SqliteReader):
+    """The one read-write connection; made by SqliteBackend, used by one thread at a time."""
+
+    _mode = "rw"
+    _writing = True
+
+    def append(self, events: Sequence[Stored], rows: Rows) -> None:
+        """Add events whose positions continue the log, and put `rows`, in one durable transaction."""
+        with self._transaction():
+            _write(self._db, events, rows)
+            if _identity(self.path) != self._file:  # SQLite would go on writing into a file that has no name
+                raise _replaced(self.path)
+
+    def project(self, rows: Mapping[RowKey, bytes], fold: int) -> None:
+        """Replace the whole projection by `rows`, made by fold version `fold` from all events, durably."""
+        with self._transaction():
+            self._db.execute("DELETE FROM rows")
+            _insert(self._db, _PUT_ROWS, [(*key, body) for key, body in rows.items()])
+            self._db.execute("UPDATE head SET projected = size, fold = ?", (fold,))
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot durably; the two newest stay."""
+        with self._transaction():
+            self._db.execute(_PUT_SNAPSHOT, snapshot)
+            self._db.execute(_TRIM_SNAPSHOTS, (SNAPSHOTS_KEPT,))
+
+    def settle(self) -> None:
+        """After a failed commit: make durable what reading shows, and prove that a write works.
+
+        After a failed fsync the kernel may show pages that never reach the disk. Copying the whole WAL into the main
+        file and starting the WAL anew writes them again. Raises LogNotWritable while a reader prevents that.
+        """
+        with self._mapped():
+            busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise LogNotWritable(f"{self.path} has a reader that does not let go", "end long-running readers")
+        with self._transaction():
+            self._db.execute("UPDATE head SET size = size")
+
+    def _prepare(self) -> None:
+        self._file = _identity(self.path)
+        _prepare_writer(self._db)
+        # Whatever an earlier process left in the WAL is written again; a busy reader may put that off.
+        self._db.execute("PRAGMA busy_timeout = 100")
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._db.execute(f"PRAGMA busy_timeout = {int(_BUSY_S * 1000)}")
+
+    def _recognise(self) -> None:
+        super()._recognise()
+        (mode,) = self._db.execute("PRAGMA journal_mode").fetchone()
+        size, head = self.size(), self.head()
+        if mode != "wal" or size != head.size:
+            raise LogDamaged(
+                f"{self.path} contradicts itself: {size} events, {head.size} announced, journal {mode}", _RESTORE
+            )
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._mapped():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # the failed commit may have ended the transaction itself
+                    self._db.execute("ROLLBACK")
+                raise
+
+
+def _write(db: sqlite3.Connection, events: Sequence[Stored], rows: Rows) -> None:
+    """Add events and rows inside an open transaction; the frontier is read inside it too, never remembered."""
+    size, peaks, _, _ = db.execute(_HEAD).fetchone()
+    if events and events[0].seq != size:
+        raise LogDamaged(f"the log has {size} events, position {events[0].seq} does not continue it")
+    try:
+        frontier = Frontier.unpack(size, peaks)
+    except ValueError as error:
+        raise LogDamaged(f"the log's Merkle frontier is damaged: {error}", _RESTORE) from error
+    frontier.extend([event.leaf for event in events])
+    _insert(db, _INSERT, events)
+    db.execute(_SET_HEAD, (frontier.size, frontier.pack(), frontier.size))
+    _insert(db, _PUT_ROWS, [(*key, body) for key, body in rows.items() if body is not None])
+    for key, body in rows.items():
+        if body is None:
+            db.execute(_DROP_ROW, key)
+
+
+def _insert(db: sqlite3.Connection, statement: str, records: Sequence[tuple[object, object, object]]) -> None:
+    """Insert records, up to 64 by one statement (the connection keeps each size prepared).
+
+    Each statement gives the GIL away, and under load waits for it long; executemany does so for every record.
+    """
+    for at in range(0, len(records), _STEP_MAX):
+        part = records[at : at + _STEP_MAX]
+        sql = statement.format(", ".join(["(?, ?, ?)"] * len(part)))
+        db.execute(sql, [field for record in part for field in record])
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
+    db = sqlite3.connect(
+        uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    db.text_factory = _text
+    db.execute("PRAGMA trusted_schema = OFF")
+    db.execute("PRAGMA cell_size_check = ON")
+    db.execute("PRAGMA cache_size = -16384")
+    return db
+
+
+def _prepare_writer(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA synchronous = FULL")
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")  # damaged text must reach the checks, not stop them
+
+
+def _must_exist(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise LogDamaged(f"there is no log at {path}", "run `pai init`, or restore the file from a backup") from None
+    except OSError as error:
+        raise CouldNotRun(f"{path} cannot be read: {error.strerror}", "check its owner and mode") from error
+    if not path.is_file() or size == 0:
+        raise LogDamaged(f"{path} is empty or no file", _RESTORE)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Tell files apart, also after a rename over the path; (0, 0) if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
+
+
+def _replaced(path: Path) -> LogDamaged:
+    return LogDamaged(f"{path} was moved, removed or replaced while in use", "put the file back and start again")
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _mapped(path: Path, writing: bool) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.ProgrammingError:
+        raise  # a bug of ours, not an operating error
+    except sqlite3.Error as error:
+        raise _error(path, error, writing) from error
+
+
+def _error(path: Path, error: sqlite3.Error, writing: bool) -> PaiError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code in _DAMAGED:
+        return LogDamaged(f"{path} is damaged: {error}", _RESTORE)
+    if code in _BUSY:
+        return LogBusy(f"{path} is busy: {error}", "try again")
+    if writing:
+        return LogNotWritable(f"{path} cannot be written: {error}", _FREE)
+    return CouldNotRun(f"{path} cannot be read: {error}", "check its owner and mode, and the disk")

@@ -1,0 +1,443 @@
+"""The one writer: decides on the live state, puts what was decided on the log, folds it, answers when it is durable.
+
+The way of a call: `decide` runs under the lock on the live state, which already holds everything decided before it,
+durable or not yet. What it decided is stamped, encoded, folded and put into the pending batch. A writer thread commits
+batch after batch; batches form by themselves while the former commit runs. When the commit is done, its callers are
+answered.
+
+Invariants
+- What is folded is what decoding the stored bytes gives, so replaying the log gives the live state.
+- The events of one decision are committed together or not at all.
+- Nobody is answered before everything that the decision could see is durable, not even "nothing to do".
+- A failed commit has an unknown outcome: its callers and those who built on it get LogNotWritable, unless their events
+  are found on disk; the state is made anew from the disk before anybody decides again.
+- The store is touched by the writer thread while a batch is in flight, and otherwise only under the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, TypeVar
+
+from reconciler.core.errors import LogDamaged, LogNotWritable, PaiError
+from reconciler.core.events import Draft, Event, LogCreated, decode, encode
+from reconciler.core.state import RowKey, State, dump, row, row_keys, rows_touched
+from reconciler.log import sqlite
+from reconciler.log.merkle import leaf_hash
+from reconciler.log.replay import FOLD_VERSION, restore
+from reconciler.log.stamp import Clock, Random, Stamper, wall_clock
+from reconciler.log.store import Backend, Snapshot, Store, Stored
+
+T = TypeVar("T")
+
+Decide = Callable[[State], Sequence[Draft]]
+"""Looks at the live state (without changing or keeping it) and gives what shall happen, or raises Refused.
+
+Runs under the recorder's lock: it must be quick, do no I/O and not call the recorder.
+"""
+
+_LOG_ROW: RowKey = ("log", "")
+_HINT = "free space or repair the disk; Pai goes on by itself"
+
+
+class Receipt(NamedTuple):
+    """What was recorded: `events` stand at positions `first`, `first` + 1, ..."""
+
+    first: int
+    events: tuple[Event, ...]
+
+    @property
+    def positions(self) -> range:
+        """The positions of the events."""
+        return range(self.first, self.first + len(self.events))
+
+
+class Status(NamedTuple):
+    """Whether the log takes events, and if not, why."""
+
+    writable: bool
+    reason: str
+
+
+class Ticket:
+    """One decision on its way to the disk."""
+
+    __slots__ = ("_callbacks", "_done", "_error", "_gate", "_receipt")
+
+    def __init__(self, receipt: Receipt) -> None:
+        self._receipt = receipt
+        self._error: LogNotWritable | None = None
+        self._done = False
+        self._callbacks: deque[Callable[[Ticket], object]] | None = None
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    @property
+    def done(self) -> bool:
+        """Whether the outcome is known."""
+        return self._done
+
+    def wait(self, timeout_s: float | None = None) -> Receipt:
+        """Wait until the decision is durable. Raises LogNotWritable, TimeoutError (the outcome is still open then)."""
+        if not self._done:
+            if not self._gate.acquire(timeout=-1 if timeout_s is None else timeout_s):
+                raise TimeoutError("the log has not answered yet")
+            self._gate.release()  # for the next one who waits
+        if self._error is not None:
+            raise LogNotWritable(self._error.message, self._error.hint) from self._error
+        return self._receipt
+
+    def add_done_callback(self, callback: Callable[[Ticket], object]) -> None:
+        """Call `callback` with this ticket once the outcome is known, from the writer thread, or at once if it is."""
+        if self._callbacks is None:
+            self._callbacks = deque()
+        self._callbacks.append(callback)
+        if self._done:
+            self._call()
+
+    def _resolve(self, error: LogNotWritable | None) -> None:
+        self._error = error
+        self._done = True
+        self._gate.release()
+        if self._callbacks is not None:
+            self._call()
+
+    def _call(self) -> None:
+        """Call what was added. Each is taken out once, whichever of the two threads that may be here gets it."""
+        while self._callbacks:
+            try:
+                callback = self._callbacks.popleft()
+            except IndexError:
+                return
+            try:
+                callback(self)
+            except Exception as problem:  # a caller's mistake must not stop the one writer
+                _report(problem)
+
+
+class _Batch:
+    """Decisions that are committed together."""
+
+    __slots__ = ("bodies", "events", "first", "tickets")
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.bodies: list[bytes] = []
+        self.events: list[Event] = []
+        self.tickets: list[Ticket] = []
+
+
+class _Cut(NamedTuple):
+    """A batch with what has to be taken from the state at the moment it is closed."""
+
+    batch: _Batch
+    rows: dict[RowKey, bytes | None]
+    frozen: State | None
+
+
+class Recorder:
+    """Owns the state and the only way to change it. Safe to use from any number of threads."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        clock: Clock = wall_clock,
+        random: Random = os.urandom,
+        snapshot_every: int = 10_000,
+        retry_s: float = 1.0,
+    ) -> None:
+        """Open the log behind `backend` (which `close` releases) and bring the state up to its end.
+
+        `snapshot_every`: events between snapshots. `retry_s`: the pause before a log that failed is tried again.
+        Raises LogDamaged, LogNotWritable; the backend is released then.
+        """
+        self._backend = backend
+        self._stamper = Stamper(clock, random)
+        self._snapshot_every = snapshot_every
+        self._retry_s = retry_s
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
+        self._store: Store | None = None
+        self._state: State | None = None
+        self._frozen_at = 0
+        self._pending = _Batch(0)
+        self._reason = ""
+        self._retry_at = 0.0
+        self._spoiled = False
+        self._closing = False
+        try:
+            self._open()
+        except BaseException:
+            self._shut_store()
+            backend.release()
+            raise
+        self._writer = threading.Thread(target=self._run, name="pai-recorder", daemon=True)
+        self._writer.start()
+
+    def record(self, decide: Decide) -> Receipt:
+        """Decide, and wait until it is durable. Raises what `decide` raises, LogNotWritable."""
+        return self.submit(decide).wait()
+
+    def submit(self, decide: Decide) -> Ticket:
+        """Decide now, and give a ticket that tells when it is durable.
+
+        Raises what `decide` raises, ValueError if a draft cannot be stored (nothing is recorded in both cases), and
+        LogNotWritable.
+        """
+        with self._lock:
+            state = self._state
+            if state is None or self._reason or self._closing:
+                state = self._writable_state()
+            first = state.position
+            events, bodies = self._stamp(decide(state))
+            ticket = Ticket(Receipt(first, events))
+            try:
+                self._enqueue(state, events, bodies, ticket)
+            except BaseException:  # also KeyboardInterrupt: the state may be half-changed
+                self._spoil()
+                raise
+        return ticket
+
+    def read(self, fn: Callable[[State], T]) -> T:
+        """Give what `fn` makes of the live state, under the lock; same rules as for `decide`.
+
+        Raises LogNotWritable while the state cannot be trusted.
+        """
+        with self._lock:
+            if self._state is None:
+                raise LogNotWritable(self._reason, _HINT)
+            return fn(self._state)
+
+    def status(self) -> Status:
+        """Tell whether the log takes events, as far as known; `probe` finds out."""
+        return Status(not self._reason, self._reason)
+
+    def probe(self) -> None:
+        """When the log is not writable and the pause is over, open it again and prove that a write works.
+
+        Raises LogNotWritable if it still is not.
+        """
+        with self._lock:
+            self._writable_state()
+
+    def close(self) -> None:
+        """Commit what is pending, take a snapshot if it spares a start much, let go of the log. Safe to call twice."""
+        with self._lock:
+            self._closing = True
+            self._wake.notify_all()
+        self._writer.join()
+        with self._lock:
+            if self._store is not None and self._state is not None and not self._reason:
+                if self._state.position - self._frozen_at >= max(1, self._snapshot_every // 10):
+                    with contextlib.suppress(PaiError):  # the log is whole without it
+                        self._save_snapshot(self._state)
+                self._reason = "the log is closed"
+            self._state = None
+            self._shut_store()
+            self._backend.release()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Deciding: under the lock, in the caller's thread.
+
+    def _writable_state(self) -> State:
+        if self._closing:
+            raise LogNotWritable("the log is being closed")
+        if self._reason:
+            if self._spoiled or time.monotonic() < self._retry_at:
+                raise LogNotWritable(self._reason, _HINT)
+            self._reopen()
+            if self._reason:
+                raise LogNotWritable(self._reason, _HINT)
+        assert self._state is not None
+        return self._state
+
+    def _stamp(self, drafts: Sequence[Draft]) -> tuple[tuple[Event, ...], list[bytes]]:
+        """Make events of drafts; decoding each again proves that a replay can read it, and gives what to fold."""
+        if not drafts:
+            return (), []
+        now, next_id = self._stamper.now(), self._stamper.next_id
+        bodies = [encode(Event(actor, payload, next_id(), subject, now)) for actor, subject, payload in drafts]
+        return tuple(map(decode, bodies)), bodies
+
+    def _enqueue(self, state: State, events: tuple[Event, ...], bodies: list[bytes], ticket: Ticket) -> None:
+        batch = self._pending
+        for event in events:
+            state.apply(event)
+        batch.events += events
+        batch.bodies += bodies
+        batch.tickets.append(ticket)
+        if len(batch.tickets) == 1:
+            self._wake.notify()
+
+    def _spoil(self) -> None:
+        """Give up a state that a failed fold may have left half-changed; the writer thread makes it anew."""
+        self._state = None
+        self._spoiled = True
+        self._reason = "the state is being made anew after an internal error"
+        self._wake.notify()
+
+    # Committing: the writer thread.
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                while not (self._pending.tickets or self._closing or self._spoiled):
+                    self._wake.wait()
+                if self._spoiled:
+                    self._recover(None, LogNotWritable("an event could not be folded"))
+                    continue
+                if not self._pending.tickets:
+                    return
+                try:
+                    cut = self._cut()
+                except Exception as error:  # a bug must not leave callers waiting for ever
+                    self._recover(None, error)
+                    continue
+            self._commit(cut)
+
+    def _cut(self) -> _Cut:
+        """Close the pending batch. The state is exactly the one after its last event."""
+        assert self._state is not None
+        state, batch = self._state, self._pending
+        keys = {_LOG_ROW}.union(*map(rows_touched, batch.events))
+        rows = {key: row(state, key) for key in keys}
+        due = state.position - self._frozen_at >= self._snapshot_every
+        cut = _Cut(batch, rows, state.freeze() if due else None)
+        self._pending = _Batch(state.position)
+        return cut
+
+    def _commit(self, cut: _Cut) -> None:
+        batch = cut.batch
+        try:
+            self._append(batch, cut.rows)
+        except BaseException as error:
+            with self._lock:
+                self._recover(batch, error)
+            return
+        for ticket in batch.tickets:
+            ticket._resolve(None)
+        if cut.frozen is not None:
+            try:
+                self._save_snapshot(cut.frozen)
+            except BaseException as error:
+                with self._lock:
+                    self._recover(None, error)
+
+    def _append(self, batch: _Batch, rows: dict[RowKey, bytes | None]) -> None:
+        if not batch.bodies:
+            return  # only answers that waited for the batch before
+        assert self._store is not None
+        stored = [Stored(seq, body, leaf_hash(body)) for seq, body in enumerate(batch.bodies, batch.first)]
+        self._store.append(stored, rows)
+
+    def _save_snapshot(self, state: State) -> None:
+        """Save `state`, which must be the one after the last committed event."""
+        assert self._store is not None
+        head = self._store.head()
+        assert head.size == state.position
+        self._store.save_snapshot(Snapshot.of(state.position, FOLD_VERSION, head.peaks, dump(state)))
+        self._frozen_at = state.position
+
+    # Opening, and opening again after a failure: under the lock, nothing in flight.
+
+    def _open(self) -> None:
+        """Open the store and make the state from what is in it. The state is set once it can be trusted."""
+        self._store = self._backend.open()
+        state, _, self._frozen_at = restore(self._store)
+        if state.position:
+            last = decode(next(self._store.read(state.position - 1)).body)
+            try:
+                self._stamper.see(last.time, last.id)
+            except ValueError as error:
+                raise LogDamaged(f"the event at position {state.position - 1} is no event of Pai: {error}") from error
+        self._state = state
+        self._pending = _Batch(state.position)
+        head = self._store.head()
+        if head.projected != head.size or head.fold != FOLD_VERSION:
+            self._store.project(_rows(state), FOLD_VERSION)
+
+    def _reopen(self) -> None:
+        """Close and open the store; `_reason` is empty afterwards if the log takes events again."""
+        self._shut_store()
+        self._state = None
+        try:
+            self._open()
+            assert self._store is not None
+            self._store.settle()
+        except Exception as error:  # whatever it is, the recorder must stay able to answer
+            self._reason = f"the log is not writable: {_message(error)}"
+            self._retry_at = time.monotonic() + self._retry_s
+        else:
+            self._reason = ""
+
+    def _recover(self, failed: _Batch | None, error: BaseException) -> None:
+        """After a failure of unknown outcome: read what is on disk, answer those who waited, go on from there."""
+        orphans = self._pending.tickets
+        self._spoiled = False
+        self._reopen()
+        problem = LogNotWritable(f"the event was not recorded: {_message(error)}", _HINT)
+        survived = failed is not None and not self._reason and self._holds(failed)
+        for ticket in failed.tickets if failed else ():
+            ticket._resolve(None if survived else problem)
+        for ticket in orphans:
+            ticket._resolve(problem)
+
+    def _holds(self, batch: _Batch) -> bool:
+        """Tell whether the log, as it is on disk, has the events of `batch` (their bytes carry their ids)."""
+        assert self._store is not None
+        try:
+            found = [stored.body for stored in self._store.read(batch.first, batch.first + len(batch.bodies))]
+        except PaiError:
+            return False
+        return found == batch.bodies
+
+    def _shut_store(self) -> None:
+        store, self._store = self._store, None
+        if store is not None:
+            with contextlib.suppress(PaiError):  # closing only tidies up
+                store.close()
+
+
+def create_log(path: Path, *, origin: str, vkey: str, clock: Clock = wall_clock, random: Random = os.urandom) -> Event:
+    """Make the log file with `log.created.v1` at position 0: after a crash there is either none or a whole one.
+
+    Raises LogDamaged if a log is there already, LogBusy, LogNotWritable.
+    """
+    stamper = Stamper(clock, random)
+    now = stamper.now()
+    event = Event("pai", LogCreated(origin=origin, vkey=vkey), stamper.next_id(), f"log/{origin}", now)
+    body = encode(event)
+    state = State()
+    state.apply(event)
+    sqlite.create(path, [Stored(0, body, leaf_hash(body))], _rows(state), FOLD_VERSION)
+    return event
+
+
+def _rows(state: State) -> dict[RowKey, bytes]:
+    made = {key: row(state, key) for key in row_keys(state)}
+    return {key: body for key, body in made.items() if body is not None}
+
+
+def _message(error: BaseException) -> str:
+    return error.message if isinstance(error, PaiError) else f"{type(error).__name__}: {error}"
+
+
+def _report(problem: Exception) -> None:
+    import logging
+
+    logging.getLogger(__name__).error("a callback of the recorder failed", exc_info=problem)

@@ -1,0 +1,232 @@
+"""The recorder decides on the live state, records what it decided, and answers when it is durable."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.core.errors import LogNotWritable, Refused
+from reconciler.core.events import Draft, SecretStored
+from reconciler.core.state import State, dump
+from reconciler.log.check import check
+from reconciler.log.replay import projected, restore, state_at
+from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.recorder import Recorder, Ticket
+from tests.support_log import FaultyBackend, binding, decide, new_log, no_secret, secret
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A log with its first event."""
+    return new_log(tmp_path)
+
+
+@pytest.fixture
+def recorder(path: Path) -> Iterator[Recorder]:
+    """A recorder on that log."""
+    with Recorder(SqliteBackend(path)) as opened:
+        yield opened
+
+
+def test_record_gives_positions_and_events(recorder: Recorder, path: Path) -> None:
+    """A receipt names the positions that the log and every reader have, too."""
+    first = recorder.record(decide(secret("a"), secret("b")))
+    second = recorder.record(decide(secret("c")))
+    assert (first.positions, second.positions) == (range(1, 3), range(3, 4))
+    assert [event.subject for event in first.events] == ["secret/a", "secret/b"]
+    reader = open_reader(path)
+    assert reader.size() == 4
+    assert projected(reader).secrets.keys() == {"a", "b", "c"}
+    assert check(reader) == []
+    reader.close()
+
+
+def test_decide_sees_what_is_not_durable_yet(path: Path) -> None:
+    """A decision builds on those before it while their commit still runs."""
+    backend = FaultyBackend(path)
+    with Recorder(backend) as recorder:
+        backend.due.gate.clear()
+        first = recorder.submit(decide(secret("a")))
+        assert backend.due.waiting.acquire(timeout=10)
+
+        def second(state: State) -> list[Draft]:
+            assert "a" in state.secrets
+            return [secret("b")]
+
+        later = recorder.submit(second)
+        nothing = recorder.submit(decide())
+        assert [ticket.done for ticket in (first, later, nothing)] == [False, False, False]
+        with pytest.raises(TimeoutError):
+            later.wait(0.01)
+        backend.due.gate.set()
+        assert later.wait(10).first == 2
+        assert first.done
+        assert nothing.wait(10).events == ()
+
+
+def test_nothing_to_do_is_answered_only_after_what_it_saw(path: Path) -> None:
+    """An empty decision that saw an undurable event fails with it, so that nobody is told 'done' wrongly."""
+    backend = FaultyBackend(path)
+    with Recorder(backend) as recorder:
+        backend.due.gate.clear()
+        backend.due.before_commit = 1
+        first = recorder.submit(decide(secret("a")))
+        assert backend.due.waiting.acquire(timeout=10)
+        nothing = recorder.submit(lambda state: [] if "a" in state.secrets else [secret("a")])
+        backend.due.gate.set()
+        for ticket in (first, nothing):
+            with pytest.raises(LogNotWritable):
+                ticket.wait(10)
+
+
+def test_refused_records_nothing(recorder: Recorder) -> None:
+    """A refusal reaches the caller and leaves state and log alone."""
+
+    def refuse(_state: State) -> list[Draft]:
+        raise Refused("no")
+
+    before = recorder.read(dump)
+    with pytest.raises(Refused, match="no"):
+        recorder.record(refuse)
+    assert recorder.read(dump) == before
+    assert recorder.record(decide(secret("a"))).first == 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Draft("tester", "secret/x", SecretStored(keys={"k": float("nan")})),  # type: ignore[dict-item]
+        Draft("tester", "secret/x", SecretStored(keys={"k": 5})),  # type: ignore[dict-item]
+        Draft("tester", "secret/x", SecretStored(keys={"k": "\ud800"})),
+        Draft(None, "secret/x", SecretStored(keys={})),  # type: ignore[arg-type]
+    ],
+)
+def test_draft_that_could_not_be_replayed_records_nothing(recorder: Recorder, bad: Draft) -> None:
+    """What cannot be stored or read back is refused together with the whole decision."""
+    before = recorder.read(dump)
+    with pytest.raises(ValueError, match=r".+"):
+        recorder.record(decide(secret("good"), bad))
+    assert recorder.read(dump) == before
+    assert recorder.record(decide(secret("a"))).first == 1
+
+
+def test_concurrent_callers_share_commits(path: Path) -> None:
+    """64 threads get distinct positions in commit order, with far fewer transactions than events."""
+    backend = FaultyBackend(path)
+    with Recorder(backend) as recorder:
+        seen: list[int] = []
+
+        def call() -> None:
+            for _ in range(10):
+                receipt = recorder.record(decide(secret("a"), secret("b")))
+                seen.append(receipt.first)
+
+        threads = [threading.Thread(target=call) for _ in range(64)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(seen) == list(range(1, 1281, 2))
+        assert sum(backend.due.appends) == 1280
+        assert len(backend.due.appends) < 640
+        assert all(size % 2 == 0 for size in backend.due.appends), "a decision was split"
+
+
+def test_callbacks_come_once_whenever_added(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
+    """A callback added before or after the outcome is called once; one that raises stops nobody."""
+    calls: list[Ticket] = []
+    ticket = recorder.submit(decide(secret("a")))
+    ticket.add_done_callback(lambda _: 1 / 0)
+    ticket.add_done_callback(calls.append)
+    ticket.wait(10)
+    ticket.add_done_callback(calls.append)
+    recorder.record(decide(secret("b")))  # the writer thread has done everything before
+    assert calls == [ticket, ticket]
+    assert "callback" in caplog.text
+
+
+def test_times_and_ids_grow_over_a_clock_that_goes_back(path: Path) -> None:
+    """Neither a clock that goes back nor a restart with an old clock makes times or ids go back."""
+    readings = itertools.chain([2_000_000_000_000_000, 1_900_000_000_000_000, 5], itertools.repeat(7))
+    for _ in range(2):
+        with Recorder(SqliteBackend(path), clock=readings.__next__) as recorder:
+            for _ in range(3):
+                recorder.record(decide(secret("a"), secret("b")))
+    reader = open_reader(path)
+    assert check(reader) == []
+    assert restore(reader).state.time == "2033-05-18T03:33:20.000000Z"
+    reader.close()
+
+
+def test_close_commits_what_is_pending(path: Path) -> None:
+    """Closing answers every ticket; afterwards nothing is taken."""
+    recorder = Recorder(SqliteBackend(path))
+    tickets = [recorder.submit(decide(secret(f"s{n}"))) for n in range(100)]
+    recorder.close()
+    recorder.close()
+    assert [ticket.wait(0).first for ticket in tickets] == list(range(1, 101))
+    assert recorder.status().writable is False
+    with pytest.raises(LogNotWritable, match="closed"):
+        recorder.record(decide(secret("x")))
+    with pytest.raises(LogNotWritable, match="closed"):
+        recorder.read(dump)
+
+
+def test_readers_see_whole_batches_while_a_writer_runs(path: Path) -> None:
+    """Every look through the projection is the state that the events up to there give."""
+    stop = threading.Event()
+    with Recorder(SqliteBackend(path)) as recorder:
+
+        def write() -> None:
+            for n in itertools.count():
+                if stop.is_set():
+                    return
+                recorder.record(decide(binding(f"m{n % 7}", n + 1), secret(f"s{n % 5}")))
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        reader = open_reader(path)
+        positions = set()
+        while len(positions) < 20:
+            state = projected(reader)
+            positions.add(state.position)
+            assert state.position % 2 == 1, "half a decision was seen"
+            assert dump(state_at(reader, state.position)) == dump(state)
+        stop.set()
+        writer.join()
+        reader.close()
+
+
+NAMES = st.sampled_from(["a", "b", "c"])
+DRAFTS = st.one_of(
+    st.builds(binding, NAMES, st.integers(1, 2**53 - 1)),
+    st.builds(secret, NAMES, st.text(st.characters(codec="utf-8"), max_size=5)),
+    st.builds(no_secret, NAMES),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rounds=st.lists(st.lists(st.lists(DRAFTS, max_size=4), max_size=4), min_size=1, max_size=3), every=st.integers(1, 9)
+)
+def test_replay_equals_live_state(
+    tmp_path_factory: pytest.TempPathFactory, rounds: list[list[list[Draft]]], every: int
+) -> None:
+    """After any decisions and restarts: replay, projection, snapshot start and live state are one and the same."""
+    path = new_log(tmp_path_factory.mktemp("log"))
+    for decisions in rounds:
+        with Recorder(SqliteBackend(path), snapshot_every=every) as recorder:
+            for drafts in decisions:
+                recorder.record(decide(*drafts))
+            live = recorder.read(dump)
+            reader = open_reader(path)
+            assert dump(projected(reader)) == live
+            assert dump(restore(reader).state) == live
+            assert check(reader, deep=False) == []
+            reader.close()

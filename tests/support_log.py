@@ -1,0 +1,128 @@
+"""What the tests of the log and the recorder share: small logs, drafts, stores that fail on purpose."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from reconciler.core.errors import LogNotWritable
+from reconciler.core.events import BindingChanged, Draft, Event, SecretDeleted, SecretStored, encode
+from reconciler.log.merkle import leaf_hash
+from reconciler.log.sqlite import SqliteBackend, SqliteStore
+from reconciler.log.stamp import Stamper
+from reconciler.log.store import Rows, Stored
+from reconciler.recorder import Recorder, create_log
+
+ORIGIN = "example.com/log"
+
+
+def new_log(folder: Path) -> Path:
+    """Make a log with its first event and give its path."""
+    path = folder / "log.db"
+    create_log(path, origin=ORIGIN, vkey="key")
+    return path
+
+
+def secret(name: str, value: str = "digest") -> Draft:
+    """Draft the storing of a secret."""
+    return Draft("tester", f"secret/{name}", SecretStored(keys={"token": value}))
+
+
+def no_secret(name: str) -> Draft:
+    """Draft the removal of a secret."""
+    return Draft("tester", f"secret/{name}", SecretDeleted(keys=["token"]))
+
+
+def binding(name: str, budget: int) -> Draft:
+    """Draft a new version of a binding."""
+    spec: dict[str, object] = {"provider": "gemini", "model": "gemini-2.0-flash", "maxTokensPerDay": budget}
+    payload = BindingChanged(
+        spec=spec, previous=None, changed=["maxTokensPerDay"], file=f"models/{name}.yaml", line=1, revision="a" * 40
+    )
+    return Draft("tester", f"model/{name}", payload)
+
+
+def stored(first: int, drafts: Sequence[Draft]) -> list[Stored]:
+    """Make stored events of drafts, as a recorder would."""
+    stamper = Stamper(itertools.count(1_800_000_000_000_000 + first * 1000, 1000).__next__, bytes)
+    events = []
+    for seq, draft in enumerate(drafts, first):
+        now = stamper.now()
+        body = encode(Event(draft.actor, draft.payload, stamper.next_id(), draft.subject, now))
+        events.append(Stored(seq, body, leaf_hash(body)))
+    return events
+
+
+class Faults:
+    """What shall go wrong with the next transactions of a FaultyStore."""
+
+    def __init__(self) -> None:
+        self.before_commit = 0  # so many appends fail without reaching the disk
+        self.after_commit = 0  # so many appends reach the disk and say they did not
+        self.opens = 0  # so many openings fail
+        self.settles = 0  # so many proofs that a write works fail
+        self.appends: list[int] = []  # sizes of the batches that were tried
+        self.gate = threading.Event()  # appends wait for it
+        self.gate.set()
+        self.waiting = threading.Semaphore(0)  # released by every append that reaches the gate
+
+    def take(self, name: str) -> bool:
+        """Tell whether this fault is due, and count it down."""
+        left: int = getattr(self, name)
+        setattr(self, name, max(0, left - 1))
+        return left > 0
+
+
+class FaultyStore(SqliteStore):
+    """A real store on a real file that fails when told to."""
+
+    faults_due: Faults
+
+    def append(self, events: Sequence[Stored], rows: Rows) -> None:
+        """Append, or fail before or after doing so."""
+        due = self.faults_due
+        due.appends.append(len(events))
+        due.waiting.release()
+        assert due.gate.wait(5)
+        if due.take("before_commit"):
+            raise LogNotWritable("disk full, says the test")
+        super().append(events, rows)
+        if due.take("after_commit"):
+            raise LogNotWritable("fsync failed, says the test")
+
+    def settle(self) -> None:
+        """Settle, or fail."""
+        if self.faults_due.take("settles"):
+            raise LogNotWritable("still full, says the test")
+        super().settle()
+
+
+class FaultyBackend(SqliteBackend):
+    """A backend whose stores fail when told to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.due = Faults()
+
+    def open(self) -> FaultyStore:
+        """Open a store, or fail."""
+        if self.due.take("opens"):
+            raise LogNotWritable("cannot open, says the test")
+        store = FaultyStore(self.path)
+        store.faults_due = self.due
+        return store
+
+
+def with_snapshots(path: Path, rounds: int = 3, every: int = 10) -> None:
+    """Fill a log by restarting a recorder, so that it has two snapshots and a tail."""
+    for number in range(rounds):
+        with Recorder(SqliteBackend(path), snapshot_every=every) as recorder:
+            for n in range(every + 1):
+                recorder.record(lambda _state, n=n, number=number: [binding(f"m{n % 4}", n + 1), secret(f"s{number}")])
+
+
+def decide(*drafts: Draft) -> Callable[[object], list[Draft]]:
+    """Make a decision that gives these drafts whatever the state."""
+    return lambda _state: list(drafts)
