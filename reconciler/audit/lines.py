@@ -1,0 +1,95 @@
+"""One readable line for an event: what changed, from what to what, and where it is written.
+
+Everything that came from git or a manifest is escaped by the caller before it reaches a terminal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.audit.query import Row
+
+
+def describe(row: Row) -> str:
+    """Say in a few words what the event says, without its time, type, subject and actor."""
+    data = row.data
+    family, _, verb = row.type.removesuffix(".v1").partition(".")
+    match family:
+        case "binding" | "agent":
+            return _object(verb, data)
+        case "revision":
+            return _revision(verb, data)
+        case "history":
+            return f"from {_short(data['from'])} to {_short(data['to'])}"
+        case "secret":
+            return "keys " + ", ".join(sorted(data["keys"]))
+        case "log":
+            return f"origin {data['origin']}"
+        case _:
+            return str(data.get("version") or data.get("reason") or "")
+
+
+def _object(verb: str, data: dict[str, Any]) -> str:
+    place = f"{_short(data['revision'])} {data['file']}:{data['line']}"
+    if verb == "deleted":
+        return place
+    if verb == "created":
+        spec = data["spec"]
+        said = f"{spec['provider']}/{spec['model']}" if "provider" in spec else ", ".join(spec["modelBindings"])
+        if "maxTokensPerDay" in spec:
+            said += f", {spec['maxTokensPerDay']:,} tokens a day"
+        return f"{said}  {place}"
+    changes = [_change(field, data) for field in data["changed"]]
+    lines = data.get("lines", {})
+    if len(lines) == 1:
+        place = f"{_short(data['revision'])} {data['file']}:{next(iter(lines.values()))}"
+    return f"{', '.join(changes)}  {place}"
+
+
+def _change(field: str, data: dict[str, Any]) -> str:
+    if field.startswith("metadata."):
+        return field
+    old, new = _at(data["previous"], field), _at(data["spec"], field)
+    return f"{field} {_value(old)} -> {_value(new)}"
+
+
+def _at(spec: Any, field: str) -> Any:
+    """Find the value of a dotted field; a key may itself hold dots, so the longest that fits is tried first."""
+    if not isinstance(spec, dict):
+        return None
+    if field in spec:
+        return spec[field]
+    parts = field.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        key = ".".join(parts[:length])
+        if key in spec:
+            return _at(spec[key], ".".join(parts[length:]))
+    return None
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    return str(value)
+
+
+def _revision(verb: str, data: dict[str, Any]) -> str:
+    first = data["message"].strip().partition("\n")[0]
+    if verb == "rejected":
+        problems = len(data["diagnostics"]) + data.get("omitted", 0)
+        d = data["diagnostics"][0]
+        first_problem = f"{d['path']}:{d['line']}:{d['column']} {d['rule']} {d['message']}"
+        return f"{problems} problem{'s' * (problems != 1)}: {first_problem}"
+    if verb == "superseded":
+        return f"by {_short(data['by'])}: {first}"
+    counts = data["counts"]
+    changes = ", ".join(f"{counts[name]} {name}" for name in ("created", "changed", "deleted", "moved") if counts[name])
+    return f"{changes or 'no change'}: {first}"
+
+
+def _short(sha: str) -> str:
+    return sha[:7]

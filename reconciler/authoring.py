@@ -1,0 +1,180 @@
+"""Changes to manifests as commits: what `pai add`, `pai apply` and `pai delete` do to the config repository.
+
+Every change is judged in memory before it is committed, by the same rules as the hook (the hook does not run for
+commits made here). The branch moves by compare-and-swap; a lost race starts over on the new tip. Only the document that
+changes is edited. Nothing here touches the log: the commit comes into force by a reconciling pass like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+from reconciler.core.errors import NotFound, Refused
+from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, Kind, Manifest
+from reconciler.manifests import (
+    Facts,
+    IgnoreRules,
+    Verdict,
+    append_document,
+    delete_document,
+    judge,
+    read_manifests,
+    render,
+    replace_document,
+)
+from reconciler.source import Author, RaceLost, Repository
+from reconciler.verdict import Judge
+
+TRIES = 8
+
+Key = tuple[Kind, str]
+Action = Literal["created", "configured", "unchanged", "deleted"]
+Document = dict[str, object]
+Actions = list[tuple[Key, Action]]
+
+
+class Outcome(NamedTuple):
+    """What was committed: one action an object, in the order asked for. `commit` is "" if nothing changed."""
+
+    commit: str
+    actions: Actions
+
+
+class Proposal:
+    """The manifests of the branch's tip, as they are and as they are to become."""
+
+    def __init__(self, repository: Repository, tip: str | None, source_path: str) -> None:
+        self._repository = repository
+        self._tip = tip
+        self._folder = "" if source_path == "." else f"{source_path.rstrip('/')}/"
+        self._facts: dict[str, Facts] = {}
+        self._rules = IgnoreRules.parse(None)
+        if tip is not None:
+            index = Judge(repository, source_path).read(tip)
+            self._facts = index.files
+            self._rules = IgnoreRules.parse(repository.blob(index.ignore) if index.ignore else None)
+        self.before: Verdict = judge(self._facts)
+        self._edits: dict[str, list[tuple[int, Document | None]]] = {}
+        self._added: dict[str, list[Document]] = {}
+
+    def manifest(self, key: Key) -> Manifest | None:
+        """Give the object as the tip has it, whether or not the tip as a whole is accepted."""
+        placed = self.before.objects.get(key)
+        return placed.manifest if placed else None
+
+    def put(self, key: Key, document: Document) -> Action:
+        """Make the object what `document` says, where it is defined; a new one gets a file of its own."""
+        placed = self.before.objects.get(key)
+        if placed is None:
+            kind, name = key
+            path = f"{self._folder}{kind}s/{name}.yaml"
+            if self._rules.skips(f"{kind}s/{name}.yaml"):
+                raise Refused(
+                    f"{path} is excluded by .paiignore", "take it out of .paiignore, or commit the file by hand"
+                )
+            self._added.setdefault(path, []).append(document)
+            return "created"
+        if document_of(placed.manifest) == document:
+            return "unchanged"
+        self._edits.setdefault(placed.path, []).append((placed.manifest.line, document))
+        return "configured"
+
+    def remove(self, key: Key) -> Action:
+        """Take the object's document out; a file left without documents goes too. Raises NotFound."""
+        kind, name = key
+        placed = self.before.objects.get(key)
+        if placed is None:
+            raise NotFound(f"there is no {kind} {name} in the config repository", f"pai get {kind}s lists them")
+        self._edits.setdefault(placed.path, []).append((placed.manifest.line, None))
+        return "deleted"
+
+    def files(self) -> dict[str, bytes | None]:
+        """Give the new bytes of every file that changes, None for one that goes."""
+        changed: dict[str, bytes | None] = {}
+        for path, edits in self._edits.items():
+            text: str | None = self._text(path)
+            # From the bottom up, so that an edit does not move the lines of those still to come.
+            for line, document in sorted(edits, key=lambda edit: edit[0], reverse=True):
+                assert text is not None
+                text = delete_document(text, line) if document is None else replace_document(text, line, document)
+            changed[path] = None if text is None else text.encode()
+        for path, documents in self._added.items():
+            current = changed[path] if path in changed else self._bytes(path)
+            text = current.decode() if current else ""
+            for document in documents:
+                text = append_document(text, render(document)) if text else render(document)
+            changed[path] = text.encode()
+        return changed
+
+    def after(self, changed: Mapping[str, bytes | None]) -> Verdict:
+        """Give the verdict on the tree as it is to become."""
+        facts = dict(self._facts)
+        for path, data in changed.items():
+            if data is None:
+                facts.pop(path, None)
+            else:
+                facts[path] = read_manifests(data)
+        return judge(facts)
+
+    def _bytes(self, path: str) -> bytes | None:
+        return None if self._tip is None else self._repository.blob_at(self._tip, path)
+
+    def _text(self, path: str) -> str:
+        data = self._bytes(path)
+        assert data is not None, "a path with a manifest has a blob"
+        return data.decode()
+
+
+def change(
+    repository: Repository,
+    branch: str,
+    source_path: str,
+    edit: Callable[[Proposal], Actions],
+    describe: Callable[[Actions], str],
+    *,
+    dry_run: bool = False,
+) -> Outcome:
+    """Edit the tip's manifests and commit the result as the user.
+
+    Raises Refused with diagnostics if the tip is refused and stays so, or if the change itself is not acceptable; and
+    whatever `edit` raises.
+    """
+    for _ in range(TRIES):
+        tip = repository.tip(branch)
+        proposal = Proposal(repository, tip, source_path)
+        actions = edit(proposal)
+        files = proposal.files()
+        _require(proposal.after(files))
+        if dry_run or not files:
+            return Outcome("", actions)
+        try:
+            commit = repository.write(branch, tip, files, describe(actions), repository.identity())
+        except RaceLost:
+            continue
+        return Outcome(commit, actions)
+    raise Refused("the branch moved at every try", "others push at this moment; run the command again")
+
+
+def document_of(manifest: Manifest) -> Document:
+    """Give a manifest as the mapping that its YAML document is."""
+    metadata: Document = {"name": manifest.name}
+    if manifest.labels:
+        metadata["labels"] = manifest.labels
+    if manifest.annotations:
+        metadata["annotations"] = manifest.annotations
+    return {
+        "apiVersion": API_VERSION,
+        "kind": MANIFEST_OF_KIND[manifest.kind],
+        "metadata": metadata,
+        "spec": manifest.spec,
+    }
+
+
+def _require(verdict: Verdict) -> None:
+    if not verdict.accepted:
+        errors = tuple(d for d in verdict.diagnostics if d.severity == "error")
+        raise Refused("the config repository would be refused, so nothing was committed", "correct this first", errors)
+
+
+__all__ = ["Action", "Actions", "Author", "Document", "Key", "Outcome", "Proposal", "change", "document_of"]

@@ -1,0 +1,149 @@
+"""Add a model, an agent or a secret.
+
+A model or an agent is a commit to the config repository and in force when the command returns; one that exists is
+refused (pai apply changes it). A secret goes to the encrypted store; its value is never printed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import sys
+from collections.abc import Callable
+
+from reconciler.core.errors import CouldNotRun, Refused, UsageError
+from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, Kind
+from reconciler.workspace import Workspace
+
+PROVIDERS = ("anthropic", "gemini", "openai", "openrouter")
+DEFAULT_MODELS = {"anthropic": "claude-sonnet-4-6", "gemini": "gemini-2.0-flash", "openai": "gpt-4o"}
+DEFAULT_KEY = "api-key"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai add`."""
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="model|agent|secret")
+    model = kinds.add_parser("model", help="write and commit a ModelBinding")
+    model.add_argument("name", metavar="NAME")
+    model.add_argument("--provider", required=True, choices=PROVIDERS)
+    model.add_argument("--model", metavar="M", help="the provider's model id")
+    model.add_argument("--api-key", required=True, metavar="SECRET[:KEY]", help="the secret (KEY: api-key)")
+    model.add_argument("--max-tokens-day", type=int, metavar="N", help="hard budget, resets 00:00 UTC")
+    model.add_argument("--max-tokens-request", type=int, metavar="N", help="input and output of one request")
+    agent = kinds.add_parser("agent", help="write and commit an AgentWorkload")
+    agent.add_argument("name", metavar="NAME")
+    agent.add_argument("--model", required=True, action="append", metavar="BINDING", help="may be repeated, in order")
+    secret = kinds.add_parser("secret", help="store a secret")
+    secret.add_argument("name", metavar="NAME")
+    secret.add_argument("--from-literal", action="append", default=[], metavar="K=V", help="K=- reads stdin")
+    secret.add_argument("--from-file", action="append", default=[], metavar="K=PATH")
+    secret.add_argument("--from-env", action="append", default=[], metavar="K=VAR")
+    for child in (model, agent, secret):
+        child.add_argument("-w", "--workspace", dest="workspace_here", metavar="DIR", help="the workspace to use")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `pai add KIND`."""
+    workspace = Workspace.find(args.workspace_here or args.workspace)
+    if args.kind == "secret":
+        return _secret(workspace, args)
+    kind: Kind = args.kind
+    return _object(workspace, kind, args.name, _binding(args) if kind == "model" else {"modelBindings": args.model})
+
+
+def _binding(args: argparse.Namespace) -> dict[str, object]:
+    model = args.model or DEFAULT_MODELS.get(args.provider)
+    if model is None:
+        raise UsageError(f"provider {args.provider} needs --model", "for example --model anthropic/claude-sonnet-4-6")
+    secret, _, key = args.api_key.partition(":")
+    spec: dict[str, object] = {"provider": args.provider, "model": model}
+    if args.max_tokens_day is not None:
+        spec["maxTokensPerDay"] = args.max_tokens_day
+    if args.max_tokens_request is not None:
+        spec["maxTokensPerRequest"] = args.max_tokens_request
+    return spec | {"apiKeySecretRef": {"name": secret, "key": key or DEFAULT_KEY}}
+
+
+def _object(workspace: Workspace, kind: Kind, name: str, spec: dict[str, object]) -> int:
+    from reconciler.authoring import Actions, Document, Proposal
+    from reconciler.cli.change import commit_and_enforce, print_actions
+
+    document: Document = {
+        "apiVersion": API_VERSION,
+        "kind": MANIFEST_OF_KIND[kind],
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+    def edit(proposal: Proposal) -> Actions:
+        if proposal.manifest((kind, name)) is not None:
+            raise Refused(f"{kind} {name} exists already", "change it with pai apply, or choose another name")
+        return [((kind, name), proposal.put((kind, name), document))]
+
+    print_actions(commit_and_enforce(workspace, edit, lambda _: f"Add {kind} {name}"))
+    return 0
+
+
+def _secret(workspace: Workspace, args: argparse.Namespace) -> int:
+    from reconciler.daemon.session import session
+    from reconciler.source import Repository
+
+    values = _values(args)
+    encoded = {key: base64.b64encode(value).decode() for key, value in values.items()}
+    actor = Repository.open(workspace.local_repository()).identity().email
+    with session(workspace) as open_session:
+        answer = open_session.call("secret.store", {"name": args.name, "values": encoded, "actor": actor})
+    print(f"secret/{args.name} {answer['action']}")
+    return 0
+
+
+def _values(args: argparse.Namespace) -> dict[str, bytes]:
+    values: dict[str, bytes] = {}
+    sources: tuple[tuple[list[str], Callable[[str], bytes]], ...] = (
+        (args.from_literal, _literal),
+        (args.from_file, _file),
+        (args.from_env, _variable),
+    )
+    for given, read in sources:
+        for pair in given:
+            key, equals, source = pair.partition("=")
+            if not equals or not key:
+                raise UsageError(
+                    "a secret's value is given as KEY=...", "for example --from-env api-key=GEMINI_API_KEY"
+                )
+            if key in values:
+                raise UsageError(f"key {key} is given twice", "give each key once")
+            values[key] = read(source)
+    if not values:
+        raise UsageError("a secret needs a value", "give --from-literal K=-, --from-file K=PATH or --from-env K=VAR")
+    for key, value in values.items():
+        if not value:
+            raise UsageError(f"the value of key {key} is empty", "check where it comes from")
+    return values
+
+
+def _literal(text: str) -> bytes:
+    if text == "-":
+        return _without_newline(sys.stdin.buffer.read())
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _file(path: str) -> bytes:
+    try:
+        with open(path, "rb") as stream:
+            return _without_newline(stream.read())
+    except OSError as error:
+        raise CouldNotRun(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
+
+
+def _variable(name: str) -> bytes:
+    value = os.environb.get(os.fsencode(name))
+    if value is None:
+        raise UsageError(f"the environment has no {name}", f"export {name}=... first")
+    return value
+
+
+def _without_newline(data: bytes) -> bytes:
+    """Drop the one newline that an editor or echo puts at the end."""
+    return data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\n") else data

@@ -1,0 +1,56 @@
+"""What the verbs that commit manifests share: make the commit, bring it into force, print one line an object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from reconciler.authoring import Actions, Outcome, Proposal, change
+from reconciler.cli.output import note, print_diagnostics
+from reconciler.core.errors import Refused
+from reconciler.core.objects import MANIFEST_OF_KIND, Kind
+from reconciler.daemon.session import Session, session
+from reconciler.reconcile import Result
+from reconciler.source import Repository
+from reconciler.workspace import Workspace
+
+
+def commit_and_enforce(
+    workspace: Workspace,
+    edit: Callable[[Proposal], Actions],
+    describe: Callable[[Actions], str],
+    *,
+    dry_run: bool = False,
+) -> Outcome:
+    """Commit what `edit` changes and return when it is in force. Raises Refused with diagnostics if it cannot be."""
+    settings = workspace.settings
+    repository = Repository.open(workspace.local_repository())
+    outcome = change(repository, settings.source_branch, settings.source_path, edit, describe, dry_run=dry_run)
+    if outcome.commit:
+        with session(workspace) as open_session:
+            enforce(open_session, outcome.commit)
+    return outcome
+
+
+def enforce(open_session: Session, commit: str) -> None:
+    """Have the daemon (or this process) look at the repository; raise Refused if it refuses the commit."""
+    result = msgspec.convert(open_session.call("reconcile", {}), Result)
+    if result.head == commit and result.outcome == "rejected":
+        errors = tuple(d for d in result.diagnostics if d.severity == "error")
+        raise Refused(f"commit {commit[:7]} was made, but is refused", "correct it with a further commit", errors)
+    print_diagnostics([d for d in result.diagnostics if d.severity == "warning"], to_stderr=True)
+
+
+def print_actions(outcome: Outcome, *, dry_run: bool = False) -> None:
+    """Print `modelbinding.pai.io/NAME created` a line, and the commit on stderr."""
+    suffix = " (dry run)" if dry_run else ""
+    for (kind, name), action in outcome.actions:
+        print(f"{resource_name(kind, name)} {action}{suffix}")
+    if outcome.commit:
+        note(f"commit {outcome.commit[:7]} is in force")
+
+
+def resource_name(kind: Kind, name: str) -> str:
+    """Give an object's name as kubectl writes it."""
+    return f"{MANIFEST_OF_KIND[kind].lower()}.pai.io/{name}"

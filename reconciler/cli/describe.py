@@ -1,0 +1,85 @@
+"""Everything about one model or agent: spec, conditions, usage, where it is defined, last changes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from typing import Any
+
+import msgspec
+
+from reconciler.audit import Query, Row, describe, search, subject_test
+from reconciler.cli.get import find
+from reconciler.cli.output import print_json, print_yaml
+from reconciler.cli.reading import read_view
+from reconciler.core.diagnostics import printable
+from reconciler.log.sqlite import open_reader
+from reconciler.workspace import Workspace
+
+CHANGES_SHOWN = 10
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai describe`."""
+    parser.add_argument("kind", choices=("model", "agent"), metavar="model|agent")
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("-o", "--output", choices=("text", "json", "yaml"), default="text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print one object and its last changes."""
+    workspace = Workspace.find(args.workspace)
+    item: Any = find(read_view(workspace), args.kind, args.name)
+    changes = _changes(workspace, args.kind, args.name)
+    if args.output == "text":
+        _print(item, changes)
+    else:
+        whole = {**item, "changes": msgspec.to_builtins(changes)}
+        (print_json if args.output == "json" else print_yaml)(whole)
+    return 0
+
+
+def _changes(workspace: Workspace, kind: str, name: str) -> list[Row]:
+    subject = f"{kind}/{name}"
+    query = Query((subject_test(subject),), (f'"subject":"{subject}"'.encode(),))
+    with contextlib.closing(open_reader(workspace.database)) as log:
+        return list(search(log, query, CHANGES_SHOWN))
+
+
+def _print(item: Any, changes: list[Row]) -> None:
+    status = item["status"]
+    _line("Name", item["metadata"]["name"])
+    _line("Kind", item["kind"])
+    for field in ("labels", "annotations"):
+        for key, value in item["metadata"].get(field, {}).items():
+            _line(field.capitalize(), f"{key}={value}")
+    print("Spec:")
+    _tree(item["spec"], "  ")
+    if "usedTokensToday" in status:
+        used = f"{status['usedTokensToday']:,} used, {status['reservedTokens']:,} reserved"
+        left = f", {status['remainingTokens']:,} left" if "remainingTokens" in status else ""
+        _line("Today", f"{used}{left}; resets {status['resetsAt']}")
+    for condition in status["conditions"]:
+        reason = f"{condition['reason']}: {condition['message']}" if condition["message"] else condition["reason"]
+        _line(condition["type"], f"{condition['status']} ({reason})")
+    _line("Defined", f"{status['source']['path']}:{status['source']['line']}")
+    _line("Revision", status["revision"])
+    print("Changes:")
+    for row in changes:
+        kind = row.type.removesuffix(".v1").partition(".")[2]
+        print(printable(f"  {row.seq:>6}  {row.time[:19].replace('T', ' ')}  {kind:<8} {describe(row)}  {row.actor}"))
+
+
+def _line(label: str, value: str) -> None:
+    print(printable(f"{label + ':':<13}{value}"))
+
+
+def _tree(value: Any, indent: str) -> None:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            print(printable(f"{indent}{key}:"))
+            _tree(item, indent + "  ")
+        elif isinstance(item, list) and all(not isinstance(each, dict | list) for each in item):
+            print(printable(f"{indent}{key}: {', '.join(map(str, item))}"))
+        else:
+            print(printable(f"{indent}{key}: {f'{item:,}' if type(item) is int else item}"))

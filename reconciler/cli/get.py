@@ -1,0 +1,133 @@
+"""List models, agents or secrets as they are in force, or show one of them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from reconciler.cli.output import FORMATS, note, print_json, print_table, print_yaml
+from reconciler.cli.reading import read_view
+from reconciler.core.errors import NotFound
+from reconciler.core.objects import MANIFEST_OF_KIND
+from reconciler.views import Object, View
+from reconciler.workspace import Workspace
+
+KINDS = {
+    "models": "model",
+    "model": "model",
+    "agents": "agent",
+    "agent": "agent",
+    "secrets": "secret",
+    "secret": "secret",
+}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai get`."""
+    parser.add_argument("kind", choices=tuple(KINDS), metavar="models|agents|secrets")
+    parser.add_argument("name", nargs="?", metavar="NAME")
+    parser.add_argument("-o", "--output", choices=FORMATS, default="table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a list, or one object."""
+    view = read_view(Workspace.find(args.workspace))
+    kind = KINDS[args.kind]
+    if args.name is None:
+        objects = view.secrets() if kind == "secret" else view.objects("model" if kind == "model" else "agent")
+    else:
+        objects = [find(view, kind, args.name)]
+    if args.output in ("json", "yaml"):
+        listing: Object = {"apiVersion": "v1", "kind": "List", "items": objects}
+        (print_json if args.output == "json" else print_yaml)(objects[0] if args.name else listing)
+    elif args.output == "name":
+        for each in objects:
+            print(f"{_resource(kind)}/{_name(each)}")
+    else:
+        headers, row = _COLUMNS[kind]
+        wide = args.output == "wide"
+        if not objects:
+            note(f"no {kind}s are in force" if kind != "secret" else "no secrets are stored")
+            return 0
+        print_table(headers if wide else headers[: len(headers) - _WIDE[kind]], [row(each, wide) for each in objects])
+    return 0
+
+
+def find(view: View, kind: str, name: str) -> Object:
+    """Give one object by kind and name. Raises NotFound with the nearest name."""
+    import difflib
+
+    try:
+        return view.secret(name) if kind == "secret" else view.object("model" if kind == "model" else "agent", name)
+    except KeyError:
+        names = {"model": [*view.state.models], "agent": [*view.state.agents], "secret": [*view.state.secrets]}
+        near = difflib.get_close_matches(name, names[kind], 1)
+        hint = f"did you mean {near[0]}?" if near else f"pai get {kind}s lists them"
+        raise NotFound(f"there is no {kind} {name}", hint) from None
+
+
+def _resource(kind: str) -> str:
+    return (
+        "secret" if kind == "secret" else f"{MANIFEST_OF_KIND['model' if kind == 'model' else 'agent'].lower()}.pai.io"
+    )
+
+
+def _name(item: Any) -> str:
+    return str(item["metadata"]["name"])
+
+
+def _ready(item: Any) -> str:
+    condition = item["status"]["conditions"][0]
+    return "True" if condition["status"] == "True" else f"False ({condition['message']})"
+
+
+def _number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else "-"
+
+
+def _model(item: Any, wide: bool) -> list[str]:
+    spec, status = item["spec"], item["status"]
+    limit = _number(spec.get("maxTokensPerDay"))
+    cells = [_name(item), spec["provider"], spec["model"], _number(status["usedTokensToday"]), limit, _ready(item)]
+    if wide:
+        reference = spec.get("apiKeySecretRef", {})
+        secret = f"{reference['name']}:{reference.get('key', 'token')}" if reference else "-"
+        cells += [_number(spec.get("maxTokensPerRequest")), secret, *_origin(item)]
+    return cells
+
+
+def _agent(item: Any, wide: bool) -> list[str]:
+    cells = [_name(item), ",".join(item["spec"]["modelBindings"]), _ready(item)]
+    return cells + _origin(item) if wide else cells
+
+
+def _secret(item: Any, wide: bool) -> list[str]:
+    del wide  # a secret has nothing more to show
+    return [_name(item), ",".join(item["keys"])]
+
+
+def _origin(item: Any) -> list[str]:
+    status = item["status"]
+    return [status["revision"][:7], f"{status['source']['path']}:{status['source']['line']}"]
+
+
+_MODEL_HEADERS = (
+    "NAME",
+    "PROVIDER",
+    "MODEL",
+    "USED TODAY",
+    "PER DAY",
+    "READY",
+    "PER REQUEST",
+    "SECRET",
+    "REVISION",
+    "SOURCE",
+)
+_COLUMNS: dict[str, tuple[tuple[str, ...], Callable[[Any, bool], list[str]]]] = {
+    "model": (_MODEL_HEADERS, _model),
+    "agent": (("NAME", "MODELS", "READY", "REVISION", "SOURCE"), _agent),
+    "secret": (("NAME", "KEYS"), _secret),
+}
+_WIDE = {"model": 4, "agent": 2, "secret": 0}
+"""How many of the columns only `-o wide` shows."""

@@ -1,0 +1,93 @@
+"""Query the log, newest first; all terms must hold.
+
+terms:
+  type:binding         events whose type begins so          model:NAME, agent:NAME  about this object
+  revision:3f2a91c     of this commit (a prefix will do)    actor:EMAIL             made by
+  field:maxTokensPerDay  that changed this field            path:FILE               written in this file
+  request:ID           of this request                      since:7d until:DATE     in this time
+  -TERM                excludes what TERM matches
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from reconciler.audit import Row, describe, parse_terms, search
+from reconciler.cli.output import print_json
+from reconciler.core.diagnostics import printable
+from reconciler.core.errors import UsageError
+from reconciler.log.sqlite import open_reader
+from reconciler.workspace import Workspace
+
+EXCLUDE = "!"
+"""What `-TERM` is written as behind argparse's back, which would take it for an option."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai log`."""
+    parser.add_argument("terms", nargs="*", metavar="TERM", help="what must hold, see above")
+    parser.add_argument("--limit", type=int, metavar="N", help="events at most (default: all)")
+    parser.add_argument("--reverse", action="store_true", help="oldest first")
+    parser.add_argument("-o", "--output", choices=("table", "json", "jsonl", "csv"), default="table")
+
+
+def preprocess(argv: list[str]) -> list[str]:
+    """Mark excluding terms (`-type:daemon`) so that argparse does not take them for options."""
+    return [
+        EXCLUDE + word[1:] if word.startswith("-") and not word.startswith("--") and ":" in word else word
+        for word in argv
+    ]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the matching events."""
+    if args.limit is not None and args.limit < 1:
+        raise UsageError(f"--limit {args.limit} is below 1", "leave it out for all events")
+    terms = ["-" + term[1:] if term.startswith(EXCLUDE) else term for term in args.terms]
+    query = parse_terms(terms, datetime.now(UTC))
+    workspace = Workspace.find(args.workspace)
+    with contextlib.closing(open_reader(workspace.database)) as log:
+        rows = search(log, query, args.limit, oldest_first=args.reverse)
+        _PRINTERS[args.output](rows)
+    return 0
+
+
+def _table(rows: Iterable[Row]) -> None:
+    for row in rows:
+        when = row.time[:19].replace("T", " ")
+        kind = row.type.removesuffix(".v1")
+        print(printable(f"{row.seq:>6}  {when}  {kind:<18} {row.subject}  {describe(row)}  {row.actor}"))
+
+
+def _json(rows: Iterable[Row]) -> None:
+    print_json(msgspec.to_builtins(list(rows)))
+
+
+def _jsonl(rows: Iterable[Row]) -> None:
+    for row in rows:
+        print(json.dumps(msgspec.to_builtins(row), ensure_ascii=False))
+
+
+def _csv(rows: Iterable[Row]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["seq", "time", "type", "actor", "subject", "data", "id", "leafHash"])
+    for row in rows:
+        data = json.dumps(row.data, ensure_ascii=False)
+        cells = [str(row.seq), row.time, row.type, row.actor, row.subject, data, row.id, row.leaf_hash]
+        writer.writerow([_harmless(cell) for cell in cells])
+
+
+def _harmless(cell: str) -> str:
+    """Keep a spreadsheet from taking a cell for a formula."""
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell
+
+
+_PRINTERS: dict[str, Callable[[Iterable[Row]], None]] = {"table": _table, "json": _json, "jsonl": _jsonl, "csv": _csv}

@@ -1,0 +1,147 @@
+"""The `pai` command: finds the verb, imports only that verb's module, turns errors into messages and exit codes.
+
+A verb's module has `arguments(parser)` and `run(args) -> int`. Exit codes: 0 done, 1 findings or a refusal, 2 wrong
+usage, 3 could not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from reconciler import __version__
+from reconciler.cli.output import print_error
+from reconciler.core.errors import CouldNotRun, PaiError, UsageError
+
+
+class Verb(NamedTuple):
+    """One line of `pai --help` and where its code is."""
+
+    name: str
+    module: str
+    help: str
+
+
+VERBS = (
+    Verb("init", "init", "make a workspace: settings, config repository with its hook, log, secrets"),
+    Verb("serve", "serve", "run the daemon: watch, reconcile, answer on the admin listener"),
+    Verb("reconcile", "reconcile", "bring the log up to the branch's tip once, without a daemon"),
+    Verb("demo", "demo", "a tour without keys or network: push, refusal, audit trail"),
+    Verb("add", "add", "add a model, an agent or a secret"),
+    Verb("get", "get", "list models, agents or secrets"),
+    Verb("describe", "describe", "everything about one model or agent"),
+    Verb("delete", "delete", "remove a model, an agent or a secret"),
+    Verb("apply", "apply", "commit manifests from files, a folder or stdin"),
+    Verb("status", "status", "what is in force, and whether it can serve"),
+    Verb("validate", "validate", "judge manifests as the hook and the daemon do; no workspace needed"),
+    Verb("log", "log", "query the log, newest first"),
+    Verb("verify", "verify", "recompute everything from the stored bytes and compare"),
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with Pai's errors; abbreviated options are refused, as they change meaning when options are added."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**(options | {"allow_abbrev": False}))  # type: ignore[arg-type] # argparse's own signature
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"see {self.prog} --help")
+
+
+def parser_for(verb: Verb) -> argparse.ArgumentParser:
+    """Build the argument parser of one verb."""
+    module = importlib.import_module(f"reconciler.cli.{verb.module}")
+    parser = _Parser(prog=f"pai {verb.name}", description=module.__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    module.arguments(parser)
+    _workspace_option(parser)
+    return parser
+
+
+def help_text() -> str:
+    """Give the text of `pai --help`."""
+    width = max(len(verb.name) for verb in VERBS) + 2
+    verbs = "\n".join(f"  {verb.name.ljust(width)}{verb.help}" for verb in VERBS)
+    return (
+        "usage: pai [--version] [--workspace DIR] COMMAND ...\n\n"
+        "LLM bindings and budgets as YAML in git; every change on one append-only log.\n\n"
+        f"commands:\n{verbs}\n\n"
+        "options:\n"
+        "  -w, --workspace DIR  the workspace (else PAI_WORKSPACE, else the nearest parent folder with pai.toml)\n"
+        "  --version            print the version\n"
+        "  -h, --help           print this; `pai COMMAND --help` says more\n"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code."""
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except PaiError as error:
+        print_error(error)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader has gone (`pai log | head`); nothing is left to say, and closing stdout must not say it either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:  # a full disk, a file that may not be read: no bug, so no stack trace
+        print_error(CouldNotRun(str(error), "check the disk and the permissions"))
+        return 3
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    workspace = None
+    while argv and argv[0].startswith("-"):
+        option = argv.pop(0)
+        if option in ("-h", "--help"):
+            print(help_text(), end="")
+            return 0
+        if option == "--version":
+            print(f"pai {__version__}")
+            return 0
+        name, equals, value = option.partition("=")
+        if name not in ("-w", "--workspace"):
+            raise UsageError(f"unknown option {option}", "see pai --help")
+        if not equals and not argv:
+            raise UsageError(f"{option} needs a folder", "see pai --help")
+        workspace = Path(value if equals else argv.pop(0))
+    if not argv or argv[0] == "help":
+        print(help_text(), end="", file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    verb = _find(argv[0])
+    parser = parser_for(verb)
+    module = importlib.import_module(f"reconciler.cli.{verb.module}")
+    words = argv[1:]
+    args = parser.parse_args(module.preprocess(words) if hasattr(module, "preprocess") else words)
+    if args.workspace is None:
+        args.workspace = workspace
+    code: int = module.run(args)
+    return code
+
+
+def _find(name: str) -> Verb:
+    for verb in VERBS:
+        if verb.name == name:
+            return verb
+    import difflib
+
+    near = difflib.get_close_matches(name, [verb.name for verb in VERBS], 1)
+    raise UsageError(f"unknown command {name!r}", f"did you mean pai {near[0]}?" if near else "see pai --help")
+
+
+def _workspace_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-w", "--workspace", type=Path, metavar="DIR", help="the workspace to use")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""How data is printed: table, wide, json, yaml, name.
+
+Text that came from git, a manifest or the log is escaped for tables and lines, so that it cannot steer a terminal; json
+and yaml carry it as data.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+from reconciler.core.diagnostics import Diagnostic, format_line, printable
+from reconciler.core.errors import PaiError
+
+FORMATS = ("table", "wide", "json", "yaml", "name")
+
+Object = Mapping[str, object]
+
+
+def print_json(value: object) -> None:
+    """Print JSON for people and programs: indented, Unicode kept."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_yaml(value: object) -> None:
+    """Print YAML that reads back as the same values."""
+    import yaml
+
+    text = yaml.dump(value, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, default_flow_style=False)
+    sys.stdout.write(text)
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print left-aligned columns, three spaces apart, as kubectl does; nothing is cut."""
+    cells = [list(headers), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+    for row in cells:
+        print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_diagnostics(diagnostics: Sequence[Diagnostic], omitted: int = 0, *, to_stderr: bool = False) -> None:
+    """Print one line a problem; `omitted` counts those that are not listed."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    for diagnostic in diagnostics:
+        print(format_line(diagnostic), file=stream)
+    if omitted > 0:
+        print(f"... and {omitted:,} more", file=stream)
+
+
+def print_error(error: PaiError) -> None:
+    """Print an error as people meet it: diagnostics, then `error:`, then `hint:`, all on stderr."""
+    print_diagnostics(getattr(error, "diagnostics", ()), to_stderr=True)
+    print(f"error: {printable(error.message)}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {printable(error.hint)}", file=sys.stderr)
+
+
+def note(text: str) -> None:
+    """Print a message that is not data."""
+    print(printable(text), file=sys.stderr)

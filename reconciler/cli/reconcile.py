@@ -1,0 +1,47 @@
+"""Bring the log up to the branch's tip once. With a running daemon, the daemon is asked to look now.
+
+Exit code 1 if the tip is refused; its problems are printed, and the last accepted revision stays in force.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import msgspec
+
+from reconciler.cli.output import note, print_diagnostics
+from reconciler.core.diagnostics import has_errors
+from reconciler.daemon.session import session
+from reconciler.reconcile import Result
+from reconciler.workspace import Workspace
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai reconcile`: none of its own."""
+    parser.set_defaults()
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do one pass and say what came of it."""
+    with session(Workspace.find(args.workspace)) as open_session:
+        result = msgspec.convert(open_session.call("reconcile", {}), Result)
+    print_diagnostics(result.diagnostics, to_stderr=has_errors(result.diagnostics))
+    print(_sentence(result))
+    if result.outcome == "rejected":
+        note("error: the branch's tip is refused")
+        note("hint: correct the places above and push again")
+        return 1
+    return 0
+
+
+def _sentence(result: Result) -> str:
+    if not result.head:
+        return "the repository has no commit yet; nothing is in force"
+    head, in_force = result.head[:7], result.revision[:7] or "nothing"
+    if result.outcome == "rejected":
+        return f"revision {head} rejected; in force: {in_force}"
+    if result.counts is None:
+        return f"revision {head} is in force; nothing to do"
+    c = result.counts
+    changes = f"{c.created} created, {c.changed} changed, {c.deleted} deleted"
+    return f"revision {head} accepted: {changes}; {c.bindings} models, {c.agents} agents in force"

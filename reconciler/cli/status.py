@@ -1,0 +1,68 @@
+"""What is in force, and whether it can serve: one agent's models, or the whole workspace."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import msgspec
+
+from reconciler.cli.get import find
+from reconciler.cli.output import print_json, print_yaml
+from reconciler.cli.reading import read_view
+from reconciler.core.diagnostics import printable
+from reconciler.daemon.health import Health
+from reconciler.daemon.session import ask_daemon
+from reconciler.views import View
+from reconciler.workspace import Workspace
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai status`."""
+    parser.add_argument("agent", nargs="?", metavar="AGENT")
+    parser.add_argument("-o", "--output", choices=("text", "json", "yaml"), default="text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the status of an agent's models, or of everything."""
+    workspace = Workspace.find(args.workspace)
+    view = read_view(workspace)
+    if args.agent is None:
+        names = sorted(view.state.models)
+    else:
+        agent: Any = find(view, "agent", args.agent)
+        names = list(agent["spec"]["modelBindings"])
+    if args.output == "text":
+        if args.agent is None:
+            _print_health(_health(workspace, view))
+        print("Models:")
+        for name in names:
+            print(printable(view.status_line(name)))
+        return 0
+    health = _health(workspace, view)
+    whole = {
+        "revision": health.revision or None,
+        "head": health.head or None,
+        "ready": health.ready,
+        "reasons": health.reasons,
+        "models": [view.object("model", name) for name in names],
+    }
+    (print_json if args.output == "json" else print_yaml)(whole)
+    return 0
+
+
+def _health(workspace: Workspace, view: View) -> Health:
+    answer = ask_daemon(workspace, "health")
+    if answer is not None:
+        return msgspec.convert(answer, Health)
+    from reconciler.daemon.health import standalone_health
+
+    return standalone_health(workspace, view.state)
+
+
+def _print_health(health: Health) -> None:
+    print(f"Revision: {health.revision or 'none'}")
+    print(f"Head:     {health.head or 'none'}")
+    print(f"Ready:    {'yes' if health.ready else 'no'}")
+    for reason in health.reasons:
+        print(printable(f"- {reason}"))

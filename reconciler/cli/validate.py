@@ -1,0 +1,116 @@
+"""Judge manifests with the same verdict as the hook and the daemon. No workspace is needed.
+
+PATH may be folders and files (default: this folder); all of them together are judged as one revision. With --rev a
+commit of the repository around this folder (or of the workspace's) is judged instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from reconciler.cli.output import note, print_diagnostics, print_json
+from reconciler.core.diagnostics import Diagnostic
+from reconciler.core.errors import CouldNotRun, UsageError
+from reconciler.manifests import Entry, Facts, IgnoreRules, Verdict, facts_of, judge
+from reconciler.verdict import IGNORE_FILE
+
+SHOWN_MAX = 1000
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai validate`."""
+    parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="folders and files (default: .)")
+    parser.add_argument("--rev", metavar="REV", help="judge this commit instead of files")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="how to print what is found")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print every problem; 1 if one of them is an error."""
+    if args.rev and args.paths:
+        raise UsageError("--rev judges a whole commit and takes no PATH", "leave out the paths")
+    verdict = _of_commit(args) if args.rev else judge(read_paths(args.paths or [Path()]))
+    diagnostics = verdict.diagnostics
+    if args.output == "json":
+        print_json({"diagnostics": msgspec.to_builtins(diagnostics)})
+    else:
+        print_diagnostics(diagnostics[:SHOWN_MAX], len(diagnostics) - SHOWN_MAX)
+        note(_summary(verdict, diagnostics))
+    return 0 if verdict.accepted else 1
+
+
+def _summary(verdict: Verdict, diagnostics: tuple[Diagnostic, ...]) -> str:
+    errors = sum(1 for d in diagnostics if d.severity == "error")
+    if errors:
+        files = len({d.path for d in diagnostics if d.severity == "error"})
+        return f"{errors:,} error{'s' * (errors != 1)} in {files:,} file{'s' * (files != 1)}"
+    warnings = f", {len(diagnostics):,} warning{'s' * (len(diagnostics) != 1)}" if diagnostics else ""
+    return f"ok: {len(verdict.objects):,} object{'s' * (len(verdict.objects) != 1)}{warnings}"
+
+
+def _of_commit(args: argparse.Namespace) -> Verdict:
+    from reconciler.source import Repository, discover
+    from reconciler.verdict import Judge
+    from reconciler.workspace import Workspace
+
+    here = None if args.workspace is not None else discover(Path.cwd())
+    if here is not None:
+        repository, path = Repository.open(here), "."
+    else:
+        workspace = Workspace.find(args.workspace)
+        repository, path = Repository.open(workspace.local_repository()), workspace.settings.source_path
+    return Judge(repository, path).commit(repository.resolve(args.rev))
+
+
+def read_paths(paths: list[Path]) -> dict[str, Facts]:
+    """Read folders and files from disk, by path. Raises CouldNotRun for what cannot be read."""
+    files: dict[str, Facts] = {}
+    for path in paths:
+        # One folder: paths relative to it. Several: as they were typed, so that each says where it is.
+        prefix = "" if len(paths) == 1 else f"{path.as_posix()}/"
+        if path.is_dir():
+            files.update((prefix + name, facts) for name, facts in _folder(path))
+        elif path.is_file():
+            facts = facts_of(_file_entry(path, path.as_posix(), judged_by_name=False), {})
+            assert facts is not None
+            files[path.as_posix()] = facts
+        else:
+            raise CouldNotRun(f"cannot read {path}: no such file or folder", "check the path")
+    return files
+
+
+def _folder(root: Path) -> Iterator[tuple[str, Facts]]:
+    ignore = root / IGNORE_FILE
+    rules = IgnoreRules.parse(ignore.read_bytes() if ignore.is_file() else None)
+    for folder, subfolders, names in os.walk(root):
+        relative = Path(folder).relative_to(root)
+        links = [name for name in subfolders if os.path.islink(os.path.join(folder, name))]
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name not in links)
+        for name in sorted([*names, *links]):
+            path = (relative / name).as_posix()
+            if rules.skips(path):
+                continue
+            facts = facts_of(_file_entry(Path(folder) / name, path), {})
+            if facts is not None:
+                yield path, facts
+
+
+def _file_entry(file: Path, path: str, *, judged_by_name: bool = True) -> Entry:
+    try:
+        if file.is_symlink() and judged_by_name:
+            return Entry(path, "symlink", "", 0, bytes)
+        shown = path if judged_by_name or path.endswith((".yaml", ".yml")) else f"{path}.yaml"
+        return Entry(shown, "file", "", file.stat().st_size, lambda: _bytes(file))
+    except OSError as error:
+        raise CouldNotRun(f"cannot read {file}: {error.strerror}", "check the file's permissions") from error
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise CouldNotRun(f"cannot read {file}: {error.strerror}", "check the file's permissions") from error

@@ -1,0 +1,90 @@
+"""The admin listener: `/healthz`, `/readyz` and `/metrics`, for people and tools, never on the agents' port.
+
+It reads what it is given and changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.metrics import Counter, Histogram
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from reconciler.core.errors import LogNotWritable
+from reconciler.core.state import State
+from reconciler.daemon.health import Health
+from reconciler.reconcile import Result
+from reconciler.recorder import Recorder
+
+PASS_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """What the daemon counts, and the gauges that are read off the state when somebody asks."""
+
+    def __init__(self, recorder: Recorder, health: Callable[[], Health]) -> None:
+        self._recorder = recorder
+        self._health = health
+        self._sizes = (0, 0, 0, False)
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        self._passes = Histogram(
+            "pai_reconcile_duration_seconds",
+            "Time of a reconciling pass, from looking at the tip to durable",
+            buckets=PASS_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._commits = Counter(
+            "pai_revisions", "Commits that were given an outcome", ["tip_outcome"], registry=self.registry
+        )
+
+    def observe(self, result: Result, duration_s: float) -> None:
+        """Count a finished pass."""
+        if result.commits:
+            self._passes.observe(duration_s)
+            self._commits.labels(str(result.outcome)).inc(result.commits)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the gauges; called by the registry at every scrape."""
+        health, writable = self._health(), self._recorder.status().writable
+        with contextlib.suppress(LogNotWritable):  # then the gauges keep their last values
+            self._sizes = self._recorder.read(_sizes)
+        events, models, agents, refused = self._sizes
+        for name, text, value in (
+            ("pai_ready", "1 if the daemon is ready", health.ready),
+            ("pai_log_writable", "1 if the log takes commits", writable),
+            ("pai_log_events", "Events on the log", events),
+            ("pai_model_bindings", "ModelBindings in force", models),
+            ("pai_agent_workloads", "AgentWorkloads in force", agents),
+            ("pai_head_refused", "1 while the branch's tip is refused and an older revision in force", refused),
+        ):
+            yield GaugeMetricFamily(name, text, value=float(value))
+
+
+def _sizes(state: State) -> tuple[int, int, int, bool]:
+    refused = state.head is not None and state.head.outcome == "rejected"
+    return state.position, len(state.models), len(state.agents), refused
+
+
+def admin_app(health: Callable[[], Health], metrics: Metrics) -> Starlette:
+    """Build the ASGI application of the admin listener."""
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        now = await run_in_threadpool(health)
+        return JSONResponse({"ready": now.ready, "reasons": now.reasons}, 200 if now.ready else 503)
+
+    async def prometheus(_: Request) -> Response:
+        text = await run_in_threadpool(generate_latest, metrics.registry)
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", prometheus)])

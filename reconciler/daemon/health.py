@@ -1,0 +1,66 @@
+"""Readiness: can this workspace do its work, and if not wholly, why.
+
+Ready means that the log is writable and that the source has been read once; with an unreachable source a workspace
+stays ready while a last state is in force, and says so.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from reconciler.core.errors import SourceUnavailable
+from reconciler.core.state import Head, State
+from reconciler.workspace import Workspace
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Readiness as `/readyz` and `pai status` tell it. `reasons` may be given although ready."""
+
+    ready: bool
+    reasons: list[str]
+    revision: str
+    head: str
+
+
+def judge_health(
+    revision: str, judged: Head | None, log_problem: str, source_problem: str, source_read: bool, head: str
+) -> Health:
+    """Put together what the log, the source and the state say; problems are "" where there is none.
+
+    `judged` is the last commit that was given an outcome; `head` the branch's tip if it is known, else "".
+    """
+    reasons = []
+    if log_problem:
+        reasons.append(f"the log is not writable: {log_problem}")
+    if source_problem:
+        reasons.append(f"the source cannot be read: {source_problem}")
+    elif not source_read:
+        reasons.append("the source has not been read yet")
+    if judged is not None and judged.outcome == "rejected":
+        problems = f"{judged.problems} problem{'s' * (judged.problems != 1)}"
+        reasons.append(
+            f"commit {judged.commit[:7]} is refused ({problems}); the last accepted one stays in force; pai reconcile says why"
+        )
+    known = source_read or judged is not None
+    tip = head or (judged.commit if judged else "")
+    return Health(not log_problem and known, reasons, revision, tip)
+
+
+def standalone_health(workspace: Workspace, state: State) -> Health:
+    """Say how things stand when no daemon runs: from the log, and from a look at the branch's tip."""
+    from reconciler.source import Repository
+
+    head = problem = ""
+    branch = workspace.settings.source_branch
+    try:
+        repository = Repository.open(workspace.local_repository())
+        head = repository.tip(branch) or ""
+        if not head and not repository.is_empty():
+            problem = f"branch {branch} does not exist"
+    except SourceUnavailable as error:
+        problem = error.message
+    health = judge_health(state.revision, state.head, "", problem, source_read=not problem, head=head)
+    if not problem and head != (state.head.commit if state.head else ""):
+        waiting = f"no daemon runs, and commit {head[:7]} is not reconciled yet: pai reconcile, or pai serve"
+        return msgspec.structs.replace(health, ready=state.head is not None, reasons=[waiting, *health.reasons])
+    return health

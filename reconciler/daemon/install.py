@@ -1,0 +1,73 @@
+"""Making a workspace whole: repository, hook, keys and log, each once and in an order that a crash cannot spoil.
+
+The log is made last but for `data/vkey`, so a `vkey` without a log means that the log was lost, and it is never made
+anew silently.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+from pathlib import Path
+
+from reconciler.core.errors import LogDamaged, WorkspaceError
+from reconciler.log.note import KeyPair, generate, parse_secret
+from reconciler.log.replay import projected
+from reconciler.log.sqlite import open_reader
+from reconciler.recorder import create_log
+from reconciler.source import init_bare
+from reconciler.source import install as install_hook
+from reconciler.workspace import Workspace
+
+
+def install(folder: Path) -> Workspace:
+    """Make the workspace in `folder`, or complete it. Raises WorkspaceError, LogDamaged, Refused (a foreign hook)."""
+    workspace = Workspace.create(folder)
+    repository = workspace.repository
+    if repository is not None and (repository == workspace.root / "config.git" or not repository.exists()):
+        init_bare(repository, workspace.settings.source_branch)
+        install_hook(repository, Path(sys.executable), workspace.root)
+    _install_log(workspace)
+    return workspace
+
+
+def _install_log(workspace: Workspace) -> None:
+    if workspace.database.exists():
+        with contextlib.closing(open_reader(workspace.database)) as log:
+            vkey = projected(log).vkey
+    elif workspace.vkey.exists():
+        raise LogDamaged(
+            f"there was a log at {workspace.database}, and it is gone",
+            f"restore it from a backup or an export; to begin a new one, move {workspace.vkey} away first",
+        )
+    else:
+        pair = _signing_key(workspace.signing_key)
+        vkey = pair.vkey
+        create_log(workspace.database, origin=vkey.partition("+")[0], vkey=vkey)
+    if not workspace.vkey.exists():
+        _write(workspace.vkey, vkey + "\n", 0o644)
+
+
+def _signing_key(path: Path) -> KeyPair:
+    """Read the signing key of a creation that was interrupted, or make one."""
+    if path.exists():
+        try:
+            return parse_secret(path.read_text())
+        except ValueError as error:
+            raise WorkspaceError(f"{path} is no signing key: {error}", "move it away to make a new one") from error
+    pair = generate(f"pai/{secrets.token_hex(8)}")
+    _write(path, pair.secret + "\n", 0o600)
+    return pair
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    """Write a new file whole or not at all, durably."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)

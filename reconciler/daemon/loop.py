@@ -1,0 +1,146 @@
+"""The reconciling loop: one thread that looks again whenever somebody says so.
+
+A wake-up carries no information; truth is git and the log. Whoever needs an answer (a command through the control
+socket) waits for a pass that began after it asked. A pass that fails says so in `problem` and is tried again after a
+growing pause; the loop itself ends only when it is told to.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from reconciler.core.errors import CouldNotRun, LogNotWritable, PaiError
+from reconciler.reconcile import Reconciler, Result
+
+log = logging.getLogger("pai.reconcile")
+
+PAUSE_FIRST_S = 0.5
+PAUSE_MAX_S = 30.0
+IDLE_S = 1.0
+"""Quiet time after which what was read is kept on disk for the hook and the next start."""
+
+
+class ReconcileLoop:
+    """Runs passes of a reconciler on its own thread. `observe` is told of every finished pass and its seconds."""
+
+    def __init__(
+        self, reconciler: Reconciler, probe: Callable[[], None], observe: Callable[[Result, float], None]
+    ) -> None:
+        self._reconciler = reconciler
+        self._probe = probe
+        self._observe = observe
+        self._changed = threading.Condition()
+        self._asked = 1
+        self._answered = 0
+        self._stopping = False
+        self._result: Result | None = None
+        self._error: PaiError | None = None
+        self._thread = threading.Thread(target=self._run, name="pai-reconcile", daemon=True)
+
+    def start(self) -> None:
+        """Begin with a first pass."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the pass that is running and end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def wake(self) -> None:
+        """Say that the repository may have changed."""
+        with self._changed:
+            self._asked += 1
+            self._changed.notify_all()
+
+    @property
+    def source_read(self) -> bool:
+        """Tell whether any pass has read the source to its end."""
+        return self._result is not None
+
+    @property
+    def head(self) -> str:
+        """The branch's tip as the last good pass saw it, "" before."""
+        return self._result.head if self._result else ""
+
+    @property
+    def problem(self) -> str:
+        """Say what is wrong with the last pass, "" if nothing."""
+        return self._error.message if self._error else ""
+
+    def request(self, timeout_s: float = 60.0) -> Result:
+        """Wait for a pass that begins after this call. Raises what the pass raises, CouldNotRun after the timeout."""
+        with self._changed:
+            self._asked += 1
+            mine = self._asked
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: self._answered >= mine or self._stopping, timeout_s):
+                raise CouldNotRun("the daemon did not finish looking at the repository in time", "see pai status")
+            if self._answered < mine:
+                raise CouldNotRun("the daemon is stopping", "try again when it has stopped")
+            if self._error is not None:
+                raise self._error
+            assert self._result is not None
+            return self._result
+
+    def _run(self) -> None:
+        pause_s = PAUSE_FIRST_S
+        warm = False
+        while True:
+            asked = self._wait(None if self._error is None else pause_s, warm)
+            if asked is None:
+                return
+            self._pass(asked)
+            if self._error is None:
+                pause_s = PAUSE_FIRST_S
+                if not warm:
+                    warm = self._warm()
+            else:
+                pause_s = min(PAUSE_MAX_S, pause_s * 2) * random.uniform(0.8, 1.2)  # noqa: S311 (jitter, no secret)
+
+    def _wait(self, retry_s: float | None, warm: bool) -> int | None:
+        """Sleep until there is something to look at; give the request number to answer, None to end."""
+        with self._changed:
+            if warm and retry_s is None and not self._changed.wait_for(self._due, IDLE_S):
+                self._reconciler.save()
+            self._changed.wait_for(self._due, retry_s)
+            return None if self._stopping else self._asked
+
+    def _due(self) -> bool:
+        return self._stopping or self._asked > self._answered
+
+    def _pass(self, asked: int) -> None:
+        started = time.monotonic()
+        result, error = None, None
+        try:
+            if isinstance(self._error, LogNotWritable):
+                self._probe()
+            result = self._reconciler.run()
+        except PaiError as caught:
+            error = caught
+        except Exception as bug:
+            error = CouldNotRun(f"internal error while reconciling: {bug!r}", "see the daemon's log")
+            if self.problem != error.message:
+                log.exception("a reconciling pass failed")
+        if error is not None and (self._error is None or self._error.message != error.message):
+            log.warning("%s (%s)", error.message, error.hint)
+        if result is not None:
+            self._observe(result, time.monotonic() - started)
+        with self._changed:
+            self._result = result or self._result
+            self._error = error
+            self._answered = asked
+            self._changed.notify_all()
+
+    def _warm(self) -> bool:
+        try:
+            self._reconciler.warm()
+        except PaiError as error:
+            log.warning("reading the tree ahead failed: %s", error.message)
+            return False
+        return True

@@ -1,0 +1,97 @@
+"""What commands may ask of an open workspace, with or without a daemon: the verbs of the control socket.
+
+The same code answers in the daemon (through the socket) and in a command that opened the workspace itself, so the user
+sees no difference. Arguments and answers are JSON values; secrets' values travel as base64 and only in one direction.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from reconciler.core import events as ev
+from reconciler.core.errors import NotFound, UsageError
+from reconciler.core.state import State
+from reconciler.daemon.health import Health
+from reconciler.daemon.parts import Parts
+from reconciler.reconcile import Result
+
+Arguments = Mapping[str, object]
+Answer = dict[str, object]
+
+
+class Operations:
+    """Answers verbs. `reconcile` does a pass that begins after the call; `health` says how things stand."""
+
+    def __init__(self, parts: Parts, reconcile: Callable[[], Result], health: Callable[[], Health]) -> None:
+        self._parts = parts
+        self._reconcile = reconcile
+        self._health = health
+        self._verbs: dict[str, Callable[[Arguments], Answer]] = {
+            "ping": lambda _: {},
+            "reconcile": self._do_reconcile,
+            "health": self._do_health,
+            "secret.store": self._do_secret_store,
+            "secret.delete": self._do_secret_delete,
+        }
+
+    def call(self, verb: str, arguments: Arguments) -> Answer:
+        """Carry out a verb. Raises a PaiError of any kind; UsageError for an unknown verb."""
+        handler = self._verbs.get(verb)
+        if handler is None:
+            raise UsageError(f"this daemon does not know {verb!r}", "is it older than this command? restart it")
+        return handler(arguments)
+
+    def _do_reconcile(self, _: Arguments) -> Answer:
+        answer: Answer = msgspec.to_builtins(self._reconcile())
+        return answer
+
+    def _do_health(self, _: Arguments) -> Answer:
+        health: Answer = msgspec.to_builtins(self._health())
+        return health
+
+    def _do_secret_store(self, arguments: Arguments) -> Answer:
+        name = _text(arguments, "name")
+        values = arguments.get("values")
+        if not isinstance(values, dict):
+            raise UsageError("secret.store needs values")
+        try:
+            decoded = {str(key): base64.b64decode(str(value), validate=True) for key, value in values.items()}
+        except binascii.Error as error:
+            raise UsageError("secret.store takes values in base64") from error
+        with self._parts.secrets.exclusive():  # a store's prune must not take the version another call is about to put in force
+            return {"action": self._store_secret(name, _text(arguments, "actor"), decoded)}
+
+    def _store_secret(self, name: str, actor: str, values: Mapping[str, bytes]) -> str:
+        store, recorder = self._parts.secrets, self._parts.recorder
+        known = recorder.read(lambda state: name in state.secrets)
+        digests = store.put(name, values)
+        draft = ev.Draft(actor, f"secret/{name}", ev.SecretStored(keys=digests))
+        recorder.record(lambda _: [draft])
+        store.prune(name, recorder.read(lambda state: dict(state.secrets.get(name, {}))))
+        return "configured" if known else "created"
+
+    def _do_secret_delete(self, arguments: Arguments) -> Answer:
+        name, actor = _text(arguments, "name"), _text(arguments, "actor")
+        store, recorder = self._parts.secrets, self._parts.recorder
+
+        def decide(state: State) -> list[ev.Draft]:
+            keys = state.secrets.get(name)
+            if keys is None:
+                raise NotFound(f"there is no secret {name}", "pai get secrets lists them")
+            return [ev.Draft(actor, f"secret/{name}", ev.SecretDeleted(keys=sorted(keys)))]
+
+        with store.exclusive():
+            recorder.record(decide)
+            store.remove(name)
+        return {}
+
+
+def _text(arguments: Arguments, field: str) -> str:
+    value = arguments.get(field)
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"the verb needs {field}")
+    return value

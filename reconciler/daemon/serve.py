@@ -1,0 +1,148 @@
+"""The daemon: opens the workspace, watches, reconciles, answers; ends in order on SIGTERM.
+
+Order of starting: the log's lock (a second daemon ends here), the admin port, `daemon.started`, the control socket, the
+loop, the watch. Ending goes the other way round and records `daemon.stopped`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from reconciler import __version__, control
+from reconciler.core import events as ev
+from reconciler.core.errors import CouldNotRun, LogNotWritable, PaiError
+from reconciler.core.state import Head
+from reconciler.daemon.admin import Metrics, admin_app
+from reconciler.daemon.health import Health, judge_health
+from reconciler.daemon.loop import ReconcileLoop
+from reconciler.daemon.operations import Operations
+from reconciler.daemon.parts import Parts
+from reconciler.reconcile import Result
+from reconciler.source import Watch
+from reconciler.workspace import Address, Workspace
+
+log = logging.getLogger("pai.daemon")
+
+
+class Daemon:
+    """The running parts. `run` blocks until a signal asks to stop, and returns when everything is down."""
+
+    def __init__(self, workspace: Workspace, parts: Parts, admin: socket.socket) -> None:
+        self._workspace = workspace
+        self._parts = parts
+        self._admin = admin
+        self._metrics = Metrics(parts.recorder, self.health)
+        self._loop = ReconcileLoop(parts.reconciler, parts.recorder.probe, self._observe)
+        self._operations = Operations(parts, self._loop.request, self.health)
+        self._known: tuple[str, Head | None] = ("", None)
+        self._subject = f"daemon/{socket.gethostname()}"
+
+    def health(self) -> Health:
+        """Say how things stand now."""
+        recorder, loop = self._parts.recorder, self._loop
+        status = recorder.status()
+        with contextlib.suppress(LogNotWritable):  # until the log can be read again, what was known is told
+            self._known = recorder.read(lambda state: (state.revision, state.head))
+        return judge_health(*self._known, status.reason, loop.problem, loop.source_read, loop.head)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        stopping = asyncio.Event()
+        reason = "stopped"
+
+        def stop(name: str) -> None:
+            nonlocal reason
+            reason = name
+            stopping.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop, number.name)
+        settings = dict(self._workspace.settings.shown)
+        self._record(ev.DaemonStarted(version=__version__, settings=settings))
+        try:
+            with self._threads():
+                await self._serve_admin(stopping)
+        finally:
+            with contextlib.suppress(PaiError):  # a log that cannot be written must not keep the daemon from ending
+                self._record(ev.DaemonStopped(reason=reason))
+
+    @contextlib.contextmanager
+    def _threads(self) -> Iterator[None]:
+        settings = self._workspace.settings
+        watch = Watch(self._workspace.local_repository(), settings.source_branch, self._loop.wake)
+        with control.Server(self._workspace.socket, self._operations.call):
+            self._loop.start()
+            try:
+                with watch:
+                    yield
+            finally:
+                self._loop.stop()
+
+    async def _serve_admin(self, stopping: asyncio.Event) -> None:
+        app = admin_app(self.health, self._metrics)
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5)
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[self._admin]))
+        await stopping.wait()
+        server.should_exit = True
+        await serving
+
+    def _record(self, payload: ev.DaemonStarted | ev.DaemonStopped) -> None:
+        draft = ev.Draft("pai", self._subject, payload)
+        self._parts.recorder.record(lambda _: [draft])
+
+    def _observe(self, result: Result, duration_s: float) -> None:
+        self._metrics.observe(result, duration_s)
+        if result.commits:
+            log.info(
+                "%s %s after %.1f ms: %d commits, %s",
+                result.head[:7],
+                result.outcome,
+                duration_s * 1000,
+                result.commits,
+                result.counts,
+            )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling, which is the daemon's business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
+    """Run the daemon of a workspace until a signal ends it.
+
+    `announce` is told the address of the admin listener. Raises LogBusy for a second daemon, CouldNotRun for a port in
+    use, and what opening the workspace raises.
+    """
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    with Parts(workspace) as parts, bound(workspace.settings.admin_listen, "admin.listen") as admin:
+        host, port = workspace.settings.admin_listen.host, admin.getsockname()[1]
+        announce(f"admin listener on http://{Address(host, port)}")
+        asyncio.run(Daemon(workspace, parts, admin).run())
+
+
+def bound(address: Address, setting: str) -> socket.socket:
+    """Bind a listening address. Raises CouldNotRun, naming the setting, if that is not possible."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family, backlog=512)
+    except OSError as error:
+        raise CouldNotRun(
+            f"cannot listen on {address}: {error.strerror}",
+            f"set {setting} to a free address, in pai.toml or as PAI_{setting.upper().replace('.', '_')}",
+        ) from error

@@ -1,0 +1,244 @@
+"""Git becomes state: one level-based pass from the branch's tip to events on the log.
+
+A pass looks at the tip, whatever happened in between, judges every first-parent commit that has no outcome yet and
+hands the recorder all their events as one command, so that a push comes into force as a whole. What cannot be read
+raises SourceUnavailable and changes nothing: the last accepted state stays.
+
+One reconciler works on a log at a time (the recorder's lock file sees to that); it is not for several threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import msgspec
+
+from reconciler.core import events as ev
+from reconciler.core.diagnostics import Diagnostic
+from reconciler.core.errors import SourceUnavailable
+from reconciler.core.objects import Kind
+from reconciler.core.plan import plan
+from reconciler.core.state import Head, Outcome, State
+from reconciler.manifests import Verdict, redact
+from reconciler.recorder import Recorder
+from reconciler.source import CommitInfo, Repository, Walk
+from reconciler.verdict import Index, Judge, load_index, save_index
+
+DIAGNOSTICS_MAX = 1000
+"""Diagnostics an event lists; the rest is counted in `omitted`."""
+JUDGED_MAX = 500
+"""Commits of one pass judged one by one, the newest; older ones are superseded."""
+MESSAGE_CHARACTERS_MAX = 16_384
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a pass found. `head` is "" for a repository without a commit; `counts` is None if nothing was accepted."""
+
+    head: str
+    outcome: Outcome | None
+    revision: str
+    diagnostics: tuple[Diagnostic, ...] = ()
+    counts: ev.Counts | None = None
+    commits: int = 0
+
+
+class Reconciler:
+    """Brings the log up to the tip of one branch of one repository."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        read_event: Callable[[int], ev.Event],
+        repository: Path,
+        branch: str,
+        path: str,
+        index_file: Path,
+    ) -> None:
+        """`read_event` gives a stored event by position; `path` is the source path, `index_file` a kept index."""
+        self._recorder = recorder
+        self._read_event = read_event
+        self._path = repository
+        self._branch = branch
+        self._source_path = path
+        self._index_file = index_file
+        self._judge: Judge | None = None
+        self._saved: Index | None = None
+
+    def run(self) -> Result:
+        """Do one pass and return when its events are durable. Raises SourceUnavailable or LogNotWritable."""
+        try:
+            return self._pass()
+        except SourceUnavailable:
+            self._judge = None  # open the repository anew next time
+            raise
+
+    def warm(self) -> None:
+        """Read the tree that is in force, so that the next push costs only its own files."""
+        judge = self._opened()
+        head = self._recorder.read(lambda state: state.head)
+        if judge.index is None and head is not None:
+            judge.commit(head.commit)
+        self.save()
+
+    def save(self) -> None:
+        """Keep what was read for the hook and for the next start."""
+        index = self._judge.index if self._judge else None
+        if index is not None and index is not self._saved:
+            save_index(self._index_file, index)
+            self._saved = index
+
+    def _opened(self) -> Judge:
+        if self._judge is None:
+            index = load_index(self._index_file)
+            self._judge = Judge(Repository.open(self._path), self._source_path, index)
+            self._saved = self._judge.index
+        return self._judge
+
+    def _pass(self) -> Result:
+        judge = self._opened()
+        repository = judge.repository
+        tip = repository.tip(self._branch)
+        state = self._recorder.read(State.freeze)
+        if tip is None:
+            return self._without_tip(repository, state)
+        if state.head is not None and (state.head.commit, state.head.path) == (tip, self._source_path):
+            return Result(tip, state.head.outcome, state.revision, self._recorded(state.head))
+        walk = repository.walk(tip, state.head.commit if state.head else None)
+        before = state.head  # the pass folds its events into `state`
+        drafts, result = _Pass(judge, walk, state, self._branch, self._source_path).events(tip)
+
+        def decide(live: State) -> Sequence[ev.Draft]:
+            assert live.head == before, "another reconciler works on this log"
+            return drafts
+
+        self._recorder.record(decide)
+        return result
+
+    def _recorded(self, head: Head) -> tuple[Diagnostic, ...]:
+        """Read back why the head was refused (or what it was warned of) from the event that says so."""
+        payload = self._read_event(head.position).payload
+        if isinstance(payload, ev.RevisionRejected):
+            return tuple(payload.diagnostics)
+        return tuple(payload.warnings) if isinstance(payload, ev.RevisionAccepted) else ()
+
+    def _without_tip(self, repository: Repository, state: State) -> Result:
+        if state.head is None and repository.is_empty():
+            return Result("", None, "")
+        branches = ", ".join(repository.branches()) or "none"
+        raise SourceUnavailable(
+            f"branch {self._branch} does not exist in {self._path}",
+            f"its branches: {branches}; set source.branch, or push {self._branch} again",
+        )
+
+
+class _Pass:
+    """The decisions of one pass on a scratch copy of the state."""
+
+    def __init__(self, judge: Judge, walk: Walk, state: State, branch: str, path: str) -> None:
+        self._judge = judge
+        self._walk = walk
+        self._state = state
+        self._branch = branch
+        self._path = path
+        self._drafts: list[ev.Draft] = []
+        self._diagnostics: tuple[Diagnostic, ...] = ()
+        self._counts: ev.Counts | None = None
+        # The deletion guard compares with what was in force before the pass, as the hook did: else a commit accepted
+        # on the way would use up the permission that it carries for the tip.
+        self._since = state.revision
+        self._present: frozenset[tuple[Kind, str]] = frozenset(_keys(state))
+
+    def events(self, tip: str) -> tuple[list[ev.Draft], Result]:
+        """Give the events of all commits of the walk, oldest first, and what became of the tip."""
+        walk, before = self._walk, self._state.head
+        if walk.relation == "rewritten" and before is not None:
+            rewritten = ev.HistoryRewritten(from_=before.commit, to=tip)
+            self._add(ev.Draft(self._actor(tip), f"branch/{self._branch}", rewritten))
+        commits = [sha for sha in walk.commits if sha != tip] + [tip]  # a branch set back has nothing new but its tip
+        for left, sha in zip(range(len(commits) - 1, -1, -1), commits, strict=True):
+            if sha == tip or (left < JUDGED_MAX and walk.relation in ("first", "forward")):
+                self._judged(sha)
+            else:
+                # Its tree never followed what was in force: another line of history did, or it is long ago.
+                self._superseded(sha, tip)
+        head = self._state.head
+        assert head is not None
+        assert head.commit == tip
+        result = Result(tip, head.outcome, self._state.revision, self._diagnostics, self._counts, len(commits))
+        return self._drafts, result
+
+    def _judged(self, sha: str) -> None:
+        verdict = self._judge.revision(sha, self._present, self._since)
+        info = self._info(sha)
+        self._diagnostics = verdict.diagnostics
+        if verdict.accepted:
+            self._accept(sha, info, verdict)
+        else:
+            shown = list(verdict.diagnostics[:DIAGNOSTICS_MAX])
+            omitted = len(verdict.diagnostics) - len(shown)
+            rejected = ev.RevisionRejected(**_commit(info), path=self._path, diagnostics=shown, omitted=omitted)
+            self._add(ev.Draft(actor(info), f"revision/{sha}", rejected))
+
+    def _accept(self, sha: str, info: CommitInfo, verdict: Verdict) -> None:
+        drafts, moved, self._counts = plan(self._state, verdict.objects, sha, actor(info))
+        warnings = list(verdict.diagnostics[:DIAGNOSTICS_MAX])
+        accepted = ev.RevisionAccepted(
+            **_commit(info), counts=self._counts, path=self._path, moved=moved, warnings=warnings
+        )
+        for draft in (*drafts, ev.Draft(actor(info), f"revision/{sha}", accepted)):
+            self._add(draft)
+
+    def _superseded(self, sha: str, tip: str) -> None:
+        info = self._info(sha)
+        self._add(ev.Draft(actor(info), f"revision/{sha}", ev.RevisionSuperseded(**_commit(info), by=tip)))
+
+    def _add(self, draft: ev.Draft) -> None:
+        self._drafts.append(draft)
+        self._state.apply(ev.Event(draft.actor, draft.payload, "", draft.subject, self._state.time))
+
+    def _info(self, sha: str) -> CommitInfo:
+        return self._judge.repository.commit(sha)
+
+    def _actor(self, sha: str) -> str:
+        return actor(self._info(sha))
+
+
+def _keys(state: State) -> Iterator[tuple[Kind, str]]:
+    kinds: tuple[Kind, Kind] = ("model", "agent")
+    for kind in kinds:
+        for name in state.resources(kind):
+            yield kind, name
+
+
+def actor(info: CommitInfo) -> str:
+    """Name who a commit's changes are laid to: the author's e-mail, else the name, as git claims them."""
+    return redact(info.author.email or info.author.name or "unknown")
+
+
+class _CommitFields(TypedDict):
+    commit: str
+    parents: list[str]
+    author: ev.Person
+    committer: ev.Person
+    message: str
+    signature: ev.Signature | None
+
+
+def _commit(info: CommitInfo) -> _CommitFields:
+    message = redact(info.message)
+    if len(message) > MESSAGE_CHARACTERS_MAX:
+        message = message[:MESSAGE_CHARACTERS_MAX] + "…"
+    return {
+        "commit": info.commit,
+        "parents": list(info.parents),
+        "author": _person(info.author),
+        "committer": _person(info.committer),
+        "message": message,
+        "signature": info.signature,
+    }
+
+
+def _person(person: ev.Person) -> ev.Person:
+    return ev.Person(redact(person.name), redact(person.email), person.time)

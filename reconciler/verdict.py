@@ -1,0 +1,145 @@
+"""The one verdict: what a commit's tree means and whether it may come into force.
+
+The hook, `pai validate --rev`, `pai apply` and the daemon all come through `Judge.commit`; a folder or a list of files
+goes through `manifests.judge` directly, which is the same rules on other bytes. A verdict depends on the tree, and for
+the deletion guard on what was in force before, and on nothing else: no clock, no network, no log.
+
+Invariant: judging from a kept index and judging from nothing give the same verdict. The index is only a memory of
+blobs already read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from reconciler.core.errors import SourceUnavailable
+from reconciler.core.objects import Kind
+from reconciler.manifests import VERSION, Entry, Facts, IgnoreRules, Verdict, deletion_problem, facts_of, judge
+from reconciler.source import Repository, TreeEntry
+
+IGNORE_FILE = ".paiignore"
+TRAILER = ("Pai-Allow-Deletions", "yes")
+
+
+class Index(msgspec.Struct, frozen=True, array_like=True):
+    """What was read of one commit's tree: facts by path relative to the repository, and the ignore file's blob id."""
+
+    version: str
+    commit: str
+    path: str
+    ignore: str
+    files: dict[str, Facts]
+
+
+_index_decoder = msgspec.msgpack.Decoder(Index)
+_index_encoder = msgspec.msgpack.Encoder()
+
+
+class Judge:
+    """Judges commits of one repository, reading a blob once.
+
+    `path` is the source path inside the repository. Not for several threads at a time.
+    """
+
+    def __init__(self, repository: Repository, path: str = ".", index: Index | None = None) -> None:
+        self.repository = repository
+        self._path = str(PurePosixPath(path))
+        self.index = index if index is not None and (index.version, index.path) == (VERSION, self._path) else None
+        self.files_read = 0
+
+    def commit(self, sha: str) -> Verdict:
+        """Give the verdict on the commit's tree, without the deletion guard. Raises SourceUnavailable."""
+        self.index = self.read(sha)
+        return judge(self.index.files)
+
+    def revision(self, sha: str, present: Collection[tuple[Kind, str]], since: str) -> Verdict:
+        """Give the verdict on the commit as the successor of what is in force.
+
+        `present` are the objects in force, `since` the commit that put them in force ("" for none).
+        """
+        verdict = self.commit(sha)
+        if not verdict.accepted:
+            return verdict
+        problem = deletion_problem(present, verdict.objects.keys(), allowed=False)
+        if problem is None or self._deletions_allowed(sha, since):
+            return verdict
+        return Verdict(verdict.objects, tuple(sorted((*verdict.diagnostics, problem))))
+
+    def _deletions_allowed(self, sha: str, since: str) -> bool:
+        """Look for the trailer on every commit that came since, side branches included."""
+        key, value = TRAILER
+        commits = self.repository.reachable(sha, hide=since or None)
+        return any(self.repository.has_trailer(commit, key, value) for commit in commits)
+
+    def read(self, sha: str) -> Index:
+        """Give the facts of the commit's tree, reading only what is not known yet."""
+        old = self.index
+        if old is not None and old.commit == sha:
+            return old
+        if old is not None:
+            try:
+                changes = self.repository.changes(old.commit, sha, self._path)
+            except SourceUnavailable:
+                return self._read_all(sha)  # the old commit is gone (a force-push and a garbage collection)
+            if not any(path == IGNORE_FILE for path, _ in changes):
+                return self._read_changes(sha, old, changes)
+        return self._read_all(sha)
+
+    def _read_all(self, sha: str) -> Index:
+        entries = list(self.repository.entries(sha, self._path))
+        ignore = next((e.oid for e in entries if e.path == IGNORE_FILE and e.kind == "file"), "")
+        rules = self._rules(ignore)
+        known: dict[str, Facts] = {}
+        files = {}
+        for entry in entries:
+            facts = self._facts(entry, rules, known)
+            if facts is not None:
+                files[self._full(entry.path)] = facts
+        return Index(VERSION, sha, self._path, ignore, files)
+
+    def _read_changes(self, sha: str, old: Index, changes: list[tuple[str, TreeEntry | None]]) -> Index:
+        rules = self._rules(old.ignore)
+        files = dict(old.files)
+        for path, entry in changes:
+            facts = None if entry is None else self._facts(entry, rules, {})
+            if facts is None:
+                files.pop(self._full(path), None)
+            else:
+                files[self._full(path)] = facts
+        return Index(VERSION, sha, self._path, old.ignore, files)
+
+    def _rules(self, oid: str) -> IgnoreRules:
+        return IgnoreRules.parse(self.repository.blob(oid) if oid else None)
+
+    def _facts(self, entry: TreeEntry, rules: IgnoreRules, known: dict[str, Facts]) -> Facts | None:
+        if rules.skips(entry.path):
+            return None
+        oid, repository = entry.oid, self.repository
+        size = repository.size(oid) if entry.kind == "file" and entry.path.endswith((".yaml", ".yml")) else -1
+        self.files_read += 1
+        return facts_of(Entry(entry.path, entry.kind, oid, size, lambda: repository.blob(oid)), known)
+
+    def _full(self, path: str) -> str:
+        return path if self._path == "." else f"{self._path}/{path}"
+
+
+def load_index(path: Path) -> Index | None:
+    """Read a kept index; None if there is none, or it is not whole, or another version wrote it."""
+    try:
+        index = _index_decoder.decode(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return index if index.version == VERSION else None
+
+
+def save_index(path: Path, index: Index) -> None:
+    """Keep an index for the next process. It is derived: failing to write it costs time, nothing else."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.write_bytes(_index_encoder.encode(index))
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
