@@ -1,0 +1,224 @@
+"""What README.md and docs/ say is what happens: commands are run, tables and lists compared with the code.
+
+README's console blocks run one after the other in one shell, in a folder that holds nothing but the example manifests.
+Only what differs from run to run (hashes, times, paths, trailing blanks) is made equal before comparing. A line `[...]`
+stands for any lines.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from reconciler.cli.main import VERBS
+from reconciler.core import events as ev
+from reconciler.core.state import Head
+from reconciler.daemon.health import judge_health
+from reconciler.workspace.settings import SETTINGS
+from tests.support import PAI, Site
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = sorted([README, ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
+DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
+PAYLOADS: dict[str, type[ev.Payload]] = {payload.type: payload for payload in ev.AnyPayload.__args__}
+LEFT_OUT = "[...]"
+MARK = "=== next command ==="
+VOLATILE = (
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "TIME"),
+    (re.compile(r"\S*/pai-demo-\w+"), "DEMO"),
+    (re.compile(r"(?<=revision )[0-9a-f]{7}\b|(?<=commit )[0-9a-f]{7}\b|(?<=refuses )[0-9a-f]{7}\b"), "COMMIT"),
+    (re.compile(r"\b[0-9a-f]{7}(?= \S+\.yaml:\d+ )"), "COMMIT"),
+)
+
+
+class Step(NamedTuple):
+    """One command of a console block and the lines shown below it."""
+
+    command: str
+    shown: list[str]
+
+
+def blocks(page: Path, language: str) -> list[list[str]]:
+    """Give the fenced blocks of one language, as lines."""
+    found = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [block.splitlines() for block in found]
+
+
+def steps(page: Path) -> list[Step]:
+    """Give the commands of a page's console blocks; what `pai demo` shows looks like commands and is its output."""
+    found: list[Step] = []
+    for lines in blocks(page, "console"):
+        for number, line in enumerate(lines):
+            if line.startswith("$ ") and not (number and lines[0] == "$ pai demo"):
+                found.append(Step(line.removeprefix("$ "), []))
+            else:
+                found[-1].shown.append(line)
+    return found
+
+
+def plain(text: str, home: str) -> str:
+    """Make equal what differs from run to run."""
+    text = "".join(f"{line.rstrip()}\n" for line in text.replace(home, "HOME").splitlines())
+    for pattern, word in VOLATILE:
+        text = pattern.sub(word, text)
+    return text
+
+
+def table(page: Path, first_header: str) -> list[list[str]]:
+    """Give the cells of the rows of the table whose first header is `first_header`."""
+    lines = page.read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {first_header} |"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
+    return rows
+
+
+def test_readme_commands_print_what_it_shows(tmp_path: Path) -> None:
+    """Every console command of README.md, run in order in a new folder, prints the lines below it."""
+    wanted = steps(README)
+    shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
+    environment = {**Site(tmp_path).environment, "PYTHONUNBUFFERED": "1"}  # as on a terminal: lines in their order
+    environment["PATH"] = f"{Path(PAI).parent}:{environment['PATH']}"
+    script = "".join(f"echo '{MARK}'\n{step.command}\n" for step in wanted)
+
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env=environment,
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+    outputs = done.stdout.split(f"{MARK}\n")[1:]
+    assert len(outputs) == len(wanted), done.stdout
+    for step, output in zip(wanted, outputs, strict=True):
+        shown = plain("\n".join(step.shown), "/home/alice")
+        pattern = "".join("(?:.*\n)*?" if line == LEFT_OUT else f"{re.escape(line)}\n" for line in shown.splitlines())
+        printed = plain(output, str(tmp_path))
+        assert re.fullmatch(pattern, printed), f"$ {step.command}\n--- shown\n{shown}--- printed\n{printed}"
+
+
+def test_readme_has_the_main_verbs_and_less_than_150_lines() -> None:
+    """README.md stays short, and shows the demo and at least five further commands of Pai."""
+    commands = {step.command.partition(" && ")[0] for step in steps(README)}
+
+    assert len(README.read_text().splitlines()) < 150
+    assert "pai demo" in commands
+    assert len({command.split()[1] for command in commands if command.startswith("pai ")} - {"demo"}) >= 5
+
+
+def test_readme_developer_commands_are_those_of_ci() -> None:
+    """Both ways of installing in README.md are the ones that .ci/run takes, word for word."""
+    ci = (ROOT / ".ci" / "run").read_text().replace("--quiet ", "").replace('"$work/newcomer/bin/', "").replace('"', "")
+    commands = [line for block in blocks(README, "sh") for line in block]
+
+    assert commands
+    assert [command for command in commands if not re.search(rf"{re.escape(command)}\)?$", ci, re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    """Every link to a file of the project names one that exists."""
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", page.read_text())]
+
+    assert [link for link in links if "://" not in link and link and not (page.parent / link).exists()] == []
+
+
+def test_architecture_has_the_layer_contract_word_for_word() -> None:
+    """The layers in docs/ARCHITECTURE.md are the lines of pyproject.toml, and every room of them is described."""
+    text = (ROOT / "pyproject.toml").read_text()
+    contract = re.search(r"^layers = \[\n.*?^\]\n", text, re.MULTILINE | re.DOTALL)
+    assert contract is not None
+    layers = tomllib.loads(contract[0])["layers"]
+    rooms = {room for layer in layers for room in layer.split(" | ")}
+    page = DOCS / "ARCHITECTURE.md"
+
+    assert f"```toml\n{contract[0]}```\n" in page.read_text()
+    described = [
+        row[0].strip("`").removesuffix("/").removesuffix(".py") for row in table(page, "room (in `reconciler/`)")
+    ]
+    assert sorted(described) == sorted(rooms)
+
+
+def test_every_verb_is_mentioned() -> None:
+    """README.md or a page of docs/ shows every verb that `pai --help` lists."""
+    text = "\n".join(page.read_text() for page in PAGES)
+
+    assert [verb.name for verb in VERBS if not re.search(rf"\bpai {verb.name}\b", text)] == []
+
+
+def test_settings_table_is_that_of_the_code() -> None:
+    """docs/operations.md lists every setting with its default, variable and comment, in order."""
+    wanted = [
+        [f"`{s.name}`", f"`{s.default}`" if s.default != "" else "empty", f"`{s.variable}`", s.comment]
+        for s in SETTINGS
+    ]
+
+    assert table(DOCS / "operations.md", "setting") == wanted
+
+
+def test_readiness_reasons_are_explained() -> None:
+    """Every reason that readiness can give stands in the table of docs/operations.md, by its first words."""
+    explained = [
+        re.escape(row[0].strip("`")).replace(re.escape("..."), r"\S+")
+        for row in table(DOCS / "operations.md", "reason begins")
+    ]
+    refused = Head("0123456789", ".", "rejected", 7, problems=2)
+    told = [
+        *judge_health("", refused, "full", "gone", source_read=False, head="").reasons,
+        *judge_health("", None, "", "", source_read=False, head="").reasons,
+    ]
+
+    assert len(told) == 4
+    assert [reason for reason in told if not any(re.match(words, reason) for words in explained)] == []
+
+
+@pytest.mark.parametrize("event_type", sorted(PAYLOADS))
+def test_event_type_is_documented_with_all_its_fields(event_type: str) -> None:
+    """docs/log-format.md has every event type in a heading, and below it every field in backquotes."""
+    sections = re.split(r"^### ", (DOCS / "log-format.md").read_text(), flags=re.MULTILINE)[1:]
+    section = [text for text in sections if f"`{event_type}`" in text.partition("\n")[0]]
+    fields = [field.encode_name for field in msgspec.structs.fields(PAYLOADS[event_type])]
+
+    assert len(section) == 1
+    assert [field for field in fields if f"`{field}`" not in section[0]] == []
+
+
+def test_examples_of_events_are_stored_bytes() -> None:
+    """The examples in docs/log-format.md can be read, are canonical, and show every event type once."""
+    examples = [line.encode() for block in blocks(DOCS / "log-format.md", "json") for line in block]
+    events = [ev.decode(example) for example in examples]
+
+    assert [ev.encode(event) for event in events] == examples
+    assert sorted(event.type for event in events) == sorted(PAYLOADS)
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
+def test_decision_says_what_was_rejected(page: Path) -> None:
+    """A decision has its number in the title, and the four parts, and stays about half a page."""
+    text = page.read_text()
+
+    assert text.startswith(f"# {page.name[:4]}: ")
+    assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE) == ["Context", "Decision", "Rejected", "Consequence"]
+    assert len(text.split()) <= 400
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    """Decisions are numbered 0001, 0002, ... so that a number names one of them for ever."""
+    assert [int(page.name[:4]) for page in DECISIONS] == list(range(1, len(DECISIONS) + 1))

@@ -1,0 +1,53 @@
+"""Fixtures of the tests of the whole: workspaces, each test with its own copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import Site, agent, binding, copied, make, maybe_daemon
+
+
+@pytest.fixture(scope="session")
+def empty_template(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Give a workspace fresh from `pai init`, only to be copied."""
+    return make(tmp_path_factory.mktemp("empty"))
+
+
+@pytest.fixture(scope="session")
+def team_template(empty_template: Site, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Give a workspace with two models, an agent and a secret in force, only to be copied."""
+    site = copied(empty_template, tmp_path_factory.mktemp("team"))
+    site.clone().pushed(
+        {
+            "models/flash.yaml": binding("flash", 1_000_000),
+            "models/sonnet.yaml": binding("sonnet", None, provider="anthropic", model="claude-sonnet-4-6"),
+            "agents/my-agent.yaml": agent("my-agent", "flash", "sonnet"),
+        },
+        "The team's bindings",
+    )
+    site.pai("add", "secret", "gemini-key", "--from-literal", "api-key=-", stdin="canary-of-the-template\n")
+    site.pai("reconcile")
+    return site
+
+
+@pytest.fixture
+def site(empty_template: Site, tmp_path: Path) -> Site:
+    """Give a workspace of its own, with nothing in it."""
+    return copied(empty_template, tmp_path)
+
+
+@pytest.fixture
+def team(team_template: Site, tmp_path: Path) -> Site:
+    """Give a workspace of its own, with two models, an agent and a secret in force; no daemon runs."""
+    return copied(team_template, tmp_path)
+
+
+@pytest.fixture(params=["alone", "daemon"])
+def either(request: pytest.FixtureRequest, team_template: Site, tmp_path: Path) -> Iterator[Site]:
+    """Give the same workspace twice: once without a daemon, once with one running."""
+    site = copied(team_template, tmp_path)
+    with maybe_daemon(site, request.param == "daemon"):
+        yield site
