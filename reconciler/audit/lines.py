@@ -50,7 +50,7 @@ def _change(field: str, data: dict[str, Any]) -> str:
     if field.startswith("metadata."):
         return field
     old, new = _at(data["previous"], field), _at(data["spec"], field)
-    return f"{field} {_value(old)} -> {_value(new)}"
+    return f"{field} {value_text(old)} -> {value_text(new)}"
 
 
 def _at(spec: Any, field: str) -> Any:
@@ -67,13 +67,16 @@ def _at(spec: Any, field: str) -> Any:
     return None
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Write a manifest's value for people: thousands separators, JSON's own words."""
     if value is None:
         return "none"
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
+        return "[" + ", ".join(value_text(item) for item in value) + "]"
     return str(value)
 
 

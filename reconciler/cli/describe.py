@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.audit import Query, Row, describe, search, subject_test
+from reconciler.audit import Query, Row, describe, search, subject_test, value_text
 from reconciler.cli.get import find
 from reconciler.cli.output import print_json, print_yaml
 from reconciler.cli.reading import read_view
@@ -82,4 +82,4 @@ def _tree(value: Any, indent: str) -> None:
         elif isinstance(item, list) and all(not isinstance(each, dict | list) for each in item):
             print(printable(f"{indent}{key}: {', '.join(map(str, item))}"))
         else:
-            print(printable(f"{indent}{key}: {f'{item:,}' if type(item) is int else item}"))
+            print(printable(f"{indent}{key}: {value_text(item)}"))

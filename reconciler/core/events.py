@@ -11,19 +11,16 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
-from reconciler.core.canonical import canonical
+from reconciler.core.canonical import MAX_SAFE_INTEGER, canonical
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.objects import Kind, Spec
 
 
 class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The `data` of an event.
-
-    `plain` payloads hold only ASCII keys, strings and integers, for which msgspec alone writes RFC 8785.
-    """
+    """The `data` of an event. `free` names the fields that hold mappings with whatever keys and values a user wrote."""
 
     type: ClassVar[str] = ""
-    plain: ClassVar[bool] = False
+    free: ClassVar[tuple[str, ...]] = ()
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,7 +102,6 @@ class HistoryRewritten(Payload, frozen=True, kw_only=True):
     """The branch was moved to a commit that does not descend from the last one looked at."""
 
     type: ClassVar[str] = "history.rewritten.v1"
-    plain: ClassVar[bool] = True
     from_: str = msgspec.field(name="from")
     to: str
 
@@ -116,6 +112,7 @@ class ObjectWritten(Payload, frozen=True, kw_only=True):
     `line` is where its document begins, `lines` where the fields of `spec` stand that were written or changed.
     """
 
+    free: ClassVar[tuple[str, ...]] = ("spec", "previous", "labels", "annotations", "lines")
     spec: Spec
     file: str
     line: int
@@ -130,6 +127,7 @@ class ObjectWritten(Payload, frozen=True, kw_only=True):
 class ObjectDeleted(Payload, frozen=True, kw_only=True):
     """The object is gone; `previous` is its last spec, `file` and `line` its last place."""
 
+    free: ClassVar[tuple[str, ...]] = ("previous",)
     previous: Spec
     file: str
     line: int
@@ -140,21 +138,18 @@ class BindingCreated(ObjectWritten, frozen=True, kw_only=True):
     """A ModelBinding came into force."""
 
     type: ClassVar[str] = "binding.created.v1"
-    plain: ClassVar[bool] = True
 
 
 class BindingChanged(ObjectWritten, frozen=True, kw_only=True):
     """A ModelBinding's spec, labels or annotations changed."""
 
     type: ClassVar[str] = "binding.changed.v1"
-    plain: ClassVar[bool] = True
 
 
 class BindingDeleted(ObjectDeleted, frozen=True, kw_only=True):
     """A ModelBinding is no longer in force."""
 
     type: ClassVar[str] = "binding.deleted.v1"
-    plain: ClassVar[bool] = True
 
 
 class AgentCreated(ObjectWritten, frozen=True, kw_only=True):
@@ -278,10 +273,27 @@ def encode(event: Event) -> bytes:
     Raises ValueError if the payload has no canonical form (see `canonical`).
     """
     payload = event.payload
-    data = _sorted_encoder.encode(payload) if payload.plain else canonical(msgspec.to_builtins(payload))
+    if all(_is_plain(getattr(payload, field)) for field in payload.free):
+        data = _sorted_encoder.encode(payload)
+    else:
+        data = canonical(msgspec.to_builtins(payload))
     return _sorted_encoder.encode(
         _Envelope(event.actor, msgspec.Raw(data), event.id, event.subject, event.time, payload.type)
     )
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether msgspec alone writes `value` as RFC 8785 wants it: ASCII keys, no floats, integers JSON keeps."""
+    if type(value) is str or value is None or type(value) is bool:
+        return True
+    if type(value) is dict:
+        for key, item in value.items():
+            if not (key.isascii() and (type(item) is str or _is_plain(item))):
+                return False
+        return True
+    if type(value) is int:
+        return -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER
+    return type(value) is list and all(map(_is_plain, value))
 
 
 def decode(body: bytes) -> Event:
