@@ -9,16 +9,16 @@ One reconciler works on a log at a time (the recorder's lock file sees to that);
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import msgspec
 
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import SourceUnavailable
-from reconciler.core.objects import Kind
+from reconciler.core.objects import Desired, Kind
 from reconciler.core.plan import plan
 from reconciler.core.state import Head, Outcome, State
 from reconciler.manifests import Verdict, redact
@@ -65,6 +65,7 @@ class Reconciler:
         self._index_file = index_file
         self._judge: Judge | None = None
         self._saved: Index | None = None
+        self._known: _Known | None = None
 
     def run(self) -> Result:
         """Do one pass and return when its events are durable. Raises SourceUnavailable or LogNotWritable."""
@@ -77,9 +78,11 @@ class Reconciler:
     def warm(self) -> None:
         """Read the tree that is in force, so that the next push costs only its own files."""
         judge = self._opened()
-        head = self._recorder.read(lambda state: state.head)
-        if judge.index is None and head is not None:
-            judge.commit(head.commit)
+        state = self._recorder.read(State.freeze)
+        if state.head is not None and self._known is None:
+            objects = judge.commit(state.head.commit).objects
+            if state.revision == state.head.commit and not any(plan(state, objects, "", "")[:2]):
+                self._known = _Known(state.revision, objects)
         self.save()
 
     def save(self) -> None:
@@ -107,13 +110,15 @@ class Reconciler:
             return Result(tip, state.head.outcome, state.revision, self._recorded(state.head))
         walk = repository.walk(tip, state.head.commit if state.head else None)
         before = state.head  # the pass folds its events into `state`
-        drafts, result = _Pass(judge, walk, state, self._branch, self._source_path).events(tip)
+        this = _Pass(judge, walk, state, self._branch, self._source_path, self._known)
+        drafts, result = this.events(tip)
 
         def decide(live: State) -> Sequence[ev.Draft]:
             assert live.head == before, "another reconciler works on this log"
             return drafts
 
         self._recorder.record(decide)
+        self._known = this.known
         return result
 
     def _recorded(self, head: Head) -> tuple[Diagnostic, ...]:
@@ -133,10 +138,19 @@ class Reconciler:
         )
 
 
+class _Known(NamedTuple):
+    """What a plan found the state to hold exactly while `revision` is in force; only ever a reason to compare less."""
+
+    revision: str
+    objects: Desired
+
+
 class _Pass:
     """The decisions of one pass on a scratch copy of the state."""
 
-    def __init__(self, judge: Judge, walk: Walk, state: State, branch: str, path: str) -> None:
+    def __init__(
+        self, judge: Judge, walk: Walk, state: State, branch: str, path: str, known: _Known | None = None
+    ) -> None:
         self._judge = judge
         self._walk = walk
         self._state = state
@@ -148,7 +162,8 @@ class _Pass:
         # The deletion guard compares with what was in force before the pass, as the hook did: else a commit accepted
         # on the way would use up the permission that it carries for the tip.
         self._since = state.revision
-        self._present: frozenset[tuple[Kind, str]] = frozenset(_keys(state))
+        self.known = known if known is not None and known.revision == state.revision else None
+        self._present: Set[tuple[Kind, str]] = self.known.objects.keys() if self.known else frozenset(_keys(state))
 
     def events(self, tip: str) -> tuple[list[ev.Draft], Result]:
         """Give the events of all commits of the walk, oldest first, and what became of the tip."""
@@ -182,7 +197,9 @@ class _Pass:
             self._add(ev.Draft(actor(info), f"revision/{sha}", rejected))
 
     def _accept(self, sha: str, info: CommitInfo, verdict: Verdict) -> None:
-        drafts, moved, self._counts = plan(self._state, verdict.objects, sha, actor(info))
+        known = self.known.objects if self.known else None
+        drafts, moved, self._counts = plan(self._state, verdict.objects, sha, actor(info), known)
+        self.known = _Known(sha, verdict.objects)
         warnings = list(verdict.diagnostics[:DIAGNOSTICS_MAX])
         accepted = ev.RevisionAccepted(
             **_commit(info), counts=self._counts, path=self._path, moved=moved, warnings=warnings

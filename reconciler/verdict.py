@@ -4,19 +4,22 @@ The hook, `pai validate --rev`, `pai apply` and the daemon all come through `Jud
 goes through `manifests.judge` directly, which is the same rules on other bytes. A verdict depends on the tree, and for
 the deletion guard on what was in force before, and on nothing else: no clock, no network, no log.
 
-Invariant: judging from a kept index and judging from nothing give the same verdict. The index is only a memory of
-blobs already read.
+Invariant: judging from what is kept (an index of blobs already read, the verdict on the commit before) and judging from
+nothing give the same verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+from collections.abc import Set
+from itertools import compress
+from operator import is_not
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from reconciler.core.errors import SourceUnavailable
-from reconciler.core.objects import Kind
+from reconciler.core.objects import Kind, Placed
 from reconciler.manifests import VERSION, Entry, Facts, IgnoreRules, Verdict, deletion_problem, facts_of, judge
 from reconciler.source import Repository, TreeEntry
 
@@ -49,19 +52,46 @@ class Judge:
         self._path = str(PurePosixPath(path))
         self.index = index if index is not None and (index.version, index.path) == (VERSION, self._path) else None
         self.files_read = 0
+        self._judged: tuple[Index, Verdict] | None = None
 
     def commit(self, sha: str) -> Verdict:
-        """Give the verdict on the commit's tree, without the deletion guard. Raises SourceUnavailable."""
-        self.index = self.read(sha)
-        return judge(self.index.files)
+        """Give the verdict on the commit's tree, without the deletion guard. Raises SourceUnavailable.
 
-    def revision(self, sha: str, present: Collection[tuple[Kind, str]], since: str) -> Verdict:
+        Objects of files that did not change since the last verdict may be the very same values as there.
+        """
+        index = self.index = self.read(sha)
+        verdict = self._of_edit(index) or judge(index.files)
+        self._judged = (index, verdict)
+        return verdict
+
+    def _of_edit(self, index: Index) -> Verdict | None:
+        """Continue the last verdict if some files only say something new about the objects they had; else None.
+
+        No rule looks at more than an object's name and references outside its own file, so no other file is concerned.
+        """
+        if self._judged is None:
+            return None
+        (before, old), files = self._judged, index.files
+        if not old.accepted or before.files.keys() != files.keys():
+            return None
+        objects = dict(old.objects)
+        for path in compress(files, map(is_not, files.values(), map(before.files.get, files))):
+            facts = files[path]
+            if not _plain(facts) or not _plain(before.files[path]) or _names(facts) != _names(before.files[path]):
+                return None
+            for manifest in facts.manifests:
+                if any(("model", reference.name) not in objects for reference in manifest.references):
+                    return None
+                objects[manifest.kind, manifest.name] = Placed(path, manifest)
+        return Verdict(objects, old.diagnostics)
+
+    def revision(self, sha: str, present: Set[tuple[Kind, str]], since: str) -> Verdict:
         """Give the verdict on the commit as the successor of what is in force.
 
         `present` are the objects in force, `since` the commit that put them in force ("" for none).
         """
         verdict = self.commit(sha)
-        if not verdict.accepted:
+        if not verdict.accepted or present <= verdict.objects.keys():
             return verdict
         problem = deletion_problem(present, verdict.objects.keys(), allowed=False)
         if problem is None or self._deletions_allowed(sha, since):
@@ -126,6 +156,14 @@ class Judge:
         return path if self._path == "." else f"{self._path}/{path}"
 
 
+def _plain(facts: Facts) -> bool:
+    return not (facts.named or facts.problems or facts.omitted)
+
+
+def _names(facts: Facts) -> list[tuple[Kind, str]]:
+    return [(manifest.kind, manifest.name) for manifest in facts.manifests]
+
+
 def load_index(path: Path) -> Index | None:
     """Read a kept index; None if there is none, or it is not whole, or another version wrote it."""
     try:
@@ -137,9 +175,10 @@ def load_index(path: Path) -> Index | None:
 
 def save_index(path: Path, index: Index) -> None:
     """Keep an index for the next process. It is derived: failing to write it costs time, nothing else."""
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(_index_encoder.encode(index))
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(_index_encoder.encode(index))
         temporary.replace(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a path that is not UTF-8; the tree is refused for it anyway
         temporary.unlink(missing_ok=True)

@@ -51,7 +51,24 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**(options | {"allow_abbrev": False}))  # type: ignore[arg-type] # argparse's own signature
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, f"see {self.prog} --help")
+        near = _nearest_option(self, message)
+        raise UsageError(message, f"did you mean {near}?" if near else f"see {self.prog} --help")
+
+
+def _nearest_option(parser: argparse.ArgumentParser, message: str) -> str:
+    """Name the option that an unknown one in argparse's message was meant to be, "" if there is none."""
+    unknown = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+    if not unknown or not message.startswith("unrecognized"):
+        return ""
+    import difflib
+
+    parsers, options = [parser], list[str]()
+    for each in parsers:
+        for action in each._actions:
+            options += action.option_strings
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+    return next(iter(difflib.get_close_matches(unknown[0], options, 1)), "")
 
 
 def parser_for(verb: Verb) -> argparse.ArgumentParser:
@@ -88,15 +105,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error(error)
         return error.exit_code
     except BrokenPipeError:
-        # The reader has gone (`pai log | head`); nothing is left to say, and closing stdout must not say it either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()  # the reader has gone (`pai log | head`); nothing is left to say
         return 0
     except KeyboardInterrupt:
         return 130
     except OSError as error:  # a full disk, a file that may not be read: no bug, so no stack trace
+        _silence_stdout()
         print_error(CouldNotRun(str(error), "check the disk and the permissions"))
         return 3
     return code
+
+
+def _silence_stdout() -> None:
+    """Keep the interpreter from failing once more when it flushes stdout at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(argv: list[str]) -> int:

@@ -92,8 +92,9 @@ def _folder(root: Path) -> Iterator[tuple[str, Facts]]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name not in links)
         for name in sorted([*names, *links]):
             path = (relative / name).as_posix()
-            if rules.skips(path):
-                continue
+            place = os.path.join(folder, name)
+            if rules.skips(path) or not (os.path.islink(place) or os.path.isfile(place)):
+                continue  # pipes and sockets cannot be committed either, and reading one would not end
             facts = facts_of(_file_entry(Path(folder) / name, path), {})
             if facts is not None:
                 yield path, facts

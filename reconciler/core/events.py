@@ -287,10 +287,7 @@ def _is_plain(value: object) -> bool:
     if type(value) is str or value is None or type(value) is bool:
         return True
     if type(value) is dict:
-        for key, item in value.items():
-            if not (key.isascii() and (type(item) is str or _is_plain(item))):
-                return False
-        return True
+        return all(key.isascii() and (type(item) is str or _is_plain(item)) for key, item in value.items())
     if type(value) is int:
         return -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER
     return type(value) is list and all(map(_is_plain, value))

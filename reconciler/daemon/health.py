@@ -31,7 +31,7 @@ def judge_health(
     """
     reasons = []
     if log_problem:
-        reasons.append(f"the log is not writable: {log_problem}")
+        reasons.append(f"the log is not writable: {log_problem.removeprefix('the log is not writable: ')}")
     if source_problem:
         reasons.append(f"the source cannot be read: {source_problem}")
     elif not source_read:
@@ -39,7 +39,7 @@ def judge_health(
     if judged is not None and judged.outcome == "rejected":
         problems = f"{judged.problems} problem{'s' * (judged.problems != 1)}"
         reasons.append(
-            f"commit {judged.commit[:7]} is refused ({problems}); the last accepted one stays in force; pai reconcile says why"
+            f"commit {judged.commit[:7]} is refused ({problems}), the last accepted one in force: pai reconcile"
         )
     known = source_read or judged is not None
     tip = head or (judged.commit if judged else "")

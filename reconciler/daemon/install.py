@@ -47,7 +47,7 @@ def _install_log(workspace: Workspace) -> None:
         vkey = pair.vkey
         create_log(workspace.database, origin=vkey.partition("+")[0], vkey=vkey)
     if not workspace.vkey.exists():
-        _write(workspace.vkey, vkey + "\n", 0o644)
+        _write(workspace.vkey, vkey + "\n", 0o600)
 
 
 def _signing_key(path: Path) -> KeyPair:

@@ -1,7 +1,7 @@
 """The reconciling loop: one thread that looks again whenever somebody says so.
 
 A wake-up carries no information; truth is git and the log. Whoever needs an answer (a command through the control
-socket) waits for a pass that began after it asked. A pass that fails says so in `problem` and is tried again after a
+socket) waits for a pass that began after it asked. A pass that fails says so in `error` and is tried again after a
 growing pause; the loop itself ends only when it is told to.
 """
 
@@ -22,6 +22,8 @@ PAUSE_FIRST_S = 0.5
 PAUSE_MAX_S = 30.0
 IDLE_S = 1.0
 """Quiet time after which what was read is kept on disk for the hook and the next start."""
+UNSAVED_MAX = 20
+"""Passes after which it is kept even if there never is a quiet second."""
 
 
 class ReconcileLoop:
@@ -37,6 +39,7 @@ class ReconcileLoop:
         self._asked = 1
         self._answered = 0
         self._stopping = False
+        self._unsaved = 0
         self._result: Result | None = None
         self._error: PaiError | None = None
         self._thread = threading.Thread(target=self._run, name="pai-reconcile", daemon=True)
@@ -69,9 +72,9 @@ class ReconcileLoop:
         return self._result.head if self._result else ""
 
     @property
-    def problem(self) -> str:
-        """Say what is wrong with the last pass, "" if nothing."""
-        return self._error.message if self._error else ""
+    def error(self) -> PaiError | None:
+        """What is wrong with the last pass, None if nothing."""
+        return self._error
 
     def request(self, timeout_s: float = 60.0) -> Result:
         """Wait for a pass that begins after this call. Raises what the pass raises, CouldNotRun after the timeout."""
@@ -105,9 +108,14 @@ class ReconcileLoop:
 
     def _wait(self, retry_s: float | None, warm: bool) -> int | None:
         """Sleep until there is something to look at; give the request number to answer, None to end."""
-        with self._changed:
-            if warm and retry_s is None and not self._changed.wait_for(self._due, IDLE_S):
+        self._unsaved += 1
+        if warm and retry_s is None:
+            with self._changed:
+                quiet = not self._changed.wait_for(self._due, IDLE_S)
+            if quiet or self._unsaved > UNSAVED_MAX:
                 self._reconciler.save()
+                self._unsaved = 0
+        with self._changed:
             self._changed.wait_for(self._due, retry_s)
             return None if self._stopping else self._asked
 
@@ -125,7 +133,7 @@ class ReconcileLoop:
             error = caught
         except Exception as bug:
             error = CouldNotRun(f"internal error while reconciling: {bug!r}", "see the daemon's log")
-            if self.problem != error.message:
+            if self._error is None or self._error.message != error.message:
                 log.exception("a reconciling pass failed")
         if error is not None and (self._error is None or self._error.message != error.message):
             log.warning("%s (%s)", error.message, error.hint)

@@ -62,7 +62,8 @@ class Operations:
             decoded = {str(key): base64.b64decode(str(value), validate=True) for key, value in values.items()}
         except binascii.Error as error:
             raise UsageError("secret.store takes values in base64") from error
-        with self._parts.secrets.exclusive():  # a store's prune must not take the version another call is about to put in force
+        # The store's prune must not take away the version that another call is about to put in force.
+        with self._parts.secrets.exclusive():
             return {"action": self._store_secret(name, _text(arguments, "actor"), decoded)}
 
     def _store_secret(self, name: str, actor: str, values: Mapping[str, bytes]) -> str:

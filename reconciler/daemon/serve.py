@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -51,7 +52,11 @@ class Daemon:
         status = recorder.status()
         with contextlib.suppress(LogNotWritable):  # until the log can be read again, what was known is told
             self._known = recorder.read(lambda state: (state.revision, state.head))
-        return judge_health(*self._known, status.reason, loop.problem, loop.source_read, loop.head)
+        failed = loop.error.message if loop.error else ""
+        # A log that takes a small event may still have no room for the one that waits.
+        log_failed = isinstance(loop.error, LogNotWritable)
+        log_problem = status.reason or (failed if log_failed else "")
+        return judge_health(*self._known, log_problem, "" if log_failed else failed, loop.source_read, loop.head)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -143,6 +148,6 @@ def bound(address: Address, setting: str) -> socket.socket:
         return socket.create_server((address.host, address.port), family=family, backlog=512)
     except OSError as error:
         raise CouldNotRun(
-            f"cannot listen on {address}: {error.strerror}",
+            f"cannot listen on {address}: {os.strerror(error.errno or 0)}",
             f"set {setting} to a free address, in pai.toml or as PAI_{setting.upper().replace('.', '_')}",
         ) from error

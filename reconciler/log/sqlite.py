@@ -399,7 +399,9 @@ def _must_exist(path: Path) -> None:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        raise LogDamaged(f"there is no log at {path}", "run `pai init`, or restore the file from a backup") from None
+        raise LogDamaged(
+            f"there is no log at {path}", "restore the file from a backup; a new workspace gets one by `pai init`"
+        ) from None
     except OSError as error:
         raise CouldNotRun(f"{path} cannot be read: {error.strerror}", "check its owner and mode") from error
     if not path.is_file() or size == 0:

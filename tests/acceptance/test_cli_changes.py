@@ -1,0 +1,259 @@
+"""Commands that change something: add, apply, delete. The same with and without a running daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import BAD, Done, Site, agent, binding
+
+CANARY = "canary-9f3kq7-value"
+
+
+def show(site: Site, path: str) -> str:
+    """Give a file of the branch's tip."""
+    return site.bare("show", f"main:{path}") + "\n"
+
+
+def assert_in_force(site: Site) -> None:
+    """Check that the branch's tip is what is in force now, without anybody having to wait."""
+    assert site.state().revision == site.bare("rev-parse", "main")
+
+
+@pytest.mark.parametrize(
+    ("provider", "options", "model"),
+    [
+        ("anthropic", [], "claude-sonnet-4-6"),
+        ("gemini", [], "gemini-2.0-flash"),
+        ("openai", [], "gpt-4o"),
+        ("openrouter", ["--model", "meta-llama/llama-3.3-70b-instruct"], "meta-llama/llama-3.3-70b-instruct"),
+    ],
+)
+def test_add_model_has_the_defaults_of_its_provider(team: Site, provider: str, options: list[str], model: str) -> None:
+    """Without --model each provider has one but openrouter; the key is api-key; it is in force on return."""
+    done = team.pai("add", "model", "fresh", "--provider", provider, *options, "--api-key", "some-key")
+    assert done.out == "modelbinding.pai.io/fresh created\n"
+    assert_in_force(team)
+    item = team.pai("get", "models", "fresh", "-o", "json").json
+    assert item["spec"] == {
+        "provider": provider,
+        "model": model,
+        "apiKeySecretRef": {"name": "some-key", "key": "api-key"},
+    }
+    assert item["status"]["source"] == {"path": "models/fresh.yaml", "line": 1}
+
+
+def test_add_model_and_agent_are_commits_by_the_user(either: Site) -> None:
+    """Budgets and SECRET:KEY are written, the author is the user, and both are in force on return."""
+    words = [
+        "--provider",
+        "gemini",
+        "--api-key",
+        "vault:main",
+        "--max-tokens-day",
+        "5000",
+        "--max-tokens-request",
+        "70",
+    ]
+    either.pai("add", "model", "fresh", *words)
+    assert either.pai("add", "agent", "helper", "--model", "fresh", "--model", "flash").out == (
+        "agentworkload.pai.io/helper created\n"
+    )
+    assert_in_force(either)
+    spec = either.state().models["fresh"].spec
+    assert (spec["maxTokensPerDay"], spec["maxTokensPerRequest"]) == (5000, 70)
+    assert spec["apiKeySecretRef"] == {"name": "vault", "key": "main"}
+    assert either.state().agents["helper"].spec == {"modelBindings": ["fresh", "flash"]}
+    assert either.bare("log", "-2", "--format=%an <%ae>", "main") == "Alice <alice@example.com>\n" + (
+        "Alice <alice@example.com>"
+    )
+    assert either.rows("model:fresh")[0]["actor"] == "alice@example.com"
+
+
+def test_add_of_what_exists_is_refused_with_the_way_out(either: Site) -> None:
+    """Exit 1 and a hint at pai apply; nothing is committed."""
+    before = either.bare("rev-parse", "main")
+    done = either.pai("add", "model", "flash", "--provider", "gemini", "--api-key", "k", code=1)
+    assert "exists already" in done.err
+    assert "pai apply" in done.err
+    assert "pai apply" in either.pai("add", "agent", "my-agent", "--model", "flash", code=1).err
+    assert either.bare("rev-parse", "main") == before
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (("model", "Bad_Name", "--provider", "openai", "--api-key", "k"), "PAI212"),
+        (("model", "x", "--provider", "openai", "--api-key", "k", "--max-tokens-day", "0"), "PAI214"),
+        (("model", "x", "--provider", "openrouter", "--model", "plain", "--api-key", "k"), "PAI215"),
+        (("agent", "x", "--model", "nobody"), "PAI302"),
+        (("agent", "x", "--model", "flash", "--model", "flash"), "PAI216"),
+    ],
+    ids=lambda value: value[1] if isinstance(value, tuple) else value,
+)
+def test_add_of_what_the_rules_refuse_commits_nothing(team: Site, words: tuple[str, ...], rule: str) -> None:
+    """The same rules as for a push, with the rule's id, and exit 1."""
+    before = team.bare("rev-parse", "main")
+    assert rule in team.pai("add", *words, code=1).err
+    assert team.bare("rev-parse", "main") == before
+
+
+def test_secret_values_are_never_shown_again(either: Site) -> None:
+    """From a literal, stdin, a file and the environment: in force at once, and the value stands nowhere in clear."""
+    given = either.folder / "given"
+    given.mkdir()
+    (given / "value").write_text(f"{CANARY}-file\n")
+    words = ["--from-file", f"b={given / 'value'}", "--from-env", "c=MY_KEY"]
+    done = either.pai("add", "secret", "vault", *words, env={"MY_KEY": f"{CANARY}-env"})
+    assert done.out == "secret/vault created\n"
+    done = either.pai("add", "secret", "vault", "--from-literal", "d=-", stdin=f"{CANARY}-stdin\n")
+    assert done.out == "secret/vault configured\n"
+    either.pai("add", "secret", "vault", "--from-literal", f"a={CANARY}-literal")
+    assert sorted(either.state().secrets["vault"]) == ["a", "b", "c", "d"]
+    either.pai("add", "model", "fresh", "--provider", "openai", "--api-key", "vault:a")
+    for words in (
+        ["get", "secrets", "-o", "json"],
+        ["get", "secrets", "vault", "-o", "yaml"],
+        ["get", "secrets", "-o", "wide"],
+        ["get", "models", "-o", "json"],
+        ["describe", "model", "fresh"],
+        ["status"],
+        ["log", "-o", "json"],
+        ["log"],
+        ["verify"],
+    ):
+        either.pai(*words)
+    for output in either.outputs:
+        assert CANARY not in output
+    for place in either.root.rglob("*"):
+        assert not place.is_file() or CANARY.encode() not in place.read_bytes(), place
+    for log in either.folder.glob("serve-*.log"):
+        assert CANARY not in log.read_text()
+
+
+def test_secret_makes_its_model_ready_and_unready(either: Site) -> None:
+    """Storing the key that a binding names makes it Ready; deleting the secret takes that back."""
+
+    def ready(name: str) -> dict[str, str]:
+        (condition,) = either.pai("get", "models", name, "-o", "json").json["status"]["conditions"]
+        assert condition["type"] == "Ready"
+        return dict(condition)
+
+    assert ready("flash")["status"] == "True"
+    assert either.pai("delete", "secret", "gemini-key").out == "secret/gemini-key deleted\n"
+    assert ready("flash")["status"] == "False"
+    assert "gemini-key" in ready("flash")["message"]
+    assert "gemini-key" in either.pai("delete", "secret", "gemini-key", code=1).err
+    either.pai("add", "secret", "gemini-key", "--from-literal", "other=x")
+    assert ready("flash")["message"] == "secret gemini-key has no key api-key"
+
+
+def test_delete_of_a_used_binding_is_refused_at_the_agents_line(either: Site) -> None:
+    """Exit 1 with the place in the agent's list; once no agent names it, the binding can go."""
+    before = either.bare("rev-parse", "main")
+    done = either.pai("delete", "model", "flash", code=1)
+    assert "agents/my-agent.yaml:7:5: error PAI302" in done.err
+    assert either.bare("rev-parse", "main") == before
+    assert either.pai("delete", "agent", "my-agent").out == "agentworkload.pai.io/my-agent deleted\n"
+    assert either.pai("delete", "model", "flash").out == "modelbinding.pai.io/flash deleted\n"
+    assert_in_force(either)
+    assert either.bare("ls-tree", "-r", "--name-only", "main") == "models/sonnet.yaml"
+    assert list(either.state().models) == ["sonnet"]
+
+
+def test_delete_of_nothing_is_not_found(team: Site) -> None:
+    """Exit 1 and the name."""
+    for kind in ("model", "agent", "secret"):
+        assert "nobody" in team.pai("delete", kind, "nobody", code=1).err
+
+
+def apply(site: Site, text: str, *words: str, code: int = 0) -> Done:
+    """Apply manifests from stdin."""
+    return site.pai("apply", "-f", "-", *words, stdin=text, code=code)
+
+
+def test_apply_says_created_configured_unchanged(either: Site) -> None:
+    """One line an object in the order given; the state is in force on return; nothing to change is no commit."""
+    text = "---\n".join([binding("flash", 5), binding("fresh"), agent("my-agent", "flash", "sonnet")])
+    done = apply(either, text, "-m", "Tune the team")
+    assert done.out == (
+        "modelbinding.pai.io/flash configured\nmodelbinding.pai.io/fresh created\n"
+        "agentworkload.pai.io/my-agent unchanged\n"
+    )
+    assert_in_force(either)
+    assert either.state().models["flash"].spec["maxTokensPerDay"] == 5
+    assert either.bare("log", "-1", "--format=%s|%ae", "main") == "Tune the team|alice@example.com"
+    head = either.bare("rev-parse", "main")
+    done = apply(either, text)
+    assert [line.split()[1] for line in done.out.splitlines()] == ["unchanged"] * 3
+    assert either.bare("rev-parse", "main") == head
+
+
+def test_apply_dry_run_changes_nothing(either: Site) -> None:
+    """The same lines and the same verdict, without a commit."""
+    head, events = either.bare("rev-parse", "main"), either.state().position
+    done = apply(either, binding("flash", 5), "--dry-run")
+    assert done.out.startswith("modelbinding.pai.io/flash configured")
+    assert "PAI302" in apply(either, agent("x", "nobody"), "--dry-run", code=1).err
+    assert (either.bare("rev-parse", "main"), either.state().position) == (head, events)
+
+
+def test_apply_edits_the_one_document_and_keeps_the_rest(site: Site) -> None:
+    """In a file of several documents only the changed value's line differs: comments, order and spacing stay."""
+    text = (
+        "# the file's head\n"
+        + binding("one", 1).replace("  maxTokensPerDay: 1\n", "  maxTokensPerDay: 1   # a comment beside it\n")
+        + "---\n# before two\n"
+        + binding("two", 2).replace("spec:\n", "spec:   # what it is\n")
+        + "  # the end of two\n---\n"
+        + binding("three", 3)
+    )
+    site.clone().pushed({"all.yaml": text})
+    site.pai("reconcile")
+    apply(site, binding("two", 22))
+    assert show(site, "all.yaml") == text.replace("maxTokensPerDay: 2\n", "maxTokensPerDay: 22\n")
+    assert site.state().models["two"].spec["maxTokensPerDay"] == 22
+    apply(site, binding("one", 11))
+    assert "  maxTokensPerDay: 11   # a comment beside it\n" in show(site, "all.yaml")
+    site.pai("delete", "model", "two")
+    left = show(site, "all.yaml")
+    assert "name: two" not in left
+    assert left.startswith("# the file's head\n")
+    assert sorted(site.state().models) == ["one", "three"]
+
+
+def test_apply_takes_files_and_folders(team: Site, tmp_path: Path) -> None:
+    """-f may be repeated; a folder is read as the source path is, .paiignore included."""
+    folder = tmp_path / "manifests"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "a.yml").write_text(binding("a"))
+    (folder / "skipped.yaml").write_text(BAD)
+    (folder / ".paiignore").write_text("skipped.yaml\n")
+    (tmp_path / "single.yaml").write_text(agent("x", "a"))
+    done = team.pai("apply", "-f", folder, "-f", tmp_path / "single.yaml")
+    assert sorted(done.out.splitlines()) == ["agentworkload.pai.io/x created", "modelbinding.pai.io/a created"]
+    assert show(team, "models/a.yaml").startswith("apiVersion: pai.io/v1\n")
+    assert "no-such" in team.pai("apply", "-f", tmp_path / "no-such.yaml", code=3).err
+
+
+def test_apply_of_bad_manifests_exits_1_with_their_places(either: Site) -> None:
+    """What is wrong in the given text is told by its own line; nothing is committed."""
+    head = either.bare("rev-parse", "main")
+    done = apply(either, binding("ok") + "---\n" + BAD, code=1)
+    assert "stdin:20:3: error PAI209" in done.err, done.err
+    assert either.bare("rev-parse", "main") == head
+
+
+def test_apply_on_a_refused_head_exits_1_with_its_diagnostics(either: Site) -> None:
+    """While the tip is refused, a change that does not mend it is refused with the tip's own problems."""
+    (either.root / "config.git" / "hooks" / "pre-receive").unlink()
+    clone = either.clone()
+    clone.pushed({"models/bad.yaml": BAD})
+    either.pai("reconcile", code=1)
+    head = either.bare("rev-parse", "main")
+    for words in (["apply", "-f", "-"], ["delete", "agent", "my-agent"], ["add", "agent", "x", "--model", "flash"]):
+        done = either.pai(*words, stdin=binding("flash", 7), code=1)
+        assert "models/bad.yaml:8:3: error PAI209" in done.err
+    assert either.bare("rev-parse", "main") == head
+    assert either.state().models["flash"].spec["maxTokensPerDay"] == 1_000_000
