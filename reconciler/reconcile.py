@@ -85,6 +85,12 @@ class Reconciler:
                 self._known = _Known(state.revision, objects)
         self.save()
 
+    @property
+    def index(self) -> Index | None:
+        """What was read of the tree last; a value that does not change, for others to judge by."""
+        judge = self._judge
+        return judge.index if judge else None
+
     def save(self) -> None:
         """Keep what was read for the hook and for the next start."""
         index = self._judge.index if self._judge else None

@@ -7,6 +7,7 @@ usage, 3 could not run.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -98,6 +99,7 @@ def help_text() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
+    gc.set_threshold(100_000, 50, 50)  # commands live shortly and keep what they make
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()

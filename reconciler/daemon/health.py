@@ -23,11 +23,19 @@ class Health(msgspec.Struct, frozen=True):
 
 
 def judge_health(
-    revision: str, judged: Head | None, log_problem: str, source_problem: str, source_read: bool, head: str
+    revision: str,
+    judged: Head | None,
+    log_problem: str,
+    source_problem: str,
+    *,
+    source_read: bool,
+    head: str,
+    in_force: bool = False,
 ) -> Health:
     """Put together what the log, the source and the state say; problems are "" where there is none.
 
-    `judged` is the last commit that was given an outcome; `head` the branch's tip if it is known, else "".
+    `judged` is the last commit that was given an outcome, `in_force` whether there was one when this began; `head` is
+    the branch's tip if it is known, else "".
     """
     reasons = []
     if log_problem:
@@ -41,9 +49,8 @@ def judge_health(
         reasons.append(
             f"commit {judged.commit[:7]} is refused ({problems}), the last accepted one in force: pai reconcile"
         )
-    known = source_read or judged is not None
     tip = head or (judged.commit if judged else "")
-    return Health(not log_problem and known, reasons, revision, tip)
+    return Health(not log_problem and (source_read or in_force), reasons, revision, tip)
 
 
 def standalone_health(workspace: Workspace, state: State) -> Health:
@@ -59,8 +66,9 @@ def standalone_health(workspace: Workspace, state: State) -> Health:
             problem = f"branch {branch} does not exist"
     except SourceUnavailable as error:
         problem = error.message
-    health = judge_health(state.revision, state.head, "", problem, source_read=not problem, head=head)
+    known = state.head is not None
+    health = judge_health(state.revision, state.head, "", problem, source_read=not problem, head=head, in_force=known)
     if not problem and head != (state.head.commit if state.head else ""):
         waiting = f"no daemon runs, and commit {head[:7]} is not reconciled yet: pai reconcile, or pai serve"
-        return msgspec.structs.replace(health, ready=state.head is not None, reasons=[waiting, *health.reasons])
+        return msgspec.structs.replace(health, ready=known, reasons=[waiting, *health.reasons])
     return health

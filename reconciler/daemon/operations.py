@@ -14,9 +14,10 @@ import msgspec
 
 from reconciler.core import events as ev
 from reconciler.core.errors import NotFound, UsageError
-from reconciler.core.state import State
+from reconciler.core.state import State, row_keys
 from reconciler.daemon.health import Health
 from reconciler.daemon.parts import Parts
+from reconciler.daemon.pushes import Push, judge_push, names
 from reconciler.reconcile import Result
 
 Arguments = Mapping[str, object]
@@ -34,6 +35,7 @@ class Operations:
             "ping": lambda _: {},
             "reconcile": self._do_reconcile,
             "health": self._do_health,
+            "judge": self._do_judge,
             "secret.store": self._do_secret_store,
             "secret.delete": self._do_secret_delete,
         }
@@ -52,6 +54,18 @@ class Operations:
     def _do_health(self, _: Arguments) -> Answer:
         health: Answer = msgspec.to_builtins(self._health())
         return health
+
+    def _do_judge(self, arguments: Arguments) -> Answer:
+        """Judge a push that is under way; the commit and the folders of its objects come from the hook."""
+        try:
+            push = msgspec.convert(arguments, Push)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"judge: {error}") from error
+        parts = self._parts
+        present, revision = parts.recorder.read(lambda state: (names(row_keys(state)), state.revision))
+        path = parts.workspace.settings.source_path
+        verdict, _ = judge_push(push, path, present, revision, parts.reconciler.index)
+        return {"diagnostics": msgspec.to_builtins(verdict.diagnostics)}
 
     def _do_secret_store(self, arguments: Arguments) -> Answer:
         name = _text(arguments, "name")

@@ -43,6 +43,7 @@ class Daemon:
         self._metrics = Metrics(parts.recorder, self.health)
         self._loop = ReconcileLoop(parts.reconciler, parts.recorder.probe, self._observe)
         self._operations = Operations(parts, self._loop.request, self.health)
+        self._had_state = parts.recorder.read(lambda state: state.head is not None)
         self._known: tuple[str, Head | None] = ("", None)
         self._subject = f"daemon/{socket.gethostname()}"
 
@@ -56,7 +57,14 @@ class Daemon:
         # A log that takes a small event may still have no room for the one that waits.
         log_failed = isinstance(loop.error, LogNotWritable)
         log_problem = status.reason or (failed if log_failed else "")
-        return judge_health(*self._known, log_problem, "" if log_failed else failed, loop.source_read, loop.head)
+        return judge_health(
+            *self._known,
+            log_problem,
+            "" if log_failed else failed,
+            source_read=loop.source_read,
+            head=loop.head,
+            in_force=self._had_state,
+        )
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 _KEY = re.compile(
     r"""(?<![A-Za-z0-9])(?:
@@ -85,6 +86,7 @@ def holds_key(text: str) -> bool:
     return next(find(text), None) is not None
 
 
+@lru_cache(maxsize=4096)
 def is_secret_field(name: str) -> bool:
     """Tell whether a field's name (`apiKey`, `OPENAI_API_KEY`, `password`) says that its value is secret."""
     return _FIELD.search(name) is not None

@@ -16,7 +16,7 @@ from reconciler.manifests.inline_keys import find, find_in_comments
 SIZE_MAX = 1024 * 1024
 PROBLEMS_MAX = 1000
 SUFFIXES = (".yaml", ".yml")
-_CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _USUAL_BYTES = bytes([9, 10, 13, *range(32, 127)])
 _GUESS_KIND = re.compile(r"^kind:[ \t]*[\"']?(\w+)", re.MULTILINE)
 _GUESS_METADATA = re.compile(r"^metadata:", re.MULTILINE)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from reconciler.source.commits import CommitInfo
     from reconciler.source.git import Author, RaceLost, Repository, TreeEntry, Walk, discover
     from reconciler.source.hook import RefUpdate, install, parse_updates
+    from reconciler.source.quarantine import quarantine_folders
     from reconciler.source.watch import Watch
 
 _HOMES = {
@@ -29,6 +30,7 @@ _HOMES = {
     "init_bare": "bare",
     "install": "hook",
     "parse_updates": "hook",
+    "quarantine_folders": "quarantine",
 }
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "init_bare",
     "install",
     "parse_updates",
+    "quarantine_folders",
 ]
 
 

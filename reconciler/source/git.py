@@ -46,11 +46,11 @@ class Repository:
         self.git_dir = common_dir(Path(repo.path))
 
     @classmethod
-    def open(cls, path: Path, quarantine: bool = False) -> Repository:
+    def open(cls, path: Path, quarantine: Iterable[str] = ()) -> Repository:
         """Open the repository at `path` itself, without searching the folders above.
 
-        With `quarantine` the objects of a push under way are seen too, as git tells a pre-receive hook by
-        GIT_OBJECT_DIRECTORY and GIT_ALTERNATE_OBJECT_DIRECTORIES. Raises SourceUnavailable.
+        With `quarantine` the objects of a push under way are seen too: the folders that `quarantine_folders` names.
+        Raises SourceUnavailable.
         """
         if _URL.match(str(path)) and not path.exists():
             raise SourceUnavailable(
@@ -58,9 +58,8 @@ class Repository:
             )
         with mapped(path):
             repository = cls(pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH), path)
-            if quarantine:
-                for folder in quarantine_folders(os.environ):
-                    repository._odb.add_disk_alternate(folder)
+            for folder in quarantine:
+                repository._odb.add_disk_alternate(folder)
         return repository
 
     def tip(self, branch: str) -> str | None:
@@ -203,30 +202,6 @@ def common_dir(git_dir: Path) -> Path:
         return (git_dir / (git_dir / "commondir").read_text().strip()).resolve()
     except OSError:
         return git_dir
-
-
-def quarantine_folders(environment: Mapping[str, str]) -> Iterable[str]:
-    """List the object folders that git names in a hook's environment."""
-    folders = [environment.get("GIT_OBJECT_DIRECTORY", "")]
-    folders += _split_alternates(environment.get("GIT_ALTERNATE_OBJECT_DIRECTORIES", ""))
-    return [folder for folder in folders if folder]
-
-
-def _split_alternates(text: str) -> list[str]:
-    """Split at colons; git writes a folder whose name holds a colon or a quote as a C string."""
-    parts = re.findall(r'"((?:[^"\\]|\\.)*)"|([^:]+)', text)
-    return [_unquoted(quoted) if quoted else plain for quoted, plain in parts]
-
-
-def _unquoted(text: str) -> str:
-    named = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13}
-
-    def plain(match: re.Match[bytes]) -> bytes:
-        escape = match[1].decode("ascii")
-        code = int(escape, 8) if len(escape) == 3 else named.get(escape, ord(escape[0]))
-        return bytes([code])
-
-    return os.fsdecode(re.sub(rb"\\([0-7]{3}|[\x00-\x7f])", plain, os.fsencode(text)))
 
 
 def discover(folder: Path) -> Path | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import tempfile
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -96,6 +95,8 @@ def parse_updates(stdin: TextIO) -> list[RefUpdate]:
 
 def _replace(place: Path, content: bytes) -> None:
     place.parent.mkdir(exist_ok=True)
+    import tempfile  # not needed by the hook, which is in a hurry
+
     handle, name = tempfile.mkstemp(dir=place.parent, prefix=".pre-receive-")
     try:
         with os.fdopen(handle, "wb") as file:

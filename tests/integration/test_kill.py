@@ -89,7 +89,8 @@ class Workers:
 
     def kill(self) -> None:
         """Kill it; what it said until then counts."""
-        os.kill(self._victim, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself: leaving tells why
+            os.kill(self._victim, signal.SIGKILL)
         self._victim = 0
         while (line := self._line()) != "end":
             self.acknowledged = int(line)

@@ -17,12 +17,12 @@ from reconciler.source.hook import MARK
 from .conftest import Git
 
 READ_PUSH = """#!{python}
-import sys
+import os, sys
 from pathlib import Path
 from reconciler.core.errors import SourceUnavailable
-from reconciler.source import Repository, parse_updates
+from reconciler.source import Repository, parse_updates, quarantine_folders
 for update in parse_updates(sys.stdin):
-    repository = Repository.open(Path("."), quarantine=True)
+    repository = Repository.open(Path("."), quarantine_folders(os.environ))
     entries = list(repository.entries(update.new))
     size = sum(len(repository.blob(e.oid)) == repository.size(e.oid) for e in entries)
     changed = 0 if update.created else len(repository.changes(update.old, update.new))

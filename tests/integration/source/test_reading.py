@@ -11,7 +11,7 @@ import pytest
 from reconciler.core.errors import NotFound, SourceUnavailable
 from reconciler.core.events import Signature
 from reconciler.source import Repository, TreeEntry, trees
-from reconciler.source.git import quarantine_folders
+from reconciler.source.quarantine import quarantine_folders
 
 from .conftest import Git
 
