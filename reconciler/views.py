@@ -98,8 +98,9 @@ class View:
             status["remainingTokens"] = max(0, limit - usage.used - usage.reserved)
         status["resetsAt"] = self._resets
         problem = self.not_ready(resource)
-        reason = "Resolved" if not problem else "SecretNotReady"
-        return status | _origin(resource) | {"conditions": [_condition(reason, problem)]}
+        status.update(_origin(resource))
+        status["conditions"] = [_condition("SecretNotReady" if problem else "Resolved", problem)]
+        return status
 
     def _agent_status(self, resource: Resource) -> Object:
         names = resource.spec.get("modelBindings")

@@ -33,10 +33,9 @@ def print_yaml(value: object) -> None:
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print left-aligned columns, three spaces apart, as kubectl does; nothing is cut."""
-    cells = [list(headers), *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
-    for row in cells:
-        print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    cells = [headers, *(tuple(map(printable, row)) for row in rows)]
+    line = "   ".join(f"%-{max(map(len, column))}s" for column in zip(*cells, strict=True))
+    sys.stdout.write("".join((line % tuple(row)).rstrip() + "\n" for row in cells))
 
 
 def print_diagnostics(diagnostics: Sequence[Diagnostic], omitted: int = 0, *, to_stderr: bool = False) -> None:

@@ -148,6 +148,7 @@ RowKey = tuple[str, str]
 """What a projection row is about: ("model", NAME), ("agent", NAME), ("secret", NAME) or ("log", "")."""
 
 _row_encoder = msgspec.json.Encoder(order="deterministic")
+_decode_resource = msgspec.json.Decoder(Resource).decode
 
 
 def rows_touched(event: ev.Event) -> list[RowKey]:
@@ -194,9 +195,9 @@ def from_rows(rows: dict[RowKey, bytes], position: int) -> State:
     for (kind, name), body in rows.items():
         match kind:
             case "model":
-                state.models[name] = msgspec.json.decode(body, type=Resource)
+                state.models[name] = _decode_resource(body)
             case "agent":
-                state.agents[name] = msgspec.json.decode(body, type=Resource)
+                state.agents[name] = _decode_resource(body)
             case "secret":
                 state.secrets[name] = msgspec.json.decode(body, type=dict[str, str])
             case _:
