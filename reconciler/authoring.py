@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
+from reconciler.core.canonical import same_value
 from reconciler.core.errors import NotFound, Refused
 from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, Kind, Manifest
+from reconciler.core.state import State
 from reconciler.manifests import (
     Facts,
     IgnoreRules,
@@ -48,10 +50,11 @@ class Proposal:
         self._repository = repository
         self._tip = tip
         self._folder = "" if source_path == "." else f"{source_path.rstrip('/')}/"
+        self._judge = Judge(repository, source_path)
         self._facts: dict[str, Facts] = {}
         self._rules = IgnoreRules.parse(None)
         if tip is not None:
-            index = Judge(repository, source_path).read(tip)
+            index = self._judge.read(tip)
             self._facts = index.files
             self._rules = IgnoreRules.parse(repository.blob(index.ignore) if index.ignore else None)
         self.before: Verdict = judge(self._facts)
@@ -75,7 +78,7 @@ class Proposal:
                 )
             self._added.setdefault(path, []).append(document)
             return "created"
-        if document_of(placed.manifest) == document:
+        if same_value(document_of(placed.manifest), document):
             return "unchanged"
         self._edits.setdefault(placed.path, []).append((placed.manifest.line, document))
         return "configured"
@@ -101,21 +104,27 @@ class Proposal:
             changed[path] = None if text is None else text.encode()
         for path, documents in self._added.items():
             current = changed[path] if path in changed else self._bytes(path)
-            text = current.decode() if current else ""
+            text = _decoded(path, current) if current else ""
             for document in documents:
                 text = append_document(text, render(document)) if text else render(document)
             changed[path] = text.encode()
         return changed
 
-    def after(self, changed: Mapping[str, bytes | None]) -> Verdict:
-        """Give the verdict on the tree as it is to become."""
+    def after(self, changed: Mapping[str, bytes | None], state: State) -> Verdict:
+        """Give the verdict on the tree as it is to become, as the successor of `state`."""
         facts = dict(self._facts)
         for path, data in changed.items():
             if data is None:
                 facts.pop(path, None)
             else:
                 facts[path] = read_manifests(data)
-        return judge(facts)
+        verdict = judge(facts)
+        if self._tip is None:
+            return verdict
+        models: Kind = "model"
+        agents: Kind = "agent"
+        present = {(models, name) for name in state.models} | {(agents, name) for name in state.agents}
+        return self._judge.guarded(verdict, self._tip, present, state.revision)
 
     def _bytes(self, path: str) -> bytes | None:
         return None if self._tip is None else self._repository.blob_at(self._tip, path)
@@ -123,19 +132,20 @@ class Proposal:
     def _text(self, path: str) -> str:
         data = self._bytes(path)
         assert data is not None, "a path with a manifest has a blob"
-        return data.decode()
+        return _decoded(path, data)
 
 
 def change(
     repository: Repository,
     branch: str,
     source_path: str,
+    state: State,
     edit: Callable[[Proposal], Actions],
     describe: Callable[[Actions], str],
     *,
     dry_run: bool = False,
 ) -> Outcome:
-    """Edit the tip's manifests and commit the result as the user.
+    """Edit the tip's manifests and commit the result as the user. `state` is what is in force.
 
     Raises Refused with diagnostics if the tip is refused and stays so, or if the change itself is not acceptable; and
     whatever `edit` raises.
@@ -145,7 +155,7 @@ def change(
         proposal = Proposal(repository, tip, source_path)
         actions = edit(proposal)
         files = proposal.files()
-        _require(proposal.after(files))
+        _require(proposal.after(files, state))
         if dry_run or not files:
             return Outcome("", actions)
         try:
@@ -154,6 +164,13 @@ def change(
             continue
         return Outcome(commit, actions)
     raise Refused("the branch moved at every try", "others push at this moment; run the command again")
+
+
+def _decoded(path: str, data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Refused(f"{path} is no UTF-8, so nothing can be written into it", "correct the file by hand") from None
 
 
 def document_of(manifest: Manifest) -> Document:

@@ -5,7 +5,8 @@ goes through `manifests.judge` directly, which is the same rules on other bytes.
 the deletion guard on what was in force before, and on nothing else: no clock, no network, no log.
 
 Invariant: judging from what is kept (an index of blobs already read, the verdict on the commit before) and judging from
-nothing give the same verdict.
+nothing give the same verdict. So do reading a large tree with the help of other processes and reading it alone: what a
+helper does not say is read here.
 """
 
 from __future__ import annotations
@@ -18,13 +19,35 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import SourceUnavailable
 from reconciler.core.objects import Kind, Placed
-from reconciler.manifests import VERSION, Entry, Facts, IgnoreRules, Verdict, deletion_problem, facts_of, judge
-from reconciler.source import Repository, TreeEntry
+from reconciler.manifests import (
+    VERSION,
+    Entry,
+    Facts,
+    IgnoreRefused,
+    IgnoreRules,
+    Verdict,
+    deletion_problem,
+    facts_of,
+    judge,
+)
+from reconciler.manifests.reading import SUFFIXES
+from reconciler.manifests.rules import TREE
+from reconciler.source import Repository, TreeEntry, TreeRefused
 
 IGNORE_FILE = ".paiignore"
+IGNORE_BYTES_MAX = 65_536
 TRAILER = ("Pai-Allow-Deletions", "yes")
+HELPED_FROM = 2000
+"""Blobs to read for which other processes are asked to help."""
+HEAD_START = 1200
+"""Blobs that one process reads in the time that another takes to start (0.3 s)."""
+HELPERS_MAX = 3
+HELPER_TIMEOUT_S = 10.0
+"""How long a helper may take once the own share is read; the shares are equal, so it should be done."""
+_HELPER = "import sys; sys.path[:] = sys.argv[1:]; from reconciler.verdict import help_reading; help_reading()"
 
 
 class Index(msgspec.Struct, frozen=True, array_like=True):
@@ -59,7 +82,12 @@ class Judge:
 
         Objects of files that did not change since the last verdict may be the very same values as there.
         """
-        index = self.index = self.read(sha)
+        try:
+            self.repository.require_folder(sha, self._path)
+            index = self.index = self.read(sha)
+        except (TreeRefused, IgnoreRefused) as error:
+            path = self._full(IGNORE_FILE) if isinstance(error, IgnoreRefused) else self._path
+            return Verdict({}, (Diagnostic(path, 1, 1, "error", TREE, error.message, error.hint),))
         verdict = self._of_edit(index) or judge(index.files)
         self._judged = (index, verdict)
         return verdict
@@ -90,7 +118,10 @@ class Judge:
 
         `present` are the objects in force, `since` the commit that put them in force ("" for none).
         """
-        verdict = self.commit(sha)
+        return self.guarded(self.commit(sha), sha, present, since)
+
+    def guarded(self, verdict: Verdict, sha: str, present: Set[tuple[Kind, str]], since: str) -> Verdict:
+        """Add the deletion guard to a verdict on `sha`, or on what is to follow it; see `revision`."""
         if not verdict.accepted or present <= verdict.objects.keys():
             return verdict
         problem = deletion_problem(present, verdict.objects.keys(), allowed=False)
@@ -142,18 +173,24 @@ class Judge:
         return Index(VERSION, sha, self._path, old.ignore, files)
 
     def _rules(self, oid: str) -> IgnoreRules:
+        if oid and self.repository.size(oid) > IGNORE_BYTES_MAX:
+            raise IgnoreRefused(f"{IGNORE_FILE} has more than {IGNORE_BYTES_MAX:,} bytes", "shorten it")
         return IgnoreRules.parse(self.repository.blob(oid) if oid else None)
 
     def _facts(self, entry: TreeEntry, rules: IgnoreRules, known: dict[str, Facts]) -> Facts | None:
         if rules.skips(entry.path):
             return None
         oid, repository = entry.oid, self.repository
-        size = repository.size(oid) if entry.kind == "file" and entry.path.endswith((".yaml", ".yml")) else -1
+        size = repository.size(oid) if _is_read(entry) else -1
         self.files_read += 1
         return facts_of(Entry(entry.path, entry.kind, oid, size, lambda: repository.blob(oid)), known)
 
     def _full(self, path: str) -> str:
         return path if self._path == "." else f"{self._path}/{path}"
+
+
+def _is_read(entry: TreeEntry) -> bool:
+    return entry.kind == "file" and entry.path.endswith(SUFFIXES)
 
 
 def _plain(facts: Facts) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import msgspec
@@ -11,6 +12,8 @@ from reconciler.cli.output import note, print_diagnostics
 from reconciler.core.errors import Refused
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind
 from reconciler.daemon.session import Session, session
+from reconciler.log.replay import projected
+from reconciler.log.sqlite import open_reader
 from reconciler.reconcile import Result
 from reconciler.source import Repository
 from reconciler.workspace import Workspace
@@ -26,20 +29,32 @@ def commit_and_enforce(
     """Commit what `edit` changes and return when it is in force. Raises Refused with diagnostics if it cannot be."""
     settings = workspace.settings
     repository = Repository.open(workspace.local_repository())
-    outcome = change(repository, settings.source_branch, settings.source_path, edit, describe, dry_run=dry_run)
-    if outcome.commit:
-        with session(workspace) as open_session:
-            enforce(open_session, outcome.commit)
+    with session(workspace) as open_session:
+        # First what is there already: a commit of an interrupted command, or a push that no daemon has seen.
+        open_session.call("reconcile", {})
+        with contextlib.closing(open_reader(workspace.database)) as log:
+            state = projected(log)
+        outcome = change(
+            repository, settings.source_branch, settings.source_path, state, edit, describe, dry_run=dry_run
+        )
+        if outcome.commit:
+            _enforce(open_session, repository, outcome.commit)
     return outcome
 
 
-def enforce(open_session: Session, commit: str) -> None:
-    """Have the daemon (or this process) look at the repository; raise Refused if it refuses the commit."""
+def _enforce(open_session: Session, repository: Repository, commit: str) -> None:
+    """Have the daemon (or this process) look at the repository; raise Refused unless the commit came into force."""
     result = msgspec.convert(open_session.call("reconcile", {}), Result)
-    if result.head == commit and result.outcome == "rejected":
+    if result.revision and repository.walk(result.revision, commit).relation in ("same", "forward", "merged"):
+        print_diagnostics([d for d in result.diagnostics if d.severity == "warning"], to_stderr=True)
+        return
+    if result.head == commit:
         errors = tuple(d for d in result.diagnostics if d.severity == "error")
         raise Refused(f"commit {commit[:7]} was made, but is refused", "correct it with a further commit", errors)
-    print_diagnostics([d for d in result.diagnostics if d.severity == "warning"], to_stderr=True)
+    raise Refused(
+        f"commit {commit[:7]} was made, but is not in force: the branch was moved to {result.head[:7]} meanwhile",
+        "look at the branch with git log, and run the command again",
+    )
 
 
 def print_actions(outcome: Outcome, *, dry_run: bool = False) -> None:

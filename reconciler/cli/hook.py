@@ -8,9 +8,9 @@ imports. It changes nothing but the kept index, which is derived. Whatever goes 
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,18 +21,21 @@ from reconciler.cli.output import print_diagnostics, print_error
 from reconciler.control import call
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import PaiError, Refused
-from reconciler.source import RefUpdate, parse_updates, quarantine_folders
+from reconciler.source import RefUpdate, is_judged, parse_updates, quarantine_folders
 from reconciler.workspace import Workspace
 
 SHOWN_MAX = 100
 DAEMON_TIMEOUT_S = 10.0
+CPU_S_MAX = 60
 
 
 def main(arguments: Sequence[str]) -> int:
     """Judge the push on stdin; 0 lets it in. The arguments are `--workspace DIR`."""
     gc.disable()  # a short life that keeps nearly all it makes: looking for garbage was a fifth of it
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))  # a push that takes longer is refused
     try:
-        workspace = Workspace.open(Path(arguments[arguments.index("--workspace") + 1]))
+        # The settings are the operator's; what the pusher has in the environment must not choose the branch.
+        workspace = Workspace.open(Path(arguments[arguments.index("--workspace") + 1]), environment={})
         for update in parse_updates(sys.stdin):
             _judge(workspace, update)
     except PaiError as error:
@@ -42,37 +45,33 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _judge(workspace: Workspace, update: RefUpdate) -> None:
-    if update.ref.startswith("refs/pai/"):
-        raise Refused(f"{update.ref} belongs to Pai and cannot be pushed", "push branches only")
-    branch = workspace.settings.source_branch
-    if update.ref != f"refs/heads/{branch}":
-        return
-    if update.deleted:
-        raise Refused(
-            f"branch {branch} is what Pai enforces and cannot be deleted",
-            "push a commit that removes the manifests, or change source.branch first",
-        )
-    diagnostics = _diagnostics(workspace, update.new)
+    diagnostics = _diagnostics(workspace, update)
     errors = [d for d in diagnostics if d.severity == "error"]
     shown = errors or diagnostics
     print_diagnostics(shown[:SHOWN_MAX], len(shown) - SHOWN_MAX, to_stderr=True)
-    if not errors:
-        return
-    problems = f"{len(errors)} problem{'s' * (len(errors) != 1)}"
-    raise Refused(f"Pai refuses {update.new[:7]}: {problems}", "correct the places above and push again")
+    if errors:
+        problems = f"{len(errors)} problem{'s' * (len(errors) != 1)}"
+        raise Refused(f"Pai refuses {update.new[:7]}: {problems}", "correct the places above and push again")
 
 
-def _diagnostics(workspace: Workspace, commit: str) -> list[Diagnostic]:
+def _diagnostics(workspace: Workspace, update: RefUpdate) -> list[Diagnostic]:
     """Get the verdict from the daemon, which has read the tree; from the files if there is none that can give it."""
     repository = os.path.abspath(os.environ.get("GIT_DIR", "."))
     folders = quarantine_folders(os.environ)
-    arguments: dict[str, object] = {"commit": commit, "repository": repository, "folders": folders}
-    with contextlib.suppress(PaiError):  # whatever the daemon's trouble is, the push is judged without it
+    push = {"commit": update.new, "repository": repository, "folders": folders}
+    arguments = {"ref": update.ref, "deleted": update.deleted, **push}
+    try:
         answer = call(workspace.socket, "judge", arguments, DAEMON_TIMEOUT_S)
         return msgspec.convert(answer["diagnostics"], list[Diagnostic])
+    except Refused:
+        raise
+    except PaiError:
+        pass  # whatever the daemon's trouble is, the push is judged without it
+    if not is_judged(update.ref, update.deleted, workspace.settings.source_branch):
+        return []
     from reconciler.daemon.pushes import Push, judge_alone
 
-    return list(judge_alone(workspace, Push(commit, repository, folders)).diagnostics)
+    return list(judge_alone(workspace, Push(update.new, repository, folders)).diagnostics)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,19 @@ def _utf16(key: str) -> bytes:
     return key.encode("utf-16-be")
 
 
+def same_value(one: object, other: object) -> bool:
+    """Compare JSON values as JSON does: True is not 1, and False not 0, at any depth."""
+    if isinstance(one, dict):
+        if not isinstance(other, dict) or one.keys() != other.keys():
+            return False
+        return all(same_value(item, other[key]) for key, item in one.items())
+    if isinstance(one, list):
+        if not isinstance(other, list) or len(one) != len(other):
+            return False
+        return all(map(same_value, one, other))
+    return type(one) is type(other) and one == other
+
+
 def as_json_reads(value: float) -> float | int:
     """Give the number that reading `value` back from canonical JSON gives: whole floats come back as integers."""
     return int(value) if value.is_integer() and abs(value) <= MAX_SAFE_INTEGER else value

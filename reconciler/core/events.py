@@ -7,7 +7,8 @@ recorder and are no part of the bytes.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterable
+from typing import Any, ClassVar, NamedTuple, cast
 
 import msgspec
 
@@ -282,15 +283,28 @@ def encode(event: Event) -> bytes:
     )
 
 
+_PLAIN_KINDS = frozenset((str, bool, type(None)))
+
+
 def _is_plain(value: object) -> bool:
     """Tell whether msgspec alone writes `value` as RFC 8785 wants it: ASCII keys, no floats, integers JSON keeps."""
-    if type(value) is str or value is None or type(value) is bool:
-        return True
+    items: Iterable[object] = (value,)
     if type(value) is dict:
-        return all(key.isascii() and (type(item) is str or _is_plain(item)) for key, item in value.items())
-    if type(value) is int:
-        return -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER
-    return type(value) is list and all(map(_is_plain, value))
+        if not "".join(value).isascii():
+            return False
+        items = value.values()
+    elif type(value) is list:
+        items = value
+    for item in items:
+        kind = type(item)
+        if kind in _PLAIN_KINDS:
+            continue
+        if kind is int:
+            if not -MAX_SAFE_INTEGER <= cast("int", item) <= MAX_SAFE_INTEGER:
+                return False
+        elif not ((kind is dict or kind is list) and _is_plain(item)):
+            return False
+    return True
 
 
 def decode(body: bytes) -> Event:

@@ -11,6 +11,7 @@ from itertools import compress
 from operator import is_not
 
 from reconciler.core import events as ev
+from reconciler.core.canonical import same_value
 from reconciler.core.objects import Desired, Kind, Placed
 from reconciler.core.state import Resource, State
 
@@ -70,7 +71,11 @@ def _to_compare(
 def changed_fields(now: Resource, placed: Placed) -> list[str]:
     """Name the fields that differ, sorted: dotted below `spec`, and `metadata.labels.K`, `metadata.annotations.K`."""
     manifest = placed.manifest
-    if now.spec == manifest.spec and now.labels == manifest.labels and now.annotations == manifest.annotations:
+    if (
+        same_value(now.spec, manifest.spec)
+        and now.labels == manifest.labels
+        and now.annotations == manifest.annotations
+    ):
         return []
     fields = list(_differences(now.spec, manifest.spec, ""))
     fields += _differences(now.labels, manifest.labels, "metadata.labels.")
@@ -83,7 +88,7 @@ def _differences(old: Mapping[str, object], new: Mapping[str, object], prefix: s
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             yield from _differences(before, after, f"{prefix}{key}.")
-        elif key not in old or key not in new or before != after:
+        elif key not in old or key not in new or not same_value(before, after):
             yield prefix + key
 
 
@@ -117,7 +122,11 @@ def _changed(
         annotations=m.annotations,
         previous=now.spec,
         changed=fields,
-        lines={field: line for field, line in m.lines.items() if now.spec.get(field) != m.spec[field]},
+        lines={
+            field: line
+            for field, line in m.lines.items()
+            if field not in now.spec or not same_value(now.spec[field], m.spec[field])
+        },
     )
 
 

@@ -31,18 +31,19 @@ def judge_health(
     source_read: bool,
     head: str,
     in_force: bool = False,
+    fault: str = "",
 ) -> Health:
     """Put together what the log, the source and the state say; problems are "" where there is none.
 
     `judged` is the last commit that was given an outcome, `in_force` whether there was one when this began; `head` is
-    the branch's tip if it is known, else "".
+    the branch's tip if it is known, else "". `fault` is anything else that keeps the work from being done.
     """
-    reasons = []
+    reasons = [fault] if fault else []
     if log_problem:
         reasons.append(f"the log is not writable: {log_problem.removeprefix('the log is not writable: ')}")
     if source_problem:
         reasons.append(f"the source cannot be read: {source_problem}")
-    elif not source_read:
+    elif not source_read and not fault:
         reasons.append("the source has not been read yet")
     if judged is not None and judged.outcome == "rejected":
         problems = f"{judged.problems} problem{'s' * (judged.problems != 1)}"
@@ -50,7 +51,7 @@ def judge_health(
             f"commit {judged.commit[:7]} is refused ({problems}), the last accepted one in force: pai reconcile"
         )
     tip = head or (judged.commit if judged else "")
-    return Health(not log_problem and (source_read or in_force), reasons, revision, tip)
+    return Health(not log_problem and not fault and (source_read or in_force), reasons, revision, tip)
 
 
 def standalone_health(workspace: Workspace, state: State) -> Health:

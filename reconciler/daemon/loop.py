@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from reconciler.core.errors import CouldNotRun, LogNotWritable, PaiError
+from reconciler.core.errors import CouldNotRun, LogNotWritable, PaiError, SourceUnavailable
 from reconciler.reconcile import Reconciler, Result
 
 log = logging.getLogger("pai.reconcile")
@@ -22,6 +22,9 @@ PAUSE_FIRST_S = 0.5
 PAUSE_MAX_S = 30.0
 IDLE_S = 1.0
 """Quiet time after which what was read is kept on disk for the hook and the next start."""
+STOP_S = 30.0
+PASS_S_MAX = 120.0
+"""Time after which a pass counts as hung."""
 UNSAVED_MAX = 20
 """Passes after which it is kept even if there never is a quiet second."""
 
@@ -40,6 +43,7 @@ class ReconcileLoop:
         self._answered = 0
         self._stopping = False
         self._unsaved = 0
+        self._began: float | None = None
         self._result: Result | None = None
         self._error: PaiError | None = None
         self._thread = threading.Thread(target=self._run, name="pai-reconcile", daemon=True)
@@ -53,7 +57,7 @@ class ReconcileLoop:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        self._thread.join()
+        self._thread.join(STOP_S)  # a pass that hangs must not keep the daemon; nothing of it is on the log
 
     def wake(self) -> None:
         """Say that the repository may have changed."""
@@ -75,6 +79,17 @@ class ReconcileLoop:
     def error(self) -> PaiError | None:
         """What is wrong with the last pass, None if nothing."""
         return self._error
+
+    @property
+    def fault(self) -> str:
+        """Say what keeps the loop from doing its work at all, "" if nothing does."""
+        if not self._thread.is_alive():
+            return "the reconciling thread has ended"
+        began = self._began
+        if began is not None and time.monotonic() - began > PASS_S_MAX:
+            return f"a reconciling pass has been running for {time.monotonic() - began:.0f} s"
+        known = isinstance(self._error, SourceUnavailable | LogNotWritable)
+        return self._error.message if self._error is not None and not known else ""
 
     def request(self, timeout_s: float = 60.0) -> Result:
         """Wait for a pass that begins after this call. Raises what the pass raises, CouldNotRun after the timeout."""
@@ -123,7 +138,7 @@ class ReconcileLoop:
         return self._stopping or self._asked > self._answered
 
     def _pass(self, asked: int) -> None:
-        started = time.monotonic()
+        started = self._began = time.monotonic()
         result, error = None, None
         try:
             if isinstance(self._error, LogNotWritable):
@@ -139,6 +154,7 @@ class ReconcileLoop:
             log.warning("%s (%s)", error.message, error.hint)
         if result is not None:
             self._observe(result, time.monotonic() - started)
+        self._began = None
         with self._changed:
             self._result = result or self._result
             self._error = error
@@ -151,4 +167,6 @@ class ReconcileLoop:
         except PaiError as error:
             log.warning("reading the tree ahead failed: %s", error.message)
             return False
+        except Exception:
+            log.exception("reading the tree ahead failed")
         return True

@@ -19,6 +19,7 @@ from reconciler.daemon.health import Health
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.pushes import Push, judge_push, names
 from reconciler.reconcile import Result
+from reconciler.source import is_judged
 
 Arguments = Mapping[str, object]
 Answer = dict[str, object]
@@ -57,11 +58,14 @@ class Operations:
 
     def _do_judge(self, arguments: Arguments) -> Answer:
         """Judge a push that is under way; the commit and the folders of its objects come from the hook."""
+        parts = self._parts
+        branch = parts.workspace.settings.source_branch
+        if not is_judged(_text(arguments, "ref"), arguments.get("deleted") is True, branch):
+            return {"diagnostics": []}
         try:
-            push = msgspec.convert(arguments, Push)
+            push = msgspec.convert({name: arguments.get(name) for name in Push.__struct_fields__}, Push)
         except msgspec.ValidationError as error:
             raise UsageError(f"judge: {error}") from error
-        parts = self._parts
         present, revision = parts.recorder.read(lambda state: (names(row_keys(state)), state.revision))
         path = parts.workspace.settings.source_path
         verdict, _ = judge_push(push, path, present, revision, parts.reconciler.index)

@@ -19,18 +19,22 @@ import uvicorn
 
 from reconciler import __version__, control
 from reconciler.core import events as ev
-from reconciler.core.errors import CouldNotRun, LogNotWritable, PaiError
+from reconciler.core.errors import CouldNotRun, LogBusy, LogNotWritable, PaiError, SourceUnavailable
 from reconciler.core.state import Head
 from reconciler.daemon.admin import Metrics, admin_app
 from reconciler.daemon.health import Health, judge_health
 from reconciler.daemon.loop import ReconcileLoop
 from reconciler.daemon.operations import Operations
 from reconciler.daemon.parts import Parts
+from reconciler.daemon.session import ask_daemon
 from reconciler.reconcile import Result
 from reconciler.source import Watch
 from reconciler.workspace import Address, Workspace
 
 log = logging.getLogger("pai.daemon")
+
+COMMAND_S = 10.0
+"""How long a start waits for a command that holds the log."""
 
 
 class Daemon:
@@ -53,17 +57,18 @@ class Daemon:
         status = recorder.status()
         with contextlib.suppress(LogNotWritable):  # until the log can be read again, what was known is told
             self._known = recorder.read(lambda state: (state.revision, state.head))
-        failed = loop.error.message if loop.error else ""
+        error = loop.error
         # A log that takes a small event may still have no room for the one that waits.
-        log_failed = isinstance(loop.error, LogNotWritable)
-        log_problem = status.reason or (failed if log_failed else "")
+        log_problem = status.reason or (error.message if isinstance(error, LogNotWritable) else "")
+        source_problem = error.message if isinstance(error, SourceUnavailable) else ""
         return judge_health(
             *self._known,
             log_problem,
-            "" if log_failed else failed,
+            source_problem,
             source_read=loop.source_read,
             head=loop.head,
             in_force=self._had_state,
+            fault=loop.fault,
         )
 
     async def run(self) -> None:
@@ -143,10 +148,20 @@ def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    with Parts(workspace) as parts, bound(workspace.settings.admin_listen, "admin.listen") as admin:
+    with _opened(workspace) as parts, bound(workspace.settings.admin_listen, "admin.listen") as admin:
         host, port = workspace.settings.admin_listen.host, admin.getsockname()[1]
         announce(f"admin listener on http://{Address(host, port)}")
         asyncio.run(Daemon(workspace, parts, admin).run())
+
+
+def _opened(workspace: Workspace) -> Parts:
+    """Open the workspace, waiting for a short command that holds the log, but not for another daemon."""
+    try:
+        return Parts(workspace)
+    except LogBusy:
+        if ask_daemon(workspace, "ping") is not None:
+            raise
+        return Parts(workspace, wait_s=COMMAND_S)
 
 
 def bound(address: Address, setting: str) -> socket.socket:

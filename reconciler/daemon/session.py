@@ -41,7 +41,11 @@ class _Daemon:
         self._workspace = workspace
 
     def call(self, verb: str, arguments: dict[str, object]) -> Answer:
-        return call_daemon(self._workspace.socket, verb, arguments, TIMEOUT_S)
+        try:
+            return call_daemon(self._workspace.socket, verb, arguments, TIMEOUT_S)
+        except NoDaemon:  # it stopped since it was asked last, and the request was not sent
+            with session(self._workspace) as other:
+                return other.call(verb, arguments)
 
 
 @contextmanager

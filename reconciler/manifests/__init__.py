@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.manifests.facts import VERSION, Entry, Facts, Named, Problem, dump_facts, load_facts, schema_folder
-from reconciler.manifests.ignore import IgnoreRules
+from reconciler.manifests.ignore import IgnoreRefused, IgnoreRules
 from reconciler.manifests.inline_keys import redact
 from reconciler.manifests.judging import Verdict, deletion_problem, judge, shown_path
 from reconciler.manifests.reading import facts_of, read_manifests
@@ -30,6 +30,7 @@ __all__ = [
     "VERSION",
     "Entry",
     "Facts",
+    "IgnoreRefused",
     "IgnoreRules",
     "LoadedDocument",
     "Named",

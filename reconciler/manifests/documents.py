@@ -76,8 +76,7 @@ def read_document(document: Document) -> Reading:
     kind = _kind(root, reading)
     if kind is not None:
         _fields(document, root, kind, reading)
-    if reading.manifest is None or kind == "agent" or len(reading.manifest.labels) + len(reading.manifest.annotations):
-        # a valid binding without labels has no field that could hold a key
+    if may_have_literal_keys(document):
         reading.problems += [
             inline_key(node.line, node.column, node.text.strip(), f"the value of {name}")
             for node, name in literal_keys(root)
@@ -133,8 +132,9 @@ def _fields(document: Document, root: Mapping, kind: Kind, reading: Reading) -> 
     metadata = root.items.get("metadata")
     if document.numbers and kind == "agent" and isinstance(spec, Mapping):
         open_nodes = {id(node) for node in _walk(spec)}
+        taken_before = {(p.line, p.column) for p in reading.problems}
         for number in document.numbers:
-            if id(number) in open_nodes and not any(problem_at(p, number) for p in reading.problems):
+            if id(number) in open_nodes and (number.line, number.column) not in taken_before:
                 reading.add(rules.NUMBER, number, "JSON cannot keep this number exactly", _NUMBER_HINT)
     if isinstance(spec, Mapping) and kind == "model":
         _budgets(spec, reading)
@@ -282,8 +282,19 @@ def _references(spec: Mapping, reading: Reading) -> tuple[Reference, ...]:
     return tuple(
         Reference(item.value, item.line, item.column)
         for item in bindings.items
-        if isinstance(item.value, str) and (item.line, item.column) not in wrong
+        if isinstance(item.value, str) and (item.line, item.column) not in wrong and not holds_key(item.value)
     )
+
+
+def may_have_literal_keys(document: Document) -> bool:
+    """Tell whether any mapping, used or dropped, has a field that `literal_keys` would look at: few documents do."""
+    for mapping in document.mappings:
+        if any(map(is_secret_field, mapping.items)):
+            return True
+        name = mapping.items.get("name") if "value" in mapping.items else None
+        if isinstance(name, Scalar) and is_secret_field(name.text):
+            return True
+    return False
 
 
 def literal_keys(root: Node) -> Iterator[tuple[Scalar, str]]:

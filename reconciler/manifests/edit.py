@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping as AbstractMapping
 from typing import NamedTuple
 
-from reconciler.core.canonical import as_json_reads
+from reconciler.core.canonical import as_json_reads, same_value
 from reconciler.manifests.emit import entry_lines, flow_text, item_lines, quoted, render, scalar_text
 from reconciler.manifests.tree import Document, Mapping, Node, Scalar, Sequence, documents
 
@@ -113,7 +113,7 @@ def _means(text: str, values: list[object]) -> bool:
     found = list(documents(text))
     return (
         len(found) == len(values)
-        and all(_same(_value(document), value) for document, value in zip(found, values, strict=True))
+        and all(same_value(_value(document), value) for document, value in zip(found, values, strict=True))
         and not any(document.problems for document in found)
     )
 
@@ -125,19 +125,6 @@ def _as_read(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_as_read(item) for item in value]
     return as_json_reads(value) if isinstance(value, float) else value
-
-
-def _same(one: object, other: object) -> bool:
-    """Compare JSON values; True and 1 are different ones."""
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
-    if isinstance(one, list):
-        return (
-            isinstance(other, list)
-            and len(one) == len(other)
-            and all(_same(a, b) for a, b in zip(one, other, strict=True))
-        )
-    return type(one) is type(other) and one == other
 
 
 def _after_header(text: str, start: int) -> int:
@@ -214,7 +201,7 @@ class _Editor:
 
     def _node(self, node: Node, wanted: object, flow: bool) -> None:
         """Change a node in place; raises _CannotEdit if the field or item that holds it has to be written anew."""
-        if _same(node.value, wanted):
+        if same_value(node.value, wanted):
             return
         text = self._text
         flow = flow or _is_flow(text, node)
@@ -300,10 +287,10 @@ class _Editor:
         if not items:
             raise _CannotEdit
         head = 0
-        while head < min(len(items), len(wanted)) and _same(items[head].value, wanted[head]):
+        while head < min(len(items), len(wanted)) and same_value(items[head].value, wanted[head]):
             head += 1
         tail = 0
-        while tail < min(len(items), len(wanted)) - head and _same(items[-1 - tail].value, wanted[-1 - tail]):
+        while tail < min(len(items), len(wanted)) - head and same_value(items[-1 - tail].value, wanted[-1 - tail]):
             tail += 1
         old, new = items[head : len(items) - tail], wanted[head : len(wanted) - tail]
         for item, value in zip(old, new, strict=False):

@@ -17,6 +17,7 @@ import msgspec
 
 from reconciler.core.diagnostics import Diagnostic, Severity
 from reconciler.core.objects import Kind, Manifest, Reference
+from reconciler.manifests.inline_keys import redact
 from reconciler.manifests.rules import RULES_VERSION
 
 
@@ -47,7 +48,8 @@ class Problem(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def at(self, path: str) -> Diagnostic:
         """Give the Diagnostic of this problem in the file at `path`."""
-        return Diagnostic(path, self.line, self.column, self.severity, self.rule, self.message, self.hint, self.text)
+        said = (redact(self.message), redact(self.hint), redact(self.text))  # whatever was quoted, never a key
+        return Diagnostic(path, self.line, self.column, self.severity, self.rule, *said)
 
 
 class Named(msgspec.Struct, frozen=True, array_like=True, gc=False):

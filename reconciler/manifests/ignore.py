@@ -5,7 +5,19 @@ Invariant: `.` and `..` are no dot-folders; a path with such a segment is never 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+
+from reconciler.core.errors import Refused
+
+PATTERNS_MAX = 1000
+PATTERN_MAX = 1000
+STARS_MAX = 3
+_STARS = re.compile(r"\*+")
+
+
+class IgnoreRefused(Refused):
+    """A `.paiignore` that would take too long to apply; a revision with it is refused."""
 
 
 class IgnoreRules:
@@ -18,8 +30,20 @@ class IgnoreRules:
 
     @classmethod
     def parse(cls, data: bytes | None) -> IgnoreRules:
-        """Read a `.paiignore`; None means there is none. Lines that are no pattern are ignored, as git does."""
+        """Read a `.paiignore`; None means there is none. Lines that are no pattern are ignored, as git does.
+
+        Raises IgnoreRefused for more patterns, or more stars in a pattern, than can be matched quickly: the matcher
+        goes back, and its time is a power of their number.
+        """
         lines = _patterns(data) if data else []
+        if len(lines) > PATTERNS_MAX:
+            raise IgnoreRefused(f"there are more than {PATTERNS_MAX:,} patterns", "write fewer, broader ones")
+        for line in lines:
+            if len(_STARS.findall(line)) > STARS_MAX or len(line) > PATTERN_MAX:
+                raise IgnoreRefused(
+                    f"the pattern {line[:60]!r} has more than {STARS_MAX} stars or {PATTERN_MAX} characters",
+                    "split it into simpler ones",
+                )
         if not lines:
             return cls()
         from pathspec import GitIgnoreSpec

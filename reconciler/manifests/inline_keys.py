@@ -71,11 +71,16 @@ def _is_key(found: re.Match[str]) -> bool:
 
 def find_in_comments(text: str) -> Iterator[tuple[int, str]]:
     """Yield literal values that comments give to a field such as `apiKey`; keys that `find` finds are left out."""
-    if "#" not in text:
-        return
-    for found in _ASSIGNED.finditer(text):
-        start = found.start()
-        before = text[max(0, start - _BEFORE_MAX, text.rfind("\n", 0, start) + 1) : start]
+    at = text.find("#")
+    while at >= 0:
+        start, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
+        yield from _find_in_line(text, start, len(text) if end < 0 else end)
+        at = text.find("#", end) if end >= 0 else -1
+
+
+def _find_in_line(text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
+    for found in _ASSIGNED.finditer(text, start, end):
+        before = text[max(start, found.start() - _BEFORE_MAX) : found.start()]
         field = _LAST_WORD.search(before) if "#" in before else None
         if field and is_secret_field(field[1]) and is_literal_secret(found[1]) and not holds_key(found[1]):
             yield found.start(1), found[1]

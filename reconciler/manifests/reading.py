@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, MutableMapping
 
-from reconciler.core.objects import KIND_OF_MANIFEST, Manifest
+from reconciler.core.objects import KIND_OF_MANIFEST, Manifest, Reference
 from reconciler.manifests import rules
 from reconciler.manifests.facts import Entry, Facts, Named, Problem
-from reconciler.manifests.inline_keys import find, find_in_comments
+from reconciler.manifests.inline_keys import find, find_in_comments, holds_key, redact
 
 SIZE_MAX = 1024 * 1024
 PROBLEMS_MAX = 1000
@@ -34,12 +34,17 @@ def read_manifests(data: bytes) -> Facts:
     manifests, named, problems, secrets = _documents(text, problem)
     problems += _inline_keys(text, secrets)
     if any(p.rule == rules.INLINE_KEY for p in problems):
-        named += [Named(m.kind, m.name, m.name_line, m.name_column, m.references) for m in manifests]
+        named += [Named(m.kind, redact(m.name), m.name_line, m.name_column, _clean(m.references)) for m in manifests]
         manifests = []
     if not problems:
         return Facts(tuple(manifests), tuple(named))
     problems.sort(key=lambda p: (p.line, p.column, p.rule))
     return Facts(tuple(manifests), tuple(named), tuple(problems[:PROBLEMS_MAX]), max(0, len(problems) - PROBLEMS_MAX))
+
+
+def _clean(references: tuple[Reference, ...]) -> tuple[Reference, ...]:
+    """Leave out references that are keys: they have a problem of their own, and are kept nowhere."""
+    return tuple(reference for reference in references if not holds_key(reference.name))
 
 
 def _oversize(size: int) -> Facts:

@@ -38,6 +38,7 @@ TAG = "PAI111"
 MERGE_KEY = "PAI112"
 KEY_NOT_SCALAR = "PAI113"
 INLINE_KEY = "PAI114"
+TREE = "PAI115"
 
 NOT_A_MAPPING = "PAI201"
 NO_KIND = "PAI202"
@@ -140,6 +141,13 @@ _TABLE: tuple[Rule, ...] = (
         "Inline key",
         "The file holds what looks like an API key, a password or a private key.",
         "Revoke the key, store the new one with `pai add secret` and refer to it by `apiKeySecretRef`.",
+    ),
+    Rule(
+        TREE,
+        "error",
+        "Tree cannot be judged",
+        "The commit's tree is too large or too deep, the source path is no folder, or `.paiignore` is too long.",
+        "Do as the hint says.",
     ),
     Rule(
         NOT_A_MAPPING,

@@ -12,12 +12,13 @@ from reconciler.core.canonical import MAX_SAFE_INTEGER
 
 Value = str | int | float | bool | None
 
-_WORDS: dict[str, bool | None] = {
+WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-_MAYBE_NUMBER = frozenset("+-.0123456789")
+MAYBE_NUMBER = frozenset("+-.0123456789")
+"""A plain scalar that is none of `WORDS` and begins with none of these is the text itself."""
 _NUMBER = re.compile(
     r"""(?P<int>[-+]?(?:0|[1-9][0-9]*))
       | (?P<octal>0o[0-7]+)
@@ -34,9 +35,9 @@ _HUGE = 10**18
 
 def plain_value(text: str) -> Value:
     """Give the value of an untagged plain scalar."""
-    if text in _WORDS:
-        return _WORDS[text]
-    if text[0] not in _MAYBE_NUMBER:
+    if text in WORDS:
+        return WORDS[text]
+    if text[0] not in MAYBE_NUMBER:
         return text
     found = _NUMBER.fullmatch(text)
     if found is None:

@@ -230,11 +230,11 @@ def _word(node: Node) -> str:
 
 def _repeated(node: Node, dotted: str) -> Iterator[_Found]:
     assert isinstance(node, Sequence)
-    seen: list[object] = []
+    seen: set[str] = set()
     for item in node.items:
-        if item.value in seen:
+        if repr(item.value) in seen:
             yield _Found(rules.REPEATED_ITEM, item, f"{dotted} names {_text(item) or 'an item'} twice", "remove one")
-        seen.append(item.value)
+        seen.add(repr(item.value))
 
 
 def _bad_key(error: ValidationError, node: Node, dotted: str) -> _Found:

@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Protocol, cast
 
+import msgspec
 import yaml
 from yaml._yaml import CParser
 
@@ -22,7 +23,7 @@ from reconciler.core.canonical import as_json_reads
 from reconciler.manifests.facts import Problem
 from reconciler.manifests.inline_keys import redact
 from reconciler.manifests.rules import ALIASES, DUPLICATE_KEY, KEY_NOT_SCALAR, MERGE_KEY, SYNTAX, TAG, TOO_DEEP
-from reconciler.manifests.scalars import Value, is_exact, plain_value, tagged_value
+from reconciler.manifests.scalars import MAYBE_NUMBER, WORDS, Value, is_exact, plain_value, tagged_value
 
 DEPTH_MAX = 64
 ALIASES_MAX = 100
@@ -57,69 +58,71 @@ class Event(Protocol):
     end_mark: Mark
 
 
-class Scalar:
-    """A single value. `plain` tells that it was neither quoted nor tagged; `index`, `end` are there if asked for."""
+class Scalar(msgspec.Struct, eq=False, gc=False):
+    """A single value. `plain` tells that it was neither quoted nor tagged.
 
-    __slots__ = ("column", "end", "index", "line", "plain", "text", "value")
-    index: int
-    end: int
+    `index` and `end` of this and the other nodes are -1 if they were not asked for.
+    """
 
-    def __init__(self, text: str, value: Value, line: int, column: int, plain: bool) -> None:
-        self.text = text
-        self.value = value
-        self.line = line
-        self.column = column
-        self.plain = plain
-
-
-class Sequence:
-    """A list: `value` as plain values, `items` as nodes."""
-
-    __slots__ = ("column", "end", "index", "items", "line", "size", "value")
-    index: int
-    end: int
-
-    def __init__(self, line: int, column: int) -> None:
-        self.line, self.column = line, column
-        self.items: list[Node] = []
-        self.value: list[object] = []
-        self.size: tuple[int, int] | None = None
+    text: str
+    value: Value
+    line: int
+    column: int
+    plain: bool
+    index: int = -1
+    end: int = -1
 
 
-class Mapping:
+class Sequence(msgspec.Struct, eq=False, gc=False):
+    """A list: `value` as plain values, `items` as nodes. Nodes never form a circle, so nothing has to look for one."""
+
+    line: int
+    column: int
+    items: list[Node] = []
+    value: list[object] = []
+    size: tuple[int, int] | None = None
+    index: int = -1
+    end: int = -1
+
+
+class Mapping(msgspec.Struct, eq=False, gc=False):
     """A mapping: `value` as plain values, `items` and `keys` as nodes by the key's text; `merged` if it had a `<<`."""
 
-    __slots__ = ("column", "end", "index", "items", "keys", "line", "merged", "pending", "size", "value")
-    index: int
-    end: int
-
-    def __init__(self, line: int, column: int) -> None:
-        self.line, self.column = line, column
-        self.items: dict[str, Node] = {}
-        self.keys: dict[str, Scalar] = {}
-        self.value: dict[str, object] = {}
-        self.pending: Scalar | None = None
-        self.merged = False
-        self.size: tuple[int, int] | None = None
+    line: int
+    column: int
+    items: dict[str, Node] = {}
+    keys: dict[str, Scalar] = {}
+    value: dict[str, object] = {}
+    pending: Scalar | None = None
+    merged: bool = False
+    size: tuple[int, int] | None = None
+    index: int = -1
+    end: int = -1
 
 
 Node = Scalar | Sequence | Mapping
 
 _DOCUMENT_START: type = yaml.DocumentStartEvent
 _DOCUMENT_END: type = yaml.DocumentEndEvent
+_SCALAR: type = yaml.ScalarEvent
+_MAPPING_END: type = yaml.MappingEndEvent
 _SKIP = Scalar("", None, 0, 0, True)
 """The pending key of a value that is read and dropped."""
 
 
 class Document:
-    """One document: `root` is None if it could not be built; `start`, `end` are its bounds in the text."""
+    """One document: `root` is None if it could not be built; `start`, `end` are its bounds in the text.
 
-    __slots__ = ("end", "numbers", "problems", "root", "start")
+    `mappings` are those that were written out in it, the ones in dropped values included.
+    """
+
+    __slots__ = ("end", "mappings", "numbers", "problems", "root", "start")
 
     def __init__(self, start: int) -> None:
         self.root: Node | None = None
         self.problems: list[Problem] = []
         self.numbers: list[Scalar] = []
+        self.mappings: list[Mapping] = []
         self.start = start
         self.end = start
 
@@ -164,6 +167,7 @@ class _Builder:
         self._text = text
         self._lines = Lines(text) if _has_odd_breaks(text) else None
         self._indexed = indexed
+        self._usual = not (self._restore or self._lines or indexed)
         self._begin(0)
 
     def _begin(self, start: int) -> None:
@@ -193,13 +197,46 @@ class _Builder:
 
     def _build(self, get_event: Callable[[], Event]) -> None:
         try:
-            while (kind := type(event := get_event())) is not _DOCUMENT_END:
+            event = self._build_usual(get_event) if self._usual else get_event()
+            while (kind := type(event)) is not _DOCUMENT_END:
                 _HANDLERS[kind](self, event)
+                event = get_event()
             self.document.end = event.end_mark.index
         except _Stop:
             self.document.root = None
             self.document.end = -1
             self._skip(get_event)
+
+    def _build_usual(self, get_event: Callable[[], Event]) -> Event:
+        """Do what the loop of `_build` does, the usual events of mappings without a call each; give the last event."""
+        stack = self._stack
+        while (kind := type(event := get_event())) is not _DOCUMENT_END:
+            if kind is _MAPPING_END:
+                self._open.discard(id(stack.pop()))
+                continue
+            parent = stack[-1] if stack else None
+            if type(parent) is not Mapping or event.anchor is not None or event.tag is not None:
+                _HANDLERS[kind](self, event)
+            elif (key := parent.pending) is None:
+                if kind is not _SCALAR or (text := event.value) == "<<" or text in parent.keys:
+                    _HANDLERS[kind](self, event)
+                else:
+                    mark = event.start_mark
+                    node = Scalar(text, text, mark.line + 1, mark.column + 1, event.implicit[0])
+                    parent.keys[text] = parent.pending = node
+            elif kind is not _SCALAR or key is _SKIP:
+                _HANDLERS[kind](self, event)
+            else:
+                text, mark, plain = event.value, event.start_mark, event.implicit[0]
+                value = _number_or_word(text) if plain and (text in WORDS or text[0] in MAYBE_NUMBER) else text
+                node = Scalar(text, value, mark.line + 1, mark.column + 1, plain)
+                if value is not text and not is_exact(value):
+                    self.document.numbers.append(node)
+                text = key.text
+                parent.items[text] = node
+                parent.value[text] = value
+                parent.pending = None
+        return event
 
     def _skip(self, get_event: Callable[[], Event]) -> None:
         """Look for the end of a document that was given up; libyaml's work grows with the square of the depth."""
@@ -310,7 +347,9 @@ class _Builder:
         self._open_collection(event, Sequence(*self._place(event.start_mark)), "seq")
 
     def _mapping(self, event: Event) -> None:
-        self._open_collection(event, Mapping(*self._place(event.start_mark)), "map")
+        node = Mapping(*self._place(event.start_mark))
+        self.document.mappings.append(node)
+        self._open_collection(event, node, "map")
 
     def _open_collection(self, event: Event, node: Sequence | Mapping, kind: str) -> None:
         place = node.line, node.column
@@ -340,9 +379,9 @@ class _Builder:
         place = self._place(event.start_mark)
         node = self._anchors.get(name)
         if node is None:
-            self._refuse_alias(place, f"the alias *{name} has no anchor &{name} before it", name)
+            self._refuse_alias(place, "an alias has no anchor before it", name)
         if id(node) in self._open:
-            self._refuse_alias(place, f"the alias *{name} contains itself", name)
+            self._refuse_alias(place, "an alias contains itself", name)
         self._aliases += 1
         if self._aliases > ALIASES_MAX:
             self._refuse_alias(place, f"the document has more than {ALIASES_MAX} aliases", name)
@@ -364,7 +403,8 @@ class _Builder:
             self._add(copy)
 
     def _refuse_alias(self, place: tuple[int, int], message: str, name: str) -> None:
-        self._problem(ALIASES, place, _short(message, 200), "write the values out", f"*{_short(name)}")
+        text = "*…" if _LOOKS_SECRET.search(self._text) else f"*{_short(name)}"
+        self._problem(ALIASES, place, message, "write the values out", text)
         raise _Stop
 
     def _syntax(self, error: Exception) -> Problem:
@@ -401,7 +441,12 @@ _HANDLERS: dict[type, Callable[[_Builder, Event], None]] = {
     yaml.SequenceEndEvent: _Builder._close,
     yaml.MappingEndEvent: _Builder._close,
 }
-_LOOKS_SECRET = re.compile(r"""\bkind["']?[ \t]*:[ \t]*["']?Secret\b""")
+_LOOKS_SECRET = re.compile(r"""\bkind["']?\s*:\s*(?:![^\s]*\s+|&[^\s]*\s+)*["']?Secret\b""")
+
+
+def _number_or_word(text: str) -> Value:
+    value = plain_value(text)
+    return as_json_reads(value) if type(value) is float else value
 
 
 def _short(text: str, most: int = 60) -> str:

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from reconciler.source.bare import init_bare
     from reconciler.source.commits import CommitInfo
     from reconciler.source.git import Author, RaceLost, Repository, TreeEntry, Walk, discover
-    from reconciler.source.hook import RefUpdate, install, parse_updates
+    from reconciler.source.hook import RefUpdate, install, is_judged, parse_updates
     from reconciler.source.quarantine import quarantine_folders
+    from reconciler.source.trees import TreeRefused
     from reconciler.source.watch import Watch
 
 _HOMES = {
@@ -24,11 +25,13 @@ _HOMES = {
     "RefUpdate": "hook",
     "Repository": "git",
     "TreeEntry": "git",
+    "TreeRefused": "trees",
     "Walk": "git",
     "Watch": "watch",
     "discover": "git",
     "init_bare": "bare",
     "install": "hook",
+    "is_judged": "hook",
     "parse_updates": "hook",
     "quarantine_folders": "quarantine",
 }
@@ -40,11 +43,13 @@ __all__ = [
     "RefUpdate",
     "Repository",
     "TreeEntry",
+    "TreeRefused",
     "Walk",
     "Watch",
     "discover",
     "init_bare",
     "install",
+    "is_judged",
     "parse_updates",
     "quarantine_folders",
 ]

@@ -85,11 +85,26 @@ def _split(raw: bytes) -> tuple[dict[bytes, list[bytes]], bytes]:
     return headers, message
 
 
+TEXT_BYTES_MAX = 65_536
+_CHARACTER_SET = re.compile(
+    r"utf-?8|(us-)?ascii|latin-?1|iso-?8859-?\d+|(cp|windows-?)125\d|koi8-?[ru]|euc-?(jp|kr)|shift[_-]?jis|gb(2312|k|18030)|big5",
+    re.IGNORECASE,
+)
+
+
 def _decode(data: bytes, encoding: str) -> str:
+    """Read claimed text in a claimed encoding; always gives text that UTF-8 can hold.
+
+    Only plain character sets are believed: others take quadratic time (punycode) or make lone surrogates (UTF-7).
+    """
+    codec = encoding if _CHARACTER_SET.fullmatch(encoding) else "utf-8"
+    cut = data[:TEXT_BYTES_MAX]
     try:
-        return data.decode(encoding, "replace")
-    except (LookupError, ValueError):  # a codec that Python lacks, or one that is not for text
-        return data.decode("utf-8", "replace")
+        text = cut.decode(codec, "replace")
+    except (LookupError, ValueError):
+        text = cut.decode("utf-8", "replace")
+    text = text.encode("utf-8", "replace").decode()
+    return text if cut == data else text + "…"
 
 
 def _person(line: str) -> Person:

@@ -173,6 +173,14 @@ class Repository:
             raise SourceUnavailable(f"commit {sha} in {self.path} is malformed", "git fsck says more")
         return trees.subtree(self._tree, found[1].decode("ascii"), path)
 
+    def require_folder(self, sha: str, path: str) -> None:
+        """Make sure that `path` is a folder in the commit, or nothing at all. Raises TreeRefused for all else."""
+        above, _, name = path.rpartition("/")
+        tree = self._subtree(sha, above or ".")
+        leaf = None if tree is None or path == "." else trees.leaf(self._tree, tree, name)
+        if leaf is not None:
+            raise trees.TreeRefused(f"the source path {path} is a {leaf.kind}", "make it a folder of manifests")
+
     def _tree(self, oid: str) -> bytes:
         return self._read(oid, ObjectType.TREE)
 

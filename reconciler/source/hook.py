@@ -56,6 +56,23 @@ class RefUpdate(NamedTuple):
         return set(self.new) == _ZEROS
 
 
+def is_judged(ref: str, deleted: bool, branch: str) -> bool:
+    """Tell whether a pushed ref is the source branch, whose tip has to be judged; other branches pass.
+
+    Raises Refused for the source branch's deletion and for Pai's own refs.
+    """
+    if ref.startswith("refs/pai/") or ref == "refs/pai":
+        raise Refused(f"{ref} belongs to Pai and cannot be pushed", "push branches only")
+    if ref != f"refs/heads/{branch}":
+        return False
+    if deleted:
+        raise Refused(
+            f"branch {branch} is what Pai enforces and cannot be deleted",
+            "push a commit that removes the manifests, or change source.branch first",
+        )
+    return True
+
+
 def install(repo: Path, python: Path, workspace: Path | None = None) -> bool:
     """Write the hook into the bare repository `repo`; False if it stands there already, word for word.
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Literal, NamedTuple, TypeVar
 
-from reconciler.core.errors import SourceUnavailable
+from reconciler.core.errors import Refused, SourceUnavailable
 
 EntryKind = Literal["file", "symlink", "submodule"]
 ReadTree = Callable[[str], bytes]
@@ -34,6 +34,10 @@ TREES = (b"40000", b"040000")
 
 
 _Entries = TypeVar("_Entries", bound=Sized)
+
+
+class TreeRefused(Refused):
+    """A commit's tree cannot be judged, and that is the tree's own doing: it is refused, not waited for."""
 
 
 class TreeEntry(NamedTuple):
@@ -151,7 +155,7 @@ class _Budget:
     def spend(self, read: _Entries) -> _Entries:
         self._left -= len(read)
         if self._left < 0:
-            raise SourceUnavailable(
+            raise TreeRefused(
                 f"the tree holds more than {ENTRIES_MAX:,} files",
                 "point source.path at the folder of the manifests",
             )
@@ -160,9 +164,7 @@ class _Budget:
 
 def _folder(prefix: str, name: bytes) -> str:
     if len(prefix) + len(name) > PATH_MAX:
-        raise SourceUnavailable(
-            f"a folder's path is longer than {PATH_MAX:,} characters: {prefix[:60]}...", "rename it"
-        )
+        raise TreeRefused(f"a folder's path is longer than {PATH_MAX:,} characters: {prefix[:60]}...", "rename it")
     return f"{prefix}{_text(name)}/"
 
 
