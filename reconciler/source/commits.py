@@ -85,7 +85,6 @@ def _split(raw: bytes) -> tuple[dict[bytes, list[bytes]], bytes]:
     return headers, message
 
 
-TEXT_BYTES_MAX = 65_536
 _CHARACTER_SET = re.compile(
     r"utf-?8|(us-)?ascii|latin-?1|iso-?8859-?\d+|(cp|windows-?)125\d|koi8-?[ru]|euc-?(jp|kr)|shift[_-]?jis|gb(2312|k|18030)|big5",
     re.IGNORECASE,
@@ -98,13 +97,11 @@ def _decode(data: bytes, encoding: str) -> str:
     Only plain character sets are believed: others take quadratic time (punycode) or make lone surrogates (UTF-7).
     """
     codec = encoding if _CHARACTER_SET.fullmatch(encoding) else "utf-8"
-    cut = data[:TEXT_BYTES_MAX]
     try:
-        text = cut.decode(codec, "replace")
+        text = data.decode(codec, "replace")
     except (LookupError, ValueError):
-        text = cut.decode("utf-8", "replace")
-    text = text.encode("utf-8", "replace").decode()
-    return text if cut == data else text + "…"
+        text = data.decode("utf-8", "replace")
+    return text.encode("utf-8", "replace").decode()
 
 
 def _person(line: str) -> Person:

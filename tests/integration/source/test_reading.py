@@ -12,6 +12,7 @@ from reconciler.core.errors import NotFound, SourceUnavailable
 from reconciler.core.events import Signature
 from reconciler.source import Repository, TreeEntry, trees
 from reconciler.source.quarantine import quarantine_folders
+from reconciler.source.trees import TreeRefused
 
 from .conftest import Git
 
@@ -172,9 +173,9 @@ def test_entries_of_a_tree_bomb_end_in_a_message(git: Git, monkeypatch: pytest.M
     sha = git("commit-tree", tree, "-m", "bomb")
     monkeypatch.setattr(trees, "ENTRIES_MAX", 10_000)
     repository = Repository.open(git.folder)
-    with pytest.raises(SourceUnavailable, match=r"more than 10,000 files"):
+    with pytest.raises(TreeRefused, match=r"more than 10,000 files"):
         list(repository.entries(sha))
-    with pytest.raises(SourceUnavailable, match=r"more than 10,000 files"):
+    with pytest.raises(TreeRefused, match=r"more than 10,000 files"):
         repository.changes(git("rev-parse", "HEAD"), sha, "d0")
 
 
