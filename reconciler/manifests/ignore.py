@@ -1,77 +1,307 @@
 """Which paths are no manifests: dot-folders, and what `.paiignore` lists in gitignore syntax.
 
+The patterns mean what they mean to git, byte for byte. All of them together are one automaton whose states are the bits
+of an integer; a byte of a path takes a fixed number of operations on it, whatever the patterns and the names are made
+of. Nothing is ever tried a second time, so no pattern can stop the process.
+
 Invariant: `.` and `..` are no dot-folders; a path with such a segment is never skipped, so that it is refused.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from reconciler.core.errors import Refused
 
+BYTES_MAX = 64 * 1024
 PATTERNS_MAX = 1000
-PATTERN_MAX = 1000
-STARS_MAX = 3
-_STARS = re.compile(r"\*+")
+
+_SLASH = ord("/")
+_PLAIN = re.compile(rb"[^*?\[\\]*")
+"""What git compares as it stands; it looks at the rest of a pattern as if the pattern began there."""
+
+_RANGES = {
+    b"alnum": ("0-9A-Za-z", b""),
+    b"alpha": ("A-Za-z", b""),
+    b"blank": ("", b" \t"),
+    b"cntrl": ("\x00-\x1f", b"\x7f"),
+    b"digit": ("0-9", b""),
+    b"graph": ("!-~", b""),
+    b"lower": ("a-z", b""),
+    b"print": (" -~", b""),
+    b"punct": ("!-/:-@[-`{-~", b""),
+    b"space": ("", b" \t\n\r"),
+    b"upper": ("A-Z", b""),
+    b"xdigit": ("0-9A-Fa-f", b""),
+}
+"""Git's own character classes: ranges, then single bytes."""
 
 
 class IgnoreRefused(Refused):
-    """A `.paiignore` that would take too long to apply; a revision with it is refused."""
+    """A `.paiignore` that is too large to be one; a revision with it is refused."""
 
 
 class IgnoreRules:
     """The rules of one source path; paths are relative to it."""
 
-    __slots__ = ("_matches",)
+    __slots__ = ("_automaton", "_last")
 
-    def __init__(self, matches: Callable[[str], bool] | None = None) -> None:
-        self._matches = matches
+    def __init__(self, automaton: _Automaton | None = None) -> None:
+        self._automaton = automaton
+        self._last: tuple[bytes, list[bytes], list[int | None]] = (b"", [], [])
 
     @classmethod
     def parse(cls, data: bytes | None) -> IgnoreRules:
-        """Read a `.paiignore`; None means there is none. Lines that are no pattern are ignored, as git does.
+        """Read a `.paiignore`; None means there is none. Lines that are no pattern match nothing, as in git.
 
-        Raises IgnoreRefused for more patterns, or more stars in a pattern, than can be matched quickly: the matcher
-        goes back, and its time is a power of their number.
+        Raises IgnoreRefused for more than 64 KiB or 1,000 patterns.
         """
-        lines = _patterns(data) if data else []
-        if len(lines) > PATTERNS_MAX:
-            raise IgnoreRefused(f"there are more than {PATTERNS_MAX:,} patterns", "write fewer, broader ones")
-        for line in lines:
-            if len(_STARS.findall(line)) > STARS_MAX or len(line) > PATTERN_MAX:
-                raise IgnoreRefused(
-                    f"the pattern {line[:60]!r} has more than {STARS_MAX} stars or {PATTERN_MAX} characters",
-                    "split it into simpler ones",
-                )
-        if not lines:
+        if not data:
             return cls()
-        from pathspec import GitIgnoreSpec
-
-        try:
-            return cls(GitIgnoreSpec.from_lines(lines).match_file)
-        except ValueError:
-            good = [line for line in lines if _is_pattern(line)]
-            return cls(GitIgnoreSpec.from_lines(good).match_file)
+        if len(data) > BYTES_MAX:
+            raise IgnoreRefused(f"it has more than {BYTES_MAX:,} bytes", "write fewer, broader patterns")
+        lines = [line for line in map(_trimmed, _lines(data)) if line]
+        if len(lines) > PATTERNS_MAX:
+            raise IgnoreRefused(f"it has more than {PATTERNS_MAX:,} patterns", "write fewer, broader ones")
+        return cls(_Automaton(lines)) if lines else cls()
 
     def skips(self, path: str) -> bool:
         """Tell whether the file, link or submodule at `path` is none of Pai's business."""
         if "." in path and any(part[:1] == "." and part not in (".", "..") for part in path.split("/")[:-1]):
             return True
-        return self._matches is not None and self._matches(path)
+        if self._automaton is None:
+            return False
+        folder, _, name = path.encode("utf-8", "surrogateescape").rpartition(b"/")
+        state = self._inside(self._automaton, folder)
+        return state is None or self._automaton.excludes(self._automaton.read(state, name), folder=False)
+
+    def _inside(self, automaton: _Automaton, folder: bytes) -> int | None:
+        """Give the state before the names in `folder`; None if it or a folder around it is excluded as a whole."""
+        if not folder:
+            return automaton.start
+        last, known, states = self._last  # a tree is listed folder by folder, so the next one shares most of the way
+        if folder == last:
+            return states[-1]
+        parts = folder.split(b"/")
+        same = next((n for n, (one, other) in enumerate(zip(parts, known, strict=False)) if one != other), None)
+        states = states[: min(len(parts), len(known)) if same is None else same]
+        for part in parts[len(states) :]:
+            state = states[-1] if states else automaton.start
+            if state is not None:
+                state = automaton.read(state, part)
+                state = None if automaton.excludes(state, folder=True) else automaton.descend(state)
+            states.append(state)
+        self._last = (folder, parts, states)
+        return states[-1]
 
 
-def _patterns(data: bytes) -> list[str]:
-    text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    lines = (line.removesuffix("\r") for line in text.split("\n"))
-    return [line for line in lines if line.strip() and not line.startswith("#")]
+def _lines(data: bytes) -> Iterable[bytes]:
+    for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
+        if not line.startswith(b"#"):
+            yield line.removesuffix(b"\r").partition(b"\0")[0]
 
 
-def _is_pattern(line: str) -> bool:
-    from pathspec import GitIgnoreSpec
+def _trimmed(line: bytes) -> bytes:
+    """Take away the spaces at the end, but for those behind a backslash."""
+    end = at = 0
+    while at < len(line):
+        escaped = line[at] == ord("\\")
+        if escaped and at + 1 == len(line):
+            return line
+        at += 2 if escaped else 1
+        if escaped or line[at - 1] != ord(" "):
+            end = at
+    return line[:end]
 
-    try:
-        GitIgnoreSpec.from_lines([line])
-    except ValueError:
-        return False
-    return True
+
+class _Token(NamedTuple):
+    """One step of a pattern; what stays in place at a byte, and whether it may be left without one."""
+
+    takes: bytes = b""
+    """The bytes that lead on."""
+    stays: str = ""
+    """"segment" at every byte but a slash, "any" at every byte."""
+    free: bool = False
+    """Leads on by itself: `*`."""
+    fork: bool = False
+    """Leads on by itself to the next token and to the one after it: the way past a folder loop."""
+
+
+_NOTHING = _Token()
+_STAR = _Token(stays="segment", free=True)
+_REST = _Token(stays="any", free=True)
+_FOLDERS = (_Token(fork=True), _Token(takes=b"/", stays="any"))
+_ALL = bytes(c for c in range(256) if c != _SLASH)
+_ANY = _Token(takes=_ALL)
+
+
+class _Automaton:
+    """All patterns at once.
+
+    Bit n of a state says that token n is the next; of two matches the later pattern's bit is the higher one. `start`
+    is the state before the first name.
+    """
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        tokens: list[_Token] = []
+        starts: list[int] = []
+        names: list[int] = []
+        ends: list[int] = []
+        only_folders: list[int] = []
+        negated: list[int] = []
+        for line in lines:
+            negates = line.startswith(b"!")
+            pattern = line[1:] if negates else line
+            folders = pattern.endswith(b"/")
+            pattern = pattern.removesuffix(b"/")
+            (starts if b"/" in pattern else names).append(len(tokens))
+            tokens += _tokens(pattern)
+            ends.append(len(tokens))
+            if folders:
+                only_folders.append(len(tokens))
+            if negates:
+                negated.append(len(tokens))
+            tokens.append(_NOTHING)
+        size = len(tokens)
+        self._ends, self._negated = _bits(ends, size), _bits(negated, size)
+        self._of_files = self._ends & ~_bits(only_folders, size)
+        self._free = _bits((n for n, token in enumerate(tokens) if token.free), size)
+        self._fork = _bits((n for n, token in enumerate(tokens) if token.fork), size)
+        self._stay = _bits((n for n, token in enumerate(tokens) if token.stays), size)
+        self._stay_at_slash = _bits((n for n, token in enumerate(tokens) if token.stays == "any"), size)
+        self._takes = _takes(tokens)
+        self._names = self._settle(_bits(names, size))
+        self.start = self._settle(_bits(starts, size)) | self._names
+
+    def read(self, state: int, name: bytes) -> int:
+        """Follow a name, which holds no slash."""
+        takes, stay, settle = self._takes, self._stay, self._settle
+        for byte in name:
+            if not state:
+                break
+            state = settle((state & takes[byte]) << 1 | state & stay)
+        return state
+
+    def descend(self, state: int) -> int:
+        """Follow the slash after a folder's name; patterns without a slash begin anew."""
+        return self._settle((state & self._takes[_SLASH]) << 1 | state & self._stay_at_slash) | self._names
+
+    def excludes(self, state: int, *, folder: bool) -> bool:
+        """Tell whether the last pattern that matches what was read is no `!` one."""
+        last = (state & (self._ends if folder else self._of_files)).bit_length() - 1
+        return last >= 0 and not self._negated >> last & 1
+
+    def _settle(self, state: int) -> int:
+        """Add where the tokens lead by themselves; behind a fork there is no fork, behind a star no star."""
+        if fork := state & self._fork:
+            state |= fork << 1 | fork << 2
+        return state | (state & self._free) << 1
+
+
+def _bits(numbers: Iterable[int], size: int) -> int:
+    found = bytearray(size // 8 + 1)
+    for number in numbers:
+        found[number >> 3] |= 1 << (number & 7)
+    return int.from_bytes(found, "little")
+
+
+def _takes(tokens: list[_Token]) -> list[int]:
+    """Give for each byte the bits of the tokens that it leads on from."""
+    size = len(tokens) // 8 + 1
+    table = [bytearray(size) for _ in range(256)]
+    for number, token in enumerate(tokens):
+        if token is not _ANY:
+            for byte in token.takes:
+                table[byte][number >> 3] |= 1 << (number & 7)
+    every = _bits((n for n, token in enumerate(tokens) if token is _ANY), len(tokens))
+    found = [int.from_bytes(bits, "little") | every for bits in table]
+    found[_SLASH] &= ~every
+    return found
+
+
+def _tokens(pattern: bytes) -> list[_Token]:
+    """Take a pattern apart as git's wildmatch reads it; one that is broken holds a token that nothing satisfies."""
+    whole = b"/" in pattern
+    pattern = pattern.removeprefix(b"/") if whole else pattern
+    if not pattern:
+        return [_NOTHING]
+    plain = _PLAIN.match(pattern)
+    at = first = plain.end() if plain else 0
+    found = [_literal(byte) for byte in pattern[:at]]
+    while at < len(pattern):
+        byte = pattern[at : at + 1]
+        if byte == b"*":
+            after = at
+            while pattern[after : after + 1] == b"*":
+                after += 1
+            wide = whole and after - at > 1 and (at == first or pattern[at - 1] == _SLASH)
+            if wide and pattern[after : after + 1] == b"/":
+                found += [] if tuple(found[-2:]) == _FOLDERS else _FOLDERS
+                after += 1
+            else:
+                found.append(_REST if wide and pattern[after : after + 2] in (b"", b"\\/") else _STAR)
+            at = after
+        elif byte == b"?":
+            found.append(_ANY)
+            at += 1
+        elif byte == b"[":
+            token, at = _set(pattern, at + 1)
+            found.append(token)
+        else:
+            at += byte == b"\\"
+            found.append(_literal(pattern[at]) if at < len(pattern) else _NOTHING)
+            at += 1
+    return found
+
+
+def _literal(byte: int) -> _Token:
+    return _Token(takes=bytes((byte,)))
+
+
+def _set(pattern: bytes, at: int) -> tuple[_Token, int]:
+    """Read a `[...]` from behind its bracket; give its token and where it ends."""
+    negated = pattern[at : at + 1] in (b"!", b"^")
+    at += negated
+    members: set[int] = set()
+    before = 0
+    first = True
+    while first or pattern[at : at + 1] != b"]":
+        first = False
+        if at >= len(pattern):
+            return _NOTHING, at
+        byte = pattern[at]
+        if byte == ord("-") and before and pattern[at + 1 : at + 2] not in (b"", b"]"):
+            at += 1 + (pattern[at + 1] == ord("\\"))
+            if at >= len(pattern):
+                return _NOTHING, at
+            members.update(range(before, pattern[at] + 1))
+            before = 0
+        elif pattern[at : at + 2] == b"[:":
+            end = pattern.find(b"]", at + 2)
+            if end < 0:
+                return _NOTHING, len(pattern)
+            if end == at + 2 or pattern[end - 1] != ord(":"):
+                members.add(byte)
+                before = byte
+            elif (name := pattern[at + 2 : end - 1]) in _RANGES:
+                members.update(_class(name))
+                at, before = end, 0
+            else:
+                return _NOTHING, len(pattern)
+        else:
+            at += byte == ord("\\")
+            if at >= len(pattern):
+                return _NOTHING, at
+            before = pattern[at]
+            members.add(before)
+        at += 1
+    return _Token(takes=bytes(c for c in _ALL if (c in members) != negated)), at + 1
+
+
+def _class(name: bytes) -> Iterable[int]:
+    ranges, single = _RANGES[name]
+    yield from single
+    for begin, end in zip(ranges[::3], ranges[2::3], strict=True):
+        yield from range(ord(begin), ord(end) + 1)

@@ -61,12 +61,21 @@ class Backends:
         try:
             digest = (self._stored(check_name(name)) or {}).get(check_key(key))
             if digest is not None:
-                return "" if self._store.has(name, key, digest) else _lost(name, key)
+                if not self._store.has(name, key, digest):
+                    return _lost(name, key)
+                return self._master_key_problem()
             if self._from_directory(name, key) or self._environment.get(variable(name, key)):
                 return ""
         except (SecretsUnavailable, UsageError) as error:
             return error.message
         return self._absence(name, key)
+
+    def _master_key_problem(self) -> str:
+        try:
+            self._store.check()
+        except SecretsUnavailable as error:
+            return f"the master key cannot be used: {error.message}"
+        return ""
 
     def _absence(self, name: str, key: str) -> str:
         prefix = variable(name, "")

@@ -28,6 +28,8 @@ from reconciler.secrets.value import SecretValue, check_key, check_name, check_v
 MASTER_KEY_BYTES = 32
 NONCE_BYTES = 12
 FILE_BYTES_MAX = 64 * 1024 * 1024
+CHECK_FILE = ".check"
+"""Beside the secrets: names the master key that they are encrypted under, and gives nothing of it away."""
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -68,13 +70,15 @@ class SecretStore:
     def put(self, name: str, values: Mapping[str, bytes]) -> dict[str, str]:
         """Add a version of each key's value beside those there are, and give the digests by key, for the log.
 
-        Raises UsageError for bad names or values, SecretsUnavailable if nothing can be stored.
+        Raises UsageError for bad names or values, SecretsUnavailable if nothing can be stored. The first secret of a
+        store settles its master key; under another one nothing is added.
         """
         check_name(name)
         for key, value in values.items():
             check_value(name, check_key(key), value)
         with self._lock:
             keys = self._keys()
+            self._settle(keys)
             versions = {(v.key, v.digest): v for v in self._read(name)}
             digests = {key: keys.digest(name, key, value) for key, value in values.items()}
             for key, value in values.items():
@@ -115,8 +119,31 @@ class SecretStore:
                 raise _unavailable(path, error) from error
 
     def check(self) -> None:
-        """Check that the master key is there and private. Raises SecretsUnavailable."""
-        self._keys()
+        """Check that the master key is there, private and the one of the stored secrets. Raises SecretsUnavailable."""
+        keys = self._keys()
+        with self._lock:
+            if self._settled_by() not in (b"", keys.check):
+                raise SecretsUnavailable(
+                    f"the master key {self._master_key} is not the one that the secrets are encrypted under",
+                    "restore it from a backup, or delete all secrets and add them again",
+                )
+
+    def _settle(self, keys: _Keys) -> None:
+        """Write down whose store this is while it is empty; of a store with secrets in it, see that it is the same."""
+        try:
+            empty = all(name.startswith(".") for name in os.listdir(self._folder))
+        except OSError as error:
+            raise _unavailable(self._folder, error) from error
+        if not empty:
+            self.check()
+        elif self._settled_by() != keys.check:
+            self._replace(self._folder / CHECK_FILE, keys.check)
+
+    def _settled_by(self) -> bytes:
+        try:
+            return _read_private(self._folder / CHECK_FILE, 1024)
+        except FileNotFoundError:
+            return b""
 
     def _find(self, name: str, key: str, digest: str) -> _Version | None:
         check_name(name)
@@ -136,11 +163,13 @@ class SecretStore:
             ) from None
 
     def _write(self, name: str, versions: list[_Version]) -> None:
-        path = self._folder / name
-        temporary = self._folder / f".{secrets.token_hex(12)}"  # a secret's name never begins with a dot
         data = _encoder.encode(_File(versions))
         if len(data) > FILE_BYTES_MAX:
             raise SecretsUnavailable(f"secret {name} would be too large", "use several secrets")
+        self._replace(self._folder / name, data)
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        temporary = self._folder / f".{secrets.token_hex(12)}"  # a secret's name never begins with a dot
         try:
             try:
                 fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -179,6 +208,7 @@ class _Keys:
     def __init__(self, master: bytes) -> None:
         self._encryption = _derive(master, b"pai secrets encryption v1")
         self._digest = _derive(master, b"pai secrets digest v1")
+        self.check = _derive(master, b"pai secrets check v1").hex().encode()
 
     def digest(self, name: str, key: str, value: bytes) -> str:
         """Name a value, in hex. Equal values under different names have different digests."""

@@ -57,15 +57,16 @@ def trailers(message: str) -> list[tuple[str, str]]:
     paragraphs = re.split(r"\n[ \t]*\n", message.replace("\r\n", "\n").strip())
     if len(paragraphs) < 2:
         return []
-    lines: list[str] = []
+    parts: list[list[str]] = []
     for line in paragraphs[-1].split("\n"):
-        if line[:1] in (" ", "\t") and lines:
-            lines[-1] += " " + line.strip()
+        if line[:1] in (" ", "\t") and parts:
+            parts[-1].append(line.strip())
         elif not line.startswith("#"):
-            lines.append(line)
+            parts.append([line])
+    lines = [" ".join(part) for part in parts]
     found = [match for line in lines if (match := _TRAILER.match(line))]
     by_git = [line for line in lines if line.startswith(_MADE_BY_GIT)]
-    others = sum(1 for line in lines if not _TRAILER.match(line) and line not in by_git)
+    others = sum(1 for line in lines if not _TRAILER.match(line) and not line.startswith(_MADE_BY_GIT))
     if others and (not by_git or (len(lines) - others) * 3 < others):
         return []
     return [(match["key"], match["value"].strip()) for match in found]
@@ -73,16 +74,16 @@ def trailers(message: str) -> list[tuple[str, str]]:
 
 def _split(raw: bytes) -> tuple[dict[bytes, list[bytes]], bytes]:
     head, _, message = raw.partition(b"\n\n")
-    headers: dict[bytes, list[bytes]] = {}
+    headers: dict[bytes, list[list[bytes]]] = {}
     last: list[bytes] = []
     for line in head.split(b"\n"):
         if line.startswith(b" ") and last:
-            last[-1] += b"\n" + line[1:]
+            last.append(line[1:])
             continue
         key, _, value = line.partition(b" ")
-        last = headers.setdefault(key, [])
-        last.append(value)
-    return headers, message
+        last = [value]
+        headers.setdefault(key, []).append(last)
+    return {key: [b"\n".join(lines) for lines in values] for key, values in headers.items()}, message
 
 
 _CHARACTER_SET = re.compile(

@@ -2,7 +2,7 @@
 
 Reads go to the object database and the refs, never to a work tree or an index, so what is not committed does not exist
 here. Every failure of libgit2 or the file system leaves this package as SourceUnavailable; a repository that vanished
-comes back by opening it anew.
+comes back by opening it anew. What a tree itself is guilty of is TreeRefused: waiting would not mend it.
 
 A Repository is used by one thread at a time; open one for each thread (0.1 ms).
 """
@@ -167,19 +167,22 @@ class Repository:
         with mapped(self.path):
             return writing.identity(self._repo, os.environ)
 
-    def _subtree(self, sha: str, path: str) -> str | None:
+    def _root(self, sha: str) -> str:
         found = _TREE_OF.match(self._read(sha, ObjectType.COMMIT))
         if found is None:
             raise SourceUnavailable(f"commit {sha} in {self.path} is malformed", "git fsck says more")
-        return trees.subtree(self._tree, found[1].decode("ascii"), path)
+        return found[1].decode("ascii")
+
+    def _subtree(self, sha: str, path: str) -> str | None:
+        return trees.subtree(self._tree, self._root(sha), path)
 
     def require_folder(self, sha: str, path: str) -> None:
         """Make sure that `path` is a folder in the commit, or nothing at all. Raises TreeRefused for all else."""
-        above, _, name = path.rpartition("/")
-        tree = self._subtree(sha, above or ".")
-        leaf = None if tree is None or path == "." else trees.leaf(self._tree, tree, name)
-        if leaf is not None:
-            raise trees.TreeRefused(f"the source path {path} is a {leaf.kind}", "make it a folder of manifests")
+        found = trees.obstacle(self._tree, self._root(sha), path)
+        if found is not None:
+            raise trees.TreeRefused(
+                f"the source path {path} is no folder: {found.path} is a {found.kind}", "make it a folder of manifests"
+            )
 
     def _tree(self, oid: str) -> bytes:
         return self._read(oid, ObjectType.TREE)
@@ -190,7 +193,9 @@ class Repository:
         except (pygit2.GitError, KeyError, ValueError, OSError) as error:
             raise self._unreadable(oid, error) from error
         if found != kind:
-            raise SourceUnavailable(f"object {oid} in {self.path} is not a {kind.name.lower()}", "git fsck says more")
+            # A tree's word for what it holds is part of the tree, and no repair of the repository changes it.
+            refusal = SourceUnavailable if kind == ObjectType.COMMIT else trees.TreeRefused
+            raise refusal(f"object {oid} in {self.path} is not a {kind.name.lower()}", "git fsck says more")
         return data
 
     def _unreadable(self, oid: str, error: Exception) -> SourceUnavailable:

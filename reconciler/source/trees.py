@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Literal, NamedTuple, TypeVar
 
-from reconciler.core.errors import Refused, SourceUnavailable
+from reconciler.core.errors import Refused
 
 EntryKind = Literal["file", "symlink", "submodule"]
 ReadTree = Callable[[str], bytes]
@@ -62,6 +62,23 @@ def subtree(read: ReadTree, root: str, path: str) -> str | None:
     return oid
 
 
+def obstacle(read: ReadTree, root: str, path: str) -> TreeEntry | None:
+    """Find what keeps `path` from being a folder: the first thing on the way to it that is none, with its path."""
+    oid = root
+    way: list[str] = []
+    for part in path.split("/"):
+        if part in ("", "."):
+            continue
+        way.append(part)
+        if found := leaf(read, oid, part):
+            return found._replace(path="/".join(way))
+        below = subtree(read, oid, part)
+        if below is None:
+            return None
+        oid = below
+    return None
+
+
 def leaf(read: ReadTree, tree: str, name: str) -> TreeEntry | None:
     """Find what is no folder and has that name in the tree itself; its path is the name."""
     wanted = name.encode("utf-8", "surrogateescape")
@@ -80,7 +97,7 @@ def entries(read: ReadTree, tree: str) -> Iterator[TreeEntry]:
             if mode in TREES:
                 stack.append((_folder(prefix, raw_name), iter(budget.spend(parse(read(oid), oid)))))
                 break
-            yield TreeEntry(name, _kind(mode), oid)
+            yield _leaf(name, mode, oid)
         else:
             stack.pop()
 
@@ -89,7 +106,8 @@ def changes(read: ReadEntries, old: str | None, new: str | None) -> list[tuple[s
     """Compare two trees (None is an empty one): the new entry of each path that differs, or None if it is gone.
 
     `read` gives `entry_set` of a tree's id, and may remember it: today's new tree is tomorrow's old one. A path
-    whose kind or content changed counts; a change of the executable bit alone does not. Sorted by path.
+    whose kind or content changed counts; a change of the executable bit alone does not. Sorted by path. Only the new
+    tree's entries are counted: the old one was read before.
     """
     budget = _Budget()
     gone: set[str] = set()
@@ -99,7 +117,7 @@ def changes(read: ReadEntries, old: str | None, new: str | None) -> list[tuple[s
         prefix, before, after = stack.pop()
         if before == after:
             continue
-        old_entries = budget.spend(read(before)) if before else frozenset()
+        old_entries = read(before) if before else frozenset()
         new_entries = budget.spend(read(after)) if after else frozenset()
         removed = [_take_apart(entry) for entry in old_entries - new_entries]
         added = [_take_apart(entry) for entry in new_entries - old_entries]
@@ -115,15 +133,15 @@ def changes(read: ReadEntries, old: str | None, new: str | None) -> list[tuple[s
             if (name, _kind(mode), oid) in old_leaves:
                 gone.discard(prefix + _text(name))
             else:
-                found[prefix + _text(name)] = TreeEntry(prefix + _text(name), _kind(mode), oid.hex())
+                found[prefix + _text(name)] = _leaf(prefix + _text(name), mode, oid.hex())
     return [(path, found.get(path)) for path in sorted(gone | found.keys())]
 
 
 def parse(raw: bytes, oid: str) -> list[RawEntry]:
-    """Read a tree object; `oid` names it if it is malformed (SourceUnavailable)."""
+    """Read a tree object; `oid` names it if it is malformed (TreeRefused)."""
     found: list[RawEntry] = _PARTS.findall(raw)
     if sum(len(mode) + len(name) for mode, name, _ in found) + 22 * len(found) != len(raw):
-        raise SourceUnavailable(f"tree {oid} is malformed", "git fsck says more")
+        raise TreeRefused(f"tree {oid} is malformed", "git fsck says more")
     return found
 
 
@@ -131,7 +149,7 @@ def entry_set(raw: bytes, oid: str) -> frozenset[bytes]:
     """Read a tree object as its whole entries, not taken apart: in a folder of 10,000 that halves the time."""
     found = _WHOLE.findall(raw)
     if sum(map(len, found)) != len(raw):
-        raise SourceUnavailable(f"tree {oid} is malformed", "git fsck says more")
+        raise TreeRefused(f"tree {oid} is malformed", "git fsck says more")
     return frozenset(found)
 
 
@@ -164,8 +182,21 @@ class _Budget:
 
 def _folder(prefix: str, name: bytes) -> str:
     if len(prefix) + len(name) > PATH_MAX:
-        raise TreeRefused(f"a folder's path is longer than {PATH_MAX:,} characters: {prefix[:60]}...", "rename it")
+        raise _too_long("folder", prefix + _text(name))
     return f"{prefix}{_text(name)}/"
+
+
+def _leaf(path: str, mode: bytes, oid: str) -> TreeEntry:
+    kind = _kind(mode)
+    if len(path) > PATH_MAX:
+        raise _too_long(kind, path)
+    return TreeEntry(path, kind, oid)
+
+
+def _too_long(what: str, path: str) -> TreeRefused:
+    # A name may be no text at all, and what is said about it has to be: it goes to the log.
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in path[:60])
+    return TreeRefused(f"a {what}'s path is longer than {PATH_MAX:,} characters: {shown}...", "rename it")
 
 
 def _text(name: bytes) -> str:

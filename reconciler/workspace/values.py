@@ -20,6 +20,9 @@ _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SCP = re.compile(r"[^/:]+:.")
+_CREDENTIALS = re.compile(r"(?:(?<=/)|\A)[^/@\s]*:[^/@\s]*@")
+_MISTYPED = re.compile(r"\A(?P<scheme>(?:https?|ssh|git)(?::?/+|:))[^\s]*@", re.IGNORECASE)
+"""A URL with a slash or a colon too few or too many, up to its last `@`."""
 _BRANCH_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|(^|/)\.|\.lock(/|$)|\.$|^/|/$|^-|^@$|^HEAD$")
 
 
@@ -144,9 +147,11 @@ def directory(value: object) -> str:
 def repository(value: object) -> str:
     """Check a path, an https or ssh URL, an http URL of this machine, or git's `user@host:path`."""
     value = _filled(value)
+    allowed = "write a path, or an https:// or ssh:// URL"
+    if not _SCHEME.match(value) and not value.startswith(("/", ".", "~")) and display(value) != value:
+        raise Bad(f"is no valid address and may hold credentials: {_shown(display(value))}", allowed)
     if not is_remote(value):
         return value
-    allowed = "write a path, or an https:// or ssh:// URL"
     if not _SCHEME.match(value):
         if value.startswith("-") or any(c.isspace() for c in value):
             raise Bad("is no address of a repository", allowed)
@@ -197,14 +202,16 @@ def is_remote(repo: str) -> bool:
 
 
 def display(repo: str) -> str:
-    """Give a repository's address without its credentials."""
+    """Give a repository's address without its credentials, also where a typing error makes it no URL."""
     if not _SCHEME.match(repo):
-        return repo
+        return _CREDENTIALS.sub("***@", _MISTYPED.sub(r"\g<scheme>***@", repo))
     scheme, _, rest = repo.partition("://")
     authority, slash, path = rest.partition("/")
     credentials, at, host = authority.rpartition("@")
     if not at:
-        return repo
+        if ":" in authority and "@" in path:  # a slash in a password
+            return f"{scheme}://***@{path.rpartition('@')[2]}"
+        return _CREDENTIALS.sub("***@", repo)
     if scheme.lower() == "ssh" and ":" not in credentials:
         return repo  # a user name, usually `git`
     return f"{scheme}://***@{host}{slash}{path}"

@@ -4,6 +4,8 @@ import json
 
 import pytest
 import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic
@@ -62,6 +64,30 @@ def test_event_is_stored_as_canonical_json_and_read_back(payload: ev.AnyPayload)
     assert sorted(plain) == ["actor", "data", "id", "subject", "time", "type"]
     assert plain["type"] == payload.type
     assert ev.decode(body) == event(payload)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) - 2, 2**53 + 2)
+    | st.floats()
+    | st.sampled_from(["", "a", "\ue000"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=3), VALUES, max_size=4))
+def test_whatever_a_user_wrote_is_stored_canonically_or_refused(spec: dict[str, object]) -> None:
+    """The short way of encoding is taken only for what it writes as RFC 8785 does."""
+    payload = ev.AgentCreated(spec=spec, previous=None, changed=[], **PLACE)
+    try:
+        wanted = rfc8785.dumps(spec)
+    except rfc8785.CanonicalizationError:
+        with pytest.raises(ValueError, match=r"."):
+            ev.encode(event(payload))
+    else:
+        assert b'"spec":' + wanted in ev.encode(event(payload))
 
 
 def test_types_are_versioned_words() -> None:

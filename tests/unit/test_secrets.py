@@ -61,7 +61,7 @@ def test_stored_value_is_read_back_and_lies_encrypted_and_private(store: SecretS
     path = tmp_path / "secrets" / "gemini-key"
     assert VALUE not in path.read_bytes()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [entry.name for entry in (tmp_path / "secrets").iterdir()] == ["gemini-key"]
+    assert sorted(entry.name for entry in (tmp_path / "secrets").iterdir()) == [".check", "gemini-key"]
 
 
 def test_version_in_force_stays_until_pruned(store: SecretStore) -> None:
@@ -86,6 +86,8 @@ def test_digest_names_the_value_without_giving_it_away(store: SecretStore, tmp_p
     assert store.put("a", {"token": VALUE})["token"] == digest
     assert store.put("b", {"token": VALUE})["token"] != digest
     assert store.put("a", {"other": VALUE})["other"] != digest
+    store.remove("a")
+    store.remove("b")
     (tmp_path / "master.key").write_bytes(b"x" * 32)
     assert SecretStore(tmp_path / "secrets", tmp_path / "master.key").put("a", {"token": VALUE})["token"] != digest
 
@@ -210,7 +212,7 @@ def test_failed_write_leaves_the_old_version_and_no_remains(store: SecretStore, 
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
     assert store.get("k", "token", digest) == SecretValue(VALUE)
-    assert [entry.name for entry in (tmp_path / "secrets").iterdir()] == ["k"]
+    assert sorted(entry.name for entry in (tmp_path / "secrets").iterdir()) == [".check", "k"]
 
 
 def test_concurrent_puts_lose_no_version(store: SecretStore) -> None:
@@ -276,11 +278,29 @@ def test_stored_value_that_is_gone_is_not_replaced_by_another_backend(store: Sec
         lost.resolve("k", "token")
 
 
-def test_problem_needs_no_master_key(store: SecretStore, tmp_path: Path) -> None:
-    """Whether a value is there is told without decrypting it."""
+def test_problem_tells_of_a_lost_or_foreign_master_key(store: SecretStore, tmp_path: Path) -> None:
+    """A stored value that nobody can decrypt is not there, and that is known without decrypting it."""
     stored = {"k": store.put("k", {"token": VALUE})}
-    (tmp_path / "master.key").unlink()
+    key = tmp_path / "master.key"
     assert backends(store, stored).problem("k", "token") == ""
+    key.write_bytes(bytes(32))
+    found = backends(store, stored).problem("k", "token")
+    assert found.startswith("the master key cannot be used: ")
+    assert "is not the one" in found
+    key.unlink()
+    assert "is missing" in backends(store, stored).problem("k", "token")
+
+
+def test_foreign_master_key_adds_nothing_until_the_store_is_empty(store: SecretStore, tmp_path: Path) -> None:
+    """Secrets under two master keys never lie side by side; an empty store takes the key that is there."""
+    store.put("k", {"token": VALUE})
+    (tmp_path / "master.key").write_bytes(bytes(32))
+    with pytest.raises(SecretsUnavailable, match="is not the one"):
+        store.put("other", {"token": VALUE})
+    store.remove("k")
+    stored = {"k": store.put("k", {"token": VALUE})}
+    assert backends(store, stored).problem("k", "token") == ""
+    assert backends(store, stored).resolve("k", "token") == SecretValue(VALUE)
 
 
 def test_mounted_links_work_inside_their_folder_only(store: SecretStore, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 
 import pytest
 from hypothesis import given
@@ -57,11 +58,38 @@ def test_signature_is_named_and_never_verified(armour: bytes, expected: str | No
     assert found == (expected and Signature(expected, verified=False))
 
 
-@pytest.mark.parametrize("encoding", [b"UTF-8", b"latin1", b"no-such-codec", b"hex", b"\xff", b"idna", b"utf-16"])
+@pytest.mark.parametrize(
+    "encoding", [b"UTF-8", b"latin1", b"no-such-codec", b"hex", b"\xff", b"idna", b"utf-16", b"utf-7", b"punycode"]
+)
 def test_message_is_text_in_any_declared_encoding(encoding: bytes) -> None:
     """An encoding that is unknown or not for text falls back to UTF-8 with replacements."""
     info = parse_commit("1" * 40, commit(b"author \xe4 <a> 1 +0000", b"encoding " + encoding, message=b"\xe4\n\nb"))
     canonical([info.message, info.author.name])
+
+
+@pytest.mark.parametrize("encoding", [b"UTF-7", b"unicode_escape", b"raw_unicode_escape", b"punycode", b"gb18030"])
+@given(text=st.lists(st.sampled_from([b"+2AA-", b"\\ud800", b"a", b"-", b"\x836\xc7", b"8"])).map(b"".join))
+def test_no_encoding_makes_text_that_cannot_be_logged(encoding: bytes, text: bytes) -> None:
+    """Codecs that give half a surrogate pair, or take quadratic time, are not believed."""
+    info = parse_commit("1" * 40, commit(b"author " + text + b" <a> 1 +0000", b"encoding " + encoding, message=text))
+    canonical([info.message, info.author.name, info.author.email])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        commit(b"author A <a> 1 +0000", b"gpgsig x" + b"\n " * 1_000_000),
+        commit(b"encoding punycode", message=b"a" * 1_000_000),
+        commit(message=b"s\n\nA: 1\n" + b" x\n" * 500_000),
+        commit(message=b"s\n\n" + b"Signed-off-by: A\n" * 50_000 + b"x\n" * 50_000),
+    ],
+    ids=["folded-header", "punycode", "folded-trailer", "signed-off"],
+)
+def test_large_commits_are_read_in_time_that_grows_with_their_size(raw: bytes) -> None:
+    """A few megabytes that were made to be slow take no more than a few seconds (quadratic: minutes)."""
+    begun = time.process_time()
+    trailers(parse_commit("1" * 40, raw).message)
+    assert time.process_time() - begun < 5
 
 
 @given(st.binary(max_size=300))

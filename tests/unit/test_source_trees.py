@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.errors import SourceUnavailable
 from reconciler.source import trees
 from reconciler.source.trees import RawEntry
 
@@ -49,6 +48,7 @@ class Store:
         return trees.entry_set(self.read(oid), oid)
 
 
+FILE = (b"100644", b"x" * 20)
 NAMES = st.sampled_from(["a", "a.b", "a0", "b", "é", "\udcff", "x y", "0 1"])
 MODES = st.sampled_from([b"100644", b"100755", b"120000", b"160000"])
 CONTENT = st.sampled_from([b"\0" * 20, b"100644 a\0" + b"x" * 11, b"\n" * 20])
@@ -87,11 +87,11 @@ def test_changes_do_not_read_folders_that_are_equal() -> None:
     assert store.reads == 4
 
 
-def nested(store: Store, depth: int) -> str:
+def nested(store: Store, depth: int, name: bytes = b"d") -> str:
     """Store a file below `depth` folders and give the tree's id."""
     tree = store.add({"f": (b"100644", b"x" * 20)})
     for _ in range(depth):
-        raw = trees.serialise([(b"40000", b"d", bytes.fromhex(tree))])
+        raw = trees.serialise([(b"40000", name, bytes.fromhex(tree))])
         tree = hashlib.sha1(raw, usedforsecurity=False).hexdigest()
         store.objects[tree] = raw
     return tree
@@ -118,7 +118,48 @@ def test_paths_beyond_any_file_system_are_refused() -> None:
 @pytest.mark.parametrize("raw", [b"100644 a\0short", b"junk", b"100644 \0" + b"x" * 20, b"9 a\0" + b"x" * 20])
 def test_malformed_trees_are_refused(raw: bytes) -> None:
     """Bytes that are no tree are an error, in a listing and in a comparison."""
-    with pytest.raises(SourceUnavailable, match="malformed"):
+    with pytest.raises(trees.TreeRefused, match="malformed"):
         list(trees.entries(lambda _: raw, "1" * 40))
-    with pytest.raises(SourceUnavailable, match="malformed"):
+    with pytest.raises(trees.TreeRefused, match="malformed"):
         trees.changes(lambda oid: trees.entry_set(raw, oid), None, "1" * 40)
+
+
+def test_long_names_are_refused_in_words_that_the_log_can_hold() -> None:
+    """A name that is no text is shown by replacements; a file's own name counts too."""
+    store = Store()
+    tree = nested(store, 2100, b"\xff")
+    for listing in (trees.entries(store.read, tree), trees.entries(store.read, store.add({"a" * 5000: FILE}))):
+        with pytest.raises(trees.TreeRefused, match="longer than") as caught:
+            list(listing)
+        caught.value.message.encode()
+    with pytest.raises(trees.TreeRefused, match="file's path"):
+        trees.changes(store.entries, None, store.add({"a" * 5000: FILE}))
+
+
+def test_a_comparison_counts_the_new_tree_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two trees that may be listed may be compared, however many entries they have together."""
+    store = Store()
+    old, new = (store.add({f"{name}{i}": FILE for i in range(8)}) for name in "ab")
+    monkeypatch.setattr(trees, "ENTRIES_MAX", 10)
+    assert len(trees.changes(store.entries, old, new)) == 16
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("a/b", None),
+        ("a/none/c", None),
+        ("a/b/link", ("a/b/link", "symlink")),
+        ("a/b/link/c/d", ("a/b/link", "symlink")),
+        ("sub/c", ("sub", "submodule")),
+        ("./file", ("file", "file")),
+        (".", None),
+    ],
+)
+def test_what_keeps_a_path_from_being_a_folder_is_found(path: str, found: tuple[str, str] | None) -> None:
+    """The first link, submodule or file on the way counts; what is not there is no obstacle."""
+    store = Store()
+    content = b"x" * 20
+    files = {"a/b/f": FILE, "a/b/link": (b"120000", content), "sub": (b"160000", content), "file": FILE}
+    obstacle = trees.obstacle(store.read, store.add(files), path)
+    assert (obstacle and obstacle[:2]) == found

@@ -182,6 +182,8 @@ def test_admin_listener_never_shares_the_agents_port(gateway: str, admin: str, s
         ("ssh://git@example.com/x.git", "ssh://git@example.com/x.git"),
         ("git@example.com:x.git", "git@example.com:x.git"),
         ("http://u:hunter2@localhost:3000/x@y.git", "http://***@localhost:3000/x@y.git"),
+        ("https://user:12/hunter2@example.com/x.git", "https://***@example.com/x.git"),
+        ("/srv/team@home/x.git", "/srv/team@home/x.git"),
         ("config.git", "config.git"),
     ],
 )
@@ -190,7 +192,7 @@ def test_repository_is_shown_without_its_credentials(repo: str, shown: str) -> N
     settings = read_settings(b"", FILE, {"PAI_SOURCE_REPO": repo})
     assert settings.source_repo == repo
     assert settings.shown["source.repo"] == display(repo) == shown
-    assert is_remote(repo) == (repo != "config.git")
+    assert is_remote(repo) == (repo not in ("config.git", "/srv/team@home/x.git"))
 
 
 @pytest.mark.parametrize(
@@ -202,10 +204,16 @@ def test_repository_is_shown_without_its_credentials(repo: str, shown: str) -> N
         "http://u:hunter2@example.com/x",
         "ftp://u:hunter2@example.com/x",
         "https://example.com/x?token=hunter2",
+        "https:/user:hunter2@example.com/x",
+        "https//user:hunter2@example.com/x",
+        "https:/hunter2@example.com/x",
+        "https:user:hunter2@example.com/x",
+        "user:hunter2@example.com:x",
+        "htps:/user:hunter2@example.com/x",
     ],
 )
 def test_refused_repository_does_not_show_its_credentials(repo: str) -> None:
-    """The message about a wrong URL does not repeat the URL."""
+    """The message about a wrong URL, or one that a typing error made a path, does not repeat the credentials."""
     error = failure("", PAI_SOURCE_REPO=repo)
     assert "hunter2" not in error.message + error.hint
 

@@ -115,22 +115,35 @@ def test_broken_refs_and_objects_are_unavailable(git: Git) -> None:
     file.unlink()
     with pytest.raises(SourceUnavailable, match="is missing"):
         repository.blob(blob)
-    with pytest.raises(SourceUnavailable, match="is not a blob"):
+    with pytest.raises(TreeRefused, match="is not a blob"):
         repository.blob(sha)
     (git.folder / ".git" / "refs" / "heads" / "main").write_text("garbage\n")
     with pytest.raises(SourceUnavailable):
         repository.tip("main")
 
 
-def test_malformed_tree_is_unavailable(git: Git) -> None:
+def test_malformed_tree_is_refused(git: Git) -> None:
     """Bytes that are no tree are refused instead of being half read."""
     git.commit({"a": "1"})
     raw = git.folder / "raw"
     raw.write_bytes(b"100644 name\0short")
     tree = git("hash-object", "-t", "tree", "--literally", "-w", str(raw))
     sha = git("commit-tree", tree, "-m", "x")
-    with pytest.raises(SourceUnavailable, match="malformed"):
+    with pytest.raises(TreeRefused, match="malformed"):
         list(Repository.open(git.folder).entries(sha))
+
+
+def test_source_path_that_is_no_folder_is_refused(git: Git) -> None:
+    """A link, at the path or on the way to it, is not taken for an empty folder; what is not there is one."""
+    git.commit({"conf/models/a.yaml": "1"})
+    (git.folder / "link").symlink_to("conf")
+    sha = git.commit()
+    repository = Repository.open(git.folder)
+    for path in ("link", "link/models", "conf/models/a.yaml"):
+        with pytest.raises(TreeRefused, match=f"the source path {path} is no folder: "):
+            repository.require_folder(sha, path)
+    for path in (".", "conf", "conf/models", "conf/none", "none/models"):
+        repository.require_folder(sha, path)
 
 
 def test_entries_list_every_kind_and_every_name(git: Git) -> None:

@@ -1,0 +1,146 @@
+"""Reading a large tree with the help of other processes says what reading it alone says, whatever becomes of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from reconciler import verdict
+from reconciler.source import Author, Repository, init_bare
+from reconciler.verdict import Index, Judge
+from tests.support import BAD, agent, binding
+
+FILES = 60
+
+
+@pytest.fixture
+def tip(tmp_path: Path) -> str:
+    """Make a repository of good, broken, repeated, ignored and foreign files; give its commit."""
+    files = {f"m/{number:03}.yaml": binding(f"b{number}", number + 1) for number in range(FILES)}
+    files |= {f"n/{number:03}.yml": agent(f"a{number}", f"b{number}") for number in range(FILES)}
+    files |= {"n/bad.yaml": BAD, "n/huge.yaml": "#" * (1 << 20) + "\n#", "z/copy.yaml": files["n/059.yml"]}
+    files |= {
+        "a/copy.txt": files["n/059.yml"],
+        "a/skipped.yaml": files["n/058.yml"],
+        "z/..odd.yaml": files["m/000.yaml"],
+    }
+    files[".paiignore"] = "a/\n"
+    init_bare(tmp_path / "config.git", "main")
+    repository = Repository.open(tmp_path / "config.git")
+    content = {path: text.encode() for path, text in files.items()}
+    return repository.write("main", None, content, "all", Author("A", "a@example.com"))
+
+
+@pytest.fixture
+def alone(tip: str, tmp_path: Path) -> Index:
+    """Read it with no help: it is too small."""
+    return Judge(Repository.open(tmp_path / "config.git")).read(tip)
+
+
+@pytest.fixture
+def helped(monkeypatch: pytest.MonkeyPatch, alone: Index) -> list[int]:
+    """From now on ask for help with small trees too; give the list of how many facts each helper gave."""
+    assert len(alone.files) > FILES
+    given: list[int] = []
+    ask = verdict._Helper.facts
+
+    def counted(helper: verdict._Helper, timeout_s: float) -> dict[str, verdict.Facts]:
+        facts = ask(helper, timeout_s)
+        given.append(len(facts))
+        return facts
+
+    monkeypatch.setattr(verdict._Helper, "facts", counted)
+    monkeypatch.setattr(verdict, "HELPED_FROM", 2)
+    monkeypatch.setattr(verdict, "HEAD_START", 0)
+    monkeypatch.setattr(verdict, "_cpus", lambda: 3)
+    return given
+
+
+def test_helped_reading_gives_the_index_of_reading_alone(
+    tmp_path: Path, tip: str, alone: Index, helped: list[int]
+) -> None:
+    """Two helpers read a third each, and the index is the same to its order."""
+    judge = Judge(Repository.open(tmp_path / "config.git"))
+    index = judge.read(tip)
+
+    assert sorted(helped) == [39, 40], "the file that is too large is refused unread"
+    assert index == alone
+    assert list(index.files) == list(alone.files)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import os; os.kill(os.getpid(), 9)",
+        "import time; time.sleep(600)",
+        "print('no answer')",
+        "import sys, msgspec; sys.stdout.buffer.write(msgspec.msgpack.encode(('another version', {})))",
+        verdict._HELPER + "; sys.exit(1)",
+        "",
+    ],
+    ids=["killed", "hangs", "garbage", "replaced", "failed", "silent"],
+)
+def test_broken_helper_costs_time_and_nothing_else(
+    program: str, tmp_path: Path, tip: str, alone: Index, helped: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a helper does not say is read by the process that asked."""
+    monkeypatch.setattr(verdict, "_HELPER", program)
+    monkeypatch.setattr(verdict, "HELPER_TIMEOUT_S", 0.5)
+
+    assert Judge(Repository.open(tmp_path / "config.git")).read(tip) == alone
+    assert helped == [0, 0]
+
+
+def test_helper_that_cannot_start_is_done_without(
+    tmp_path: Path, tip: str, alone: Index, helped: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No interpreter to start: everything is read here."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+
+    assert Judge(Repository.open(tmp_path / "config.git")).read(tip) == alone
+    assert helped == []
+
+
+def test_helper_stops_at_an_unreadable_blob_and_is_believed_up_to_there(tmp_path: Path, tip: str) -> None:
+    """A blob that the helper cannot read is left to the process that asked, with all after it."""
+    repository = Repository.open(tmp_path / "config.git")
+    oids = [entry.oid for entry in repository.entries(tip, "m")]
+    helper = verdict._Helper(repository.path, [oids[0], oids[1], "0" * 40, oids[2]])
+    try:
+        assert list(helper.facts(30)) == oids[:2]
+    finally:
+        helper.close()
+
+
+def test_objects_of_a_quarantine_are_read_without_help(tmp_path: Path, tip: str, helped: list[int]) -> None:
+    """Other processes do not see what only this one was told of."""
+    empty = tmp_path / "empty.git"
+    init_bare(empty, "main")
+    judge = Judge(Repository.open(empty, [os.fspath(tmp_path / "config.git" / "objects")]))
+
+    assert len(judge.read(tip).files) > FILES
+    assert helped == []
+
+
+@pytest.mark.usefixtures("helped")
+def test_unreadable_repository_leaves_no_process_behind(
+    tmp_path: Path, tip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If reading fails here, the helpers are ended."""
+    monkeypatch.setattr(verdict, "_HELPER", "import time; time.sleep(600)")
+    started: list[verdict._Helper] = []
+    add = verdict._Helped.add
+    monkeypatch.setattr(
+        verdict._Helped, "add", lambda self, helper, oids: (started.append(helper), add(self, helper, oids))
+    )
+    repository = Repository.open(tmp_path / "config.git")
+    first = next(entry.oid for entry in repository.entries(tip, "m"))
+    (tmp_path / "config.git" / "objects" / first[:2] / first[2:]).unlink()
+
+    with pytest.raises(verdict.SourceUnavailable):
+        Judge(Repository.open(tmp_path / "config.git")).read(tip)
+
+    assert [helper._process.returncode for helper in started] == [-9, -9]
