@@ -185,6 +185,111 @@ class SecretDeleted(Payload, frozen=True, kw_only=True):
     keys: list[str]
 
 
+class KeyIssued(Payload, frozen=True, kw_only=True):
+    """A key was made for `agent`; only its SHA-256 is kept, in hex.
+
+    `expires` is an RFC 3339 time or "", `networks` the only ones it may come from, if any.
+    """
+
+    type: ClassVar[str] = "key.issued.v1"
+    agent: str
+    digest: str
+    expires: str
+    networks: list[str]
+
+
+class KeyRevoked(Payload, frozen=True, kw_only=True):
+    """The key is no longer taken."""
+
+    type: ClassVar[str] = "key.revoked.v1"
+    agent: str
+    digest: str
+
+
+class Durations(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Milliseconds from the request's arrival: to the answer's first byte (0 if there was none), to its end."""
+
+    first_byte_ms: int
+    total_ms: int
+
+
+class TokensReserved(Payload, frozen=True, kw_only=True):
+    """`tokens` are held for a request, durably before any of it left.
+
+    `input` is the upper bound of its input, `output` its output limit, all choices together. `binding` is the position
+    of the event that gave the binding the spec that this was decided on, `day` the UTC day that it counts to.
+    """
+
+    type: ClassVar[str] = "tokens.reserved.v1"
+    request: str
+    agent: str
+    key: str
+    surface: str
+    day: str
+    tokens: int
+    input: int
+    output: int
+    binding: int
+
+
+class Resolved(Payload, frozen=True, kw_only=True, rename="camel"):
+    """What became of a reservation: `status` is the provider's HTTP status, 0 if none came."""
+
+    request: str
+    agent: str
+    day: str
+    status: int
+    durations: Durations
+    reason: str
+
+
+class TokensSettled(Resolved, frozen=True, kw_only=True, rename="camel"):
+    """The provider said what it used; `charged` is what the budget counts.
+
+    `input` includes `cached` and `cache_write`, `output` includes `reasoning`. `reason` is "" where the provider's
+    usage was whole, else why more is charged than it says.
+    """
+
+    type: ClassVar[str] = "tokens.settled.v1"
+    input: int
+    cached: int
+    cache_write: int
+    output: int
+    reasoning: int
+    charged: int
+
+
+class TokensVoided(Resolved, frozen=True, kw_only=True, rename="camel"):
+    """The provider certainly charged nothing: `tokens` are free again."""
+
+    type: ClassVar[str] = "tokens.voided.v1"
+    tokens: int
+
+
+class TokensForfeited(Resolved, frozen=True, kw_only=True, rename="camel"):
+    """Nobody knows what the provider charged: all `tokens` of the reservation count as used."""
+
+    type: ClassVar[str] = "tokens.forfeited.v1"
+    tokens: int
+
+
+class RequestRefused(Payload, frozen=True, kw_only=True):
+    """Requests that were not forwarded: `count` of the same agent, binding and reason within a minute.
+
+    `request` is the first of them, `others` up to 100 further ones. `needed` and `remaining` are tokens, of the last.
+    """
+
+    type: ClassVar[str] = "request.refused.v1"
+    request: str
+    agent: str
+    surface: str
+    reason: str
+    needed: int
+    remaining: int
+    count: int
+    others: list[str] = msgspec.field(default_factory=list)
+
+
 class LogCreated(Payload, frozen=True, kw_only=True):
     """Position 0 of every log: its origin and the key its checkpoints are signed with (C2SP note notation)."""
 
@@ -221,6 +326,13 @@ AnyPayload = (
     | AgentDeleted
     | SecretStored
     | SecretDeleted
+    | KeyIssued
+    | KeyRevoked
+    | TokensReserved
+    | TokensSettled
+    | TokensVoided
+    | TokensForfeited
+    | RequestRefused
     | LogCreated
     | DaemonStarted
     | DaemonStopped

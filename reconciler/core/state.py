@@ -13,6 +13,7 @@ from typing import Literal, assert_never
 import msgspec
 
 from reconciler.core import events as ev
+from reconciler.core.budget import Account, Ledger, Reservation
 from reconciler.core.objects import Kind, Spec
 
 Outcome = Literal["accepted", "rejected"]
@@ -33,6 +34,17 @@ class Resource(msgspec.Struct, frozen=True, omit_defaults=True):
     position: int
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     annotations: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A key that is in force: its id, whose it is, until when ("" for ever) and from which networks (none: any)."""
+
+    name: str
+    agent: str
+    digest: str
+    expires: str
+    networks: list[str]
+    position: int
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -60,12 +72,24 @@ class State(msgspec.Struct):
     models: dict[str, Resource] = msgspec.field(default_factory=dict)
     agents: dict[str, Resource] = msgspec.field(default_factory=dict)
     secrets: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    keys: dict[str, Key] = msgspec.field(default_factory=dict)
+    """By digest, which is how a request finds its own."""
+    ledger: Ledger = msgspec.field(default_factory=Ledger)
 
-    def apply(self, event: ev.Event) -> None:
+    def apply(self, event: ev.Event) -> None:  # noqa: C901 (one case an event)
         """Fold the event at position `self.position` into the state."""
         name = event.subject.partition("/")[2]
         payload = event.payload
         match payload:
+            case ev.TokensReserved():
+                held = Reservation(name, payload.agent, payload.day, payload.tokens, self.position)
+                self.ledger.reserve(payload.request, held)
+            case ev.TokensSettled():
+                self.ledger.resolve(payload.request, payload.charged)
+            case ev.TokensVoided():
+                self.ledger.resolve(payload.request, 0)
+            case ev.TokensForfeited():
+                self.ledger.resolve(payload.request, payload.tokens)
             case ev.BindingCreated() | ev.BindingChanged():
                 self.models[name] = self._resource(name, payload)
             case ev.BindingDeleted():
@@ -85,9 +109,20 @@ class State(msgspec.Struct):
                 self.secrets[name] = {**self.secrets.get(name, {}), **payload.keys}
             case ev.SecretDeleted():
                 self.secrets.pop(name, None)
+            case ev.KeyIssued():
+                p = payload
+                self.keys[p.digest] = Key(name, p.agent, p.digest, p.expires, p.networks, self.position)
+            case ev.KeyRevoked():
+                self.keys.pop(payload.digest, None)
             case ev.LogCreated():
                 self.origin, self.vkey = payload.origin, payload.vkey
-            case ev.RevisionSuperseded() | ev.HistoryRewritten() | ev.DaemonStarted() | ev.DaemonStopped():
+            case (
+                ev.RevisionSuperseded()
+                | ev.HistoryRewritten()
+                | ev.RequestRefused()
+                | ev.DaemonStarted()
+                | ev.DaemonStopped()
+            ):
                 pass
             case _:
                 assert_never(payload)
@@ -101,7 +136,12 @@ class State(msgspec.Struct):
     def freeze(self) -> State:
         """Give a copy that later events do not change (the resources themselves are immutable and shared)."""
         return msgspec.structs.replace(
-            self, models=dict(self.models), agents=dict(self.agents), secrets=dict(self.secrets)
+            self,
+            models=dict(self.models),
+            agents=dict(self.agents),
+            secrets=dict(self.secrets),
+            keys=dict(self.keys),
+            ledger=self.ledger.freeze(),
         )
 
     def digest(self) -> str:
@@ -145,19 +185,31 @@ class Row(msgspec.Struct, frozen=True):
 
 
 RowKey = tuple[str, str]
-"""What a projection row is about: ("model", NAME), ("agent", NAME), ("secret", NAME) or ("log", "")."""
+"""What a projection row is about: ("log", ""), or the name of a "model", "agent", "secret", "key" or "account".
+
+An account bears its binding's name, and outlives the binding. Open reservations are in no row: they come and go with
+every request, and only the one who writes needs them.
+"""
 
 _row_encoder = msgspec.json.Encoder(order="deterministic")
 _decode_resource = msgspec.json.Decoder(Resource).decode
+_decode_key = msgspec.json.Decoder(Key).decode
+_decode_account = msgspec.json.Decoder(Account).decode
+_TOKENS = (ev.TokensReserved, ev.TokensSettled, ev.TokensVoided, ev.TokensForfeited)
 
 
 def rows_touched(event: ev.Event) -> list[RowKey]:
     """Name the projection rows that an event changes; ("log", "") changes with every event and is left out."""
     kind, _, name = event.subject.partition("/")
-    if kind in ("model", "agent", "secret"):
+    payload = event.payload
+    if isinstance(payload, _TOKENS):
+        return [("account", name)]
+    if isinstance(payload, ev.RequestRefused):
+        return []
+    if kind in ("model", "agent", "secret", "key"):
         return [(kind, name)]
-    if isinstance(event.payload, ev.RevisionAccepted):
-        return [(place.kind, place.name) for place in event.payload.moved]
+    if isinstance(payload, ev.RevisionAccepted):
+        return [(place.kind, place.name) for place in payload.moved]
     return []
 
 
@@ -172,6 +224,10 @@ def row(state: State, key: RowKey) -> bytes | None:
             value = state.agents.get(name)
         case "secret":
             value = state.secrets.get(name)
+        case "key":
+            value = next((key for key in state.keys.values() if key.name == name), None)
+        case "account":
+            value = state.ledger.accounts.get(name)
         case _:
             value = Row(state.time, state.origin, state.vkey, state.revision, state.head)
     return None if value is None else _row_encoder.encode(value)
@@ -183,6 +239,8 @@ def row_keys(state: State) -> list[RowKey]:
     keys += [("model", name) for name in state.models]
     keys += [("agent", name) for name in state.agents]
     keys += [("secret", name) for name in state.secrets]
+    keys += [("key", key.name) for key in state.keys.values()]
+    keys += [("account", name) for name in state.ledger.accounts]
     return keys
 
 
@@ -200,6 +258,11 @@ def from_rows(rows: dict[RowKey, bytes], position: int) -> State:
                 state.agents[name] = _decode_resource(body)
             case "secret":
                 state.secrets[name] = msgspec.json.decode(body, type=dict[str, str])
+            case "key":
+                key = _decode_key(body)
+                state.keys[key.digest] = key
+            case "account":
+                state.ledger.accounts[name] = _decode_account(body)
             case _:
                 pass
     return state

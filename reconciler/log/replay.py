@@ -18,7 +18,7 @@ from reconciler.core.state import State, from_rows, load
 from reconciler.log.merkle import Frontier
 from reconciler.log.store import Reader, Stored
 
-FOLD_VERSION: Final = 1
+FOLD_VERSION: Final = 2
 """To be raised whenever State, its fold or its rows change: older snapshots and projections are then made anew."""
 
 _CHUNK = 4096

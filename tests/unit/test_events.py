@@ -23,6 +23,14 @@ SPEC = {"provider": "gemini", "model": "gemini-2.0-flash", "maxTokensPerDay": 1_
 OPEN_SPEC = {"modelBindings": ["a"], "\ue000": 1, "\U0001f600": {"cpu": 0.5, "share": 1e21}, "none": None}
 PLACE = {"file": "models/a.yaml", "line": 3, "revision": "a" * 40}
 PROBLEM = Diagnostic("a.yaml", 1, 2, "error", "PAI101", "wrong", "right", "wr")
+OUTCOME = {
+    "request": "r",
+    "agent": "a",
+    "day": "2026-11-23",
+    "status": 200,
+    "durations": ev.Durations(first_byte_ms=12, total_ms=34),
+    "reason": "",
+}
 
 EXAMPLES: list[ev.AnyPayload] = [
     ev.RevisionAccepted(**COMMIT, counts=ev.Counts(1, 1, 1, 0, 0, 1), moved=[ev.Moved("model", "a", "b.yaml", 2)]),
@@ -37,6 +45,17 @@ EXAMPLES: list[ev.AnyPayload] = [
     ev.AgentDeleted(previous=OPEN_SPEC, **PLACE),
     ev.SecretStored(keys={"api-key": "ab" * 32}),
     ev.SecretDeleted(keys=["api-key"]),
+    ev.KeyIssued(agent="a", digest="ab" * 32, expires="2026-12-01T00:00:00Z", networks=["10.0.0.0/8"]),
+    ev.KeyRevoked(agent="a", digest="ab" * 32),
+    ev.TokensReserved(
+        request="r", agent="a", key="k", surface="openai", day="2026-11-23", tokens=30, input=20, output=10, binding=4
+    ),
+    ev.TokensSettled(**OUTCOME, input=9, cached=3, cache_write=2, output=4, reasoning=1, charged=13),
+    ev.TokensVoided(**{**OUTCOME, "reason": "upstream error"}, tokens=30),
+    ev.TokensForfeited(**{**OUTCOME, "status": 0, "reason": "restart"}, tokens=30),
+    ev.RequestRefused(
+        request="r", agent="a", surface="openai", reason="day", needed=30, remaining=2, count=2, others=["s"]
+    ),
     ev.LogCreated(origin="pai/1", vkey="pai/1+00000000+AAAA"),
     ev.DaemonStarted(version="0.1.0", settings={"source.branch": "main"}),
     ev.DaemonStopped(reason="SIGTERM"),
