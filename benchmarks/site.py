@@ -36,7 +36,16 @@ def environment() -> dict[str, str]:
     person = {"AUTHOR_NAME": "Alice", "AUTHOR_EMAIL": "alice@example.com"}
     person |= {key.replace("AUTHOR", "COMMITTER"): value for key, value in person.items()}
     git = {f"GIT_{key}": value for key, value in person.items()}
-    return kept | git | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "PAI_ADMIN_LISTEN": "127.0.0.1:0"}
+    return (
+        kept
+        | git
+        | {
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "PAI_ADMIN_LISTEN": "127.0.0.1:0",
+            "PAI_GATEWAY_LISTEN": "127.0.0.1:0",
+        }
+    )
 
 
 def pai() -> str:

@@ -160,6 +160,7 @@ class Site:
             "GIT_COMMITTER_NAME": "Bob",
             "GIT_COMMITTER_EMAIL": "bob@example.com",
             "PAI_ADMIN_LISTEN": "127.0.0.1:0",
+            "PAI_GATEWAY_LISTEN": "127.0.0.1:0",
         }
         self.outputs: list[str] = []
 

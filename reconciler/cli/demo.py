@@ -62,6 +62,7 @@ class _Tour:
             **{name: value for name, value in os.environ.items() if not name.startswith(("PAI_", "GIT_"))},
             "PAI_WORKSPACE": str(self._workspace),
             "PAI_ADMIN_LISTEN": f"127.0.0.1:{_free_port()}",
+            "PAI_GATEWAY_LISTEN": f"127.0.0.1:{_free_port()}",
             "GIT_AUTHOR_NAME": "Alice",
             "GIT_AUTHOR_EMAIL": "alice@example.com",
             "GIT_COMMITTER_NAME": "Alice",

@@ -20,6 +20,8 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from reconciler.core.canonical import MAX_SAFE_INTEGER
+
 OUTPUT_MIN: Final = 1
 """The smallest output limit per choice that is worth sending."""
 
@@ -77,7 +79,8 @@ class Ledger(msgspec.Struct):
         now = self.accounts.get(reservation.model)
         if now is not None and now.day == reservation.day:
             held = now.reserved - reservation.tokens
-            self.accounts[reservation.model] = Account(now.day, now.used + charged, held)
+            used = min(MAX_SAFE_INTEGER, now.used + charged)  # without a limit, nonsense may add up
+            self.accounts[reservation.model] = Account(now.day, used, held)
 
     def freeze(self) -> Ledger:
         """Give a copy that later events do not change."""

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from reconciler.core.budget import Account
 from reconciler.core.errors import LogNotWritable
 from reconciler.core.state import State
 from reconciler.daemon.health import Health
@@ -53,6 +54,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Give the gauges; called by the registry at every scrape."""
+        yield from self._budgets()
         health, writable = self._health(), self._recorder.status().writable
         with contextlib.suppress(LogNotWritable):  # then the gauges keep their last values
             self._sizes = self._recorder.read(_sizes)
@@ -66,6 +68,29 @@ class Metrics:
             ("pai_head_refused", "1 while the branch's tip is refused and an older revision in force", refused),
         ):
             yield GaugeMetricFamily(name, text, value=float(value))
+
+    def _budgets(self) -> Iterator[Metric]:
+        used = GaugeMetricFamily("pai_budget_used_tokens", "Tokens settled and forfeited today", labels=["model"])
+        reserved = GaugeMetricFamily("pai_budget_reserved_tokens", "Tokens of open reservations", labels=["model"])
+        limit = GaugeMetricFamily("pai_budget_limit_tokens", "maxTokensPerDay in force", labels=["model"])
+        with contextlib.suppress(LogNotWritable):
+            for name, per_day, account in self._recorder.read(_accounts):
+                used.add_metric([name], account.used)
+                reserved.add_metric([name], account.reserved)
+                if per_day is not None:
+                    limit.add_metric([name], per_day)
+        yield from (used, reserved, limit)
+
+
+def _accounts(state: State) -> list[tuple[str, int | None, Account]]:
+    """Give each binding in force that has a limit or was used, its limit, and its account of the ledger's day."""
+    found = []
+    for name, resource in state.models.items():
+        limit = resource.spec.get("maxTokensPerDay")
+        per_day = limit if isinstance(limit, int) else None
+        if per_day is not None or name in state.ledger.accounts:
+            found.append((name, per_day, state.ledger.account(name, state.ledger.day)))
+    return found
 
 
 def _sizes(state: State) -> tuple[int, int, int, bool]:

@@ -6,6 +6,7 @@ Opening takes the log's lock, so there is one `Parts` per workspace at a time. R
 from __future__ import annotations
 
 import contextlib
+import os
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +14,7 @@ from reconciler.core.events import Event, decode
 from reconciler.log.sqlite import SqliteBackend, open_reader
 from reconciler.reconcile import Reconciler
 from reconciler.recorder import Recorder
-from reconciler.secrets import SecretStore
+from reconciler.secrets import Backends, SecretStore
 from reconciler.workspace import Workspace
 
 
@@ -26,6 +27,12 @@ class Parts:
         settings = workspace.settings
         self.secrets = SecretStore(workspace.secrets, workspace.master_key)
         self.recorder = Recorder(SqliteBackend(workspace.database, wait_s))
+        self.backends = Backends(
+            self.secrets,
+            lambda name: self.recorder.read(lambda state: state.secrets.get(name)),
+            workspace.secrets_directory,
+            os.environ,
+        )
         self.reconciler = Reconciler(
             self.recorder,
             self._read_event,

@@ -1,7 +1,7 @@
-"""The daemon: opens the workspace, watches, reconciles, answers; ends in order on SIGTERM.
+"""The daemon: opens the workspace, watches, reconciles, serves agents; ends in order on SIGTERM.
 
-Order of starting: the log's lock (a second daemon ends here), the admin port, `daemon.started`, the control socket, the
-loop, the watch. Ending goes the other way round and records `daemon.stopped`.
+Order of starting: the log's lock (a second daemon ends here), both ports, `daemon.started`, the control socket, the
+loop, the watch, the gateway. Ending goes the other way round and records `daemon.stopped`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 
+import msgspec
 import uvicorn
+import uvloop
 
 from reconciler import __version__, control
 from reconciler.core import events as ev
@@ -27,6 +29,9 @@ from reconciler.daemon.loop import ReconcileLoop
 from reconciler.daemon.operations import Operations
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.session import ask_daemon
+from reconciler.gateway.app import Ready
+from reconciler.gateway.day import Days
+from reconciler.gateway.service import Options, Service
 from reconciler.reconcile import Result
 from reconciler.source import Watch
 from reconciler.workspace import Address, Workspace
@@ -40,16 +45,26 @@ COMMAND_S = 10.0
 class Daemon:
     """The running parts. `run` blocks until a signal asks to stop, and returns when everything is down."""
 
-    def __init__(self, workspace: Workspace, parts: Parts, admin: socket.socket) -> None:
+    def __init__(self, workspace: Workspace, parts: Parts, admin: socket.socket, agents: socket.socket) -> None:
         self._workspace = workspace
         self._parts = parts
         self._admin = admin
+        self._agents = agents
+        self._days = Days()
         self._metrics = Metrics(parts.recorder, self.health)
         self._loop = ReconcileLoop(parts.reconciler, parts.recorder.probe, self._observe)
         self._operations = Operations(parts, self._loop.request, self.health)
         self._had_state = parts.recorder.read(lambda state: state.head is not None)
         self._known: tuple[str, Head | None] = ("", None)
         self._subject = f"daemon/{socket.gethostname()}"
+        self._gateway = Service(
+            parts.recorder,
+            parts.backends.resolve,
+            _options(workspace),
+            self._days,
+            self._metrics.registry,
+            self._ready,
+        )
 
     def health(self) -> Health:
         """Say how things stand now."""
@@ -61,7 +76,7 @@ class Daemon:
         # A log that takes a small event may still have no room for the one that waits.
         log_problem = status.reason or (error.message if isinstance(error, LogNotWritable) else "")
         source_problem = error.message if isinstance(error, SourceUnavailable) else ""
-        return judge_health(
+        health = judge_health(
             *self._known,
             log_problem,
             source_problem,
@@ -70,6 +85,12 @@ class Daemon:
             in_force=self._had_state,
             fault=loop.fault,
         )
+        clock = self._days.problem()
+        return msgspec.structs.replace(health, reasons=[*health.reasons, clock]) if clock else health
+
+    def _ready(self) -> Ready:
+        now = self.health()
+        return Ready(now.ready, now.reasons)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -87,7 +108,9 @@ class Daemon:
         self._record(ev.DaemonStarted(version=__version__, settings=settings))
         try:
             with self._threads():
-                await self._serve_admin(stopping)
+                async with asyncio.TaskGroup() as serving:
+                    serving.create_task(self._serve_admin(stopping))
+                    serving.create_task(self._gateway.run(self._agents, stopping))
         finally:
             with contextlib.suppress(PaiError):  # a log that cannot be written must not keep the daemon from ending
                 self._record(ev.DaemonStopped(reason=reason))
@@ -141,17 +164,34 @@ class _Server(uvicorn.Server):
 def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
     """Run the daemon of a workspace until a signal ends it.
 
-    `announce` is told the address of the admin listener. Raises LogBusy for a second daemon, CouldNotRun for a port in
+    `announce` is told the addresses of both listeners. Raises LogBusy for a second daemon, CouldNotRun for a port in
     use, and what opening the workspace raises.
     """
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    with _opened(workspace) as parts, bound(workspace.settings.admin_listen, "admin.listen") as admin:
-        host, port = workspace.settings.admin_listen.host, admin.getsockname()[1]
-        announce(f"admin listener on http://{Address(host, port)}")
-        asyncio.run(Daemon(workspace, parts, admin).run())
+    settings = workspace.settings
+    with (
+        _opened(workspace) as parts,
+        bound(settings.admin_listen, "admin.listen") as admin,
+        bound(settings.gateway_listen, "gateway.listen") as agents,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        announce(f"admin listener on http://{Address(settings.admin_listen.host, admin.getsockname()[1])}")
+        announce(f"gateway for agents on http://{Address(settings.gateway_listen.host, agents.getsockname()[1])}")
+        runner.run(Daemon(workspace, parts, admin, agents).run())
+
+
+def _options(workspace: Workspace) -> Options:
+    settings = workspace.settings
+    origins = {
+        "openai": settings.openai_base_url,
+        "anthropic": settings.anthropic_base_url,
+        "gemini": settings.gemini_base_url,
+        "openrouter": settings.openrouter_base_url,
+    }
+    return Options(origins, settings.gateway_default_max_output_tokens, settings.gateway_hosts)
 
 
 def _opened(workspace: Workspace) -> Parts:

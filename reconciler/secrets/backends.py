@@ -1,8 +1,8 @@
 """Where a binding's key comes from: the local store, else a mounted folder, else the environment.
 
 The log's word comes first: a secret's key that it names is read from the store and nowhere else, so that a lost or
-damaged value is an error and not silently another one. Folder and environment are read anew each time, so a rotated
-file is in force at the next request.
+damaged value is an error and not silently another one. What was decrypted is kept by its digest, which a rotation
+changes. Folder and environment are read anew each time, so a rotated file is in force at the next request.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ Stored = Callable[[str], Mapping[str, str] | None]
 """What the log says of a secret: the digest in force of each key; None if it stores no secret of that name."""
 
 _PREFIX = "PAI_SECRET_"
+DECRYPTED_MAX = 1000
 
 
 class Backends:
@@ -35,6 +36,7 @@ class Backends:
         self._stored = stored
         self._directory = directory
         self._environment = environment
+        self._decrypted: dict[tuple[str, str, str], SecretValue] = {}
 
     def resolve(self, name: str, key: str) -> SecretValue:
         """Give the value in force. Raises SecretsUnavailable, which says why there is none."""
@@ -45,9 +47,12 @@ class Backends:
             raise SecretsUnavailable(error.message, error.hint) from None
         digest = (self._stored(name) or {}).get(key)
         if digest is not None:
-            value = self._store.get(name, key, digest)
+            value = self._decrypted.get((name, key, digest)) or self._store.get(name, key, digest)
             if value is None:
                 raise SecretsUnavailable(_lost(name, key), f"store it again: pai add secret {name}")
+            if len(self._decrypted) >= DECRYPTED_MAX:
+                self._decrypted.clear()
+            self._decrypted[name, key, digest] = value
             return value
         data = self._from_directory(name, key)
         if data is None:

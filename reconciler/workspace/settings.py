@@ -50,6 +50,7 @@ class Settings(NamedTuple):
     source_interval_s: float
     gateway_listen: Address
     gateway_default_max_output_tokens: int
+    gateway_hosts: tuple[str, ...]
     admin_listen: Address
     log_database: str
     openai_base_url: str
@@ -90,6 +91,15 @@ SETTINGS = (
         values.integer,
         "Put into a request that names no output limit and whose binding has a budget.",
         "gateway_default_max_output_tokens",
+    ),
+    Setting(
+        "gateway",
+        "hosts",
+        "",
+        values.hosts,
+        "Names under which agents reach the gateway, with commas between; addresses and this machine's own names are "
+        "known.",
+        "gateway_hosts",
     ),
     Setting(
         "admin",
@@ -165,6 +175,8 @@ def read_settings(data: bytes, path: Path, environment: Mapping[str, str]) -> Se
 def _shown(setting: Setting, value: object) -> str:
     if setting.check is values.repository:
         return display(str(value))
+    if setting.check is values.hosts and isinstance(value, tuple):
+        return ", ".join(value)
     return f"{value:g}s" if isinstance(value, float) else str(value)
 
 

@@ -87,6 +87,17 @@ def integer(value: object) -> int:
     return value
 
 
+def hosts(value: object) -> tuple[str, ...]:
+    """Read names of hosts with commas between them; "" for none."""
+    if not isinstance(value, str):
+        raise Bad(f"must be names in quotes, not {_shown(value)}", 'write "pai.example.com, pai"')
+    names = tuple(name.strip().lower() for name in value.split(",") if name.strip())
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise Bad(f"holds {_shown(name)}, which is no name of a host", "names without ports, commas between them")
+    return names
+
+
 def duration_s(value: object) -> float:
     """Read `500ms`, `15s`, `1m`, `2h` as seconds, from 1 ms to a day."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None

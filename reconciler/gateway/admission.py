@@ -1,0 +1,281 @@
+"""Whether a call may go to one binding, and with which output limit: everything that is decided before a byte leaves.
+
+Order: the binding exists, the agent may use it, its provider speaks the call's operation, its key is there, its input
+is bounded; then its tokens are reserved. When the bound by bytes does not fit, the provider is asked to count the
+input, where it does that for free; then the output limit is lowered to what is left; then the call is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import NamedTuple
+from urllib.parse import quote
+
+import msgspec
+
+from reconciler.core.budget import Ask, Limits
+from reconciler.core.errors import SecretsUnavailable
+from reconciler.core.objects import DEFAULT_SECRET_KEY
+from reconciler.core.reservations import Denied, limits_of
+from reconciler.core.state import Resource, State
+from reconciler.gateway.auth import Caller
+from reconciler.gateway.body import INTEGER_MAX
+from reconciler.gateway.books import Books, Changed
+from reconciler.gateway.calls import FREE, Call, Needs, Provider
+from reconciler.gateway.needs import NEEDS
+from reconciler.gateway.providers import PROVIDERS
+from reconciler.gateway.refusal import Refusal
+from reconciler.gateway.surfaces import SURFACES
+from reconciler.gateway.upstream import Lost, Unsent, Upstream
+from reconciler.secrets import SecretValue
+
+ALLOW_UNBOUNDED = "pai.io/unbounded-input"
+COUNT_MARGIN = 128
+"""Tokens added to a provider's count of the input, beside a twentieth: providers call their own figure an estimate."""
+ESTIMATE_BYTES = 3
+"""Bytes a token, where the limit of one request is judged and nobody counts."""
+COUNT_ANSWER_BYTES_MAX = 65536
+CHANGES_MAX = 100
+ANTHROPIC_VERSION = "2023-06-01"
+NOTHING = Ask(0, 0, 0, 0, 0)
+"""What a request asks for that costs nothing."""
+
+Resolve = Callable[[str, str], SecretValue]
+"""Gives the value of a secret's key, or raises SecretsUnavailable."""
+
+
+class Held(NamedTuple):
+    """A call that may go: to where, with which body, and what is reserved for it.
+
+    `tokens` are reserved, `output` of them for what comes back. `per_day` is the binding's limit.
+    """
+
+    call: Call
+    request: str
+    binding: str
+    provider: Provider
+    url: str
+    credentials: dict[str, str]
+    body: bytes
+    tokens: int
+    output: int
+    per_day: int | None
+
+
+class _Target(NamedTuple):
+    """A binding as it is now, found fit for a call."""
+
+    name: str
+    resource: Resource
+    provider: Provider
+    model: str
+    limits: Limits
+
+
+class Admission:
+    """Decides about calls. `origins`: each provider's base URL."""
+
+    def __init__(
+        self, books: Books, upstream: Upstream, resolve: Resolve, origins: dict[str, str], default_output: int
+    ) -> None:
+        self._books = books
+        self._upstream = upstream
+        self._resolve = resolve
+        self._origins = origins
+        self._default_output = default_output
+
+    async def admit(self, call: Call, caller: Caller, name: str, request: str) -> Held:
+        """Reserve what a call needs on binding `name`, durably. Raises Refusal."""
+        for _ in range(CHANGES_MAX):
+            try:
+                return await self._admit(call, caller, name, request)
+            except Changed:
+                continue
+        raise Refusal("not-ready", f"binding {name} is being changed all the time")
+
+    async def _admit(self, call: Call, caller: Caller, name: str, request: str) -> Held:
+        target = self._books.read(lambda state: _target(state, call, caller.agent, name))
+        credentials = self._credentials(call, target)
+        needs = NEEDS[call.operation](call.body, target.provider, target.model)
+        self._check_bounded(target, needs)
+        output, tokens = await self._reserve(call, caller, target, needs, request, credentials)
+        limited = target.limits != Limits() and call.operation not in FREE and needs.choices > 0
+        body = SURFACES[call.surface].write(call, target.model, output if limited else None, target.provider)
+        path = _path(target, call.operation, call.method)
+        url = f"{self._origins[target.provider.name]}{path}{'?' + call.query if call.query else ''}"
+        held = output * needs.choices
+        return Held(call, request, name, target.provider, url, credentials, body, tokens, held, target.limits.per_day)
+
+    def _credentials(self, call: Call, target: _Target) -> dict[str, str]:
+        reference = target.resource.spec.get("apiKeySecretRef")
+        try:
+            if not isinstance(reference, dict):
+                raise SecretsUnavailable("apiKeySecretRef is not set")
+            value = self._resolve(str(reference["name"]), str(reference.get("key", DEFAULT_SECRET_KEY)))
+            return target.provider.credentials(value.reveal().decode("ascii"), call.operation)
+        except SecretsUnavailable as error:
+            raise Refusal("not-ready", f"binding {target.name} is not ready: {error.message}") from None
+        except UnicodeDecodeError:
+            raise Refusal("not-ready", f"binding {target.name} is not ready: its key is not ASCII text") from None
+
+    def _check_bounded(self, target: _Target, needs: Needs) -> None:
+        if not needs.unbounded or target.limits == Limits():
+            return
+        if target.resource.annotations.get(ALLOW_UNBOUNDED) == "allow":
+            return
+        raise Refusal(
+            "unbounded",
+            f"binding {target.name} has a budget, and the request holds {needs.unbounded}: no bound of its input tokens"
+            f" can be given. Leave that out, use a binding without a budget, or set the annotation"
+            f" {ALLOW_UNBOUNDED}: allow on {target.name}",
+        )
+
+    async def _reserve(
+        self, call: Call, caller: Caller, target: _Target, needs: Needs, request: str, credentials: dict[str, str]
+    ) -> tuple[int, int]:
+        """Give the output limit of each choice and the tokens that are reserved. Raises Refusal, Changed."""
+        if call.operation in FREE:
+            return await self._book(call, caller, target, NOTHING, request, lower=False)
+        bound = max(0, call.body.size + needs.extra)
+        asked = self._default_output if needs.output is None else needs.output
+        ask = Ask(bound, bound, asked, needs.choices, needs.least)
+        allowed = target.limits == Limits() or target.resource.annotations.get(ALLOW_UNBOUNDED) == "allow"
+        must_count = bool(needs.uncertain) and not allowed
+        if not must_count:
+            with contextlib.suppress(Denied):
+                return await self._book(call, caller, target, ask, request, lower=False)
+        counted = await self._count(call, caller, target, request, credentials)
+        if counted is None and must_count:
+            raise Refusal("unbounded", f"nobody counts the tokens of {needs.uncertain} for binding {target.name}")
+        if counted is None:
+            ask = ask._replace(counted=min(bound, bound // ESTIMATE_BYTES + 1))
+        else:
+            ask = ask._replace(input=counted if must_count else min(counted, bound), counted=counted)
+        try:
+            return await self._book(call, caller, target, ask, request, lower=True)
+        except Denied as denied:
+            raise self._refused(target, denied, caller) from None
+
+    async def _book(
+        self, call: Call, caller: Caller, target: _Target, ask: Ask, request: str, *, lower: bool
+    ) -> tuple[int, int]:
+        position = target.resource.position
+        grant = await self._books.grant(caller, call.surface, request, target.name, position, ask, lower=lower)
+        return grant.output, grant.tokens
+
+    async def _count(
+        self, call: Call, caller: Caller, target: _Target, request: str, credentials: dict[str, str]
+    ) -> int | None:
+        """Ask the provider how many tokens the input has, with a margin; None if it does not say."""
+        counting = target.provider.counts.get(call.operation)
+        if counting is None:
+            return None
+        surface = SURFACES[call.surface]
+        url = self._origins[target.provider.name] + _path(target, counting, "")
+        headers = credentials | {"content-type": "application/json", "accept-encoding": "identity"}
+        if target.provider.name == "anthropic":
+            headers["anthropic-version"] = ANTHROPIC_VERSION
+        # It is a request of its own, and no request reaches a provider unless it is on the log.
+        name = f"{request}-count"
+        await self._book(call, caller, target, NOTHING, name, lower=False)
+        status, found = 0, None
+        try:
+            answer = await self._upstream.post(url, headers, surface.write_count(call, target.model))
+            try:
+                status = answer.status
+                text = await answer.whole(COUNT_ANSWER_BYTES_MAX)
+            finally:
+                answer.close()
+            if status == 200:
+                found = surface.read_count(msgspec.json.decode(text))
+        except (Unsent, Lost, ValueError):
+            pass
+        finally:
+            self._books.void_now(name, status, "counting is free")
+        if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= INTEGER_MAX:
+            return None
+        return found + found // 20 + COUNT_MARGIN
+
+    def _refused(self, target: _Target, denied: Denied, caller: Caller) -> Refusal:
+        denial = denied.denial
+        if denial.reason == "day":
+            return self._books.read(lambda state: _spent(state, denied, caller.agent))
+        return Refusal(
+            "request-budget",
+            f"binding {target.name} allows {denial.remaining:,} tokens a request (maxTokensPerRequest), and this one"
+            f" needs at least {denial.needed:,}",
+            needed=denial.needed,
+            left=denial.remaining,
+        )
+
+
+def _target(state: State, call: Call, agent: str, name: str) -> _Target:
+    """Find a binding and see that the agent may use it for this call. Raises Refusal."""
+    resource = state.models.get(name)
+    if resource is None:
+        raise Refusal("no-binding", f"there is no binding {name[:63]!r}: model names a binding, not a provider's model")
+    workload = state.agents.get(agent)
+    allowed = workload.spec.get("modelBindings") if workload is not None else None
+    if not isinstance(allowed, list) or name not in allowed:
+        names = ", ".join(map(str, allowed)) if isinstance(allowed, list) else "none"
+        raise Refusal("forbidden", f"agent {agent} may not use binding {name}; its bindings: {names}")
+    spec = resource.spec
+    provider = PROVIDERS[str(spec["provider"])]
+    if call.operation not in provider.paths:
+        raise Refusal("unsupported", _other_surface(name, provider, call))
+    return _Target(name, resource, provider, str(spec["model"]), limits_of(resource))
+
+
+_WAYS = {
+    "chat": "POST /v1/chat/completions (OpenAI)",
+    "responses": "POST /v1/responses (OpenAI)",
+    "embeddings": "POST /v1/embeddings (OpenAI)",
+    "messages": "POST /v1/messages (Anthropic)",
+    "generate": "POST /v1beta/models/NAME:generateContent (Gemini)",
+}
+
+
+def _other_surface(name: str, provider: Provider, call: Call) -> str:
+    ways = ", ".join(way for operation, way in _WAYS.items() if operation in provider.paths)
+    return f"binding {name} is served by {provider.title}, which has no {call.operation}; use {ways}"
+
+
+def _spent(state: State, denied: Denied, agent: str) -> Refusal:
+    """Word the refusal of a request that does not fit into the day, with what the agent could use instead."""
+    denial, account = denied.denial, denied.account
+    held = f" (+{account.reserved:,} reserved)" if account.reserved else ""
+    workload = state.agents.get(agent)
+    listed = workload.spec.get("modelBindings") if workload is not None else None
+    others = [str(name) for name in listed if name != denied.model] if isinstance(listed, list) else []
+    open_ones = [name for name in others if _has_room(state, name, account.day)]
+    room = f"bindings with room: {', '.join(open_ones)}" if open_ones else "no other binding of this agent has room"
+    reset = reset_of(account.day)
+    return Refusal(
+        "day-budget",
+        f"binding {denied.model} has used {account.used:,}{held} of {denied.limits.per_day:,} tokens today, and this"
+        f" request needs at least {denial.needed:,}; the budget resets at {reset}; {room}",
+        headers=(("x-should-retry", "false"), ("x-pai-reset", reset)),
+        needed=denial.needed,
+        left=denial.remaining,
+    )
+
+
+def reset_of(day: str) -> str:
+    """Give the moment when a day's budget ends, as RFC 3339 has it."""
+    return f"{date.fromisoformat(day) + timedelta(days=1)}T00:00:00Z"
+
+
+def _has_room(state: State, name: str, day: str) -> bool:
+    resource = state.models.get(name)
+    if resource is None:
+        return False
+    limit = resource.spec.get("maxTokensPerDay")
+    account = state.ledger.account(name, day)
+    return not isinstance(limit, int) or account.used + account.reserved < limit
+
+
+def _path(target: _Target, operation: str, method: str) -> str:
+    path = target.provider.paths[operation]
+    return path.format(model=quote(target.model, safe=""), method=method) if "{" in path else path

@@ -1,0 +1,341 @@
+"""The agents' listener as an ASGI application: from a request's bytes to an answer, whatever went wrong in between.
+
+Order: the path, the Host, the key, the body, then each binding that the request names. Every answer carries the
+request's id and the binding. A refusal is worded by the surface that the client speaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from reconciler.core.state import State
+from reconciler.gateway.admission import Admission, Held
+from reconciler.gateway.auth import Caller, credential, identify
+from reconciler.gateway.body import Body
+from reconciler.gateway.books import Books
+from reconciler.gateway.calls import FREE, Call
+from reconciler.gateway.client import Client, Headers, Message, Send
+from reconciler.gateway.exchange import Exchange, Failed
+from reconciler.gateway.hosts import Hosts
+from reconciler.gateway.metrics import GatewayMetrics
+from reconciler.gateway.refusal import TRY_NEXT, Refusal
+from reconciler.gateway.refusals import Refusals
+from reconciler.gateway.surfaces import SURFACES, Surface, anthropic, gemini, openai
+from reconciler.log.stamp import format_ulid, wall_clock
+
+log = logging.getLogger("pai.gateway")
+
+BODY_BYTES_MAX = 32 * 1024 * 1024
+BODY_S = 120.0
+"""How long a client may take to send its body."""
+NAMES_MAX = 16
+"""Bindings that one request may name."""
+
+Receive = Callable[[], Awaitable[Message]]
+Scope = dict[str, Any]
+
+_JSON = (b"content-type", b"application/json")
+_KEPT = frozenset(
+    ("accept", "user-agent", "anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access")
+)
+_KEPT_PREFIXES = (
+    "x-stainless-",
+    "x-goog-api-client",
+    "openai-beta",
+    "x-claude-code-",
+    "x-title",
+    "http-referer",
+    "x-app",
+)
+
+
+class Route(NamedTuple):
+    """What a path asks for; `name` and `method` are parts of a Gemini path."""
+
+    surface: str
+    operation: str
+    name: str = ""
+    method: str = ""
+
+
+class Ready(NamedTuple):
+    """Whether the listener's owner is ready, and why not."""
+
+    ready: bool
+    reasons: list[str]
+
+
+class Gateway:
+    """The application. `health` says whether the whole is ready, `hosts` which Host headers are answered."""
+
+    def __init__(
+        self,
+        books: Books,
+        admission: Admission,
+        exchange: Exchange,
+        refusals: Refusals,
+        metrics: GatewayMetrics,
+        hosts: Hosts,
+        health: Callable[[], Ready],
+    ) -> None:
+        self._books = books
+        self._admission = admission
+        self._exchange = exchange
+        self._refusals = refusals
+        self._metrics = metrics
+        self._hosts = hosts
+        self._health = health
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        if scope["path"] in ("/healthz", "/readyz"):
+            await self._probe(scope["path"], Client(send, list))
+            return
+        self._metrics.open.inc()
+        try:
+            await _Request(self, scope, receive, send).answer()
+        finally:
+            self._metrics.open.dec()
+
+    async def _probe(self, path: str, client: Client) -> None:
+        if path == "/healthz":
+            await client.whole(200, [(b"content-type", b"text/plain; charset=utf-8")], b"ok\n")
+            return
+        now = await asyncio.get_running_loop().run_in_executor(None, self._health)
+        body = msgspec.json.encode({"ready": now.ready, "reasons": now.reasons})
+        await client.whole(200 if now.ready else 503, [_JSON], body)
+
+
+class _Request:
+    """One request on its way through."""
+
+    def __init__(self, gateway: Gateway, scope: Scope, receive: Receive, send: Send) -> None:
+        self._gateway = gateway
+        self._scope = scope
+        self._receive = receive
+        self._client = Client(send, self._headers)
+        self._request = new_request_id()
+        self._binding = ""
+        self._held: Held | None = None
+        self._surface: Surface = openai
+        self._began = asyncio.get_running_loop().time()
+
+    async def answer(self) -> None:
+        try:
+            await self._serve()
+        except Refusal as refusal:
+            self._gateway._metrics.refused(refusal.reason)
+            await self._refuse(refusal)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("request %s failed", self._request)
+            await self._refuse(Refusal("log", "an internal error; the operator's log says more"))
+
+    async def _refuse(self, refusal: Refusal) -> None:
+        if self._client.begun:
+            return  # the answer has begun: the server closes the connection, which shows that it is not whole
+        body = self._surface.error(refusal.reason, refusal.status, refusal.message, self._request)
+        headers = [_JSON, *((name.encode(), value.encode("latin-1", "replace")) for name, value in refusal.headers)]
+        if refusal.reason == "too-large":
+            headers.append((b"connection", b"close"))
+        await self._client.whole(refusal.status, headers, body)
+
+    def _headers(self) -> Headers:
+        """Say in every answer what it is, and in one that counts, what is left now."""
+        binding = self._binding.encode("ascii", "replace")[:63] if self._binding.isprintable() else b""
+        found = [(b"x-pai-request-id", self._request.encode()), (b"x-pai-binding", binding)]
+        held = self._held
+        if held is not None and held.per_day is not None and held.call.operation not in FREE:
+            with contextlib.suppress(Refusal):
+                left = self._gateway._books.read(lambda state: _left(state, held))
+                found.append((b"x-pai-tokens-remaining", b"%d" % left))
+        return found
+
+    async def _serve(self) -> None:
+        scope = self._scope
+        headers: Headers = scope["headers"]
+        route = self._route(headers)
+        self._gateway._hosts.check(headers)
+        caller = self._identify(credential(headers, scope["query_string"]))
+        if route.operation == "models":
+            await self._models(route, caller)
+            return
+        call = self._parse(route, Body(await self._body(headers)), headers)
+        self._binding = call.names[0]
+        await self._try_all(call, caller, _kept(headers))
+
+    def _route(self, headers: Headers) -> Route:
+        """Find what is asked for, and from then on speak the client's words. Raises Refusal."""
+        path, method = self._scope["path"], self._scope["method"]
+        self._surface = SURFACES[_speaks(path, headers, self._scope["query_string"])]
+        route = find_route(path, self._surface.NAME)
+        if route is None:
+            raise Refusal("no-path", f"there is no {path[:100]} here: see docs/gateway.md for the paths")
+        self._surface = SURFACES[route.surface]
+        if method != ("GET" if route.operation == "models" else "POST"):
+            raise Refusal("method", f"{method} is not for {path[:100]}")
+        return route
+
+    def _identify(self, presented: str) -> Caller:
+        client = self._scope.get("client")
+        address = client[0] if client else ""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self._gateway._books.read(lambda state: identify(state, presented, now, address))
+
+    async def _body(self, headers: Headers) -> bytes:
+        for name, value in headers:
+            if name == b"content-length" and value.isdigit() and int(value) > BODY_BYTES_MAX:
+                raise _too_large()
+            if name == b"content-encoding" and value.lower() != b"identity":
+                raise Refusal("invalid", "the request body must not be compressed")
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_S):
+                while True:
+                    message = await self._receive()
+                    if message["type"] != "http.request":
+                        raise Refusal("invalid", "the client left before its request was whole")
+                    piece = message.get("body", b"")
+                    size += len(piece)
+                    if size > BODY_BYTES_MAX:
+                        raise _too_large()
+                    pieces.append(piece)
+                    if not message.get("more_body"):
+                        return b"".join(pieces)
+        except TimeoutError:
+            raise Refusal("invalid", f"the request body did not come within {BODY_S:g} s") from None
+
+    def _parse(self, route: Route, body: Body, headers: Headers) -> Call:
+        fallback = _fallback(headers)
+        if route.surface == gemini.NAME:
+            alt = dict(parse_qsl(self._scope["query_string"].decode("latin-1"))).get("alt", "")
+            call = gemini.parse(route.name, route.method, body, fallback, alt)
+        elif route.surface == anthropic.NAME:
+            call = anthropic.parse(route.operation, body, fallback)
+        else:
+            call = openai.parse(route.operation, body, fallback)
+        if len(call.names) > NAMES_MAX:
+            raise Refusal("invalid", f"a request may name at most {NAMES_MAX} bindings")
+        return call
+
+    async def _try_all(self, call: Call, caller: Caller, headers: dict[str, str]) -> None:
+        """Try the bindings in order. If none works, the last provider's error is the answer, else the first refusal."""
+        first: Refusal | None = None
+        failed: tuple[str, Failed] | None = None
+        for number, name in enumerate(call.names):
+            try:
+                outcome = await self._try(call, caller, name, headers)
+            except Refusal as refusal:
+                self._gateway._refusals.note(caller.agent, name, call.surface, self._request, refusal)
+                first = first or refusal
+                if number == 0 and refusal.reason not in TRY_NEXT:
+                    raise
+                if refusal.reason == "log":
+                    raise
+                continue
+            if outcome is None:
+                return
+            failed = (name, outcome)
+        if failed is not None:
+            name, answer = failed
+            self._binding = name
+            await self._client.whole(answer.status, answer.headers, answer.body)
+            return
+        assert first is not None
+        self._binding, self._held = call.names[0], None
+        raise first
+
+    async def _try(self, call: Call, caller: Caller, name: str, headers: dict[str, str]) -> Failed | None:
+        held = await self._gateway._admission.admit(call, caller, name, self._request)
+        self._binding, self._held = name, held
+        return await self._gateway._exchange.run(held, headers, self._client, self._began)
+
+    async def _models(self, route: Route, caller: Caller) -> None:
+        surface = self._surface
+        found = self._gateway._books.read(lambda state: _listed(state, caller.agent))
+        if route.name:
+            if route.name not in found:
+                raise Refusal(
+                    "no-binding", f"there is no binding {route.name[:63]} among those of agent {caller.agent}"
+                )
+            self._binding = route.name
+            body: Any = surface.model(route.name, *found[route.name])
+        else:
+            body = surface.models([surface.model(name, *of) for name, of in found.items()])
+        await self._client.whole(200, [_JSON], msgspec.json.encode(body))
+
+
+def new_request_id() -> str:
+    """Make an id that sorts by time: `req_` and a ULID."""
+    return "req_" + format_ulid(wall_clock() // 1000 << 80 | secrets.randbits(80))
+
+
+def find_route(path: str, speaks: str) -> Route | None:
+    """Find what a path asks for; `speaks` is the surface that answers where several share a path."""
+    for surface in (openai, anthropic):
+        if path in surface.ROUTES:
+            return Route(surface.NAME, surface.ROUTES[path])
+    if found := gemini.PATH.fullmatch(path):
+        method = found["method"]
+        return Route(gemini.NAME, gemini.METHODS[method], found["name"], method) if method in gemini.METHODS else None
+    for prefix in ("/v1/models", "/v1beta/models"):
+        if path in (prefix, f"{prefix}/"):
+            return Route(speaks, "models")
+        if path.startswith(f"{prefix}/") and "/" not in path[len(prefix) + 1 :]:
+            return Route(speaks, "models", unquote(path[len(prefix) + 1 :]))
+    return None
+
+
+def _speaks(path: str, headers: Headers, query: bytes) -> str:
+    """Guess whose words a client expects where the path does not say."""
+    names = {name for name, _ in headers}
+    if path.startswith("/v1beta") or ":" in path or b"x-goog-api-key" in names or b"key=" in query:
+        return gemini.NAME
+    if path.startswith("/v1/messages") or b"anthropic-version" in names:
+        return anthropic.NAME
+    return openai.NAME
+
+
+def _fallback(headers: Headers) -> tuple[str, ...]:
+    given = b",".join(value for name, value in headers if name == b"x-pai-fallback")
+    return tuple(name for part in given.decode("latin-1").split(",") if (name := part.strip()))
+
+
+def _kept(headers: Headers) -> dict[str, str]:
+    """Pick the client's headers that go upstream: what its SDK says of itself and of the API, and nothing else."""
+    kept = {"content-type": "application/json", "accept-encoding": "identity"}
+    for raw, value in headers:
+        name = raw.decode("latin-1")
+        if name in _KEPT or name.startswith(_KEPT_PREFIXES):
+            kept[name] = value.decode("latin-1")
+    return kept
+
+
+def _left(state: State, held: Held) -> int:
+    account = state.ledger.account(held.binding, state.ledger.day)
+    return max(0, (held.per_day or 0) - account.used - account.reserved)
+
+
+def _listed(state: State, agent: str) -> dict[str, tuple[str, int]]:
+    """Give the agent's bindings in force, each with its provider and a constant time."""
+    workload = state.agents.get(agent)
+    names = workload.spec.get("modelBindings") if workload is not None else None
+    listed = [str(name) for name in names] if isinstance(names, list) else []
+    return {name: (str(state.models[name].spec["provider"]), 0) for name in listed if name in state.models}
+
+
+def _too_large() -> Refusal:
+    return Refusal("too-large", f"the request body has more than {BODY_BYTES_MAX:,} bytes")

@@ -1,0 +1,66 @@
+"""Who is calling: the credential of a request, wherever its SDK puts it, and the key that it is.
+
+The same four places are read on every surface, since clients of one SDK are pointed at another's paths. Nothing of a
+credential is kept, logged or sent on.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+
+from reconciler.core import keys
+from reconciler.core.state import State
+from reconciler.gateway.refusal import Refusal
+
+_HEADERS = (b"x-api-key", b"x-goog-api-key")
+_HINT = "make one with: pai add key AGENT"
+
+
+class Caller(NamedTuple):
+    """An agent and the id of the key that it came with."""
+
+    agent: str
+    key: str
+
+
+def credential(headers: Iterable[tuple[bytes, bytes]], query: bytes) -> str:
+    """Find the one credential of a request. Raises Refusal if there is none, or two that differ."""
+    found: set[str] = set()
+    for name, value in headers:
+        if name in _HEADERS:
+            found.add(value.decode("latin-1").strip())
+        elif name == b"authorization":
+            scheme, _, rest = value.decode("latin-1").strip().partition(" ")
+            found.add(rest.strip() if scheme.lower() == "bearer" else f"{scheme} {rest}")
+    if b"key=" in query:
+        found.update(value for name, value in parse_qsl(query.decode("latin-1")) if name == "key")
+    found.discard("")
+    if len(found) > 1:
+        raise Refusal("unauthenticated", "the request has two different credentials: send one key")
+    if not found:
+        raise Refusal("unauthenticated", f"the request has no key: send it as Authorization: Bearer ({_HINT})")
+    return found.pop()
+
+
+def identify(state: State, presented: str, now: str, address: str) -> Caller:
+    """Find the key in force. `now` is a time as events have it, `address` the client's. Raises Refusal."""
+    key = state.keys.get(keys.digest(presented)) if keys.looks_like_key(presented) else None
+    if key is None:
+        raise Refusal("unauthenticated", f"the key is not known here: it must be a key of Pai, pak_... ({_HINT})")
+    if key.expires and key.expires <= now:
+        raise Refusal("unauthenticated", f"the key {key.name} expired at {key.expires} ({_HINT})")
+    if key.networks and not _inside(address, key.networks):
+        raise Refusal("unauthenticated", f"the key {key.name} may not be used from {address or 'this address'}")
+    return Caller(key.agent, key.name)
+
+
+def _inside(address: str, networks: list[str]) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return any((mapped or found) in ipaddress.ip_network(network) for network in networks)

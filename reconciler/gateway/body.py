@@ -1,0 +1,107 @@
+"""A request's JSON body, taken apart no further than it has to be.
+
+Only the top level is decoded; what is below stays the client's own bytes. A body is written again from its fields, so a
+field that was there twice is sent once, with the value that was judged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from reconciler.gateway.refusal import Refusal
+
+INTEGER_MAX = 2**53 - 1
+
+_top = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_any = msgspec.json.Decoder()
+_encode = msgspec.json.Encoder().encode
+
+
+class Body:
+    """The fields of a JSON object. `size` is the number of bytes that came."""
+
+    __slots__ = ("escaped", "fields", "raw", "size")
+
+    def __init__(self, raw: bytes) -> None:
+        """Read a body. Raises Refusal if it is no JSON object in UTF-8."""
+        try:
+            raw.decode()
+            self.fields: dict[str, Any] = _top.decode(raw)
+        except UnicodeDecodeError:
+            raise Refusal("invalid", "the request body is not UTF-8") from None
+        except (ValueError, RecursionError) as error:
+            raise Refusal("invalid", f"the request body is not a JSON object: {error}") from None
+        self.raw = raw
+        self.size = len(raw)
+        self.escaped = b"\\u00" in raw
+        """Whether a name of the body may be written with escapes, so that its bytes are not enough to find it."""
+
+    def __contains__(self, name: str) -> bool:
+        return bytes(self.fields.get(name, b"null")) != b"null"
+
+    def may_hold(self, *words: bytes) -> bool:
+        """Tell cheaply whether any of `words` may stand in the body; False is certain."""
+        return self.escaped or any(word in self.raw for word in words)
+
+    def get(self, name: str) -> Any:
+        """Decode a field; None if it is not there or null. Raises Refusal."""
+        raw = self.fields.get(name)
+        if raw is None:
+            return None
+        try:
+            return _any.decode(raw)
+        except (ValueError, RecursionError) as error:
+            raise Refusal("invalid", f"{name} cannot be read: {error}") from None
+
+    def text(self, name: str) -> str:
+        """Give a field that has to be text, "" if it is not there. Raises Refusal."""
+        value = self.get(name)
+        if value is not None and not isinstance(value, str):
+            raise Refusal("invalid", f"{name} must be text")
+        return value or ""
+
+    def flag(self, name: str) -> bool:
+        """Give a field that has to be true or false, False if it is not there. Raises Refusal."""
+        value = self.get(name)
+        if value is not None and not isinstance(value, bool):
+            raise Refusal("invalid", f"{name} must be true or false")
+        return bool(value)
+
+    def integer(self, name: str, least: int = 1) -> int | None:
+        """Give a field that has to be a whole number from `least` on, None if it is not there. Raises Refusal."""
+        return whole(self.get(name), name, least)
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """Give a field that has to be an object, empty if it is not there. Raises Refusal."""
+        value = self.get(name)
+        if value is not None and not isinstance(value, dict):
+            raise Refusal("invalid", f"{name} must be an object")
+        return value or {}
+
+    def items(self, name: str) -> list[Any]:
+        """Give a field that has to be a list, empty if it is not there. Raises Refusal."""
+        value = self.get(name)
+        if value is not None and not isinstance(value, list):
+            raise Refusal("invalid", f"{name} must be a list")
+        return value or []
+
+    def written(self, without: tuple[str, ...] = (), **changes: Any) -> bytes:
+        """Write the body again, with these fields changed or added and those left out."""
+        fields = {name: raw for name, raw in self.fields.items() if name not in without}
+        fields.update(changes)
+        return _encode(fields)
+
+    def only(self, names: tuple[str, ...], **changes: Any) -> bytes:
+        """Write a body of these fields, where they are there, and of changes."""
+        return _encode({name: self.fields[name] for name in names if name in self.fields} | changes)
+
+
+def whole(value: Any, name: str, least: int = 1) -> int | None:
+    """Check a number that has to be whole and at least `least`. Raises Refusal."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= INTEGER_MAX:
+        raise Refusal("invalid", f"{name} must be a whole number of at least {least}")
+    return value

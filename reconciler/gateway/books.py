@@ -1,0 +1,211 @@
+"""The gateway's way to the ledger: reserve durably before a byte leaves, resolve durably before the last byte returns.
+
+Every reservation made here is resolved here exactly once. An outcome that the log does not take is kept and tried again
+until it does; if the process ends before, the next start forfeits the reservation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from reconciler.core import reservations
+from reconciler.core.budget import Ask, Grant
+from reconciler.core.errors import LogNotWritable
+from reconciler.core.events import Draft, Durations
+from reconciler.core.reservations import Usage
+from reconciler.core.state import State
+from reconciler.gateway.auth import Caller
+from reconciler.gateway.bridge import Bridge
+from reconciler.gateway.refusal import Refusal
+from reconciler.recorder import Recorder, Ticket
+
+log = logging.getLogger("pai.gateway")
+
+T = TypeVar("T")
+Outcome = Callable[[State], list[Draft]]
+
+RETRY_S = 1.0
+WAIT_S = 20.0
+"""How long an answer waits for a log that does not take its outcome."""
+NO_TIME = Durations(0, 0)
+
+
+class Changed(Exception):
+    """The binding was changed between two looks at it: decide again."""
+
+
+class Books:
+    """Reserves and resolves, for one loop.
+
+    `day` gives the trusted day; `observe` is told the seconds from each decision to its being durable.
+    """
+
+    def __init__(
+        self, recorder: Recorder, bridge: Bridge, day: Callable[[], str], observe: Callable[[float], None]
+    ) -> None:
+        self._recorder = recorder
+        self._bridge = bridge
+        self._day = day
+        self._observe = observe
+        self._unsettled: dict[str, Outcome] = {}
+        self._retrying: asyncio.Task[None] | None = None
+
+    def read(self, fn: Callable[[State], T]) -> T:
+        """Look at the live state. Raises Refusal if there is none that can be trusted, and what `fn` raises."""
+        try:
+            return self._recorder.read(fn)
+        except LogNotWritable as error:
+            raise unwritable(error) from None
+
+    async def grant(
+        self, caller: Caller, surface: str, request: str, model: str, position: int, ask: Ask, *, lower: bool
+    ) -> Grant:
+        """Reserve what the ask needs, durably; `position` is that of the binding that it was made for.
+
+        Raises Denied, Changed if the binding is another one now, Refusal if the log cannot be written.
+        """
+        made: list[Grant] = []
+        day = self._day()
+
+        def decide(state: State) -> list[Draft]:
+            binding = state.models.get(model)
+            if binding is None or binding.position != position:
+                raise Changed
+            reserved = reservations.reserve(
+                state,
+                model,
+                ask,
+                lower=lower,
+                day=day,
+                request=request,
+                agent=caller.agent,
+                key=caller.key,
+                surface=surface,
+            )
+            made.append(reserved.grant)
+            return [reserved.draft]
+
+        await self._durable(decide)
+        return made[0]
+
+    async def settle(self, request: str, usage: Usage, status: int, durations: Durations, reason: str = "") -> None:
+        """Record what the provider says. Raises Refusal if the log does not take it in time (it is tried again)."""
+        await self._resolve(
+            request,
+            lambda state: reservations.settle(state, request, usage, status=status, durations=durations, reason=reason),
+        )
+
+    async def void(self, request: str, status: int, durations: Durations, reason: str) -> None:
+        """Record that the provider charged nothing. Raises Refusal like `settle`."""
+        await self._resolve(
+            request,
+            lambda state: reservations.void(state, request, status=status, durations=durations, reason=reason),
+        )
+
+    async def forfeit(self, request: str, status: int, durations: Durations, reason: str) -> None:
+        """Record that nobody knows what the provider charged. Raises Refusal like `settle`."""
+        await self._resolve(
+            request,
+            lambda state: reservations.forfeit(state, request, status=status, durations=durations, reason=reason),
+        )
+
+    def forfeit_now(self, request: str, reason: str) -> None:
+        """Do the same without waiting, for one who is being cancelled; nothing happens if it is resolved already."""
+        if request in self._unsettled:
+            return
+        self._later(
+            request,
+            lambda state: reservations.forfeit(state, request, status=0, durations=NO_TIME, reason=reason),
+        )
+
+    def void_now(self, request: str, status: int, reason: str) -> None:
+        """Record without waiting that nothing was charged."""
+        self._later(
+            request,
+            lambda state: reservations.void(state, request, status=status, durations=NO_TIME, reason=reason),
+        )
+
+    async def close(self) -> None:
+        """Try once more what the log has not taken."""
+        if self._retrying is not None:
+            self._retrying.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._retrying
+        for request, outcome in list(self._unsettled.items()):
+            with contextlib.suppress(LogNotWritable):
+                self._recorder.submit(outcome).wait(WAIT_S)
+                del self._unsettled[request]
+
+    async def _durable(self, decide: Callable[[State], list[Draft]]) -> None:
+        began = time.monotonic()
+        try:
+            await self._bridge.outcome(self._recorder.submit(decide))
+        except LogNotWritable as error:
+            raise unwritable(error) from None
+        self._observe(time.monotonic() - began)
+
+    async def _resolve(self, request: str, outcome: Outcome) -> None:
+        self._unsettled[request] = outcome  # until it is durable, whatever becomes of this task
+        try:
+            await self._bridge.outcome(self._recorder.submit(outcome))
+        except LogNotWritable as error:
+            self._retry()
+            deadline = asyncio.get_running_loop().time() + WAIT_S
+            while request in self._unsettled:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise unwritable(error) from None
+                await asyncio.sleep(RETRY_S / 4)
+        except asyncio.CancelledError:
+            self._retry()
+            raise
+        else:
+            self._unsettled.pop(request, None)
+
+    def _later(self, request: str, outcome: Outcome) -> None:
+        self._unsettled[request] = outcome
+        try:
+            ticket = self._recorder.submit(outcome)
+        except LogNotWritable:
+            self._retry()
+            return
+        loop = asyncio.get_running_loop()
+
+        def done(ticket: Ticket) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended; the next start forfeits
+                loop.call_soon_threadsafe(self._recorded, request, ticket)
+
+        ticket.add_done_callback(done)
+
+    def _recorded(self, request: str, ticket: Ticket) -> None:
+        try:
+            ticket.wait(0)
+        except LogNotWritable:
+            self._retry()
+        else:
+            self._unsettled.pop(request, None)
+
+    def _retry(self) -> None:
+        if self._retrying is None or self._retrying.done():
+            log.warning("the log does not take the outcome of a request; trying again")
+            self._retrying = asyncio.create_task(self._try_again())
+
+    async def _try_again(self) -> None:
+        """Record outcomes again until none is left. One that was recorded after all decides to do nothing."""
+        while self._unsettled:
+            await asyncio.sleep(RETRY_S)
+            for request, outcome in list(self._unsettled.items()):
+                try:
+                    await self._bridge.outcome(self._recorder.submit(outcome))
+                except LogNotWritable:
+                    break
+                self._unsettled.pop(request, None)
+
+
+def unwritable(error: LogNotWritable) -> Refusal:
+    """Word a log that cannot be written for a client."""
+    return Refusal("log", f"nothing is forwarded unrecorded, and {error.message}")

@@ -1,0 +1,75 @@
+"""One request as the gateway understands it, whatever its surface, and what a provider is to it.
+
+Operations are named once for all surfaces and providers:
+
+    chat        OpenAI chat completions       messages         Anthropic messages
+    responses   OpenAI responses              messages.count   ... counting only
+    embeddings  OpenAI embeddings             generate         Gemini generateContent, streamed or not
+                                              generate.count   ... counting only
+                                              embed            Gemini embedContent, batchEmbedContents
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from reconciler.gateway.body import Body
+
+FREE = frozenset(("messages.count", "generate.count", "responses.count"))
+"""Operations that providers do not charge for."""
+
+
+class Call(NamedTuple):
+    """A parsed request.
+
+    `names` are the bindings to try, in order. `method` is the last word of a Gemini path. `asked_usage`: whether the
+    client wants usage in the stream. `query` goes upstream as it is.
+    """
+
+    operation: str
+    surface: str
+    names: tuple[str, ...]
+    body: Body
+    stream: bool = False
+    method: str = ""
+    asked_usage: bool = True
+    query: str = ""
+
+
+class Needs(NamedTuple):
+    """What a call may cost, as far as its body says.
+
+    `extra`: tokens of input beyond the body's bytes; less than 0 where inline images are priced by image instead.
+    `output`: the output limit of each of `choices` that the client names, None if it names none, `least` the lowest
+    that can be sent instead. `unbounded`: what makes the input unbounded, "" if nothing does. `uncertain`: what the
+    provider has to count, since its bytes say little: inline documents, sound and films.
+    """
+
+    extra: int
+    output: int | None
+    choices: int = 1
+    least: int = 1
+    unbounded: str = ""
+    uncertain: str = ""
+
+
+class Provider(NamedTuple):
+    """An upstream: where its operations are, how it is authenticated, and what it adds to a prompt.
+
+    `paths`: operation to path, with `{model}` and `{method}`. `credentials`: headers for a
+    key and an operation. `hidden`: tokens that
+    any prompt may grow by beyond its bytes, `hidden_tools` with tools. `image`: the most that one inline image of a
+    model costs. `output_field`: how chat's output limit is called. `counts`: operations whose input it counts for free,
+    by which operation.
+    """
+
+    name: str
+    title: str
+    paths: Mapping[str, str]
+    credentials: Callable[[str, str], dict[str, str]]
+    hidden: int
+    hidden_tools: int
+    image: Callable[[str], int]
+    output_field: str
+    counts: Mapping[str, str]

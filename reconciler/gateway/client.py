@@ -1,0 +1,60 @@
+"""The client's side of an answer: what is sent, and whether anybody still takes it.
+
+A client that left, or that does not read, never stops what was begun upstream: sending to it simply does nothing any
+more. Nothing is buffered here; a slow client slows the reading of its own answer down, until it is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+SEND_S = 60.0
+"""How long a client may leave its answer unread before it is given up."""
+
+
+class Client:
+    """One request's client. `begun` says whether any of an answer was sent, `gone` whether it was given up."""
+
+    __slots__ = ("_send", "_send_s", "begun", "extra", "gone")
+
+    def __init__(self, send: Send, extra: Callable[[], Headers], send_s: float = SEND_S) -> None:
+        """`extra` gives the headers that every answer carries, as they are when it begins."""
+        self._send = send
+        self._send_s = send_s
+        self.extra = extra
+        self.begun = False
+        self.gone = False
+
+    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send the head of an answer."""
+        self.begun = True
+        await self._pass({"type": "http.response.start", "status": status, "headers": [*headers, *self.extra()]})
+
+    async def piece(self, data: bytes) -> None:
+        """Send a piece of the body."""
+        if data:
+            await self._pass({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        """Send the last piece, or none, and with it the end."""
+        await self._pass({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def whole(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send a whole answer."""
+        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        await self.end(body)
+
+    async def _pass(self, message: Message) -> None:
+        if self.gone:
+            return
+        try:
+            async with asyncio.timeout(self._send_s):
+                await self._send(message)
+        except (TimeoutError, OSError):
+            self.gone = True

@@ -1,0 +1,437 @@
+"""The one table of accounting rules: what an answer says was used, and what of it a budget counts.
+
+Each operation has a meter, which is fed an answer's JSON texts and says the usage at the end. Pure. It must not keep
+or log what it reads, nor know budgets: its caller settles the usage, or what `forfeit` says when there is none.
+
+Invariants:
+- A charge is never lower than the total an answer names, nor than the parts it names.
+- No usage is made up, not one of zero either: without the numbers that a charge needs there is none.
+- Nothing that an upstream sends raises. A number of a wrong type, below zero or above TOKENS_MAX counts as absent; a
+  text that speaks of usage and cannot be read takes away the trust in what was not yet the last word.
+
+A text is searched for a few names before it is decoded, which keeps streams cheap. In JSON such a name between bare
+quotes is a name or a whole string: quotes within an answer's words are escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import msgspec
+
+TOKENS_MAX = 999_999_999  # in one number: far above any answer; a sum stays far below what JSON keeps exactly
+
+_DIGITS_MAX = len(str(TOKENS_MAX))
+_ABSENT = msgspec.Raw(b"")
+_NULL = msgspec.Raw(b"null")
+
+
+class Usage(NamedTuple):
+    """The tokens of one answer, as the provider names them, and the charge made of them."""
+
+    input: int  # all of it, read from a cache or written to it included
+    cached: int  # a part of input
+    cache_write: int  # a part of input
+    output: int  # all of it, reasoning included
+    reasoning: int  # a part of output
+    charge: int  # what the budget counts
+
+
+class _Said(msgspec.Struct):
+    """The fields, of all APIs, in which an answer speaks of its usage, its errors and its end."""
+
+    type: msgspec.Raw = _ABSENT
+    usage: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT
+    choices: msgspec.Raw = _ABSENT
+    response: msgspec.Raw = _ABSENT
+    status: msgspec.Raw = _ABSENT
+    message: msgspec.Raw = _ABSENT
+    delta: msgspec.Raw = _ABSENT
+    content_block: msgspec.Raw = _ABSENT
+    stop_reason: msgspec.Raw = _ABSENT
+    candidates: msgspec.Raw = _ABSENT
+    usage_metadata: msgspec.Raw = msgspec.field(name="usageMetadata", default=_ABSENT)
+    finish_reason: msgspec.Raw = msgspec.field(name="finishReason", default=_ABSENT)
+    input_tokens: msgspec.Raw = _ABSENT
+    total_tokens: msgspec.Raw = msgspec.field(name="totalTokens", default=_ABSENT)
+
+
+_NOTHING = _Said()
+_said_decoder = msgspec.json.Decoder(_Said)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_entries_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_GARBAGE = (msgspec.MsgspecError, ValueError, RecursionError)
+
+# Half of a pair, as a model's text cut between two tokens has it; msgspec refuses it, also in what is skipped.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+
+class Meter:
+    """What all operations have in common: the usage so far, and whether the answer has said its last.
+
+    `known_input` is the input of an answer that was cut, if it named it and reads no more on its own account.
+    `seen` is the highest charge that numbers so far have added up to; no charge is made below it when one is guessed.
+    """
+
+    __slots__ = ("_broken", "_final", "_usage", "known_input", "seen")
+
+    MARKS: ClassVar[tuple[bytes, ...]]  # a text with none of them says nothing of interest
+
+    def __init__(self) -> None:
+        self._usage: Usage | None = None
+        self._final = False
+        self._broken = False  # an error, or something unreadable, came in the middle of the answer
+        self.known_input: int | None = None
+        self.seen = 0
+
+    def feed(self, item: bytes) -> None:
+        """Read one JSON text: a whole body, the data of one event, or one item of an array."""
+        for mark in self.MARKS:
+            if mark in item:
+                said = _decode(item) or _decode(_SURROGATE.sub(rb"\\ufffd", item))
+                if said is None:
+                    self._broken = True
+                else:
+                    self._read(said)
+                return
+
+    def usage(self, complete: bool) -> Usage | None:
+        """Say what was used, or None if the answer does not tell.
+
+        `complete`: the HTTP body came to its end. Of one that was cut, only a usage that is surely the last counts.
+        """
+        return self._usage if self._final or (complete and not self._broken) else None
+
+    def forfeit(self, input_tokens: int, output_tokens: int) -> int:
+        """Say what an answer without usage is charged, of a reservation of so much input and so much output."""
+        known = self.known_input
+        return max((input_tokens if known is None else known) + output_tokens, self.seen)
+
+    def _read(self, said: _Said) -> None:
+        raise NotImplementedError
+
+    def _keep_highest(self, usage: Usage) -> None:
+        """Take a usage that counts the answer so far; said again and lower, it does not count."""
+        self.seen = max(self.seen, usage.charge)
+        if self._usage is None or usage.charge >= self._usage.charge:
+            self._usage = usage
+
+
+class Chat(Meter):
+    """Chat completions, and completions: `usage` in the body, or in a chunk near the stream's end.
+
+    OpenAI says it in a chunk without choices, OpenRouter in one with a choice, or with an error. Gemini's thoughts are
+    in the total alone. A provider may repeat it: the highest counts, and which one is the last shows at the end.
+    """
+
+    __slots__ = ()
+
+    MARKS = (b'_tokens"', b'"error"')
+    SAID_ONCE: ClassVar[bool] = False
+
+    def feed(self, item: bytes) -> None:
+        """Read one JSON text, or the word that ends a stream."""
+        if item == b"[DONE]":
+            self._final |= not self._broken
+        else:
+            super().feed(item)
+
+    def _read(self, said: _Said) -> None:
+        usage = _openai(said.usage, "prompt_tokens", "completion_tokens")
+        failed = _there(said.error)
+        if usage is None:
+            self._broken |= failed
+            return
+        self._keep_highest(usage)
+        self._final |= self.SAID_ONCE or failed or bytes(said.choices) in (b"", b"[]")
+
+
+class ChatSaidOnce(Chat):
+    """Chat at a provider that says the usage once, when all choices are finished, as recordings show."""
+
+    __slots__ = ()
+
+    SAID_ONCE = True
+
+
+class Responses(Meter):
+    """Responses: `usage` in the body, or in the event that ends the response; before that it is null."""
+
+    __slots__ = ()
+
+    MARKS = (b'_tokens"', b'"error"')
+    ENDS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
+    UNFINISHED = (b'"queued"', b'"in_progress"')
+
+    def _read(self, said: _Said) -> None:
+        if _there(said.response):
+            said = _inner(said.response) if bytes(said.type) in self.ENDS else _NOTHING
+        usage = _openai(said.usage, "input_tokens", "output_tokens")
+        if usage is not None and bytes(said.status) not in self.UNFINISHED:
+            self._keep_highest(usage)
+            self._final = True
+        elif bytes(said.type) == b'"error"' or _there(said.error):
+            self._broken = True
+
+
+class Embeddings(Meter):
+    """OpenAI's embeddings: input only, in `usage` of the body."""
+
+    __slots__ = ()
+
+    MARKS = (b'_tokens"',)
+
+    def _read(self, said: _Said) -> None:
+        usage = _openai(said.usage, "prompt_tokens", None)
+        if usage is not None:
+            self._keep_highest(usage)
+            self._final = True
+
+
+class Messages(Meter):
+    """Anthropic's messages: `usage` in the body, or in `message_start` and then, cumulative, in `message_delta`.
+
+    A later number replaces an earlier one, of input as of output; null replaces nothing. What was read from a cache or
+    written to it is not in `input_tokens`. Iterations beside the message, a compaction or an advisor, are in none of
+    the numbers above them; those of the message itself, and of a fallback, are.
+
+    A stream carries one message, so a second `message_start` begins anew; one that names its stop reason is whole. The
+    input is known from the start on, until a block begins by which the provider reads, or writes, on its own account.
+    """
+
+    __slots__ = ("_beside", "_counts", "_reads_more")
+
+    MARKS = (b'_tokens"', b'"content_block_start"', b'"error"')
+    BESIDE = (b'"compaction"', b'"advisor_message"')
+    PLAIN_BLOCKS = (b'"text"', b'"thinking"', b'"redacted_thinking"', b'"tool_use"')
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._beside: list[dict[str, int]] = []
+        self._reads_more = False
+        self._final = False
+        self._usage = None
+        self.known_input = None
+
+    def _read(self, said: _Said) -> None:
+        kind = bytes(said.type)
+        if kind == b'"message_start"':
+            self._begin()
+            message = _inner(said.message)
+            whole = _there(message.stop_reason)
+            self._merge(message.usage, whole=whole, last=whole)
+        elif kind == b'"message_delta"':
+            self._merge(said.usage, whole=True, last=_there(_inner(said.delta).stop_reason))
+        elif kind == b'"content_block_start"':
+            if bytes(_inner(said.content_block).type) not in self.PLAIN_BLOCKS:
+                self._reads_more, self.known_input = True, None
+        elif kind == b'"error"' or _there(said.error):
+            self._broken = True
+        elif _there(said.usage):
+            self._merge(said.usage, whole=True, last=True)
+
+    def _merge(self, raw: msgspec.Raw, *, whole: bool, last: bool) -> None:
+        """Take the numbers of one `usage`. `whole`: it counts the output so far. `last`: no other one follows."""
+        fields = _fields(raw)
+        now = _anthropic(fields)
+        self._counts |= now
+        if _there(fields.get("iterations", _ABSENT)):
+            entries = map(_fields, _entries(fields["iterations"]))
+            self._beside = [_anthropic(entry) for entry in entries if _kind(entry) in self.BESIDE]
+        if "input" not in self._counts:
+            return
+        usage = self._summed()
+        self.seen = max(self.seen, usage.charge)
+        self.known_input = None if self._reads_more else usage.input
+        if whole and "output" in now:
+            self._usage, self._final = usage, last
+
+    def _summed(self) -> Usage:
+        parts = (self._counts, *self._beside)
+        fresh, cached, write, output, reasoning = (
+            sum(part.get(name, 0) for part in parts)
+            for name in ("input", "cached", "cache_write", "output", "reasoning")
+        )
+        return _charged(fresh + cached + write, cached, write, output, reasoning, None)
+
+
+class Generate(Meter):
+    """Gemini's generateContent, streamed or not: `usageMetadata` in every chunk, merged by the last of each number.
+
+    Thoughts are not in the candidates' count, nor is what tools made the model read in the prompt's. The last chunk's
+    numbers may be lower than earlier ones, or lack one. Nothing ends a stream but that its candidates are finished.
+    """
+
+    __slots__ = ("_counts",)
+
+    MARKS = (b'"usageMetadata"', b'"error"')
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: dict[str, int] = {}
+
+    def _read(self, said: _Said) -> None:
+        self._broken |= _there(said.error)
+        fields = _fields(said.usage_metadata)
+        if not fields:
+            return
+        for name in fields:
+            count = _tokens(fields, name)
+            if count is not None:
+                self._counts[name] = count
+        usage = self._settled(self._counts)
+        if usage is not None:
+            self.seen = max(self.seen, usage.charge)
+            self._usage, self._final = usage, _finished(said.candidates)
+
+    def _settled(self, counts: Mapping[str, int]) -> Usage | None:
+        """Add the parts up. The candidates' count is left out when it is zero; then the total has to be there."""
+        prompt, total = counts.get("promptTokenCount"), counts.get("totalTokenCount")
+        candidates, thoughts = counts.get("candidatesTokenCount"), counts.get("thoughtsTokenCount", 0)
+        if total is None and (prompt is None or candidates is None):
+            return None
+        read = (prompt or 0) + counts.get("toolUsePromptTokenCount", 0)
+        cached = counts.get("cachedContentTokenCount", 0)
+        return _charged(read, cached, 0, (candidates or 0) + thoughts, thoughts, total)
+
+
+class Embed(Generate):
+    """Gemini's embedContent and batchEmbedContents: no usage in any recording; if there is one, it is all input."""
+
+    __slots__ = ()
+
+    def _settled(self, counts: Mapping[str, int]) -> Usage | None:
+        return super()._settled({"candidatesTokenCount": 0, **counts})
+
+
+class Count(Meter):
+    """The endpoints that count the input of a request: they are free, and the count is what they are asked for."""
+
+    __slots__ = ()
+
+    MARKS = (b'"input_tokens"', b'"totalTokens"')
+
+    def _read(self, said: _Said) -> None:
+        for count in (_number(said.input_tokens), _number(said.total_tokens)):
+            if count is not None:
+                self._usage, self._final = Usage(count, 0, 0, 0, 0, 0), True
+
+
+RULES: Mapping[str, type[Meter]] = {
+    "chat": Chat,
+    "completions": Chat,
+    "responses": Responses,
+    "responses.count": Count,
+    "embeddings": Embeddings,
+    "messages": Messages,
+    "messages.count": Count,
+    "generate": Generate,
+    "generate.count": Count,
+    "embed": Embed,
+}
+
+PECULIAR: Mapping[tuple[str, str], type[Meter]] = {
+    ("chat", "openai"): ChatSaidOnce,
+    ("chat", "openrouter"): ChatSaidOnce,
+    ("completions", "openai"): ChatSaidOnce,
+}
+
+
+def meter(operation: str, provider: str) -> Meter:
+    """Give a new meter for one answer. Raises KeyError for an operation that has no rule."""
+    return PECULIAR.get((operation, provider), RULES[operation])()
+
+
+def _charged(read: int, cached: int, cache_write: int, written: int, reasoning: int, total: int | None) -> Usage:
+    """Charge what was read and written, or the total that is named: where numbers contradict, the higher ones count."""
+    charge = max(total or 0, max(read, cached, cache_write) + max(written, reasoning))
+    return Usage(read, cached, cache_write, written, reasoning, charge)
+
+
+def _openai(raw: msgspec.Raw, read: str, written: str | None) -> Usage | None:
+    """Read a `usage` with a total, its two parts, and details of the parts; embeddings have no second part."""
+    fields = _fields(raw)
+    total, taken = _tokens(fields, "total_tokens"), _tokens(fields, read)
+    given = 0 if written is None else _tokens(fields, written)
+    if total is None and (taken is None or given is None):
+        return None
+    of_input = _fields(fields.get(f"{read}_details", _ABSENT))
+    of_output = _fields(fields.get(f"{written}_details", _ABSENT))
+    cached, write = _tokens(of_input, "cached_tokens") or 0, _tokens(of_input, "cache_write_tokens") or 0
+    reasoning = _tokens(of_output, "reasoning_tokens") or 0
+    return _charged(taken or 0, cached, write, given or 0, reasoning, total)
+
+
+def _anthropic(fields: Mapping[str, msgspec.Raw]) -> dict[str, int]:
+    """Read the numbers that are there. The writes to a cache may be given whole, by their lifetimes, or both."""
+    split = _fields(fields.get("cache_creation", _ABSENT))
+    writes = [_tokens(split, "ephemeral_5m_input_tokens"), _tokens(split, "ephemeral_1h_input_tokens")]
+    by_lifetime = None if writes == [None, None] else sum(write or 0 for write in writes)
+    counts = {
+        "input": _tokens(fields, "input_tokens"),
+        "cached": _tokens(fields, "cache_read_input_tokens"),
+        "cache_write": _highest(_tokens(fields, "cache_creation_input_tokens"), by_lifetime),
+        "output": _tokens(fields, "output_tokens"),
+        "reasoning": _tokens(_fields(fields.get("output_tokens_details", _ABSENT)), "thinking_tokens"),
+    }
+    return {name: count for name, count in counts.items() if count is not None}
+
+
+def _finished(candidates: msgspec.Raw) -> bool:
+    if b'"finishReason"' not in bytes(candidates):
+        return False
+    return all(_there(_inner(candidate).finish_reason) for candidate in _entries(candidates))
+
+
+def _kind(fields: Mapping[str, msgspec.Raw]) -> bytes:
+    return bytes(fields.get("type", _ABSENT))
+
+
+def _highest(*counts: int | None) -> int | None:
+    return max((count for count in counts if count is not None), default=None)
+
+
+def _there(raw: msgspec.Raw) -> bool:
+    return raw not in (_ABSENT, _NULL)
+
+
+def _decode(item: bytes | msgspec.Raw) -> _Said | None:
+    try:
+        return _said_decoder.decode(item)
+    except _GARBAGE:
+        return None
+
+
+def _inner(raw: msgspec.Raw) -> _Said:
+    return _decode(raw) or _NOTHING
+
+
+def _fields(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
+    try:
+        return _fields_decoder.decode(raw)
+    except _GARBAGE:
+        return {}
+
+
+def _entries(raw: msgspec.Raw) -> list[msgspec.Raw]:
+    try:
+        return _entries_decoder.decode(raw)
+    except _GARBAGE:
+        return []
+
+
+def _tokens(fields: Mapping[str, msgspec.Raw], name: str) -> int | None:
+    return _number(fields.get(name, _ABSENT))
+
+
+def _number(raw: msgspec.Raw) -> int | None:
+    """Read a count of tokens, in digits alone: no sign, fraction or exponent, no string, no boolean."""
+    digits = bytes(raw)
+    return int(digits) if digits.isdigit() and len(digits) <= _DIGITS_MAX else None

@@ -1,0 +1,32 @@
+"""Google's Gemini API, and its OpenAI-compatible endpoints."""
+
+from __future__ import annotations
+
+from reconciler.gateway.calls import Provider
+
+_TILE = 258
+_TILES_MAX = 32
+
+
+def _credentials(key: str, operation: str) -> dict[str, str]:
+    """Give the header of the API that the operation belongs to: its own, or the OpenAI-compatible one."""
+    return {"authorization": f"Bearer {key}"} if operation in ("chat", "embeddings") else {"x-goog-api-key": key}
+
+
+GEMINI = Provider(
+    name="gemini",
+    title="Gemini",
+    paths={
+        "chat": "/v1beta/openai/chat/completions",
+        "embeddings": "/v1beta/openai/embeddings",
+        "generate": "/v1beta/models/{model}:{method}",
+        "generate.count": "/v1beta/models/{model}:countTokens",
+        "embed": "/v1beta/models/{model}:{method}",
+    },
+    credentials=_credentials,
+    hidden=64,
+    hidden_tools=1024,
+    image=lambda _: _TILE * _TILES_MAX,
+    output_field="max_tokens",
+    counts={"generate": "generate.count"},
+)

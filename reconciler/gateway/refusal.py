@@ -1,0 +1,73 @@
+"""What the gateway itself says no to, before any surface gives it words.
+
+A Refusal is raised by whoever finds the reason and shaped once, by the surface that the client speaks.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Reason = Literal[
+    "unauthenticated",
+    "host",
+    "forbidden",
+    "no-binding",
+    "no-path",
+    "method",
+    "invalid",
+    "unsupported",
+    "unbounded",
+    "too-large",
+    "request-budget",
+    "day-budget",
+    "not-ready",
+    "log",
+    "upstream",
+    "stopping",
+]
+
+STATUS: dict[Reason, int] = {
+    "unauthenticated": 401,
+    "host": 421,
+    "forbidden": 403,
+    "no-binding": 404,
+    "no-path": 404,
+    "method": 405,
+    "invalid": 400,
+    "unsupported": 400,
+    "unbounded": 400,
+    "too-large": 413,
+    "request-budget": 400,
+    "day-budget": 429,
+    "not-ready": 503,
+    "log": 503,
+    "upstream": 502,
+    "stopping": 503,
+}
+
+RECORDED: frozenset[Reason] = frozenset(
+    ("forbidden", "unsupported", "unbounded", "request-budget", "day-budget", "not-ready", "upstream")
+)
+"""Refusals of a known agent that concern a binding which exists; the others would let strangers write on the log."""
+
+TRY_NEXT: frozenset[Reason] = frozenset(("request-budget", "day-budget", "not-ready", "upstream"))
+"""Refusals after which the agent's alternatives are tried."""
+
+
+class Refusal(Exception):
+    """The request is not forwarded, or what came of it cannot be answered. `message` is for the client."""
+
+    def __init__(
+        self, reason: Reason, message: str, *, headers: tuple[tuple[str, str], ...] = (), needed: int = 0, left: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+        self.message = message
+        self.headers = headers
+        self.needed = needed
+        self.left = left
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that says it."""
+        return STATUS[self.reason]

@@ -1,0 +1,93 @@
+"""The gateway put together: everything between the agents' socket and the recorder, for one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry
+
+from reconciler.core.reservations import forfeit_open
+from reconciler.gateway.admission import Admission, Resolve
+from reconciler.gateway.app import Gateway, Ready
+from reconciler.gateway.books import Books
+from reconciler.gateway.bridge import Bridge
+from reconciler.gateway.day import Days
+from reconciler.gateway.exchange import Exchange
+from reconciler.gateway.hosts import Hosts
+from reconciler.gateway.listener import Listener
+from reconciler.gateway.metrics import GatewayMetrics
+from reconciler.gateway.refusals import Refusals
+from reconciler.gateway.upstream import Upstream
+from reconciler.recorder import Recorder
+
+LAG_EVERY_S = 0.5
+
+
+class Options(NamedTuple):
+    """What the gateway is told: providers' base URLs by name, a default output limit, further Host names."""
+
+    origins: dict[str, str]
+    default_output: int
+    hosts: tuple[str, ...]
+
+
+class Service:
+    """Serves agents. `resolve` gives a secret's value, `health` says whether the whole is ready."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        resolve: Resolve,
+        options: Options,
+        days: Days,
+        registry: CollectorRegistry,
+        health: Callable[[], Ready],
+    ) -> None:
+        self._recorder = recorder
+        self._resolve = resolve
+        self._options = options
+        self._days = days
+        self._metrics = GatewayMetrics(registry)
+        self._health = health
+
+    async def run(self, listening: socket.socket, stopping: asyncio.Event) -> None:
+        """Answer on `listening` until `stopping` is set and what is open has ended.
+
+        What an earlier process left reserved is forfeited first.
+        """
+        self._recorder.record(lambda state: forfeit_open(state, "the daemon was restarted"))
+        books = Books(self._recorder, Bridge(), self._days.today, self._metrics.commits.observe)
+        refusals = Refusals(self._recorder)
+        async with Upstream() as upstream:
+            admission = Admission(books, upstream, self._resolve, self._options.origins, self._options.default_output)
+            exchange = Exchange(books, upstream, self._metrics)
+            hosts = Hosts(_names(self._options.hosts, listening))
+            app = Gateway(books, admission, exchange, refusals, self._metrics, hosts, self._health)
+            listener = Listener(app, listening)
+            lag = asyncio.create_task(self._watch_lag())
+            serving = asyncio.create_task(listener.run())
+            try:
+                await asyncio.wait(
+                    (serving, waiting := asyncio.create_task(stopping.wait())), return_when=asyncio.FIRST_COMPLETED
+                )
+                waiting.cancel()
+                listener.stop()
+                await serving
+            finally:
+                lag.cancel()
+                refusals.flush()
+                await books.close()
+
+    async def _watch_lag(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(LAG_EVERY_S)
+            self._metrics.lag.set(max(0.0, loop.time() - before - LAG_EVERY_S))
+
+
+def _names(given: Iterable[str], listening: socket.socket) -> list[str]:
+    return [*given, str(listening.getsockname()[0])]
