@@ -1,0 +1,176 @@
+"""Reading requests: what all formats have in common, and how input is counted.
+
+A provider's own names stay in its own module. Nothing here answers or remembers anything.
+
+Invariants: the same content counts the same, wherever members stand and however the JSON is spaced; a request never
+counts more input tokens than its body has bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from reconciler.simulator.values import Call, Declined, Incoming, Json, Provider
+
+PER_MESSAGE = 3
+"""Tokens that a message costs besides its content."""
+UNKNOWN_MODEL = "no-such-model"
+"""No provider has a model whose name holds this."""
+FOREIGN = ("models", "provider", "route", "transforms")
+"""Names that only OpenRouter knows; the others refuse a body that has them."""
+
+_REASONING_MODELS: dict[Provider, re.Pattern[str]] = {
+    "openai": re.compile(r"o\d|gpt-5"),
+    "anthropic": re.compile(r"(?!)"),
+    "gemini": re.compile(r"gemini-(2\.5|[3-9])"),
+    "openrouter": re.compile(r"openai/(o\d|gpt-5)|google/gemini-(2\.5|[3-9])"),
+}
+
+
+def weigh(*values: Any) -> int:
+    """Give the UTF-8 bytes of all text in the values, the names of members left out."""
+    total = 0
+    stack = list(values)
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            total += len(item) if item.isascii() else len(item.encode("utf-8", "surrogatepass"))
+        elif isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+    return total
+
+
+def count(incoming: Incoming, messages: int, *content: Any) -> int:
+    """Count the input tokens of the content: one for four bytes of text, some more for each message."""
+    return min(-(-weigh(*content) // 4) + PER_MESSAGE * messages, len(incoming.raw))
+
+
+def check_foreign(incoming: Incoming) -> None:
+    """Refuse members that this provider does not know."""
+    if incoming.provider == "openrouter":
+        return
+    for name in FOREIGN:
+        if name in incoming.body:
+            raise Declined(400, f"Unknown member in the request: '{name}'.", code="unknown_parameter", param=name)
+
+
+def model_of(incoming: Incoming) -> str:
+    """Give the model that the request names, which must exist."""
+    model = incoming.model or text(incoming.body, "model")
+    if UNKNOWN_MODEL in model:
+        status = 400 if incoming.api in ("responses", "input_tokens") else 404
+        raise Declined(status, f"The model {model} does not exist.", code="model_not_found", param="model")
+    return model
+
+
+def text(body: Json, name: str) -> str:
+    """Give a text member that must be there."""
+    value = body.get(name)
+    if value is None or value == "":
+        raise Declined(400, f"{name}: this member is required.", code="missing_required_parameter", param=name)
+    if not isinstance(value, str):
+        raise Declined(400, f"{name}: expected a string.", code="invalid_type", param=name)
+    return value
+
+
+def listed(body: Json, name: str) -> list[Any]:
+    """Give a list of objects that must be there and hold something."""
+    value = body.get(name)
+    if value is None:
+        raise Declined(400, f"{name}: this member is required.", code="missing_required_parameter", param=name)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise Declined(400, f"{name}: expected an array of objects.", code="invalid_type", param=name)
+    if not value:
+        raise Declined(400, f"{name}: expected at least one item.", code="empty_array", param=name)
+    return value
+
+
+def whole(body: Json, name: str, low: int = 1, high: int | None = None) -> int | None:
+    """Give a whole number between `low` and `high`; None if it is not there."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Declined(400, f"{name}: expected an integer.", code="invalid_type", param=name)
+    if value < low:
+        raise Declined(400, f"{name}: must be at least {low}.", code="integer_below_min_value", param=name)
+    if high is not None and value > high:
+        raise Declined(400, f"{name}: must be at most {high}.", code="integer_above_max_value", param=name)
+    return value
+
+
+def yes(body: Json, name: str) -> bool:
+    """Give a boolean; absent and null are false."""
+    value = body.get(name)
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise Declined(400, f"{name}: expected a boolean.", code="invalid_type", param=name)
+    return value
+
+
+def member(body: Json, name: str) -> Json:
+    """Give an object; absent and null are an empty one."""
+    value = body.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Declined(400, f"{name}: expected an object.", code="invalid_type", param=name)
+    return value
+
+
+def words_of(content: Any) -> str:
+    """Give the text of a message's content: a string, or parts that may hold text."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    return " ".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+
+
+def last_words(messages: list[Any], content: str = "content") -> str:
+    """Give the text of the last message if the user said it."""
+    last = messages[-1]
+    return words_of(last.get(content)) if last.get("role", "user") == "user" else ""
+
+
+def reasons(provider: Provider, model: str) -> bool:
+    """Tell whether the model reasons without being asked."""
+    return _REASONING_MODELS[provider].match(model) is not None
+
+
+def chosen(tools: list[Any], prompt: str, forced: bool) -> Call | None:
+    """Give a call of the first named tool, if the prompt asks (`call the tool`) or the request demands it."""
+    if not forced and "call the tool" not in prompt.lower():
+        return None
+    for tool in tools:
+        if isinstance(tool, dict) and isinstance(tool.get("name"), str):
+            names = ("parameters", "input_schema", "parametersJsonSchema")
+            schema: object = next((tool[name] for name in names if name in tool), None)
+            return Call(tool["name"], json.dumps(_sample(schema)))
+    return None
+
+
+def _sample(schema: object) -> Json:
+    """Give the least object that has what the schema requires, as far as its types are simple."""
+    if not isinstance(schema, dict):
+        return {}
+    properties = schema.get("properties")
+    required = schema.get("required")
+    if not isinstance(properties, dict) or not isinstance(required, list):
+        return {}
+    return {name: _value(properties.get(name)) for name in required if isinstance(name, str)}
+
+
+def _value(schema: object) -> object:
+    if not isinstance(schema, dict):
+        return "sea"
+    allowed = schema.get("enum")
+    if isinstance(allowed, list) and allowed:
+        return allowed[0]
+    kind = str(schema.get("type")).lower()
+    return {"integer": 1, "number": 1.5, "boolean": True, "array": [], "object": {}}.get(kind, "sea")

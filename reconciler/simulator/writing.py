@@ -1,0 +1,75 @@
+"""Writing JSON and events: what all formats have in common.
+
+Invariants: equal values give equal bytes. `twice` writes the lesser usage first, under the same name in the same
+object, so that a reader who takes the last member is right.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TypeVar
+from zlib import crc32
+
+import msgspec
+
+from reconciler.simulator.values import Answer, Json
+
+encode = msgspec.json.encode
+
+COMMENT = b": OPENROUTER PROCESSING\n\n"
+DONE = b"data: [DONE]\n\n"
+KEPT_TOKENS = 4096
+"""Replies up to this size are kept and sent again; larger ones are made each time."""
+
+T = TypeVar("T")
+
+
+def stamp(answer: Answer) -> str:
+    """Give letters and digits that belong to this answer, for its ids."""
+    return f"{crc32(encode(answer)):08x}{answer.input:06x}{answer.output:06x}"
+
+
+def event(value: object) -> bytes:
+    """Write one server-sent event without a name."""
+    return b"data: " + encode(value) + b"\n\n"
+
+
+def named_event(name: str, data: bytes) -> bytes:
+    """Write one server-sent event with a name."""
+    return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
+
+
+def pretty(value: object) -> bytes:
+    """Write JSON as OpenAI and Gemini do when they do not stream."""
+    return json.dumps(value, indent=2, ensure_ascii=False).encode()
+
+
+def with_usage(
+    answer: Answer, body: Json, name: str, usage: Callable[[Answer, int], Json], write: Callable[[object], bytes]
+) -> bytes:
+    """Write a reply with its usage as the answer's mode says: once, not at all, or a lesser one before the true one."""
+    if answer.usage == "none":
+        return write(body)
+    full = write({**body, name: usage(answer, answer.visible)})
+    if answer.usage == "once":
+        return full
+    lesser = b'"' + name.encode() + b'": ' + encode(usage(answer, answer.visible // 2))
+    return b"{" + lesser + b"," + full[1:]
+
+
+def kept(make: Callable[[Answer], T], size: int = 1024) -> Callable[[Answer], T]:
+    """Keep what is made of small answers, at most `size` of them."""
+    store: dict[Answer, T] = {}
+
+    def get(answer: Answer) -> T:
+        found = store.get(answer)
+        if found is None:
+            found = make(answer)
+            if answer.output <= KEPT_TOKENS:
+                if len(store) >= size:
+                    store.clear()
+                store[answer] = found
+        return found
+
+    return get
