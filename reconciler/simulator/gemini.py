@@ -1,0 +1,159 @@
+"""Gemini's own API: generateContent, streamGenerateContent, countTokens.
+
+It knows the shapes of this one API; what a reply says and costs is decided elsewhere.
+
+Invariants: thoughts are in no candidate's count but in the total; every chunk of a stream tells the usage so far, the
+last one all of it; the text of the last piece and the reason why it ended come together. Events end in CRLF CRLF;
+without `alt=sse` the stream is one JSON array.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from reconciler.simulator import reading
+from reconciler.simulator.values import Answer, Ask, Declined, Flow, Incoming, Json
+from reconciler.simulator.writing import encode, pretty, stamp, with_usage
+
+CANDIDATES_MAX = 8
+
+
+def read(incoming: Incoming) -> Ask:
+    """Read a request, or decline it; the same for one that only wants its input counted."""
+    model = reading.model_of(incoming)
+    reading.check_foreign(incoming)
+    body = incoming.body
+    if incoming.api == "countTokens" and "contents" not in body:
+        body = reading.member(body, "generateContentRequest")
+    contents = reading.listed(body, "contents")
+    if not all(content.get("role", "user") in ("user", "model", "function") for content in contents):
+        raise Declined(400, "Please use a valid role: user, model.")
+    config = _either(body, "generationConfig", "generation_config")
+    system = _either(body, "systemInstruction", "system_instruction")
+    tools = body.get("tools") or []
+    prompt = reading.last_words(contents, "parts")
+    calling = _either(_either(body, "toolConfig", "tool_config"), "functionCallingConfig", "function_calling_config")
+    return Ask(
+        model=model,
+        input=reading.count(incoming, len(contents) + bool(system), contents, system, tools),
+        prompt=prompt,
+        stream=incoming.api == "streamGenerateContent",
+        limit=_number(config, "maxOutputTokens", "max_output_tokens"),
+        choices=_number(config, "candidateCount", "candidate_count", CANDIDATES_MAX) or 1,
+        thinks=_thinks(incoming, model, _either(config, "thinkingConfig", "thinking_config")),
+        call=reading.chosen(_declared(tools), prompt, calling.get("mode") == "ANY"),
+        sse="sse" in (incoming.query.get("alt"), incoming.query.get("$alt")),
+    )
+
+
+def _either(body: Json, name: str, old: str) -> Json:
+    """Give an object that may be named in two ways, but not in both at once."""
+    if name in body and old in body:
+        raise Declined(400, f"{name}: given twice, also as {old}.")
+    return reading.member(body, old if old in body else name)
+
+
+def _number(config: Json, name: str, old: str, high: int | None = None) -> int | None:
+    if name in config and old in config:
+        raise Declined(400, f"{name}: given twice, also as {old}.")
+    return reading.whole(config, old if old in config else name, 1, high)
+
+
+def _thinks(incoming: Incoming, model: str, thinking: Json) -> bool:
+    if 0 in (thinking.get("thinkingBudget"), thinking.get("thinking_budget")):
+        return False
+    return bool(thinking) or reading.reasons(incoming.provider, model)
+
+
+def _declared(tools: Any) -> list[Any]:
+    """Give all functions that the tools declare."""
+    declared: list[Any] = []
+    for tool in tools if isinstance(tools, list) else []:
+        if isinstance(tool, dict):
+            found = tool.get("functionDeclarations", tool.get("function_declarations"))
+            declared += found if isinstance(found, list) else []
+    return declared
+
+
+def usage(answer: Answer, visible: int, last: bool = True) -> Json:
+    """Give the usage after so many visible tokens of each candidate."""
+    said = answer.choices * visible
+    thought = answer.choices * answer.reasoning
+    numbers: Json = {"promptTokenCount": answer.input}
+    if last or thought:
+        numbers["candidatesTokenCount"] = said
+    numbers["totalTokenCount"] = answer.input + (said + thought if last or thought else 0)
+    if answer.cached:
+        numbers["cachedContentTokenCount"] = answer.cached
+    numbers["promptTokensDetails"] = [{"modality": "TEXT", "tokenCount": answer.input}]
+    if answer.cached:
+        numbers["cacheTokensDetails"] = [{"modality": "TEXT", "tokenCount": answer.cached}]
+    if thought:
+        numbers["thoughtsTokenCount"] = thought
+    elif last:
+        numbers["candidatesTokensDetails"] = [{"modality": "TEXT", "tokenCount": said}]
+    return numbers
+
+
+def whole(answer: Answer) -> bytes:
+    """Write the reply to a request that does not stream."""
+    body = _reply(answer, answer.said, ended=True)
+    return with_usage(answer, body, "usageMetadata", usage, pretty) + b"\n"
+
+
+def _reply(answer: Answer, piece: str, *, ended: bool) -> Json:
+    """Give a reply that says one piece, without its usage."""
+    return {
+        "candidates": [_candidate(answer, piece, index, ended) for index in range(answer.choices)],
+        "modelVersion": answer.model,
+        "responseId": stamp(answer),
+    }
+
+
+def _candidate(answer: Answer, piece: str, index: int, ended: bool) -> Json:
+    parts: list[Json] = [{"text": piece}] if piece else []
+    if answer.call:
+        parts = [{"functionCall": {"name": answer.call.name, "args": json.loads(answer.call.arguments)}}]
+    content: Json = {"parts": parts, "role": "model"} if parts else {"role": "model"}
+    candidate: Json = {"content": content}
+    if ended:
+        candidate["finishReason"] = "MAX_TOKENS" if answer.short else "STOP"
+    return candidate | {"index": index}
+
+
+def flow(answer: Answer) -> Flow:
+    """Write the stream."""
+    pieces = [""] if answer.call or not answer.visible else list(answer.pieces)
+    replies = []
+    for number, piece in enumerate(pieces, 1):
+        last = number == len(pieces)
+        reply = _reply(answer, piece, ended=last)
+        if answer.usage != "none":
+            spoken = answer.visible if last else answer.spoken_after(number)
+            reply["usageMetadata"] = usage(answer, spoken, last)
+        replies.append(reply)
+    if answer.usage == "twice":
+        replies.append(replies[-1])
+        replies[-2] = {**replies[-1], "usageMetadata": usage(answer, answer.visible // 2)}
+        ends = 2
+    else:
+        ends = 1
+    write = _event if answer.sse else pretty
+    written = [write(reply) for reply in replies]
+    if not answer.sse:
+        written = [b"[" + written[0], *(b"\n,\r\n" + reply for reply in written[1:])]
+        written[-1] += b"\n]"
+    return Flow((), tuple(written[:-ends]), tuple(written[-ends:]))
+
+
+def _event(value: object) -> bytes:
+    return b"data: " + json.dumps(value, separators=(",", ": "), ensure_ascii=False).encode() + b"\r\n\r\n"
+
+
+def failure(answer: Answer, chunks: int) -> bytes:
+    """Write what ends a stream after so many pieces: an error; the pieces before told the usage."""
+    error = {"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}
+    if answer.sse:
+        return _event(error)
+    return (b"\n,\r\n" if chunks else b"[") + encode(error) + b"\n]"

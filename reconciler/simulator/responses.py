@@ -1,0 +1,204 @@
+"""The Responses API as OpenAI and OpenRouter speak it.
+
+It knows the shapes of this one API; what a reply says and costs is decided elsewhere.
+
+Invariants: usage stands in the last event alone and is null before; the events of one stream are numbered from 0
+without a gap. OpenAI names its events and has no [DONE]; OpenRouter does neither, and comments while it works.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.simulator import reading
+from reconciler.simulator.values import CREATED, Answer, Ask, Declined, Flow, Incoming, Json
+from reconciler.simulator.writing import COMMENT, DONE, encode, event, named_event, pretty, stamp, with_usage
+
+
+def read(incoming: Incoming) -> Ask:
+    """Read a request, or decline it; the same for one that only wants its input counted."""
+    body = incoming.body
+    model = reading.model_of(incoming)
+    reading.check_foreign(incoming)
+    items = body.get("input")
+    if not isinstance(items, str | list) or items == []:
+        raise Declined(400, "input: expected text, or items.", code="missing_required_parameter", param="input")
+    listed = reading.listed(body, "input") if isinstance(items, list) else [{"role": "user", "content": items}]
+    prompt = reading.last_words(listed)
+    tools = body.get("tools") or []
+    forced = body.get("tool_choice") not in (None, "auto", "none")
+    reasoning = reading.member(body, "reasoning")
+    effort = reasoning.get("effort")
+    content = (items, body.get("instructions"), tools, body.get("text"))
+    return Ask(
+        model=model,
+        input=reading.count(incoming, len(listed) + bool(body.get("instructions")), *content),
+        prompt=prompt,
+        stream=reading.yes(body, "stream"),
+        limit=reading.whole(body, "max_output_tokens", 16 if incoming.provider == "openai" else 1),
+        thinks=effort != "none" and (bool(reasoning) or reading.reasons(incoming.provider, model)),
+        call=reading.chosen(tools, prompt, forced),
+    )
+
+
+def usage(answer: Answer, visible: int) -> Json:
+    """Give the usage after so many visible tokens."""
+    output = visible + answer.reasoning
+    total = answer.input + output
+    numbers: Json = {
+        "input_tokens": answer.input,
+        "input_tokens_details": {"cached_tokens": answer.cached},
+        "output_tokens": output,
+        "output_tokens_details": {"reasoning_tokens": answer.reasoning},
+        "total_tokens": total,
+    }
+    if answer.provider == "openrouter":
+        numbers |= {"cost": total / 1_000_000, "is_byok": False}
+        numbers["cost_details"] = {
+            "upstream_inference_cost": total / 1_000_000,
+            "upstream_inference_input_cost": answer.input / 1_000_000,
+            "upstream_inference_output_cost": output / 1_000_000,
+        }
+    return numbers
+
+
+def whole(answer: Answer) -> bytes:
+    """Write the reply to a request that does not stream."""
+    body = _response(answer, _end(answer), _items(answer, "completed"))
+    if answer.provider == "openrouter":
+        return b"\n         \n" + with_usage(answer, body, "usage", usage, encode)
+    return with_usage(answer, body, "usage", usage, pretty)
+
+
+def _end(answer: Answer) -> str:
+    return "incomplete" if answer.short else "completed"
+
+
+def _response(answer: Answer, status: str, output: list[Json]) -> Json:
+    """Give the response object without its usage."""
+    prefix = f"gen-{CREATED}-" if answer.provider == "openrouter" else "resp_"
+    body: Json = {"id": prefix + stamp(answer), "object": "response", "created_at": CREATED, "status": status}
+    body |= {"completed_at": CREATED if status == "completed" else None, "background": False, "error": None}
+    body["incomplete_details"] = {"reason": "max_output_tokens"} if status == "incomplete" else None
+    body |= {"instructions": None, "max_output_tokens": answer.limit, "max_tool_calls": None, "model": answer.model}
+    body |= {"output": output, "parallel_tool_calls": True, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+    body |= {"previous_response_id": None, "prompt_cache_key": None, "safety_identifier": None}
+    body |= {"reasoning": {"effort": None, "summary": None}, "service_tier": "default", "temperature": 1.0}
+    body |= {"store": answer.provider == "openai", "text": {"format": {"type": "text"}}, "tool_choice": "auto"}
+    body |= {"tools": [], "top_logprobs": 0, "top_p": 1.0, "truncation": "disabled", "metadata": {}}
+    if answer.provider == "openai":
+        body |= {"billing": {"payer": "developer"}, "prompt_cache_retention": None, "user": None}
+    return body
+
+
+def _items(answer: Answer, status: str) -> list[Json]:
+    """Give what the reply holds: thoughts that nobody sees, and a message or a call."""
+    items = [_thought_item(answer)] if answer.reasoning else []
+    if answer.call:
+        items.append(_call_item(answer, status, answer.call.arguments))
+    elif answer.visible:
+        items.append(_message_item(answer, status, [_part(answer.said)]))
+    return items
+
+
+def _thought_item(answer: Answer) -> Json:
+    return {"id": f"rs_{stamp(answer)}", "type": "reasoning", "summary": []}
+
+
+def _message_item(answer: Answer, status: str, content: list[Json]) -> Json:
+    item = {"id": f"msg_{stamp(answer)}", "type": "message", "status": status}
+    return {**item, "content": content, "role": "assistant"}
+
+
+def _call_item(answer: Answer, status: str, arguments: str) -> Json:
+    assert answer.call is not None
+    item = {"id": f"fc_{stamp(answer)}", "type": "function_call", "status": status, "arguments": arguments}
+    return {**item, "call_id": f"call_{stamp(answer)}", "name": answer.call.name}
+
+
+def _part(said: str) -> Json:
+    return {"type": "output_text", "annotations": [], "logprobs": [], "text": said}
+
+
+class _Events:
+    """Writes the events of one stream, numbering them."""
+
+    def __init__(self, answer: Answer, number: int = 0) -> None:
+        self._named = answer.provider == "openai"
+        self._number = number
+
+    def __call__(self, kind: str, **members: Any) -> bytes:
+        body = {"type": kind, "sequence_number": self._number, **members}
+        self._number += 1
+        return named_event(kind, encode(body)) if self._named else event(body)
+
+
+def flow(answer: Answer) -> Flow:
+    """Write the stream."""
+    events = _Events(answer)
+    begun = {**_response(answer, "in_progress", []), "usage": None}
+    head = [COMMENT, COMMENT] if answer.provider == "openrouter" else []
+    head += [events("response.created", response=begun), events("response.in_progress", response=begun)]
+    place = 0
+    if answer.reasoning:
+        item = _thought_item(answer)
+        head.append(events("response.output_item.added", output_index=0, item=item))
+        head.append(events("response.output_item.done", output_index=0, item=item))
+        place = 1
+    chunks: list[bytes] = []
+    tail: list[bytes] = []
+    if answer.call:
+        _call_events(answer, events, place, head, chunks, tail)
+    elif answer.visible:
+        _message_events(answer, events, place, head, chunks, tail)
+    body = _response(answer, _end(answer), _items(answer, "completed"))
+    tail += [events(f"response.{_end(answer)}", response=final) for final in _finals(answer, body)]
+    if answer.provider == "openrouter":
+        tail.append(DONE)
+    return Flow(tuple(head), tuple(chunks), tuple(tail))
+
+
+def _finals(answer: Answer, body: Json) -> list[Json]:
+    """Give the last event's response, with usage as the answer's mode says."""
+    if answer.usage == "none":
+        return [{**body, "usage": None}]
+    final = {**body, "usage": usage(answer, answer.visible)}
+    return [final] if answer.usage == "once" else [{**body, "usage": usage(answer, answer.visible // 2)}, final]
+
+
+def _call_events(
+    answer: Answer, events: _Events, place: int, head: list[bytes], chunks: list[bytes], tail: list[bytes]
+) -> None:
+    at: Json = {"item_id": f"fc_{stamp(answer)}", "output_index": place}
+    item = _call_item(answer, "in_progress", "")
+    head.append(events("response.output_item.added", output_index=place, item=item))
+    chunks += [events("response.function_call_arguments.delta", **at, delta=piece) for piece in answer.pieces]
+    tail.append(events("response.function_call_arguments.done", **at, arguments=answer.said))
+    done = _call_item(answer, "completed", answer.said)
+    tail.append(events("response.output_item.done", output_index=place, item=done))
+
+
+def _message_events(
+    answer: Answer, events: _Events, place: int, head: list[bytes], chunks: list[bytes], tail: list[bytes]
+) -> None:
+    at: Json = {"item_id": f"msg_{stamp(answer)}", "output_index": place, "content_index": 0}
+    said = answer.said
+    item = _message_item(answer, "in_progress", [])
+    head.append(events("response.output_item.added", output_index=place, item=item))
+    head.append(events("response.content_part.added", **at, part=_part("")))
+    chunks += [events("response.output_text.delta", **at, delta=piece, logprobs=[]) for piece in answer.pieces]
+    tail.append(events("response.output_text.done", **at, text=said, logprobs=[]))
+    tail.append(events("response.content_part.done", **at, part=_part(said)))
+    done = _message_item(answer, "completed", [_part(said)])
+    tail.append(events("response.output_item.done", output_index=place, item=done))
+
+
+def failure(answer: Answer, chunks: int) -> bytes:
+    """Write what ends a stream after so many pieces: a failed response with the usage so far."""
+    so_far = usage(answer, answer.spoken_after(chunks))
+    body = {**_response(answer, "failed", []), "usage": so_far}
+    body["error"] = {"code": "server_error", "message": "The server had an error."}
+    comments = 2 if answer.provider == "openrouter" else 0
+    number = len(flow(answer).head) - comments + min(chunks, len(answer.pieces))
+    ended = _Events(answer, number)("response.failed", response=body)
+    return ended + DONE if answer.provider == "openrouter" else ended
