@@ -16,19 +16,19 @@ import statistics
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.table import Row, at_least, at_most, note, show
 from reconciler.core.events import BindingChanged, Draft, Event, SecretStored, encode
 from reconciler.core.state import State, dump, row, row_keys
+from reconciler.gateway.bridge import Bridge
 from reconciler.log.merkle import Frontier, leaf_hash
 from reconciler.log.replay import FOLD_VERSION, fold, projected, restore
 from reconciler.log.sqlite import SqliteBackend, _insert, open_reader
 from reconciler.log.stamp import Stamper
 from reconciler.log.store import Snapshot, Stored
-from reconciler.recorder import Receipt, Recorder, Ticket, create_log
+from reconciler.recorder import Recorder, create_log
 
 CALLERS = 64
 ORIGIN = "benchmark/log"
@@ -152,33 +152,6 @@ def _tasks(folder: Path, seconds: float) -> float:
             await asyncio.gather(*(call(caller, deadline, bridge) for caller in range(CALLERS)))
 
         return _rate(counts, lambda: asyncio.run(everybody()))
-
-
-class Bridge:
-    """Tickets as futures of the running loop, which is woken once for all that are done."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._done: deque[tuple[asyncio.Future[Receipt], Ticket]] = deque()
-        self._woken = False
-
-    def outcome(self, ticket: Ticket) -> asyncio.Future[Receipt]:
-        """Give a future of the ticket's receipt."""
-        future: asyncio.Future[Receipt] = self._loop.create_future()
-        ticket.add_done_callback(lambda ticket: self._push(future, ticket))
-        return future
-
-    def _push(self, future: asyncio.Future[Receipt], ticket: Ticket) -> None:
-        self._done.append((future, ticket))
-        if not self._woken:
-            self._woken = True
-            self._loop.call_soon_threadsafe(self._drain)
-
-    def _drain(self) -> None:
-        self._woken = False
-        while self._done:
-            future, ticket = self._done.popleft()
-            future.set_result(ticket.wait())
 
 
 def _rate(counts: list[int], work: Callable[[], None]) -> float:

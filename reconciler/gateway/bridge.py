@@ -1,6 +1,13 @@
-"""From the recorder's tickets, which another thread resolves, to futures of one event loop.
+"""From the recorder's tickets to futures of an event loop, cheaply: the loop is woken once for all that are done.
 
-The loop is woken once for all tickets of a batch, not once a ticket.
+The recorder answers from its writer thread, a batch at a time; a wake-up for each answer would cost more than the
+answers. Nothing here decides or writes.
+
+Invariants
+- A future ends as its ticket does: with the receipt, or with LogNotWritable.
+- A future that was cancelled takes nothing back: what was decided is recorded, or not, all the same. Whoever cancels
+  has to see to that.
+- A loop that is closed is not woken, and nobody waits on it any more.
 """
 
 from __future__ import annotations
@@ -14,33 +21,35 @@ from reconciler.recorder import Receipt, Ticket
 
 
 class Bridge:
-    """Futures of the loop that it was made on."""
+    """Tickets as futures of the loop that it was made in; to be used from that loop's thread."""
 
     def __init__(self) -> None:
+        """Belong to the running loop."""
         self._loop = asyncio.get_running_loop()
         self._done: deque[tuple[asyncio.Future[Receipt], Ticket]] = deque()
         self._woken = False
 
     def outcome(self, ticket: Ticket) -> asyncio.Future[Receipt]:
-        """Give a future of the ticket's receipt; it raises what `ticket.wait` raises."""
+        """Give a future of the ticket's receipt; it raises LogNotWritable if the decision was not recorded."""
         future: asyncio.Future[Receipt] = self._loop.create_future()
         ticket.add_done_callback(lambda ticket: self._push(future, ticket))
         return future
 
     def _push(self, future: asyncio.Future[Receipt], ticket: Ticket) -> None:
+        """Note an outcome and see that the loop gets it; from the writer thread, or from the loop's own."""
         self._done.append((future, ticket))
         if not self._woken:
             self._woken = True
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._drain)
 
     def _drain(self) -> None:
-        self._woken = False
+        self._woken = False  # before looking, so that what comes from now on wakes the loop again
         while self._done:
             future, ticket = self._done.popleft()
-            if future.done():  # whoever waited was cancelled
-                continue
+            if future.done():
+                continue  # cancelled
             try:
-                future.set_result(ticket.wait(0))
+                future.set_result(ticket.wait())
             except LogNotWritable as error:
                 future.set_exception(error)
