@@ -23,7 +23,7 @@ from reconciler.core.state import Resource, State
 from reconciler.gateway.auth import Caller
 from reconciler.gateway.body import INTEGER_MAX
 from reconciler.gateway.books import Books, Changed
-from reconciler.gateway.calls import FREE, Call, Needs, Provider
+from reconciler.gateway.calls import FREE, Call, Credentials, Needs, Provider
 from reconciler.gateway.needs import NEEDS
 from reconciler.gateway.providers import PROVIDERS
 from reconciler.gateway.refusal import Refusal
@@ -54,10 +54,11 @@ class Held(NamedTuple):
 
     call: Call
     request: str
+    agent: str
     binding: str
     provider: Provider
     url: str
-    credentials: dict[str, str]
+    credentials: Credentials
     body: bytes
     tokens: int
     output: int
@@ -106,15 +107,27 @@ class Admission:
         path = _path(target, call.operation, call.method)
         url = f"{self._origins[target.provider.name]}{path}{'?' + call.query if call.query else ''}"
         held = output * needs.choices
-        return Held(call, request, name, target.provider, url, credentials, body, tokens, held, target.limits.per_day)
+        return Held(
+            call,
+            request,
+            caller.agent,
+            name,
+            target.provider,
+            url,
+            credentials,
+            body,
+            tokens,
+            held,
+            target.limits.per_day,
+        )
 
-    def _credentials(self, call: Call, target: _Target) -> dict[str, str]:
+    def _credentials(self, call: Call, target: _Target) -> Credentials:
         reference = target.resource.spec.get("apiKeySecretRef")
         try:
             if not isinstance(reference, dict):
                 raise SecretsUnavailable("apiKeySecretRef is not set")
             value = self._resolve(str(reference["name"]), str(reference.get("key", DEFAULT_SECRET_KEY)))
-            return target.provider.credentials(value.reveal().decode("ascii"), call.operation)
+            return Credentials(target.provider.credentials(value.reveal().decode("ascii"), call.operation))
         except SecretsUnavailable as error:
             raise Refusal("not-ready", f"binding {target.name} is not ready: {error.message}") from None
         except UnicodeDecodeError:
@@ -133,7 +146,7 @@ class Admission:
         )
 
     async def _reserve(
-        self, call: Call, caller: Caller, target: _Target, needs: Needs, request: str, credentials: dict[str, str]
+        self, call: Call, caller: Caller, target: _Target, needs: Needs, request: str, credentials: Credentials
     ) -> tuple[int, int]:
         """Give the output limit of each choice and the tokens that are reserved. Raises Refusal, Changed."""
         if call.operation in FREE:
@@ -166,7 +179,7 @@ class Admission:
         return grant.output, grant.tokens
 
     async def _count(
-        self, call: Call, caller: Caller, target: _Target, request: str, credentials: dict[str, str]
+        self, call: Call, caller: Caller, target: _Target, request: str, credentials: Credentials
     ) -> int | None:
         """Ask the provider how many tokens the input has, with a margin; None if it does not say."""
         counting = target.provider.counts.get(call.operation)

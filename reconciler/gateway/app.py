@@ -44,18 +44,40 @@ Receive = Callable[[], Awaitable[Message]]
 Scope = dict[str, Any]
 
 _JSON = (b"content-type", b"application/json")
-_KEPT = frozenset(
-    ("accept", "user-agent", "anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access")
+_DROPPED = frozenset(
+    (
+        # of this connection
+        "host",
+        "connection",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "expect",
+        "content-length",
+        "content-type",
+        "accept-encoding",
+        # credentials, and what chooses whom a credential stands for
+        "authorization",
+        "x-api-key",
+        "x-goog-api-key",
+        "api-key",
+        "cookie",
+        "openai-organization",
+        "openai-project",
+        "x-goog-user-project",
+        # of the agents' network
+        "forwarded",
+        "via",
+        "x-real-ip",
+        # what would make it another request
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
+    )
 )
-_KEPT_PREFIXES = (
-    "x-stainless-",
-    "x-goog-api-client",
-    "openai-beta",
-    "x-claude-code-",
-    "x-title",
-    "http-referer",
-    "x-app",
-)
+_DROPPED_PREFIXES = ("proxy-", "x-forwarded-", "x-pai-", "x-goog-iam-", "cf-")
 
 
 class Route(NamedTuple):
@@ -224,7 +246,8 @@ class _Request:
             alt = dict(parse_qsl(self._scope["query_string"].decode("latin-1"))).get("alt", "")
             call = gemini.parse(route.name, route.method, body, fallback, alt)
         elif route.surface == anthropic.NAME:
-            call = anthropic.parse(route.operation, body, fallback)
+            beta = b"beta=true" in self._scope["query_string"]
+            call = anthropic.parse(route.operation, body, fallback)._replace(query="beta=true" if beta else "")
         else:
             call = openai.parse(route.operation, body, fallback)
         if len(call.names) > NAMES_MAX:
@@ -315,11 +338,11 @@ def _fallback(headers: Headers) -> tuple[str, ...]:
 
 
 def _kept(headers: Headers) -> dict[str, str]:
-    """Pick the client's headers that go upstream: what its SDK says of itself and of the API, and nothing else."""
+    """Pick the client's headers that go upstream."""
     kept = {"content-type": "application/json", "accept-encoding": "identity"}
     for raw, value in headers:
         name = raw.decode("latin-1")
-        if name in _KEPT or name.startswith(_KEPT_PREFIXES):
+        if name not in _DROPPED and not name.startswith(_DROPPED_PREFIXES):
             kept[name] = value.decode("latin-1")
     return kept
 

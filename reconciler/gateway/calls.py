@@ -54,6 +54,13 @@ class Needs(NamedTuple):
     uncertain: str = ""
 
 
+class Credentials(dict[str, str]):
+    """Headers that hold a provider's key; they show as nothing wherever they are printed."""
+
+    def __repr__(self) -> str:
+        return "Credentials(***)"
+
+
 class Provider(NamedTuple):
     """An upstream: where its operations are, how it is authenticated, and what it adds to a prompt.
 

@@ -11,6 +11,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.streams import Stream, stream_of
 from reconciler.gateway.upstream import Answer, Lost, Unsent, Upstream
+
+log = logging.getLogger("pai.gateway")
 
 WHOLE_BYTES_MAX = 256 * 1024 * 1024
 ERROR_BYTES_MAX = 4 * 1024 * 1024
@@ -203,7 +206,8 @@ class _One:
     async def _forfeit(self, status: int, reason: str) -> None:
         self._resolved = True
         await self._books.forfeit(self._held.request, status, self._durations(), reason)
-        self._observe(status, Usage(self._held.tokens - self._held.output, 0, 0, self._held.output, 0, 0))
+        held = self._held
+        self._observe(status, Usage(held.tokens - held.output, 0, 0, held.output, 0, held.tokens))
 
     def _durations(self) -> Durations:
         now = asyncio.get_running_loop().time()
@@ -212,8 +216,20 @@ class _One:
 
     def _observe(self, status: int, usage: Usage | None) -> None:
         now = asyncio.get_running_loop().time()
-        first = self._first - self._began if self._first else None
-        self._metrics.observe(self._held, status, usage, first, now - self._began)
+        held = self._held
+        self._metrics.observe(
+            held, status, usage, self._first - self._began if self._first else None, now - self._began
+        )
+        log.info(
+            "request=%s agent=%s binding=%s operation=%s status=%d charged=%d ms=%d",
+            held.request,
+            held.agent,
+            held.binding,
+            held.call.operation,
+            status,
+            usage.charged if usage is not None else 0,
+            round((now - self._began) * 1000),
+        )
 
 
 def _passed(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
