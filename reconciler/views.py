@@ -1,41 +1,42 @@
 """What people see of the state: objects with their status, conditions, the lines of `pai status`.
 
-Reads a State and the secret backends' word on whether a secret is there; decides nothing and prints nothing.
+Reads a State and the secret backends' word on whether a secret is there; decides nothing and prints nothing. Nothing of
+a key is shown but its name, whose it is and when and from where it is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
 
-import msgspec
-
+from reconciler.core.budget import Account
+from reconciler.core.errors import NotFound
 from reconciler.core.objects import API_VERSION, DEFAULT_SECRET_KEY, MANIFEST_OF_KIND, Kind
-from reconciler.core.state import Resource, State
+from reconciler.core.state import Key, Resource, State
 
 Object = dict[str, object]
 SecretProblem = Callable[[str, str], str]
 """Says why a secret's key cannot be used, or "" if it can: (name, key) -> message."""
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """Tokens that a binding's budget counts today, and what open reservations hold."""
+def not_found(kind: str, name: str, known: Iterable[str]) -> NotFound:
+    """Make the error that there is no such model, agent, secret or key; its hint is the nearest name."""
+    import difflib
 
-    used: int = 0
-    reserved: int = 0
+    near = difflib.get_close_matches(name, list(known), 1)
+    return NotFound(f"there is no {kind} {name}", f"did you mean {near[0]}?" if near else f"pai get {kind}s lists them")
 
 
 class View:
-    """The state at one moment as objects for people. `usage` maps binding names to today's tokens."""
+    """The state at one moment as objects for people; usage is that of the UTC day of `now`."""
 
-    def __init__(
-        self, state: State, secret_problem: SecretProblem, now: datetime, usage: Mapping[str, Usage] | None = None
-    ) -> None:
+    def __init__(self, state: State, secret_problem: SecretProblem, now: datetime) -> None:
         self.state = state
         self._secret_problem = secret_problem
-        self._usage = usage or {}
-        midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        self._resets = (midnight + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        # Budgets know no way back: after a later day has been counted, that one is today, whatever this clock says.
+        days = (account.day for account in state.ledger.accounts.values())
+        self._day = max([now.astimezone(UTC).date().isoformat(), *days])
+        self._resets = f"{date.fromisoformat(self._day) + timedelta(days=1)}T00:00:00Z"
 
     def objects(self, kind: Kind) -> list[Object]:
         """Give all objects of a kind by name, as manifests plus `status`."""
@@ -67,6 +68,17 @@ class View:
         keys = sorted(self.state.secrets[name])
         return {"apiVersion": API_VERSION, "kind": "Secret", "metadata": {"name": name}, "keys": keys}
 
+    def keys(self) -> list[Object]:
+        """Give the keys that are not revoked, also expired ones: by agent, oldest first."""
+        return [_key(key) for key in sorted(self.state.keys.values(), key=lambda key: (key.agent, key.position))]
+
+    def key(self, name: str) -> Object:
+        """Give one key by its name. Raises KeyError if there is none."""
+        found = next((key for key in self.state.keys.values() if key.name == name), None)
+        if found is None:
+            raise KeyError(name)
+        return _key(found)
+
     def not_ready(self, resource: Resource) -> str:
         """Say why a binding cannot serve, or "" if it can."""
         reference = resource.spec.get("apiKeySecretRef")
@@ -79,7 +91,7 @@ class View:
         resource = self.state.models.get(name)
         if resource is None:
             return f"- {name} — not ready: no such binding"
-        spec, usage = resource.spec, self._usage.get(name, Usage())
+        spec, usage = resource.spec, self._account(name)
         limit = spec.get("maxTokensPerDay")
         figure = f"{usage.used:,} / {limit:,}" if isinstance(limit, int) else f"{usage.used:,}"
         line = f"- {name} ({spec['provider']} / {spec['model']}) — {figure} tokens today"
@@ -90,8 +102,11 @@ class View:
         problem = self.not_ready(resource)
         return line + (f" — not ready: {problem}" if problem else "")
 
+    def _account(self, name: str) -> Account:
+        return self.state.ledger.account(name, self._day)
+
     def _model_status(self, resource: Resource) -> Object:
-        usage = self._usage.get(resource.name, Usage())
+        usage = self._account(resource.name)
         status: Object = {"usedTokensToday": usage.used, "reservedTokens": usage.reserved}
         limit = resource.spec.get("maxTokensPerDay")
         if isinstance(limit, int):
@@ -112,6 +127,17 @@ class View:
         reason = "BindingsNotReady" if waiting else "BindingsReady"
         message = f"not ready: {', '.join(waiting)}" if waiting else ""
         return _origin(resource) | {"conditions": [_condition(reason, message)]}
+
+
+def _key(key: Key) -> Object:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Key",
+        "metadata": {"name": key.name},
+        "agent": key.agent,
+        "expires": key.expires or None,
+        "networks": key.networks,
+    }
 
 
 def _origin(resource: Resource) -> Object:

@@ -40,8 +40,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _changes(workspace: Workspace, kind: str, name: str) -> list[Row]:
-    subject = f"{kind}/{name}"
-    query = Query((subject_test(subject),), (f'"subject":"{subject}"'.encode(),))
+    """Give the last events that changed the object, not those of the requests that name it."""
+    subject, family = f"{kind}/{name}", "binding." if kind == "model" else "agent."
+    tests = (subject_test(subject), lambda row: row.type.startswith(family))
+    query = Query(tests, (f'"subject":"{subject}"'.encode(), f'"type":"{family}'.encode()))
     with contextlib.closing(open_reader(workspace.database)) as log:
         return list(search(log, query, CHANGES_SHOWN))
 

@@ -1,4 +1,7 @@
-"""List models, agents or secrets as they are in force, or show one of them."""
+"""List models, agents, secrets or keys as they are in force, or show one of them.
+
+Of a secret only the names of its keys are shown, of a key neither the key nor its digest.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from typing import Any
 
 from reconciler.cli.output import FORMATS, note, print_json, print_table, print_yaml
 from reconciler.cli.reading import read_view
-from reconciler.core.errors import NotFound
 from reconciler.core.objects import MANIFEST_OF_KIND
-from reconciler.views import Object, View
+from reconciler.log.stamp import parse_time, wall_clock
+from reconciler.views import Object, View, not_found
 from reconciler.workspace import Workspace
 
 KINDS = {
@@ -20,12 +23,14 @@ KINDS = {
     "agent": "agent",
     "secrets": "secret",
     "secret": "secret",
+    "keys": "key",
+    "key": "key",
 }
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai get`."""
-    parser.add_argument("kind", choices=tuple(KINDS), metavar="models|agents|secrets")
+    parser.add_argument("kind", choices=tuple(KINDS), metavar="models|agents|secrets|keys")
     parser.add_argument("name", nargs="?", metavar="NAME")
     parser.add_argument("-o", "--output", choices=FORMATS, default="table")
 
@@ -34,10 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Print a list, or one object."""
     view = read_view(Workspace.find(args.workspace))
     kind = KINDS[args.kind]
-    if args.name is None:
-        objects = view.secrets() if kind == "secret" else view.objects("model" if kind == "model" else "agent")
-    else:
-        objects = [find(view, kind, args.name)]
+    objects = _all(view, kind) if args.name is None else [find(view, kind, args.name)]
     if args.output in ("json", "yaml"):
         listing: Object = {"apiVersion": "v1", "kind": "List", "items": objects}
         (print_json if args.output == "json" else print_yaml)(objects[0] if args.name else listing)
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         headers, row = _COLUMNS[kind]
         wide = args.output == "wide"
         if not objects:
-            note(f"no {kind}s are in force" if kind != "secret" else "no secrets are stored")
+            note("no secrets are stored" if kind == "secret" else f"no {kind}s are in force")
             return 0
         print_table(headers if wide else headers[: len(headers) - _WIDE[kind]], [row(each, wide) for each in objects])
     return 0
@@ -56,21 +58,34 @@ def run(args: argparse.Namespace) -> int:
 
 def find(view: View, kind: str, name: str) -> Object:
     """Give one object by kind and name. Raises NotFound with the nearest name."""
-    import difflib
-
     try:
-        return view.secret(name) if kind == "secret" else view.object("model" if kind == "model" else "agent", name)
+        match kind:
+            case "model" | "agent":
+                return view.object(kind, name)
+            case "secret":
+                return view.secret(name)
+            case _:
+                return view.key(name)
     except KeyError:
-        names = {"model": [*view.state.models], "agent": [*view.state.agents], "secret": [*view.state.secrets]}
-        near = difflib.get_close_matches(name, names[kind], 1)
-        hint = f"did you mean {near[0]}?" if near else f"pai get {kind}s lists them"
-        raise NotFound(f"there is no {kind} {name}", hint) from None
+        raise not_found(kind, name, [_name(each) for each in _all(view, kind)]) from None
+
+
+def _all(view: View, kind: str) -> list[Object]:
+    match kind:
+        case "model" | "agent":
+            return view.objects(kind)
+        case "secret":
+            return view.secrets()
+        case _:
+            return view.keys()
 
 
 def _resource(kind: str) -> str:
-    return (
-        "secret" if kind == "secret" else f"{MANIFEST_OF_KIND['model' if kind == 'model' else 'agent'].lower()}.pai.io"
-    )
+    match kind:
+        case "model" | "agent":
+            return f"{MANIFEST_OF_KIND[kind].lower()}.pai.io"
+        case _:
+            return kind
 
 
 def _name(item: Any) -> str:
@@ -107,6 +122,14 @@ def _secret(item: Any, wide: bool) -> list[str]:
     return [_name(item), ",".join(item["keys"])]
 
 
+def _key(item: Any, wide: bool) -> list[str]:
+    del wide
+    expires = item["expires"] or "never"
+    if item["expires"] and parse_time(expires) <= wall_clock():
+        expires += " (expired)"
+    return [_name(item), item["agent"], expires, ",".join(item["networks"]) or "any"]
+
+
 def _origin(item: Any) -> list[str]:
     status = item["status"]
     return [status["revision"][:7], f"{status['source']['path']}:{status['source']['line']}"]
@@ -128,6 +151,7 @@ _COLUMNS: dict[str, tuple[tuple[str, ...], Callable[[Any, bool], list[str]]]] = 
     "model": (_MODEL_HEADERS, _model),
     "agent": (("NAME", "MODELS", "READY", "REVISION", "SOURCE"), _agent),
     "secret": (("NAME", "KEYS"), _secret),
+    "key": (("NAME", "AGENT", "EXPIRES", "NETWORKS"), _key),
 }
-_WIDE = {"model": 4, "agent": 2, "secret": 0}
+_WIDE = {"model": 4, "agent": 2, "secret": 0, "key": 0}
 """How many of the columns only `-o wide` shows."""
