@@ -1,7 +1,8 @@
-"""Add a model, an agent or a secret.
+"""Add a model, an agent, a secret or a key.
 
 A model or an agent is a commit to the config repository and in force when the command returns; one that exists is
-refused (pai apply changes it). A secret goes to the encrypted store; its value is never printed again.
+refused (pai apply changes it). A secret goes to the encrypted store; its value is never printed again. A key, which an
+agent authenticates with, is printed once, alone on stdout; only its digest is kept.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 import os
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from reconciler.core.errors import CouldNotRun, Refused, UsageError
 from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, Kind
@@ -23,7 +25,7 @@ DEFAULT_KEY = "api-key"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai add`."""
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="model|agent|secret")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="model|agent|secret|key")
     model = kinds.add_parser("model", help="write and commit a ModelBinding")
     model.add_argument("name", metavar="NAME")
     model.add_argument("--provider", required=True, choices=PROVIDERS)
@@ -39,7 +41,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     secret.add_argument("--from-literal", action="append", default=[], metavar="K=V", help="K=- reads stdin")
     secret.add_argument("--from-file", action="append", default=[], metavar="K=PATH")
     secret.add_argument("--from-env", action="append", default=[], metavar="K=VAR")
-    for child in (model, agent, secret):
+    key = kinds.add_parser("key", help="make a key for an agent")
+    key.add_argument("agent", metavar="AGENT")
+    key.add_argument("--expires", metavar="WHEN", help="12h, 90d, 2w, a date or a time (default: never)")
+    key.add_argument("--cidr", action="append", default=[], metavar="C", help="taken from here only; may be repeated")
+    for child in (model, agent, secret, key):
         child.add_argument("-w", "--workspace", dest="workspace_here", metavar="DIR", help="the workspace to use")
 
 
@@ -48,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     workspace = Workspace.find(args.workspace_here or args.workspace)
     if args.kind == "secret":
         return _secret(workspace, args)
+    if args.kind == "key":
+        return _key(workspace, args)
     kind: Kind = args.kind
     return _object(workspace, kind, args.name, _binding(args) if kind == "model" else {"modelBindings": args.model})
 
@@ -86,15 +94,26 @@ def _object(workspace: Workspace, kind: Kind, name: str, spec: dict[str, object]
 
 
 def _secret(workspace: Workspace, args: argparse.Namespace) -> int:
+    from reconciler.cli.actor import actor_of
     from reconciler.daemon.session import session
-    from reconciler.source import Repository
 
     values = _values(args)
     encoded = {key: base64.b64encode(value).decode() for key, value in values.items()}
-    actor = Repository.open(workspace.local_repository()).identity().email
+    actor = actor_of(workspace)
     with session(workspace) as open_session:
         answer = open_session.call("secret.store", {"name": args.name, "values": encoded, "actor": actor})
     print(f"secret/{args.name} {answer['action']}")
+    return 0
+
+
+def _key(workspace: Workspace, args: argparse.Namespace) -> int:
+    from reconciler.cli.keys import announce, issue, parse_expiry, parse_networks
+
+    expires = parse_expiry(args.expires, datetime.now(UTC)) if args.expires is not None else ""
+    networks = parse_networks(args.cidr)
+    made = issue(workspace, args.agent, expires, networks)
+    print(made.key)
+    announce(made.name, args.agent, expires, networks)
     return 0
 
 

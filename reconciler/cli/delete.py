@@ -1,4 +1,4 @@
-"""Remove a model or an agent by a commit, or a secret from the store.
+"""Remove a model or an agent by a commit, a secret from the store, or a key, which is then no longer taken.
 
 The rest of the file stays byte for byte. A model that an agent still uses is refused, naming the agent's line.
 """
@@ -13,15 +13,15 @@ from reconciler.workspace import Workspace
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai delete`."""
-    parser.add_argument("kind", choices=("model", "agent", "secret"), metavar="model|agent|secret")
+    parser.add_argument("kind", choices=("model", "agent", "secret", "key"), metavar="model|agent|secret|key")
     parser.add_argument("name", metavar="NAME")
 
 
 def run(args: argparse.Namespace) -> int:
     """Remove one thing; return when it is no longer in force."""
     workspace = Workspace.find(args.workspace)
-    if args.kind == "secret":
-        return _secret(workspace, args.name)
+    if args.kind in _VERBS:
+        return _directly(workspace, args.kind, args.name)
     from reconciler.authoring import Actions, Proposal
     from reconciler.cli.change import commit_and_enforce, print_actions
 
@@ -34,12 +34,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _secret(workspace: Workspace, name: str) -> int:
-    from reconciler.daemon.session import session
-    from reconciler.source import Repository
+_VERBS = {"secret": "secret.delete", "key": "key.revoke"}
+"""What is no manifest, and the verb that removes it."""
 
-    actor = Repository.open(workspace.local_repository()).identity().email
+
+def _directly(workspace: Workspace, kind: str, name: str) -> int:
+    from reconciler.cli.actor import actor_of
+    from reconciler.daemon.session import session
+
+    actor = actor_of(workspace)
     with session(workspace) as open_session:
-        open_session.call("secret.delete", {"name": name, "actor": actor})
-    print(f"secret/{name} deleted")
+        open_session.call(_VERBS[kind], {"name": name, "actor": actor})
+    print(f"{kind}/{name} deleted")
     return 0

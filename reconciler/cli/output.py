@@ -1,7 +1,7 @@
 """How data is printed: table, wide, json, yaml, name.
 
 Text that came from git, a manifest or the log is escaped for tables and lines, so that it cannot steer a terminal; json
-and yaml carry it as data.
+and yaml carry it as data. Messages do not repeat a key that somebody typed in the wrong place.
 """
 
 from __future__ import annotations
@@ -50,9 +50,17 @@ def print_diagnostics(diagnostics: Sequence[Diagnostic], omitted: int = 0, *, to
 def print_error(error: PaiError) -> None:
     """Print an error as people meet it: diagnostics, then `error:`, then `hint:`, all on stderr."""
     print_diagnostics(getattr(error, "diagnostics", ()), to_stderr=True)
-    print(f"error: {printable(error.message)}", file=sys.stderr)
+    print(f"error: {_shown(error.message)}", file=sys.stderr)
     if error.hint:
-        print(f"hint: {printable(error.hint)}", file=sys.stderr)
+        print(f"hint: {_shown(error.hint)}", file=sys.stderr)
+
+
+def _shown(text: str) -> str:
+    if "pak_" in text:
+        from reconciler.core.keys import masked
+
+        text = masked(text)
+    return printable(text)
 
 
 def note(text: str) -> None:

@@ -15,6 +15,7 @@ PREFIX: Final = "pak_"
 KEY_BYTES: Final = 32
 ID_BYTES: Final = 7
 _KEY = re.compile(r"pak_[A-Za-z0-9_-]{43}")
+_WITHIN = re.compile(r"pak_[A-Za-z0-9_-]{8,}")
 
 
 def make_key(random: bytes) -> str:
@@ -32,6 +33,11 @@ def make_id(random: bytes) -> str:
 def looks_like_key(text: str) -> bool:
     """Tell whether the text has the form of a key."""
     return _KEY.fullmatch(text) is not None
+
+
+def masked(text: str) -> str:
+    """Give a text without the keys in it, also mistyped ones."""
+    return _WITHIN.sub(f"{PREFIX}***", text)
 
 
 def digest(key: str) -> str:

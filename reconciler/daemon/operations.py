@@ -1,28 +1,52 @@
 """What commands may ask of an open workspace, with or without a daemon: the verbs of the control socket.
 
 The same code answers in the daemon (through the socket) and in a command that opened the workspace itself, so the user
-sees no difference. Arguments and answers are JSON values; secrets' values travel as base64 and only in one direction.
+sees no difference. Arguments and answers are JSON values; secrets' values travel as base64 and only in one direction,
+keys do not travel at all: whoever made one sends its digest.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 from collections.abc import Callable, Mapping
+from typing import Annotated
 
 import msgspec
 
 from reconciler.core import events as ev
-from reconciler.core.errors import NotFound, UsageError
+from reconciler.core.errors import NotFound, Refused, UsageError
 from reconciler.core.state import State, row_keys
 from reconciler.daemon.health import Health
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.pushes import Push, judge_push, names
+from reconciler.log.stamp import parse_time
 from reconciler.reconcile import Result
 from reconciler.source import is_judged
+from reconciler.views import not_found
 
 Arguments = Mapping[str, object]
 Answer = dict[str, object]
+
+
+class KeyOrder(msgspec.Struct, frozen=True):
+    """A key that was made elsewhere: `expires` is an RFC 3339 time or "", `networks` are in their shortest form."""
+
+    id: Annotated[str, msgspec.Meta(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    agent: Annotated[str, msgspec.Meta(min_length=1)]
+    digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    expires: str
+    networks: list[str]
+    actor: str
+
+    def check(self) -> None:
+        """Raise ValueError for a time or a network that nobody could read later."""
+        if self.expires:
+            parse_time(self.expires)
+        for network in self.networks:
+            if str(ipaddress.ip_network(network)) != network:
+                raise ValueError(f"{network} is not in its shortest form")
 
 
 class Operations:
@@ -39,6 +63,8 @@ class Operations:
             "judge": self._do_judge,
             "secret.store": self._do_secret_store,
             "secret.delete": self._do_secret_delete,
+            "key.issue": self._do_key_issue,
+            "key.revoke": self._do_key_revoke,
         }
 
     def call(self, verb: str, arguments: Arguments) -> Answer:
@@ -106,6 +132,36 @@ class Operations:
         with store.exclusive():
             recorder.record(decide)
             store.remove(name)
+        return {}
+
+    def _do_key_issue(self, arguments: Arguments) -> Answer:
+        try:
+            order = msgspec.convert(arguments, KeyOrder)
+            order.check()
+        except ValueError as error:  # msgspec.ValidationError is one
+            raise UsageError(f"key.issue: {error}") from error
+        payload = ev.KeyIssued(agent=order.agent, digest=order.digest, expires=order.expires, networks=order.networks)
+
+        def decide(state: State) -> list[ev.Draft]:
+            if order.agent not in state.agents:
+                raise not_found("agent", order.agent, state.agents)
+            if order.digest in state.keys or any(key.name == order.id for key in state.keys.values()):
+                raise Refused(f"there is a key {order.id} already", "make another one")
+            return [ev.Draft(order.actor, f"key/{order.id}", payload)]
+
+        self._parts.recorder.record(decide)
+        return {}
+
+    def _do_key_revoke(self, arguments: Arguments) -> Answer:
+        name, actor = _text(arguments, "name"), _text(arguments, "actor")
+
+        def decide(state: State) -> list[ev.Draft]:
+            key = next((key for key in state.keys.values() if key.name == name), None)
+            if key is None:
+                raise not_found("key", name, [key.name for key in state.keys.values()])
+            return [ev.Draft(actor, f"key/{name}", ev.KeyRevoked(agent=key.agent, digest=key.digest))]
+
+        self._parts.recorder.record(decide)
         return {}
 
 
