@@ -23,6 +23,12 @@ def describe(row: Row) -> str:
             return f"from {_short(data['from'])} to {_short(data['to'])}"
         case "secret":
             return "keys " + ", ".join(sorted(data["keys"]))
+        case "key":
+            return _key(data)
+        case "tokens":
+            return f"{_tokens(verb, data)}  {data['request']}"
+        case "request":
+            return _refused(data)
         case "log":
             return f"origin {data['origin']}"
         case _:
@@ -92,6 +98,47 @@ def _revision(verb: str, data: dict[str, Any]) -> str:
     counts = data["counts"]
     changes = ", ".join(f"{counts[name]} {name}" for name in ("created", "changed", "deleted", "moved") if counts[name])
     return f"{changes or 'no change'}: {first}"
+
+
+def _key(data: dict[str, Any]) -> str:
+    until = f", until {data['expires']}" if data.get("expires") else ""
+    source = f", from {', '.join(data['networks'])} only" if data.get("networks") else ""
+    return f"for {data['agent']}{until}{source}"
+
+
+def _tokens(verb: str, data: dict[str, Any]) -> str:
+    match verb:
+        case "reserved":
+            return f"{data['tokens']:,} = {data['input']:,} input + {data['output']:,} output"
+        case "settled":
+            why = f" ({data['reason']})" if data["reason"] else ""
+            return f"{data['charged']:,} charged{why}: {usage_text(data)}"
+        case "voided":
+            return f"{data['tokens']:,} free again: {outcome_text(data)}"
+        case _:
+            return f"{data['tokens']:,} charged, outcome unknown: {outcome_text(data)}"
+
+
+def usage_text(data: dict[str, Any]) -> str:
+    """Write what a provider said it used; parts that are 0 are left out."""
+    parts = [
+        f"{data[field]:,} {word}" for field, word in (("cached", "cached"), ("cacheWrite", "written")) if data[field]
+    ]
+    cached = f" ({', '.join(parts)})" if parts else ""
+    reasoning = f" ({data['reasoning']:,} reasoning)" if data["reasoning"] else ""
+    return f"{data['input']:,} input{cached} + {data['output']:,} output{reasoning}"
+
+
+def outcome_text(data: dict[str, Any]) -> str:
+    """Write why a reservation was not settled, and the provider's status if one came."""
+    status = f"status {data['status']}" if data["status"] else "no answer"
+    return f"{data['reason']}, {status}" if data["reason"] else status
+
+
+def _refused(data: dict[str, Any]) -> str:
+    figures = f": {data['needed']:,} needed, {data['remaining']:,} remaining" if data["needed"] else ""
+    more = f" and {data['count'] - 1:,} more" if data["count"] > 1 else ""
+    return f"{data['reason']}{figures}  {data['request']}{more}"
 
 
 def _short(sha: str) -> str:

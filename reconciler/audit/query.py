@@ -61,19 +61,24 @@ def search(log: Reader, query: Query, limit: int | None = None, oldest_first: bo
     for event in stored:
         if limit is not None and found >= limit:
             return
-        body = _decode(event.body)
-        if query.since and body.time < query.since:
+        row = read_row(event)
+        if query.since and row.time < query.since:
             if oldest_first:
                 continue
             return
-        if query.until and body.time >= query.until:
+        if query.until and row.time >= query.until:
             if oldest_first:
                 return
             continue
-        row = Row(event.seq, body.time, body.type, body.actor, body.subject, body.data, body.id, event.leaf.hex())
         if all(test(row) for test in query.tests):
             found += 1
             yield row
+
+
+def read_row(event: Stored) -> Row:
+    """Read a stored event as a query gives it."""
+    body = _decode(event.body)
+    return Row(event.seq, body.time, body.type, body.actor, body.subject, body.data, body.id, event.leaf.hex())
 
 
 def parse_terms(terms: Sequence[str], now: datetime) -> Query:
@@ -131,6 +136,11 @@ def event_time(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def about_request(request: str) -> Query:
+    """Match everything about one request, also where it is one of several. Raises UsageError if it is empty."""
+    return parse_terms([f"request:{request}"], datetime.now(UTC))
+
+
 def _subject(kind: str) -> Callable[[str], Test]:
     return lambda value: lambda row: row.subject == f"{kind}/{value}" or row.data.get(kind) == value
 
@@ -142,6 +152,10 @@ def subject_test(subject: str) -> Test:
 
 def _revision(value: str) -> Test:
     return lambda row: any(str(row.data.get(field, "")).startswith(value) for field in ("revision", "commit", "to"))
+
+
+def _request(value: str) -> Test:
+    return lambda row: row.data.get("request") == value or value in row.data.get("others", ())
 
 
 def _path(value: str) -> Test:
@@ -160,7 +174,7 @@ _TESTS: dict[str, Callable[[str], Test]] = {
     "agent": _subject("agent"),
     "actor": lambda value: lambda row: row.actor == value,
     "revision": _revision,
-    "request": lambda value: lambda row: row.data.get("request") == value,
+    "request": _request,
     "path": _path,
     "field": lambda value: lambda row: value in row.data.get("changed", ()),
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,94 @@ def test_broken_term_says_what_to_write(term: str, said: str) -> None:
     field, _, value = term.removeprefix("-").partition(":")
     assert (value or field) in error.value.message
     assert said in error.value.hint
+
+
+def about(*payloads: tuple[str, ev.AnyPayload]) -> Log:
+    """Put payloads on a log, one a second."""
+    time = "2026-11-23T10:00:{:02}.000000Z"
+    return Log(
+        *(ev.Event("my-agent", payload, "id", about, time.format(n)) for n, (about, payload) in enumerate(payloads))
+    )
+
+
+SPENT: dict[str, Any] = {"request": "req_1", "agent": "my-agent", "day": "2026-11-23"}
+ENDED: dict[str, Any] = SPENT | {"status": 200, "durations": ev.Durations(412, 1_630), "reason": ""}
+USED: dict[str, Any] = {"cached": 0, "cache_write": 0, "reasoning": 0}
+REFUSED: dict[str, Any] = {
+    "request": "req_2",
+    "agent": "my-agent",
+    "surface": "openai",
+    "needed": 1_330,
+    "remaining": 12,
+}
+GATEWAY = about(
+    (
+        "model/flash",
+        ev.TokensReserved(**SPENT, key="key-x", surface="openai", tokens=1_330, input=306, output=1_024, binding=2),
+    ),
+    ("model/flash", ev.TokensSettled(**ENDED, **USED, input=41, output=1_870, charged=1_911)),
+    (
+        "model/flash",
+        ev.TokensSettled(
+            **(ENDED | {"reason": "stream cut"}),
+            **(USED | {"cached": 1_000, "cache_write": 5, "reasoning": 60}),
+            input=4_100,
+            output=187,
+            charged=4_287,
+        ),
+    ),
+    ("model/flash", ev.TokensVoided(**(ENDED | {"status": 429, "reason": "upstream error"}), tokens=1_330)),
+    ("model/flash", ev.TokensForfeited(**(ENDED | {"status": 0, "reason": "restart"}), tokens=1_330)),
+    ("model/flash", ev.RequestRefused(**REFUSED, reason="day", count=1)),
+    ("model/other", ev.RequestRefused(**REFUSED, reason="day", count=1_500, others=["req_3", "req_4"])),
+    ("model/other", ev.RequestRefused(**(REFUSED | {"needed": 0}), reason="not ready", count=1)),
+    ("key/key-x", ev.KeyIssued(agent="my-agent", digest="d" * 64, expires="", networks=[])),
+    (
+        "key/key-y",
+        ev.KeyIssued(
+            agent="other", digest="e" * 64, expires="2027-02-21T23:35:08Z", networks=["10.0.0.0/8", "192.0.2.7/32"]
+        ),
+    ),
+    ("key/key-y", ev.KeyRevoked(agent="other", digest="e" * 64)),
+)
+
+
+@pytest.mark.parametrize(
+    ("terms", "positions"),
+    [
+        (("request:req_1",), [4, 3, 2, 1, 0]),
+        (("request:req_2",), [7, 6, 5]),
+        (("request:req_4",), [6]),
+        (("request:req_",), []),
+        (("-request:req_1", "-request:req_3", "model:flash"), [5]),
+        (("model:other",), [7, 6]),
+        (("model:flash", "type:tokens.settled"), [2, 1]),
+        (("agent:my-agent", "type:key"), [8]),
+        (("agent:other",), [10, 9]),
+    ],
+)
+def test_terms_find_requests_and_keys(terms: tuple[str, ...], positions: list[int]) -> None:
+    """A request is found also where it is one of several; models by subject, agents by who asked or whose key it is."""
+    assert [row.seq for row in search(GATEWAY, parse_terms(terms, NOW))] == positions  # type: ignore[arg-type]
+
+
+def test_lines_of_requests_and_keys() -> None:
+    """Figures have thousands separators, parts that are 0 are left out, no line holds a digest."""
+    lines = [describe(row) for row in search(GATEWAY, parse_terms([], NOW), oldest_first=True)]  # type: ignore[arg-type]
+
+    assert lines == [
+        "1,330 = 306 input + 1,024 output  req_1",
+        "1,911 charged: 41 input + 1,870 output  req_1",
+        "4,287 charged (stream cut): 4,100 input (1,000 cached, 5 written) + 187 output (60 reasoning)  req_1",
+        "1,330 free again: upstream error, status 429  req_1",
+        "1,330 charged, outcome unknown: restart, no answer  req_1",
+        "day: 1,330 needed, 12 remaining  req_2",
+        "day: 1,330 needed, 12 remaining  req_2 and 1,499 more",
+        "not ready  req_2",
+        "for my-agent",
+        "for other, until 2027-02-21T23:35:08Z, from 10.0.0.0/8, 192.0.2.7/32 only",
+        "for other",
+    ]
 
 
 def test_line_of_a_changed_budget_tells_the_story() -> None:
