@@ -1,0 +1,88 @@
+"""Print the lines that point the OpenAI, Anthropic and Google SDKs at the gateway: eval "$(pai env AGENT)".
+
+Without --key or --new-key the lines take the key from the variable PAI_KEY of the shell that reads them. Variables that
+are set here and would win over these lines, or name an account of a provider, are unset.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import shlex
+from collections.abc import Iterator
+
+from reconciler.cli.reading import read_state
+from reconciler.core.errors import CouldNotRun, UsageError
+from reconciler.views import not_found
+from reconciler.workspace import Address, Workspace
+
+KEY_OF_SHELL = '"$PAI_KEY"'
+OVERRIDING = (
+    "ANTHROPIC_AUTH_TOKEN",  # sent beside ANTHROPIC_API_KEY by older SDKs: two credentials in one request
+    "GOOGLE_GENAI_USE_ENTERPRISE",  # these two lead to other addresses than GOOGLE_GEMINI_BASE_URL
+    "GOOGLE_GENAI_USE_VERTEXAI",
+    "OPENAI_ORG_ID",  # these two are sent along, and the provider compares them with the key
+    "OPENAI_PROJECT_ID",
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai env`."""
+    parser.add_argument("agent", metavar="AGENT")
+    key = parser.add_mutually_exclusive_group()
+    key.add_argument("--key", metavar="K", help="the agent's key (default: the text $PAI_KEY)")
+    key.add_argument("--new-key", action="store_true", help="make a key, as pai add key does")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the lines."""
+    if args.key == "":
+        raise UsageError("--key is empty", "leave it out for the text $PAI_KEY")
+    workspace = Workspace.find(args.workspace)
+    agents = read_state(workspace).agents
+    if args.agent not in agents:
+        raise not_found("agent", args.agent, agents)
+    origin = f"http://{_reachable(workspace.settings.gateway_listen)}"
+    if args.new_key:
+        from reconciler.cli.keys import announce, issue
+
+        made = issue(workspace, args.agent)
+        announce(made.name, args.agent)
+        key = shlex.quote(made.key)
+    else:
+        key = KEY_OF_SHELL if args.key is None else shlex.quote(args.key)
+    for line in _lines(origin, key):
+        print(line)
+    return 0
+
+
+def _reachable(listen: Address) -> Address:
+    """Give the address to call for one to listen on: a listener on every interface is called on this machine's own."""
+    if listen.port == 0:
+        message = "gateway.listen takes any free port, so there is no address to give"
+        raise CouldNotRun(message, "set gateway.listen to a port, in pai.toml or as PAI_GATEWAY_LISTEN")
+    try:
+        host = ipaddress.ip_address(listen.host)
+    except ValueError:
+        return listen
+    if not host.is_unspecified:
+        return listen
+    return Address("127.0.0.1" if host.version == 4 else "::1", listen.port)
+
+
+def _lines(origin: str, key: str) -> Iterator[str]:
+    """Give the lines; `key` is quoted for the shell already."""
+    overriding = [name for name in OVERRIDING if name in os.environ]
+    if overriding:
+        yield f"unset {' '.join(overriding)}"
+    for name, value in (
+        ("OPENAI_BASE_URL", shlex.quote(f"{origin}/v1")),
+        ("OPENAI_API_KEY", key),
+        ("ANTHROPIC_BASE_URL", shlex.quote(origin)),
+        ("ANTHROPIC_API_KEY", key),
+        ("GOOGLE_GEMINI_BASE_URL", shlex.quote(origin)),
+        ("GEMINI_API_KEY", key),
+        ("GOOGLE_API_KEY", key),  # wins over GEMINI_API_KEY, and might be the provider's own
+    ):
+        yield f"export {name}={value}"
