@@ -1,6 +1,26 @@
 """Questions to the log: read only, answered from the stored events."""
 
-from reconciler.audit.lines import describe, value_text
+from reconciler.audit.lines import describe, outcome_text, usage_text, value_text
 from reconciler.audit.query import Query, Row, parse_terms, search, subject_test
+from reconciler.audit.spending import FIGURES, KEYS, Spending, spending
+from reconciler.audit.story import Binding, Decision, Outcome, story
 
-__all__ = ["Query", "Row", "describe", "parse_terms", "search", "subject_test", "value_text"]
+__all__ = [
+    "FIGURES",
+    "KEYS",
+    "Binding",
+    "Decision",
+    "Outcome",
+    "Query",
+    "Row",
+    "Spending",
+    "describe",
+    "outcome_text",
+    "parse_terms",
+    "search",
+    "spending",
+    "story",
+    "subject_test",
+    "usage_text",
+    "value_text",
+]

@@ -12,23 +12,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import json
-import sys
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 
 import msgspec
 
-from reconciler.audit import Row, describe, parse_terms, search
-from reconciler.cli.output import print_json
+from reconciler.audit import Row, describe, search
+from reconciler.cli.output import print_csv, print_json
+from reconciler.cli.terms import preprocess, query_of
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import UsageError
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
 
-EXCLUDE = "!"
-"""What `-TERM` is written as behind argparse's back, which would take it for an option."""
+__all__ = ["arguments", "preprocess", "run"]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,20 +36,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", choices=("table", "json", "jsonl", "csv"), default="table")
 
 
-def preprocess(argv: list[str]) -> list[str]:
-    """Mark excluding terms (`-type:daemon`) so that argparse does not take them for options."""
-    return [
-        EXCLUDE + word[1:] if word.startswith("-") and not word.startswith("--") and ":" in word else word
-        for word in argv
-    ]
-
-
 def run(args: argparse.Namespace) -> int:
     """Print the matching events."""
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit {args.limit} is below 1", "leave it out for all events")
-    terms = ["-" + term[1:] if term.startswith(EXCLUDE) else term for term in args.terms]
-    query = parse_terms(terms, datetime.now(UTC))
+    query = query_of(args.terms)
     workspace = Workspace.find(args.workspace)
     with contextlib.closing(open_reader(workspace.database)) as log:
         rows = search(log, query, args.limit, oldest_first=args.reverse)
@@ -77,17 +65,13 @@ def _jsonl(rows: Iterable[Row]) -> None:
 
 
 def _csv(rows: Iterable[Row]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["seq", "time", "type", "actor", "subject", "data", "id", "leafHash"])
-    for row in rows:
-        data = json.dumps(row.data, ensure_ascii=False)
-        cells = [str(row.seq), row.time, row.type, row.actor, row.subject, data, row.id, row.leaf_hash]
-        writer.writerow([_harmless(cell) for cell in cells])
+    headers = ["seq", "time", "type", "actor", "subject", "data", "id", "leafHash"]
+    print_csv(headers, (_cells(row) for row in rows))
 
 
-def _harmless(cell: str) -> str:
-    """Keep a spreadsheet from taking a cell for a formula."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell
+def _cells(row: Row) -> list[str]:
+    data = json.dumps(row.data, ensure_ascii=False)
+    return [str(row.seq), row.time, row.type, row.actor, row.subject, data, row.id, row.leaf_hash]
 
 
 _PRINTERS: dict[str, Callable[[Iterable[Row]], None]] = {"table": _table, "json": _json, "jsonl": _jsonl, "csv": _csv}

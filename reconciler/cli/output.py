@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from reconciler.core.diagnostics import Diagnostic, format_line, printable
 from reconciler.core.errors import PaiError
@@ -31,11 +31,23 @@ def print_yaml(value: object) -> None:
     sys.stdout.write(text)
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print left-aligned columns, three spaces apart, as kubectl does; nothing is cut."""
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[str] = ()) -> None:
+    """Print columns three spaces apart, as kubectl does; nothing is cut. Columns headed as in `numbers` end flush."""
     cells = [headers, *(tuple(map(printable, row)) for row in rows)]
-    line = "   ".join(f"%-{max(map(len, column))}s" for column in zip(*cells, strict=True))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    columns = zip(headers, widths, strict=True)
+    line = "   ".join(f"%{'' if header in numbers else '-'}{width}s" for header, width in columns)
     sys.stdout.write("".join((line % tuple(row)).rstrip() + "\n" for row in cells))
+
+
+def print_csv(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print CSV; no cell can be taken for a formula by a spreadsheet."""
+    import csv
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(headers)
+    for row in rows:
+        writer.writerow([f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell for cell in row])
 
 
 def print_diagnostics(diagnostics: Sequence[Diagnostic], omitted: int = 0, *, to_stderr: bool = False) -> None:

@@ -1,0 +1,87 @@
+"""Tokens spent, added up from the log: settled ones, and forfeited ones, whose use nobody knows.
+
+The terms are those of `pai log`; all must hold. Days are UTC days as budgets count them: those of the reservations. The
+bar compares the tokens charged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+
+from reconciler.audit import FIGURES, KEYS, Spending, spending
+from reconciler.cli.output import note, print_csv, print_json, print_table
+from reconciler.cli.terms import preprocess, query_of
+from reconciler.core.errors import UsageError
+from reconciler.log.sqlite import open_reader
+from reconciler.workspace import Workspace
+
+__all__ = ["arguments", "preprocess", "run"]
+
+BAR_WIDTH = 20
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai usage`."""
+    parser.add_argument("terms", nargs="*", metavar="TERM", help="such as model:NAME, agent:NAME, since:7d")
+    parser.add_argument("--by", default="day,model", metavar="KEYS", help="day, model, agent (default: day,model)")
+    parser.add_argument("-o", "--output", choices=("table", "json", "csv"), default="table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print one line a group."""
+    by = _keys(args.by)
+    query = query_of(args.terms)
+    with contextlib.closing(open_reader(Workspace.find(args.workspace).database)) as log:
+        groups = spending(log, query, by)
+    if args.output == "json":
+        print_json({"usage": [dict(zip(by, group.key, strict=True)) | _figures(group) for group in groups]})
+    elif args.output == "csv":
+        print_csv([*by, *FIGURES], [[*group.key, *map(str, _figures(group).values())] for group in groups])
+    elif groups:
+        _table(by, groups)
+    else:
+        note("no tokens were spent")
+    return 0
+
+
+def _keys(text: str) -> list[str]:
+    keys = list(dict.fromkeys(text.split(",")))
+    for key in keys:
+        if key not in KEYS:
+            raise UsageError(f"--by: cannot group by {key!r}", f"name one or more of {', '.join(KEYS)}, with commas")
+    return keys
+
+
+def _figures(group: Spending) -> dict[str, int]:
+    return {name: getattr(group, name) for name in FIGURES}
+
+
+def _table(by: list[str], groups: list[Spending]) -> None:
+    largest = max(group.charged for group in groups)
+    numbers = [name.upper() for name in FIGURES]
+    rows = [
+        [*group.key, *(f"{value:,}" for value in _figures(group).values()), _bar(group.charged, largest)]
+        for group in groups
+    ]
+    print_table([*(key.upper() for key in by), *numbers, ""], rows, numbers)
+
+
+def _bar(value: int, largest: int) -> str:
+    """Draw a value as a part of the largest; whatever is not 0 can be seen."""
+    if not value:
+        return ""
+    if not _can_print(_EIGHTHS):
+        return "#" * max(1, round(BAR_WIDTH * value / largest))
+    eighths = max(1, round(BAR_WIDTH * 8 * value / largest))
+    return _EIGHTHS[8] * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def _can_print(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
