@@ -14,8 +14,10 @@ from collections.abc import Iterator
 
 from reconciler.cli.reading import read_state
 from reconciler.core.errors import CouldNotRun, UsageError
+from reconciler.daemon.session import ask_daemon
 from reconciler.views import not_found
 from reconciler.workspace import Address, Workspace
+from reconciler.workspace.values import address
 
 KEY_OF_SHELL = '"$PAI_KEY"'
 OVERRIDING = (
@@ -43,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     agents = read_state(workspace).agents
     if args.agent not in agents:
         raise not_found("agent", args.agent, agents)
-    origin = f"http://{_reachable(workspace.settings.gateway_listen)}"
+    origin = f"http://{_reachable(_bound(workspace))}"
     if args.new_key:
         from reconciler.cli.keys import announce, issue
 
@@ -57,11 +59,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _bound(workspace: Workspace) -> Address:
+    """Give the address that the running daemon's gateway is bound to, or will be."""
+    answer = ask_daemon(workspace, "addresses")
+    if answer is not None:
+        return address(answer["gateway.listen"])
+    listen = workspace.settings.gateway_listen
+    if listen.port == 0:
+        message = "gateway.listen takes any free port, and no daemon runs that has one"
+        raise CouldNotRun(message, "start pai serve, or set gateway.listen to a port")
+    return listen
+
+
 def _reachable(listen: Address) -> Address:
     """Give the address to call for one to listen on: a listener on every interface is called on this machine's own."""
-    if listen.port == 0:
-        message = "gateway.listen takes any free port, so there is no address to give"
-        raise CouldNotRun(message, "set gateway.listen to a port, in pai.toml or as PAI_GATEWAY_LISTEN")
     try:
         host = ipaddress.ip_address(listen.host)
     except ValueError:

@@ -25,6 +25,7 @@ from reconciler.log.stamp import parse_time
 from reconciler.reconcile import Result
 from reconciler.source import is_judged
 from reconciler.views import not_found
+from reconciler.workspace import Address
 
 Arguments = Mapping[str, object]
 Answer = dict[str, object]
@@ -50,14 +51,24 @@ class KeyOrder(msgspec.Struct, frozen=True):
 
 
 class Operations:
-    """Answers verbs. `reconcile` does a pass that begins after the call; `health` says how things stand."""
+    """Answers verbs. `reconcile` does a pass that begins after the call; `health` says how things stand.
 
-    def __init__(self, parts: Parts, reconcile: Callable[[], Result], health: Callable[[], Health]) -> None:
+    `addresses` are those that listeners are bound to, by the setting's name.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        reconcile: Callable[[], Result],
+        health: Callable[[], Health],
+        addresses: Mapping[str, Address],
+    ) -> None:
         self._parts = parts
         self._reconcile = reconcile
         self._health = health
         self._verbs: dict[str, Callable[[Arguments], Answer]] = {
             "ping": lambda _: {},
+            "addresses": lambda _: {name: str(address) for name, address in addresses.items()},
             "reconcile": self._do_reconcile,
             "health": self._do_health,
             "judge": self._do_judge,

@@ -53,7 +53,7 @@ class Daemon:
         self._days = Days()
         self._metrics = Metrics(parts.recorder, self.health)
         self._loop = ReconcileLoop(parts.reconciler, parts.recorder.probe, self._observe)
-        self._operations = Operations(parts, self._loop.request, self.health)
+        self._operations = Operations(parts, self._loop.request, self.health, _addresses(workspace, admin, agents))
         self._had_state = parts.recorder.read(lambda state: state.head is not None)
         self._known: tuple[str, Head | None] = ("", None)
         self._subject = f"daemon/{socket.gethostname()}"
@@ -178,9 +178,19 @@ def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
         bound(settings.gateway_listen, "gateway.listen") as agents,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        announce(f"admin listener on http://{Address(settings.admin_listen.host, admin.getsockname()[1])}")
-        announce(f"gateway for agents on http://{Address(settings.gateway_listen.host, agents.getsockname()[1])}")
+        addresses = _addresses(workspace, admin, agents)
+        announce(f"admin listener on http://{addresses['admin.listen']}")
+        announce(f"gateway for agents on http://{addresses['gateway.listen']}")
         runner.run(Daemon(workspace, parts, admin, agents).run())
+
+
+def _addresses(workspace: Workspace, admin: socket.socket, agents: socket.socket) -> dict[str, Address]:
+    """Give what the listeners are bound to, by setting: port 0 has become a real one."""
+    settings = workspace.settings
+    return {
+        "admin.listen": settings.admin_listen._replace(port=admin.getsockname()[1]),
+        "gateway.listen": settings.gateway_listen._replace(port=agents.getsockname()[1]),
+    }
 
 
 def _options(workspace: Workspace) -> Options:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import http.server
 import re
 import shlex
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 
 import pytest
 
 from reconciler.core.keys import digest
-from tests.support import Site, run
+from tests.support import DEADLINE_S, Site, run
 
 KEY = "pak_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
+LISTEN = {"PAI_GATEWAY_LISTEN": "127.0.0.1:9000"}
 REAL = "the-provider's-own"
 INHERITED = {
     "GOOGLE_API_KEY": REAL,
@@ -56,33 +58,44 @@ def in_shell(site: Site, lines: str, command: str, env: Mapping[str, str]) -> st
     return done.out
 
 
-def test_lines_name_the_gateway_and_the_shells_own_key(either: Site) -> None:
+def test_lines_name_the_gateway_and_the_shells_own_key(team: Site) -> None:
     """OpenAI's address ends in /v1, the others' do not; the key is the text $PAI_KEY, for the shell to fill in."""
-    out = either.pai("env", "my-agent").out
+    out = team.pai("env", "my-agent", env=LISTEN).out
 
     assert out == (
-        "export OPENAI_BASE_URL=http://127.0.0.1:8000/v1\n"
+        "export OPENAI_BASE_URL=http://127.0.0.1:9000/v1\n"
         'export OPENAI_API_KEY="$PAI_KEY"\n'
-        "export ANTHROPIC_BASE_URL=http://127.0.0.1:8000\n"
+        "export ANTHROPIC_BASE_URL=http://127.0.0.1:9000\n"
         'export ANTHROPIC_API_KEY="$PAI_KEY"\n'
-        "export GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:8000\n"
+        "export GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:9000\n"
         'export GEMINI_API_KEY="$PAI_KEY"\n'
         'export GOOGLE_API_KEY="$PAI_KEY"\n'
     )
-    assert in_shell(either, out, "echo $GEMINI_API_KEY", {"PAI_KEY": KEY}) == f"{KEY}\n"
+    assert in_shell(team, out, "echo $GEMINI_API_KEY", {"PAI_KEY": KEY}) == f"{KEY}\n"
+
+
+def test_running_daemon_says_where_it_listens(team: Site) -> None:
+    """With any free port only the daemon knows which, and it answers there, whatever this command's settings are."""
+    with team.daemon():
+        url = exported(team.pai("env", "my-agent", env=LISTEN).out)["ANTHROPIC_BASE_URL"]
+        port = int(url.removeprefix("http://127.0.0.1:"))
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE_S)
+        with contextlib.closing(connection):
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().status == 200
 
 
 def test_given_key_is_quoted_for_the_shell(team: Site) -> None:
     """Whatever the key is, the shell reads it back unchanged, and no key is made."""
     for key in (KEY, 'it\'s $HOME `id` "x"\\'):
-        out = team.pai("env", "my-agent", "--key", key).out
+        out = team.pai("env", "my-agent", "--key", key, env=LISTEN).out
         assert in_shell(team, out, 'printf %s "$OPENAI_API_KEY$GOOGLE_API_KEY"', {}) == key * 2
     assert team.types("type:key") == []
 
 
 def test_new_key_is_recorded_as_by_add_key(either: Site) -> None:
     """The key in the lines is in force; its id is told on stderr."""
-    done = either.pai("env", "my-agent", "--new-key")
+    done = either.pai("env", "my-agent", "--new-key", env=LISTEN)
 
     (kept,) = either.state().keys.values()
     found = exported(done.out)
@@ -113,16 +126,16 @@ def test_mistakes_print_no_lines(team: Site) -> None:
     done = team.pai("env", "my-agnt", "--new-key", code=1)
     assert (done.out, done.err) == ("", "error: there is no agent my-agnt\nhint: did you mean my-agent?\n")
     for words in (["--key", KEY, "--new-key"], ["--key", ""]):
-        done = team.pai("env", "my-agent", *words, code=2)
+        done = team.pai("env", "my-agent", *words, code=2, env=LISTEN)
         assert done.out == ""
         assert KEY not in done.err
-    done = team.pai("env", "my-agent", "--new-key", code=3, env={"PAI_GATEWAY_LISTEN": "127.0.0.1:0"})
+    done = team.pai("env", "my-agent", "--new-key", code=3)
     assert done.out == ""
     assert "gateway.listen" in done.err
     assert team.types("type:key") == []
 
 
-@contextmanager
+@contextlib.contextmanager
 def listener() -> Iterator[tuple[int, list[tuple[str, str]]]]:
     """Answer every request with 400; give the port and what came: path and all credentials."""
     seen: list[tuple[str, str]] = []
