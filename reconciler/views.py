@@ -68,11 +68,11 @@ class View:
         keys = sorted(self.state.secrets[name])
         return {"apiVersion": API_VERSION, "kind": "Secret", "metadata": {"name": name}, "keys": keys}
 
-    def keys(self) -> list[Object]:
+    def issued_keys(self) -> list[Object]:
         """Give the keys that are not revoked, also expired ones: by agent, oldest first."""
         return [_key(key) for key in sorted(self.state.keys.values(), key=lambda key: (key.agent, key.position))]
 
-    def key(self, name: str) -> Object:
+    def issued_key(self, name: str) -> Object:
         """Give one key by its name. Raises KeyError if there is none."""
         found = next((key for key in self.state.keys.values() if key.name == name), None)
         if found is None:

@@ -87,7 +87,7 @@ def refused(
     request: str,
     model: str = "flash",
     *,
-    reason: str = "day",
+    reason: str = "day-budget",
     needed: int = 1300,
     remaining: int = 12,
     others: tuple[str, ...] = (),

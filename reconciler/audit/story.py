@@ -101,7 +101,7 @@ def story(log: Reader, request: str) -> list[Decision]:
 def _decision(log: Reader, row: Row, rows: list[Row]) -> Decision:
     model = row.subject.partition("/")[2]
     if row.type == ev.RequestRefused.type:
-        field = REQUEST_LIMIT if row.data["reason"] == "request" else DAY_LIMIT
+        field = REQUEST_LIMIT if row.data["reason"] == "request-budget" else DAY_LIMIT
         version = next(_versions(log, model, row.seq), None)
         binding = None if version is None or version.type not in _WRITTEN else _binding(log, version, field)
         return Decision("refused", row.seq, row.time, model, row.data, binding)

@@ -65,7 +65,7 @@ def find(view: View, kind: str, name: str) -> Object:
             case "secret":
                 return view.secret(name)
             case _:
-                return view.key(name)
+                return view.issued_key(name)
     except KeyError:
         raise not_found(kind, name, [_name(each) for each in _all(view, kind)]) from None
 
@@ -77,7 +77,7 @@ def _all(view: View, kind: str) -> list[Object]:
         case "secret":
             return view.secrets()
         case _:
-            return view.keys()
+            return view.issued_keys()
 
 
 def _resource(kind: str) -> str:

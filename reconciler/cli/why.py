@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.closing(open_reader(Workspace.find(args.workspace).database)) as log:
         decisions = story(log, args.request)
     if not decisions:
-        hint = "the id is in the answer's header x-pai-request-id; pai log type:request and type:tokens list them"
+        hint = "the id is in the answer's x-pai-request-id; refusals that repeat are on the log within a minute"
         raise NotFound(f"there is no request {args.request} on the log", hint)
     if args.output == "json":
         print_json({"request": args.request, "decisions": msgspec.to_builtins(decisions)})

@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import yaml
 
+from reconciler.control import call
+from reconciler.core.errors import Refused, UsageError
 from reconciler.core.keys import digest, looks_like_key
 from tests.support import Site, until
 
 KEY = re.compile(r"pak_[A-Za-z0-9_-]{43}\n")
-LOST = "pak_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
+KEY_LIKE = "pak_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 """What looks like a key and was never one."""
 
 
@@ -167,21 +169,54 @@ def test_deleted_key_is_gone_and_its_revocation_recorded(either: Site) -> None:
     assert either.pai("verify").code == 0
 
 
+ORDER: dict[str, object] = {
+    "id": "key-a",
+    "agent": "my-agent",
+    "digest": "0" * 64,
+    "expires": "2999-12-31T00:00:00Z",
+    "networks": ["10.0.0.0/8"],
+    "actor": "alice@example.com",
+}
+
+
+def test_recorder_takes_no_order_that_nobody_could_read_later(team: Site) -> None:
+    """Whatever asks the daemon: what is no digest, time, network or name is refused, and so is a key that is there."""
+    with team.daemon():
+        socket = team.root / "data" / "pai.sock"
+        for wrong in (
+            {"digest": KEY_LIKE},
+            {"digest": "0" * 63},
+            {"expires": "tomorrow"},
+            {"networks": ["10.0.0.1/8"]},
+            {"networks": ["10.0.0.1"]},
+            {"id": "Key A"},
+            {"agent": ""},
+            {"actor": None},
+        ):
+            with pytest.raises(UsageError):
+                call(socket, "key.issue", ORDER | wrong)
+        call(socket, "key.issue", ORDER)
+        for again in ({"id": "key-b"}, {"digest": "1" * 64}):
+            with pytest.raises(Refused):
+                call(socket, "key.issue", ORDER | again)
+    assert team.types("type:key") == ["key.issued"]
+
+
 def test_key_is_in_no_file_and_no_message(either: Site) -> None:
     """Not in the workspace, not in the daemon's log, not in an error, wherever somebody types it."""
-    assert looks_like_key(LOST)
+    assert looks_like_key(KEY_LIKE)
     key, _ = issued(either)
     for words in (
-        ["get", "keys", LOST],
-        ["get", "models", LOST],
-        ["delete", "key", LOST],
-        ["add", "key", LOST],
-        ["status", LOST],
-        ["add", "agent", "x", "--model", LOST],
-        ["log", LOST],
-        ["get", "models", "--", LOST, LOST],
+        ["get", "keys", KEY_LIKE],
+        ["get", "models", KEY_LIKE],
+        ["delete", "key", KEY_LIKE],
+        ["add", "key", KEY_LIKE],
+        ["status", KEY_LIKE],
+        ["add", "agent", "x", "--model", KEY_LIKE],
+        ["log", KEY_LIKE],
+        ["get", "models", "--", KEY_LIKE, KEY_LIKE],
     ):
-        assert LOST not in either.run(*words).err, words
+        assert KEY_LIKE not in either.run(*words).err, words
     for place in either.root.rglob("*"):
         assert not place.is_file() or key.encode() not in place.read_bytes(), place
     for log in either.folder.glob("serve-*.log"):

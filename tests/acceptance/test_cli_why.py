@@ -133,7 +133,7 @@ def test_fallback_is_told_decision_by_decision(team: Site, daemon: bool) -> None
     sonnet = version(team, "sonnet")
     record(
         team,
-        refused("req_1", "nobody", reason="unknown", needed=0, remaining=0),
+        refused("req_1", "nobody", reason="forbidden", needed=0, remaining=0),
         *(reserved("req_1", binding=version(team)), voided("req_1")),
         *(reserved("req_1", "sonnet", binding=sonnet), settled("req_1", "sonnet")),
     )
@@ -148,7 +148,11 @@ def test_fallback_is_told_decision_by_decision(team: Site, daemon: bool) -> None
     ]
     assert [each["outcome"] and each["outcome"]["state"] for each in decisions] == [None, "voided", "settled"]
     assert decisions[0]["binding"] is None
-    headlines = ["nobody: refused (unknown)", "flash: voided, 0 tokens charged", "sonnet: settled, 220 tokens charged"]
+    headlines = [
+        "nobody: refused (forbidden)",
+        "flash: voided, 0 tokens charged",
+        "sonnet: settled, 220 tokens charged",
+    ]
     assert [line for line in out.splitlines()[1:] if line and line[0] != " "] == headlines
     assert "  binding   none of this name was in force\n" in out
 
@@ -169,7 +173,7 @@ def test_refused_request_names_the_limit_that_refused_it(team: Site) -> None:
     halve(team)
 
     out = team.pai("why", "req_1").out
-    assert "flash: refused (day)\n" in out
+    assert "flash: refused (day-budget)\n" in out
     assert "  budget    1,300 needed, 12 remaining of 1,000,000 (maxTokensPerDay)\n" in out
     assert f"  commit    {before[:7]} The team's bindings\n" in out
     out = team.pai("why", "req_3").out
@@ -181,7 +185,7 @@ def test_refusal_by_the_requests_own_limit_points_at_that_limit(team: Site) -> N
     """What was over maxTokensPerRequest is told with that field's value and line."""
     text = binding("flash", 1_000_000).replace("  apiKey", "  maxTokensPerRequest: 1000\n  apiKey")
     team.pai("apply", "-f", "-", "-m", "Small requests", stdin=text)
-    record(team, refused("req_1", reason="request", needed=5_000, remaining=1_000))
+    record(team, refused("req_1", reason="request-budget", needed=5_000, remaining=1_000))
 
     out = team.pai("why", "req_1").out
 
@@ -196,7 +200,7 @@ def test_deleted_binding_was_not_in_force(team: Site) -> None:
     """A refusal after the binding was deleted does not tell of the version before."""
     team.pai("delete", "agent", "my-agent")
     team.pai("delete", "model", "flash")
-    record(team, refused("req_1", reason="unknown", needed=0, remaining=0))
+    record(team, refused("req_1", reason="forbidden", needed=0, remaining=0))
 
     assert "none of this name was in force" in team.pai("why", "req_1").out
 
