@@ -1,4 +1,4 @@
-"""A tour that needs no key and no network: a workspace, a daemon, real pushes, a refusal, the audit trail.
+"""A tour without keys or network: real pushes, requests to a simulated provider, a spent budget, the audit trail.
 
 Everything happens in a temporary folder, which is removed at the end unless --keep is given.
 """
@@ -6,6 +6,8 @@ Everything happens in a temporary folder, which is removed at the end unless --k
 from __future__ import annotations
 
 import argparse
+import http.client
+import json
 import os
 import shlex
 import shutil
@@ -14,11 +16,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.core.errors import CouldNotRun
 
 START_S = 20.0
+PROVIDER_KEY = "not-a-real-key"
+SMALL_BUDGET = 500
+REQUESTS_MAX = 50
 STEPS_TIMEOUT_S = 60.0
 
 
@@ -33,8 +39,10 @@ def run(args: argparse.Namespace) -> int:
         raise CouldNotRun("the tour needs git", "install git, and run pai demo again")
     folder = Path(tempfile.mkdtemp(prefix="pai-demo-"))
     try:
-        tour = _Tour(folder)
-        tour.take()
+        from reconciler.simulator import Simulator
+
+        with Simulator(keys={"gemini": {PROVIDER_KEY}}) as simulator:
+            _Tour(folder, simulator.environment).take()
     finally:
         if args.keep:
             print(f"\nkept: the workspace is {folder / 'workspace'}, the clone {folder / 'clone'}")
@@ -55,14 +63,16 @@ def example_manifests() -> Path:
 class _Tour:
     """The steps, each a real command that is printed before its output."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, providers: Mapping[str, str]) -> None:
         self._workspace = folder / "workspace"
+        self._gateway_port = _free_port()
         self._clone = folder / "clone"
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PAI_", "GIT_"))},
             "PAI_WORKSPACE": str(self._workspace),
             "PAI_ADMIN_LISTEN": f"127.0.0.1:{_free_port()}",
-            "PAI_GATEWAY_LISTEN": f"127.0.0.1:{_free_port()}",
+            "PAI_GATEWAY_LISTEN": f"127.0.0.1:{self._gateway_port}",
+            **providers,
             "GIT_AUTHOR_NAME": "Alice",
             "GIT_AUTHOR_EMAIL": "alice@example.com",
             "GIT_COMMITTER_NAME": "Alice",
@@ -95,7 +105,14 @@ class _Tour:
         self._pai("get", "models")
 
         self._title("A secret goes to the encrypted store; its value is never shown again")
-        self._pai("add", "secret", "gemini-key", "--from-literal", "api-key=-", stdin="not-a-real-key\n")
+        self._pai("add", "secret", "gemini-key", "--from-literal", "api-key=-", stdin=f"{PROVIDER_KEY}\n")
+
+        self._title(
+            "An agent gets a key of Pai, and calls a model by its binding's name; the provider's key stays here"
+        )
+        key = self._pai("add", "key", "my-agent", captured=True)
+        print(f"{key[:8]}... (shown once)")
+        self._ask(key)
         self._pai("status", "my-agent")
 
         self._title("A wrong push never gets in: the place and the way out are on the pusher's terminal")
@@ -105,15 +122,43 @@ class _Tour:
         self._commit("Typo")
         self._git("push", "origin", "HEAD:main", inside=True, fails=True)
 
-        self._title("A budget is changed by a commit")
+        self._title("A budget is changed by a commit, and holds at once")
         self._git("reset", "--quiet", "--hard", "HEAD~1", inside=True)
-        binding.write_text(good.replace("maxTokensPerDay: 1000000", "maxTokensPerDay: 500000"))
-        self._commit("Halve the budget of gemini-flash")
+        binding.write_text(good.replace("maxTokensPerDay: 1000000", f"maxTokensPerDay: {SMALL_BUDGET}"))
+        self._commit(f"Cut gemini-flash to {SMALL_BUDGET} tokens a day")
         self._git("push", "--quiet", "origin", "HEAD:main", inside=True)
         self._pai("reconcile")
+        refused = self._spend(key)
 
-        self._title("Who changed it, when, in which commit, at which line")
-        self._pai("log", "model:gemini-flash")
+        self._title("Where the tokens went, who set the limit that refused, in which commit, at which line")
+        self._pai("usage")
+        self._pai("why", refused)
+        self._pai("log", "model:gemini-flash", "type:binding")
+
+    def _spend(self, key: str) -> str:
+        """Ask until the budget refuses; give the id of the refused request."""
+        for _ in range(REQUESTS_MAX):
+            status, request = self._ask(key)
+            if status == http.client.TOO_MANY_REQUESTS:
+                return request
+        raise CouldNotRun("the budget was not spent", "run pai demo --keep to look at it")
+
+    def _ask(self, key: str) -> tuple[int, str]:
+        """Call the model as an agent would, and print what came back; give the status and the request's id."""
+        question = {"model": "gemini-flash", "messages": [{"role": "user", "content": "Say something short."}]}
+        print(f"> POST /v1/chat/completions {json.dumps(question)}", flush=True)
+        connection = http.client.HTTPConnection("127.0.0.1", self._gateway_port, timeout=STEPS_TIMEOUT_S)
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        connection.request("POST", "/v1/chat/completions", json.dumps(question), headers)
+        answer = connection.getresponse()
+        body = json.loads(answer.read())
+        connection.close()
+        if "error" in body:
+            print(f"< {answer.status} {body['error']['message']}", flush=True)
+        else:
+            text, left = body["choices"][0]["message"]["content"], answer.headers["x-pai-tokens-remaining"]
+            print(f"< {answer.status} {text!r:.60} ({body['usage']['total_tokens']} tokens, {int(left):,} left today)")
+        return answer.status, answer.headers["x-pai-request-id"]
 
     def _commit(self, message: str) -> None:
         self._git("add", "--all", inside=True, shown=False)
@@ -133,14 +178,22 @@ class _Tour:
     def _command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "reconciler.cli.main", *words]
 
-    def _pai(self, *words: str, stdin: str | None = None) -> None:
+    def _pai(self, *words: str, stdin: str | None = None, captured: bool = False) -> str:
+        """Run a command, showing it and what it prints; `captured` gives its output instead of showing it."""
         source = f"echo ... | pai {shlex.join(words)}" if stdin else f"pai {shlex.join(words)}"
         print(f"$ {source}", flush=True)
         done = subprocess.run(
-            self._command(*words), env=self._environment, input=stdin, text=True, check=False, timeout=STEPS_TIMEOUT_S
+            self._command(*words),
+            env=self._environment,
+            input=stdin,
+            stdout=subprocess.PIPE if captured else None,
+            text=True,
+            check=False,
+            timeout=STEPS_TIMEOUT_S,
         )
         if done.returncode != 0:
             raise CouldNotRun(f"pai {words[0]} ended with {done.returncode}", "run pai demo --keep to look at it")
+        return (done.stdout or "").strip()
 
     def _git(self, *words: str, inside: bool = False, fails: bool = False, shown: bool = True) -> None:
         if shown:
