@@ -124,7 +124,6 @@ class ProviderApp:
     def __init__(self, provider: Provider, state: State) -> None:
         self.provider: Provider = provider
         self._state = state
-        self._types = _CONTENT_TYPES[provider]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -169,26 +168,26 @@ class ProviderApp:
             after = refusing.retry_text(fault.retry_after)
             number = self._number()
             written = refusing.body(how, no, number, after)
-            headers = self._headers(self._types[0], number) + refusing.headers(self.provider, no.status, after)
+            headers = self._headers(api, False, number) + refusing.headers(self.provider, no.status, after)
             return Reply(no.status, headers, Flow((), (written,), ()), False)
 
     def _answer(self, incoming: Incoming, key: str, fault: Fault) -> Reply:
         api = incoming.api
         if api in COUNTERS:
-            return self._json(counted(incoming))
+            return self._json(api, counted(incoming))
         if fault.refuse:
-            return self._json(b"")
+            return self._json(api, b"")
         if api in EMBEDDERS:
             done = EMBEDDERS[api](incoming, fault.usage)
             self._state.books.charge(Account(self.provider, done.model, key), done.tokens, 0)
-            return self._json(done.body)
+            return self._json(api, done.body)
         form = _FORMATS[api]
         ask = form.read(incoming)
         answer = plan(ask, incoming, key, self._state.settings, self._state.cache, fault.usage)
         account = Account(self.provider, answer.model, key)
         if not ask.stream:
             self._state.books.charge(account, answer.input, answer.output)
-            return self._json(form.whole(answer))
+            return self._json(api, form.whole(answer))
         flow = form.flow(answer)
         output = answer.output
         if fault.error_after is not None:
@@ -196,17 +195,19 @@ class ProviderApp:
             output = answer.choices * (answer.spoken_after(chunks) + answer.reasoning)
             flow = Flow(flow.head, flow.chunks[:chunks], (form.failure(answer, chunks),))
         self._state.books.charge(account, answer.input, output)
-        kind = self._types[1] if answer.sse else self._types[0]
-        return Reply(200, self._headers(kind, self._number()), flow, True)
+        return Reply(200, self._headers(api, answer.sse, self._number()), flow, True)
 
-    def _json(self, body: bytes) -> Reply:
-        return Reply(200, self._headers(self._types[0], self._number()), Flow((), (body,), ()), False)
+    def _json(self, api: Api, body: bytes) -> Reply:
+        return Reply(200, self._headers(api, False, self._number()), Flow((), (body,), ()), False)
 
     def _number(self) -> str:
         return f"req_{next(self._state.numbers):012d}"
 
-    def _headers(self, content_type: bytes, number: str) -> Headers:
-        headers = [(b"content-type", content_type), *_HEADERS[self.provider]]
+    def _headers(self, api: Api | None, events: bool, number: str) -> Headers:
+        plain, stream = _CONTENT_TYPES[self.provider]
+        if self.provider == "gemini" and api in ("chat", "embeddings"):
+            plain = b"application/json"
+        headers = [(b"content-type", stream if events else plain), *_HEADERS[self.provider]]
         name = _REQUEST_ID.get(self.provider)
         if name:
             headers.append((name, number.encode()))

@@ -32,10 +32,10 @@ def read(incoming: Incoming) -> Ask:
     options = reading.member(body, "stream_options")
     if options and not stream and incoming.provider == "openai":
         raise Declined(400, "stream_options: only allowed with stream.", param="stream_options")
-    tools = body.get("tools") or []
+    tools = reading.maybe_listed(body, "tools")
     prompt = reading.last_words(messages)
     forced = body.get("tool_choice") not in (None, "auto", "none")
-    functions = [tool.get("function") for tool in tools if isinstance(tool, dict)]
+    functions = [tool.get("function") for tool in tools]
     return Ask(
         model=model,
         input=reading.count(incoming, len(messages), messages, tools, body.get("response_format")),

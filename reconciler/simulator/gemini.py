@@ -31,7 +31,7 @@ def read(incoming: Incoming) -> Ask:
         raise Declined(400, "Please use a valid role: user, model.")
     config = _either(body, "generationConfig", "generation_config")
     system = _either(body, "systemInstruction", "system_instruction")
-    tools = body.get("tools") or []
+    tools = reading.maybe_listed(body, "tools")
     prompt = reading.last_words(contents, "parts")
     calling = _either(_either(body, "toolConfig", "tool_config"), "functionCallingConfig", "function_calling_config")
     return Ask(
@@ -66,13 +66,12 @@ def _thinks(incoming: Incoming, model: str, thinking: Json) -> bool:
     return bool(thinking) or reading.reasons(incoming.provider, model)
 
 
-def _declared(tools: Any) -> list[Any]:
+def _declared(tools: list[Json]) -> list[Any]:
     """Give all functions that the tools declare."""
     declared: list[Any] = []
-    for tool in tools if isinstance(tools, list) else []:
-        if isinstance(tool, dict):
-            found = tool.get("functionDeclarations", tool.get("function_declarations"))
-            declared += found if isinstance(found, list) else []
+    for tool in tools:
+        found = tool.get("functionDeclarations", tool.get("function_declarations"))
+        declared += found if isinstance(found, list) else []
     return declared
 
 

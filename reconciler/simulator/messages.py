@@ -28,12 +28,12 @@ def read(incoming: Incoming) -> Ask:
     messages = reading.listed(body, "messages")
     reading.check_foreign(incoming)
     for message in messages:
-        if message.get("role") not in ("user", "assistant") or "content" not in message:
-            raise Declined(400, "messages: every message is the user's or the assistant's, and has content.")
+        if message.get("role") not in ("user", "assistant", "system") or "content" not in message:
+            raise Declined(400, "messages: every message needs content, and a role: user, assistant or system.")
     thinking = reading.member(body, "thinking")
     if thinking.get("type") == "enabled" and (reading.whole(thinking, "budget_tokens") or 0) >= (limit or 1 << 60):
         raise Declined(400, "max_tokens: must be greater than thinking.budget_tokens.", param="max_tokens")
-    tools = body.get("tools") or []
+    tools = reading.maybe_listed(body, "tools")
     prompt = reading.last_words(messages)
     forced = reading.member(body, "tool_choice").get("type") in ("any", "tool")
     return Ask(

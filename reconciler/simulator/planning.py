@@ -13,7 +13,7 @@ from hashlib import blake2b
 from reconciler.simulator.values import Answer, Ask, Incoming, Settings, UsageTold
 
 TOKENS_MAX = 1_000_000
-"""The longest reply that a prompt can ask for."""
+"""The most that a prompt can ask for, all choices together."""
 AUTOMATIC_CACHE_TOKENS = 1024
 """From this size on, OpenAI, Gemini and OpenRouter remember a prompt without being asked, in steps of 128 tokens."""
 REMEMBERED = 4096
@@ -47,7 +47,7 @@ def plan(
     call = ask.call
     if call and ask.limit is not None and reasoning + call.tokens > ask.limit:
         call = None
-    visible = call.tokens if call else _length(ask.prompt, settings)
+    visible = call.tokens if call else _length(ask, settings)
     short = ask.limit is not None and reasoning + visible > ask.limit
     if ask.limit is not None and short:
         reasoning = min(reasoning, ask.limit)
@@ -73,9 +73,9 @@ def plan(
     )
 
 
-def _length(prompt: str, settings: Settings) -> int:
-    found = _LENGTH.search(prompt)
-    return max(1, min(int(found[1]), TOKENS_MAX)) if found else settings.reply_tokens
+def _length(ask: Ask, settings: Settings) -> int:
+    found = _LENGTH.search(ask.prompt)
+    return max(1, min(int(found[1]), TOKENS_MAX // ask.choices)) if found else settings.reply_tokens
 
 
 def _cached(ask: Ask, incoming: Incoming, credential: str, cache: PromptCache) -> tuple[int, int]:

@@ -30,7 +30,7 @@ _REASONING_MODELS: dict[Provider, re.Pattern[str]] = {
 
 
 def weigh(*values: Any) -> int:
-    """Give the UTF-8 bytes of all text in the values, the names of members left out."""
+    """Give the UTF-8 bytes of all text in the values: not the names of members, nor what `role` and `type` say."""
     total = 0
     stack = list(values)
     while stack:
@@ -38,9 +38,9 @@ def weigh(*values: Any) -> int:
         if isinstance(item, str):
             total += len(item) if item.isascii() else len(item.encode("utf-8", "surrogatepass"))
         elif isinstance(item, dict):
-            stack.extend(item.values())
+            stack += [value for name, value in item.items() if name not in ("role", "type")]
         elif isinstance(item, list):
-            stack.extend(item)
+            stack += item
     return total
 
 
@@ -87,6 +87,11 @@ def listed(body: Json, name: str) -> list[Any]:
     if not value:
         raise Declined(400, f"{name}: expected at least one item.", code="empty_array", param=name)
     return value
+
+
+def maybe_listed(body: Json, name: str) -> list[Any]:
+    """Give a list of objects; absent and null are an empty one."""
+    return listed(body, name) if body.get(name) else []
 
 
 def whole(body: Json, name: str, low: int = 1, high: int | None = None) -> int | None:

@@ -25,7 +25,7 @@ def read(incoming: Incoming) -> Ask:
         raise Declined(400, "input: expected text, or items.", code="missing_required_parameter", param="input")
     listed = reading.listed(body, "input") if isinstance(items, list) else [{"role": "user", "content": items}]
     prompt = reading.last_words(listed)
-    tools = body.get("tools") or []
+    tools = reading.maybe_listed(body, "tools")
     forced = body.get("tool_choice") not in (None, "auto", "none")
     reasoning = reading.member(body, "reasoning")
     effort = reasoning.get("effort")
@@ -65,6 +65,8 @@ def usage(answer: Answer, visible: int) -> Json:
 def whole(answer: Answer) -> bytes:
     """Write the reply to a request that does not stream."""
     body = _response(answer, _end(answer), _items(answer, "completed"))
+    if answer.provider == "openai":
+        body["billing"] = {"payer": "developer"}
     if answer.provider == "openrouter":
         return b"\n         \n" + with_usage(answer, body, "usage", usage, encode)
     return with_usage(answer, body, "usage", usage, pretty)
@@ -87,7 +89,7 @@ def _response(answer: Answer, status: str, output: list[Json]) -> Json:
     body |= {"store": answer.provider == "openai", "text": {"format": {"type": "text"}}, "tool_choice": "auto"}
     body |= {"tools": [], "top_logprobs": 0, "top_p": 1.0, "truncation": "disabled", "metadata": {}}
     if answer.provider == "openai":
-        body |= {"billing": {"payer": "developer"}, "prompt_cache_retention": None, "user": None}
+        body |= {"prompt_cache_retention": None, "user": None}
     return body
 
 
