@@ -134,12 +134,12 @@ class ProviderApp:
         if raw is None:
             return
         path: str = scope["path"]
+        visit = Visit(self.provider, scope["method"], path, scope["query_string"], scope["headers"], raw)
         if path.startswith(CONTROL):
             status, told = self._control(scope["method"], path, raw)
             reply = Reply(status, [(b"content-type", b"application/json")], Flow((), (told,), ()), False)
-            await deliver(reply, _NO_FAULT, None, scope, receive, send)
+            await deliver(reply, _NO_FAULT, visit, scope, receive, send)
             return
-        visit = Visit(self.provider, scope["method"], path, scope["query_string"], scope["headers"], raw)
         self._state.books.note(visit)
         api, model = _route(self.provider, path)
         body, problem = _decoded(raw)

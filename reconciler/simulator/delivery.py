@@ -56,24 +56,26 @@ async def read_body(receive: Receive) -> bytes | None:
 async def deliver(
     reply: Reply,
     fault: Fault,
-    visit: Visit | None,
+    visit: Visit,
     scope: Scope,
     receive: Receive,
     send: Send,
     settings: Settings | None = None,
 ) -> None:
-    """Send a reply as the fault demands."""
-    sender = _Sender(fault, scope, receive, send, settings)
+    """Send a reply as the fault demands, and note in the visit what became of it."""
+    visit.delivered = await _sent(_Sender(fault, scope, receive, send, settings), reply, fault, visit)
+
+
+async def _sent(sender: _Sender, reply: Reply, fault: Fault, visit: Visit) -> bool:
+    """Send, and tell whether all of it went out while somebody listened."""
     if fault.refuse:
         await sender.close()
-        return
+        return False
     if sender.wait_s and await sender.left_within(sender.wait_s):
-        return
-    if visit:
-        visit.status = reply.status
+        return False
+    visit.status = reply.status
     whole = await (sender.stream(reply) if reply.stream else sender.whole(reply))
-    if visit:
-        visit.delivered = whole and not sender.gone
+    return whole and not sender.gone
 
 
 class _Sender:

@@ -174,12 +174,13 @@ def test_stall_is_where_it_is_wanted(simulator: Simulator, where: str) -> None:
 def test_stall_ends_when_the_client_leaves(simulator: Simulator) -> None:
     """A client that gives up ends the stall; the answer counts as charged, and as not delivered."""
     simulator.fault(Fault(wait_s=60), Fault(stall_s=60, stall_after=1))
-    with openai.OpenAI(api_key="k", base_url=simulator.origin("openai") + "/v1", max_retries=0, timeout=0.2) as client:
+    with openai.OpenAI(api_key="k", base_url=simulator.origin("openai") + "/v1", max_retries=0, timeout=1) as client:
         for streamed in (False, True):
             with pytest.raises((openai.APITimeoutError, openai.APIConnectionError)):
                 list(client.chat.completions.create(model="m", messages=HELLO, stream=streamed))
+    until("the end", lambda: [seen.delivered for seen in simulator.requests()] == [False, False])
+    assert [seen.status for seen in simulator.requests()] == [None, 200]
     assert simulator.total().requests == 2
-    until("the end", lambda: [seen.delivered for seen in simulator.requests()] == [None, False])
 
 
 def test_slow_chunks_come_one_by_one(simulator: Simulator) -> None:
