@@ -65,7 +65,8 @@ _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _entries_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _GARBAGE = (msgspec.MsgspecError, ValueError, RecursionError)
 
-# Half of a pair, as a model's text cut between two tokens has it; msgspec refuses it, also in what is skipped.
+# msgspec refuses half of a pair, which a text cut between two tokens has, also in what it skips. Whole pairs are
+# replaced with it: the text is not read.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
@@ -105,9 +106,13 @@ class Meter:
         """
         return self._usage if self._final or (complete and not self._broken) else None
 
-    def forfeit(self, input_tokens: int, output_tokens: int) -> int:
-        """Say what an answer without usage is charged, of a reservation of so much input and so much output."""
-        known = self.known_input
+    def forfeit(self, input_tokens: int, output_tokens: int, *, input_given: bool = False) -> int:
+        """Say what an answer without usage is charged, of a reservation of so much input and so much output.
+
+        `input_given`: nothing in the request makes the provider read more than its body (a server's tool, a file, an
+        address, a fallback, a compaction), so the input that an answer names at its start is all. Else all is charged.
+        """
+        known = self.known_input if input_given else None
         return max((input_tokens if known is None else known) + output_tokens, self.seen)
 
     def _read(self, said: _Said) -> None:
@@ -251,7 +256,7 @@ class Messages(Meter):
         self.seen = max(self.seen, usage.charge)
         self.known_input = None if self._reads_more else usage.input
         if whole and "output" in now:
-            self._usage, self._final = usage, last
+            self._usage, self._final = usage, last and not self._broken
 
     def _summed(self) -> Usage:
         parts = (self._counts, *self._beside)
@@ -303,7 +308,7 @@ class Generate(Meter):
 
 
 class Embed(Generate):
-    """Gemini's embedContent and batchEmbedContents: no usage in any recording; if there is one, it is all input."""
+    """Gemini's embedContent and batchEmbedContents: older models name no usage, newer ones the prompt alone."""
 
     __slots__ = ()
 
