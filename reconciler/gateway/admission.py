@@ -49,7 +49,8 @@ Resolve = Callable[[str, str], SecretValue]
 class Held(NamedTuple):
     """A call that may go: to where, with which body, and what is reserved for it.
 
-    `tokens` are reserved, `output` of them for what comes back. `per_day` is the binding's limit.
+    `tokens` are reserved, `output` of them for what comes back. `per_day` is the binding's limit. `input_given`: the
+    provider reads nothing but what is sent.
     """
 
     call: Call
@@ -63,6 +64,7 @@ class Held(NamedTuple):
     tokens: int
     output: int
     per_day: int | None
+    input_given: bool
 
 
 class _Target(NamedTuple):
@@ -106,7 +108,6 @@ class Admission:
         body = SURFACES[call.surface].write(call, target.model, output if limited else None, target.provider)
         path = _path(target, call.operation, call.method)
         url = f"{self._origins[target.provider.name]}{path}{'?' + call.query if call.query else ''}"
-        held = output * needs.choices
         return Held(
             call,
             request,
@@ -117,8 +118,9 @@ class Admission:
             credentials,
             body,
             tokens,
-            held,
+            output * needs.choices,
             target.limits.per_day,
+            not needs.unbounded,
         )
 
     def _credentials(self, call: Call, target: _Target) -> Credentials:

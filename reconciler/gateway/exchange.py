@@ -169,9 +169,9 @@ class _One:
         except (Lost, ValueError) as error:
             lost = str(error)
         ending = stream.rest(self._meter)
-        whole = not lost or bool(last)  # an answer that said it ends may lack the end of its framing
-        await self._charge(answer.status, "no usage in the answer" if whole else f"broken off: {lost}", whole)
-        if whole:
+        reason = f"broken off: {lost}" if lost else "no usage in the answer"
+        await self._charge(answer.status, reason, complete=not lost)
+        if not lost or stream.ended:  # an answer that said its last word may lack the end of its framing
             await client.end(b"".join((*last, ending)))
         # Else the answer is left without an end, and the server closes the connection: the client sees it broken.
 
@@ -182,12 +182,13 @@ class _One:
             return await self._settle(status, "")
         if read.usage(complete) is not None:
             return await self._settle(status, "", complete)
-        owed = read.forfeit(held.tokens - held.output, held.output)
-        if read.known_input is None and owed <= held.tokens:
+        read_bound = held.tokens - held.output
+        known = read.known_input if held.input_given else None
+        owed = read.forfeit(read_bound, held.output, input_given=held.input_given)
+        if known is None and owed <= held.tokens:
             return await self._forfeit(status, reason)
-        known = held.tokens - held.output if read.known_input is None else read.known_input
-        usage = Usage(known, 0, 0, max(0, owed - known), 0, owed)
-        return await self._record(status, usage, reason)
+        used = read_bound if known is None else known
+        return await self._record(status, Usage(used, 0, 0, max(0, owed - used), 0, owed), reason)
 
     async def _settle(self, status: int, reason: str, complete: bool = True) -> None:
         said = self._meter.usage(complete)

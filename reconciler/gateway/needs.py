@@ -175,7 +175,7 @@ def embeddings(body: Body, provider: Provider, model: str) -> Needs:
     return Needs(provider.hidden, 0, 0, 0)
 
 
-_MESSAGES_UNBOUNDED = ("mcp_servers", "container", "context_management", "plugins")
+_MESSAGES_UNBOUNDED = ("mcp_servers", "container", "context_management", "plugins", "fallbacks", "fallback")
 _CLIENT_TOOLS = ("bash_", "text_editor_", "memory_")
 
 

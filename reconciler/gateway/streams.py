@@ -27,7 +27,9 @@ _NULL_USAGE = (b',"usage":null', b', "usage": null', b'"usage":null,', b'"usage"
 
 
 class Stream(Protocol):
-    """One framing."""
+    """One framing. `ended`: the stream has said its last word, whatever becomes of its connection."""
+
+    ended: bool
 
     def feed(self, piece: bytes, meter: Meter, held: list[bytes]) -> tuple[bytes, list[bytes]]:
         """Take a piece, and what was held back before; give what may go now and what is held back from now on."""
@@ -55,6 +57,7 @@ class _Sse:
         self._events = Events()
         self._ends = _ENDS.get(call.operation, ())
         self._gemini = call.operation == "generate"
+        self.ended = False
         self._hide_usage = call.operation == "chat" and not call.asked_usage
 
     def feed(self, piece: bytes, meter: Meter, held: list[bytes]) -> tuple[bytes, list[bytes]]:
@@ -66,6 +69,7 @@ class _Sse:
                 out += held
                 held = []
             if held or (b'"finishReason"' in shown if self._gemini else shown.startswith(self._ends)):
+                self.ended = not self._gemini
                 held = [*held, shown]
             else:
                 out.append(shown)
@@ -108,6 +112,7 @@ class _Array:
 
     def __init__(self) -> None:
         self._items = Items()
+        self.ended = False
 
     def feed(self, piece: bytes, meter: Meter, held: list[bytes]) -> tuple[bytes, list[bytes]]:
         """Meter each object, and pass the bytes on as they came, but for a piece that may close the array."""

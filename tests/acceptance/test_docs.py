@@ -21,6 +21,7 @@ from reconciler.cli.main import VERBS
 from reconciler.core import events as ev
 from reconciler.core.state import Head
 from reconciler.daemon.health import judge_health
+from reconciler.simulator import Simulator
 from reconciler.workspace.settings import SETTINGS
 from tests.support import PAI, Site
 
@@ -36,7 +37,8 @@ VOLATILE = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "TIME"),
     (re.compile(r"\S*/pai-demo-\w+"), "DEMO"),
     (re.compile(r"(?<=revision )[0-9a-f]{7}\b|(?<=commit )[0-9a-f]{7}\b|(?<=refuses )[0-9a-f]{7}\b"), "COMMIT"),
-    (re.compile(r"\b[0-9a-f]{7}(?= \S+\.yaml:\d+ )"), "COMMIT"),
+    (re.compile(r"\b[0-9a-f]{7}(?= \S+\.yaml:\d+ )|(?<=commit    )[0-9a-f]{7}\b"), "COMMIT"),
+    (re.compile(r"(?<=resets at )\d{4}-\d\d-\d\dT00:00:00Z"), "MIDNIGHT"),
 )
 
 
@@ -60,9 +62,17 @@ def steps(page: Path) -> list[Step]:
         for number, line in enumerate(lines):
             if line.startswith("$ ") and not (number and lines[0] == "$ pai demo"):
                 found.append(Step(line.removeprefix("$ "), []))
+            elif line.startswith("> ") and not found[-1].shown and lines[0] != "$ pai demo":
+                found[-1] = Step(f"{found[-1].command}\n{line.removeprefix('> ')}", [])
             else:
                 found[-1].shown.append(line)
     return found
+
+
+def after(step: Step) -> str:
+    """Wait for what a command starts in the background, as whoever types the next one does."""
+    waits = step.command.startswith("pai serve")
+    return 'until [ -S "$PAI_WORKSPACE/data/pai.sock" ]; do sleep 0.05; done\n' if waits else ""
 
 
 def plain(text: str, home: str) -> str:
@@ -91,19 +101,21 @@ def test_readme_commands_print_what_it_shows(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     environment = {**Site(tmp_path).environment, "PYTHONUNBUFFERED": "1"}  # as on a terminal: lines in their order
     environment["PATH"] = f"{Path(PAI).parent}:{environment['PATH']}"
-    script = "".join(f"echo '{MARK}'\n{step.command}\n" for step in wanted)
+    script = "trap 'kill $(jobs -p)' EXIT\n"
+    script += "".join(f"echo '{MARK}'\n{step.command}\n{after(step)}" for step in wanted)
 
-    done = subprocess.run(
-        ["bash", "-c", script],
-        env=environment,
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=240,
-    )
+    with Simulator(keys={"gemini": {"not-a-real-key"}}) as simulator:
+        done = subprocess.run(
+            ["bash", "-c", script],
+            env={**environment, **simulator.environment},
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=240,
+        )
 
     outputs = done.stdout.split(f"{MARK}\n")[1:]
     assert len(outputs) == len(wanted), done.stdout
