@@ -126,10 +126,15 @@ class ObjectWritten(Payload, frozen=True, kw_only=True):
 
 
 class ObjectDeleted(Payload, frozen=True, kw_only=True):
-    """The object is gone; `previous` is its last spec, `file` and `line` its last place."""
+    """The object is gone; `previous` is its last spec, `file` and `line` its last place.
+
+    `spec` is null and `changed` empty: whoever reads object events finds the same fields in all three of them.
+    """
 
     free: ClassVar[tuple[str, ...]] = ("previous",)
+    spec: None
     previous: Spec
+    changed: list[str]
     file: str
     line: int
     revision: str

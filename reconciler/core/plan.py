@@ -132,4 +132,4 @@ def _changed(
 
 def _deleted(kind: Kind, now: Resource, revision: str) -> ev.BindingDeleted | ev.AgentDeleted:
     make = ev.BindingDeleted if kind == "model" else ev.AgentDeleted
-    return make(previous=now.spec, file=now.file, line=now.line, revision=revision)
+    return make(spec=None, previous=now.spec, changed=[], file=now.file, line=now.line, revision=revision)

@@ -39,10 +39,10 @@ EXAMPLES: list[ev.AnyPayload] = [
     ev.HistoryRewritten(from_="a" * 40, to="b" * 40),
     ev.BindingCreated(spec=SPEC, previous=None, changed=[], annotations={"pai.io/unbounded-input": "allow"}, **PLACE),
     ev.BindingChanged(spec=SPEC, previous={}, changed=["maxTokensPerDay"], labels={"team": "blue"}, **PLACE),
-    ev.BindingDeleted(previous=SPEC, **PLACE),
+    ev.BindingDeleted(spec=None, previous=SPEC, changed=[], **PLACE),
     ev.AgentCreated(spec=OPEN_SPEC, previous=None, changed=[], **PLACE),
     ev.AgentChanged(spec=OPEN_SPEC, previous={"modelBindings": ["b"]}, changed=["modelBindings"], **PLACE),
-    ev.AgentDeleted(previous=OPEN_SPEC, **PLACE),
+    ev.AgentDeleted(spec=None, previous=OPEN_SPEC, changed=[], **PLACE),
     ev.SecretStored(keys={"api-key": "ab" * 32}),
     ev.SecretDeleted(keys=["api-key"]),
     ev.KeyIssued(agent="a", digest="ab" * 32, expires="2026-12-01T00:00:00Z", networks=["10.0.0.0/8"]),
@@ -83,6 +83,17 @@ def test_event_is_stored_as_canonical_json_and_read_back(payload: ev.AnyPayload)
     assert sorted(plain) == ["actor", "data", "id", "subject", "time", "type"]
     assert plain["type"] == payload.type
     assert ev.decode(body) == event(payload)
+
+
+@pytest.mark.parametrize(
+    "payload", [e for e in EXAMPLES if e.type.startswith(("binding.", "agent."))], ids=lambda p: p.type
+)
+def test_object_event_stores_every_field_of_the_contract(payload: ev.AnyPayload) -> None:
+    """Created, changed and deleted carry the same six fields in their bytes, also where there is nothing to say."""
+    data = json.loads(ev.encode(event(payload)))["data"]
+    assert {"spec", "previous", "changed", "file", "line", "revision"} <= data.keys()
+    if payload.type.endswith(".deleted.v1"):
+        assert (data["spec"], data["changed"]) == (None, [])
 
 
 VALUES = st.recursive(
