@@ -13,7 +13,7 @@ from reconciler.core.objects import API_VERSION, KIND_OF_MANIFEST, Kind, Manifes
 from reconciler.manifests import rules
 from reconciler.manifests.facts import Named, Problem
 from reconciler.manifests.inline_keys import holds_key, is_literal_secret, is_secret_field, mask, redact
-from reconciler.manifests.schema import BUDGET_HINT, BUDGETS, closest, explain, screen
+from reconciler.manifests.schema import BUDGET_HINT, BUDGETS, closest, explain, first_words, screen
 from reconciler.manifests.tree import Document, Mapping, Node, Scalar, Sequence
 
 KNOWN_MODELS: dict[str, tuple[str, ...]] = {
@@ -92,7 +92,8 @@ def _kind(root: Mapping, reading: Reading) -> Kind | None:
     missing = [name for name in ("apiVersion", "kind") if name not in root.items]
     if missing:
         first = next(iter(root.keys.values()), None)
-        close = [word for name in missing if (word := closest(name, [key for key in root.keys if key != "kind"]))]
+        words = first_words(root, ("kind",))
+        close = [word for name in missing if (word := closest(name, words))]
         hint = f"did you mean {' and '.join(missing)} by {' and '.join(close)}? " if close else ""
         message = f"the document has no {' and no '.join(missing)}"
         hint += f"add {' and '.join(_EXAMPLES[name] for name in missing)}; {_IGNORE_HINT}"

@@ -6,7 +6,9 @@ Never raises for what the bytes say, whatever they are. Knows nothing of other f
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, MutableMapping
+from itertools import islice
 
 from reconciler.core.objects import KIND_OF_MANIFEST, Manifest, Reference
 from reconciler.manifests import rules
@@ -15,8 +17,11 @@ from reconciler.manifests.inline_keys import find, find_in_comments, holds_key, 
 
 SIZE_MAX = 1024 * 1024
 PROBLEMS_MAX = 1000
+TAG_HANDLES_MAX = 100
+"""libyaml compares every `%TAG` with all before it."""
 SUFFIXES = (".yaml", ".yml")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+_TAG_HANDLE = re.compile(r"(?:\A|[\r\n])%TAG")
 _USUAL_BYTES = bytes([9, 10, 13, *range(32, 127)])
 _GUESS_KIND = re.compile(r"^kind:[ \t]*[\"']?(\w+)", re.MULTILINE)
 _GUESS_METADATA = re.compile(r"^metadata:", re.MULTILINE)
@@ -69,6 +74,11 @@ def _decode(data: bytes) -> tuple[str, Problem | None]:
         hint = "the file may be UTF-16: save it as UTF-8" if code == "U+0000" else "remove it"
         message = f"the control character {code} is not allowed"
         problem = Problem(line, column, "error", rules.CONTROL_CHARACTER, message, hint, code)
+    if "%TAG" in text and (found := next(islice(_TAG_HANDLE.finditer(text), TAG_HANDLES_MAX, None), None)):
+        text = text[: found.end() - len("%TAG")]
+        line, column = _end_of(text)
+        message = f"the file has more than {TAG_HANDLES_MAX} tag handles"
+        problem = Problem(line, column, "error", rules.TAG, message, "remove them", "%TAG")
     return text, problem
 
 
@@ -93,9 +103,10 @@ def _documents(text: str, problem: Problem | None) -> tuple[list[Manifest], list
     named: list[Named] = []
     problems: list[Problem] = [] if problem is None else [problem]
     secrets: _Spans = []
+    whole_until = len(text.rstrip()) if problem is not None else 0
     for document in documents(text):
         end = len(text) if document.end < 0 else document.end
-        if document.root is None or (problem is not None and not text[end:].strip()):
+        if document.root is None or (problem is not None and end >= whole_until):
             problems += document.problems if problem is None else ()
             named += _guess(text[document.start : end])
             continue
@@ -132,8 +143,10 @@ def _inline_keys(text: str, secrets: _Spans) -> Iterator[Problem]:
     from reconciler.manifests.tree import Lines
 
     lines = Lines(text)
+    starts = [start for start, _ in secrets]
     for index, key in found:
-        if not any(start <= index < end for start, end in secrets):
+        before = bisect_right(starts, index)  # Secrets stand one after the other
+        if not (before and index < secrets[before - 1][1]):
             yield inline_key(*lines.place(index), key)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from reconciler.core.diagnostics import Severity
 
-RULES_VERSION = "1"
+RULES_VERSION = "2"
 """Part of `VERSION`: to be raised whenever the same bytes may now be judged in another way."""
 
 
@@ -124,7 +124,8 @@ _TABLE: tuple[Rule, ...] = (
         TAG,
         "error",
         "Tag",
-        "A value has a tag other than YAML's own str, int, float, bool, null, map and seq, or one that does not fit.",
+        "A value has a tag other than YAML's own str, int, float, bool, null, map and seq, or one that does not fit, "
+        "or the file has more than 100 `%TAG` lines.",
         "Remove the tag.",
     ),
     Rule(MERGE_KEY, "error", "Merge key", "`<<` belongs to YAML 1.1 and is not merged.", "Write the fields out."),

@@ -3,7 +3,8 @@
 The files in `schemas/` are the one truth about fields; this module adds places, names for what is wrong and hints.
 jsonschema_rs screens (built once, on first use); jsonschema explains, and is imported only then.
 
-Invariant: a document that the screen refuses gets at least one Problem.
+Invariants: a document that the screen refuses gets at least one Problem; the work grows with the size of the document,
+not with its square, so hints are looked for a bounded number of times and among a bounded number of its words.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from collections.abc import Mapping as AbstractMapping
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
 BUDGETS = ("maxTokensPerDay", "maxTokensPerRequest")
+HINTS_MAX = 1000
+"""Unknown fields of a document for which a close one is looked for; a file lists no more problems than that."""
+WORDS_MAX = 100
+"""Fields of a document among which a close one is looked for."""
 _TEXT_MAX = 80
 _TYPE_WORDS = {"string": "text", "object": "a mapping", "array": "a list", "integer": "a whole number"}
 _MISPLACED = {"maxTokens": "maxTokensPerRequest", "secretRef": "apiKeySecretRef", "apiKey": "apiKeySecretRef"}
@@ -67,8 +73,19 @@ def _validator(kind: Kind) -> Validator:
         if isinstance(instance, str) and not re.search(wanted.replace("$", r"\Z"), instance):
             yield Error(f"{instance!r} does not match {wanted!r}")
 
-    strict: type[Validator] = extend(Draft7Validator, {"pattern": pattern})  # type: ignore[no-untyped-call]
+    def unique_items(_: object, wanted: bool, instance: object, __: object) -> Iterator[ValidationError]:
+        # jsonschema compares every two mappings; `wanted` is true in the schema files
+        if wanted and isinstance(instance, list) and len(set(map(_written, instance))) < len(instance):
+            yield Error("a list has an item twice")
+
+    keywords = {"pattern": pattern, "uniqueItems": unique_items}
+    strict: type[Validator] = extend(Draft7Validator, keywords)  # type: ignore[no-untyped-call]
     return strict(schema_of(kind))
+
+
+def _written(value: object) -> str:
+    """Write a plain value so that two are equal exactly if JSON says so, whatever the order of their fields."""
+    return json.dumps(value, sort_keys=True)
 
 
 def explain(kind: Kind, root: Mapping, taken: Collection[tuple[int, int]]) -> list[Problem]:
@@ -79,7 +96,7 @@ def explain(kind: Kind, root: Mapping, taken: Collection[tuple[int, int]]) -> li
         _validator(kind).iter_errors(cast("dict[str, Any]", root.value)),
         key=lambda error: (len(error.path), str(error.path)),
     )
-    for error in sorted(errors, key=lambda error: (len(error.path), str(error.path))):
+    for error in errors:
         for found in _translate(error, root, kind):
             node = found.node
             place = node.line, node.column
@@ -145,16 +162,15 @@ def _unknown(error: ValidationError, node: Node, path: list[str | int], kind: Ki
     assert isinstance(node, Mapping)
     assert isinstance(error.schema, dict)
     allowed = error.schema.get("properties", {})
-    for name, key in node.keys.items():
-        if name in allowed:
-            continue
+    unknown = [(name, key) for name, key in node.keys.items() if name not in allowed]
+    for number, (name, key) in enumerate(unknown):
         full = _dotted([*path, name])
         if full == "metadata.namespace":
             yield _Found(rules.NAMESPACE, key, "metadata.namespace: Pai has no namespaces", "remove it")
         elif full == "status":
             yield _Found(rules.STATUS, key, "status is what Pai reports, not what a manifest says", "remove it")
         else:
-            hint = _unknown_hint(name, allowed, kind, path)
+            hint = _unknown_hint(name, allowed, kind, path) if number < HINTS_MAX else ""
             yield _Found(rules.UNKNOWN_FIELD, key, f"unknown field {full}", hint)
 
 
@@ -196,7 +212,7 @@ def _missing(error: ValidationError, node: Node, key: Scalar | None, dotted: str
     where = dotted or "the document"
     for name in error.validator_value:
         if name not in node.value:
-            close = closest(name, [key for key in node.keys if key not in error.schema.get("properties", {})])  # type: ignore[union-attr]
+            close = closest(name, first_words(node, error.schema.get("properties", {})))  # type: ignore[union-attr]
             hint = f"{close} looks like it" if close else f"add {name}: below {dotted}" if dotted else f"add {name}:"
             yield _Found(rules.MISSING_FIELD, at, f"{where} lacks {name}", hint)
 
@@ -232,9 +248,9 @@ def _repeated(node: Node, dotted: str) -> Iterator[_Found]:
     assert isinstance(node, Sequence)
     seen: set[str] = set()
     for item in node.items:
-        if repr(item.value) in seen:
+        if (written := _written(item.value)) in seen:
             yield _Found(rules.REPEATED_ITEM, item, f"{dotted} names {_text(item) or 'an item'} twice", "remove one")
-        seen.add(repr(item.value))
+        seen.add(written)
 
 
 def _bad_key(error: ValidationError, node: Node, dotted: str) -> _Found:
@@ -295,6 +311,11 @@ def _value_hint(field: str) -> str:
         "model": "the provider's model id, without spaces or line breaks",
         "key": "letters, digits, '-', '_' and '.'",
     }.get(field, "")
+
+
+def first_words(node: Mapping, known: Collection[str]) -> list[str]:
+    """Give the first fields of a mapping that are not `known`: those that a missing one may be meant by."""
+    return list(islice((name for name in node.keys if name not in known), WORDS_MAX))
 
 
 def closest(name: str, allowed: Collection[str]) -> str | None:

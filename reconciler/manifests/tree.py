@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Protocol, cast
 
 import msgspec
@@ -402,8 +403,12 @@ class _Builder:
         else:
             self._add(copy)
 
+    @cached_property
+    def _secret(self) -> bool:
+        return _LOOKS_SECRET.search(self._text) is not None
+
     def _refuse_alias(self, place: tuple[int, int], message: str, name: str) -> None:
-        text = "*…" if _LOOKS_SECRET.search(self._text) else f"*{_short(name)}"
+        text = "*…" if self._secret else f"*{_short(name)}"
         self._problem(ALIASES, place, message, "write the values out", text)
         raise _Stop
 
@@ -423,7 +428,7 @@ class _Builder:
         elif "expected key" in what or "block end" in what:
             hint = "look at the indentation of this line and the ones before"
         line = self._text[index : index + 60].split("\n", 1)[0].rstrip("\r")
-        text = "…" if _LOOKS_SECRET.search(self._text) else redact(line)
+        text = "…" if self._secret else redact(line)
         return Problem(*place, "error", SYNTAX, f"{what} {context}" if context else str(what), hint, text)
 
 
@@ -441,7 +446,7 @@ _HANDLERS: dict[type, Callable[[_Builder, Event], None]] = {
     yaml.SequenceEndEvent: _Builder._close,
     yaml.MappingEndEvent: _Builder._close,
 }
-_LOOKS_SECRET = re.compile(r"""\bkind["']?\s*:\s*(?:![^\s]*\s+|&[^\s]*\s+)*["']?Secret\b""")
+_LOOKS_SECRET = re.compile(r"""\bkind["']?\s*:\s*(?:[!&]\S{0,500}\s+){0,2}["']?Secret\b""")
 
 
 def _number_or_word(text: str) -> Value:

@@ -162,7 +162,9 @@ def test_without_an_ignore_file_only_dot_folders_are_skipped() -> None:
         assert IgnoreRules.parse(data).skips(".git/b.yaml")
 
 
-@pytest.mark.parametrize("unit", ["[", "{", "- ", "? ", "{a: ", "&a ", "*a ", "sk-", "# apiKey: ", "'", "\t", "a: "])
+@pytest.mark.parametrize(
+    "unit", ["[", "{", "- ", "? ", "{a: ", "&a ", "*a ", "sk-", "# apiKey: ", "'", "\t", "a: ", "kind: !"]
+)
 def test_bomb_of_a_megabyte_is_judged_soon(unit: str) -> None:
     """Neither deep nesting nor long tokens crash the parser or take more than a moment."""
     begun = time.perf_counter()

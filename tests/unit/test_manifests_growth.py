@@ -1,0 +1,124 @@
+"""The work of reading a file grows with its size and not with its square, whatever the file is full of.
+
+Work is counted and not timed: every call of a function, Python's own included, and the characters of texts that are
+copied, stripped and the like. What a regular expression or libyaml does inside one call is not seen; those have tests
+by name.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import pytest
+
+from reconciler.manifests import judge, read_manifests, schema, tree
+from reconciler.manifests.reading import TAG_HANDLES_MAX
+from reconciler.manifests.schema import HINTS_MAX
+
+MODEL = (
+    "apiVersion: pai.io/v1\nkind: ModelBinding\nmetadata:\n  name: m\nspec:\n"
+    "  provider: gemini\n  model: gemini-2.0-flash\n"
+)
+AGENT = "apiVersion: pai.io/v1\nkind: AgentWorkload\nmetadata:\n  name: a\nspec:\n  modelBindings:\n"
+KEY = "pak_" + "a1" * 8
+
+SHAPES = {
+    "secrets-with-keys": ("", f"---\nkind: Secret\nd: {KEY}N\n", ""),
+    "keys-between-secrets": ("", f"---\nkind: Secret\n---\nd: {KEY}N\n", ""),
+    "unknown-fields": (MODEL, "  maxTokensPerDaN: 1\n", ""),
+    "unknown-fields-at-the-top": (MODEL, "kinN: 1\n", ""),
+    "unknown-instead-of-required": (MODEL.partition("  provider")[0], "  provideN: 1\n", ""),
+    "unknown-instead-of-apiversion": ("kind: ModelBinding\n", "apiVersioN: 1\n", ""),
+    "mappings-where-names-belong": (AGENT, "  - {a: N}\n", ""),
+    "names-of-two-types": (AGENT, "  - N\n  - aN\n", ""),
+    "documents-of-a-cut-text": ("", "---\na: N\n", "\x01"),
+    "aliases-without-anchor": ("", "---\n- *aN\n", ""),
+    "bad-labels": (MODEL + "metadata:\n  labels:\n", "    _N_: _\n", ""),
+    "same-names": ("", f"--- # N\n{MODEL}", ""),
+    "missing-bindings": (AGENT, "  - model-N\n", ""),
+    "comments-with-keys": ("", f"# apiKey: {KEY}N\n", ""),
+}
+"""What a file begins with, what it is full of (N is a number), what it ends with."""
+
+
+def count(data: bytes, measure: Callable[[FrameType, object], int]) -> int:
+    """Read and judge one file; add up what `measure` says of each call: its frame, and the function if it is built in.
+
+    For a function written in Python, the frame is its own and there is no function.
+    """
+    total = 0
+
+    def see(frame: FrameType, event: str, called: object) -> None:
+        nonlocal total
+        if event in ("call", "c_call"):
+            total += measure(frame, called if event == "c_call" else None)
+
+    sys.setprofile(see)
+    try:
+        judge({"a.yaml": read_manifests(data)})
+    finally:
+        sys.setprofile(None)
+    return total
+
+
+def work(data: bytes) -> int:
+    """Count the calls, and the characters of texts that are copied, stripped and the like."""
+    return count(data, lambda _, called: 1 + _characters(called))
+
+
+def _characters(called: object) -> int:
+    text = owner(called)
+    searched = getattr(called, "__name__", "") in ("find", "rfind")  # from a given place on: seldom all of it
+    return len(text) if isinstance(text, str) and not searched else 0
+
+
+def owner(called: object) -> object:
+    """Give what a built-in method is called on."""
+    return getattr(called, "__self__", None)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_twice_the_file_is_twice_the_work(shape: str) -> None:
+    """Doubling what a file is full of doubles the calls; a comparison of each with each would make them four times."""
+    start, line, end = SHAPES[shape]
+    few, some, double = (
+        (start + "".join(line.replace("N", str(n)) for n in range(number)) + end).encode() for number in (10, 400, 800)
+    )
+    work(few)  # what is imported and built once
+
+    once, twice = work(some), work(double)
+
+    assert twice < 2.5 * once, (once, twice)
+
+
+def test_hints_are_looked_for_as_often_as_problems_are_listed() -> None:
+    """A file with many unknown fields pays only for hints that it can show, and no field loses its problem."""
+    data = (MODEL + "".join(f"  f{n}: 1\n" for n in range(5 * HINTS_MAX))).encode()
+
+    facts = read_manifests(data)
+    looked = count(data, lambda frame, called: called is None and frame.f_code is schema._unknown_hint.__code__)
+
+    assert len(facts.problems) + facts.omitted == 5 * HINTS_MAX
+    assert [problem for problem in facts.problems if not problem.hint] == []
+    assert looked == HINTS_MAX
+
+
+def test_text_is_searched_for_secrets_once() -> None:
+    """A file refused in many places is searched only once for a Secret, whose text would not be shown."""
+    data = b"---\n- *a\n" * 100
+
+    assert count(data, lambda _, called: owner(called) is tree._LOOKS_SECRET) == 1
+    assert len(read_manifests(data).problems) == 100
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_tag_handles_beyond_a_hundred_end_the_file(line_end: str) -> None:
+    """A file may not declare thousands: libyaml compares each with all before it."""
+    lines = [f"%TAG !e{n}! tag:e" for n in range(TAG_HANDLES_MAX + 1)]
+    few, many = (line_end.join([*lines[:count], "---", "a: 1", ""]).encode() for count in (-1, TAG_HANDLES_MAX + 1))
+
+    assert [p.rule for p in read_manifests(few).problems] == ["PAI202"]
+    problems = read_manifests(many).problems
+    assert [p.message for p in problems if p.rule == "PAI111"] == ["the file has more than 100 tag handles"]
