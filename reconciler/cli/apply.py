@@ -47,12 +47,9 @@ def _wanted(names: list[str]) -> dict[Key, Document]:
     """Read and judge what is to be applied on its own, but for references, which the whole repository answers."""
     from reconciler.authoring import document_of
 
-    files = {}
-    for name in dict.fromkeys(names):
-        if name == "-":
-            files["stdin"] = read_manifests(sys.stdin.buffer.read())
-        else:
-            files.update(read_paths([Path(name)]))
+    files = read_paths([Path(name) for name in names if name != "-"])
+    if "-" in names:
+        files["stdin"] = read_manifests(sys.stdin.buffer.read())
     verdict = judge(files)
     errors = tuple(d for d in verdict.diagnostics if d.severity == "error" and d.rule != rules.NO_BINDING)
     if errors:

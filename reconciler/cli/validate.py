@@ -7,7 +7,9 @@ commit of the repository around this folder (or of the workspace's) is judged in
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,51 +69,73 @@ def _of_commit(args: argparse.Namespace) -> Verdict:
 
 
 def read_paths(paths: list[Path]) -> dict[str, Facts]:
-    """Read folders and files from disk, by path. Raises CouldNotRun for what cannot be read."""
+    """Read folders and files from disk, by path; what is named twice is read once, by the name that comes first.
+
+    Raises CouldNotRun for what cannot be read.
+    """
     files: dict[str, Facts] = {}
-    for path in paths:
+    seen: set[Path] = set()
+    for path in dict.fromkeys(paths):
         # One folder: paths relative to it. Several: as they were typed, so that each says where it is.
         prefix = "" if len(paths) == 1 else f"{path.as_posix()}/"
-        if path.is_dir():
-            files.update((prefix + name, facts) for name, facts in _folder(path))
-        elif path.is_file():
-            facts = facts_of(_file_entry(path, path.as_posix(), judged_by_name=False), {})
-            assert facts is not None
-            files[path.as_posix()] = facts
+        with _named(path):
+            mode, place = path.stat().st_mode, path.resolve()
+        if stat.S_ISDIR(mode):
+            found = _folder(path)
+        elif stat.S_ISREG(mode):
+            prefix, found = "", iter([(path.as_posix(), "", _file_entry(path, path.as_posix(), judged_by_name=False))])
         else:
-            raise CouldNotRun(f"cannot read {path}: no such file or folder", "check the path")
+            raise CouldNotRun(f"cannot read {path}: it is no file and no folder", "check the path")
+        for name, below, entry in found:
+            if (place / below) not in seen and (facts := facts_of(entry, {})) is not None:
+                seen.add(place / below)
+                files[prefix + name] = facts
     return files
 
 
-def _folder(root: Path) -> Iterator[tuple[str, Facts]]:
+def _folder(root: Path) -> Iterator[tuple[str, str, Entry]]:
+    """Yield what lies in a folder and may be a manifest: its path there, twice, and how to read it."""
     ignore = root / IGNORE_FILE
-    rules = IgnoreRules.parse(ignore.read_bytes() if ignore.is_file() else None)
-    for folder, subfolders, names in os.walk(root):
+    with _named(ignore):
+        rules = IgnoreRules.parse(ignore.read_bytes() if ignore.is_file() else None)
+    for folder, subfolders, names in os.walk(root, onerror=_unreadable):
         relative = Path(folder).relative_to(root)
         links = [name for name in subfolders if os.path.islink(os.path.join(folder, name))]
         subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name not in links)
         for name in sorted([*names, *links]):
             path = (relative / name).as_posix()
-            place = os.path.join(folder, name)
-            if rules.skips(path) or not (os.path.islink(place) or os.path.isfile(place)):
-                continue  # pipes and sockets cannot be committed either, and reading one would not end
-            facts = facts_of(_file_entry(Path(folder) / name, path), {})
-            if facts is not None:
-                yield path, facts
+            if rules.skips(path):
+                continue
+            file = Path(folder) / name
+            with _named(file):
+                mode = file.lstat().st_mode
+            if stat.S_ISLNK(mode) or stat.S_ISREG(mode):
+                # pipes and sockets cannot be committed either, and reading one would not end
+                yield path, path, _file_entry(file, path)
 
 
 def _file_entry(file: Path, path: str, *, judged_by_name: bool = True) -> Entry:
-    try:
-        if file.is_symlink() and judged_by_name:
+    with _named(file):
+        if judged_by_name and file.is_symlink():
             return Entry(path, "symlink", "", 0, bytes)
         shown = path if judged_by_name or path.endswith((".yaml", ".yml")) else f"{path}.yaml"
         return Entry(shown, "file", "", file.stat().st_size, lambda: _bytes(file))
-    except OSError as error:
-        raise CouldNotRun(f"cannot read {file}: {error.strerror}", "check the file's permissions") from error
 
 
 def _bytes(file: Path) -> bytes:
-    try:
+    with _named(file):
         return file.read_bytes()
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let what cannot be read say which path it is."""
+    try:
+        yield
     except OSError as error:
-        raise CouldNotRun(f"cannot read {file}: {error.strerror}", "check the file's permissions") from error
+        raise CouldNotRun(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
+
+
+def _unreadable(error: OSError) -> None:
+    with _named(Path(error.filename)):
+        raise error

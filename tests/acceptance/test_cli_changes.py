@@ -237,6 +237,16 @@ def test_apply_takes_files_and_folders(team: Site, tmp_path: Path) -> None:
     assert "no-such" in team.pai("apply", "-f", tmp_path / "no-such.yaml", code=3).err
 
 
+def test_apply_takes_every_file_of_several_folders(team: Site, tmp_path: Path) -> None:
+    """Files of the same name in two folders are two files; one that is named twice is one."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.yaml").write_text(binding(name))
+    words = [word for name in ("one", "two", "two/model.yaml") for word in ("-f", tmp_path / name)]
+    done = team.pai("apply", *words)
+    assert sorted(done.out.splitlines()) == ["modelbinding.pai.io/one created", "modelbinding.pai.io/two created"]
+
+
 def test_apply_of_bad_manifests_exits_1_with_their_places(either: Site) -> None:
     """What is wrong in the given text is told by its own line; nothing is committed."""
     head = either.bare("rev-parse", "main")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import BAD, Git, Site, agent, binding
+from tests.support import BAD, PAI, Git, Site, agent, binding, run
 
 
 @pytest.fixture
@@ -183,3 +183,59 @@ def test_same_verdict_as_the_hook(site: Site, place: Path) -> None:
     assert len(said) >= 4
     for line in said:
         assert f"remote: {line}" in pushed
+
+
+AS_ANYBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
+"""Lets root be refused as others are; without it root reads everything."""
+
+
+@pytest.mark.parametrize(
+    ("closed", "mode", "said"),
+    [
+        (".", 0o311, "manifests"),
+        ("models", 0, "manifests/models"),
+        ("models", 0o444, "manifests/models/a.yaml"),
+        ("models/a.yaml", 0, "manifests/models/a.yaml"),
+        (".paiignore", 0, "manifests/.paiignore"),
+    ],
+    ids=["the-folder", "a-folder-in-it", "names-only", "a-file", "the-ignore-file"],
+)
+def test_what_cannot_be_read_is_never_ok(tmp_path: Path, place: Path, closed: str, mode: int, said: str) -> None:
+    """Exit 3 and the path, instead of a verdict on the rest."""
+    write(place, models__a=binding("a"), b=binding("b"))
+    (place / ".paiignore").write_text("c.yaml\n")
+    (place / closed).chmod(mode)
+    before = AS_ANYBODY if os.geteuid() == 0 else []
+    try:
+        done = run([*before, PAI, "validate", str(place)], Site(tmp_path).environment, tmp_path)
+    finally:
+        (place / closed).chmod(0o755)
+    assert done.code == 3, done
+    assert done.out == ""
+    assert done.err.startswith(f"error: cannot read {tmp_path / said}: Permission denied\nhint: ")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a.yaml", "a.yaml"],
+        ["a.yaml", "./a.yaml"],
+        [".", "a.yaml"],
+        ["a.yaml", "."],
+        [".", "sub"],
+        ["sub", "sub/../sub/b.yaml"],
+        ["a.yaml", "link.yml"],
+        ["sub", "linked"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_named_twice_is_judged_once(tmp_path: Path, place: Path, names: list[str]) -> None:
+    """However a file is named, it is no second definition of what it holds; other files still are."""
+    write(place, a=binding("a"), sub__b=binding("b"))
+    site = Site(tmp_path)
+    if "link.yml" in names or "linked" in names:
+        (place / "link.yml").symlink_to("a.yaml")
+        (place / "linked").symlink_to("sub")
+    site.pai("validate", *names, cwd=place)
+    write(place, sub__copy=binding("b"), copy=binding("a"))
+    assert "PAI301" in site.pai("validate", *names, "sub", "copy.yaml", "a.yaml", cwd=place, code=1).out
