@@ -31,7 +31,7 @@ from reconciler.core.events import Draft, Event, LogCreated, decode, encode
 from reconciler.core.state import RowKey, State, dump, row, row_keys, rows_touched
 from reconciler.log import sqlite
 from reconciler.log.merkle import leaf_hash
-from reconciler.log.replay import FOLD_VERSION, restore
+from reconciler.log.replay import FOLD_VERSION, event_at, restore
 from reconciler.log.stamp import Clock, Random, Stamper, wall_clock
 from reconciler.log.store import Backend, Snapshot, Store, Stored
 
@@ -360,7 +360,7 @@ class Recorder:
         self._store = self._backend.open()
         state, _, self._frozen_at = restore(self._store)
         if state.position:
-            last = decode(next(self._store.read(state.position - 1)).body)
+            last = event_at(self._store, state.position - 1)
             try:
                 self._stamper.see(last.time, last.id)
             except ValueError as error:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from reconciler.core.errors import UsageError
+from reconciler.log.replay import read_event
 from reconciler.log.store import Reader, Stored
 
 
@@ -55,7 +56,10 @@ _decode = msgspec.json.Decoder(_Body).decode
 
 
 def search(log: Reader, query: Query, limit: int | None = None, oldest_first: bool = False) -> Iterator[Row]:
-    """Give the events that match, newest first unless `oldest_first`; `limit` counts matches."""
+    """Give the events that match, newest first unless `oldest_first`; `limit` counts matches.
+
+    Raises LogDamaged at the first event that is read and is not what its hash says.
+    """
     found = 0
     stored: Iterable[Stored] = log.read(0) if oldest_first else log.read_back(contains=query.needles)
     for event in stored:
@@ -76,7 +80,8 @@ def search(log: Reader, query: Query, limit: int | None = None, oldest_first: bo
 
 
 def read_row(event: Stored) -> Row:
-    """Read a stored event as a query gives it."""
+    """Read a stored event as a query gives it. Raises LogDamaged if it is not what its hash says."""
+    read_event(event)  # whoever shows a row relies on the fields of its type
     body = _decode(event.body)
     return Row(event.seq, body.time, body.type, body.actor, body.subject, body.data, body.id, event.leaf.hex())
 

@@ -10,7 +10,8 @@ import os
 from types import TracebackType
 from typing import Self
 
-from reconciler.core.events import Event, decode
+from reconciler.core.events import Event
+from reconciler.log.replay import event_at
 from reconciler.log.sqlite import SqliteBackend, open_reader
 from reconciler.reconcile import Reconciler
 from reconciler.recorder import Recorder
@@ -49,7 +50,7 @@ class Parts:
 
     def _read_event(self, position: int) -> Event:
         with contextlib.closing(open_reader(self.workspace.database)) as log:
-            return decode(next(log.read(position, position + 1)).body)
+            return event_at(log, position)
 
     def __enter__(self) -> Self:
         return self

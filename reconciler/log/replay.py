@@ -13,9 +13,9 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from reconciler.core.errors import LogDamaged, NotFound
-from reconciler.core.events import decode
+from reconciler.core.events import Event, decode
 from reconciler.core.state import State, from_rows, load
-from reconciler.log.merkle import Frontier
+from reconciler.log.merkle import Frontier, leaf_hash
 from reconciler.log.store import Reader, Stored
 
 FOLD_VERSION: Final = 2
@@ -61,15 +61,38 @@ def state_at(reader: Reader, position: int) -> State:
 
 
 def projected(reader: Reader) -> State:
-    """Give the state at the end of the log from the projection: milliseconds, without replay when it is up to date."""
+    """Give the state at the end of the log from the projection: milliseconds, without replay when it is up to date.
+
+    Raises LogDamaged, also for rows that lack what every object of their kind has: no hash guards them.
+    """
     with reader.moment():
         head = reader.head()
         if head.projected == head.size and head.fold == FOLD_VERSION:
             try:
-                return from_rows(reader.rows(), head.size)
+                state = from_rows(reader.rows(), head.size)
+                _check_objects(state)
+                return state
             except ValueError as error:
                 raise LogDamaged(f"the projection is damaged: {error}", _HINT) from error
     return restore(reader).state
+
+
+def _check_objects(state: State) -> None:
+    for name in (*state.models, *state.agents, *state.secrets):
+        if not name.isascii():
+            raise ValueError(f"a row has the name {name!a}")
+    for name, resource in (*state.models.items(), *state.agents.items()):
+        if resource.name != name:
+            raise ValueError(f"the row of {name} is about {resource.name}")
+    for name, model in state.models.items():
+        spec, reference = model.spec, model.spec.get("apiKeySecretRef", {"name": ""})
+        secret = reference.get("name") if isinstance(reference, dict) else None
+        if not all(isinstance(text, str) for text in (spec.get("provider"), spec.get("model"), secret)):
+            raise ValueError(f"the row of {name} is no model")
+    for name, agent in state.agents.items():
+        models = agent.spec.get("modelBindings")
+        if not isinstance(models, list) or not all(isinstance(model, str) for model in models):
+            raise ValueError(f"the row of {name} is no agent")
 
 
 def fold(state: State, frontier: Frontier, events: Iterable[Stored]) -> None:
@@ -88,6 +111,23 @@ def fold(state: State, frontier: Frontier, events: Iterable[Stored]) -> None:
                 raise LogDamaged(f"the event at position {seq} cannot be read: {error}", _HINT) from error
             apply(event)
         frontier.extend([stored.leaf for stored in chunk])
+
+
+def read_event(stored: Stored) -> Event:
+    """Give one stored event, once its bytes match their hash. Raises LogDamaged, naming its position."""
+    if leaf_hash(stored.body) != stored.leaf:
+        raise LogDamaged(f"the event at position {stored.seq} does not match its hash", _HINT)
+    try:
+        return decode(stored.body)
+    except ValueError as error:
+        raise LogDamaged(f"the event at position {stored.seq} cannot be read: {error}", _HINT) from error
+
+
+def event_at(reader: Reader, position: int) -> Event:
+    """Give the event at one position. Raises LogDamaged, also if there is none."""
+    for stored in reader.read(position, position + 1):
+        return read_event(stored)
+    raise LogDamaged(f"position {position} is missing", _HINT)
 
 
 def _start(reader: Reader, stop: int) -> tuple[State, Frontier]:

@@ -61,8 +61,21 @@ _SCHEMA = (
 _TABLES = frozenset({"events", "head", "rows", "snapshots"})
 _TRIGGERS = frozenset({"events_insert", "events_update", "events_delete"})
 
+# Damaged values may have another type than their column's; whoever checks them gets the right type all the same.
+_EVENTS = "SELECT seq, coalesce(CAST(body AS BLOB), x''), coalesce(CAST(leaf AS BLOB), x'') FROM events"
+_ROWS = (
+    "SELECT coalesce(CAST(kind AS TEXT), ''), coalesce(CAST(name AS TEXT), ''), coalesce(CAST(body AS BLOB), x'')"
+    " FROM rows"
+)
+_SNAPSHOTS = (
+    "SELECT position, coalesce(CAST(fold AS INTEGER), -1), coalesce(CAST(peaks AS BLOB), x''),"
+    " coalesce(CAST(data AS BLOB), x''), coalesce(CAST(digest AS BLOB), x'') FROM snapshots ORDER BY position DESC"
+)
 _SIZE = "SELECT coalesce(max(seq) + 1, 0) FROM events"
-_HEAD = "SELECT size, peaks, projected, fold FROM head"
+_HEAD = (
+    "SELECT coalesce(CAST(size AS INTEGER), -1), coalesce(CAST(peaks AS BLOB), x''),"
+    " coalesce(CAST(projected AS INTEGER), -1), coalesce(CAST(fold AS INTEGER), -1) FROM head"
+)
 _SET_HEAD = "UPDATE head SET size = ?, peaks = ?, projected = ?"
 _INSERT = "INSERT INTO events (seq, body, leaf) VALUES {}"
 _PUT_ROWS = "INSERT INTO rows (kind, name, body) VALUES {} ON CONFLICT (kind, name) DO UPDATE SET body = excluded.body"
@@ -193,33 +206,31 @@ class SqliteReader:
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[Stored]:
         """Give the events at positions `start` to `stop` - 1 (or the end), oldest first."""
         end = -1 if stop is None else stop
-        query = "SELECT seq, body, leaf FROM events WHERE seq >= ? AND (? < 0 OR seq < ?) ORDER BY seq"
+        query = f"{_EVENTS} WHERE seq >= ? AND (? < 0 OR seq < ?) ORDER BY seq"
         return self._stream(query, (start, end, end))
 
     def read_back(self, before: int | None = None, contains: Sequence[bytes] = ()) -> Iterator[Stored]:
         """Give the events below position `before` (or all), newest first, whose body contains each of `contains`."""
         wanted = "".join(" AND instr(body, ?) > 0" for _ in contains)
         bound = 2**63 - 1 if before is None else before
-        query = f"SELECT seq, body, leaf FROM events WHERE seq < ?{wanted} ORDER BY seq DESC"  # noqa: S608
+        query = f"{_EVENTS} WHERE seq < ?{wanted} ORDER BY seq DESC"
         return self._stream(query, (bound, *contains))
 
     def rows(self) -> dict[RowKey, bytes]:
         """Give all projection rows."""
         with self._mapped():
-            return {(kind, name): body for kind, name, body in self._db.execute("SELECT kind, name, body FROM rows")}
+            return {(kind, name): body for kind, name, body in self._db.execute(_ROWS)}
 
     def row(self, key: RowKey) -> bytes | None:
         """Give one projection row."""
         with self._mapped():
-            found = self._db.execute("SELECT body FROM rows WHERE kind = ? AND name = ?", key).fetchone()
-        return None if found is None else bytes(found[0])
+            found = self._db.execute(f"{_ROWS} WHERE kind = ? AND name = ?", key).fetchone()
+        return None if found is None else bytes(found[2])
 
     def snapshots(self) -> list[Snapshot]:
         """Give the kept snapshots, newest first, whether intact or not."""
         with self._mapped():
-            found = self._db.execute(
-                "SELECT position, fold, peaks, data, digest FROM snapshots ORDER BY position DESC"
-            ).fetchall()
+            found = self._db.execute(_SNAPSHOTS).fetchall()
         return [Snapshot(*fields) for fields in found]
 
     @contextlib.contextmanager
@@ -274,7 +285,8 @@ class SqliteReader:
                 while found := cursor.fetchmany(1000):
                     yield from map(Stored._make, found)
             finally:
-                cursor.close()
+                with contextlib.suppress(sqlite3.ProgrammingError):  # whoever stopped reading has closed the log
+                    cursor.close()
 
 
 class SqliteStore(SqliteReader):
@@ -437,6 +449,8 @@ def _mapped(path: Path, writing: bool) -> Iterator[None]:
         raise  # a bug of ours, not an operating error
     except sqlite3.Error as error:
         raise _error(path, error, writing) from error
+    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema, and sqlite3 cannot tell what it says
+        raise LogDamaged(f"{path} is damaged: its schema cannot be read", _RESTORE) from error
 
 
 def _error(path: Path, error: sqlite3.Error, writing: bool) -> PaiError:

@@ -9,6 +9,7 @@ import pytest
 from reconciler.audit import describe, parse_terms, search
 from reconciler.core import events as ev
 from reconciler.core.errors import UsageError
+from reconciler.log.merkle import leaf_hash
 from reconciler.log.store import Stored
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -19,7 +20,8 @@ class Log:
     """Events in a list, read as a log is."""
 
     def __init__(self, *events: ev.Event) -> None:
-        self._stored = [Stored(seq, ev.encode(event), bytes(32)) for seq, event in enumerate(events)]
+        bodies = map(ev.encode, events)
+        self._stored = [Stored(seq, body, leaf_hash(body)) for seq, body in enumerate(bodies)]
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[Stored]:
         """Give events oldest first."""
