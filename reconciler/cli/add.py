@@ -145,7 +145,7 @@ def _values(args: argparse.Namespace) -> dict[str, bytes]:
 def _literal(text: str) -> bytes:
     if text == "-":
         return _without_newline(sys.stdin.buffer.read())
-    return text.encode("utf-8", "surrogateescape")
+    return os.fsencode(text)
 
 
 def _file(path: str) -> bytes:

@@ -9,6 +9,7 @@ imports. It changes nothing but the kept index, which is derived. Whatever goes 
 from __future__ import annotations
 
 import gc
+import io
 import os
 import resource
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from reconciler.cli.output import print_diagnostics, print_error
+from reconciler.cli.output import open_streams, print_diagnostics, print_error
 from reconciler.control import call
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import PaiError, Refused
@@ -32,6 +33,9 @@ CPU_S_MAX = 60
 def main(arguments: Sequence[str]) -> int:
     """Judge the push on stdin; 0 lets it in. The arguments are `--workspace DIR`."""
     gc.disable()  # a short life that keeps nearly all it makes: looking for garbage was a fifth of it
+    open_streams()
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # git's bytes, whatever the locale
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))  # a push that takes longer is refused
     try:
         # The settings are the operator's; what the pusher has in the environment must not choose the branch.

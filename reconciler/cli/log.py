@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 from collections.abc import Callable, Iterable
 
 import msgspec
 
 from reconciler.audit import Row, describe, search
-from reconciler.cli.output import print_csv, print_json
+from reconciler.cli.output import json_text, print_csv, print_json
 from reconciler.cli.terms import preprocess, query_of
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import UsageError
@@ -61,7 +60,7 @@ def _json(rows: Iterable[Row]) -> None:
 
 def _jsonl(rows: Iterable[Row]) -> None:
     for row in rows:
-        print(json.dumps(msgspec.to_builtins(row), ensure_ascii=False))
+        print(json_text(msgspec.to_builtins(row)))
 
 
 def _csv(rows: Iterable[Row]) -> None:
@@ -70,7 +69,7 @@ def _csv(rows: Iterable[Row]) -> None:
 
 
 def _cells(row: Row) -> list[str]:
-    data = json.dumps(row.data, ensure_ascii=False)
+    data = json_text(row.data)
     return [str(row.seq), row.time, row.type, row.actor, row.subject, data, row.id, row.leaf_hash]
 
 

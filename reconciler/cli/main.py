@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from reconciler import __version__
-from reconciler.cli.output import print_error
+from reconciler.cli.output import open_streams, print_error
 from reconciler.core.errors import CouldNotRun, PaiError, UsageError
 
 
@@ -103,6 +103,7 @@ def help_text() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
     gc.set_threshold(100_000, 50, 50)  # commands live shortly and keep what they make
+    open_streams()
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()

@@ -6,6 +6,7 @@ and yaml carry it as data. Messages do not repeat a key that somebody typed in t
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,16 +19,34 @@ FORMATS = ("table", "wide", "json", "yaml", "name")
 Object = Mapping[str, object]
 
 
+def open_streams() -> None:
+    r"""Let no text stop a command: a character that the output's encoding lacks is written as `\u2014`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def print_json(value: object) -> None:
-    """Print JSON for people and programs: indented, Unicode kept."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print JSON for people and programs: indented, Unicode kept where it can be shown."""
+    print(json_text(value, indent=2))
+
+
+def json_text(value: object, indent: int | None = None) -> str:
+    """Write JSON that stays JSON in the encoding of stdout."""
+    return json.dumps(value, indent=indent, ensure_ascii=not _shows_unicode())
+
+
+def _shows_unicode() -> bool:
+    return sys.stdout.encoding.lower().replace("-", "") == "utf8"
 
 
 def print_yaml(value: object) -> None:
     """Print YAML that reads back as the same values."""
     import yaml
 
-    text = yaml.dump(value, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, default_flow_style=False)
+    text = yaml.dump(
+        value, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=_shows_unicode(), default_flow_style=False
+    )
     sys.stdout.write(text)
 
 

@@ -77,13 +77,14 @@ def read_paths(paths: list[Path]) -> dict[str, Facts]:
     seen: set[Path] = set()
     for path in dict.fromkeys(paths):
         # One folder: paths relative to it. Several: as they were typed, so that each says where it is.
-        prefix = "" if len(paths) == 1 else f"{path.as_posix()}/"
+        prefix = "" if len(paths) == 1 else f"{_as_git_names(path)}/"
         with _named(path):
             mode, place = path.stat().st_mode, path.resolve()
         if stat.S_ISDIR(mode):
             found = _folder(path)
         elif stat.S_ISREG(mode):
-            prefix, found = "", iter([(path.as_posix(), "", _file_entry(path, path.as_posix(), judged_by_name=False))])
+            name = _as_git_names(path)
+            prefix, found = "", iter([(name, "", _file_entry(path, name, judged_by_name=False))])
         else:
             raise CouldNotRun(f"cannot read {path}: it is no file and no folder", "check the path")
         for name, below, entry in found:
@@ -103,7 +104,7 @@ def _folder(root: Path) -> Iterator[tuple[str, str, Entry]]:
         links = [name for name in subfolders if os.path.islink(os.path.join(folder, name))]
         subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name not in links)
         for name in sorted([*names, *links]):
-            path = (relative / name).as_posix()
+            path = _as_git_names(relative / name)
             if rules.skips(path):
                 continue
             file = Path(folder) / name
@@ -112,6 +113,11 @@ def _folder(root: Path) -> Iterator[tuple[str, str, Entry]]:
             if stat.S_ISLNK(mode) or stat.S_ISREG(mode):
                 # pipes and sockets cannot be committed either, and reading one would not end
                 yield path, path, _file_entry(file, path)
+
+
+def _as_git_names(path: Path) -> str:
+    """Give a path as it is in a tree, which is UTF-8 whatever this machine's locale says."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "surrogateescape")
 
 
 def _file_entry(file: Path, path: str, *, judged_by_name: bool = True) -> Entry:

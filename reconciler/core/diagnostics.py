@@ -44,7 +44,14 @@ def format_line(diagnostic: Diagnostic) -> str:
 
 
 def printable(text: str) -> str:
-    """Escape what could move a terminal's cursor or reorder its text; everything else stays as it is."""
+    r"""Escape what could move a terminal's cursor or reorder its text; bytes that are no UTF-8 become `\xff`."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python holds such a byte
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from reconciler.manifests.facts import VERSION, Entry, Facts, Named, Problem, dump_facts, load_facts, schema_folder
 from reconciler.manifests.ignore import IgnoreRefused, IgnoreRules
 from reconciler.manifests.inline_keys import redact
-from reconciler.manifests.judging import Verdict, deletion_problem, judge, shown_path
+from reconciler.manifests.judging import Verdict, deletion_problem, judge
 from reconciler.manifests.reading import facts_of, read_manifests
 from reconciler.manifests.rules import RULES, Rule, rules_document
 
@@ -51,7 +51,6 @@ __all__ = [
     "replace_document",
     "rules_document",
     "schema_folder",
-    "shown_path",
 ]
 
 _LAZY = {"render": "emit"} | dict.fromkeys(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from reconciler.core.diagnostics import Diagnostic, has_errors
+from reconciler.core.diagnostics import Diagnostic, has_errors, printable
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind, Placed, Reference
 from reconciler.manifests import rules
 from reconciler.manifests.facts import Facts, Problem
@@ -78,7 +78,7 @@ def _same_names(files: Mapping[str, Facts], problems: dict[str, list[Problem]]) 
             known = first.setdefault((kind, name), (path, line))
             if known == (path, line):
                 continue
-            message = f"{MANIFEST_OF_KIND[kind]} {name} is already defined at {shown_path(known[0])}:{known[1]}"
+            message = f"{MANIFEST_OF_KIND[kind]} {name} is already defined at {printable(known[0])}:{known[1]}"
             problem = Problem(line, column, "error", rules.SAME_NAME, message, "rename or remove one of the two", name)
             problems.setdefault(path, []).append(problem)
 
@@ -89,7 +89,7 @@ def _diagnostics(
     hints: dict[str, str] = {}
     listed: list[Diagnostic] = []
     for path, of_path in problems.items():
-        shown = shown_path(path)
+        shown = printable(path)
         of_path.sort(key=lambda p: (p.line, p.column, p.rule))
         for problem in of_path[:PROBLEMS_MAX]:
             if problem.rule == rules.NO_BINDING:
@@ -113,21 +113,6 @@ def _no_binding(problem: Problem, models: list[str], hints: dict[str, str]) -> P
         hints[name] = f"did you mean {close}?" if close else "add the binding, or take it off the list"
     message = f"there is no ModelBinding {name}"
     return Problem(problem.line, problem.column, "error", problem.rule, message, hints[name], name)
-
-
-def shown_path(path: str) -> str:
-    r"""Write a path so that any terminal and any encoder takes it: bytes that are no UTF-8 as `\xff`, and so on."""
-    if path.isprintable():
-        return path
-    parts = (c if c.isprintable() else _escaped(c) for c in path)
-    return "".join(parts)
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def deletion_problem(present: Collection[_Key], wanted: Collection[_Key], allowed: bool) -> Diagnostic | None:
