@@ -1,5 +1,6 @@
 """One readable line for an event: what changed, from what to what, and where it is written.
 
+Whatever a user wrote, a line stays a line: texts and values are cut, further changes counted. `-o json` has them whole.
 Everything that came from git or a manifest is escaped by the caller before it reaches a terminal.
 """
 
@@ -8,6 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from reconciler.audit.query import Row
+
+TEXT_MAX = 80
+"""Characters of a message, a value, a list of names or an actor that a line shows."""
+CHANGES_MAX = 4
+"""Changed fields that a line names."""
+
+
+def cut(text: str) -> str:
+    """Shorten free text to what a line has room for, with `…` where it was cut."""
+    return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"
 
 
 def describe(row: Row) -> str:
@@ -22,7 +33,7 @@ def describe(row: Row) -> str:
         case "history":
             return f"from {_short(data['from'])} to {_short(data['to'])}"
         case "secret":
-            return "keys " + ", ".join(sorted(data["keys"]))
+            return cut("keys " + ", ".join(sorted(data["keys"])))
         case "key":
             return _key(data)
         case "tokens":
@@ -32,7 +43,7 @@ def describe(row: Row) -> str:
         case "log":
             return f"origin {data['origin']}"
         case _:
-            return str(data.get("version") or data.get("reason") or "")
+            return cut(str(data.get("version") or data.get("reason") or ""))
 
 
 def _object(verb: str, data: dict[str, Any]) -> str:
@@ -41,11 +52,13 @@ def _object(verb: str, data: dict[str, Any]) -> str:
         return place
     if verb == "created":
         spec = data["spec"]
-        said = f"{spec['provider']}/{spec['model']}" if "provider" in spec else ", ".join(spec["modelBindings"])
+        said = cut(f"{spec['provider']}/{spec['model']}" if "provider" in spec else ", ".join(spec["modelBindings"]))
         if "maxTokensPerDay" in spec:
             said += f", {spec['maxTokensPerDay']:,} tokens a day"
         return f"{said}  {place}"
-    changes = [_change(field, data) for field in data["changed"]]
+    changes = [_change(field, data) for field in data["changed"][:CHANGES_MAX]]
+    if (more := len(data["changed"]) - CHANGES_MAX) > 0:
+        changes.append(f"{more} more")
     lines = data.get("lines", {})
     if len(lines) == 1:
         place = f"{_short(data['revision'])} {data['file']}:{next(iter(lines.values()))}"
@@ -54,9 +67,9 @@ def _object(verb: str, data: dict[str, Any]) -> str:
 
 def _change(field: str, data: dict[str, Any]) -> str:
     if field.startswith("metadata."):
-        return field
+        return cut(field)
     old, new = _at(data["previous"], field), _at(data["spec"], field)
-    return f"{field} {value_text(old)} -> {value_text(new)}"
+    return f"{cut(field)} {cut(value_text(old))} -> {cut(value_text(new))}"
 
 
 def _at(spec: Any, field: str) -> Any:
@@ -87,11 +100,11 @@ def value_text(value: Any) -> str:
 
 
 def _revision(verb: str, data: dict[str, Any]) -> str:
-    first = data["message"].strip().partition("\n")[0]
+    first = cut(data["message"].strip().partition("\n")[0])
     if verb == "rejected":
         problems = len(data["diagnostics"]) + data.get("omitted", 0)
         d = data["diagnostics"][0]
-        first_problem = f"{d['path']}:{d['line']}:{d['column']} {d['rule']} {d['message']}"
+        first_problem = f"{d['path']}:{d['line']}:{d['column']} {d['rule']} {cut(d['message'])}"
         return f"{problems} problem{'s' * (problems != 1)}: {first_problem}"
     if verb == "superseded":
         return f"by {_short(data['by'])}: {first}"

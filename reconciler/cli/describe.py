@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.audit import Query, Row, describe, search, subject_test, value_text
+from reconciler.audit import Query, Row, cut, describe, search, subject_test, value_text
 from reconciler.cli.get import find
 from reconciler.cli.output import print_json, print_yaml
 from reconciler.cli.reading import read_view
@@ -69,7 +69,9 @@ def _print(item: Any, changes: list[Row]) -> None:
     print("Changes:")
     for row in changes:
         kind = row.type.removesuffix(".v1").partition(".")[2]
-        print(printable(f"  {row.seq:>6}  {row.time[:19].replace('T', ' ')}  {kind:<8} {describe(row)}  {row.actor}"))
+        print(
+            printable(f"  {row.seq:>6}  {row.time[:19].replace('T', ' ')}  {kind:<8} {describe(row)}  {cut(row.actor)}")
+        )
 
 
 def _line(label: str, value: str) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from reconciler.audit import Row, describe, search
+from reconciler.audit import Row, cut, describe, search
 from reconciler.cli.output import json_text, print_csv, print_json
 from reconciler.cli.terms import preprocess, query_of
 from reconciler.core.diagnostics import printable
@@ -51,7 +51,7 @@ def _table(rows: Iterable[Row]) -> None:
     for row in rows:
         when = row.time[:19].replace("T", " ")
         kind = row.type.removesuffix(".v1")
-        print(printable(f"{row.seq:>6}  {when}  {kind:<18} {row.subject}  {describe(row)}  {row.actor}"))
+        print(printable(f"{row.seq:>6}  {when}  {kind:<18} {row.subject}  {describe(row)}  {cut(row.actor)}"))
 
 
 def _json(rows: Iterable[Row]) -> None:

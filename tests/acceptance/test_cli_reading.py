@@ -192,6 +192,20 @@ def test_log_lines_cannot_steer_a_terminal(site: Site) -> None:
         assert not {"\x1b", "\x07", "\u202e"} & set(out), words
 
 
+def test_log_shows_one_readable_line_an_event(site: Site) -> None:
+    """A message of a thousand words and an author of a hundred are cut in lines, and whole as data."""
+    clone = site.clone()
+    clone.environment["GIT_AUTHOR_EMAIL"] = f"{'long' * 100}@example.com"
+    message = "words " * 1000
+    clone.pushed({"models/a.yaml": binding("a")}, message)
+    site.pai("reconcile")
+    for words in (["log"], ["describe", "model", "a"]):
+        assert max(map(len, site.pai(*words).out.splitlines())) < 300, words
+    (row,) = site.pai("log", "type:revision", "-o", "json").json
+    assert row["data"]["message"].strip() == message.strip()
+    assert row["actor"] == clone.environment["GIT_AUTHOR_EMAIL"]
+
+
 def test_verify_agrees_with_a_sound_log(either: Site) -> None:
     """Exit 0 and the number of events."""
     assert either.pai("verify").out.startswith(f"ok: {either.state().position:,} events")

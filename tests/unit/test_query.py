@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.audit import describe, parse_terms, search
 from reconciler.core import events as ev
+from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import UsageError
 from reconciler.log.merkle import leaf_hash
 from reconciler.log.store import Stored
@@ -205,3 +206,36 @@ def test_line_of_a_changed_budget_tells_the_story() -> None:
     """Old and new value, commit and place are on the line, with thousands separators."""
     row = next(iter(search(LOG, parse_terms(["model:b"], NOW))))
     assert describe(row) == "maxTokensPerDay 1,000,000 -> 500,000  aaaa models/a.yaml:8"
+
+
+LONG = "x" * 5000
+COMMIT = {"commit": "a" * 40, "parents": [], "author": PERSON, "committer": PERSON, "signature": None}
+PLACE = {"file": "a.yaml", "line": 1, "revision": "a" * 40}
+LONG_EVENTS: list[ev.AnyPayload] = [
+    ev.RevisionAccepted(**COMMIT, message=LONG, counts=ev.Counts(1, 0, 0, 0, 0, 0)),
+    ev.RevisionSuperseded(**COMMIT, message=f"short\n{LONG}", by="b" * 40),
+    ev.RevisionRejected(
+        **COMMIT, message=LONG, diagnostics=[Diagnostic("a.yaml", 1, 1, "error", "PAI209", f"unknown field {LONG}")]
+    ),
+    ev.BindingCreated(spec={"provider": "openrouter", "model": LONG}, previous=None, changed=[], **PLACE),
+    ev.AgentCreated(spec={"modelBindings": [f"m{n}" for n in range(1000)]}, previous=None, changed=[], **PLACE),
+    ev.AgentChanged(
+        spec={f"f{n}": n for n in range(1000)} | {LONG: 1, "text": LONG},
+        previous={"text": [LONG, LONG]},
+        changed=["text", LONG, *(f"f{n}" for n in range(1000))],
+        **PLACE,
+    ),
+    ev.SecretStored(keys={f"key-{n}": "d" for n in range(1000)}),
+    ev.DaemonStopped(reason=LONG),
+]
+
+
+@pytest.mark.parametrize("payload", LONG_EVENTS, ids=lambda payload: payload.type)
+def test_line_stays_readable_whatever_a_user_wrote(payload: ev.AnyPayload) -> None:
+    """An event is one line of a few hundred characters that says where it was cut, or how much more there is."""
+    event = ev.Event("a@example.com", payload, "id", "x/y", "2026-11-23T10:00:00.000000Z")
+    said = describe(next(iter(search(Log(event), parse_terms([], NOW)))))  # type: ignore[arg-type]
+    assert len(said) < 600
+    assert "\n" not in said
+    assert "…" in said or "by bbbbbbb: short" in said
+    assert ("more" in said) == isinstance(payload, ev.AgentChanged)
