@@ -1,8 +1,10 @@
 """Git becomes state: one level-based pass from the branch's tip to events on the log.
 
 A pass looks at the tip, whatever happened in between, judges every first-parent commit that has no outcome yet and
-hands the recorder all their events as one command, so that a push comes into force as a whole. What cannot be read
-raises SourceUnavailable and changes nothing: the last accepted state stays.
+hands the recorder all their events as one command, so that a push comes into force as a whole. A tip that is refused is
+judged once more by every program that starts, which may know more than the one that refused it; that is recorded only
+if something else comes of it. What cannot be read raises SourceUnavailable and changes nothing: the last accepted state
+stays.
 
 One reconciler works on a log at a time (the recorder's lock file sees to that); it is not for several threads.
 """
@@ -66,6 +68,7 @@ class Reconciler:
         self._judge: Judge | None = None
         self._saved: Index | None = None
         self._known: _Known | None = None
+        self._seen = ""  # the tip that this program has judged itself
 
     def run(self) -> Result:
         """Do one pass and return when its events are durable. Raises SourceUnavailable or LogNotWritable."""
@@ -112,19 +115,25 @@ class Reconciler:
         state = self._recorder.read(State.freeze)
         if tip is None:
             return self._without_tip(repository, state)
+        recorded: Result | None = None
         if state.head is not None and (state.head.commit, state.head.path) == (tip, self._source_path):
-            return Result(tip, state.head.outcome, state.revision, self._recorded(state.head))
+            recorded = Result(tip, state.head.outcome, state.revision, self._recorded(state.head))
+            if state.head.outcome == "accepted" or self._seen == tip:
+                return recorded
         walk = repository.walk(tip, state.head.commit if state.head else None)
         before = state.head  # the pass folds its events into `state`
         this = _Pass(judge, walk, state, self._branch, self._source_path, self._known)
         drafts, result = this.events(tip)
+        if recorded is not None and _says_the_same(drafts, recorded):
+            self._seen = tip
+            return recorded
 
         def decide(live: State) -> Sequence[ev.Draft]:
             assert live.head == before, "another reconciler works on this log"
             return drafts
 
         self._recorder.record(decide)
-        self._known = this.known
+        self._known, self._seen = this.known, tip
         return result
 
     def _recorded(self, head: Head) -> tuple[Diagnostic, ...]:
@@ -142,6 +151,12 @@ class Reconciler:
             f"branch {self._branch} does not exist in {self._path}",
             f"its branches: {branches}; set source.branch, or push {self._branch} again",
         )
+
+
+def _says_the_same(drafts: Sequence[ev.Draft], recorded: Result) -> bool:
+    """Tell whether the events of a pass that judged a refused tip once more only refuse it for the same reasons."""
+    payloads = [draft.payload for draft in drafts]
+    return [tuple(p.diagnostics) for p in payloads if isinstance(p, ev.RevisionRejected)] == [recorded.diagnostics]
 
 
 class _Known(NamedTuple):

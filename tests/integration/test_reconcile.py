@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support import BAD, Git, Site, agent, binding, until
+from tests.support import BAD, Done, Git, Site, agent, binding, run, until
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ def test_refused_head_keeps_the_last_accepted_state(site: Site, free: Git) -> No
     assert sorted(site.state().models) == ["a", "b"]
 
 
-def test_refused_head_is_not_judged_again_but_stays_refused(site: Site, free: Git) -> None:
+def test_refused_head_is_recorded_once_and_stays_refused(site: Site, free: Git) -> None:
     """Every further pass, also after a restart, exits 1 with the recorded problems and writes nothing."""
     free.pushed({"models/a.yaml": BAD})
     first = site.pai("reconcile", code=1)
@@ -64,6 +68,52 @@ def test_refused_head_is_not_judged_again_but_stays_refused(site: Site, free: Gi
         assert any("refused" in reason for reason in answer["reasons"])
         assert "pai_head_refused 1.0" in daemon.get("/metrics")[1]
     assert site.types("type:revision") == ["revision.rejected"]
+
+
+@pytest.fixture
+def later(tmp_path: Path) -> Path:
+    """Give the program as a later version of it might be: bindings know the field `temperature`."""
+    place = tmp_path / "later"
+    shutil.copytree(ROOT / "reconciler", place / "reconciler", ignore=shutil.ignore_patterns("__pycache__", "_files"))
+    shutil.copytree(ROOT / "schemas", place / "schemas")
+    schema = place / "schemas" / "modelbinding_v1.json"
+    fields = json.loads(schema.read_text())
+    fields["properties"]["spec"]["properties"]["temperature"] = {"type": "number"}
+    schema.write_text(json.dumps(fields))
+    return place
+
+
+def reconcile_with(version: Path, site: Site) -> Done:
+    """Run `pai reconcile` of another version of the program."""
+    command = [sys.executable, "-m", "reconciler.cli.main", "reconcile"]
+    return run(command, {**site.environment, "PYTHONPATH": str(version)}, site.root)
+
+
+def test_refused_tip_is_judged_again_by_a_later_version(site: Site, free: Git, later: Path) -> None:
+    """What only the version of the program stood against comes into force at its first pass, without a new commit."""
+    sha = free.pushed({"models/a.yaml": binding("a") + "  temperature: 0.5\n"})
+    assert "PAI209" in site.pai("reconcile", code=1).err
+    done = reconcile_with(later, site)
+    assert (done.code, done.out.partition(":")[0]) == (0, f"revision {sha[:7]} accepted"), done
+    assert site.outcomes() == [(sha, "rejected"), (sha, "accepted")]
+    assert site.state().models["a"].spec["temperature"] == 0.5
+    events = site.state().position
+    assert site.pai("reconcile").out == f"revision {sha[:7]} is in force; nothing to do\n"
+    assert site.state().position == events
+
+
+def test_refusal_for_other_reasons_is_recorded_once(site: Site, free: Git, later: Path) -> None:
+    """A later version that refuses the tip for other reasons records them, and nothing if they are the same."""
+    sha = free.pushed({"models/a.yaml": binding("a") + "  temperature: warm\n", "models/b.yaml": BAD})
+    site.pai("reconcile", code=1)
+    for _ in range(2):
+        assert "models/a.yaml:12:16: error PAI211" in reconcile_with(later, site).err
+        assert site.outcomes() == [(sha, "rejected")] * 2
+    free.pushed({"models/a.yaml": binding("a")})
+    site.pai("reconcile", code=1)
+    outcomes = site.outcomes()
+    assert "models/b.yaml:8:3" in reconcile_with(later, site).err
+    assert site.outcomes() == outcomes
 
 
 def test_merge_is_judged_by_its_first_parent_line(site: Site, free: Git) -> None:
