@@ -103,6 +103,7 @@ def help_text() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
     gc.set_threshold(100_000, 50, 50)  # commands live shortly and keep what they make
+    _open_missing_streams()
     open_streams()
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
@@ -120,6 +121,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error(CouldNotRun(str(error), "check the disk and the permissions"))
         return 3
     return code
+
+
+def _open_missing_streams() -> None:
+    """Open the streams that the caller closed (`>&-`): Python leaves None there, and the log might take their place."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != descriptor:
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115
 
 
 def _silence_stdout() -> None:

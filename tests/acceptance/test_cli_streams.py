@@ -1,0 +1,51 @@
+"""Commands whose output goes nowhere, or only part of the way: readers that leave, descriptors that are closed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+
+import pytest
+
+from tests.support import PAI, Site, binding
+
+
+def _shell(site: Site, line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", line.replace("pai", shlex.quote(PAI), 1)],
+        env=site.environment,
+        cwd=site.root,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("words", [["log"], ["log", "-o", "jsonl"], ["log", "--reverse", "-o", "csv"]])
+def test_a_reader_that_leaves_early_is_no_error(site: Site, words: list[str]) -> None:
+    """`pai log | head` ends quietly with exit code 0, also in the middle of the log."""
+    site.clone().pushed({f"models/m{n}.yaml": binding(f"m{n}") for n in range(100)})
+    site.pai("reconcile")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [PAI, *words], env=site.environment, cwd=site.root, stdout=writer, stderr=subprocess.PIPE, check=False
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [("pai log >&-", 0), ("pai get models nobody >&- 2>&-", 1), ("pai apply -f - <&-", 2), ("pai verify <&- >&-", 0)],
+)
+def test_closed_streams_change_nothing_but_the_output(team: Site, line: str, code: int) -> None:
+    """The exit code is the usual one, and nothing is written into a file that took the place of a closed stream."""
+    done = _shell(team, line)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    team.pai("verify")
