@@ -87,7 +87,7 @@ def _at(spec: Any, field: str) -> Any:
 
 
 def value_text(value: Any) -> str:
-    """Write a manifest's value for people: thousands separators, JSON's own words."""
+    """Write a manifest's value for people: thousands separators, JSON's own words, collections as YAML's flow style."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -96,6 +96,8 @@ def value_text(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, list):
         return "[" + ", ".join(value_text(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {value_text(item)}" for key, item in value.items()) + "}"
     return str(value)
 
 

@@ -84,6 +84,6 @@ def _tree(value: Any, indent: str) -> None:
             print(printable(f"{indent}{key}:"))
             _tree(item, indent + "  ")
         elif isinstance(item, list) and all(not isinstance(each, dict | list) for each in item):
-            print(printable(f"{indent}{key}: {', '.join(map(str, item))}"))
+            print(printable(f"{indent}{key}: {', '.join(map(value_text, item))}"))
         else:
             print(printable(f"{indent}{key}: {value_text(item)}"))

@@ -84,6 +84,18 @@ def test_describe_tells_everything_of_one_thing(either: Site) -> None:
     assert "flash, sonnet" in either.pai("describe", "agent", "my-agent").out
 
 
+def test_values_are_written_as_yaml_writes_them(team: Site) -> None:
+    """Mappings, lists, booleans and nothing look the same in `pai log` and `pai describe` as in a manifest."""
+    more = "  env: {NAME: x, debug: true}\n  flags: [true, null, 1000]\n  ports: [{port: 80}]\n"
+    team.pai("apply", "-f", "-", stdin=agent("my-agent", "flash") + more)
+    line = team.pai("log", "type:agent.changed").out
+    assert "env none -> {NAME: x, debug: true}, flags none -> [true, none, 1,000]" in line
+    assert "ports none -> [{port: 80}]" in line
+    text = team.pai("describe", "agent", "my-agent").out
+    assert "  flags: true, none, 1,000\n" in text
+    assert "  ports: [{port: 80}]\n" in text
+
+
 def test_status_of_an_agent_is_word_for_word(either: Site) -> None:
     """The lines of the contract: figures with separators, the budget if there is one, why a binding cannot serve."""
     assert either.pai("status", "my-agent").out == (
