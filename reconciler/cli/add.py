@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import base64
 import os
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -31,8 +32,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--provider", required=True, choices=PROVIDERS)
     model.add_argument("--model", metavar="M", help="the provider's model id")
     model.add_argument("--api-key", required=True, metavar="SECRET[:KEY]", help="the secret (KEY: api-key)")
-    model.add_argument("--max-tokens-day", type=int, metavar="N", help="hard budget, resets 00:00 UTC")
-    model.add_argument("--max-tokens-request", type=int, metavar="N", help="input and output of one request")
+    model.add_argument("--max-tokens-day", type=_digits, metavar="N", help="hard budget, resets 00:00 UTC")
+    model.add_argument("--max-tokens-request", type=_digits, metavar="N", help="input and output of one request")
     agent = kinds.add_parser("agent", help="write and commit an AgentWorkload")
     agent.add_argument("name", metavar="NAME")
     agent.add_argument("--model", required=True, action="append", metavar="BINDING", help="may be repeated, in order")
@@ -47,6 +48,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     key.add_argument("--cidr", action="append", default=[], metavar="C", help="taken from here only; may be repeated")
     for child in (model, agent, secret, key):
         child.add_argument("-w", "--workspace", dest="workspace_here", metavar="DIR", help="the workspace to use")
+
+
+def _digits(text: str) -> int:
+    """Read a budget as manifests do: in plain digits. Whether it is in range, the verdict says."""
+    if not re.fullmatch(r"-?[0-9]{1,20}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number in plain digits, such as 1000000")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -71,6 +71,25 @@ def test_add_model_and_agent_are_commits_by_the_user(either: Site) -> None:
     assert either.rows("model:fresh")[0]["actor"] == "alice@example.com"
 
 
+@pytest.mark.parametrize("budget", ["1_000", "0x10", "1e3", "1.0", "1 000", "٣", "+5", ""])
+def test_add_model_takes_budgets_in_plain_digits_only(team: Site, budget: str) -> None:
+    """What a manifest may not say, the option may not either: wrong usage, and nothing is committed."""
+    before = team.bare("rev-parse", "main")
+    words = ["add", "model", "fresh", "--provider", "gemini", "--api-key", "k"]
+    assert "plain digits" in team.pai(*words, "--max-tokens-day", budget, code=2).err
+    assert "plain digits" in team.pai(*words, "--max-tokens-request", budget, code=2).err
+    assert team.bare("rev-parse", "main") == before
+
+
+@pytest.mark.parametrize("budget", ["0", "-1", "9007199254740992"])
+def test_add_model_with_a_budget_out_of_range_is_refused(team: Site, budget: str) -> None:
+    """The verdict says so with its rule, and nothing is committed."""
+    before = team.bare("rev-parse", "main")
+    words = ["add", "model", "fresh", "--provider", "gemini", "--api-key", "k", "--max-tokens-day", budget]
+    assert "PAI214" in team.pai(*words, code=1).err
+    assert team.bare("rev-parse", "main") == before
+
+
 def test_add_of_what_exists_is_refused_with_the_way_out(either: Site) -> None:
     """Exit 1 and a hint at pai apply; nothing is committed."""
     before = either.bare("rev-parse", "main")
