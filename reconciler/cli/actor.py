@@ -6,7 +6,7 @@ from reconciler.workspace import Workspace
 
 
 def actor_of(workspace: Workspace) -> str:
-    """Give the e-mail that git would put on a commit here."""
-    from reconciler.source import Repository
+    """Give the e-mail that git would put on a commit here, also while the config repository is away."""
+    from reconciler.source import user_identity
 
-    return Repository.open(workspace.local_repository()).identity().email
+    return user_identity(workspace.repository).email

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reconciler.source.bare import init_bare
     from reconciler.source.commits import CommitInfo
-    from reconciler.source.git import Author, RaceLost, Repository, TreeEntry, Walk, discover
+    from reconciler.source.git import Author, RaceLost, Repository, TreeEntry, Walk, discover, user_identity
     from reconciler.source.hook import RefUpdate, install, is_judged, parse_updates
     from reconciler.source.quarantine import quarantine_folders
     from reconciler.source.trees import TreeRefused
@@ -34,6 +34,7 @@ _HOMES = {
     "is_judged": "hook",
     "parse_updates": "hook",
     "quarantine_folders": "quarantine",
+    "user_identity": "git",
 }
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "is_judged",
     "parse_updates",
     "quarantine_folders",
+    "user_identity",
 ]
 
 

@@ -217,6 +217,16 @@ def common_dir(git_dir: Path) -> Path:
         return git_dir
 
 
+def user_identity(path: Path | None) -> Author:
+    """Tell who works here, as the repository at `path` knows them, or without it if it is gone or there is none."""
+    if path is not None:
+        try:
+            return Repository.open(path).identity()
+        except SourceUnavailable:
+            pass  # whoever stores a key while the repository is away is the same person as before
+    return writing.identity(None, os.environ)
+
+
 def discover(folder: Path) -> Path | None:
     """Find the git repository that `folder` is inside of, as git does; None if there is none."""
     with mapped(folder):

@@ -72,11 +72,12 @@ def write(
     return str(commit)
 
 
-def identity(repo: pygit2.Repository, environment: Mapping[str, str]) -> Author:
-    """Tell who commits, as `git commit` would, without ever failing for want of a configuration."""
+def identity(repo: pygit2.Repository | None, environment: Mapping[str, str]) -> Author:
+    """Tell who commits, as `git commit` would, without ever failing for want of a configuration or a repository."""
     login, host = _login(), socket.gethostname() or "localhost"
-    name = environment.get("GIT_AUTHOR_NAME", "").strip() or _setting(repo, "user.name") or login
-    email = environment.get("GIT_AUTHOR_EMAIL", "").strip() or _setting(repo, "user.email") or f"{login}@{host}"
+    config = _user_config() if repo is None else repo.config
+    name = environment.get("GIT_AUTHOR_NAME", "").strip() or _setting(config, "user.name") or login
+    email = environment.get("GIT_AUTHOR_EMAIL", "").strip() or _setting(config, "user.email") or f"{login}@{host}"
     return Author(name, email)
 
 
@@ -87,9 +88,16 @@ def _login() -> str:
         return f"uid-{os.getuid()}"
 
 
-def _setting(repo: pygit2.Repository, key: str) -> str:
+def _user_config() -> pygit2.Config | None:
     try:
-        return (repo.config[key] or "").strip()
+        return pygit2.Config.get_global_config()
+    except (OSError, pygit2.GitError):  # there is no ~/.gitconfig, or it is broken
+        return None
+
+
+def _setting(config: pygit2.Config | None, key: str) -> str:
+    try:
+        return "" if config is None else (config[key] or "").strip()
     except KeyError:
         return ""
 

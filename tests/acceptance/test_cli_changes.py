@@ -151,6 +151,16 @@ def test_secret_values_are_never_shown_again(either: Site) -> None:
         assert CANARY not in log.read_text()
 
 
+def test_secrets_need_no_repository(either: Site) -> None:
+    """While the config repository is away, a key can be replaced and removed all the same, by the same person."""
+    (either.root / "config.git").rename(either.root / "away.git")
+    assert either.pai("add", "secret", "vault", "--from-literal", "a=b").out == "secret/vault created\n"
+    assert either.pai("delete", "secret", "vault").out == "secret/vault deleted\n"
+    assert {row["actor"] for row in either.rows("type:secret", "-actor:pai")} == {"alice@example.com"}
+    either.pai("add", "model", "fresh", "--provider", "openai", "--api-key", "vault", code=3)
+    (either.root / "away.git").rename(either.root / "config.git")
+
+
 def test_secret_makes_its_model_ready_and_unready(either: Site) -> None:
     """Storing the key that a binding names makes it Ready; deleting the secret takes that back."""
 

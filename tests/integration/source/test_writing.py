@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import NotFound, Refused, SourceUnavailable
-from reconciler.source import Author, RaceLost, Repository, writing
+from reconciler.source import Author, RaceLost, Repository, user_identity, writing
 
 from .conftest import Git
 
@@ -203,3 +203,15 @@ def test_identity_prefers_environment_then_configuration(git: Git, monkeypatch: 
     monkeypatch.setenv("GIT_AUTHOR_NAME", "Env")
     monkeypatch.setenv("GIT_AUTHOR_EMAIL", "env@example.com")
     assert repository.identity() == ("Env", "env@example.com")
+
+
+def test_user_identity_needs_no_repository(git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a repository, or with one that cannot be opened, it is the environment's author, or somebody."""
+    for path in (None, tmp_path / "nothing-here"):
+        monkeypatch.delenv("GIT_AUTHOR_EMAIL", raising=False)
+        assert "@" in user_identity(path).email
+        monkeypatch.setenv("GIT_AUTHOR_EMAIL", "env@example.com")
+        assert user_identity(path).email == "env@example.com"
+    git("config", "user.email", "c@example.com")
+    monkeypatch.delenv("GIT_AUTHOR_EMAIL")
+    assert user_identity(git.folder).email == "c@example.com"
