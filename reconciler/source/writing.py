@@ -78,7 +78,8 @@ def identity(repo: pygit2.Repository | None, environment: Mapping[str, str]) -> 
     config = _user_config() if repo is None else repo.config
     name = environment.get("GIT_AUTHOR_NAME", "").strip() or _setting(config, "user.name") or login
     email = environment.get("GIT_AUTHOR_EMAIL", "").strip() or _setting(config, "user.email") or f"{login}@{host}"
-    return Author(name, email)
+    # Whatever bytes the environment holds: the name goes into a commit or onto the log, which take text.
+    return Author(*(text.encode("utf-8", "replace").decode() for text in (name, email)))
 
 
 def _login() -> str:

@@ -215,3 +215,10 @@ def test_user_identity_needs_no_repository(git: Git, tmp_path: Path, monkeypatch
     git("config", "user.email", "c@example.com")
     monkeypatch.delenv("GIT_AUTHOR_EMAIL")
     assert user_identity(git.folder).email == "c@example.com"
+
+
+def test_identity_is_text_whatever_the_environment_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that are no UTF-8 become question marks: commits and events hold text."""
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "Zo\udceb")
+    monkeypatch.setenv("GIT_AUTHOR_EMAIL", "\udcff@example.com")
+    assert user_identity(None) == ("Zo?", "?@example.com")
