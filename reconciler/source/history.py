@@ -1,25 +1,25 @@
 """What came between two commits.
 
-First-parent history is the branch's own story: what a merge brought in came into force with the merge. Works on commit
-objects alone, so that a commit with an odd author line cannot stop it, and takes a shallow clone's edge for the
-beginning. Callers map libgit2's exceptions.
+First-parent history is the branch's own story: what a merge brought in came into force with the merge. Reads nothing
+of a commit but its parents (libgit2's own walks want sound author lines), so that no commit that got in can stop it,
+and takes a shallow clone's edge for the beginning. Callers map libgit2's exceptions.
 """
 
 from __future__ import annotations
 
-import bisect
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Set
 from typing import Literal, NamedTuple
 
 import pygit2
-from pygit2.enums import ObjectType, SortMode
+from pygit2.enums import ObjectType
 
 from reconciler.core.errors import SourceUnavailable
 
 Relation = Literal["first", "same", "forward", "merged", "rewritten"]
 
-_FIRST_PARENT = re.compile(rb"\Atree [0-9a-f]{40}\n(?:parent ([0-9a-f]{40})\n)?")
+_PARENTS = re.compile(rb"\Atree [0-9a-f]{40}\n((?:parent [0-9a-f]{40}\n)*)")
 
 
 class Walk(NamedTuple):
@@ -53,42 +53,58 @@ def walk(repo: pygit2.Repository, tip: str, since: str | None, limit: int | None
         return _walk("first", chain, limit)
     if since not in repo.odb:
         return _walk("rewritten", chain, 1 if limit is None else min(1, limit))
-    # Along the chain, everything older than the first commit that `since` reaches is reached too.
-    known = bisect.bisect_left(chain, True, key=lambda sha: repo.descendant_of(since, sha))
-    relation: Relation = "merged" if repo.descendant_of(tip, since) else "rewritten"
-    return _walk(relation, chain[:known], limit)
+    old = frozenset(_ancestors(repo, since))
+    new = [sha for sha in chain if sha not in old]
+    merged = since in _ancestors(repo, tip, old - {since})
+    return _walk("merged" if merged else "rewritten", new, limit)
 
 
 def first_parents(repo: pygit2.Repository, tip: str) -> Iterator[str]:
     """List `tip` and its first parents, newest first, to the root or to the edge of a shallow clone."""
-    odb = repo.odb
-    sha = tip
-    while True:
-        try:
-            kind, raw = odb.read(sha)
-        except KeyError:
-            if sha != tip and repo.is_shallow:
-                return
-            raise
-        found = _FIRST_PARENT.match(raw)
-        if kind != ObjectType.COMMIT or found is None:
-            raise SourceUnavailable(f"object {sha} in {repo.path} is not a sound commit", "git fsck says more")
+    odb, sha = repo.odb, tip
+    while (parents := _parents(repo, odb, sha, tip)) is not None:
         yield sha
-        if found[1] is None:
+        if not parents:
             return
-        sha = found[1].decode("ascii")
+        sha = parents[0]
 
 
 def reachable(repo: pygit2.Repository, sha: str, hide: str | None) -> Iterator[str]:
-    """List the commits reachable from `sha` and not from `hide`, newest first; `sha` alone if `hide` is gone."""
+    """List the commits reachable from `sha` and not from `hide`, `sha` first; `sha` alone if `hide` is gone."""
     if hide is not None and hide not in repo.odb:
         yield sha
         return
-    walker = repo.walk(sha, SortMode.TOPOLOGICAL)
-    if hide is not None:
-        walker.hide(hide)
-    for commit in walker:
-        yield str(commit.id)
+    yield from _ancestors(repo, sha, frozenset() if hide is None else frozenset(_ancestors(repo, hide)))
+
+
+def _ancestors(repo: pygit2.Repository, start: str, hidden: Set[str] = frozenset()) -> Iterator[str]:
+    """List `start` and all that it comes from, each once, nearest first, without what is `hidden`."""
+    odb, seen = repo.odb, {start}
+    waiting = deque(() if start in hidden else (start,))
+    while waiting:
+        sha = waiting.popleft()
+        parents = _parents(repo, odb, sha, start)
+        if parents is None:
+            continue
+        yield sha
+        for parent in parents:
+            if parent not in seen and parent not in hidden:
+                seen.add(parent)
+                waiting.append(parent)
+
+
+def _parents(repo: pygit2.Repository, odb: pygit2.Odb, sha: str, start: str) -> list[str] | None:
+    """Give a commit's parents; None beyond the edge of a shallow clone, where a walk from `start` ends."""
+    try:
+        kind, raw = odb.read(sha)
+    except KeyError:
+        if sha != start and repo.is_shallow:
+            return None
+        raise
+    found = _PARENTS.match(raw)
+    if kind != ObjectType.COMMIT or found is None:
+        raise SourceUnavailable(f"object {sha} in {repo.path} is not a sound commit", "git fsck says more")
+    return found[1].decode("ascii").split()[1::2]
 
 
 def _walk(relation: Relation, newest_first: list[str], limit: int | None) -> Walk:

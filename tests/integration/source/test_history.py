@@ -66,6 +66,26 @@ def test_walk_after_a_force_push_is_rewritten(git: Git) -> None:
     assert repository.walk(orphan, old) == Walk("rewritten", [orphan])
 
 
+@pytest.mark.parametrize("person", ["garbage", "A <a@b> 99999999999999999999 +0000", "", "A <a\x0bb> x y"])
+def test_walk_reads_nothing_of_a_commit_but_its_parents(git: Git, person: str) -> None:
+    """Author lines that git would refuse stop neither a force-push, nor a merge, nor the search for a trailer."""
+
+    def odd(*parents: str) -> str:
+        lines = [f"tree {git('rev-parse', base + '^{tree}')}", *(f"parent {sha}" for sha in parents)]
+        raw = "\n".join([*lines, f"author {person}", f"committer {person}", "", "odd"])
+        return git("hash-object", "-t", "commit", "-w", "--stdin", "--literally", stdin=raw.encode())
+
+    base = git.commit(message="base")
+    old = git.commit(message="old")
+    new = odd(base)
+    merge = odd(new, old)
+    repository = Repository.open(git.folder)
+    assert repository.walk(new, old) == Walk("rewritten", [new])
+    assert repository.walk(merge, old) == Walk("merged", [new, merge])
+    assert repository.walk(old, merge) == Walk("rewritten", [])
+    assert list(repository.reachable(merge, hide=old)) == [merge, new]
+
+
 def test_walk_from_a_collected_commit_lists_the_tip_alone(git: Git) -> None:
     """When the old tip's object is gone, nobody can tell what is new, so old commits are not told again."""
     git.commit(message="base")
