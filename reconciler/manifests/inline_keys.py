@@ -32,10 +32,13 @@ _SK_KEY = re.compile(
     re.VERBOSE,
 )
 """Tells a key that begins with `sk-` from a name that does: a known prefix, or a long run that no word has."""
-_FIELD = re.compile(
-    r"""(?:^|[_.-]|(?<=[a-z0-9]))(?:api[_-]?key|secret[_-]?key|access[_-]?key|private[_-]?key|password|passwd"""
-    r"""|auth[_-]?token|access[_-]?token|bearer[_-]?token|client[_-]?secret)(?:[_-]?(?:value|id))?$""",
-    re.IGNORECASE,
+_FIELD_NAMES = (
+    "(?:api[_-]?key|secret[_-]?key|access[_-]?key|private[_-]?key|password|passwd"
+    "|auth[_-]?token|access[_-]?token|bearer[_-]?token|client[_-]?secret)(?:[_-]?(?:value|id))?"
+)
+_FIELD = re.compile(rf"(?:^|[_.-]|(?<=[a-z0-9])){_FIELD_NAMES}$", re.IGNORECASE)
+_FIELD_ASSIGNED = re.compile(
+    rf"""({_FIELD_NAMES}["']?[ \t]{{0,8}}[:=][ \t]{{0,8}}["']?)([^\s"'#,{{}}\[\]:=]{{16,}})""", re.IGNORECASE
 )
 _ASSIGNED = re.compile(r"""[:=][ \t]{0,8}["']?([^\s"'#,{}\[\]:=]{16,})""")
 _LAST_WORD = re.compile(r"""([\w.-]{1,60})["']?[ \t]{0,8}\Z""")
@@ -111,7 +114,11 @@ def mask(text: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Mask every key in `text`."""
-    if not _may_hold_key(text):
-        return text
-    return _KEY.sub(lambda found: mask(found.group()) if _is_key(found) else found.group(), text)
+    """Mask every key in `text`, and every literal value that is given to a field such as `apiKey`."""
+    if _may_hold_key(text):
+        text = _KEY.sub(lambda found: mask(found.group()) if _is_key(found) else found.group(), text)
+    return _FIELD_ASSIGNED.sub(_masked_value, text)
+
+
+def _masked_value(found: re.Match[str]) -> str:
+    return found[1] + mask(found[2]) if is_literal_secret(found[2]) else found.group()

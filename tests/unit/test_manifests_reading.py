@@ -207,6 +207,9 @@ def test_key_is_found_and_never_shown(key: str) -> None:
         assert facts.manifests == ()
 
 
+VALUE = "abcd1234efgh5678ijkl"
+
+
 @pytest.mark.parametrize(
     "name", ["sk-learn-model", "gemini-key", "api-key", "sk-learn-model-for-testing-2024", "risk-assessment-0123456789"]
 )
@@ -224,6 +227,23 @@ def test_secret_shows_nothing_of_what_it_holds() -> None:
         facts = read_manifests(data)
         assert len(facts.problems) == 1
         assert "hunter" not in repr(facts)
+
+
+@pytest.mark.parametrize(
+    "line", [f"\tapiKey: {VALUE}", f"\tOPENAI_API_KEY='{VALUE}'", f"@password: {VALUE}", f"  a: [{{apiKey: {VALUE} {{"]
+)
+def test_syntax_problem_shows_no_value_of_a_secret_field(line: str) -> None:
+    """The line where the parser stopped is shown, but not what it gives to a field such as apiKey."""
+    facts = read_manifests(f"kind: ModelBinding\n{line}\n".encode())
+    assert [p.rule for p in facts.problems] == ["PAI101"]
+    assert VALUE not in repr(facts)
+
+
+def test_redact_masks_what_is_given_to_a_secret_field() -> None:
+    """In any text, such as a commit's message, a literal value after the field's name is masked, a reference is not."""
+    assert redact(f"set api_key={VALUE} again") == "set api_key=abcd… again"
+    for text in ("apiKeySecretRef: {name: gemini-key}", "password: $PASSWORD_OF_2024", "password: long-but-only-words"):
+        assert redact(text) == text
 
 
 LINES = [
