@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,9 @@ from pathlib import Path
 import pygit2
 
 from reconciler.core.errors import SourceUnavailable
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What no look at the repository explains; libgit2 tells it by the system's own words."""
 
 
 @contextmanager
@@ -31,6 +36,8 @@ def unavailable(path: Path, error: Exception) -> SourceUnavailable:
         )
     elif "not found at" in text:
         return SourceUnavailable(f"{path} is not a git repository", "check source.repo, or run pai init")
+    elif any(os.strerror(number) in text for number in _DISK):
+        hint = "check the disk: its space, its quota, and whether it can be written"
     else:
         hint = "git fsck in the repository says more"
     return SourceUnavailable(f"cannot use the repository {path}: {text}", hint)

@@ -25,6 +25,8 @@ from reconciler.core.errors import CouldNotRun, NotFound, Refused, SourceUnavail
 from reconciler.source.trees import TREES, parse, serialise
 
 _FILES = (b"100644", b"100755", b"100664")
+_STAGED = FileStatus.INDEX_NEW | FileStatus.INDEX_MODIFIED | FileStatus.INDEX_TYPECHANGE
+_EDITED = FileStatus.WT_MODIFIED | FileStatus.WT_TYPECHANGE
 LOCK_WAIT_S = 2.0
 """How long a ref lock held by another git process is waited for."""
 
@@ -210,12 +212,12 @@ def _checkout(
     root = Path(repo.workdir)
     if Path(repo.path, "index.lock").exists():
         raise Refused(f"another git process works in {root}", "wait for it, or remove a stale .git/index.lock")
-    for path in files:
+    for path, content in files.items():
         for folder in Path(path).parents:
             place = root / folder
             if place.is_symlink() or (place.exists() and not place.is_dir()):
                 raise Refused(f"{place} is not a folder", "move it away")
-        if not _clean(repo, root, path):
+        if not _clean(repo, root, path) and not _same(repo, root, path, content):
             raise Refused(f"{path} has uncommitted changes", f"commit or stash them first: git -C {root} status")
     return root
 
@@ -225,6 +227,16 @@ def _clean(repo: pygit2.Repository, root: Path, path: str) -> bool:
         return repo.status_file(path) == FileStatus.CURRENT
     except KeyError:  # git knows nothing of it; neither should the disk
         return not os.path.lexists(root / path)
+
+
+def _same(repo: pygit2.Repository, root: Path, path: str, content: bytes | None) -> bool:
+    """Tell whether the uncommitted file is just what is to be committed, so that nothing can be lost."""
+    place = root / path
+    try:
+        status = repo.status_file(path)
+        return not place.is_symlink() and place.read_bytes() == content and not (status & _STAGED and status & _EDITED)
+    except (KeyError, OSError):
+        return False
 
 
 def _follow(repo: pygit2.Repository, root: Path, commit: str, files: Mapping[str, bytes | None]) -> None:

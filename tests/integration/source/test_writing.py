@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from reconciler.core.errors import NotFound, Refused, SourceUnavailable
 from reconciler.source import Author, RaceLost, Repository, user_identity, writing
+from reconciler.source.mapping import mapped
 
 from .conftest import Git
 
@@ -163,6 +165,24 @@ def test_write_keeps_uncommitted_work(git: Git) -> None:
     assert (git.folder / "a").read_text() == "edited"
 
 
+def test_write_takes_uncommitted_work_that_says_the_same(git: Git) -> None:
+    """A file whose edited, staged or new text is what is to be committed is in nobody's way."""
+    old = git.commit({"a": "1", "b": "1", "c": "1"})
+    for name in ("a", "b", "new"):
+        (git.folder / name).write_text("2")
+    git("add", "b")
+    (git.folder / "c").write_text("3")
+    Repository.open(git.folder).write("main", old, {"a": b"2", "b": b"2", "new": b"2"}, "m", ALICE)
+    assert git("status", "--porcelain") == "M c"
+    assert git("show", "HEAD:new") == "2"
+    (git.folder / "c").write_text("4")
+    git("add", "c")
+    (git.folder / "c").write_text("5")
+    with pytest.raises(Refused, match="uncommitted"):
+        Repository.open(git.folder).write("main", git("rev-parse", "HEAD"), {"c": b"5"}, "m", ALICE)
+    assert git("show", ":c") == "4"
+
+
 def test_write_to_the_first_commit_of_a_work_tree(git: Git) -> None:
     """An unborn branch is checked out as well, so its files appear."""
     Repository.open(git.folder).write("main", None, {"models/a.yaml": b"1"}, "first", ALICE)
@@ -222,3 +242,11 @@ def test_identity_is_text_whatever_the_environment_holds(monkeypatch: pytest.Mon
     monkeypatch.setenv("GIT_AUTHOR_NAME", "Zo\udceb")
     monkeypatch.setenv("GIT_AUTHOR_EMAIL", "\udcff@example.com")
     assert user_identity(None) == ("Zo?", "?@example.com")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_a_full_or_broken_disk_is_named_as_the_cause(tmp_path: Path, number: int) -> None:
+    """What the system says about the disk is kept, and the hint does not send people to look into the repository."""
+    with pytest.raises(SourceUnavailable, match=os.strerror(number)) as caught, mapped(tmp_path):
+        raise OSError(number, f"failed to write out file: {os.strerror(number)}")
+    assert "disk" in caught.value.hint
