@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from reconciler.audit import Query, Row, cut, describe, search, subject_test, value_text
-from reconciler.cli.get import find
-from reconciler.cli.output import print_json, print_yaml
+from reconciler.cli.get import find, resource
+from reconciler.cli.output import FORMATS, print_json, print_yaml
 from reconciler.cli.reading import read_view
 from reconciler.core.diagnostics import printable
 from reconciler.log.sqlite import open_reader
@@ -23,15 +23,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai describe`."""
     parser.add_argument("kind", choices=("model", "agent"), metavar="model|agent")
     parser.add_argument("name", metavar="NAME")
-    parser.add_argument("-o", "--output", choices=("text", "json", "yaml"), default="text")
+    parser.add_argument("-o", "--output", choices=FORMATS, default="table")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print one object and its last changes."""
     workspace = Workspace.find(args.workspace)
     item: Any = find(read_view(workspace), args.kind, args.name)
+    if args.output == "name":
+        print(resource(args.kind, args.name))
+        return 0
     changes = _changes(workspace, args.kind, args.name)
-    if args.output == "text":
+    if args.output in ("table", "wide"):
         _print(item, changes)
     else:
         whole = {**item, "changes": msgspec.to_builtins(changes)}

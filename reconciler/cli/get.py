@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         (print_json if args.output == "json" else print_yaml)(objects[0] if args.name else listing)
     elif args.output == "name":
         for each in objects:
-            print(f"{_resource(kind)}/{_name(each)}")
+            print(resource(kind, _name(each)))
     else:
         headers, row = _COLUMNS[kind]
         wide = args.output == "wide"
@@ -80,12 +80,13 @@ def _all(view: View, kind: str) -> list[Object]:
             return view.issued_keys()
 
 
-def _resource(kind: str) -> str:
+def resource(kind: str, name: str) -> str:
+    """Give an object's name as `-o name` prints it."""
     match kind:
         case "model" | "agent":
-            return f"{MANIFEST_OF_KIND[kind].lower()}.pai.io"
+            return f"{MANIFEST_OF_KIND[kind].lower()}.pai.io/{name}"
         case _:
-            return kind
+            return f"{kind}/{name}"
 
 
 def _name(item: Any) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from reconciler.cli.get import find
-from reconciler.cli.output import print_json, print_yaml
+from reconciler.cli.get import find, resource
+from reconciler.cli.output import FORMATS, print_json, print_yaml
 from reconciler.cli.reading import read_view
 from reconciler.core.diagnostics import printable
 from reconciler.daemon.health import Health
@@ -20,7 +20,7 @@ from reconciler.workspace import Workspace
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai status`."""
     parser.add_argument("agent", nargs="?", metavar="AGENT")
-    parser.add_argument("-o", "--output", choices=("text", "json", "yaml"), default="text")
+    parser.add_argument("-o", "--output", choices=FORMATS, default="table")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,7 +32,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         agent: Any = find(view, "agent", args.agent)
         names = list(agent["spec"]["modelBindings"])
-    if args.output == "text":
+    if args.output == "name":
+        for name in names:
+            print(resource("model", name))
+        return 0
+    if args.output in ("table", "wide"):
         if args.agent is None:
             _print_health(_health(workspace, view))
         print("Models:")

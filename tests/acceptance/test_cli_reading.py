@@ -54,6 +54,27 @@ def test_get_formats_agree(team: Site) -> None:
     assert "canary" not in "".join(team.outputs)
 
 
+def test_status_and_describe_take_the_formats_of_get(team: Site) -> None:
+    """Table and wide are for people, name prints resource/NAME, JSON and YAML are the same values."""
+    for words in (
+        ["status"],
+        ["status", "my-agent"],
+        ["describe", "model", "flash"],
+        ["describe", "agent", "my-agent"],
+    ):
+        text = team.pai(*words).out
+        assert team.pai(*words, "-o", "table").out == team.pai(*words, "-o", "wide").out == text
+        assert yaml.safe_load(team.pai(*words, "-o", "yaml").out) == team.pai(*words, "-o", "json").json
+    names = ["modelbinding.pai.io/flash", "modelbinding.pai.io/sonnet"]
+    assert (
+        team.pai("status", "-o", "name").out.split()
+        == team.pai("status", "my-agent", "-o", "name").out.split()
+        == names
+    )
+    assert team.pai("describe", "agent", "my-agent", "-o", "name").out == "agentworkload.pai.io/my-agent\n"
+    assert team.pai("describe", "model", "flash", "-o", "name").out == "modelbinding.pai.io/flash\n"
+
+
 def test_get_of_nobody_is_not_found(team: Site) -> None:
     """Exit 1, nothing on stdout, the nearest name as a hint."""
     done = team.pai("get", "models", "flsh", code=1)
