@@ -9,6 +9,7 @@ import msgspec
 
 from reconciler.authoring import Actions, Outcome, Proposal, change
 from reconciler.cli.output import note, print_diagnostics
+from reconciler.cli.progress import Progress
 from reconciler.core.errors import Refused
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind
 from reconciler.daemon.session import Session, session
@@ -29,14 +30,17 @@ def commit_and_enforce(
     """Commit what `edit` changes and return when it is in force. Raises Refused with diagnostics if it cannot be."""
     settings = workspace.settings
     repository = Repository.open(workspace.local_repository())
-    with session(workspace) as open_session:
-        # First what is there already: a commit of an interrupted command, or a push that no daemon has seen.
-        open_session.call("reconcile", {})
+    with contextlib.ExitStack() as stack:
+        with Progress("reconciling"):
+            open_session = stack.enter_context(session(workspace))
+            # First what is there already: a commit of an interrupted command, or a push that no daemon has seen.
+            open_session.call("reconcile", {})
         with contextlib.closing(open_reader(workspace.database)) as log:
             state = projected(log)
-        outcome = change(
-            repository, settings.source_branch, settings.source_path, state, edit, describe, dry_run=dry_run
-        )
+        with Progress("judging"):
+            outcome = change(
+                repository, settings.source_branch, settings.source_path, state, edit, describe, dry_run=dry_run
+            )
         if outcome.commit:
             _enforce(open_session, repository, outcome.commit)
     return outcome

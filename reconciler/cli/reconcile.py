@@ -10,6 +10,7 @@ import argparse
 import msgspec
 
 from reconciler.cli.output import note, print_diagnostics
+from reconciler.cli.progress import Progress
 from reconciler.core.diagnostics import has_errors
 from reconciler.daemon.session import session
 from reconciler.reconcile import Result
@@ -23,7 +24,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do one pass and say what came of it."""
-    with session(Workspace.find(args.workspace)) as open_session:
+    workspace = Workspace.find(args.workspace)
+    with Progress("reconciling"), session(workspace) as open_session:
         result = msgspec.convert(open_session.call("reconcile", {}), Result)
     print_diagnostics(result.diagnostics, to_stderr=has_errors(result.diagnostics))
     print(_sentence(result))

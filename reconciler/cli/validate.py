@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from reconciler.cli.output import note, print_diagnostics, print_json
+from reconciler.cli.progress import Progress
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import CouldNotRun, UsageError
 from reconciler.manifests import Entry, Facts, IgnoreRules, Verdict, facts_of, judge
@@ -35,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
     """Print every problem; 1 if one of them is an error."""
     if args.rev and args.paths:
         raise UsageError("--rev judges a whole commit and takes no PATH", "leave out the paths")
-    verdict = _of_commit(args) if args.rev else judge(read_paths(args.paths or [Path()]))
+    with Progress("judging"):
+        verdict = _of_commit(args) if args.rev else judge(read_paths(args.paths or [Path()]))
     diagnostics = verdict.diagnostics
     if args.output == "json":
         print_json({"diagnostics": msgspec.to_builtins(diagnostics)})

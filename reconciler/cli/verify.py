@@ -9,6 +9,7 @@ import argparse
 import contextlib
 
 from reconciler.cli.output import note
+from reconciler.cli.progress import Progress
 from reconciler.core.diagnostics import printable
 from reconciler.log.check import check
 from reconciler.log.sqlite import open_reader
@@ -24,8 +25,9 @@ def run(args: argparse.Namespace) -> int:
     """Print what is wrong, or how much was found right."""
     workspace = Workspace.find(args.workspace)
     with contextlib.closing(open_reader(workspace.database)) as log:
-        problems = check(log)
         size = log.size()
+        with Progress("verifying", size) as progress:
+            problems = check(log, checked=progress.add)
     for problem in problems:
         where = "" if problem.position is None else f"position {problem.position}: "
         print(printable(where + problem.message))

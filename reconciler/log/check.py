@@ -6,7 +6,7 @@ anew and compared. Reads only, in one moment, so it may run beside the writer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -29,21 +29,22 @@ class Problem(NamedTuple):
     message: str
 
 
-def check(reader: Reader, deep: bool = True) -> list[Problem]:
+def check(reader: Reader, deep: bool = True, checked: Callable[[int], None] = lambda _: None) -> list[Problem]:
     """Recompute everything and give what does not fit, events first, by position; at most PROBLEMS_MAX.
 
-    `deep` also lets the database check its own structures. Never raises for what is wrong with the data.
+    `deep` also lets the database check its own structures; `checked` is told how many more events are done. Never
+    raises for what is wrong with the data.
     """
     problems: list[Problem] = []
     try:
         with reader.moment():
-            problems += islice(_problems(reader, deep), PROBLEMS_MAX)
+            problems += islice(_problems(reader, deep, checked), PROBLEMS_MAX)
     except PaiError as error:
         problems.append(Problem(None, error.message))
     return problems
 
 
-def _problems(reader: Reader, deep: bool) -> Iterator[Problem]:
+def _problems(reader: Reader, deep: bool, checked: Callable[[int], None]) -> Iterator[Problem]:
     head = reader.head()
     snapshots = {snapshot.position: snapshot for snapshot in reader.snapshots()}
     replay = _Replay()
@@ -55,6 +56,7 @@ def _problems(reader: Reader, deep: bool) -> Iterator[Problem]:
                 replay.grow()
                 yield from _compare_snapshot(snapshot, replay)
         replay.grow()
+        checked(len(chunk))
     yield from _compare_head(head, replay)
     for snapshot in snapshots.values():
         yield Problem(None, f"the snapshot at {snapshot.position} lies at no position of the log")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import pty
 import shlex
 import subprocess
+import threading
 
 import pytest
 
+from reconciler.log.lock import WriterLock
+from reconciler.workspace import Workspace
 from tests.support import PAI, Site, binding
 
 
@@ -49,3 +53,27 @@ def test_closed_streams_change_nothing_but_the_output(team: Site, line: str, cod
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     team.pai("verify")
+
+
+def test_what_takes_over_a_second_shows_a_bar_on_a_terminal(team: Site) -> None:
+    """While another command holds the log, the one that waits says so on a terminal, and wipes it off in the end."""
+    lock = WriterLock(Workspace.open(team.root).lock)
+    ours, theirs = pty.openpty()
+    os.set_blocking(ours, False)  # nothing shown is a failure, not a wait
+    timer = threading.Timer(2.0, lock.release)
+    timer.start()
+    environment = {**team.environment, "TERM": "xterm"}
+    try:
+        done = subprocess.run(
+            [PAI, "reconcile"], env=environment, cwd=team.root, stdout=subprocess.PIPE, stderr=theirs, check=False
+        )
+        shown = os.read(ours, 65536).decode()
+    finally:
+        timer.join()
+        os.close(theirs)
+        os.close(ours)
+    assert done.returncode == 0
+    assert shown.startswith("\rreconciling [")
+    assert shown.endswith("\r")
+    assert shown.split("\r")[-2].strip() == ""
+    assert b"in force" in done.stdout
