@@ -75,6 +75,16 @@ class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
     omitted: int = 0
 
 
+def most_severe(problems: list[Problem], most: int) -> list[Problem]:
+    """Give at most `most` of them, sorted by place; a warning is left out before an error is."""
+    problems = sorted(problems, key=lambda p: (p.line, p.column, p.rule))
+    if len(problems) <= most:
+        return problems
+    errors = [problem for problem in problems if problem.severity == "error"][:most]
+    warnings = [problem for problem in problems if problem.severity != "error"][: most - len(errors)]
+    return sorted(errors + warnings, key=lambda p: (p.line, p.column, p.rule))
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(dict[str, Facts])
 

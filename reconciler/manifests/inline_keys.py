@@ -117,7 +117,7 @@ def redact(text: str) -> str:
     """Mask every key in `text`, and every literal value that is given to a field such as `apiKey`."""
     if _may_hold_key(text):
         text = _KEY.sub(lambda found: mask(found.group()) if _is_key(found) else found.group(), text)
-    return _FIELD_ASSIGNED.sub(_masked_value, text)
+    return _FIELD_ASSIGNED.sub(_masked_value, text) if ":" in text or "=" in text else text
 
 
 def _masked_value(found: re.Match[str]) -> str:

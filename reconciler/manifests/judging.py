@@ -12,9 +12,14 @@ from typing import NamedTuple
 from reconciler.core.diagnostics import Diagnostic, has_errors, printable
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind, Placed, Reference
 from reconciler.manifests import rules
-from reconciler.manifests.facts import Facts, Problem
+from reconciler.manifests.facts import Facts, Problem, most_severe
 
 PROBLEMS_MAX = 1000
+"""Problems of one file that are listed; the rest is counted."""
+LISTED_MAX = 50_000
+"""Problems of a revision that are listed; the rest is counted."""
+PARTS_MAX = 1_000_000
+"""Objects, references and problems of a revision, counted at every path: a small push can have one file at many."""
 _GUARDED_MIN = 4
 _SUGGESTIONS_MAX = 20
 _Key = tuple[Kind, str]
@@ -38,7 +43,7 @@ def judge(files: Mapping[str, Facts]) -> Verdict:
     broken: set[_Key] = set()
     references: list[tuple[str, Reference]] = []
     problems: dict[str, list[Problem]] = {}
-    count = 0
+    count = broken_count = 0
     for path in sorted(files):
         facts = files[path]
         for manifest in facts.manifests:
@@ -52,7 +57,10 @@ def judge(files: Mapping[str, Facts]) -> Verdict:
                 broken.add((name.kind, name.name))
                 references += [(path, reference) for reference in name.references]
         if facts.problems:
-            problems[path] = list(facts.problems)
+            problems[path] = []
+            broken_count += len(facts.problems) + len(facts.named)
+        if count + broken_count + len(references) > PARTS_MAX:
+            return Verdict({}, (_too_much(path),))
     if count != len(objects) or broken:
         _same_names(files, problems)
     for path, reference in references:
@@ -84,24 +92,39 @@ def _same_names(files: Mapping[str, Facts], problems: dict[str, list[Problem]]) 
 
 
 def _diagnostics(
-    files: Mapping[str, Facts], problems: dict[str, list[Problem]], models: list[str]
+    files: Mapping[str, Facts], problems: Mapping[str, list[Problem]], models: list[str]
 ) -> tuple[Diagnostic, ...]:
+    """List what is wrong: what each file says of itself, and what `problems` adds to it."""
     hints: dict[str, str] = {}
     listed: list[Diagnostic] = []
-    for path, of_path in problems.items():
-        shown = printable(path)
-        of_path.sort(key=lambda p: (p.line, p.column, p.rule))
-        for problem in of_path[:PROBLEMS_MAX]:
+    for path in sorted(problems):
+        shown, facts = printable(path), files[path]
+        of_path = [*facts.problems, *problems[path]]
+        kept = most_severe(of_path, min(PROBLEMS_MAX, max(0, LISTED_MAX - len(listed))))
+        for problem in kept:
             if problem.rule == rules.NO_BINDING:
                 listed.append(_no_binding(problem, models, hints).at(shown))
             else:
                 listed.append(problem.at(shown))
-        more = files[path].omitted + max(0, len(of_path) - PROBLEMS_MAX)
-        if more:
-            last = of_path[min(len(of_path), PROBLEMS_MAX) - 1]
-            message = f"{more:,} more problems in this file are not listed"
-            listed.append(Diagnostic(shown, last.line, last.column, "error", rules.MORE_PROBLEMS, message))
+        if more := facts.omitted + len(of_path) - len(kept):
+            # A file's facts leave out a warning before an error, so while they list one, no error is left out.
+            hidden = facts.omitted > 0 and _errors(facts.problems) == len(facts.problems)
+            severe = hidden or _errors(of_path) > _errors(kept)
+            rule, what = (rules.MORE_PROBLEMS, "problems") if severe else (rules.MORE_WARNINGS, "warnings")
+            place = (kept[-1].line, kept[-1].column) if kept else (1, 1)
+            message = f"{more:,} more {what} in this file are not listed"
+            listed.append(Diagnostic(shown, *place, rules.RULES[rule].severity, rule, message))
     return tuple(sorted(listed))
+
+
+def _errors(problems: Collection[Problem]) -> int:
+    return sum(problem.severity == "error" for problem in problems)
+
+
+def _too_much(path: str) -> Diagnostic:
+    message = f"the revision holds more than {PARTS_MAX:,} objects, references and problems together"
+    hint = "point source.path at the folder of the manifests, or split the repository"
+    return Diagnostic(printable(path), 1, 1, "error", rules.TREE, message, hint)
 
 
 def _no_binding(problem: Problem, models: list[str], hints: dict[str, str]) -> Problem:

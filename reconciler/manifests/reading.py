@@ -12,7 +12,7 @@ from itertools import islice
 
 from reconciler.core.objects import KIND_OF_MANIFEST, Manifest, Reference
 from reconciler.manifests import rules
-from reconciler.manifests.facts import Entry, Facts, Named, Problem
+from reconciler.manifests.facts import Entry, Facts, Named, Problem, most_severe
 from reconciler.manifests.inline_keys import find, find_in_comments, holds_key, redact
 
 SIZE_MAX = 1024 * 1024
@@ -43,8 +43,8 @@ def read_manifests(data: bytes) -> Facts:
         manifests = []
     if not problems:
         return Facts(tuple(manifests), tuple(named))
-    problems.sort(key=lambda p: (p.line, p.column, p.rule))
-    return Facts(tuple(manifests), tuple(named), tuple(problems[:PROBLEMS_MAX]), max(0, len(problems) - PROBLEMS_MAX))
+    listed = most_severe(problems, PROBLEMS_MAX)
+    return Facts(tuple(manifests), tuple(named), tuple(listed), len(problems) - len(listed))
 
 
 def _clean(references: tuple[Reference, ...]) -> tuple[Reference, ...]:

@@ -65,6 +65,7 @@ SAME_NAME = "PAI301"
 NO_BINDING = "PAI302"
 MASS_DELETION = "PAI303"
 MORE_PROBLEMS = "PAI304"
+MORE_WARNINGS = "PAI351"
 
 _TABLE: tuple[Rule, ...] = (
     Rule(
@@ -294,8 +295,15 @@ _TABLE: tuple[Rule, ...] = (
         MORE_PROBLEMS,
         "error",
         "More problems",
-        "The file has more than 1,000 problems; the rest is counted only.",
+        "The file has more than 1,000 problems, or the revision more than 50,000; the rest is counted only.",
         "Mend the ones listed first.",
+    ),
+    Rule(
+        MORE_WARNINGS,
+        "warning",
+        "More warnings",
+        "As PAI304, but all that is not listed are warnings.",
+        "Nothing to do; see the ones listed.",
     ),
 )
 

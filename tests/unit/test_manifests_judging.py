@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from reconciler.core.objects import Kind
 from reconciler.manifests import (
     RULES,
     Facts,
+    Problem,
     deletion_problem,
     judge,
     read_manifests,
@@ -99,7 +101,7 @@ def test_deleting_more_than_half_of_four_needs_permission(
 def test_rules_page_is_the_table() -> None:
     """docs/rules.md is written from the rules; ids are unique and their severity tells by the number."""
     assert (ROOT / "docs" / "rules.md").read_text() == rules_document()
-    assert [r for r in RULES if RULES[r].severity == "warning"] == ["PAI251", "PAI252"]
+    assert [r for r in RULES if RULES[r].severity == "warning"] == ["PAI251", "PAI252", "PAI351"]
 
 
 @pytest.mark.parametrize("name", ["modelbinding_v1.json", "agentworkload_v1.json"])
@@ -153,3 +155,50 @@ def test_verdict_on_one_document_agrees_with_the_schema(
     facts = read_manifests(render(document).encode())
     assert bool(facts.manifests) == valid
     assert (not facts.manifests) == any(p.severity == "error" for p in facts.problems)
+
+
+def test_warnings_alone_never_refuse_however_many() -> None:
+    """What is not listed of a file's warnings is a warning too, and no error is left out for them."""
+    new = [model(f"m{n}", model="brand-new") for n in range(1200)]
+    verdict = judge({"a.yaml": read(*new)})
+    assert verdict.accepted
+    assert len(verdict.objects) == 1200
+    assert [d.rule for d in verdict.diagnostics if d.rule != "PAI251"] == ["PAI351"]
+    assert len(verdict.diagnostics) == 1001
+    late = judge({"a.yaml": read(*new, model("late", provider="nobody"))})
+    assert not late.accepted
+    assert [d.rule for d in late.diagnostics if d.rule != "PAI251"] == ["PAI213", "PAI351"]
+
+
+def test_errors_that_are_not_listed_are_an_error() -> None:
+    """A list that is cut ends with the number of the rest, and what was cut refuses as what is listed does."""
+    broken = read(*(model(f"m{n}", provider="nobody") for n in range(1200)))
+    rules = [d.rule for d in judge({"a.yaml": broken}).diagnostics]
+    assert (len(rules), rules.count("PAI304")) == (1001, 1)
+    warned = Facts(problems=tuple(Problem(n, 1, "warning", "PAI251", "new") for n in range(1, 1001)))
+    many = {f"{n:03}.yaml": warned for n in range(51)}
+    many["z.yaml"] = read(model("z", provider="nobody"))
+    verdict = judge(many)
+    assert not verdict.accepted
+    assert [(d.path, d.rule) for d in verdict.diagnostics if d.rule != "PAI251"] == [
+        ("050.yaml", "PAI351"),
+        ("z.yaml", "PAI304"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        read(*(model(f"m{n}") for n in range(3000))),
+        read(agent("a", *(f"b{n}" for n in range(9000)))),
+        read_manifests(b"apiVersion: pai.io/v1\nkind: ModelBinding\nspec: {" + b"x: 1, " * 2000 + b"}\n"),
+    ],
+    ids=["objects", "references", "problems"],
+)
+def test_one_file_at_many_paths_is_refused_quickly(facts: Facts) -> None:
+    """Git stores equal files once, so a push of a few kilobytes may name a large one ten thousand times."""
+    began = time.monotonic()
+    verdict = judge({f"{n}.yaml": facts for n in range(10_000)})
+    assert [d.rule for d in verdict.diagnostics] == ["PAI115"]
+    assert not verdict.objects
+    assert time.monotonic() - began < 20
