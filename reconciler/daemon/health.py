@@ -63,7 +63,7 @@ def standalone_health(workspace: Workspace, state: State) -> Health:
     try:
         repository = Repository.open(workspace.local_repository())
         head = repository.tip(branch) or ""
-        if not head and not repository.is_empty():
+        if not head and (state.head is not None or not repository.is_empty()):
             problem = f"branch {branch} does not exist"
     except SourceUnavailable as error:
         problem = error.message

@@ -153,6 +153,17 @@ def test_status_as_json_has_the_contracts_fields(either: Site) -> None:
     assert bad in text
 
 
+def test_status_tells_that_the_branch_is_gone(either: Site) -> None:
+    """A repository that lost its branch, or was made anew, is a source that cannot be read; the state stays."""
+    good = either.bare("rev-parse", "main")
+    either.bare("update-ref", "-d", "refs/heads/main")
+    either.pai("reconcile", code=3)
+    status = either.pai("status", "-o", "json").json
+    assert (status["revision"], status["ready"]) == (good, True)
+    (reason,) = status["reasons"]
+    assert "branch main does not exist" in reason
+
+
 def test_log_is_newest_first_and_one_line_an_event(either: Site) -> None:
     """Positions fall by one; --reverse turns them round; --limit cuts; every event is one line."""
     lines = either.pai("log").out.splitlines()
