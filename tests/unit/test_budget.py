@@ -337,7 +337,7 @@ def test_restart_forfeits_every_open_reservation() -> None:
     state = with_binding()
     hold(state, "r", 300, DAY)
     hold(state, "s", 200, "2026-11-24")
-    gone = ev.BindingDeleted(previous={}, file="m.yaml", line=1, revision="b" * 40)
+    gone = ev.BindingDeleted(spec=None, previous={}, changed=[], file="m.yaml", line=1, revision="b" * 40)
     fold(state, ev.Draft("ann", "model/m", gone))
 
     drafts = forfeit_open(state, "restart")
