@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
 from tests.support import Site, agent, binding, maybe_daemon
@@ -71,7 +69,7 @@ def test_get_and_describe_show_todays_tokens(team: Site) -> None:
     """The table's column, and used, reserved, remaining and the reset in JSON and text."""
     record(team, reserved("a"), settled("a", charged=45_230), reserved("b", input=200, output=1_000))
     record(team, reserved("c", "sonnet"), settled("c", "sonnet", charged=77))
-    midnight = f"{datetime.now(UTC).date() + timedelta(days=1)}T00:00:00Z"
+    midnight = f"{day(-1)}T00:00:00Z"
 
     rows = [line.split() for line in team.pai("get", "models").out.splitlines()[1:]]
     assert [(row[0], row[3], row[4]) for row in rows] == [("flash", "45,230", "1,000,000"), ("sonnet", "77", "-")]
