@@ -131,7 +131,10 @@ class Spine(RuleBasedStateMachine):
         self.parts = Parts(Workspace.open(self.folder, {}))
         parts = self.parts
         self.operations = Operations(
-            parts, parts.reconciler.run, lambda: standalone_health(parts.workspace, parts.recorder.read(State.freeze))
+            parts,
+            parts.reconciler.run,
+            lambda: standalone_health(parts.workspace, parts.recorder.read(State.freeze)),
+            addresses={},
         )
 
     def teardown(self) -> None:
