@@ -2,8 +2,9 @@
 
 The way of a call: `decide` runs under the lock on the live state, which already holds everything decided before it,
 durable or not yet. What it decided is stamped, encoded, folded and put into the pending batch. A writer thread commits
-batch after batch; batches form by themselves while the former commit runs. When the commit is done, its callers are
-answered.
+batch after batch; batches form by themselves while the former commit runs, and while others wait, for a moment after
+it: callers that were just answered mostly come again. When the commit is done, its callers are answered, those that
+are threads one after the other.
 
 Invariants
 - What is folded is what decoding the stored bytes gives, so replaying the log gives the live state.
@@ -44,6 +45,10 @@ Runs under the recorder's lock: it must be quick, do no I/O and not call the rec
 """
 
 _LOG_ROW: RowKey = ("log", "")
+_GATHER_S = 0.0003
+"""How long the writer waits for the next of the callers it has just answered, if others wait for the commit."""
+_GATHER_S_MAX = 0.002
+"""How long it does so at most, however many come."""
 _HINT = "free space or repair the disk; Pai goes on by itself"
 
 
@@ -71,13 +76,13 @@ class Ticket:
 
     __slots__ = ("_callbacks", "_done", "_error", "_gate", "_receipt")
 
-    def __init__(self, receipt: Receipt) -> None:
+    def __init__(self, receipt: Receipt, gate: threading.Lock | None = None) -> None:
+        """Begin open; `gate` is what the waiting threads of a batch pass through once its outcome is known."""
         self._receipt = receipt
         self._error: LogNotWritable | None = None
         self._done = False
         self._callbacks: deque[Callable[[Ticket], object]] | None = None
-        self._gate = threading.Lock()
-        self._gate.acquire()
+        self._gate = gate
 
     @property
     def done(self) -> bool:
@@ -87,9 +92,10 @@ class Ticket:
     def wait(self, timeout_s: float | None = None) -> Receipt:
         """Wait until the decision is durable. Raises LogNotWritable, TimeoutError (the outcome is still open then)."""
         if not self._done:
+            assert self._gate is not None
             if not self._gate.acquire(timeout=-1 if timeout_s is None else timeout_s):
                 raise TimeoutError("the log has not answered yet")
-            self._gate.release()  # for the next one who waits
+            self._gate.release()  # for the next thread: all at once would only fight for the interpreter
         if self._error is not None:
             raise LogNotWritable(self._error.message, self._error.hint) from self._error
         return self._receipt
@@ -105,7 +111,6 @@ class Ticket:
     def _resolve(self, error: LogNotWritable | None) -> None:
         self._error = error
         self._done = True
-        self._gate.release()
         if self._callbacks is not None:
             self._call()
 
@@ -125,13 +130,21 @@ class Ticket:
 class _Batch:
     """Decisions that are committed together."""
 
-    __slots__ = ("bodies", "events", "first", "tickets")
+    __slots__ = ("bodies", "events", "first", "gate", "tickets")
 
     def __init__(self, first: int) -> None:
         self.first = first
         self.bodies: list[bytes] = []
         self.events: list[Event] = []
         self.tickets: list[Ticket] = []
+        self.gate = threading.Lock()
+        self.gate.acquire()
+
+    def answer(self, error: LogNotWritable | None) -> None:
+        """Tell everybody who waits how it ended."""
+        for ticket in self.tickets:
+            ticket._resolve(error)
+        self.gate.release()
 
 
 class _Cut(NamedTuple):
@@ -169,6 +182,7 @@ class Recorder:
         self._state: State | None = None
         self._frozen_at = 0
         self._pending = _Batch(0)
+        self._expected = 1
         self._reason = ""
         self._retry_at = 0.0
         self._spoiled = False
@@ -198,7 +212,7 @@ class Recorder:
                 state = self._writable_state()
             first = state.position
             events, bodies = self._stamp(decide(state))
-            ticket = Ticket(Receipt(first, events))
+            ticket = Ticket(Receipt(first, events), self._pending.gate)
             try:
                 self._enqueue(state, events, bodies, ticket)
             except BaseException:  # also KeyboardInterrupt: the state may be half-changed
@@ -281,7 +295,7 @@ class Recorder:
         batch.events += events
         batch.bodies += bodies
         batch.tickets.append(ticket)
-        if len(batch.tickets) == 1:
+        if len(batch.tickets) in (1, self._expected):
             self._wake.notify()
 
     def _spoil(self) -> None:
@@ -298,6 +312,7 @@ class Recorder:
             with self._lock:
                 while not (self._pending.tickets or self._closing or self._spoiled):
                     self._wake.wait()
+                self._gather()
                 if self._spoiled:
                     self._recover(None, LogNotWritable("an event could not be folded"))
                     continue
@@ -309,6 +324,16 @@ class Recorder:
                     self._recover(None, error)
                     continue
             self._commit(cut)
+
+    def _gather(self) -> None:
+        """Wait a moment for the callers that were just answered, if others wait already: one commit for all of them."""
+        until = time.monotonic() + _GATHER_S_MAX
+        came = 0
+        while came < (here := len(self._pending.tickets)) < self._expected and time.monotonic() < until:
+            if self._closing or self._spoiled:
+                return
+            came = here
+            self._wake.wait(_GATHER_S)
 
     def _cut(self) -> _Cut:
         """Close the pending batch. The state is exactly the one after its last event."""
@@ -329,8 +354,8 @@ class Recorder:
             with self._lock:
                 self._recover(batch, error)
             return
-        for ticket in batch.tickets:
-            ticket._resolve(None)
+        self._expected = len(batch.tickets) + len(self._pending.tickets)
+        batch.answer(None)
         if cut.frozen is not None:
             try:
                 self._save_snapshot(cut.frozen)
@@ -387,15 +412,14 @@ class Recorder:
 
     def _recover(self, failed: _Batch | None, error: BaseException) -> None:
         """After a failure of unknown outcome: read what is on disk, answer those who waited, go on from there."""
-        orphans = self._pending.tickets
+        orphans, self._pending = self._pending, _Batch(0)
         self._spoiled = False
         self._reopen()
         problem = LogNotWritable(f"the event was not recorded: {_message(error)}", _HINT)
         survived = failed is not None and not self._reason and self._holds(failed)
-        for ticket in failed.tickets if failed else ():
-            ticket._resolve(None if survived else problem)
-        for ticket in orphans:
-            ticket._resolve(problem)
+        if failed is not None:
+            failed.answer(None if survived else problem)
+        orphans.answer(problem)
 
     def _holds(self, batch: _Batch) -> bool:
         """Tell whether the log, as it is on disk, has the events of `batch` (their bytes carry their ids)."""

@@ -138,6 +138,29 @@ def test_concurrent_callers_share_commits(path: Path) -> None:
         assert all(size % 2 == 0 for size in backend.due.appends), "a decision was split"
 
 
+def test_every_thread_of_a_batch_is_answered(path: Path) -> None:
+    """Each who waits gets the own receipt, also twice for one ticket, and also if another has given up waiting."""
+    backend = FaultyBackend(path)
+    with Recorder(backend) as recorder:
+        backend.due.gate.clear()
+        tickets = [recorder.submit(decide(secret(f"s{number}"))) for number in range(20)]
+        waited = [*tickets, *tickets[:5]]
+        found = [0] * len(waited)
+
+        def wait(number: int) -> None:
+            found[number] = waited[number].wait(10).first
+
+        threads = [threading.Thread(target=wait, args=(number,)) for number in range(len(waited))]
+        for thread in threads:
+            thread.start()
+        with pytest.raises(TimeoutError):
+            tickets[7].wait(0.01)
+        backend.due.gate.set()
+        for thread in threads:
+            thread.join(10)
+    assert found == [*range(1, 21), *range(1, 6)]
+
+
 def test_callbacks_come_once_whenever_added(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
     """A callback added before or after the outcome is called once; one that raises stops nobody."""
     calls: list[Ticket] = []

@@ -98,6 +98,26 @@ def test_failure_that_is_there_still_fails_what_was_on_top(recorder: Recorder, b
     assert_whole(recorder, backend.path)
 
 
+def test_waiting_decisions_are_answered_though_the_log_stays_closed(recorder: Recorder, backend: FaultyBackend) -> None:
+    """A failed commit, a decision on top of it and a log that does not open: both are told, and it goes on later."""
+    backend.due.gate.clear()
+    backend.due.before_commit, backend.due.opens = 1, 1
+    first = recorder.submit(decide(secret("a")))
+    assert backend.due.waiting.acquire(timeout=10)
+    second = recorder.submit(decide(secret("b")))
+    backend.due.gate.set()
+    for ticket in (first, second):
+        with pytest.raises(LogNotWritable):
+            ticket.wait(10)
+    deadline = time.monotonic() + 10
+    while not recorder.status().writable:
+        assert time.monotonic() < deadline
+        with contextlib.suppress(LogNotWritable):
+            recorder.probe()
+    assert recorder.record(decide(secret("c"))).first == 1
+    assert_whole(recorder, backend.path)
+
+
 def test_log_that_cannot_be_opened_again_says_why_and_recovers(recorder: Recorder, backend: FaultyBackend) -> None:
     """While the log stays closed every call says why; after the pause the next call, or `probe`, tries again."""
     backend.due.before_commit, backend.due.opens = 1, 3
