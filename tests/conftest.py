@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import Site, agent, binding, copied, make, maybe_daemon
+from tests.support_gateway import Bench, opened, prepare
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +52,25 @@ def either(request: pytest.FixtureRequest, team_template: Site, tmp_path: Path) 
     site = copied(team_template, tmp_path)
     with maybe_daemon(site, request.param == "daemon"):
         yield site
+
+
+@pytest.fixture(scope="session")
+def gateway_template(empty_template: Site, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Give a workspace with bindings of all providers, agents, keys and a secret in force, only to be copied."""
+    site = copied(empty_template, tmp_path_factory.mktemp("gateway"))
+    prepare(site)
+    return site
+
+
+@pytest.fixture(scope="module")
+def bench(gateway_template: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Give a running gateway that the tests of one module share."""
+    with opened(gateway_template, tmp_path_factory.mktemp("bench")) as running:
+        yield running
+
+
+@pytest.fixture
+def own(gateway_template: Site, tmp_path: Path) -> Iterator[Bench]:
+    """Give a running gateway of the test's own, to be changed or broken."""
+    with opened(gateway_template, tmp_path) as running:
+        yield running

@@ -31,6 +31,7 @@ from reconciler.daemon.parts import Parts
 from reconciler.daemon.session import ask_daemon
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
+from reconciler.gateway.listener import Limits
 from reconciler.gateway.service import Options, Service
 from reconciler.reconcile import Result
 from reconciler.source import Watch
@@ -201,7 +202,14 @@ def _options(workspace: Workspace) -> Options:
         "gemini": settings.gemini_base_url,
         "openrouter": settings.openrouter_base_url,
     }
-    return Options(origins, settings.gateway_default_max_output_tokens, settings.gateway_hosts)
+    return Options(
+        origins,
+        settings.gateway_default_max_output_tokens,
+        settings.gateway_hosts,
+        settings.gateway_connect_timeout_s,
+        settings.gateway_read_timeout_s,
+        Limits(settings.gateway_head_timeout_s, settings.gateway_drain_timeout_s),
+    )
 
 
 def _opened(workspace: Workspace) -> Parts:

@@ -170,8 +170,6 @@ class _Request:
             return  # the answer has begun: the server closes the connection, which shows that it is not whole
         body = self._surface.error(refusal.reason, refusal.status, refusal.message, self._request)
         headers = [_JSON, *((name.encode(), value.encode("latin-1", "replace")) for name, value in refusal.headers)]
-        if refusal.reason == "too-large":
-            headers.append((b"connection", b"close"))
         await self._client.whole(refusal.status, headers, body)
 
     def _headers(self) -> Headers:

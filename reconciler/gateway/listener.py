@@ -1,73 +1,115 @@
-"""The agents' port: uvicorn with limits on what a client may do before its request is whole, and an orderly end."""
+"""The agents' port: uvicorn with limits on what a client may do before its request is whole, and an orderly end.
+
+uvicorn alone bounds neither the size nor the time of a head, nor how long a client may go on sending a body after it
+was answered: an early refusal closes the connection only after the client had a chance to read it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_BYTES_MAX = 64 * 1024
-HEAD_S = 20.0
-"""How long a client may take to send a request's head."""
+LINGER_S = 15.0
+"""How long a client may go on sending a body that was answered already; what it sends is thrown away."""
 IDLE_S = 75.0
 """How long a connection may be idle between requests: longer than clients and proxies keep theirs."""
-DRAIN_S = 30.0
-"""How long open requests may take to end when the daemon stops; what is open then is forfeited."""
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol with a bound on the size and the time of a request's head."""
+class Limits(NamedTuple):
+    """How long a client may take to send a request's head, and open requests to end when the daemon stops."""
 
+    head_s: float
+    drain_s: float
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol with a bound on the size and the time of a request's head, and on the time of a late body.
+
+    One timer at most runs: while a head is awaited, or while the rest of an answered request's body is.
+    """
+
+    head_s: float
     _head_bytes = 0
-    _head_timer: asyncio.TimerHandle | None = None
+    _timer: asyncio.TimerHandle | None = None
     _in_head = True
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._await_head()
+        self._start_timer(self.head_s, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_seen()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
             self._head_bytes += len(data)
-            if self._head_timer is None:
-                self._await_head()
+            if self._timer is None:
+                self._start_timer(self.head_s, self._too_slow)
         super().data_received(data)
         if self._in_head and self._head_bytes > HEAD_BYTES_MAX:
             self._refuse(_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
-        self._head_seen()
+        self._in_head = False
+        self._stop_timer()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_head, self._head_bytes = True, 0  # the next request's head may follow
+        self._stop_timer()
+        if self._answered and not self.transport.is_closing():
+            self._await_next()
 
-    def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_S, self._refuse, _TOO_SLOW)
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._in_head and not self.transport.is_closing():
+            self._start_timer(LINGER_S, self.transport.close)
 
-    def _head_seen(self) -> None:
-        self._in_head = False
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    @property
+    def _answered(self) -> bool:
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is None or cycle.response_complete
+
+    def _await_next(self) -> None:
+        """Wait for the next request as after any answer; the late body that came since ended that wait."""
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _start_timer(self, seconds: float, action: Any) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(seconds, action)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        self._refuse(_TOO_SLOW)
 
     def _refuse(self, answer: bytes) -> None:
-        if not self.transport.is_closing() and not self.tasks:
+        """Answer a head that will not be read; while another request's answer is under way, only close after it."""
+        if self.transport.is_closing():
+            return
+        if self._answered:
             self.transport.write(answer)
             self.transport.close()
+        else:
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
 
 
 class _Server(uvicorn.Server):
@@ -81,11 +123,15 @@ class _Server(uvicorn.Server):
 class Listener:
     """Serves an ASGI application on a bound socket until it is told to stop."""
 
-    def __init__(self, app: Any, listening: socket.socket) -> None:
+    def __init__(self, app: Any, listening: socket.socket, limits: Limits) -> None:
         """Prepare; nothing is answered before `run`."""
+
+        class Limited(_Protocol):
+            head_s = limits.head_s
+
         config = uvicorn.Config(
             app,
-            http=_Protocol,
+            http=Limited,
             ws="none",
             loop="none",
             lifespan="off",
@@ -95,7 +141,7 @@ class Listener:
             server_header=False,
             date_header=True,
             timeout_keep_alive=int(IDLE_S),
-            timeout_graceful_shutdown=int(DRAIN_S),
+            timeout_graceful_shutdown=math.ceil(limits.drain_s),
             backlog=2048,
         )
         self._server = _Server(config)

@@ -17,7 +17,7 @@ from reconciler.gateway.bridge import Bridge
 from reconciler.gateway.day import Days
 from reconciler.gateway.exchange import Exchange
 from reconciler.gateway.hosts import Hosts
-from reconciler.gateway.listener import Listener
+from reconciler.gateway.listener import Limits, Listener
 from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.refusals import Refusals
 from reconciler.gateway.upstream import Upstream
@@ -27,11 +27,17 @@ LAG_EVERY_S = 0.5
 
 
 class Options(NamedTuple):
-    """What the gateway is told: providers' base URLs by name, a default output limit, further Host names."""
+    """What the gateway is told: providers' base URLs by name, a default output limit, further Host names, deadlines.
+
+    `connect_s` and `read_s` are those of the providers, `limits` those of the clients.
+    """
 
     origins: dict[str, str]
     default_output: int
     hosts: tuple[str, ...]
+    connect_s: float
+    read_s: float
+    limits: Limits
 
 
 class Service:
@@ -61,12 +67,12 @@ class Service:
         self._recorder.record(lambda state: forfeit_open(state, "the daemon was restarted"))
         books = Books(self._recorder, Bridge(), self._days.today, self._metrics.commits.observe)
         refusals = Refusals(self._recorder)
-        async with Upstream() as upstream:
+        async with Upstream(self._options.connect_s, self._options.read_s) as upstream:
             admission = Admission(books, upstream, self._resolve, self._options.origins, self._options.default_output)
             exchange = Exchange(books, upstream, self._metrics)
             hosts = Hosts(_names(self._options.hosts, listening))
             app = Gateway(books, admission, exchange, refusals, self._metrics, hosts, self._health)
-            listener = Listener(app, listening)
+            listener = Listener(app, listening, self._options.limits)
             lag = asyncio.create_task(self._watch_lag())
             serving = asyncio.create_task(listener.run())
             try:

@@ -15,9 +15,6 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-CONNECT_S = 10.0
-READ_S = 600.0
-"""The longest silence of a provider: before its answer begins, and between two pieces of it."""
 KEEP_ALIVE_S = 15.0
 CONNECTIONS_MAX = 4096
 
@@ -63,9 +60,12 @@ class Answer:
 
 
 class Upstream:
-    """The pool. Use it as an async context manager on the loop that sends."""
+    """The pool. Use it as an async context manager on the loop that sends.
 
-    def __init__(self, read_s: float = READ_S, connect_s: float = CONNECT_S) -> None:
+    `connect_s` bounds the making of a connection, `read_s` the silence before an answer begins and between two pieces.
+    """
+
+    def __init__(self, connect_s: float, read_s: float) -> None:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=read_s)
         self._session: aiohttp.ClientSession | None = None
 

@@ -51,6 +51,10 @@ class Settings(NamedTuple):
     gateway_listen: Address
     gateway_default_max_output_tokens: int
     gateway_hosts: tuple[str, ...]
+    gateway_connect_timeout_s: float
+    gateway_read_timeout_s: float
+    gateway_head_timeout_s: float
+    gateway_drain_timeout_s: float
     admin_listen: Address
     log_database: str
     openai_base_url: str
@@ -100,6 +104,38 @@ SETTINGS = (
         "Names under which agents reach the gateway, with commas between; addresses and this machine's own names are "
         "known.",
         "gateway_hosts",
+    ),
+    Setting(
+        "gateway",
+        "connect_timeout",
+        "10s",
+        values.duration_s,
+        "How long a provider may take to accept a connection.",
+        "gateway_connect_timeout_s",
+    ),
+    Setting(
+        "gateway",
+        "read_timeout",
+        "10m",
+        values.duration_s,
+        "The longest silence of a provider, before its answer begins and within it.",
+        "gateway_read_timeout_s",
+    ),
+    Setting(
+        "gateway",
+        "head_timeout",
+        "20s",
+        values.duration_s,
+        "How long a client may take to send the head of a request.",
+        "gateway_head_timeout_s",
+    ),
+    Setting(
+        "gateway",
+        "drain_timeout",
+        "30s",
+        values.duration_s,
+        "How long open requests may take to end when the daemon stops; what is open then is forfeited.",
+        "gateway_drain_timeout_s",
     ),
     Setting(
         "admin",
