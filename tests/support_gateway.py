@@ -96,7 +96,7 @@ def bound(
 
 
 def _bindings() -> dict[str, str]:
-    """Give the bindings of the shared workspace: each provider's with a budget, without, spent, and with small limits."""
+    """Give the bindings of the shared workspace: each provider's with a budget, without, spent, small."""
     found = {}
     for provider in PROVIDERS:
         found[provider] = bound(provider, provider)
@@ -248,7 +248,9 @@ class Bench:
         path, body = asked(operation, name, prompt, **options)
         return self.client.post(path, json=body, headers={**headers_of(operation, key), **(headers or {})})
 
-    def raw(self, operation: str, name: str, body: bytes, *, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    def raw(
+        self, operation: str, name: str, body: bytes, *, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
         """Send these bytes to the path of an API."""
         path, _ = asked(operation, name)
         sent = {**headers_of(operation), "content-type": "application/json", **(headers or {})}
@@ -285,9 +287,9 @@ class Bench:
 @contextlib.contextmanager
 def opened(template: Site, folder: Path, **env: str) -> Iterator[Bench]:
     """Have a gateway run on a copy of a workspace, with simulated providers of its own."""
-    with Simulator(keys={name: {key} for name, key in PROVIDER_KEYS.items()}) as simulator:
-        with Bench(copied(template, folder), simulator, env).running() as bench:
-            yield bench
+    accepted = {name: {key} for name, key in PROVIDER_KEYS.items()}
+    with Simulator(keys=accepted) as simulator, Bench(copied(template, folder), simulator, env).running() as bench:
+        yield bench
 
 
 def push(bench: Bench, files: Mapping[str, str | None], clone: Git | None = None) -> None:

@@ -1,6 +1,6 @@
 """The agents' listener as an ASGI application: from a request's bytes to an answer, whatever went wrong in between.
 
-Order: the path, the Host, the key, the body, then each binding that the request names. Every answer carries the
+Order: the Host, the path, the key, the body, then each binding that the request names. Every answer carries the
 request's id and the binding. A refusal is worded by the surface that the client speaks.
 """
 
@@ -186,8 +186,9 @@ class _Request:
     async def _serve(self) -> None:
         scope = self._scope
         headers: Headers = scope["headers"]
-        route = self._route(headers)
+        self._surface = SURFACES[_speaks(scope["path"], headers, scope["query_string"])]
         self._gateway._hosts.check(headers)
+        route = self._route()
         caller = self._identify(credential(headers, scope["query_string"]))
         if route.operation == "models":
             await self._models(route, caller)
@@ -196,10 +197,9 @@ class _Request:
         self._binding = call.names[0]
         await self._try_all(call, caller, _kept(headers))
 
-    def _route(self, headers: Headers) -> Route:
+    def _route(self) -> Route:
         """Find what is asked for, and from then on speak the client's words. Raises Refusal."""
         path, method = self._scope["path"], self._scope["method"]
-        self._surface = SURFACES[_speaks(path, headers, self._scope["query_string"])]
         route = find_route(path, self._surface.NAME)
         if route is None:
             raise Refusal("no-path", f"there is no {path[:100]} here: see docs/gateway.md for the paths")

@@ -1,11 +1,13 @@
 """A request's JSON body, taken apart no further than it has to be.
 
 Only the top level is decoded; what is below stays the client's own bytes. A body is written again from its fields, so a
-field that was there twice is sent once, with the value that was judged.
+field that was there twice is sent once, with the value that was judged. Below the top a name that stands twice is
+refused where its value is judged: readers differ in which one they take.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -17,6 +19,7 @@ INTEGER_MAX = 2**53 - 1
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
 class Body:
@@ -45,15 +48,18 @@ class Body:
         """Tell cheaply whether any of `words` may stand in the body; False is certain."""
         return self.escaped or any(word in self.raw for word in words)
 
-    def get(self, name: str) -> Any:
-        """Decode a field; None if it is not there or null. Raises Refusal."""
+    def get(self, name: str, *, rewritten: bool = False) -> Any:
+        """Decode a field; None if it is not there or null. `rewritten`: the value will be sent. Raises Refusal."""
         raw = self.fields.get(name)
         if raw is None:
             return None
         try:
-            return _any.decode(raw)
+            value = _any.decode(raw)
         except (ValueError, RecursionError) as error:
             raise Refusal("invalid", f"{name} cannot be read: {error}") from None
+        if not rewritten and isinstance(value, dict | list) and _STRING.sub(b"", raw).count(b":") != _names_in(value):
+            raise Refusal("invalid", f"{name} holds a name twice in one object")
+        return value
 
     def text(self, name: str) -> str:
         """Give a field that has to be text, "" if it is not there. Raises Refusal."""
@@ -73,9 +79,9 @@ class Body:
         """Give a field that has to be a whole number from `least` on, None if it is not there. Raises Refusal."""
         return whole(self.get(name), name, least)
 
-    def mapping(self, name: str) -> dict[str, Any]:
-        """Give a field that has to be an object, empty if it is not there. Raises Refusal."""
-        value = self.get(name)
+    def mapping(self, name: str, *, rewritten: bool = False) -> dict[str, Any]:
+        """Give a field that has to be an object, empty if it is not there. `rewritten` as in `get`. Raises Refusal."""
+        value = self.get(name, rewritten=rewritten)
         if value is not None and not isinstance(value, dict):
             raise Refusal("invalid", f"{name} must be an object")
         return value or {}
@@ -105,3 +111,17 @@ def whole(value: Any, name: str, least: int = 1) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= INTEGER_MAX:
         raise Refusal("invalid", f"{name} must be a whole number of at least {least}")
     return value
+
+
+def _names_in(value: Any) -> int:
+    """Count the names of all objects in a decoded value."""
+    count = 0
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, dict):
+            count += len(item)
+            rest += [inner for inner in item.values() if isinstance(inner, dict | list)]
+        else:
+            rest += [inner for inner in item if isinstance(inner, dict | list)]
+    return count

@@ -227,10 +227,10 @@ def free(body: Body, provider: Provider, model: str) -> Needs:
 
 
 def gemini_field(body: Body, name: str, other: str) -> dict[str, Any]:
-    """Give a field that Gemini knows under two names. Raises Refusal if it is there under both."""
+    """Give an object that Gemini knows under two names, to be rewritten. Raises Refusal if it is there under both."""
     if name in body and other in body:
         raise Refusal("invalid", f"{name} and {other} are the same field")
-    return body.mapping(name) or body.mapping(other)
+    return body.mapping(name, rewritten=True) or body.mapping(other, rewritten=True)
 
 
 def either(config: dict[str, Any], name: str, other: str) -> Any:
