@@ -44,7 +44,6 @@ PROVIDERS = tuple(_MODELS)
 QUICK = {
     "PAI_GATEWAY_READ_TIMEOUT": "2s",
     "PAI_GATEWAY_CONNECT_TIMEOUT": "2s",
-    "PAI_GATEWAY_HEAD_TIMEOUT": "1s",
 }
 """Deadlines that a test can wait for."""
 
@@ -266,12 +265,14 @@ class Bench:
         return [verb for verb in found if verb != "reserved"]
 
     def last(self, name: str) -> dict[str, Any]:
-        """Give the data of a binding's last outcome, once nothing of it is open."""
-        self.settled()
+        """Give the data of a binding's last outcome, once nothing is under way."""
+        self.quiet()
         return next(row["data"] for row in reversed(self.tokens(name)) if row["type"] != "tokens.reserved.v1")
 
-    def settled(self) -> None:
-        """Wait until no reservation is open."""
+    def quiet(self) -> None:
+        """Wait until no request is being answered and no reservation is open."""
+        if self.daemon.process.poll() is None:
+            until("every request to end", lambda: self.metric("pai_requests_open") == 0)
         until("every reservation to be resolved", lambda: not self.site.state().ledger.open)
 
     def seen(self, name: str) -> list[Seen]:
@@ -354,7 +355,7 @@ def assert_books_balance(bench: Bench) -> None:
     Each reservation was resolved once; none was granted over its limit; no provider charged a binding more than was
     counted for it; no provider saw a request that was not reserved.
     """
-    until("every reservation to be resolved", lambda: not bench.site.state().ledger.open)
+    bench.quiet()
     books = _Books()
     for row in bench.site.rows():
         books.fold(row)

@@ -17,8 +17,6 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_BYTES_MAX = 64 * 1024
-LINGER_S = 15.0
-"""How long a client may go on sending a body that was answered already; what it sends is thrown away."""
 IDLE_S = 75.0
 """How long a connection may be idle between requests: longer than clients and proxies keep theirs."""
 
@@ -27,7 +25,10 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: c
 
 
 class Limits(NamedTuple):
-    """How long a client may take to send a request's head, and open requests to end when the daemon stops."""
+    """How long a client may take, and how long open requests to end when the daemon stops.
+
+    `head_s` is for a request's head, and for the rest of a body that was answered already, which is thrown away.
+    """
 
     head_s: float
     drain_s: float
@@ -46,7 +47,7 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._start_timer(self.head_s, self._too_slow)
+        self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -55,11 +56,14 @@ class _Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._in_head:
             self._head_bytes += len(data)
-            if self._timer is None:
-                self._start_timer(self.head_s, self._too_slow)
+            self._await_head()
         super().data_received(data)
         if self._in_head and self._head_bytes > HEAD_BYTES_MAX:
             self._refuse(_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()  # also of one that came in the same piece as the end of the one before
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -76,12 +80,16 @@ class _Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if not self._in_head and not self.transport.is_closing():
-            self._start_timer(LINGER_S, self.transport.close)
+            self._start_timer(self.head_s, self.transport.close)
 
     @property
     def _answered(self) -> bool:
         cycle: Any = self.cycle  # None before the first request
         return cycle is None or cycle.response_complete
+
+    def _await_head(self) -> None:
+        if self._timer is None:
+            self._start_timer(self.head_s, self._too_slow)
 
     def _await_next(self) -> None:
         """Wait for the next request as after any answer; the late body that came since ended that wait."""

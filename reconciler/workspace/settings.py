@@ -126,7 +126,7 @@ SETTINGS = (
         "head_timeout",
         "20s",
         values.duration_s,
-        "How long a client may take to send the head of a request.",
+        "How long a client may take to send the head of a request, and the rest of one that was refused.",
         "gateway_head_timeout_s",
     ),
     Setting(
