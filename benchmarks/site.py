@@ -114,7 +114,7 @@ class Site(NamedTuple):
             command = [pai(), "-w", str(self.workspace), "serve"]
             process = subprocess.Popen(command, env=environment(), stderr=log, text=True)
             try:
-                _await_ready(process, Path(log.name))
+                await_ready(process, Path(log.name))
                 ready_s = time.perf_counter() - started
                 self._await_in_force()
                 yield Served(ready_s, time.perf_counter() - started, _peak_mb(process.pid))
@@ -134,7 +134,8 @@ class Site(NamedTuple):
                 time.sleep(POLL_S)
 
 
-def _await_ready(process: subprocess.Popen[str], log: Path, timeout_s: float = 120) -> None:
+def await_ready(process: subprocess.Popen[str], log: Path, timeout_s: float = 120) -> None:
+    """Wait until the daemon that writes to `log` says that it is ready."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if process.poll() is not None:
