@@ -33,12 +33,12 @@ def at_least(name: str, value: float, figure: float, unit: str, baseline: float 
 
 
 def at_most(name: str, value: float, figure: float, unit: str, baseline: float | None = None, of: str = "") -> Row:
-    """Make a row for a figure that must not be passed; `baseline` and `of` as in `at_least`."""
+    """Make a row for a figure, perhaps 0, that must not be passed; `baseline` and `of` as in `at_least`."""
     return Row(
         name,
         _number(value, unit),
         f"<= {_number(figure, unit)}",
-        value / figure,
+        value / figure if figure else None,
         value <= figure,
         _times(value, baseline, of),
     )
