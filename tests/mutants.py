@@ -1,0 +1,286 @@
+"""Mistakes planted on purpose: each must make a test fail, or the tests are worth nothing.
+
+    python -m tests.mutants [--seed N] [NAME ...]
+
+Each mutant is planted by exact replacement of text into a copy of the sources, where the tests that must find it are
+run. A text that is not there exactly once is an error: whoever changes the code moves the mutant along. Without a
+mutant the same tests must pass. What a mutant breaks is never the working tree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("reconciler", "tests", "schemas", "manifests", "pyproject.toml")
+TIMEOUT_S = 300
+EXAMPLES = 50
+"""Examples that a state machine may try; a healthy one gets by with fewer."""
+
+LEDGER = "tests/integration/test_ledger_properties.py"
+BUDGET = "tests/unit/test_budget.py"
+DAY = "tests/unit/test_day.py"
+RECORDER = "tests/integration/test_recorder_decisions.py"
+SYNC = "tests/integration/test_log_faults.py::test_every_acknowledgement_follows_a_sync"
+
+
+class Mutant(NamedTuple):
+    """A mistake: `old` becomes `new` in `file`, and one of `tests` must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...] = (LEDGER,)
+
+
+MUTANTS = (
+    Mutant(
+        "unknown-outcome-is-refunded",
+        "reconciler/core/state.py",
+        "self.ledger.resolve(payload.request, payload.tokens)",
+        "self.ledger.resolve(payload.request, 0)",
+    ),
+    Mutant(
+        "restart-refunds",
+        "reconciler/core/reservations.py",
+        '_whole(TokensForfeited, request, held, "pai", 0,',
+        '_whole(TokensVoided, request, held, "pai", 0,',
+    ),
+    Mutant(
+        "restart-forgets-what-is-open",
+        "reconciler/core/reservations.py",
+        "opened = state.ledger.open.items()",
+        "opened = list(state.ledger.open.items())[1:]",
+    ),
+    Mutant(
+        "settled-twice",
+        "reconciler/core/budget.py",
+        "reservation = self.open.pop(request, None)",
+        "reservation = self.open.get(request)",
+    ),
+    Mutant(
+        "settled-to-today",
+        "reconciler/core/reservations.py",
+        "day=held.day,\n        status=status,\n        durations=durations,\n        reason=reason or",
+        "day=state.ledger.day,\n        status=status,\n        durations=durations,\n        reason=reason or",
+    ),
+    Mutant(
+        "folded-into-today",
+        "reconciler/core/budget.py",
+        "if now is not None and now.day == reservation.day:",
+        "if now is not None:",
+    ),
+    Mutant(
+        "checked-before-the-lock",
+        "reconciler/recorder.py",
+        "            first = state.position\n            events, bodies = self._stamp(decide(state))\n",
+        "            pass\n        drafts = decide(state)\n        with self._lock:\n"
+        "            first = state.position\n            events, bodies = self._stamp(drafts)\n",
+    ),
+    Mutant(
+        "reserved-counts-when-settled",
+        "reconciler/core/budget.py",
+        "limits.per_day - account.used - account.reserved",
+        "limits.per_day - account.used",
+    ),
+    Mutant(
+        "one-token-over",
+        "reconciler/core/budget.py",
+        "left = remaining - ask.input\n",
+        "left = remaining - ask.input + 1\n",
+    ),
+    Mutant(
+        "bound-of-one-choice",
+        "reconciler/core/budget.py",
+        "return Grant(room, ask.input + room * ask.choices)",
+        "return Grant(room, ask.input + room)",
+        (BUDGET,),
+    ),
+    Mutant(
+        "charge-is-cut-to-the-reservation",
+        "reconciler/core/reservations.py",
+        "**usage._asdict(),",
+        "**{**usage._asdict(), 'charged': min(usage.charged, held.tokens)},",
+        (BUDGET,),
+    ),
+    Mutant(
+        "new-binding-has-a-new-budget",
+        "reconciler/core/state.py",
+        "            case ev.BindingDeleted():\n",
+        "            case ev.BindingDeleted():\n                self.ledger.accounts.pop(name, None)\n",
+    ),
+    Mutant(
+        "day-of-the-ledger-goes-back",
+        "reconciler/core/budget.py",
+        "return max(self.day, day)",
+        "return day",
+    ),
+    Mutant(
+        "day-in-local-time",
+        "reconciler/gateway/day.py",
+        "                day = wall // _DAY\n",
+        "                day = (wall - time.timezone * _SECOND) // _DAY\n",
+    ),
+    Mutant(
+        "clock-jump-opens-a-day",
+        "reconciler/gateway/day.py",
+        "day = trusted // _DAY",
+        "day = wall // _DAY",
+    ),
+    Mutant(
+        "small-jumps-add-up",
+        "reconciler/gateway/day.py",
+        "trusted + max(-most, min(most, gap)), steady",
+        "trusted + gap, steady",
+        (DAY,),
+    ),
+    Mutant(
+        "jump-back-opens-a-day-again",
+        "reconciler/gateway/day.py",
+        "if day > self._day:",
+        "if day != self._day:",
+        (DAY,),
+    ),
+    Mutant(
+        "acknowledged-before-the-commit",
+        "reconciler/recorder.py",
+        """        try:
+            self._append(batch, cut.rows)
+        except BaseException as error:
+            with self._lock:
+                self._recover(batch, error)
+            return
+        self._expected = len(batch.tickets) + len(self._pending.tickets)
+        batch.answer(None)
+""",
+        """        batch.answer(None)
+        try:
+            self._append(batch, cut.rows)
+        except BaseException as error:
+            with self._lock:
+                self._recover(None, error)
+            return
+        self._expected = len(batch.tickets) + len(self._pending.tickets)
+""",
+    ),
+    Mutant(
+        "state-kept-after-a-failed-commit",
+        "reconciler/recorder.py",
+        "        self._spoiled = False\n        self._reopen()\n",
+        "        self._spoiled = False\n",
+    ),
+    Mutant(
+        "synchronous-normal",
+        "reconciler/log/sqlite.py",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA synchronous = NORMAL",
+        (SYNC,),
+    ),
+)
+BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
+
+
+class BrokenMutant(Exception):
+    """The mutant cannot be planted, or the tests could not be run."""
+
+
+class Verdict(NamedTuple):
+    """Whether a test failed, and the first that did."""
+
+    failed: bool
+    by: str
+
+
+def plant(mutant: Mutant, root: Path) -> None:
+    """Make the mistake in the sources at `root`. Raises BrokenMutant if the text is not there exactly once."""
+    path = root / mutant.file
+    text = path.read_text(encoding="utf-8")
+    if text.count(mutant.old) != 1:
+        raise BrokenMutant(f"{mutant.name}: {mutant.file} has {text.count(mutant.old)} times: {mutant.old!r}")
+    path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    for stale in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+        stale.unlink()
+
+
+def judge(tests: Sequence[str], mutant: Mutant | None = None, seed: int = 0) -> Verdict:
+    """Run tests on a copy of the sources, with a mutant in it or without. Raises BrokenMutant if they cannot run."""
+    with tempfile.TemporaryDirectory(prefix="pai-mutant-") as folder:
+        root = Path(folder)
+        for part in PARTS:
+            here = ROOT / part
+            if here.is_dir():
+                shutil.copytree(here, root / part, ignore=shutil.ignore_patterns(".hypothesis"))
+            else:
+                shutil.copy2(here, root / part)
+        if mutant is not None:
+            plant(mutant, root)
+        return _tested(root, tests, seed)
+
+
+def _tested(root: Path, tests: Sequence[str], seed: int) -> Verdict:
+    """Run pytest inside `root` until the first failure; the copy's own modules must be the ones it imports."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PAI_"))}
+    environment |= {"PAI_EXAMPLES": str(EXAMPLES), "TMPDIR": str(root / "tmp")}
+    (root / "tmp").mkdir()
+    code = (
+        "import sys, pytest, reconciler; assert reconciler.__file__.startswith(sys.argv[1]), reconciler.__file__;"
+        " sys.exit(pytest.main(sys.argv[2:]))"
+    )
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", f"--hypothesis-seed={seed}"]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(root.resolve()), *options, *tests],
+            cwd=root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BrokenMutant(f"the tests did not end within {TIMEOUT_S} s") from error
+    if done.returncode not in (0, 1):
+        raise BrokenMutant(f"pytest ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    return Verdict(done.returncode == 1, found[1] if found else "")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Plant the mutants that are named, or all; print what found each; 1 if one was not found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description="Plant mistakes, see tests fail.")
+    parser.add_argument("--seed", type=int, default=0, help="what Hypothesis starts from (default 0)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BY_NAME)} (default: all)")
+    arguments = parser.parse_args(argv)
+    unknown = set(arguments.names) - BY_NAME.keys()
+    if unknown:
+        parser.error(f"there is no mutant {', '.join(sorted(unknown))}; there are {', '.join(BY_NAME)}")
+    mutants = [BY_NAME[name] for name in arguments.names] or list(MUTANTS)
+    tests = sorted({test for mutant in mutants for test in mutant.tests})
+    healthy = judge(tests, seed=arguments.seed)
+    if healthy.failed:
+        sys.stderr.write(f"without any mutant {healthy.by} fails\n")
+        return 1
+    survived = 0
+    for mutant in mutants:
+        started = time.monotonic()
+        verdict = judge(mutant.tests, mutant, arguments.seed)
+        survived += not verdict.failed
+        by = f"found by {verdict.by}" if verdict.failed else "NOT FOUND"
+        sys.stdout.write(f"{mutant.name:34} {time.monotonic() - started:5.1f} s  {by}\n")
+        sys.stdout.flush()
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
