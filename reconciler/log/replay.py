@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from datetime import date
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -16,6 +17,7 @@ from reconciler.core.errors import LogDamaged, NotFound
 from reconciler.core.events import Event, decode
 from reconciler.core.state import State, from_rows, load
 from reconciler.log.merkle import Frontier, leaf_hash
+from reconciler.log.stamp import parse_time
 from reconciler.log.store import Reader, Stored
 
 FOLD_VERSION: Final = 2
@@ -78,9 +80,14 @@ def projected(reader: Reader) -> State:
 
 
 def _check_objects(state: State) -> None:
-    for name in (*state.models, *state.agents, *state.secrets):
+    keys = {key.name: key for key in state.keys.values()}
+    for name in (*state.models, *state.agents, *state.secrets, *keys, *state.ledger.accounts):
         if not name.isascii():
             raise ValueError(f"a row has the name {name!a}")
+    for expires in {key.expires for key in keys.values()} - {""}:
+        parse_time(expires)
+    for day in {account.day for account in state.ledger.accounts.values()}:
+        date.fromisoformat(day)
     for name, resource in (*state.models.items(), *state.agents.items()):
         if resource.name != name:
             raise ValueError(f"the row of {name} is about {resource.name}")

@@ -393,9 +393,12 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
     )
     db.text_factory = _text
-    db.execute("PRAGMA trusted_schema = OFF")
-    db.execute("PRAGMA cell_size_check = ON")
-    db.execute("PRAGMA cache_size = -16384")
+    try:
+        for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "cache_size = -16384"):
+            db.execute(f"PRAGMA {pragma}")
+    except BaseException:  # the first statement reads the schema, which may be damaged
+        db.close()
+        raise
     return db
 
 

@@ -17,6 +17,7 @@ import pytest
 from reconciler.cli.main import main
 from tests.integration.test_log_tampering import COLUMNS, flip
 from tests.support import BAD, Done, Site, binding, copied
+from tests.support_tokens import record, refused, reserved, settled
 
 VERBS = [
     ["log"],
@@ -31,6 +32,13 @@ VERBS = [
     ["get", "secrets"],
     ["get", "secrets", "-o", "yaml"],
     ["get", "model", "flash"],
+    ["get", "keys"],
+    ["get", "keys", "-o", "yaml"],
+    ["usage"],
+    ["usage", "--by", "day,model,agent", "-o", "json"],
+    ["why", "settled"],
+    ["why", "refused", "-o", "json"],
+    ["env", "my-agent"],
     ["status"],
     ["status", "my-agent"],
     ["status", "-o", "json"],
@@ -60,7 +68,7 @@ class Damaged(NamedTuple):
 
 @pytest.fixture(scope="module")
 def story(team_template: Site, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """A workspace whose log has changed, deleted and refused things too; its tip is refused."""
+    """A workspace whose log has changed, deleted and refused things too, keys and requests; its tip is refused."""
     site = copied(team_template, tmp_path_factory.mktemp("story"))
     clone = site.clone()
     clone.pushed({"models/flash.yaml": binding("flash", 5), "models/spare.yaml": binding("spare")})
@@ -68,6 +76,9 @@ def story(team_template: Site, tmp_path_factory: pytest.TempPathFactory) -> Site
     (site.root / "config.git" / "hooks" / "pre-receive").unlink()
     clone.pushed({"models/bad.yaml": BAD})
     site.pai("reconcile", code=1)
+    site.pai("add", "key", "my-agent", "--expires", "90d", "--cidr", "10.0.0.0/8")
+    position = site.state().models["flash"].position
+    record(site, reserved("settled", binding=position), settled("settled"), reserved("open"), refused("refused"))
     assert list((site.root / "data").glob("log.db-wal")) == []
     return site
 
@@ -166,8 +177,10 @@ REPLACED = "UPDATE rows SET body = CAST(replace(CAST(body AS TEXT), '{}', '{}') 
         REPLACED.format("modelBindings", "modelWindings", "agent"),
         "UPDATE rows SET name = CAST(x'ff' AS TEXT) WHERE kind = 'secret'",
         "UPDATE rows SET name = 'other' WHERE kind = 'agent'",
+        REPLACED.format("Z", "X", "key"),
+        REPLACED.format('"day":"2', '"day":"x', "account"),
     ],
-    ids=["no-provider", "no-name", "no-bindings", "not-utf8", "another-name"],
+    ids=["no-provider", "no-name", "no-bindings", "not-utf8", "another-name", "no-time", "no-day"],
 )
 def test_damaged_row_is_no_state(damaged: Damaged, statement: str) -> None:
     """Rows have no hash, so what every object of a kind must have is looked for before anything is shown."""

@@ -291,6 +291,22 @@ def test_foreign_or_damaged_file_is_refused_and_kept(tmp_path: Path, kind: str) 
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
+def test_damaged_schema_is_refused_and_let_go(tmp_path: Path) -> None:
+    """A file whose schema SQLite cannot read is damaged, and nothing of it stays open in the process that tried."""
+    path = new_log(tmp_path)
+    data = path.read_bytes()
+    assert data.count(b"BEFORE INSERT ON events") == 1
+    path.write_bytes(data.replace(b"BEFORE INSERT ON events", b"BEFORE INSERT XX events"))
+    caught = []
+    for attempt in (open_reader, lambda place: Recorder(SqliteBackend(place))):
+        with pytest.raises(LogDamaged, match="malformed") as error:
+            attempt(path)
+        caught.append(error)  # which keeps the frames, and whatever they hold
+    descriptors = Path("/proc/self/fd")
+    held = [os.readlink(each) for each in descriptors.iterdir() if each.is_symlink()]
+    assert [name for name in held if name.startswith(str(path))] == []
+
+
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9, 0.999])
 def test_truncated_file_is_noticed(tmp_path: Path, share: float) -> None:
     """A log cut anywhere is refused or reported, never taken for a shorter log."""
