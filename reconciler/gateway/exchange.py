@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from reconciler.core.events import Durations
 from reconciler.core.reservations import Usage
@@ -49,6 +49,7 @@ _DROPPED = frozenset(
         b"content-encoding",
         b"set-cookie",
         b"alt-svc",
+        b"date",
         b"strict-transport-security",
     )
 )
@@ -114,7 +115,9 @@ class _One:
             raise Refusal("upstream", f"{held.provider.title} gave no answer: {error}") from None
         self._first = asyncio.get_running_loop().time()
         try:
-            if answer.status >= 300:
+            if not 200 <= answer.status < 600 or 300 <= answer.status < 400:
+                await self._no_answer(answer.status)
+            if answer.status >= 400:
                 return await self._error(answer)
             stream = stream_of(held.call, answer.content_type)
             if stream is None:
@@ -125,6 +128,14 @@ class _One:
         finally:
             answer.close()
 
+    async def _no_answer(self, status: int) -> NoReturn:
+        """Refuse a redirect, which would carry a prompt and a key to whoever it names, and a status that is none."""
+        if status < 400:
+            await self._void(status, "the provider answered with a redirect")
+        else:
+            await self._forfeit(status, "the provider answered with an unknown status")
+        raise Refusal("broken", f"{self._held.provider.title} answered with status {status}, which is not passed on")
+
     async def _error(self, answer: Answer) -> Failed | None:
         """Settle an error, which may have cost tokens, and pass it on unless an alternative may do better."""
         status = answer.status
@@ -132,7 +143,7 @@ class _One:
             body = await answer.whole(ERROR_BYTES_MAX)
         except Lost as error:
             await self._forfeit(status, f"broken off: {error}")
-            raise Refusal("upstream", f"{self._held.provider.title} broke its answer off: {error}") from None
+            raise Refusal("broken", f"{self._held.provider.title} broke its answer off: {error}") from None
         self._meter.feed(body)
         usage = self._meter.usage(complete=True)
         if usage is None or usage.charge == 0:
@@ -150,7 +161,7 @@ class _One:
             body = await answer.whole(WHOLE_BYTES_MAX)
         except Lost as error:
             await self._charge(answer.status, f"broken off: {error}", complete=False)
-            raise Refusal("upstream", f"{self._held.provider.title} broke its answer off: {error}") from None
+            raise Refusal("broken", f"{self._held.provider.title} broke its answer off: {error}") from None
         self._meter.feed(body)
         await self._charge(answer.status, "no usage in the answer", complete=True)
         await self._client.whole(answer.status, _passed(answer.headers), body)

@@ -23,6 +23,7 @@ Reason = Literal[
     "not-ready",
     "log",
     "upstream",
+    "broken",
     "stopping",
 ]
 
@@ -42,16 +43,17 @@ STATUS: dict[Reason, int] = {
     "not-ready": 503,
     "log": 503,
     "upstream": 502,
+    "broken": 502,
     "stopping": 503,
 }
 
 RECORDED: frozenset[Reason] = frozenset(
-    ("forbidden", "unsupported", "unbounded", "request-budget", "day-budget", "not-ready", "upstream")
+    ("forbidden", "unsupported", "unbounded", "request-budget", "day-budget", "not-ready", "upstream", "broken")
 )
 """Refusals of a known agent that concern a binding which exists; the others would let strangers write on the log."""
 
 TRY_NEXT: frozenset[Reason] = frozenset(("request-budget", "day-budget", "not-ready", "upstream"))
-"""Refusals after which the agent's alternatives are tried."""
+"""Refusals after which the agent's alternatives are tried; an answer that began and broke is none of them."""
 
 
 class Refusal(Exception):

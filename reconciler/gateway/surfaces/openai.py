@@ -32,6 +32,7 @@ _TYPES: dict[Reason, tuple[str, str]] = {
     "not-ready": ("api_error", "binding_not_ready"),
     "log": ("api_error", "log_not_writable"),
     "upstream": ("api_error", "upstream_unreachable"),
+    "broken": ("api_error", "upstream_broken"),
     "stopping": ("api_error", "stopping"),
 }
 
