@@ -316,7 +316,7 @@ class _Books:
 
     def __init__(self) -> None:
         self.limits: dict[str, int | None] = {}
-        self.models: dict[str, str] = {}
+        self.models: dict[str, str] = {}  # upstream model to the binding that has or had it
         self.accounts: dict[tuple[str, str], list[int]] = {}
         self.open: dict[str, tuple[str, str, int]] = {}
         self.reserved: Counter[str] = Counter()
@@ -327,7 +327,7 @@ class _Books:
         kind, data, name = str(row["type"]).removesuffix(".v1"), row["data"], str(row["subject"]).partition("/")[2]
         if kind in ("binding.created", "binding.changed"):
             self.limits[name] = data["spec"].get("maxTokensPerDay")
-            self.models[name] = data["spec"]["model"]
+            self.models[data["spec"]["model"]] = name
         elif kind == "tokens.reserved":
             self._reserve(name, data)
         elif kind.startswith("tokens."):
@@ -363,12 +363,11 @@ def assert_books_balance(bench: Bench) -> None:
     ledger = bench.site.state().ledger
     for name, account in ledger.accounts.items():
         assert account == Account(account.day, *books.accounts[name, account.day]), name
-    by_model = {model: name for name, model in books.models.items()}
     charged: Counter[str] = Counter()
     for owner, amount in bench.simulator.charged.items():
-        charged[by_model[owner.model]] += amount.total
+        charged[books.models[owner.model]] += amount.total
     assert {name: (total, books.counted[name]) for name, total in charged.items() if total > books.counted[name]} == {}
-    visits = Counter(by_model.get(_model_of(visit), "") for visit in bench.simulator.requests())
+    visits = Counter(books.models.get(_model_of(visit), "") for visit in bench.simulator.requests())
     assert {name: count for name, count in visits.items() if count > books.reserved[name]} == {}
 
 

@@ -8,6 +8,7 @@ input, where it does that for free; then the output limit is lowered to what is 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import NamedTuple
@@ -39,6 +40,8 @@ ESTIMATE_BYTES = 3
 COUNT_ANSWER_BYTES_MAX = 65536
 CHANGES_MAX = 100
 ANTHROPIC_VERSION = "2023-06-01"
+_KEY = re.compile(r"[!-~]+")
+"""What a header can carry."""
 NOTHING = Ask(0, 0, 0, 0, 0)
 """What a request asks for that costs nothing."""
 
@@ -129,7 +132,12 @@ class Admission:
             if not isinstance(reference, dict):
                 raise SecretsUnavailable("apiKeySecretRef is not set")
             value = self._resolve(str(reference["name"]), str(reference.get("key", DEFAULT_SECRET_KEY)))
-            return Credentials(target.provider.credentials(value.reveal().decode("ascii"), call.operation))
+            key = value.reveal().decode("ascii")
+            if not _KEY.fullmatch(key):
+                raise Refusal(
+                    "not-ready", f"binding {target.name} is not ready: its key has blanks or control characters"
+                )
+            return Credentials(target.provider.credentials(key, call.operation))
         except SecretsUnavailable as error:
             raise Refusal("not-ready", f"binding {target.name} is not ready: {error.message}") from None
         except UnicodeDecodeError:
