@@ -31,6 +31,7 @@ from reconciler.gateway.refusal import TRY_NEXT, Refusal
 from reconciler.gateway.refusals import Refusals
 from reconciler.gateway.surfaces import SURFACES, Surface, anthropic, gemini, openai
 from reconciler.log.stamp import format_ulid, wall_clock
+from reconciler.gateway.waiting import within
 
 log = logging.getLogger("pai.gateway")
 
@@ -220,21 +221,8 @@ class _Request:
                 raise _too_large()
             if name == b"content-encoding" and value.lower() != b"identity":
                 raise Refusal("invalid", "the request body must not be compressed")
-        pieces: list[bytes] = []
-        size = 0
         try:
-            async with asyncio.timeout(BODY_S):
-                while True:
-                    message = await self._receive()
-                    if message["type"] != "http.request":
-                        raise Refusal("invalid", "the client left before its request was whole")
-                    piece = message.get("body", b"")
-                    size += len(piece)
-                    if size > BODY_BYTES_MAX:
-                        raise _too_large()
-                    pieces.append(piece)
-                    if not message.get("more_body"):
-                        return b"".join(pieces)
+            return await within(BODY_S, self._pieces())
         except TimeoutError:
             raise Refusal("invalid", f"the request body did not come within {BODY_S:g} s") from None
 
@@ -250,6 +238,22 @@ class _Request:
             call = openai.parse(route.operation, body, fallback)
         if len(call.names) > NAMES_MAX:
             raise Refusal("invalid", f"a request may name at most {NAMES_MAX} bindings")
+    async def _pieces(self) -> bytes:
+        """Read the body to its end. Raises Refusal if it is too large, or has none."""
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise Refusal("invalid", "the client left before its request was whole")
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > BODY_BYTES_MAX:
+                raise _too_large()
+            pieces.append(piece)
+            if not message.get("more_body"):
+                return b"".join(pieces)
+
         return call
 
     async def _try_all(self, call: Call, caller: Caller, headers: dict[str, str]) -> None:

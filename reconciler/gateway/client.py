@@ -6,12 +6,13 @@ more. Nothing is buffered here; a slow client slows the reading of its own answe
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable, Coroutine, Iterable, MutableMapping
 from typing import Any
 
+from reconciler.gateway.waiting import within
+
 Message = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
+Send = Callable[[Message], Coroutine[Any, Any, None]]
 Headers = list[tuple[bytes, bytes]]
 
 SEND_S = 60.0
@@ -54,7 +55,6 @@ class Client:
         if self.gone:
             return
         try:
-            async with asyncio.timeout(self._send_s):
-                await self._send(message)
+            await within(self._send_s, self._send(message))
         except (TimeoutError, OSError):
             self.gone = True
