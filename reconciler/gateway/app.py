@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
+import os
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -30,8 +31,8 @@ from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.refusal import TRY_NEXT, Refusal
 from reconciler.gateway.refusals import Refusals
 from reconciler.gateway.surfaces import SURFACES, Surface, anthropic, gemini, openai
-from reconciler.log.stamp import format_ulid, wall_clock
 from reconciler.gateway.waiting import within
+from reconciler.log.stamp import format_ulid, wall_clock
 
 log = logging.getLogger("pai.gateway")
 
@@ -40,6 +41,8 @@ BODY_S = 120.0
 """How long a client may take to send its body."""
 NAMES_MAX = 16
 """Bindings that one request may name."""
+RANDOM_POOL = 256
+"""For so many ids randomness is asked for at once."""
 
 Receive = Callable[[], Awaitable[Message]]
 Scope = dict[str, Any]
@@ -117,6 +120,8 @@ class Gateway:
         self._metrics = metrics
         self._hosts = hosts
         self._health = health
+        self._ids = _RequestIds()
+        self._second = (0, "")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -130,6 +135,13 @@ class Gateway:
             await _Request(self, scope, receive, send).answer()
         finally:
             self._metrics.open.dec()
+
+    def now(self) -> str:
+        """Give the time to the second, as events have it."""
+        second = int(time.time())
+        if second != self._second[0]:
+            self._second = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self._second[1]
 
     async def _probe(self, path: str, client: Client) -> None:
         if path == "/healthz":
@@ -148,7 +160,7 @@ class _Request:
         self._scope = scope
         self._receive = receive
         self._client = Client(send, self._headers)
-        self._request = new_request_id()
+        self._request = gateway._ids.next()
         self._binding = ""
         self._held: Held | None = None
         self._surface: Surface = openai
@@ -212,7 +224,7 @@ class _Request:
     def _identify(self, presented: str) -> Caller:
         client = self._scope.get("client")
         address = client[0] if client else ""
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = self._gateway.now()
         return self._gateway._books.read(lambda state: identify(state, presented, now, address))
 
     async def _body(self, headers: Headers) -> bytes:
@@ -226,18 +238,6 @@ class _Request:
         except TimeoutError:
             raise Refusal("invalid", f"the request body did not come within {BODY_S:g} s") from None
 
-    def _parse(self, route: Route, body: Body, headers: Headers) -> Call:
-        fallback = _fallback(headers)
-        if route.surface == gemini.NAME:
-            alt = dict(parse_qsl(self._scope["query_string"].decode("latin-1"))).get("alt", "")
-            call = gemini.parse(route.name, route.method, body, fallback, alt)
-        elif route.surface == anthropic.NAME:
-            beta = b"beta=true" in self._scope["query_string"]
-            call = anthropic.parse(route.operation, body, fallback)._replace(query="beta=true" if beta else "")
-        else:
-            call = openai.parse(route.operation, body, fallback)
-        if len(call.names) > NAMES_MAX:
-            raise Refusal("invalid", f"a request may name at most {NAMES_MAX} bindings")
     async def _pieces(self) -> bytes:
         """Read the body to its end. Raises Refusal if it is too large, or has none."""
         pieces: list[bytes] = []
@@ -254,6 +254,18 @@ class _Request:
             if not message.get("more_body"):
                 return b"".join(pieces)
 
+    def _parse(self, route: Route, body: Body, headers: Headers) -> Call:
+        fallback = _fallback(headers)
+        if route.surface == gemini.NAME:
+            alt = dict(parse_qsl(self._scope["query_string"].decode("latin-1"))).get("alt", "")
+            call = gemini.parse(route.name, route.method, body, fallback, alt)
+        elif route.surface == anthropic.NAME:
+            beta = b"beta=true" in self._scope["query_string"]
+            call = anthropic.parse(route.operation, body, fallback)._replace(query="beta=true" if beta else "")
+        else:
+            call = openai.parse(route.operation, body, fallback)
+        if len(call.names) > NAMES_MAX:
+            raise Refusal("invalid", f"a request may name at most {NAMES_MAX} bindings")
         return call
 
     async def _try_all(self, call: Call, caller: Caller, headers: dict[str, str]) -> None:
@@ -303,9 +315,18 @@ class _Request:
         await self._client.whole(200, [_JSON], msgspec.json.encode(body))
 
 
-def new_request_id() -> str:
-    """Make an id that sorts by time: `req_` and a ULID."""
-    return "req_" + format_ulid(wall_clock() // 1000 << 80 | secrets.randbits(80))
+class _RequestIds:
+    """Ids that sort by time: `req_` and a ULID. For one thread."""
+
+    def __init__(self) -> None:
+        self._pool = b""
+
+    def next(self) -> str:
+        """Make one. Randomness is asked for in advance: a system call gives the interpreter away to another thread."""
+        if not self._pool:
+            self._pool = os.urandom(10 * RANDOM_POOL)
+        random, self._pool = self._pool[:10], self._pool[10:]
+        return "req_" + format_ulid(wall_clock() // 1000 << 80 | int.from_bytes(random, "big"))
 
 
 def find_route(path: str, speaks: str) -> Route | None:
@@ -326,6 +347,8 @@ def find_route(path: str, speaks: str) -> Route | None:
 
 def _speaks(path: str, headers: Headers, query: bytes) -> str:
     """Guess whose words a client expects where the path does not say."""
+    if path in openai.ROUTES:
+        return openai.NAME
     names = {name for name, _ in headers}
     if path.startswith("/v1beta") or ":" in path or b"x-goog-api-key" in names or b"key=" in query:
         return gemini.NAME
