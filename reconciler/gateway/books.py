@@ -33,6 +33,8 @@ RETRY_S = 1.0
 WAIT_S = 20.0
 """How long an answer waits for a log that does not take its outcome."""
 NO_TIME = Durations(0, 0)
+NOT_SENT = "not sent"
+"""The reason noted when a reservation was made, and nobody waited for it or was told of it."""
 
 
 class Changed(Exception):
@@ -90,7 +92,7 @@ class Books:
             made.append(reserved.grant)
             return [reserved.draft]
 
-        await self._durable(decide)
+        await self._durable(request, decide)
         return made[0]
 
     async def settle(self, request: str, usage: Usage, status: int, durations: Durations, reason: str = "") -> None:
@@ -141,12 +143,21 @@ class Books:
                 self._recorder.submit(outcome).wait(WAIT_S)
                 del self._unsettled[request]
 
-    async def _durable(self, decide: Callable[[State], list[Draft]]) -> None:
+    async def _durable(self, request: str, decide: Outcome) -> None:
+        """Record a reservation. Where nobody hears of it, it may be on the log all the same: then it is voided."""
         began = time.monotonic()
         try:
-            await self._bridge.outcome(self._recorder.submit(decide))
+            ticket = self._recorder.submit(decide)
         except LogNotWritable as error:
             raise unwritable(error) from None
+        try:
+            await self._bridge.outcome(ticket)
+        except LogNotWritable as error:
+            self.void_now(request, 0, NOT_SENT)
+            raise unwritable(error) from None
+        except asyncio.CancelledError:
+            self.void_now(request, 0, NOT_SENT)
+            raise
         self._observe(time.monotonic() - began)
 
     async def _resolve(self, request: str, outcome: Outcome) -> None:

@@ -1,0 +1,127 @@
+"""A reservation that nobody is told of is taken back, whenever the log can be written again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from reconciler.core import events as ev
+from reconciler.core.budget import Account, Ask
+from reconciler.gateway.auth import Caller
+from reconciler.gateway.books import Books
+from reconciler.gateway.bridge import Bridge
+from reconciler.gateway.refusal import Refusal
+from reconciler.log.sqlite import open_reader
+from reconciler.recorder import Recorder
+from tests.support_log import FaultyBackend, binding, decide, new_log
+
+DAY = "2026-11-23"
+POSITION = 1
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> FaultyBackend:
+    """A backend that fails when told to."""
+    return FaultyBackend(new_log(tmp_path))
+
+
+@pytest.fixture
+def recorder(backend: FaultyBackend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
+    """A recorder with the binding `m`; what fails is tried again soon."""
+    monkeypatch.setattr("reconciler.gateway.books.RETRY_S", 0.02)
+    with Recorder(backend, retry_s=0.01) as opened:
+        assert opened.record(decide(binding("m", 1000))).first == POSITION
+        yield opened
+
+
+@asynccontextmanager
+async def books_of(recorder: Recorder) -> AsyncIterator[Books]:
+    """Keep books in the running loop."""
+    books = Books(recorder, Bridge(), lambda: DAY, lambda _seconds: None)
+    yield books
+    await books.close()
+
+
+def hold(books: Books, request: str) -> Awaitable[object]:
+    """Reserve 100 tokens."""
+    return books.grant(Caller("a", "key-1"), "openai", request, "m", POSITION, Ask(100, 100, 0), lower=False)
+
+
+async def eventually(probe: Callable[[], bool]) -> None:
+    """Wait until it is so."""
+    async with asyncio.timeout(10):
+        while not probe():
+            await asyncio.sleep(0.005)
+
+
+def outcomes(path: Path) -> list[tuple[str, str, str]]:
+    """Give request, type and reason of what happened to tokens."""
+    reader = open_reader(path)
+    payloads = [ev.decode(stored.body).payload for stored in reader.read(POSITION + 1)]
+    reader.close()
+    return [(getattr(p, "request", ""), p.type, getattr(p, "reason", "")) for p in payloads]
+
+
+def nothing_open(recorder: Recorder) -> bool:
+    """Tell whether every reservation is resolved and nothing counts."""
+    if not recorder.status().writable:
+        return False
+    account = recorder.read(lambda state: state.ledger.account("m", DAY))
+    return account == Account(DAY) and not recorder.read(lambda state: dict(state.ledger.open))
+
+
+def test_reservation_of_unknown_fate_is_voided(recorder: Recorder, backend: FaultyBackend) -> None:
+    """The commit is on the disk, the caller was told that it is not: once the log is back, it is voided."""
+
+    async def work() -> None:
+        async with books_of(recorder) as books:
+            backend.due.after_commit = backend.due.opens = 1
+            with pytest.raises(Refusal) as caught:
+                await hold(books, "r")
+            assert caught.value.reason == "log"
+            await eventually(lambda: len(outcomes(backend.path)) == 2)
+
+    asyncio.run(work())
+    assert outcomes(backend.path) == [("r", "tokens.reserved.v1", ""), ("r", "tokens.voided.v1", "not sent")]
+    assert nothing_open(recorder)
+
+
+def test_reservation_whose_caller_was_cancelled_is_voided(recorder: Recorder, backend: FaultyBackend) -> None:
+    """A request that is cancelled while its reservation is being written leaves nothing behind."""
+
+    async def work() -> None:
+        async with books_of(recorder) as books:
+            backend.due.gate.clear()
+            task = asyncio.ensure_future(hold(books, "r"))
+            await eventually(lambda: backend.due.waiting.acquire(blocking=False) and len(backend.due.appends) == 2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            backend.due.gate.set()
+            await eventually(lambda: len(outcomes(backend.path)) == 2)
+
+    asyncio.run(work())
+    assert outcomes(backend.path) == [("r", "tokens.reserved.v1", ""), ("r", "tokens.voided.v1", "not sent")]
+    assert nothing_open(recorder)
+
+
+def test_reservation_that_never_was_leaves_no_event(recorder: Recorder, backend: FaultyBackend) -> None:
+    """A commit that reached nothing, and a log that takes nothing at all, are refused; nothing is owed."""
+
+    async def work() -> None:
+        async with books_of(recorder) as books:
+            backend.due.before_commit, backend.due.opens = 1, 2
+            for request in ("r", "s"):
+                with pytest.raises(Refusal):
+                    await hold(books, request)
+            await eventually(lambda: recorder.status().writable and not books._unsettled)
+            await hold(books, "t")
+            await books.void("t", 0, ev.Durations(0, 0), "enough")
+
+    asyncio.run(work())
+    assert [request for request, _, _ in outcomes(backend.path)] == ["t", "t"]
+    assert nothing_open(recorder)
