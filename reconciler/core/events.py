@@ -252,7 +252,7 @@ class TokensSettled(Resolved, frozen=True, kw_only=True, rename="camel"):
     """The provider said what it used; `charged` is what the budget counts.
 
     `input` includes `cached` and `cache_write`, `output` includes `reasoning`. `reason` is "" where the provider's
-    usage was whole, else why more is charged than it says.
+    usage was whole, else why more is charged than it says, or than was reserved.
     """
 
     type: ClassVar[str] = "tokens.settled.v1"
