@@ -169,17 +169,28 @@ class Admission:
         if not must_count:
             with contextlib.suppress(Denied):
                 return await self._book(call, caller, target, ask, request, lower=False)
-        counted = await self._count(call, caller, target, request, credentials)
-        if counted is None and must_count:
-            raise Refusal("unbounded", f"nobody counts the tokens of {needs.uncertain} for binding {target.name}")
-        if counted is None:
-            ask = ask._replace(counted=min(bound, bound // ESTIMATE_BYTES + 1))
+        counted = None
+        if self._may_fit(target, ask):
+            counted = await self._count(call, caller, target, request, credentials)
+            if counted is None and must_count:
+                raise Refusal("unbounded", f"nobody counts the tokens of {needs.uncertain} for binding {target.name}")
+        if counted is None:  # with media nobody was asked, since nothing fits; bytes alone must not make it fit
+            ask = ask._replace(input=bound + must_count * COUNT_MARGIN, counted=min(bound, bound // ESTIMATE_BYTES + 1))
         else:
-            ask = ask._replace(input=counted if must_count else min(counted, bound), counted=counted)
+            most = counted + counted // 20 + COUNT_MARGIN
+            ask = ask._replace(input=most if must_count else min(most, bound), counted=counted)
         try:
             return await self._book(call, caller, target, ask, request, lower=True)
         except Denied as denied:
             raise self._refused(target, denied, caller) from None
+
+    def _may_fit(self, target: _Target, ask: Ask) -> bool:
+        """Tell whether there is room for any input at all: else nobody is asked to count, however often this comes."""
+        least = min(ask.output, ask.least) * ask.choices
+        per_day, per_request = target.limits
+        if per_request is not None and per_request <= least:
+            return False
+        return per_day is None or self._books.left(target.name, per_day) > COUNT_MARGIN + least
 
     async def _book(
         self, call: Call, caller: Caller, target: _Target, ask: Ask, request: str, *, lower: bool
@@ -191,7 +202,7 @@ class Admission:
     async def _count(
         self, call: Call, caller: Caller, target: _Target, request: str, credentials: Credentials
     ) -> int | None:
-        """Ask the provider how many tokens the input has, with a margin; None if it does not say."""
+        """Ask the provider how many tokens the input has; None if it does not say."""
         counting = target.provider.counts.get(call.operation)
         if counting is None:
             return None
@@ -219,7 +230,7 @@ class Admission:
             self._books.void_now(name, status, "counting is free")
         if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= INTEGER_MAX:
             return None
-        return found + found // 20 + COUNT_MARGIN
+        return found
 
     def _refused(self, target: _Target, denied: Denied, caller: Caller) -> Refusal:
         denial = denied.denial

@@ -64,6 +64,12 @@ class Books:
         except LogNotWritable as error:
             raise unwritable(error) from None
 
+    def left(self, model: str, per_day: int) -> int:
+        """Give what is left of a binding's day. Raises Refusal like `read`."""
+        day = self._day()
+        account = self.read(lambda state: state.ledger.account(model, state.ledger.today(day)))
+        return max(0, per_day - account.used - account.reserved)
+
     async def grant(
         self, caller: Caller, surface: str, request: str, model: str, position: int, ask: Ask, *, lower: bool
     ) -> Grant:
