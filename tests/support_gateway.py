@@ -221,11 +221,28 @@ class Bench:
     def running(self) -> Iterator[Bench]:
         """Have the daemon run; it has to end by SIGTERM with 0 and balanced books."""
         with self.daemon:
-            with httpx.Client(base_url=self.origin, timeout=DEADLINE_S) as self._client:
+            self._connect()
+            try:
                 yield self
+            finally:
+                self._disconnect()
             if self.daemon.process.poll() is None:
                 assert_books_balance(self)
         assert_books_balance(self)
+
+    def restart(self) -> None:
+        """Start the daemon again after it ended, or was killed."""
+        self._disconnect()
+        self.daemon.start()
+        self._connect()
+
+    def _connect(self) -> None:
+        self._client = httpx.Client(base_url=self.origin, timeout=DEADLINE_S, limits=httpx.Limits(max_connections=None))
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     @property
     def client(self) -> httpx.Client:
@@ -273,7 +290,11 @@ class Bench:
         """Wait until no request is being answered and no reservation is open."""
         if self.daemon.process.poll() is None:
             until("every request to end", lambda: self.metric("pai_requests_open") == 0)
-        until("every reservation to be resolved", lambda: not self.site.state().ledger.open)
+        until("every reservation to be resolved", lambda: not any(self.reserved().values()))
+
+    def reserved(self) -> dict[str, int]:
+        """Give the tokens of open reservations by binding."""
+        return {name: account.reserved for name, account in self.site.state().ledger.accounts.items()}
 
     def seen(self, name: str) -> list[Seen]:
         """Give the requests for a binding that reached its provider, oldest first."""

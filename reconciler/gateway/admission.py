@@ -23,7 +23,7 @@ from reconciler.core.reservations import Denied, limits_of
 from reconciler.core.state import Resource, State
 from reconciler.gateway.auth import Caller
 from reconciler.gateway.body import INTEGER_MAX
-from reconciler.gateway.books import Books, Changed
+from reconciler.gateway.books import NOT_SENT, Books, Changed
 from reconciler.gateway.calls import FREE, Call, Credentials, Needs, Provider
 from reconciler.gateway.needs import NEEDS
 from reconciler.gateway.providers import PROVIDERS
@@ -107,24 +107,11 @@ class Admission:
         needs = NEEDS[call.operation](call.body, target.provider, target.model)
         self._check_bounded(target, needs)
         output, tokens = await self._reserve(call, caller, target, needs, request, credentials)
-        limited = target.limits != Limits() and call.operation not in FREE and needs.choices > 0
-        body = SURFACES[call.surface].write(call, target.model, output if limited else None, target.provider)
-        path = _path(target, call.operation, call.method)
-        url = f"{self._origins[target.provider.name]}{path}{'?' + call.query if call.query else ''}"
-        return Held(
-            call,
-            request,
-            caller.agent,
-            name,
-            target.provider,
-            url,
-            credentials,
-            body,
-            tokens,
-            output * needs.choices,
-            target.limits.per_day,
-            not needs.unbounded,
-        )
+        try:
+            return _held(call, caller, target, needs, request, credentials, self._origins, output, tokens)
+        except BaseException:  # nothing of it has left
+            self._books.void_now(request, 0, NOT_SENT)
+            raise
 
     def _credentials(self, call: Call, target: _Target) -> Credentials:
         reference = target.resource.spec.get("apiKeySecretRef")
@@ -243,6 +230,36 @@ class Admission:
             needed=denial.needed,
             left=denial.remaining,
         )
+
+
+def _held(
+    call: Call,
+    caller: Caller,
+    target: _Target,
+    needs: Needs,
+    request: str,
+    credentials: Credentials,
+    origins: dict[str, str],
+    output: int,
+    tokens: int,
+) -> Held:
+    """Write what goes upstream, now that `tokens` are reserved and `output` is the limit of each choice."""
+    limited = target.limits != Limits() and call.operation not in FREE and needs.choices > 0
+    path = _path(target, call.operation, call.method)
+    return Held(
+        call,
+        request,
+        caller.agent,
+        target.name,
+        target.provider,
+        f"{origins[target.provider.name]}{path}{'?' + call.query if call.query else ''}",
+        credentials,
+        SURFACES[call.surface].write(call, target.model, output if limited else None, target.provider),
+        tokens,
+        output * needs.choices,
+        target.limits.per_day,
+        not needs.unbounded,
+    )
 
 
 def _target(state: State, call: Call, agent: str, name: str) -> _Target:

@@ -172,8 +172,9 @@ class _Request:
         except Refusal as refusal:
             self._gateway._metrics.refused(refusal.reason)
             await self._refuse(refusal)
-        except asyncio.CancelledError:
-            raise
+        except asyncio.CancelledError:  # only the end of the drain cancels, and nobody waits for this task
+            log.warning("request %s was given up, since the gateway stops", self._request)
+            await self._refuse(Refusal("stopping", "the gateway stops; try again"))
         except Exception:
             log.exception("request %s failed", self._request)
             await self._refuse(Refusal("log", "an internal error; the operator's log says more"))

@@ -206,18 +206,18 @@ class _One:
         await self._record(status, Usage(*said) if said is not None else Usage(0, 0, 0, 0, 0, 0), reason)
 
     async def _record(self, status: int, usage: Usage, reason: str) -> None:
-        self._resolved = True
         await self._books.settle(self._held.request, usage, status, self._durations(), reason)
+        self._resolved = True
         self._observe(status, usage)
 
     async def _void(self, status: int, reason: str) -> None:
-        self._resolved = True
         await self._books.void(self._held.request, status, self._durations(), reason)
+        self._resolved = True
         self._observe(status, None)
 
     async def _forfeit(self, status: int, reason: str) -> None:
-        self._resolved = True
         await self._books.forfeit(self._held.request, status, self._durations(), reason)
+        self._resolved = True
         held = self._held
         self._observe(status, Usage(held.tokens - held.output, 0, 0, held.output, 0, held.tokens))
 

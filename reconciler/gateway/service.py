@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
+from reconciler.core.errors import LogNotWritable
 from reconciler.core.reservations import forfeit_open
 from reconciler.gateway.admission import Admission, Resolve
 from reconciler.gateway.app import Gateway, Ready
@@ -24,6 +26,7 @@ from reconciler.gateway.upstream import Upstream
 from reconciler.recorder import Recorder
 
 LAG_EVERY_S = 0.5
+LOG_EVERY_S = 1.0
 
 
 class Options(NamedTuple):
@@ -73,7 +76,7 @@ class Service:
             hosts = Hosts(_names(self._options.hosts, listening))
             app = Gateway(books, admission, exchange, refusals, self._metrics, hosts, self._health)
             listener = Listener(app, listening, self._options.limits)
-            lag = asyncio.create_task(self._watch_lag())
+            watching = [asyncio.create_task(self._watch_lag()), asyncio.create_task(self._watch_log())]
             serving = asyncio.create_task(listener.run())
             try:
                 await asyncio.wait(
@@ -83,7 +86,8 @@ class Service:
                 listener.stop()
                 await serving
             finally:
-                lag.cancel()
+                for task in watching:
+                    task.cancel()
                 refusals.flush()
                 await books.close()
 
@@ -93,6 +97,15 @@ class Service:
             before = loop.time()
             await asyncio.sleep(LAG_EVERY_S)
             self._metrics.lag.set(max(0.0, loop.time() - before - LAG_EVERY_S))
+
+    async def _watch_log(self) -> None:
+        """Open a log that failed again once it takes events: while no request can be read, none asks for it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOG_EVERY_S)
+            if not self._recorder.status().writable:
+                with contextlib.suppress(LogNotWritable):
+                    await loop.run_in_executor(None, self._recorder.probe)
 
 
 def _names(given: Iterable[str], listening: socket.socket) -> list[str]:
