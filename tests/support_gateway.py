@@ -154,25 +154,25 @@ def prepare(site: Site) -> None:
 
 
 def asked(
-    operation: str, name: str, prompt: str = "hello", *, stream: bool = False, limit: int | None = 100, **more: Any
+    operation: str, name: str, say: str = "hello", *, stream: bool = False, limit: int | None = 100, **more: Any
 ) -> tuple[str, dict[str, Any]]:
-    """Give the path and the body of a request in the words of an API; `limit` is its output limit."""
+    """Give the path and the body of a request in the words of an API; `say` is the prompt, `limit` the output limit."""
     if operation in ("generate", "array"):
         method = "generateContent" if not stream else "streamGenerateContent"
         query = "?alt=sse" if stream and operation == "generate" else ""
         config = {"generationConfig": {"maxOutputTokens": limit}} if limit is not None else {}
-        body = {"contents": [{"role": "user", "parts": [{"text": prompt}]}], **config}
+        body = {"contents": [{"role": "user", "parts": [{"text": say}]}], **config}
         return f"/v1beta/models/{name}:{method}{query}", body | more
     if operation == "embed":
-        return f"/v1beta/models/{name}:embedContent", {"content": {"parts": [{"text": prompt}]}} | more
+        return f"/v1beta/models/{name}:embedContent", {"content": {"parts": [{"text": say}]}} | more
     body = {"model": name}
     if operation == "embeddings":
-        return "/v1/embeddings", body | {"input": prompt} | more
+        return "/v1/embeddings", body | {"input": say} | more
     body |= {"stream": True} if stream else {}
     if operation == "responses":
-        body |= {"input": prompt} | ({"max_output_tokens": limit} if limit is not None else {})
+        body |= {"input": say} | ({"max_output_tokens": limit} if limit is not None else {})
         return "/v1/responses", body | more
-    body |= {"messages": [{"role": "user", "content": prompt}]}
+    body |= {"messages": [{"role": "user", "content": say}]}
     body |= {"max_tokens": limit} if limit is not None else {}
     return ("/v1/messages" if operation == "messages" else "/v1/chat/completions"), body | more
 
@@ -254,14 +254,14 @@ class Bench:
         self,
         operation: str,
         name: str,
-        prompt: str = "hello",
+        say: str = "hello",
         *,
         key: str = ROBOT,
         headers: Mapping[str, str] | None = None,
         **options: Any,
     ) -> httpx.Response:
         """Send a request in the words of an API and give the whole answer."""
-        path, body = asked(operation, name, prompt, **options)
+        path, body = asked(operation, name, say, **options)
         return self.client.post(path, json=body, headers={**headers_of(operation, key), **(headers or {})})
 
     def raw(

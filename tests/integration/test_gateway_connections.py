@@ -270,7 +270,7 @@ def test_client_that_leaves_at_any_byte_of_its_request_costs_nothing(bench: Benc
 @pytest.mark.parametrize(("operation", "provider"), PAIRS)
 def test_client_that_leaves_at_any_byte_of_a_stream_is_settled(bench: Bench, operation: str, provider: str) -> None:
     """Wherever in a streamed answer the client leaves, what the provider charged is settled, never forfeited."""
-    request = wire(operation, provider, headers="connection: close\r\n", prompt="say 3 tokens", stream=True)
+    request = wire(operation, provider, headers="connection: close\r\n", say="say 3 tokens", stream=True)
     with connected(bench) as connection:
         connection.sendall(request)
         whole = len(read_all(connection))
@@ -301,7 +301,7 @@ def test_client_that_leaves_in_mid_stream_does_not_stop_the_meter(bench: Bench, 
     name = {"chat": "openai-free", "messages": "anthropic", "generate": "gemini"}[operation]
     bench.simulator.fault(Fault(delay_s=0.02))
     with connected(bench) as connection:
-        connection.sendall(wire(operation, name, prompt="say 60 tokens", stream=True))
+        connection.sendall(wire(operation, name, say="say 60 tokens", stream=True))
         until("the request upstream", lambda: bench.simulator.pending() == [])
     last = bench.last(name)
     assert (last["status"], last["output"], last["reason"]) == (200, 60, "")

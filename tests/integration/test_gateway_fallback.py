@@ -60,7 +60,7 @@ def test_alternative_serves_when_the_first_is_exhausted_or_not_ready(
 @EACH
 def test_alternative_serves_when_the_first_is_too_small(bench: Bench, operation: str, first: str, second: str) -> None:
     """An input that does not fit maxTokensPerRequest of the first binding goes to the next one."""
-    answer = ask(bench, operation, f"{first}-small", second, prompt="many words " * 2000)
+    answer = ask(bench, operation, f"{first}-small", second, say="many words " * 2000)
     assert answer.status_code == 200, answer.text
     assert answer.headers["x-pai-binding"] == second
     assert_books_balance(bench)
