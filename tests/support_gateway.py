@@ -23,7 +23,7 @@ from reconciler.core.budget import Account
 from reconciler.log.sqlite import SqliteBackend
 from reconciler.recorder import Recorder
 from reconciler.simulator import Seen, Simulator
-from tests.support import DEADLINE_S, Daemon, Git, Site, agent, copied, until
+from tests.support import DEADLINE_S, Daemon, Site, agent, copied, until
 
 BIG = 100_000_000
 """A budget that no test spends."""
@@ -312,13 +312,6 @@ def opened(template: Site, folder: Path, **env: str) -> Iterator[Bench]:
     accepted = {name: {key} for name, key in PROVIDER_KEYS.items()}
     with Simulator(keys=accepted) as simulator, Bench(copied(template, folder), simulator, env).running() as bench:
         yield bench
-
-
-def push(bench: Bench, files: Mapping[str, str | None], clone: Git | None = None) -> None:
-    """Push changed manifests and wait until they are in force."""
-    git = clone or bench.site.clone(f"clone-{len(list(bench.site.folder.iterdir()))}")
-    git.pushed(files)
-    bench.site.pai("reconcile")
 
 
 def _model_of(visit: Seen) -> str:
