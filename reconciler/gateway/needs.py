@@ -22,13 +22,26 @@ CLIENT_TOOL_TOKENS = 2048
 
 _REMOTE = frozenset(("file_id", "fileId", "file_url", "fileUrl", "fileUri", "file_uri", "vector_store_ids"))
 _ADDRESSES = frozenset(("url", "image_url", "video_url", "audio_url"))
-_OPAQUE = frozenset(("functionCall", "function_call", "arguments", "args", "annotations", "citations"))
+_OPAQUE = frozenset(("functionCall", "function_call", "arguments", "args", "response", "annotations", "citations"))
 """Fields that hold what a model or a client's function said: text to the provider, whatever it looks like."""
-_SAID = frozenset(("tool_use", "server_tool_use", "mcp_tool_use", "function_call", "custom_tool_call"))
+_SAID = frozenset(("tool_use", "server_tool_use", "mcp_tool_use"))
+"""Blocks whose `input` is such a field."""
 _KEPT_ELSEWHERE = frozenset(("item_reference", "container_upload", "compaction"))
+_TEXT_DATA = frozenset(("text", "redacted_thinking"))
+"""Blocks and sources whose `data` is text to the provider, whatever media type it claims."""
 _MEDIA_WORDS = tuple(
     f'"{word}"'.encode()
-    for word in (*_REMOTE, *_ADDRESSES, *_KEPT_ELSEWHERE, "source", "inlineData", "inline_data", "file_data", "data")
+    for word in (
+        *_REMOTE,
+        *_ADDRESSES,
+        *_KEPT_ELSEWHERE,
+        "source",
+        "inlineData",
+        "inline_data",
+        "file_data",
+        "data",
+        "audio",
+    )
 )
 
 
@@ -59,18 +72,21 @@ class _Look:
             self._object(value, depth)
 
     def _object(self, value: dict[str, Any], depth: int) -> None:
-        kind = value.get("type")
-        if kind in _SAID:
-            return
+        kind = _kind(value)
         if kind in _KEPT_ELSEWHERE:
             self.unbounded = f"{kind} items"
         for name, item in value.items():
             if name in _REMOTE and item:
                 self.unbounded = "files that the provider keeps or fetches"
+            elif name == "audio" and isinstance(item, dict) and "id" in item:
+                self.unbounded = "sound that the provider keeps"
             elif name in _ADDRESSES and isinstance(item, str):
                 self._address(item)
             elif name in ("data", "file_data") and isinstance(item, str):
-                self._inline(item, _media_type(value))
+                if kind not in _TEXT_DATA:
+                    self._inline(item, _media_type(value))
+            elif name == "input" and kind in _SAID:
+                continue
             elif name not in _OPAQUE and isinstance(item, dict | list):
                 self.into(item, depth + 1)
 
@@ -86,6 +102,12 @@ class _Look:
             self.image_bytes += len(data)
         elif not media_type.lower().startswith("text/"):
             self.uncertain = "inline documents, sound or films"
+
+
+def _kind(value: Any) -> str:
+    """Give the type of an item, "" if it has none, and itself in words if it is no text."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    return kind if isinstance(kind, str) else "" if kind is None else f"{kind!r:.40}"
 
 
 def _media_type(value: dict[str, Any]) -> str:
@@ -120,16 +142,39 @@ def _foreign_tools(body: Body) -> str:
 
 
 def _searching_model(provider: Provider, model: str) -> str:
-    """Name an OpenRouter model that searches the web by itself, or that is a preset of unknown content."""
-    searches = provider.name == "openrouter" and (":online" in model or model.startswith("@"))
+    """Name a model that searches by itself, or an OpenRouter preset, whose content is not known."""
+    searches = "search" in model  # gpt-4o-search-preview, o3-deep-research, ...
+    if provider.name == "openrouter":
+        searches = searches or ":online" in model or "@" in model or model.startswith("perplexity/")
     return f"the model {model}" if searches else ""
 
 
 def _present(body: Body, names: Iterable[str]) -> str:
-    return next((name for name in names if name in body), "")
+    """Name the first of `names` that says something; an empty list asks for nothing."""
+    return next((name for name in names if name in body and bytes(body.fields[name]) != b"[]"), "")
 
 
-_CHAT_UNBOUNDED = ("web_search_options", "plugins", "preset", "previous_response_id")
+_CHAT_UNBOUNDED = (
+    "web_search_options",
+    "plugins",
+    "preset",
+    "previous_response_id",
+    "mcp_servers",
+    "container",
+    "context_management",
+    "cached_content",
+    "cachedContent",
+)
+
+
+def _google_extras(body: Body) -> str:
+    """Name what Google's compatible endpoint is asked for beyond OpenAI's fields, but for thinking."""
+    found = body.mapping("extra_body")
+    google = found.get("google")
+    extras = found.keys() - {"google"}
+    if isinstance(google, dict):
+        extras |= google.keys() - {"thinking_config", "thought_tag_marker"}
+    return f"extra_body.{min(extras)}" if extras else ""
 
 
 def chat(body: Body, provider: Provider, model: str) -> Needs:
@@ -138,7 +183,7 @@ def chat(body: Body, provider: Provider, model: str) -> Needs:
     choices = body.integer("n") or 1
     found = _found(body, ("messages", "prediction"))
     unbounded = found.unbounded or _foreign_tools(body) or _present(body, _CHAT_UNBOUNDED)
-    unbounded = unbounded or _searching_model(provider, model)
+    unbounded = unbounded or _searching_model(provider, model) or _google_extras(body)
     extra = _extra(found, provider, model, tools="tools" in body or "functions" in body)
     if "prediction" in body:  # a prediction that is not taken is charged as output
         extra += len(bytes(body.fields["prediction"]))
@@ -151,9 +196,42 @@ _RESPONSES_UNBOUNDED = (
     "conversation",
     "prompt",
     "plugins",
+    "preset",
     "context_management",
     "web_search_options",
 )
+_PLAIN_ITEMS = frozenset(
+    (
+        "",
+        "message",
+        "function_call",
+        "function_call_output",
+        "custom_tool_call",
+        "custom_tool_call_output",
+        "local_shell_call",
+        "local_shell_call_output",
+        "shell_call",
+        "shell_call_output",
+        "apply_patch_call",
+        "apply_patch_call_output",
+        "computer_call_output",
+    )
+)
+"""Items of a response's input that are all there; of others the provider may have kept more than they show."""
+
+
+def _kept_items(body: Body) -> str:
+    """Name the items of a response's input of which the provider may have kept more than the body shows."""
+    raw = body.fields.get("input", b"")
+    if b'"type"' not in bytes(raw) and not body.escaped:
+        return ""
+    items = body.get("input")
+    for item in items if isinstance(items, list) else ():
+        kind = _kind(item)
+        whole_reasoning = kind == "reasoning" and bool(item.get("encrypted_content"))
+        if kind not in _PLAIN_ITEMS and not whole_reasoning:
+            return f"{kind} items"
+    return ""
 
 
 def responses(body: Body, provider: Provider, model: str) -> Needs:
@@ -166,23 +244,32 @@ def responses(body: Body, provider: Provider, model: str) -> Needs:
         unbounded = unbounded or "reasoning.mode"
     unbounded = unbounded or _searching_model(provider, model)
     extra = _extra(found, provider, model, tools="tools" in body)
-    return Needs(extra, body.integer("max_output_tokens"), 1, 16, unbounded, found.uncertain)
+    uncertain = found.uncertain or _kept_items(body)
+    return Needs(extra, body.integer("max_output_tokens"), 1, 16, unbounded, uncertain)
 
 
 def embeddings(body: Body, provider: Provider, model: str) -> Needs:
     """Judge OpenAI's embeddings: input only."""
-    del body, model
-    return Needs(provider.hidden, 0, 0, 0)
+    found = _found(body, ("input",))
+    return Needs(_extra(found, provider, model, tools=False), 0, 0, 0, found.unbounded, found.uncertain)
 
 
-_MESSAGES_UNBOUNDED = ("mcp_servers", "container", "context_management", "plugins", "fallbacks", "fallback")
+_MESSAGES_UNBOUNDED = (
+    "mcp_servers",
+    "container",
+    "context_management",
+    "plugins",
+    "preset",
+    "fallbacks",
+    "fallback",
+)
 _CLIENT_TOOLS = ("bash_", "text_editor_", "memory_")
 
 
 def messages(body: Body, provider: Provider, model: str) -> Needs:
     """Judge an Anthropic message."""
     found = _found(body, ("messages", "system"))
-    unbounded = found.unbounded or _present(body, _MESSAGES_UNBOUNDED)
+    unbounded = found.unbounded or _present(body, _MESSAGES_UNBOUNDED) or _searching_model(provider, model)
     extra = _extra(found, provider, model, tools="tools" in body)
     for tool in body.items("tools"):
         kind = tool.get("type") if isinstance(tool, dict) else ""

@@ -41,7 +41,7 @@ def write(call: Call, model: str, output: int | None, provider: Provider) -> byt
     changes: dict[str, Any] = {"model": model}
     if output is not None and call.operation == "messages":
         changes["max_tokens"] = output
-    return call.body.written(**changes)
+    return call.body.written(("models", "route"), **changes)
 
 
 _COUNTED = ("messages", "system", "tools", "tool_choice", "thinking", "mcp_servers", "output_config")

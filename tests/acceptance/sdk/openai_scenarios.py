@@ -197,7 +197,9 @@ def sdk_errors_are_the_usual_exceptions(gate: Gate) -> None:
     long: Any = [{"role": "user", "content": "word " * 5000}]
     error = raises(openai.BadRequestError, create, model="openai-small", messages=long)
     assert "maxTokensPerRequest" in str(error)
-    error = raises(openai.BadRequestError, create, model="openai", messages=HELLO, extra_body={"plugins": []})
+    error = raises(
+        openai.BadRequestError, create, model="openai", messages=HELLO, extra_body={"plugins": [{"id": "web"}]}
+    )
     assert "unbounded" in str(error)
     error = raises(openai.BadRequestError, client(gate).responses.create, model="anthropic", input="Hello")
     assert "/v1/messages" in str(error)
