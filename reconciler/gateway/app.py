@@ -369,7 +369,8 @@ def _kept(headers: Headers) -> dict[str, str]:
     for raw, value in headers:
         name = raw.decode("latin-1")
         if name not in _DROPPED and not name.startswith(_DROPPED_PREFIXES):
-            kept[name] = value.decode("latin-1")
+            text = value.decode("latin-1")
+            kept[name] = f"{kept[name]}, {text}" if name in kept else text  # a list may come as several headers
     return kept
 
 

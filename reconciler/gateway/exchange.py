@@ -246,4 +246,8 @@ class _One:
 
 def _passed(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Leave out what belongs to the connection with the provider; whoever answers frames the answer anew."""
-    return [(name, value) for name, value in headers if name.lower() not in _DROPPED]
+    return [
+        (name, value)
+        for name, value in headers
+        if name.lower() not in _DROPPED and not name.lower().startswith(b"x-pai-")
+    ]

@@ -7,6 +7,7 @@ was not, or the tokens are settled. Bytes are never changed but for that usage.
 
 from __future__ import annotations
 
+import json
 from typing import Protocol
 
 import msgspec
@@ -18,7 +19,11 @@ from reconciler.gateway.sse import Events, Items, data_of
 _ENDS: dict[str, tuple[bytes, ...]] = {
     "chat": (b"data: [DONE]", b"data:[DONE]"),
     "messages": (b"event: message_stop", b"event:message_stop"),
-    "responses": (b"event: response.completed", b"event: response.incomplete", b"event: response.failed"),
+    "responses": tuple(
+        begin + b"response." + end
+        for begin in (b"event: ", b'data: {"type":"', b'data: {"type": "')
+        for end in (b"completed", b"incomplete", b"failed")
+    ),
 }
 """How the events begin that end a stream; Gemini has none, its last event names a finishReason."""
 
@@ -96,15 +101,24 @@ def _without_usage(event: bytes, data: bytes) -> bytes:
         if null in event:
             return event.replace(null, b"", 1)
     try:
-        fields = _top.decode(data)
+        fields = _decode(data)
     except (ValueError, RecursionError):
         return event
     if "usage" not in fields:
         return event
-    if bytes(fields.get("choices", b"[]")) == b"[]" and "error" not in fields:
+    if bytes(fields.get("choices", b"[]")) in (b"[]", b"null") and "error" not in fields:
         return b""
     del fields["usage"]
     return b"data: " + msgspec.json.encode(fields) + b"\n\n"
+
+
+def _decode(data: bytes) -> dict[str, msgspec.Raw]:
+    """Take a chunk apart. Half of a surrogate pair, as text cut between two tokens has it, is nothing to msgspec."""
+    try:
+        return _top.decode(data)
+    except ValueError:
+        found = json.loads(data)
+        return {name: msgspec.Raw(json.dumps(item).encode()) for name, item in found.items()}
 
 
 class _Array:

@@ -285,6 +285,14 @@ def test_client_headers_that_are_none_of_the_providers_business_stay_here(
     assert headers["host"] == bench.simulator.origin(seen.provider).removeprefix("http://")
 
 
+def test_list_in_several_headers_is_passed_on_whole(bench: Bench) -> None:
+    """Betas that an SDK sends in headers of the same name all reach the provider."""
+    path, body = asked("messages", "anthropic")
+    betas = [("anthropic-beta", "one-2026-01-01"), ("anthropic-beta", "two-2026-01-01")]
+    assert bench.client.post(path, json=body, headers=[*headers_of("messages").items(), *betas]).status_code == 200
+    assert dict(bench.seen("anthropic")[-1].headers)["anthropic-beta"] == "one-2026-01-01, two-2026-01-01"
+
+
 CREDENTIALS = ("authorization", "x-api-key", "x-goog-api-key")
 
 

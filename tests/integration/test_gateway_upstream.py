@@ -249,6 +249,16 @@ def without_ids(body: bytes) -> object:
     return found
 
 
+def test_header_of_the_provider_cannot_pass_for_the_gateways_own(bench: Bench) -> None:
+    """What a provider calls x-pai-... is left out, and its cookies are."""
+    fault = Fault(headers={"x-pai-binding": "other", "x-pai-reset": "never", "set-cookie": "a=b", "x-own": "kept"})
+    answer, _ = met(bench, "chat", "openai", fault)
+    headers = told(answer).headers
+    assert headers.get_list("x-pai-binding") == ["openai"]
+    assert not {"x-pai-reset", "set-cookie"} & set(headers)
+    assert headers["x-own"] == "kept"
+
+
 @pytest.mark.parametrize("status", [600, 999])
 def test_status_that_no_client_knows_is_a_502(bench: Bench, status: int) -> None:
     """A status beyond what HTTP has is a 502 of the gateway's own; nobody knows what it cost."""

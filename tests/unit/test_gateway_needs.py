@@ -362,25 +362,9 @@ JSON = st.recursive(
 )
 FIELDS = st.sampled_from(
     [
-        "messages",
-        "input",
-        "contents",
-        "content",
-        "requests",
-        "tools",
-        "thinking",
-        "reasoning",
-        "generationConfig",
-        "generation_config",
-        "extra_body",
-        "instructions",
-        "system",
-        "n",
-        "max_tokens",
-        "background",
-        "prediction",
-        "systemInstruction",
-        "functions",
+        *("messages", "input", "contents", "content", "requests", "tools", "thinking", "reasoning", "functions"),
+        *("generationConfig", "generation_config", "systemInstruction", "extra_body", "instructions", "system"),
+        *("n", "max_tokens", "background", "prediction"),
     ]
 )
 

@@ -1,0 +1,221 @@
+"""What a stream becomes on its way: the same bytes, but for usage that was not asked for, and the end held back."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.gateway.body import Body
+from reconciler.gateway.calls import Call
+from reconciler.gateway.metering import meter
+from reconciler.gateway.streams import Stream, stream_of
+
+SSE = "text/event-stream"
+EMPTY = Body(b"{}")
+
+
+def call(operation: str, *, asked: bool = True) -> Call:
+    """Give a streamed call."""
+    return Call(operation, "openai", ("b",), EMPTY, stream=True, asked_usage=asked)
+
+
+def chunk(**fields: object) -> bytes:
+    """Give a chat chunk as an event."""
+    return b"data: " + json.dumps({"id": "c", **fields}, separators=(",", ":")).encode() + b"\n\n"
+
+
+def said(text: str, **more: object) -> bytes:
+    """Give a chat chunk that says something."""
+    return chunk(choices=[{"index": 0, "delta": {"content": text}}], **more)
+
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+DONE = b"data: [DONE]\n\n"
+
+
+class Passed:
+    """A stream that was fed in pieces: `before` went out before its end, `end` was held back until then."""
+
+    def __init__(self, kind: Call, *pieces: bytes, content_type: str = SSE, provider: str = "openai") -> None:
+        stream = stream_of(kind, content_type)
+        assert stream is not None
+        self.stream: Stream = stream
+        self.meter = meter(kind.operation, provider)
+        out: list[bytes] = []
+        held: list[bytes] = []
+        for piece in pieces:
+            now, held = self.stream.feed(piece, self.meter, held)
+            out.append(now)
+        self.before = b"".join(out)
+        self.end = b"".join((*held, self.stream.rest(self.meter)))
+
+    @property
+    def whole(self) -> bytes:
+        """All that the client gets."""
+        return self.before + self.end
+
+
+OPENAI = [said("a", usage=None), said("b", usage=None), chunk(choices=[], usage=USAGE), DONE]
+ANTHROPIC = [
+    b'event: message_start\ndata: {"type":"message_start",'
+    b'"message":{"usage":{"input_tokens":3,"output_tokens":1}}}\n\n',
+    b'event: ping\ndata: {"type":"ping"}\n\n',
+    b'event: message_delta\ndata: {"type":"message_delta",'
+    b'"delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":4}}\n\n',
+    b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+]
+_RESPONSE = {"status": "completed", "usage": {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}}
+_COMPLETED = json.dumps({"type": "response.completed", "response": _RESPONSE}, separators=(",", ":")).encode()
+RESPONSES = [
+    b'event: response.created\ndata: {"type":"response.created","response":{"usage":null}}\n\n',
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"a"}\n\n',
+    b"event: response.completed\ndata: " + _COMPLETED + b"\n\n",
+]
+UNNAMED = [b'data: {"type":"response.created","response":{"usage":null}}\n\n', b"data: " + _COMPLETED + b"\n\n", DONE]
+_META = {"promptTokenCount": 3, "candidatesTokenCount": 4, "totalTokenCount": 7}
+_LAST = json.dumps({"candidates": [{"finishReason": "STOP"}], "usageMetadata": _META}).encode()
+GEMINI = [
+    b'data: {"candidates": [{"content": {"parts": [{"text": "a"}]}}],"usageMetadata": {"promptTokenCount": 3}}\r\n\r\n',
+    b"data: " + _LAST + b"\r\n\r\n",
+]
+ARRAY = [b'[{"candidates": [{"content": {"parts": [{"text": "a"}]}}]}\n,\r\n', _LAST, b"\n]"]
+STREAMS = [
+    pytest.param("chat", SSE, OPENAI, b"data: [DONE]", id="openai"),
+    pytest.param("messages", SSE, ANTHROPIC, b"event: message_stop", id="anthropic"),
+    pytest.param("responses", SSE, RESPONSES, b"event: response.completed", id="responses"),
+    pytest.param("responses", SSE, UNNAMED, b'data: {"type":"response.completed"', id="unnamed"),
+    pytest.param("generate", SSE, GEMINI, b'data: {"candidates": [{"finishReason"', id="gemini"),
+    pytest.param("generate", "application/json", ARRAY, b"]", id="array"),
+]
+
+
+def cuts(data: bytes, places: list[int]) -> list[bytes]:
+    """Cut bytes at places."""
+    ends = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
+    return [data[begin:end] for begin, end in pairwise(ends)]
+
+
+@pytest.mark.parametrize(("operation", "content_type", "events", "mark"), STREAMS)
+def test_stream_passes_unchanged_with_its_end_held_back(
+    operation: str, content_type: str, events: list[bytes], mark: bytes
+) -> None:
+    """Event by event the same bytes come out; what says that this is the end waits until the tokens are settled."""
+    passed = Passed(call(operation), *events, content_type=content_type)
+    assert passed.whole == b"".join(events)
+    assert passed.end.lstrip().startswith(mark)
+    assert mark not in passed.before or mark == b"]"
+    usage = passed.meter.usage(complete=True)
+    assert usage is not None
+    assert usage.charge == 7
+
+
+@settings(max_examples=60, deadline=None)
+@given(places=st.lists(st.integers(0, 2000), max_size=12))
+@pytest.mark.parametrize(("operation", "content_type", "events", "mark"), STREAMS)
+def test_pieces_make_no_difference(
+    operation: str, content_type: str, events: list[bytes], mark: bytes, places: list[int]
+) -> None:
+    """However the network cuts a stream, the client gets the same, its end last, and the meter reads the same."""
+    data = b"".join(events)
+    passed = Passed(call(operation), *cuts(data, places), content_type=content_type)
+    assert passed.whole == data
+    assert passed.end
+    if operation != "generate":
+        assert mark not in passed.before
+    usage = passed.meter.usage(complete=True)
+    assert usage is not None
+    assert usage.charge == 7
+
+
+@settings(max_examples=60, deadline=None)
+@given(places=st.lists(st.integers(0, 2000), max_size=12))
+def test_hidden_usage_is_hidden_however_it_is_cut(places: list[int]) -> None:
+    """A stream whose usage was not asked for has none, in any pieces, and is counted all the same."""
+    passed = Passed(call("chat", asked=False), *cuts(b"".join(OPENAI), places))
+    assert passed.whole == said("a") + said("b") + DONE
+    usage = passed.meter.usage(complete=True)
+    assert usage is not None
+    assert usage.charge == 7
+
+
+@pytest.mark.parametrize(
+    ("event", "shown"),
+    [
+        (said("a", usage=None), said("a")),
+        (b'data: {"usage": null, "choices": [{"index": 0}]}\n\n', b'data: {"choices": [{"index": 0}]}\n\n'),
+        (chunk(choices=[], usage=USAGE), b""),
+        (chunk(choices=None, usage=USAGE), b""),
+        (chunk(usage=USAGE), b""),
+        (said("", usage=USAGE), said("")),
+        (said("a", usage=USAGE).replace(b"\n\n", b"\r\n\r\n"), said("a")),
+        (
+            chunk(choices=[], error={"code": 502}, usage=USAGE),
+            chunk(choices=[], error={"code": 502}),
+        ),
+        (chunk(choices=[], prompt_filter_results=[]), chunk(choices=[], prompt_filter_results=[])),
+        (said('say "usage":null, or "usage": {}'), said('say "usage":null, or "usage": {}')),
+        (b': "usage"\n\n', b': "usage"\n\n'),
+        (b'data: {"usage": broken\n\n', b'data: {"usage": broken\n\n'),
+        (b"data: [1]\n\n", b"data: [1]\n\n"),
+    ],
+)
+def test_usage_that_was_not_asked_for_is_taken_out(event: bytes, shown: bytes) -> None:
+    """Usage goes, and a chunk that holds nothing else with it; text about usage, errors and comments stay."""
+    assert Passed(call("chat", asked=False), event).whole == shown
+    assert Passed(call("chat"), event).whole == event
+
+
+def test_usage_beside_half_a_character_is_taken_out() -> None:
+    """A chunk whose text was cut within a pair of surrogates is read all the same."""
+    event = chunk(choices=[{"index": 0, "delta": {"content": "X"}}], usage=USAGE).replace(b"X", b"\\ud83d")
+    shown = Passed(call("chat", asked=False), event, DONE)
+    assert b"usage" not in shown.whole
+    assert b"\\ud83d" in shown.whole
+    assert shown.whole.endswith(DONE)
+
+
+def test_comments_pass_at_once() -> None:
+    """What a provider says while it waits goes on at once, so that the client's own timeout is kept off."""
+    passed = Passed(call("chat", asked=False), b": OPENROUTER PROCESSING\n\n", b": \n\n")
+    assert passed.before == b": OPENROUTER PROCESSING\n\n: \n\n"
+    assert passed.end == b""
+
+
+def test_event_without_its_empty_line_is_not_lost() -> None:
+    """A stream that ends without the last empty line is passed on whole, and metered whole."""
+    events = [*OPENAI[:3], DONE.rstrip()]
+    assert Passed(call("chat"), *events).whole == b"".join(events)
+    last = Passed(call("generate"), GEMINI[1].rstrip())
+    assert last.whole == GEMINI[1].rstrip()
+    assert last.meter.usage(complete=True) is not None
+
+
+def test_chunk_that_only_looks_like_the_end_is_passed_on() -> None:
+    """Gemini's finishReason of one candidate, or a bracket at the end of a piece, waits only until more comes."""
+    more = GEMINI[0]
+    passed = Passed(call("generate"), GEMINI[1], more)
+    assert passed.before == GEMINI[1] + more
+    passed = Passed(call("generate"), b'[{"a": [1]', b"}", content_type="application/json")
+    assert passed.before == b'[{"a": [1]}'
+
+
+@pytest.mark.parametrize(
+    ("operation", "stream", "content_type", "framed"),
+    [
+        ("chat", True, "text/event-stream", True),
+        ("chat", True, "application/json", False),
+        ("chat", False, "application/json", False),
+        ("generate", True, "application/json", True),
+        ("generate", False, "application/json", False),
+        ("generate", True, "text/html", False),
+        ("messages", True, "", False),
+    ],
+)
+def test_framing_follows_what_the_provider_sent(operation: str, stream: bool, content_type: str, framed: bool) -> None:
+    """An answer is a stream if it is framed as one, whatever was asked; an error to a streamed request is whole."""
+    kind = Call(operation, "openai", ("b",), EMPTY, stream)
+    assert (stream_of(kind, content_type) is not None) == framed
