@@ -23,6 +23,7 @@ from reconciler import __version__, control
 from reconciler.core import events as ev
 from reconciler.core.errors import CouldNotRun, LogBusy, LogNotWritable, PaiError, SourceUnavailable
 from reconciler.core.state import Head
+from reconciler.daemon import logs
 from reconciler.daemon.admin import Metrics, admin_app
 from reconciler.daemon.health import Health, judge_health
 from reconciler.daemon.loop import ReconcileLoop
@@ -168,10 +169,7 @@ def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
     `announce` is told the addresses of both listeners. Raises LogBusy for a second daemon, CouldNotRun for a port in
     use, and what opening the workspace raises.
     """
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logs.configure(sys.stderr)
     settings = workspace.settings
     with (
         _opened(workspace) as parts,

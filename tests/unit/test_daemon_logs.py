@@ -1,0 +1,101 @@
+"""The daemon's lines all come, in order: those of the loop together, warnings and those of other threads at once."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from reconciler.daemon import logs
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """Give what the daemon writes to, and leave logging as it was."""
+    root, uvicorn = logging.getLogger(), logging.getLogger("uvicorn")
+    before = (root.level, uvicorn.level, logging._srcfile)
+    flags = (logging.logThreads, logging.logProcesses, logging.logMultiprocessing)
+    handlers = list(root.handlers)
+    for handler in handlers:
+        root.removeHandler(handler)
+    written = io.StringIO()
+    logs.configure(written)
+    yield written
+    root.handlers[:] = handlers
+    root.setLevel(before[0])
+    uvicorn.setLevel(before[1])
+    logging._srcfile = before[2]
+    logging.logThreads, logging.logProcesses, logging.logMultiprocessing = flags
+
+
+def messages(stream: io.StringIO) -> list[str]:
+    """Give the messages that were written."""
+    return [line.partition(": ")[2] for line in stream.getvalue().splitlines()]
+
+
+def test_lines_of_the_loop_wait_for_each_other(stream: io.StringIO) -> None:
+    """They are not written one by one, and all are there a moment later, in order."""
+    log = logging.getLogger("pai.test")
+
+    async def run() -> None:
+        for number in range(5):
+            log.info("line %d", number)
+        assert not messages(stream)
+        await asyncio.sleep(3 * logs.TOGETHER_S)
+        assert messages(stream) == [f"line {number}" for number in range(5)]
+
+    asyncio.run(run())
+
+
+def test_warning_is_written_at_once_with_what_waits(stream: io.StringIO) -> None:
+    """A warning does not wait, and does not overtake."""
+    log = logging.getLogger("pai.test")
+
+    async def run() -> None:
+        log.info("before")
+        log.warning("now")
+        assert messages(stream) == ["before", "now"]
+
+    asyncio.run(run())
+
+
+def test_line_of_another_thread_is_written_at_once(stream: io.StringIO) -> None:
+    """A thread has no loop that would write it later."""
+    log = logging.getLogger("pai.test")
+
+    async def run() -> None:
+        log.info("before")
+        thread = threading.Thread(target=log.info, args=("from a thread",))
+        thread.start()
+        thread.join()
+        assert messages(stream) == ["before", "from a thread"]
+
+    asyncio.run(run())
+
+
+def test_what_waits_is_written_at_the_end(stream: io.StringIO) -> None:
+    """A loop that ends before its lines left loses none: logging flushes when the program ends."""
+    log = logging.getLogger("pai.test")
+
+    async def run() -> None:
+        log.info("last")
+
+    asyncio.run(run())
+    logging.getLogger().handlers[0].flush()
+    assert messages(stream) == ["last"]
+
+
+def test_lines_that_wait_are_bounded(stream: io.StringIO) -> None:
+    """A flood is written as it comes."""
+    log = logging.getLogger("pai.test")
+
+    async def run() -> None:
+        for number in range(logs.LINES_MAX):
+            log.info("%d", number)
+        assert len(messages(stream)) == logs.LINES_MAX
+
+    asyncio.run(run())
