@@ -1,9 +1,11 @@
 """Questions to the log: read only, answered from the stored events."""
 
 from reconciler.audit.lines import cut, describe, outcome_text, usage_text, value_text
-from reconciler.audit.query import Query, Row, parse_terms, search, subject_test
+from reconciler.audit.query import matches, read_row, search
 from reconciler.audit.spending import FIGURES, KEYS, Spending, spending
 from reconciler.audit.story import Binding, Decision, Outcome, story
+from reconciler.audit.tail import Tail
+from reconciler.audit.terms import Query, Row, Term, parse_query, parse_terms, parse_when
 
 __all__ = [
     "FIGURES",
@@ -14,14 +16,19 @@ __all__ = [
     "Query",
     "Row",
     "Spending",
+    "Tail",
+    "Term",
     "cut",
     "describe",
+    "matches",
     "outcome_text",
+    "parse_query",
     "parse_terms",
+    "parse_when",
+    "read_row",
     "search",
     "spending",
     "story",
-    "subject_test",
     "usage_text",
     "value_text",
 ]

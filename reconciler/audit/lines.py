@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.audit.query import Row
+from reconciler.audit.terms import Row
 
 TEXT_MAX = 80
 """Characters of a message, a value, a list of names or an actor that a line shows."""

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from reconciler.audit.query import Query, Row, search
+from reconciler.audit.query import search
+from reconciler.audit.terms import Query, Row, Term
 from reconciler.core.events import TokensForfeited, TokensSettled
 from reconciler.log.store import Reader
 
@@ -20,7 +21,6 @@ KEYS: Final = ("day", "model", "agent")
 
 FIGURES: Final = ("requests", "input", "cached", "output", "reasoning", "charged")
 _SPENT = (TokensSettled.type, TokensForfeited.type)
-_NEEDLES = (b'"type":"tokens.', b'"durations":{')  # only outcomes have both
 
 
 class Spending(msgspec.Struct):
@@ -50,10 +50,11 @@ class Spending(msgspec.Struct):
 
 def spending(log: Reader, query: Query, by: Sequence[str]) -> list[Spending]:
     """Add up what the query finds, in groups of the KEYS `by`, sorted by them: newest day first, names from a to z."""
-    tests = (lambda row: row.type in _SPENT, *query.tests)
-    outcomes = msgspec.structs.replace(query, tests=tests, needles=(*_NEEDLES, *query.needles))
+    outcomes = msgspec.structs.replace(query, terms=(Term("type", "tokens."), *query.terms))
     groups: dict[tuple[str, ...], Spending] = {}
     for row in search(log, outcomes):
+        if row.type not in _SPENT:
+            continue
         key = tuple(_value(row, name) for name in by)
         group = groups.get(key)
         if group is None:

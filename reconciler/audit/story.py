@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from reconciler.audit.query import Row, about_request, read_row, search
+from reconciler.audit.query import about_request, read_row, search
+from reconciler.audit.terms import Row
 from reconciler.core import events as ev
 from reconciler.log.store import Reader
 

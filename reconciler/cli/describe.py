@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.audit import Query, Row, cut, describe, search, subject_test, value_text
+from reconciler.audit import Query, Row, Term, cut, describe, search, value_text
 from reconciler.cli.get import find, resource
 from reconciler.cli.output import FORMATS, print_json, print_yaml
 from reconciler.cli.reading import read_view
@@ -44,9 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _changes(workspace: Workspace, kind: str, name: str) -> list[Row]:
     """Give the last events that changed the object, not those of the requests that name it."""
-    subject, family = f"{kind}/{name}", "binding." if kind == "model" else "agent."
-    tests = (subject_test(subject), lambda row: row.type.startswith(family))
-    query = Query(tests, (f'"subject":"{subject}"'.encode(), f'"type":"{family}'.encode()))
+    query = Query((Term(kind, name), Term("type", "binding." if kind == "model" else "agent.")))
     with contextlib.closing(open_reader(workspace.database)) as log:
         return list(search(log, query, CHANGES_SHOWN))
 

@@ -6,25 +6,34 @@ terms:
   field:maxTokensPerDay  that changed this field            path:FILE               written in this file
   request:ID           of this request                      since:7d until:DATE     in this time
   -TERM                excludes what TERM matches
+
+Terms may also come as one text: "type:binding model:a". A follower (--follow) prints what there is, oldest first (the
+newest N with --limit), then what comes, also across a restart of the daemon, until it is interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterable
+import select
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import msgspec
 
-from reconciler.audit import Row, cut, describe, search
-from reconciler.cli.output import json_text, print_csv, print_json
+from reconciler.audit import Query, Row, Tail, cut, describe, search
+from reconciler.cli.output import json_text, note, print_csv, print_json_array
 from reconciler.cli.terms import preprocess, query_of
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import UsageError
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite import SqliteReader, open_reader
 from reconciler.workspace import Workspace
 
 __all__ = ["arguments", "preprocess", "run"]
+
+LOOK_S = 0.1
+"""How often a follower looks for new events."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("terms", nargs="*", metavar="TERM", help="what must hold, see above")
     parser.add_argument("--limit", type=int, metavar="N", help="events at most (default: all)")
     parser.add_argument("--reverse", action="store_true", help="oldest first")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until interrupted")
     parser.add_argument("-o", "--output", choices=("table", "json", "jsonl", "csv"), default="table")
 
 
@@ -39,12 +49,45 @@ def run(args: argparse.Namespace) -> int:
     """Print the matching events."""
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit {args.limit} is below 1", "leave it out for all events")
+    if args.follow and args.output == "json":
+        raise UsageError("--follow never comes to the end of a JSON array", "use -o jsonl: one object a line")
     query = query_of(args.terms)
-    workspace = Workspace.find(args.workspace)
-    with contextlib.closing(open_reader(workspace.database)) as log:
-        rows = search(log, query, args.limit, oldest_first=args.reverse)
-        _PRINTERS[args.output](rows)
+    database = Workspace.find(args.workspace).database
+    print_rows = _PRINTERS[args.output]
+    with contextlib.closing(open_reader(database)) as log:
+        if args.follow:
+            print_rows(_followed(log, database, query, args.limit))
+        else:
+            print_rows(search(log, query, args.limit, oldest_first=args.reverse))
     return 0
+
+
+def _followed(log: SqliteReader, database: Path, query: Query, limit: int | None) -> Iterator[Row]:
+    """Give what there is, oldest first, then what comes, until whoever reads stdout has gone."""
+    size = log.size()
+    if limit is None:
+        yield from search(log, query, oldest_first=True, before=size)
+    else:
+        yield from list(search(log, query, limit, before=size))[::-1]
+    log.close()  # a reader that stays open between the looks is the tail's business
+    tail, told = Tail(database, query, size), False
+    with contextlib.closing(tail):
+        while True:
+            yield from tail.look()
+            if tail.waiting and not told:
+                note("the log cannot be read now; waiting for it")
+            told = tail.waiting
+            if not tail.behind:
+                sys.stdout.flush()
+                if _nobody_reads(LOOK_S):
+                    return
+
+
+def _nobody_reads(wait_s: float) -> bool:
+    """Wait, or come back at once with True when the other end of stdout is closed."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # errors and hang-ups are told whether or not they are asked for
+    return bool(poll.poll(wait_s * 1000))
 
 
 def _table(rows: Iterable[Row]) -> None:
@@ -55,7 +98,7 @@ def _table(rows: Iterable[Row]) -> None:
 
 
 def _json(rows: Iterable[Row]) -> None:
-    print_json(msgspec.to_builtins(list(rows)))
+    print_json_array(map(msgspec.to_builtins, rows))
 
 
 def _jsonl(rows: Iterable[Row]) -> None:

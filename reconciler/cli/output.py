@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from reconciler.core.diagnostics import Diagnostic, format_line, printable
-from reconciler.core.errors import PaiError
+from reconciler.core.errors import PaiError, QueryError
 
 FORMATS = ("table", "wide", "json", "yaml", "name")
 
@@ -29,6 +29,16 @@ def open_streams() -> None:
 def print_json(value: object) -> None:
     """Print JSON for people and programs: indented, Unicode kept where it can be shown."""
     print(json_text(value, indent=2))
+
+
+def print_json_array(items: Iterable[object]) -> None:
+    """Print one JSON array as `print_json` does, item by item, however many there are."""
+    empty = True
+    for item in items:
+        text = json_text(item, indent=2).replace("\n", "\n  ")
+        print(f"{'[' if empty else ','}\n  {text}", end="")
+        empty = False
+    print("[]" if empty else "\n]")
 
 
 def json_text(value: object, indent: int | None = None) -> str:
@@ -79,11 +89,20 @@ def print_diagnostics(diagnostics: Sequence[Diagnostic], omitted: int = 0, *, to
 
 
 def print_error(error: PaiError) -> None:
-    """Print an error as people meet it: diagnostics, then `error:`, then `hint:`, all on stderr."""
+    """Print an error as people meet it: diagnostics or the place in a query, `error:`, `hint:`, all on stderr."""
     print_diagnostics(getattr(error, "diagnostics", ()), to_stderr=True)
+    if isinstance(error, QueryError) and error.query:
+        _point(error)
     print(f"error: {_shown(error.message)}", file=sys.stderr)
     if error.hint:
         print(f"hint: {_shown(error.hint)}", file=sys.stderr)
+
+
+def _point(error: QueryError) -> None:
+    """Print the query and carets below the part of it that is wrong."""
+    ends = (error.start, error.start + error.length)
+    before, part, after = (_shown(error.query[start:end]) for start, end in zip((0, *ends), (*ends, None), strict=True))
+    print(f"  {before}{part}{after}\n  {' ' * len(before)}{'^' * max(1, len(part))}", file=sys.stderr)
 
 
 def _shown(text: str) -> str:

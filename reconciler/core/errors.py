@@ -1,7 +1,8 @@
 """What can go wrong, as a person or a caller meets it.
 
     PaiError                 exit code, hint, whether a retry may help
-    ├── UsageError       2   the command line or a query is wrong
+    ├── UsageError       2   the command line is wrong
+    │   └── QueryError   2   a query is wrong; points into it
     ├── Refused          1   a rule says no; may carry the diagnostics that say why
     │   └── NotFound     1   the thing named does not exist
     └── CouldNotRun      3   the surroundings do not allow it
@@ -39,9 +40,19 @@ class PaiError(Exception):
 
 
 class UsageError(PaiError):
-    """The command line or a query is wrong."""
+    """The command line is wrong."""
 
     exit_code = 2
+
+
+class QueryError(UsageError):
+    """A query cannot be read: the part of `query` that is wrong begins at `start` and has `length` characters."""
+
+    def __init__(self, message: str, hint: str = "", query: str = "", start: int = 0, length: int = 0) -> None:
+        super().__init__(message, hint)
+        self.query = query
+        self.start = start
+        self.length = length
 
 
 class Refused(PaiError):

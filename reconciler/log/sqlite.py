@@ -175,6 +175,7 @@ class SqliteReader:
         self.path = path
         deadline = time.monotonic() + _BUSY_S
         while True:
+            self._file = _identity(path)
             try:
                 with self._mapped():
                     self._db = _connect(path, self._mode)
@@ -251,6 +252,10 @@ class SqliteReader:
             triggers = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")}
         missing = [f"trigger {name} is missing" for name in sorted(_TRIGGERS - triggers)]
         return [line for line in found if line != "ok"] + missing
+
+    def is_current(self) -> bool:
+        """Tell whether the path still names the file that is open here."""
+        return _identity(self.path) == self._file
 
     def close(self) -> None:
         """Let go of the file; safe to call twice."""
@@ -329,7 +334,6 @@ class SqliteStore(SqliteReader):
             self._db.execute("UPDATE head SET size = size")
 
     def _prepare(self) -> None:
-        self._file = _identity(self.path)
         _prepare_writer(self._db)
         # Whatever an earlier process left in the WAL is written again; a busy reader may put that off.
         self._db.execute("PRAGMA busy_timeout = 100")

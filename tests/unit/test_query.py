@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.audit import describe, parse_terms, search
+from reconciler.audit import describe, parse_query, parse_terms, search
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic
-from reconciler.core.errors import UsageError
+from reconciler.core.errors import QueryError, UsageError
 from reconciler.log.merkle import leaf_hash
 from reconciler.log.store import Stored
 
@@ -112,6 +112,48 @@ def test_broken_term_says_what_to_write(term: str, said: str) -> None:
     field, _, value = term.removeprefix("-").partition(":")
     assert (value or field) in error.value.message
     assert said in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("", []),
+        ("  type:binding   model:a ", [("type", "binding", False), ("model", "a", False)]),
+        ('path:"my file.yaml" -actor:bot', [("path", "my file.yaml", False), ("actor", "bot", True)]),
+        ('"path:my file.yaml"', [("path", "my file.yaml", False)]),
+        ("revision:ABC field:a:b", [("revision", "abc", False), ("field", "a:b", False)]),
+    ],
+)
+def test_query_as_one_text_is_taken_apart(text: str, terms: list[tuple[str, str, bool]]) -> None:
+    """Blanks part terms, quotes keep them together, the first colon parts field and value."""
+    assert [tuple(term) for term in parse_query(text, NOW).terms] == terms
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("type:a modle:b", "modle"),
+        ("type:a -modle:b", "modle"),
+        ("  x  ", "x"),
+        ('type:a "modle:b c"', "modle"),
+        ('type:a path:"b c', 'path:"b c'),
+        ("since:7d until:never", "never"),
+        ("type:a type:", "type:"),
+    ],
+)
+def test_error_points_into_the_query(text: str, wrong: str) -> None:
+    """Start and length name the part that cannot be read, in the text as it was given (a quote counts as its term)."""
+    with pytest.raises(QueryError) as found:
+        parse_query(text, NOW)
+    error = found.value
+    assert error.query == text
+    assert wrong in text[error.start : error.start + error.length + 1]
+
+
+def test_times_given_twice_must_both_hold() -> None:
+    """The later since: and the earlier until: count."""
+    query = parse_terms(["since:2026-11-01", "until:2026-11-09", "since:2026-11-03", "until:2026-12-01"], NOW)
+    assert (query.since[:10], query.until[:10]) == ("2026-11-03", "2026-11-09")
 
 
 def about(*payloads: tuple[str, ev.AnyPayload]) -> Log:

@@ -1,0 +1,188 @@
+"""The terms of a query (SPEC section 6.2): `model:NAME`, `-type:tokens`, `since:7d`, all of which must hold.
+
+From text to values and to tests on rows; nothing here reads a log. An error points into the query: its text, and where
+in it the part stands that cannot be read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from reconciler.core.errors import QueryError, UsageError
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One event as a query gives it. `data` is the payload as JSON values, `leaf_hash` hex."""
+
+    seq: int
+    time: str
+    type: str
+    actor: str
+    subject: str
+    data: dict[str, Any]
+    id: str
+    leaf_hash: str = msgspec.field(name="leafHash")
+
+
+Test = Callable[[Row], bool]
+
+
+class Term(NamedTuple):
+    """One term that is no time: rows match whose `field` is `value`, or is not, if `excluded`."""
+
+    field: str
+    value: str
+    excluded: bool = False
+
+
+class Query(msgspec.Struct, frozen=True):
+    """A parsed query: `since` (included) and `until` (not included) are times as events have them, "" for none."""
+
+    terms: tuple[Term, ...] = ()
+    since: str = ""
+    until: str = ""
+
+    def tests(self) -> list[Test]:
+        """Give what must hold of a row beside its time."""
+        return [_negated(test) if term.excluded else test for term in self.terms for test in [test_of(term)]]
+
+
+class _Word(NamedTuple):
+    """One term as it was typed: its text without quotes, and where it stands in the whole query."""
+
+    text: str
+    start: int
+    length: int
+
+
+def parse_terms(terms: Sequence[str], now: datetime) -> Query:
+    """Parse terms that are apart already, as a shell gives them. Raises QueryError.
+
+    Terms in one argument are taken apart if each of its words looks like one: `"type:binding model:a"`.
+    """
+    words, at = [], 0
+    for text in (each for term in terms for each in _apart(term)):
+        words.append(_Word(text, at, len(text)))
+        at += len(text) + 1
+    return _parse(words, " ".join(word.text for word in words), now)
+
+
+def parse_query(text: str, now: datetime) -> Query:
+    """Parse a query that is one text: terms with blanks between them; quotes keep blanks: `path:"my file.yaml"`.
+
+    Raises QueryError.
+    """
+    return _parse(list(_words(text)), text, now)
+
+
+def _apart(term: str) -> list[str]:
+    pieces = term.split()
+    together = len(pieces) < 2 or not all(_TERM.match(piece) for piece in pieces)
+    return [term] if together else pieces
+
+
+def _words(text: str) -> Iterator[_Word]:
+    for found in re.finditer(r'(?:"[^"]*"?|[^\s"])+', text):
+        if found[0].count('"') % 2:
+            raise QueryError("a quote is not closed", 'write path:"my file.yaml"', text, found.start(), len(found[0]))
+        yield _Word(found[0].replace('"', ""), found.start(), len(found[0]))
+
+
+def _parse(words: Sequence[_Word], query: str, now: datetime) -> Query:
+    terms: list[Term] = []
+    since, until = "", ""
+    for word in words:
+        excluded = word.text.startswith("-")
+        field, colon, value = word.text.removeprefix("-").partition(":")
+        at, size = word.start + excluded, len(field)
+        if not colon or not value:
+            hint = f"terms look like FIELD:VALUE; fields: {', '.join(FIELDS)}"
+            raise QueryError(f"cannot read the term {word.text!r}", hint, query, word.start, word.length)
+        if field in ("since", "until"):
+            if excluded:
+                hint = "use until: for the other side" if field == "since" else "use since: for the other side"
+                raise QueryError(f"{word.text!r}: a time cannot be excluded", hint, query, word.start, 1)
+            try:
+                when = parse_when(value, now)
+            except UsageError as error:
+                place = (at + size + 1, word.length - size - 1)
+                raise QueryError(error.message, error.hint, query, *place) from None
+            since, until = (max(since, when), until) if field == "since" else (since, min(until or when, when))
+            continue
+        if field not in _TESTS:
+            near = difflib.get_close_matches(field, FIELDS, 1)
+            hint = f"did you mean {near[0]}:?" if near else f"fields: {', '.join(FIELDS)}"
+            raise QueryError(f"unknown field {field!r} in the term {word.text!r}", hint, query, at, max(1, size))
+        terms.append(Term(field, value.lower() if field == "revision" else value, excluded))
+    return Query(tuple(terms), since, until)
+
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def parse_when(text: str, now: datetime) -> str:
+    """Turn `7d`, `2026-11-01` or an RFC 3339 time into a time as events have it. Raises UsageError."""
+    try:
+        if text[-1:] in _UNITS and text[:-1].isascii() and text[:-1].isdecimal() and len(text) < 12:
+            return event_time(now - timedelta(seconds=int(text[:-1]) * _UNITS[text[-1]]))
+        when = datetime.fromisoformat(text)
+        return event_time(when if when.tzinfo else when.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        hint = "write 30m, 7d, 2026-11-01 or 2026-11-01T10:00:00Z"
+        raise UsageError(f"cannot read the time {text!r}", hint) from None
+
+
+def event_time(when: datetime) -> str:
+    """Write a time as events have it: UTC with microseconds and a Z."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def test_of(term: Term) -> Test:
+    """Give the test that decides whether a row has the term's value, whether or not that is what is wanted."""
+    return _TESTS[term.field](term.value)
+
+
+def _negated(test: Test) -> Test:
+    return lambda row: not test(row)
+
+
+def _subject(kind: str) -> Callable[[str], Test]:
+    return lambda value: lambda row: row.subject == f"{kind}/{value}" or row.data.get(kind) == value
+
+
+def _revision(value: str) -> Test:
+    return lambda row: any(str(row.data.get(field, "")).startswith(value) for field in ("revision", "commit", "to"))
+
+
+def _request(value: str) -> Test:
+    return lambda row: row.data.get("request") == value or value in row.data.get("others", ())
+
+
+def _path(value: str) -> Test:
+    def test(row: Row) -> bool:
+        paths = [row.data.get("file")]
+        for field in ("diagnostics", "moved", "warnings"):
+            paths += [item.get("path", item.get("file")) for item in row.data.get(field, [])]
+        return value in paths
+
+    return test
+
+
+_TESTS: Final[dict[str, Callable[[str], Test]]] = {
+    "type": lambda value: lambda row: row.type.startswith(value),
+    "model": _subject("model"),
+    "agent": _subject("agent"),
+    "actor": lambda value: lambda row: row.actor == value,
+    "revision": _revision,
+    "request": _request,
+    "path": _path,
+    "field": lambda value: lambda row: value in row.data.get("changed", ()),
+}
+FIELDS: Final = (*_TESTS, "since", "until")
+_TERM: Final = re.compile(rf"-?(?:{'|'.join(FIELDS)}):.")
