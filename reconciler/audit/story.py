@@ -14,6 +14,7 @@ import msgspec
 
 from reconciler.audit.query import about_request, read_row, search
 from reconciler.audit.terms import Row
+from reconciler.audit.versions import Origin, line_of, origin, versions
 from reconciler.core import events as ev
 from reconciler.log.store import Reader
 
@@ -21,20 +22,6 @@ DAY_LIMIT = "maxTokensPerDay"
 REQUEST_LIMIT = "maxTokensPerRequest"
 _OUTCOMES = {ev.TokensSettled.type: "settled", ev.TokensVoided.type: "voided", ev.TokensForfeited.type: "forfeited"}
 _WRITTEN = (ev.BindingCreated.type, ev.BindingChanged.type)
-
-
-class Origin(msgspec.Struct, frozen=True):
-    """Who wrote what was in force: the event, the commit and its author as git claims it, and the place.
-
-    `message` is the first line of the commit's, "" if the commit's own event is not found.
-    """
-
-    position: int
-    commit: str
-    author: str
-    message: str
-    file: str
-    line: int
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -103,7 +90,7 @@ def _decision(log: Reader, row: Row, rows: list[Row]) -> Decision:
     model = row.subject.partition("/")[2]
     if row.type == ev.RequestRefused.type:
         field = REQUEST_LIMIT if row.data["reason"] == "request-budget" else DAY_LIMIT
-        version = next(_versions(log, model, row.seq), None)
+        version = next(versions(log, "model", model, row.seq), None)
         binding = None if version is None or version.type not in _WRITTEN else _binding(log, version, field)
         return Decision("refused", row.seq, row.time, model, row.data, binding)
     version = _at(log, row.data["binding"])
@@ -149,36 +136,18 @@ def _budget(log: Reader, reserved: Row, limit: int | None) -> Budget:
 
 def _binding(log: Reader, version: Row, field: str) -> Binding:
     spec = version.data["spec"]
-    return Binding(spec, _origin(log, version), _limit(log, version, field) if field in spec else None)
+    return Binding(spec, origin(log, version), _limit(log, version, field) if field in spec else None)
 
 
 def _limit(log: Reader, version: Row, field: str) -> Limit:
     """Find the newest event, up to a version, that gave the field its value."""
     row = version
-    for row in _versions(log, version.subject.partition("/")[2], version.seq + 1):
+    for row in versions(log, "model", version.subject.partition("/")[2], version.seq + 1):
         if row.type == ev.BindingCreated.type or field in row.data.get("changed", ()):
             break
     previous = (row.data.get("previous") or {}).get(field)
-    line = row.data.get("lines", {}).get(field, row.data["line"])
-    return Limit(field, version.data["spec"][field], previous, msgspec.structs.replace(_origin(log, row), line=line))
-
-
-def _origin(log: Reader, row: Row) -> Origin:
-    commit = row.data["revision"]
-    author, message = row.actor, ""
-    # The commit's own event follows its objects' in the same transaction.
-    for each in map(read_row, log.read(row.seq + 1)):
-        if each.type.startswith("revision."):
-            if each.type == ev.RevisionAccepted.type and each.data["commit"] == commit:
-                person = each.data["author"]
-                author = f"{person['name']} <{person['email']}>"
-                message = each.data["message"].strip().partition("\n")[0]
-            break
-    return Origin(row.seq, commit, author, message, row.data["file"], row.data["line"])
-
-
-def _versions(log: Reader, model: str, before: int) -> Iterator[Row]:
-    return _back(log, f"model/{model}", "binding.", before)
+    line = line_of(row, field)
+    return Limit(field, version.data["spec"][field], previous, msgspec.structs.replace(origin(log, row), line=line))
 
 
 def _back(log: Reader, subject: str, family: str, before: int) -> Iterator[Row]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-from reconciler.audit import Query, Row, Term, cut, describe, search, value_text
+from reconciler.audit import Row, cut, describe, value_text, versions
 from reconciler.cli.get import find, resource
 from reconciler.cli.output import FORMATS, print_json, print_yaml
-from reconciler.cli.reading import read_view
+from reconciler.cli.reading import at_option, read_view
 from reconciler.core.diagnostics import printable
+from reconciler.core.objects import Kind
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
 
@@ -24,16 +26,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=("model", "agent"), metavar="model|agent")
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("-o", "--output", choices=FORMATS, default="table")
+    at_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print one object and its last changes."""
     workspace = Workspace.find(args.workspace)
-    item: Any = find(read_view(workspace), args.kind, args.name)
+    view = read_view(workspace, args.at)
+    item: Any = find(view, args.kind, args.name)
     if args.output == "name":
         print(resource(args.kind, args.name))
         return 0
-    changes = _changes(workspace, args.kind, args.name)
+    changes = _changes(workspace, args.kind, args.name, view.state.position)
     if args.output in ("table", "wide"):
         _print(item, changes)
     else:
@@ -42,11 +46,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _changes(workspace: Workspace, kind: str, name: str) -> list[Row]:
+def _changes(workspace: Workspace, kind: Kind, name: str, before: int) -> list[Row]:
     """Give the last events that changed the object, not those of the requests that name it."""
-    query = Query((Term(kind, name), Term("type", "binding." if kind == "model" else "agent.")))
     with contextlib.closing(open_reader(workspace.database)) as log:
-        return list(search(log, query, CHANGES_SHOWN))
+        return list(islice(versions(log, kind, name, before), CHANGES_SHOWN))
 
 
 def _print(item: Any, changes: list[Row]) -> None:

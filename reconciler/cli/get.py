@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reconciler.cli.output import FORMATS, note, print_json, print_table, print_yaml
-from reconciler.cli.reading import read_view
+from reconciler.cli.reading import at_option, read_view
 from reconciler.core.objects import MANIFEST_OF_KIND
 from reconciler.log.stamp import parse_time, wall_clock
 from reconciler.views import Object, View, not_found
@@ -33,11 +33,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=tuple(KINDS), metavar="models|agents|secrets|keys")
     parser.add_argument("name", nargs="?", metavar="NAME")
     parser.add_argument("-o", "--output", choices=FORMATS, default="table")
+    at_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a list, or one object."""
-    view = read_view(Workspace.find(args.workspace))
+    view = read_view(Workspace.find(args.workspace), args.at)
     kind = KINDS[args.kind]
     objects = _all(view, kind) if args.name is None else [find(view, kind, args.name)]
     if args.output in ("json", "yaml"):

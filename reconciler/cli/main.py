@@ -42,6 +42,8 @@ VERBS = (
     Verb("validate", "validate", "judge manifests as the hook and the daemon do; no workspace needed"),
     Verb("env", "env", "print the export lines that point the provider SDKs at the gateway"),
     Verb("log", "log", "query the log, newest first"),
+    Verb("history", "history", "every version of one model or agent"),
+    Verb("blame", "blame", "each field of one model or agent, with the commit that set it"),
     Verb("usage", "usage", "tokens spent, by day, model or agent"),
     Verb("why", "why", "one request's story: decision, budget, binding version, commit"),
     Verb("verify", "verify", "recompute everything from the stored bytes and compare"),

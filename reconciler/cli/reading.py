@@ -1,15 +1,18 @@
-"""What reading verbs share: the state from the log, without its lock and without git."""
+"""What reading verbs share: the state from the log, now or as it was, without its lock and without git."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
 import os
 from datetime import UTC, datetime
 
+from reconciler.core.errors import NotFound
 from reconciler.core.state import State
-from reconciler.log.replay import projected
+from reconciler.log.replay import projected, state_at
 from reconciler.log.sqlite import open_reader
+from reconciler.log.store import Reader
 from reconciler.secrets.backends import Backends
 from reconciler.secrets.store import SecretStore
 from reconciler.views import View
@@ -22,9 +25,39 @@ def read_state(workspace: Workspace) -> State:
         return projected(log)
 
 
-def read_view(workspace: Workspace) -> View:
-    """Read the state as people see it."""
-    state = read_state(workspace)
+def at_option(parser: argparse.ArgumentParser) -> None:
+    """Declare `--at WHEN`."""
+    text = "as it was: a time, a date (its beginning, UTC), 7d (ago), #SEQ, or a commit (when it was accepted)"
+    parser.add_argument("--at", metavar="WHEN", help=text)
+
+
+def read_view(workspace: Workspace, at: str | None = None) -> View:
+    """Read the state as people see it, at the moment WHEN that `at` names if it is given."""
+    state, now = (read_state(workspace), datetime.now(UTC)) if at is None else _state_at(workspace, at)
     store = SecretStore(workspace.secrets, workspace.master_key)
     backends = Backends(store, state.secrets.get, workspace.secrets_directory, os.environ)
-    return View(state, functools.cache(backends.problem), datetime.now(UTC))
+
+    def problem(name: str, key: str) -> str:
+        """Say of the past only what the log knows: a value that was stored then counts, also if it is gone now."""
+        return "" if at is not None and key in state.secrets.get(name, {}) else backends.problem(name, key)
+
+    return View(state, functools.cache(problem), now)
+
+
+def _state_at(workspace: Workspace, when: str) -> tuple[State, datetime]:
+    from reconciler.audit import find_moment
+
+    with contextlib.closing(open_reader(workspace.database)) as log, log.moment():
+        moment = find_moment(log, when, datetime.now(UTC))
+        return state_at(log, moment.position), datetime.fromisoformat(moment.time)
+
+
+def not_on_the_log(log: Reader, kind: str, name: str) -> NotFound:
+    """Make the error that an object is not in force, or never was; its hint is the nearest name."""
+    from reconciler.audit import versions
+    from reconciler.views import not_found
+
+    if kind in ("model", "agent") and next(versions(log, "model" if kind == "model" else "agent", name), None):
+        return NotFound(f"{kind} {name} is not in force any more", f"pai history {kind} {name} shows what it was")
+    state = projected(log)
+    return not_found(kind, name, state.models if kind == "model" else state.agents)

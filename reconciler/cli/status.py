@@ -9,9 +9,10 @@ import msgspec
 
 from reconciler.cli.get import find, resource
 from reconciler.cli.output import FORMATS, print_json, print_yaml
-from reconciler.cli.reading import read_view
+from reconciler.cli.reading import at_option, read_view
 from reconciler.core.diagnostics import printable
-from reconciler.daemon.health import Health
+from reconciler.core.state import State
+from reconciler.daemon.health import Health, judge_health
 from reconciler.daemon.session import ask_daemon
 from reconciler.views import View
 from reconciler.workspace import Workspace
@@ -21,12 +22,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai status`."""
     parser.add_argument("agent", nargs="?", metavar="AGENT")
     parser.add_argument("-o", "--output", choices=FORMATS, default="table")
+    at_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the status of an agent's models, or of everything."""
     workspace = Workspace.find(args.workspace)
-    view = read_view(workspace)
+    view = read_view(workspace, args.at)
     if args.agent is None:
         names = sorted(view.state.models)
     else:
@@ -38,12 +40,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.output in ("table", "wide"):
         if args.agent is None:
-            _print_health(_health(workspace, view))
+            _print_health(_health(workspace, view, args.at))
         print("Models:")
         for name in names:
             print(printable(view.status_line(name)))
         return 0
-    health = _health(workspace, view)
+    health = _health(workspace, view, args.at)
     whole = {
         "revision": health.revision or None,
         "head": health.head or None,
@@ -55,13 +57,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _health(workspace: Workspace, view: View) -> Health:
+def _health(workspace: Workspace, view: View, at: str | None) -> Health:
+    if at is not None:
+        return _health_then(view.state)
     answer = ask_daemon(workspace, "health")
     if answer is not None:
         return msgspec.convert(answer, Health)
     from reconciler.daemon.health import standalone_health
 
     return standalone_health(workspace, view.state)
+
+
+def _health_then(state: State) -> Health:
+    """Say how things stood as far as the log tells: whether the source could be read then, nobody knows."""
+    return judge_health(state.revision, state.head, "", "", source_read=True, head="")
 
 
 def _print_health(health: Health) -> None:

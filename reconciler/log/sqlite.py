@@ -236,7 +236,10 @@ class SqliteReader:
 
     @contextlib.contextmanager
     def moment(self) -> Iterator[None]:
-        """Let everything read inside the `with` see the log as of one moment."""
+        """Let everything read inside the `with` see the log as of one moment, that of the outermost `with`."""
+        if self._db.in_transaction:
+            yield
+            return
         with self._mapped():
             self._db.execute("BEGIN")
         try:

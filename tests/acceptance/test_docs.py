@@ -231,6 +231,8 @@ def test_decision_says_what_was_rejected(page: Path) -> None:
     assert len(text.split()) <= 400
 
 
-def test_decisions_are_numbered_without_gaps() -> None:
-    """Decisions are numbered 0001, 0002, ... so that a number names one of them for ever."""
-    assert [int(page.name[:4]) for page in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+def test_every_decision_has_a_number_of_its_own() -> None:
+    """A number names one decision for ever; work done side by side may leave gaps."""
+    numbers = [int(page.name[:4]) for page in DECISIONS]
+
+    assert len(set(numbers)) == len(numbers)

@@ -1,0 +1,128 @@
+"""Which moment WHEN means (`get --at WHEN`): a time, a date, `#seq` or a commit, as a position of the log.
+
+A moment is the number of events that had happened: the state after them is what was in force. A time includes the
+events of that very instant; a date is its beginning in UTC, as in `until:`; `#seq` includes that event; a commit means
+the state right after it was accepted (the last time, if the branch came back to it).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from reconciler.audit.query import read_row, search
+from reconciler.audit.terms import Query, Row, Term, event_time, parse_when
+from reconciler.core.errors import NotFound, Refused, UsageError
+from reconciler.log.store import Reader
+
+HINT: Final = "write a time, a date, #SEQ or a commit"
+_COMMIT: Final = re.compile(r"[0-9a-fA-F]{4,64}")
+_AGO: Final = re.compile(r"[0-9]{1,4}[smhdw]")
+
+
+class Moment(NamedTuple):
+    """The state after the first `position` events; `time` is the time asked for, or that of the last of them."""
+
+    position: int
+    time: str
+
+
+def find_moment(log: Reader, when: str, now: datetime) -> Moment:
+    """Find the moment that a text names.
+
+    Raises UsageError for a text that names none and for a time to come, NotFound for a position beyond the end, a time
+    before the log and a commit that was never looked at, Refused for a commit that never was in force.
+    """
+    if when.startswith("#"):
+        return _at_position(log, when)
+    if _COMMIT.fullmatch(when) and not _AGO.fullmatch(when):
+        found = _at_commit(log, when.lower())
+        if found is not None:
+            return found
+        if not _is_time(when, now):
+            raise _unknown(log, when.lower())
+    return _at_time(log, when, now)
+
+
+def count_until(log: Reader, time: str, *, inclusive: bool = False) -> int:
+    """Count the events before a time (or up to it, if `inclusive`): times never go back, so halving finds it."""
+    low, high = 0, log.size()
+    while low < high:
+        middle = (low + high) // 2
+        (row,) = map(read_row, log.read(middle, middle + 1))
+        if row.time < time or (inclusive and row.time == time):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _at_position(log: Reader, when: str) -> Moment:
+    digits = when[1:]
+    if not (digits.isascii() and digits.isdecimal()) or len(digits) > 18:
+        raise UsageError(f"cannot read the position {when!r}", "write #SEQ with the number that pai log shows first")
+    position, size = int(digits), log.size()
+    if position >= size:
+        raise NotFound(f"the log ends at #{size - 1}, there is no {when}", "pai log --limit 1 shows the last event")
+    (row,) = map(read_row, log.read(position, position + 1))
+    return Moment(position + 1, row.time)
+
+
+def _at_time(log: Reader, when: str, now: datetime) -> Moment:
+    try:
+        time = parse_when(when, now)
+    except UsageError:
+        raise UsageError(f"cannot read the moment {when!r}", f"{HINT}: 7d, 2026-11-01, #120, 3f2a91c") from None
+    if time > event_time(now):
+        raise UsageError(f"--at {when}: that time is still to come", "leave --at out for what is in force now")
+    position = count_until(log, time, inclusive=True)
+    if position == 0:
+        (first,) = map(read_row, log.read(0, 1))
+        raise NotFound(f"the log begins at {first.time}, after {time}", "--at '#0' is its first event")
+    return Moment(position, time)
+
+
+def _is_time(when: str, now: datetime) -> bool:
+    try:
+        parse_when(when, now)
+    except UsageError:
+        return False
+    return True
+
+
+def _at_commit(log: Reader, commit: str) -> Moment | None:
+    """Find the newest acceptance of a commit; None if the log knows no commit that begins so."""
+    found = search(log, Query((Term("revision", commit), Term("type", "revision."))))
+    rows = [row for row in found if row.data["commit"].startswith(commit)]
+    commits = sorted({row.data["commit"] for row in rows})
+    if len(commits) > 1:
+        raise UsageError(f"{commit} may be {', '.join(each[:12] for each in commits[:5])}", "write more of the commit")
+    for row in rows:
+        if row.type == "revision.accepted.v1":
+            return Moment(row.seq + 1, row.time)
+    if rows:
+        raise _never_in_force(rows[0])
+    return None
+
+
+def _never_in_force(row: Row) -> Refused:
+    commit = row.data["commit"][:7]
+    if row.type == "revision.superseded.v1":
+        by = row.data["by"][:7]
+        return Refused(f"commit {commit} was never in force: {by} came with it and was judged instead", f"--at {by}")
+    first = row.data["diagnostics"][0]
+    what = f"{first['path']}:{first['line']}:{first['column']} {first['rule']}"
+    return Refused(
+        f"commit {commit} was refused ({what}) and never in force", f"--at '#{row.seq}' is what stayed in force then"
+    )
+
+
+def _unknown(log: Reader, commit: str) -> NotFound:
+    known = {
+        row.data["commit"][: len(commit)]: row.data["commit"] for row in search(log, Query((Term("type", "revis"),)))
+    }
+    near = difflib.get_close_matches(commit, known, 1, 0.5)
+    hint = f"did you mean {known[near[0]][: max(7, len(commit))]}?" if near else "pai log type:revision lists them"
+    return NotFound(f"the log knows no commit {commit}", hint)

@@ -1,0 +1,40 @@
+"""Each field of a model's or an agent's spec, with the commit, author, time and file:line that set it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+
+import msgspec
+
+from reconciler.audit import Blame, blame, cut, value_text
+from reconciler.cli.output import print_json, print_table
+from reconciler.cli.reading import not_on_the_log
+from reconciler.log.sqlite import open_reader
+from reconciler.workspace import Workspace
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai blame`."""
+    parser.add_argument("kind", choices=("model", "agent"), metavar="model|agent")
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print one line a field."""
+    with contextlib.closing(open_reader(Workspace.find(args.workspace).database)) as log:
+        found = blame(log, args.kind, args.name)
+        if not found:
+            raise not_on_the_log(log, args.kind, args.name)
+    if args.output == "json":
+        print_json({"kind": args.kind, "name": args.name, "fields": msgspec.to_builtins(found)})
+    else:
+        print_table(("FIELD", "VALUE", "COMMIT", "AUTHOR", "TIME", "PLACE"), [_line(each) for each in found])
+    return 0
+
+
+def _line(each: Blame) -> list[str]:
+    when = each.time[:19].replace("T", " ")
+    place = f"{each.file}:{each.line}"
+    return [cut(each.field), cut(value_text(each.value)), each.commit[:7], cut(each.author), when, place]

@@ -1,0 +1,55 @@
+"""Every version of one model or agent, newest first: when, who, which commit, where, and what it changed.
+
+The versions are those on the log: they stay when the object is deleted or the branch is rewritten.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from reconciler.audit import Change, Version, cut, history, value_text
+from reconciler.cli.output import print_json, print_table
+from reconciler.cli.reading import not_on_the_log
+from reconciler.log.sqlite import open_reader
+from reconciler.workspace import Workspace
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai history`."""
+    parser.add_argument("kind", choices=("model", "agent"), metavar="model|agent")
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print one line a changed field; the lines of a version have its commit on the first of them."""
+    with contextlib.closing(open_reader(Workspace.find(args.workspace).database)) as log:
+        found = history(log, args.kind, args.name)
+        if not found:
+            raise not_on_the_log(log, args.kind, args.name)
+    if args.output == "json":
+        print_json({"kind": args.kind, "name": args.name, "versions": msgspec.to_builtins(found)})
+    else:
+        headers = ("SEQ", "TIME", "COMMIT", "AUTHOR", "PLACE", "CHANGE")
+        print_table(headers, [line for version in found for line in _lines(version)], ("SEQ",))
+    return 0
+
+
+def _lines(version: Version) -> Iterator[Sequence[str]]:
+    when = version.time[:19].replace("T", " ")
+    head = [str(version.position), when, version.commit[:7], cut(version.author)]
+    if version.change == "deleted" or not version.changes:
+        yield [*head, f"{version.file}:{version.line}", version.change]
+        return
+    for number, change in enumerate(version.changes):
+        place = f"{version.file}:{change.line}"
+        yield [*(head if not number else [""] * len(head)), place, _text(change, version.change == "created")]
+
+
+def _text(change: Change, created: bool) -> str:
+    new = cut(value_text(change.new))
+    return f"{cut(change.field)} {new if created else f'{cut(value_text(change.old))} -> {new}'}"
