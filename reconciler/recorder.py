@@ -395,6 +395,7 @@ class Recorder:
         head = self._store.head()
         if head.projected != head.size or head.fold != FOLD_VERSION:
             self._store.project(_rows(state), FOLD_VERSION)
+        self._store.plant()
 
     def _reopen(self) -> None:
         """Close and open the store; `_reason` is empty afterwards if the log takes events again."""

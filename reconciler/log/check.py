@@ -1,7 +1,7 @@
 """Everything that must hold in a log, recomputed from its stored bytes.
 
-Trusts nothing derived: leaf hashes, positions, the Merkle frontier, canonical bytes, projection and snapshots are made
-anew and compared. Reads only, in one moment, so it may run beside the writer.
+Trusts nothing derived: leaf hashes, positions, the Merkle frontier, subtree hashes, canonical bytes, projection and
+snapshots are made anew and compared. Reads only, in one moment, so it may run beside the writer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from reconciler.core.errors import PaiError
 from reconciler.core.events import decode, encode
 from reconciler.core.state import State, dump, row, row_keys
-from reconciler.log.merkle import Frontier, leaf_hash
+from reconciler.log.merkle import TILE_WIDTH, Frontier, Tiers, leaf_hash
 from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.stamp import parse_time, parse_ulid
 from reconciler.log.store import Head, Reader, Snapshot, Stored
@@ -47,15 +47,15 @@ def check(reader: Reader, deep: bool = True, checked: Callable[[int], None] = la
 def _problems(reader: Reader, deep: bool, checked: Callable[[int], None]) -> Iterator[Problem]:
     head = reader.head()
     snapshots = {snapshot.position: snapshot for snapshot in reader.snapshots()}
-    replay = _Replay()
+    replay = _Replay(reader)
     stream = reader.read()
     while chunk := list(islice(stream, _CHUNK)):
         for stored in chunk:
             yield from replay.step(stored)
             if (snapshot := snapshots.pop(replay.state.position, None)) is not None:
-                replay.grow()
+                yield from replay.grow()
                 yield from _compare_snapshot(snapshot, replay)
-        replay.grow()
+        yield from replay.grow()
         checked(len(chunk))
     yield from _compare_head(head, replay)
     for snapshot in snapshots.values():
@@ -69,7 +69,8 @@ def _problems(reader: Reader, deep: bool, checked: Callable[[int], None]) -> Ite
 class _Replay:
     """The log as its bytes tell it, so far. Positions are counted, whatever the stored ones say."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
         self.state = State()
         self.frontier = Frontier()
         self._leaves: list[bytes] = []
@@ -98,9 +99,21 @@ class _Replay:
         self._time, self._id = time, ulid
         self.state.apply(event)
 
-    def grow(self) -> None:
-        self.frontier.extend(self._leaves)
+    def grow(self) -> Iterator[Problem]:
+        tiers: Tiers = {}
+        self.frontier.extend(self._leaves, tiers)
         self._leaves.clear()
+        for tier, (first, hashes) in tiers.items():
+            stored = self._reader.hashes(tier, first, first + len(hashes))
+            if stored != list(hashes):
+                same = next(
+                    (n for n, pair in enumerate(zip(stored, hashes, strict=False)) if pair[0] != pair[1]), len(stored)
+                )
+                span = TILE_WIDTH**tier
+                start = (first + same) * span
+                yield Problem(
+                    None, f"the stored hash of the subtree of positions {start} to {start + span - 1} is not theirs"
+                )
 
 
 def _compare_head(head: Head, replay: _Replay) -> Iterator[Problem]:

@@ -1,7 +1,9 @@
 """The Merkle tree of the log as in RFC 6962 section 2.1, kept as its frontier.
 
 Pure. A frontier holds the roots of the perfect subtrees that a tree of `size` leaves falls into, largest first: one for
-every bit set in `size`. That is all that appending and the root need, at most 64 hashes for any log.
+every bit set in `size`. That is all that appending and the root need, at most 64 hashes for any log. Proofs also need
+subtrees inside: the roots of those of 256, 256**2, ... leaves are handed out when they become complete (tiles of
+height 8, as in C2SP tlog-tiles).
 """
 
 from __future__ import annotations
@@ -10,9 +12,14 @@ import hashlib
 from collections.abc import Iterable
 
 HASH_SIZE = 32
+TILE_HEIGHT = 8
+TILE_WIDTH = 1 << TILE_HEIGHT
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 _sha256 = hashlib.sha256
+
+Tiers = dict[int, tuple[int, tuple[bytes, ...]]]
+"""By tier: the number of the first subtree of 256**tier leaves, and the roots of it and those after it."""
 
 
 def leaf_hash(body: bytes) -> bytes:
@@ -47,8 +54,11 @@ class Frontier:
         """Give the peaks as one string of bytes, 32 each."""
         return b"".join(self.peaks)
 
-    def extend(self, leaves: Iterable[bytes]) -> None:
-        """Append leaf hashes in order, level by level: one node hash a leaf on average."""
+    def extend(self, leaves: Iterable[bytes], tiers: Tiers | None = None) -> None:
+        """Append leaf hashes in order, level by level: one node hash a leaf on average.
+
+        `tiers` is given the roots of the subtrees of 256**tier leaves that became complete, from tier 1 on.
+        """
         sha256 = _sha256
         row = list(leaves)
         size, grown = self.size, self.size + len(row)
@@ -56,6 +66,8 @@ class Frontier:
         peaks: list[bytes] = []
         level = 0
         while row or size >> level:
+            if tiers is not None and row and level and level % TILE_HEIGHT == 0:
+                tiers[level // TILE_HEIGHT] = (size >> level, tuple(row))
             if size >> level & 1:
                 row.insert(0, old.pop())
             if len(row) & 1:

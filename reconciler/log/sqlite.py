@@ -25,8 +25,9 @@ from urllib.parse import quote
 
 from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable, PaiError
 from reconciler.core.state import RowKey
+from reconciler.log import subtrees
 from reconciler.log.lock import WriterLock
-from reconciler.log.merkle import Frontier
+from reconciler.log.merkle import Frontier, Tiers
 from reconciler.log.store import Head, Rows, Snapshot, Stored
 
 APPLICATION_ID: Final = 0x5061694C  # "PaiL"
@@ -52,6 +53,7 @@ _SCHEMA = (
     # Derived: whole states, so that a start need not replay everything.
     "CREATE TABLE snapshots (position INTEGER PRIMARY KEY, fold INTEGER NOT NULL, peaks BLOB NOT NULL,"
     " data BLOB NOT NULL, digest BLOB NOT NULL) STRICT",
+    subtrees.SCHEMA,
     "CREATE TRIGGER events_insert BEFORE INSERT ON events"
     " WHEN NEW.seq IS NOT (SELECT coalesce(max(seq) + 1, 0) FROM events)"
     " BEGIN SELECT RAISE(ABORT, 'the log only grows at its end'); END",
@@ -217,6 +219,11 @@ class SqliteReader:
         query = f"{_EVENTS} WHERE seq < ?{wanted} ORDER BY seq DESC"
         return self._stream(query, (bound, *contains))
 
+    def hashes(self, tier: int, start: int, stop: int) -> list[bytes]:
+        """Give the stored roots of the subtrees `start` to `stop` - 1 of 256**tier leaves, up to the first missing."""
+        with self._mapped():
+            return subtrees.read(self._db, tier, start, stop) if not tier or subtrees.planted(self._db) else []
+
     def rows(self) -> dict[RowKey, bytes]:
         """Give all projection rows."""
         with self._mapped():
@@ -317,6 +324,15 @@ class SqliteStore(SqliteReader):
             _insert(self._db, _PUT_ROWS, [(*key, body) for key, body in rows.items()])
             self._db.execute("UPDATE head SET projected = size, fold = ?", (fold,))
 
+    def plant(self) -> None:
+        """Make the subtree hashes anew, durably, unless there are as many as the log has subtrees."""
+        size = self.size()
+        with self._mapped():
+            if subtrees.planted(self._db) and subtrees.whole(self._db, size):
+                return
+        with self._transaction():
+            subtrees.plant(self._db)
+
     def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keep a snapshot durably; the two newest stay."""
         with self._transaction():
@@ -374,8 +390,10 @@ def _write(db: sqlite3.Connection, events: Sequence[Stored], rows: Rows) -> None
         frontier = Frontier.unpack(size, peaks)
     except ValueError as error:
         raise LogDamaged(f"the log's Merkle frontier is damaged: {error}", _RESTORE) from error
-    frontier.extend([event.leaf for event in events])
+    tiers: Tiers = {}
+    frontier.extend([event.leaf for event in events], tiers)
     _insert(db, _INSERT, events)
+    subtrees.write(db, tiers)
     db.execute(_SET_HEAD, (frontier.size, frontier.pack(), frontier.size))
     _insert(db, _PUT_ROWS, [(*key, body) for key, body in rows.items() if body is not None])
     for key, body in rows.items():

@@ -1,9 +1,10 @@
 """What a log store promises, whatever database is behind it.
 
 - Events have positions 0, 1, 2, ... without gaps and are never changed or removed.
-- `append` is one durable transaction: when it returns, events, Merkle frontier and projection rows are all on disk;
+- `append` is one durable transaction: when it returns, events, Merkle frontier, the hashes of subtrees that became
+  complete and projection rows are all on disk;
   when it raises, the outcome is unknown until the store was opened again and read.
-- Projection rows and snapshots are derived: they can be thrown away and made again from the events.
+- Subtree hashes, projection rows and snapshots are derived: they can be thrown away and made again from the events.
 
 Errors are those of core/errors.py: LogDamaged (the data contradict themselves), LogBusy, LogNotWritable (the machine
 does not let us), CouldNotRun (a reader that the machine does not let read).
@@ -81,6 +82,12 @@ class Reader(Protocol):
     def read_back(self, before: int | None = None, contains: Sequence[bytes] = ()) -> Iterator[Stored]:
         """Give the events below position `before` (or all), newest first, whose body contains each of `contains`."""
 
+    def hashes(self, tier: int, start: int, stop: int) -> list[bytes]:
+        """Give the stored roots of the subtrees `start` to `stop` - 1 of 256**tier leaves; tier 0 is the leaf hashes.
+
+        The list ends before the first that is not there. Nothing is recomputed: who needs to trust them, compares.
+        """
+
     def rows(self) -> dict[RowKey, bytes]:
         """Give all projection rows."""
 
@@ -108,6 +115,9 @@ class Store(Reader, Protocol):
 
     def project(self, rows: Mapping[RowKey, bytes], fold: int) -> None:
         """Replace the whole projection by `rows`, made by fold version `fold` from all events, durably."""
+
+    def plant(self) -> None:
+        """Make the subtree hashes from tier 1 on anew, durably, unless there are as many as the log has subtrees."""
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keep a snapshot durably; the two newest stay."""
