@@ -12,6 +12,7 @@ Invariants
 - Nobody is answered before everything that the decision could see is durable, not even "nothing to do".
 - A failed commit has an unknown outcome: its callers and those who built on it get LogNotWritable, unless their events
   are found on disk; the state is made anew from the disk before anybody decides again.
+- While the log is held (`hold`) nothing is recorded but what ends that (`resume`); reading goes on.
 - The store is touched by the writer thread while a batch is in flight, and otherwise only under the lock.
 """
 
@@ -65,10 +66,11 @@ class Receipt(NamedTuple):
 
 
 class Status(NamedTuple):
-    """Whether the log takes events, and if not, why."""
+    """Whether the log takes events, and if not, why; `held` if an operator has to decide (`Recorder.hold`)."""
 
     writable: bool
     reason: str
+    held: bool = False
 
 
 class Ticket:
@@ -187,6 +189,8 @@ class Recorder:
         self._retry_at = 0.0
         self._spoiled = False
         self._closing = False
+        self._held = ""
+        self.on_commit: Callable[[int], object] = int  # told the log's size after each commit, by the writer thread
         try:
             self._open()
         except BaseException:
@@ -207,18 +211,23 @@ class Recorder:
         LogNotWritable.
         """
         with self._lock:
-            state = self._state
-            if state is None or self._reason or self._closing:
-                state = self._writable_state()
-            first = state.position
-            events, bodies = self._stamp(decide(state))
-            ticket = Ticket(Receipt(first, events), self._pending.gate)
+            return self._submit(decide)
+
+    def hold(self, reason: str) -> None:
+        """Record nothing from now on; whoever tries gets LogNotWritable with `reason`."""
+        with self._lock:
+            self._held = reason
+
+    def resume(self, decide: Decide) -> Receipt:
+        """End the hold with a decision that says why, and wait until it is durable. Raises what `record` raises."""
+        with self._lock:
+            held, self._held = self._held, ""
             try:
-                self._enqueue(state, events, bodies, ticket)
-            except BaseException:  # also KeyboardInterrupt: the state may be half-changed
-                self._spoil()
+                ticket = self._submit(decide)
+            except BaseException:
+                self._held = held
                 raise
-        return ticket
+        return ticket.wait()
 
     def read(self, fn: Callable[[State], T]) -> T:
         """Give what `fn` makes of the live state, under the lock; same rules as for `decide`.
@@ -232,7 +241,8 @@ class Recorder:
 
     def status(self) -> Status:
         """Tell whether the log takes events, as far as known; `probe` finds out."""
-        return Status(not self._reason, self._reason)
+        reason = self._held or self._reason
+        return Status(not reason, reason, bool(self._held))
 
     def probe(self) -> None:
         """When the log is not writable and the pause is over, open it again and prove that a write works.
@@ -268,9 +278,25 @@ class Recorder:
 
     # Deciding: under the lock, in the caller's thread.
 
+    def _submit(self, decide: Decide) -> Ticket:
+        state = self._state
+        if state is None or self._reason or self._closing or self._held:
+            state = self._writable_state()
+        first = state.position
+        events, bodies = self._stamp(decide(state))
+        ticket = Ticket(Receipt(first, events), self._pending.gate)
+        try:
+            self._enqueue(state, events, bodies, ticket)
+        except BaseException:  # also KeyboardInterrupt: the state may be half-changed
+            self._spoil()
+            raise
+        return ticket
+
     def _writable_state(self) -> State:
         if self._closing:
             raise LogNotWritable("the log is being closed")
+        if self._held:
+            raise LogNotWritable(self._held, "an operator decides: pai verify, then pai verify --accept")
         if self._reason:
             if self._spoiled or time.monotonic() < self._retry_at:
                 raise LogNotWritable(self._reason, _HINT)
@@ -356,6 +382,7 @@ class Recorder:
             return
         self._expected = len(batch.tickets) + len(self._pending.tickets)
         batch.answer(None)
+        self.on_commit(batch.first + len(batch.bodies))
         if cut.frozen is not None:
             try:
                 self._save_snapshot(cut.frozen)

@@ -41,7 +41,7 @@ def describe(row: Row) -> str:
         case "request":
             return _refused(data)
         case "log":
-            return f"origin {data['origin']}"
+            return f"origin {data['origin']}" if verb == "created" else cut(data["reason"])
         case _:
             return cut(str(data.get("version") or data.get("reason") or ""))
 

@@ -1,39 +1,92 @@
-"""Recompute everything from the stored bytes and compare: hashes, positions, the Merkle tree, the state.
+"""Recompute everything from the stored bytes and compare: hashes, positions, the Merkle tree, the state, checkpoints.
 
-Names the first bad position of each kind of fault; exit code 1 if there is any. Only reads, also beside a daemon.
+Without PATH it is the workspace's log, held against every checkpoint that was published; it only reads, also beside a
+daemon. PATH is an export (`pai export`), which needs no workspace. Names the first bad position of each kind of fault;
+exit code 1 if there is any. A log that was rolled back on purpose (an older backup) is taken into use by --accept.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Sequence
+from pathlib import Path
 
+from reconciler.cli.actor import actor_of
 from reconciler.cli.output import note
 from reconciler.cli.progress import Progress
 from reconciler.core.diagnostics import printable
-from reconciler.log.check import check
+from reconciler.core.errors import Refused, UsageError
+from reconciler.log.check import Problem
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `pai verify`: none of its own."""
-    parser.set_defaults()
+    """Declare the options of `pai verify`."""
+    parser.add_argument("path", nargs="?", type=Path, metavar="PATH", help="an export to verify instead of the log")
+    parser.add_argument("--vkey", metavar="KEY", help="with PATH: the key to trust (default: the export's own vkey)")
+    parser.add_argument(
+        "--accept", action="store_true", help="take the log as it is, although it was rolled back; this is recorded"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what is wrong, or how much was found right."""
+    if args.path is not None and args.accept:
+        raise UsageError("--accept is for the workspace's log, not for an export")
+    if args.vkey is not None and args.path is None:
+        raise UsageError("--vkey is for an export", "pai verify PATH --vkey KEY")
     workspace = Workspace.find(args.workspace)
-    with contextlib.closing(open_reader(workspace.database)) as log:
-        size = log.size()
-        with Progress("verifying", size) as progress:
-            problems = check(log, checked=progress.add)
-    for problem in problems:
-        where = "" if problem.position is None else f"position {problem.position}: "
-        print(printable(where + problem.message))
-    if problems:
+    return _accept(workspace) if args.accept else _log(workspace)
+
+
+def _log(workspace: Workspace) -> int:
+    from reconciler.evidence.verification import verify
+
+    with Progress("verifying", _size(workspace)) as progress:
+        report = verify(workspace, progress.add)
+    if report.warning:
+        note(f"warning: {report.warning}")
+    if report.problems:
+        _print(report.problems)
         note(f"error: {workspace.database} has been damaged or tampered with")
         note("hint: keep a copy for investigation, then restore the log from a backup")
         return 1
-    print(f"ok: {size:,} events, hashes, positions, tree and state agree")
+    print(f"ok: {report.size:,} events, hashes, positions, tree, state and published checkpoints agree")
+    if not report.checkpoints:
+        note("there is no published checkpoint to compare with")
+    if report.excused:
+        note(f"{report.excused:,} older ones are not compared, since an operator accepted the log: pai log type:log")
     return 0
+
+
+def _accept(workspace: Workspace) -> int:
+    """Have the log accepted, once it is known to be whole in itself."""
+    from reconciler.daemon.session import session
+    from reconciler.log.check import check
+
+    size = _size(workspace)
+    with contextlib.closing(open_reader(workspace.database)) as log, Progress("verifying", size) as progress:
+        problems = check(log, checked=progress.add)
+    if problems:
+        _print(problems)
+        raise Refused("the log is damaged in itself, and only a whole log can be accepted", "restore it from a backup")
+    with session(workspace) as open_session:
+        answer = open_session.call("log.accept", {"actor": actor_of(workspace)})
+    if not answer["reason"]:
+        print("ok: nothing to accept, the log is the one that was vouched for")
+        return 0
+    print(printable(f"accepted, and recorded as log.accepted: {str(answer['reason']).removeprefix('rollback ')}"))
+    return 0
+
+
+def _size(workspace: Workspace) -> int:
+    with contextlib.closing(open_reader(workspace.database)) as log:
+        return log.size()
+
+
+def _print(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        where = "" if problem.position is None else f"position {problem.position}: "
+        print(printable(where + problem.message))

@@ -303,6 +303,21 @@ class LogCreated(Payload, frozen=True, kw_only=True):
     vkey: str
 
 
+class LogAccepted(Payload, frozen=True, kw_only=True):
+    """An operator took the log as it is, of `size` events, although published checkpoints contradict it.
+
+    `root` is the log's root at that moment (base64), `reason` the contradiction. What `refs/pai/checkpoints` had up to
+    `commit`, and the workspace's own checkpoint file with the SHA-256 `copy`, is not compared any more; both may be "".
+    """
+
+    type: ClassVar[str] = "log.accepted.v1"
+    size: int
+    root: str
+    reason: str
+    commit: str
+    copy: str
+
+
 class DaemonStarted(Payload, frozen=True, kw_only=True):
     """A daemon took the log; `settings` are those in force, without secrets."""
 
@@ -339,6 +354,7 @@ AnyPayload = (
     | TokensForfeited
     | RequestRefused
     | LogCreated
+    | LogAccepted
     | DaemonStarted
     | DaemonStopped
 )

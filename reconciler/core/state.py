@@ -120,6 +120,7 @@ class State(msgspec.Struct):
                 ev.RevisionSuperseded()
                 | ev.HistoryRewritten()
                 | ev.RequestRefused()
+                | ev.LogAccepted()
                 | ev.DaemonStarted()
                 | ev.DaemonStopped()
             ):

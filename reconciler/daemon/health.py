@@ -10,6 +10,8 @@ import msgspec
 
 from reconciler.core.errors import SourceUnavailable
 from reconciler.core.state import Head, State
+from reconciler.evidence.guard import ROLLBACK, examine
+from reconciler.log.note import parse_vkey
 from reconciler.workspace import Workspace
 
 
@@ -39,7 +41,9 @@ def judge_health(
     the branch's tip if it is known, else "". `fault` is anything else that keeps the work from being done.
     """
     reasons = [fault] if fault else []
-    if log_problem:
+    if log_problem.startswith(ROLLBACK):
+        reasons.append(log_problem)
+    elif log_problem:
         reasons.append(f"the log is not writable: {log_problem.removeprefix('the log is not writable: ')}")
     if source_problem:
         reasons.append(f"the source cannot be read: {source_problem}")
@@ -55,7 +59,7 @@ def judge_health(
 
 
 def standalone_health(workspace: Workspace, state: State) -> Health:
-    """Say how things stand when no daemon runs: from the log, and from a look at the branch's tip."""
+    """Say how things stand when no daemon runs: from the log, what was vouched for, and the branch's tip."""
     from reconciler.source import Repository
 
     head = problem = ""
@@ -68,8 +72,11 @@ def standalone_health(workspace: Workspace, state: State) -> Health:
     except SourceUnavailable as error:
         problem = error.message
     known = state.head is not None
-    health = judge_health(state.revision, state.head, "", problem, source_read=not problem, head=head, in_force=known)
+    log_problem = examine(workspace, parse_vkey(state.vkey)).rollback
+    health = judge_health(
+        state.revision, state.head, log_problem, problem, source_read=not problem, head=head, in_force=known
+    )
     if not problem and head != (state.head.commit if state.head else ""):
         waiting = f"no daemon runs, and commit {head[:7]} is not reconciled yet: pai reconcile, or pai serve"
-        return msgspec.structs.replace(health, ready=known, reasons=[waiting, *health.reasons])
+        return msgspec.structs.replace(health, ready=known and not log_problem, reasons=[waiting, *health.reasons])
     return health

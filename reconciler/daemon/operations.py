@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Annotated
@@ -16,14 +17,14 @@ from typing import Annotated
 import msgspec
 
 from reconciler.core import events as ev
-from reconciler.core.errors import NotFound, Refused, UsageError
+from reconciler.core.errors import NotFound, PaiError, Refused, SourceUnavailable, UsageError
 from reconciler.core.state import State, row_keys
 from reconciler.daemon.health import Health
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.pushes import Push, judge_push, names
 from reconciler.log.stamp import parse_time
 from reconciler.reconcile import Result
-from reconciler.source import is_judged
+from reconciler.source import RaceLost, is_judged
 from reconciler.views import not_found
 from reconciler.workspace import Address
 
@@ -76,6 +77,8 @@ class Operations:
             "secret.delete": self._do_secret_delete,
             "key.issue": self._do_key_issue,
             "key.revoke": self._do_key_revoke,
+            "checkpoint": self._do_checkpoint,
+            "log.accept": self._do_log_accept,
         }
 
     def call(self, verb: str, arguments: Arguments) -> Answer:
@@ -174,6 +177,21 @@ class Operations:
 
         self._parts.recorder.record(decide)
         return {}
+
+    def _do_checkpoint(self, _: Arguments) -> Answer:
+        """Sign a checkpoint of the whole log; that it could not be published too is told, and no failure."""
+        try:
+            self._parts.attest()
+        except (SourceUnavailable, RaceLost) as error:
+            return {"problem": error.message}
+        return {"problem": ""}
+
+    def _do_log_accept(self, arguments: Arguments) -> Answer:
+        reason = self._parts.accept(_text(arguments, "actor"))
+        with contextlib.suppress(PaiError):  # readiness tells
+            self._parts.attest()
+            self._reconcile()
+        return {"reason": reason}
 
 
 def _text(arguments: Arguments, field: str) -> str:

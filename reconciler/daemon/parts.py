@@ -1,6 +1,7 @@
-"""The parts of an open workspace: recorder, reconciler and secrets, made from its settings.
+"""The parts of an open workspace: recorder, notary, reconciler and secrets, made from its settings.
 
-Opening takes the log's lock, so there is one `Parts` per workspace at a time. Reading commands do not need it.
+Opening takes the log's lock, so there is one `Parts` per workspace at a time. Reading commands do not need it. A log
+that is not the one that was vouched for is held: it can be read, and records nothing until an operator accepts it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,11 @@ import os
 from types import TracebackType
 from typing import Self
 
-from reconciler.core.events import Event
+from reconciler.core.errors import LogNotWritable, PaiError
+from reconciler.core.events import Draft, Event
+from reconciler.core.reservations import forfeit_open
+from reconciler.evidence.guard import acceptance
+from reconciler.evidence.notary import Notary
 from reconciler.log.replay import event_at
 from reconciler.log.sqlite import SqliteBackend, open_reader
 from reconciler.reconcile import Reconciler
@@ -28,6 +33,13 @@ class Parts:
         settings = workspace.settings
         self.secrets = SecretStore(workspace.secrets, workspace.master_key)
         self.recorder = Recorder(SqliteBackend(workspace.database, wait_s))
+        try:
+            self.notary = Notary(workspace, self.recorder.read(lambda state: state.vkey))
+            if reason := self.notary.begin().rollback:
+                self.recorder.hold(reason)
+        except BaseException:
+            self.recorder.close()
+            raise
         self.backends = Backends(
             self.secrets,
             lambda name: self.recorder.read(lambda state: state.secrets.get(name)),
@@ -43,9 +55,38 @@ class Parts:
             workspace.index_file,
         )
 
+    def attest(self) -> None:
+        """Sign a checkpoint of the whole log and publish it. Raises LogNotWritable for a held log, and as `Notary`."""
+        status = self.recorder.status()
+        if not status.writable:
+            raise LogNotWritable(status.reason, "pai status says more")
+        if reason := self.notary.attest():
+            self.recorder.hold(reason)
+            raise LogNotWritable(reason, "an operator decides: pai verify, then pai verify --accept")
+
+    def accept(self, actor: str) -> str:
+        """Accept the log as it is although it is not what was vouched for; give what was found, "" if nothing was.
+
+        What was reserved on it is forfeited: nobody knows what became of those requests.
+        """
+        finding = self.notary.begin()
+        if finding.rollback:
+            payload = acceptance(self.workspace, finding)
+            self.recorder.resume(
+                lambda state: [
+                    Draft(actor, f"log/{state.origin}", payload),
+                    *forfeit_open(state, "the log was accepted"),
+                ]
+            )
+            self.notary.begin()
+            self.notary.sign()
+        return finding.rollback
+
     def close(self) -> None:
-        """Make what is pending durable, keep a snapshot and let go of the lock."""
+        """Make what is pending durable, vouch for it, keep a snapshot and let go of the lock."""
         self.reconciler.save()
+        with contextlib.suppress(PaiError):  # told by readiness while a daemon runs; the next one tries again
+            self.attest()
         self.recorder.close()
 
     def _read_event(self, position: int) -> Event:

@@ -1,7 +1,8 @@
 """The daemon: opens the workspace, watches, reconciles, serves agents; ends in order on SIGTERM.
 
-Order of starting: the log's lock (a second daemon ends here), both ports, `daemon.started`, the control socket, the
-loop, the watch, the gateway. Ending goes the other way round and records `daemon.stopped`.
+Order of starting: the log's lock (a second daemon ends here), the comparison with published checkpoints, both ports,
+`daemon.started`, the control socket, the loop, the watch, the attesting thread, the gateway. Ending goes the other way
+round, records `daemon.stopped` and vouches for it. With a log that was rolled back nothing is recorded.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from reconciler.core.errors import CouldNotRun, LogBusy, LogNotWritable, PaiErro
 from reconciler.core.state import Head
 from reconciler.daemon import logs
 from reconciler.daemon.admin import Metrics, admin_app
+from reconciler.daemon.attesting import Attester
 from reconciler.daemon.health import Health, judge_health
 from reconciler.daemon.loop import ReconcileLoop
 from reconciler.daemon.operations import Operations
@@ -56,6 +58,7 @@ class Daemon:
         self._metrics = Metrics(parts.recorder, self.health)
         self._loop = ReconcileLoop(parts.reconciler, parts.recorder.probe, self._observe)
         self._operations = Operations(parts, self._loop.request, self.health, _addresses(workspace, admin, agents))
+        self._attester = Attester(parts)
         self._had_state = parts.recorder.read(lambda state: state.head is not None)
         self._known: tuple[str, Head | None] = ("", None)
         self._subject = f"daemon/{socket.gethostname()}"
@@ -87,8 +90,8 @@ class Daemon:
             in_force=self._had_state,
             fault=loop.fault,
         )
-        clock = self._days.problem()
-        return msgspec.structs.replace(health, reasons=[*health.reasons, clock]) if clock else health
+        told = [self._days.problem(), f"no checkpoint: {self._attester.problem}" if self._attester.problem else ""]
+        return msgspec.structs.replace(health, reasons=[*health.reasons, *filter(None, told)])
 
     def _ready(self) -> Ready:
         now = self.health()
@@ -107,7 +110,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop, number.name)
         settings = dict(self._workspace.settings.shown)
-        self._record(ev.DaemonStarted(version=__version__, settings=settings))
+        if not self._parts.recorder.status().held:
+            self._record(ev.DaemonStarted(version=__version__, settings=settings))
         try:
             with self._threads():
                 async with asyncio.TaskGroup() as serving:
@@ -125,8 +129,10 @@ class Daemon:
             self._loop.start()
             try:
                 with watch:
+                    self._attester.start()
                     yield
             finally:
+                self._attester.stop()
                 self._loop.stop()
 
     async def _serve_admin(self, stopping: asyncio.Event) -> None:

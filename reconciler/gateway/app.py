@@ -202,6 +202,7 @@ class _Request:
         headers: Headers = scope["headers"]
         self._surface = SURFACES[_speaks(scope["path"], headers, scope["query_string"])]
         self._gateway._hosts.check(headers)
+        self._gateway._books.require_log()
         route = self._route()
         caller = self._identify(credential(headers, scope["query_string"]))
         if route.operation == "models":

@@ -101,6 +101,12 @@ class Books:
         await self._durable(request, decide)
         return made[0]
 
+    def require_log(self) -> None:
+        """Raise Refusal while an operator has to decide whether the log is the right one."""
+        status = self._recorder.status()
+        if status.held:
+            raise unwritable(LogNotWritable(status.reason))
+
     async def settle(self, request: str, usage: Usage, status: int, durations: Durations, reason: str = "") -> None:
         """Record what the provider says. Raises Refusal if the log does not take it in time (it is tried again)."""
         await self._resolve(

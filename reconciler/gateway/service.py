@@ -65,9 +65,10 @@ class Service:
     async def run(self, listening: socket.socket, stopping: asyncio.Event) -> None:
         """Answer on `listening` until `stopping` is set and what is open has ended.
 
-        What an earlier process left reserved is forfeited first.
+        What an earlier process left reserved is forfeited first; while the log is held, its acceptance does that.
         """
-        self._recorder.record(lambda state: forfeit_open(state, "the daemon was restarted"))
+        if not self._recorder.status().held:
+            self._recorder.record(lambda state: forfeit_open(state, "the daemon was restarted"))
         books = Books(self._recorder, Bridge(), self._days.today, self._metrics.commits.observe)
         refusals = Refusals(self._recorder)
         async with Upstream(self._options.connect_s, self._options.read_s) as upstream:

@@ -6,14 +6,14 @@ snapshots are made anew and compared. Reads only, in one moment, so it may run b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
 from reconciler.core.errors import PaiError
-from reconciler.core.events import decode, encode
+from reconciler.core.events import LogAccepted, decode, encode
 from reconciler.core.state import State, dump, row, row_keys
-from reconciler.log.merkle import TILE_WIDTH, Frontier, Tiers, leaf_hash
+from reconciler.log.merkle import EMPTY_ROOT, TILE_WIDTH, Frontier, Tiers, leaf_hash
 from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.stamp import parse_time, parse_ulid
 from reconciler.log.store import Head, Reader, Snapshot, Stored
@@ -29,29 +29,43 @@ class Problem(NamedTuple):
     message: str
 
 
-def check(reader: Reader, deep: bool = True, checked: Callable[[int], None] = lambda _: None) -> list[Problem]:
+class Marks:
+    """What else a check brings home: the roots of the first so many events, and the acceptances it met."""
+
+    def __init__(self, sizes: Iterable[int] = ()) -> None:
+        self.sizes = frozenset(sizes)
+        self.roots: dict[int, bytes] = {0: EMPTY_ROOT}
+        self.accepted: list[LogAccepted] = []
+
+
+def check(
+    reader: Reader, deep: bool = True, checked: Callable[[int], None] = lambda _: None, marks: Marks | None = None
+) -> list[Problem]:
     """Recompute everything and give what does not fit, events first, by position; at most PROBLEMS_MAX.
 
-    `deep` also lets the database check its own structures; `checked` is told how many more events are done. Never
-    raises for what is wrong with the data.
+    `deep` also lets the database check its own structures; `checked` is told how many more events are done; `marks` is
+    filled. Never raises for what is wrong with the data.
     """
     problems: list[Problem] = []
     try:
         with reader.moment():
-            problems += islice(_problems(reader, deep, checked), PROBLEMS_MAX)
+            problems += islice(_problems(reader, deep, checked, marks or Marks()), PROBLEMS_MAX)
     except PaiError as error:
         problems.append(Problem(None, error.message))
     return problems
 
 
-def _problems(reader: Reader, deep: bool, checked: Callable[[int], None]) -> Iterator[Problem]:
+def _problems(reader: Reader, deep: bool, checked: Callable[[int], None], marks: Marks) -> Iterator[Problem]:
     head = reader.head()
     snapshots = {snapshot.position: snapshot for snapshot in reader.snapshots()}
-    replay = _Replay(reader)
+    replay = _Replay(reader, marks)
     stream = reader.read()
     while chunk := list(islice(stream, _CHUNK)):
         for stored in chunk:
             yield from replay.step(stored)
+            if replay.state.position in marks.sizes:
+                yield from replay.grow()
+                marks.roots[replay.frontier.size] = replay.frontier.root()
             if (snapshot := snapshots.pop(replay.state.position, None)) is not None:
                 yield from replay.grow()
                 yield from _compare_snapshot(snapshot, replay)
@@ -69,8 +83,9 @@ def _problems(reader: Reader, deep: bool, checked: Callable[[int], None]) -> Ite
 class _Replay:
     """The log as its bytes tell it, so far. Positions are counted, whatever the stored ones say."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, marks: Marks) -> None:
         self._reader = reader
+        self._marks = marks
         self.state = State()
         self.frontier = Frontier()
         self._leaves: list[bytes] = []
@@ -98,6 +113,8 @@ class _Replay:
             yield Problem(position, "the event's time or id goes back")
         self._time, self._id = time, ulid
         self.state.apply(event)
+        if isinstance(event.payload, LogAccepted):
+            self._marks.accepted.append(event.payload)
 
     def grow(self) -> Iterator[Problem]:
         tiers: Tiers = {}

@@ -69,6 +69,27 @@ def parse_secret(text: str) -> KeyPair:
     return pair
 
 
+def sign(secret: str, message: bytes) -> bytes:
+    """Sign a note's text; give the four bytes of the key's id and the signature. Raises ValueError for a bad key."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = parse_vkey(parse_secret(secret).vkey)
+    seed = _split(secret.removeprefix(_PRIVATE))[2][1:]
+    return key.key_id + Ed25519PrivateKey.from_private_bytes(seed).sign(message)
+
+
+def signed_by(key: VerifierKey, message: bytes, signature: bytes) -> bool:
+    """Tell whether `signature` (without the key's id) is that of `key` over a note's text."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        Ed25519PublicKey.from_public_bytes(key.public).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
 def _pair(name: str, seed: bytes) -> KeyPair:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 

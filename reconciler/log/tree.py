@@ -1,18 +1,39 @@
 """The tree of a stored log, by its stored hashes: roots of any size, proofs of any event, without reading the events.
 
 Leaf hashes stand with the events, the roots of subtrees of 256, 65,536, ... leaves in a table of their own; whatever
-lies between is hashed when asked for, at most 256 hashes a tier. Nothing here looks at the events' bytes: whoever
-needs to know that hashes and bytes agree recomputes them.
+lies between is hashed when asked for, at most 256 hashes a tier. A Tree does not look at the events' bytes; `extend`
+looks at nothing else, and is what a signature stands on.
 """
 
 from __future__ import annotations
 
+from itertools import islice
+
 from reconciler.core.errors import LogDamaged
 from reconciler.log import proofs
-from reconciler.log.merkle import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier
+from reconciler.log.merkle import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier, leaf_hash
 from reconciler.log.store import Reader
 
 _TILES_REMEMBERED = 64
+_CHUNK = 1024
+_HINT = "run `pai verify` to see all that is wrong; subtree hashes are made anew when the log is opened for writing"
+
+
+def extend(frontier: Frontier, reader: Reader, stop: int) -> None:
+    """Extend `frontier` by the stored bytes of the events up to `stop`. Raises LogDamaged where they are not whole."""
+    stream = reader.read(frontier.size, stop)
+    while chunk := list(islice(stream, _CHUNK)):
+        leaves = []
+        for position, (seq, body, stored) in enumerate(chunk, frontier.size):
+            leaf = leaf_hash(body)
+            if seq != position:
+                raise LogDamaged(f"position {position} is missing, {seq} follows", _HINT)
+            if leaf != stored:
+                raise LogDamaged(f"the event at position {seq} does not match its hash", _HINT)
+            leaves.append(leaf)
+        frontier.extend(leaves)
+    if frontier.size != stop:
+        raise LogDamaged(f"position {frontier.size} is missing, the log has {stop} events", _HINT)
 
 
 class Tree:
@@ -46,10 +67,7 @@ class Tree:
         hashes = tile[first % TILE_WIDTH :][:count]
         if len(hashes) != count or any(len(value) != HASH_SIZE for value in hashes):
             missing = (first + len(hashes)) << tier * TILE_HEIGHT
-            raise LogDamaged(
-                f"a hash of the tree is missing at position {missing}",
-                "run `pai verify`; subtree hashes are made anew when the log is opened for writing",
-            )
+            raise LogDamaged(f"a hash of the tree is missing at position {missing}", _HINT)
         frontier = Frontier()
         frontier.extend(hashes)
         return frontier.peaks[0]

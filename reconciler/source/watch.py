@@ -146,9 +146,9 @@ class Watch:
 
 
 def _matters(path: str) -> bool:
-    """Tell whether a notice about `path` may be about a branch."""
+    """Tell whether a notice about `path` may be about a branch; Pai's own refs are none."""
     top = PurePath(path)
-    return top.name.removesuffix(".lock") in _TOP_FILES or "refs" in top.parts
+    return top.name.removesuffix(".lock") in _TOP_FILES or ("refs" in top.parts and top.parts[-2:] != ("refs", "pai"))
 
 
 def _identities(folders: list[Path]) -> _Armed:

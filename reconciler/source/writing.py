@@ -64,11 +64,11 @@ def write(
     if expected_tip is not None and tree == base:
         return expected_tip
     follow = _checkout(repo, branch, expected_tip, files)
-    signature = _signature(author)
+    signature = signature_of(author)
     parents = [] if expected_tip is None else [expected_tip]
     text = message.encode("utf-8", "replace").decode("utf-8").rstrip("\n") + "\n"
     commit = repo.create_commit(None, signature, signature, text, pygit2.Oid(hex=tree), parents)
-    _move(repo, branch, expected_tip, commit, signature, text)
+    move(repo, f"refs/heads/{branch}", expected_tip, commit, signature, text)
     if follow is not None:
         _follow(repo, follow, str(commit), files)
     return str(commit)
@@ -105,7 +105,8 @@ def _setting(config: pygit2.Config | None, key: str) -> str:
         return ""
 
 
-def _signature(author: Author) -> pygit2.Signature:
+def signature_of(author: Author) -> pygit2.Signature:
+    """Make of any name and address one that a commit can carry."""
     name, email = (re.sub(r"[<>\x00-\x1f\ud800-\udfff]", "", text).strip(" .,:;\"'\\") for text in author)
     return pygit2.Signature(name or email or "unknown", email or "unknown")
 
@@ -155,25 +156,25 @@ def _require(
     return mode, oid
 
 
-def _move(
+def move(
     repo: pygit2.Repository,
-    branch: str,
+    ref: str,
     expected: str | None,
     commit: pygit2.Oid,
     signature: pygit2.Signature,
     message: str,
 ) -> None:
-    """Move the branch under git's ref lock, which other git processes honour, if it is where it is expected."""
-    ref = f"refs/heads/{branch}"
+    """Move a ref under git's ref lock, which other git processes honour, if it is where it is expected."""
+    name = f"branch {ref.removeprefix('refs/heads/')}" if ref.startswith("refs/heads/") else ref
     repo.set_ident(signature.name, signature.email)  # for the reflog: pygit2 1.21 cannot pass a signature to it
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
             with repo.transaction() as transaction:
                 transaction.lock_ref(ref)
-                if (now := _target(repo, ref)) != expected:
+                if (now := target(repo, ref)) != expected:
                     raise RaceLost(
-                        f"branch {branch} moved to {now[:12] if now else 'nowhere'} meanwhile", "run the command again"
+                        f"{name} moved to {now[:12] if now else 'nowhere'} meanwhile", "run the command again"
                     )
                 transaction.set_target(ref, commit, message=f"pai: {message.splitlines()[0][:200]}")
             return
@@ -183,12 +184,13 @@ def _move(
             if time.monotonic() > deadline:
                 lock = Path(repo.path, f"{ref}.lock")
                 raise SourceUnavailable(
-                    f"branch {branch} is locked by another git process", f"if no git process runs, remove {lock}"
+                    f"{name} is locked by another git process", f"if no git process runs, remove {lock}"
                 ) from error
         time.sleep(0.01)
 
 
-def _target(repo: pygit2.Repository, ref: str) -> str | None:
+def target(repo: pygit2.Repository, ref: str) -> str | None:
+    """Give the commit that a ref points at, None if there is no such ref."""
     try:
         return str(repo.lookup_reference(ref).resolve().target)
     except KeyError:

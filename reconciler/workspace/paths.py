@@ -121,6 +121,11 @@ class Workspace(NamedTuple):
         return self.data / "vkey"
 
     @property
+    def checkpoint(self) -> Path:
+        """The newest checkpoint of the log that was signed, the workspace's own copy."""
+        return self.data / "checkpoint"
+
+    @property
     def index_file(self) -> Path:
         """What was read of the config repository, kept for the hook and the next start; may be removed at any time."""
         return self.data / "index.msgpack"

@@ -57,6 +57,7 @@ EXAMPLES: list[ev.AnyPayload] = [
         request="r", agent="a", surface="openai", reason="day", needed=30, remaining=2, count=2, others=["s"]
     ),
     ev.LogCreated(origin="pai/1", vkey="pai/1+00000000+AAAA"),
+    ev.LogAccepted(size=7, root="AAAA", reason="rollback detected: ...", commit="a" * 40, copy=""),
     ev.DaemonStarted(version="0.1.0", settings={"source.branch": "main"}),
     ev.DaemonStopped(reason="SIGTERM"),
 ]

@@ -1,0 +1,140 @@
+"""Signs checkpoints of the log and publishes them.
+
+Invariants
+- The root is recomputed from the stored bytes on the disk, read through a connection of its own: all that came after
+  the last checkpoint, on top of a frontier whose root is the one that it signed. What does not add up is not signed.
+- Never two checkpoints of which one is not a beginning of the other, but after an operator's acceptance.
+- The workspace's own copy is durable before anything is published, so the copy is never behind the repository.
+- Before publishing on top of what somebody else put on the ref, that is compared with the log.
+
+Safe to use from several threads; the caller holds the log's lock, so there is one notary for a log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+from reconciler.core.errors import CouldNotRun, LogDamaged, SourceUnavailable
+from reconciler.evidence import files, guard, published
+from reconciler.log.checkpoint import Checkpoint, sign
+from reconciler.log.merkle import Frontier
+from reconciler.log.note import VerifierKey, parse_vkey
+from reconciler.log.sqlite import open_reader
+from reconciler.log.store import Reader
+from reconciler.log.tree import Tree, extend
+from reconciler.source import Author, witness
+from reconciler.workspace import Workspace
+
+_HINT = "run `pai verify` to see all that is wrong"
+
+
+class Notary:
+    """Vouches for the log of one workspace."""
+
+    def __init__(self, workspace: Workspace, vkey: str) -> None:
+        """`vkey` is the verifier key that the log's first event names. Raises LogDamaged if it is none."""
+        self._workspace = workspace
+        try:
+            self._key: VerifierKey = parse_vkey(vkey)
+        except ValueError as error:
+            raise LogDamaged(f"the log names no verifier key: {error}", _HINT) from error
+        self._lock = threading.Lock()
+        self._last: Checkpoint | None = None
+        self._top: str | None = None
+        """The commit that the ref is known to be at, after it was compared with the log."""
+
+    @property
+    def size(self) -> int:
+        """The number of events that the newest checkpoint vouches for, 0 while this notary has none."""
+        last = self._last
+        return last.size if last else 0
+
+    def begin(self) -> guard.Finding:
+        """Compare the log with what was vouched for, and continue from there unless that is contradicted."""
+        with self._lock:
+            finding = guard.examine(self._workspace, self._key)
+            self._top = finding.commit or None
+            self._last = finding.last
+            return finding
+
+    def attest(self) -> str:
+        """Sign and publish; gives and raises what `publish` does."""
+        self.sign()
+        return self.publish()
+
+    def sign(self) -> Checkpoint:
+        """Give the checkpoint of the whole log, signed now unless it was before.
+
+        Raises LogDamaged if the stored bytes do not add up to it, CouldNotRun if key or copy cannot be used.
+        """
+        with self._lock:
+            with contextlib.closing(open_reader(self._workspace.database)) as log, log.moment():
+                head = log.head()
+                last = self._last
+                if last is not None and last.size == head.size:
+                    return last
+                frontier = _resumed(log, last) if last else Frontier()
+                extend(frontier, log, head.size)
+                if frontier.pack() != head.peaks:
+                    raise LogDamaged(f"the Merkle frontier of {head.size} events is not the one stored", _HINT)
+            checkpoint = Checkpoint(self._key.name, head.size, frontier.root())
+            try:
+                files.replace(self._workspace.checkpoint, self._signed(checkpoint).encode())
+            except OSError as error:
+                raise CouldNotRun(f"{self._workspace.checkpoint} cannot be written: {error.strerror}") from error
+            self._last = checkpoint
+            return checkpoint
+
+    def publish(self) -> str:
+        """Commit the newest checkpoint to the config repository unless it is there.
+
+        Gives "", or why the log is not the one that was published meanwhile. Raises SourceUnavailable, RaceLost,
+        CouldNotRun, LogDamaged.
+        """
+        with self._lock:
+            repository = self._workspace.repository
+            if repository is None:
+                raise SourceUnavailable("source.repo is a URL, and checkpoints go to local repositories only")
+            try:
+                note = self._workspace.checkpoint.read_bytes()
+            except OSError as error:
+                raise CouldNotRun(f"{self._workspace.checkpoint} cannot be read: {error.strerror}") from error
+            newest = witness.newest(repository)
+            top = newest.commit if newest else None
+            if newest is not None and newest.files.get("checkpoint") == note:
+                self._top = top
+                return ""
+            if top is not None and top != self._top:
+                finding = guard.examine(self._workspace, self._key)
+                if finding.rollback:
+                    return finding.rollback
+            contents = {"checkpoint": note, "vkey": f"{self._key}\n".encode()}
+            message = f"Checkpoint of {self.size:,} events\n"
+            self._top = witness.publish(repository, top, contents, message, Author("Pai", "pai@localhost"))
+            return ""
+
+    def _signed(self, checkpoint: Checkpoint) -> str:
+        path = self._workspace.signing_key
+        try:
+            secret = path.read_text("utf-8")
+            text = sign(checkpoint, secret)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise CouldNotRun(f"{path} cannot sign: {why}", "restore it from a backup") from error
+        if published.verifies(text.encode(), self._key):
+            return text
+        raise CouldNotRun(f"{path} is not the key that the log names", "restore it from a backup")
+
+
+def _resumed(log: Reader, last: Checkpoint) -> Frontier:
+    """Give the frontier that a checkpoint signed: by stored hashes if they add up to its root, else by the bytes."""
+    with contextlib.suppress(LogDamaged):
+        frontier = Tree(log).frontier(last.size)
+        if frontier.root() == last.root:
+            return frontier
+    frontier = Frontier()
+    extend(frontier, log, last.size)
+    if frontier.root() != last.root:
+        raise LogDamaged(f"the log does not begin with the {last.size:,} events signed before", _HINT)
+    return frontier

@@ -1,0 +1,80 @@
+"""What was vouched for and where it lies: the checkpoints on the config repository's ref, and the workspace's own copy.
+
+Reads only. A claim says what a file there says and whether the log's key signed it; whether the log keeps it is for
+others to compare. Files are bounded: whoever can write to the repository must not fill our memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from reconciler.core.errors import CouldNotRun
+from reconciler.log.checkpoint import NOTE_BYTES_MAX, Checkpoint, verify
+from reconciler.log.note import VerifierKey, parse_vkey
+from reconciler.source import witness
+from reconciler.workspace import Workspace
+
+
+class Claim(NamedTuple):
+    """A checkpoint at one place: `checkpoint` is None if `problem` says why nothing can be believed there.
+
+    `commit` is "" for the workspace's own copy; `digest` is the SHA-256 of the file, in hex.
+    """
+
+    where: str
+    commit: str
+    digest: str
+    checkpoint: Checkpoint | None
+    problem: str
+
+
+def own(workspace: Workspace, key: VerifierKey) -> Claim | None:
+    """Give the workspace's own copy of the newest checkpoint, None if there is none. Raises CouldNotRun."""
+    try:
+        with workspace.checkpoint.open("rb") as file:
+            note = file.read(NOTE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CouldNotRun(f"{workspace.checkpoint} cannot be read: {error.strerror}", "check its owner") from error
+    return _claim("data/checkpoint", "", note, None, key)
+
+
+def newest(repository: Path, key: VerifierKey) -> Claim | None:
+    """Give what was published last, None if nothing was. Raises SourceUnavailable."""
+    found = witness.newest(repository)
+    return None if found is None else _published(found, key)
+
+
+def history(repository: Path, key: VerifierKey) -> Iterator[Claim]:
+    """Give everything that was published, newest first. Raises SourceUnavailable."""
+    return (_published(found, key) for found in witness.history(repository))
+
+
+def verifies(note: bytes, key: VerifierKey) -> bool:
+    """Tell whether a note is a checkpoint signed by `key`."""
+    try:
+        verify(note, key)
+    except ValueError:
+        return False
+    return True
+
+
+def _published(found: witness.Published, key: VerifierKey) -> Claim:
+    where = f"commit {found.commit[:12]} of {witness.CHECKPOINTS}"
+    return _claim(where, found.commit, found.files.get("checkpoint"), found.files.get("vkey", b""), key)
+
+
+def _claim(where: str, commit: str, note: bytes | None, vkey: bytes | None, key: VerifierKey) -> Claim:
+    if note is None:
+        return Claim(where, commit, "", None, f"{where} has no checkpoint")
+    digest = hashlib.sha256(note).hexdigest()
+    try:
+        if vkey is not None and parse_vkey(vkey.decode("utf-8", "replace")) != key:
+            raise ValueError("its vkey is not the log's")
+        return Claim(where, commit, digest, verify(note, key), "")
+    except ValueError as error:
+        return Claim(where, commit, digest, None, f"the checkpoint in {where} is not this log's: {error}")
