@@ -10,98 +10,15 @@ Where a name or a kind is not known, the answer is the careful one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from reconciler.gateway.body import Body, whole
 from reconciler.gateway.calls import Needs, Provider
+from reconciler.gateway.prompt import Found, look
 from reconciler.gateway.refusal import Refusal
 
-DEPTH_MAX = 64
 CLIENT_TOOL_TOKENS = 2048
 """What one of Anthropic's own tools that the client runs adds to the prompt; memory adds the most, about 1,600."""
-
-_REMOTE = frozenset(("file_id", "fileId", "file_url", "fileUrl", "fileUri", "file_uri", "vector_store_ids"))
-_ADDRESSES = frozenset(("url", "image_url", "video_url", "audio_url"))
-_OPAQUE = frozenset(("functionCall", "function_call", "arguments", "args", "response", "annotations", "citations"))
-"""Fields that hold what a model or a client's function said: text to the provider, whatever it looks like."""
-_SAID = frozenset(("tool_use", "server_tool_use", "mcp_tool_use"))
-"""Blocks whose `input` is such a field."""
-_KEPT_ELSEWHERE = frozenset(("item_reference", "container_upload", "compaction"))
-_TEXT_DATA = frozenset(("text", "redacted_thinking"))
-"""Blocks and sources whose `data` is text to the provider, whatever media type it claims."""
-_MEDIA_WORDS = tuple(
-    f'"{word}"'.encode()
-    for word in (
-        *_REMOTE,
-        *_ADDRESSES,
-        *_KEPT_ELSEWHERE,
-        "source",
-        "inlineData",
-        "inline_data",
-        "file_data",
-        "data",
-        "audio",
-    )
-)
-
-
-class _Found(NamedTuple):
-    """What a prompt holds besides text."""
-
-    images: int = 0
-    image_bytes: int = 0
-    unbounded: str = ""
-    uncertain: str = ""
-
-
-class _Look:
-    """Walks through a prompt and notes what is not text."""
-
-    def __init__(self) -> None:
-        self.images = self.image_bytes = 0
-        self.unbounded = self.uncertain = ""
-
-    def into(self, value: Any, depth: int = 0) -> None:
-        """Look at a value and all below it."""
-        if depth > DEPTH_MAX:
-            raise Refusal("invalid", "the request is nested too deeply")
-        if isinstance(value, list):
-            for item in value:
-                self.into(item, depth + 1)
-        elif isinstance(value, dict):
-            self._object(value, depth)
-
-    def _object(self, value: dict[str, Any], depth: int) -> None:
-        kind = _kind(value)
-        if kind in _KEPT_ELSEWHERE:
-            self.unbounded = f"{kind} items"
-        for name, item in value.items():
-            if name in _REMOTE and item:
-                self.unbounded = "files that the provider keeps or fetches"
-            elif name == "audio" and isinstance(item, dict) and "id" in item:
-                self.unbounded = "sound that the provider keeps"
-            elif name in _ADDRESSES and isinstance(item, str):
-                self._address(item)
-            elif name in ("data", "file_data") and isinstance(item, str):
-                if kind not in _TEXT_DATA:
-                    self._inline(item, _media_type(value))
-            elif name == "input" and kind in _SAID:
-                continue
-            elif name not in _OPAQUE and isinstance(item, dict | list):
-                self.into(item, depth + 1)
-
-    def _address(self, address: str) -> None:
-        if address[:5].lower() == "data:":
-            self._inline(address, address[5:60].partition(",")[0].partition(";")[0])
-        elif address:
-            self.unbounded = "a URL that the provider fetches"
-
-    def _inline(self, data: str, media_type: str) -> None:
-        if media_type.lower().startswith("image/"):
-            self.images += 1
-            self.image_bytes += len(data)
-        elif not media_type.lower().startswith("text/"):
-            self.uncertain = "inline documents, sound or films"
 
 
 def _kind(value: Any) -> str:
@@ -110,24 +27,7 @@ def _kind(value: Any) -> str:
     return kind if isinstance(kind, str) else "" if kind is None else f"{kind!r:.40}"
 
 
-def _media_type(value: dict[str, Any]) -> str:
-    found = value.get("media_type") or value.get("mimeType") or value.get("mime_type") or value.get("format")
-    if isinstance(found, str):
-        return found
-    data = value.get("file_data")
-    return data[5:60].partition(";")[0] if isinstance(data, str) and data.startswith("data:") else ""
-
-
-def _found(body: Body, prompts: Iterable[str]) -> _Found:
-    if not body.may_hold(*_MEDIA_WORDS):
-        return _Found()
-    look = _Look()
-    for name in prompts:
-        look.into(body.get(name))
-    return _Found(look.images, look.image_bytes, look.unbounded, look.uncertain)
-
-
-def _extra(found: _Found, provider: Provider, model: str, *, tools: bool) -> int:
+def _extra(found: Found, provider: Provider, model: str, *, tools: bool) -> int:
     hidden = provider.hidden_tools if tools else provider.hidden
     return hidden + found.images * provider.image(model) - found.image_bytes
 
@@ -147,6 +47,12 @@ def _searching_model(provider: Provider, model: str) -> str:
     if provider.name == "openrouter":
         searches = searches or ":online" in model or "@" in model or model.startswith("perplexity/")
     return f"the model {model}" if searches else ""
+
+
+def _images_out(modalities: Any) -> str:
+    """Say that an answer shall hold images, which no output limit bounds, "" if not."""
+    found = [word for word in modalities if isinstance(word, str)] if isinstance(modalities, list) else []
+    return "images in the answer" if {"image", "video"} & {word.lower() for word in found} else ""
 
 
 def _present(body: Body, names: Iterable[str]) -> str:
@@ -181,9 +87,10 @@ def chat(body: Body, provider: Provider, model: str) -> Needs:
     """Judge a chat completion."""
     limits = [body.integer(name) for name in ("max_completion_tokens", "max_tokens")]
     choices = body.integer("n") or 1
-    found = _found(body, ("messages", "prediction"))
+    found = look(body, ("messages", "prediction"))
     unbounded = found.unbounded or _foreign_tools(body) or _present(body, _CHAT_UNBOUNDED)
     unbounded = unbounded or _searching_model(provider, model) or _google_extras(body)
+    unbounded = unbounded or _images_out(body.get("modalities"))
     extra = _extra(found, provider, model, tools="tools" in body or "functions" in body)
     if "prediction" in body:  # a prediction that is not taken is charged as output
         extra += len(bytes(body.fields["prediction"]))
@@ -220,37 +127,45 @@ _PLAIN_ITEMS = frozenset(
 """Items of a response's input that are all there; of others the provider may have kept more than they show."""
 
 
-def _kept_items(body: Body) -> str:
-    """Name the items of a response's input of which the provider may have kept more than the body shows."""
+def _kept_items(body: Body, provider: Provider) -> tuple[str, str]:
+    """Name items of a response's input of which the provider has more than the body shows.
+
+    First what nothing bounds: an item that only names another, for which it needs no type. Then what may be more than
+    it shows, and is counted. OpenRouter keeps nothing of a model's reasoning.
+    """
     raw = body.fields.get("input", b"")
-    if b'"type"' not in bytes(raw) and not body.escaped:
-        return ""
+    if b'"type"' not in bytes(raw) and b'"id"' not in bytes(raw) and not body.escaped:
+        return "", ""
     items = body.get("input")
+    unbounded = uncertain = ""
     for item in items if isinstance(items, list) else ():
         kind = _kind(item)
-        whole_reasoning = kind == "reasoning" and bool(item.get("encrypted_content"))
-        if kind not in _PLAIN_ITEMS and not whole_reasoning:
-            return f"{kind} items"
-    return ""
+        plain = kind == "reasoning" and (bool(item.get("encrypted_content")) or provider.name == "openrouter")
+        if not kind and isinstance(item, dict) and "role" not in item:
+            unbounded = "items that only name another"
+        elif kind not in _PLAIN_ITEMS and not plain:
+            uncertain = f"{kind} items"
+    return unbounded, uncertain
 
 
 def responses(body: Body, provider: Provider, model: str) -> Needs:
     """Judge a response of OpenAI's newer API."""
-    found = _found(body, ("input", "instructions"))
-    unbounded = found.unbounded or _foreign_tools(body) or _present(body, _RESPONSES_UNBOUNDED)
+    found = look(body, ("input", "instructions"))
+    referred, kept = _kept_items(body, provider)
+    unbounded = found.unbounded or referred or _foreign_tools(body) or _present(body, _RESPONSES_UNBOUNDED)
     if body.flag("background"):
         unbounded = "background"
     if body.mapping("reasoning").get("mode") not in (None, "standard"):
         unbounded = unbounded or "reasoning.mode"
     unbounded = unbounded or _searching_model(provider, model)
     extra = _extra(found, provider, model, tools="tools" in body)
-    uncertain = found.uncertain or _kept_items(body)
+    uncertain = found.uncertain or kept
     return Needs(extra, body.integer("max_output_tokens"), 1, 16, unbounded, uncertain)
 
 
 def embeddings(body: Body, provider: Provider, model: str) -> Needs:
     """Judge OpenAI's embeddings: input only."""
-    found = _found(body, ("input",))
+    found = look(body, ("input",))
     return Needs(_extra(found, provider, model, tools=False), 0, 0, 0, found.unbounded, found.uncertain)
 
 
@@ -268,7 +183,7 @@ _CLIENT_TOOLS = ("bash_", "text_editor_", "memory_")
 
 def messages(body: Body, provider: Provider, model: str) -> Needs:
     """Judge an Anthropic message."""
-    found = _found(body, ("messages", "system"))
+    found = look(body, ("messages", "system"))
     unbounded = found.unbounded or _present(body, _MESSAGES_UNBOUNDED) or _searching_model(provider, model)
     extra = _extra(found, provider, model, tools="tools" in body)
     for tool in body.items("tools"):
@@ -290,8 +205,9 @@ def generate(body: Body, provider: Provider, model: str) -> Needs:
     config = gemini_field(body, "generationConfig", "generation_config")
     output = whole(either(config, "maxOutputTokens", "max_output_tokens"), "maxOutputTokens")
     choices = whole(either(config, "candidateCount", "candidate_count"), "candidateCount") or 1
-    found = _found(body, ("contents", "systemInstruction", "system_instruction"))
+    found = look(body, ("contents", "systemInstruction", "system_instruction"))
     unbounded = found.unbounded or _present(body, ("cachedContent", "cached_content"))
+    unbounded = unbounded or _images_out(either(config, "responseModalities", "response_modalities"))
     for tool in body.items("tools"):
         kinds = set(tool) if isinstance(tool, dict) else {"that is no object"}
         foreign = sorted(kinds - {"functionDeclarations", "function_declarations"})
@@ -303,7 +219,7 @@ def generate(body: Body, provider: Provider, model: str) -> Needs:
 
 def embed(body: Body, provider: Provider, model: str) -> Needs:
     """Judge Gemini's embeddings: input only."""
-    found = _found(body, ("content", "requests"))
+    found = look(body, ("content", "requests"))
     return Needs(_extra(found, provider, model, tools=False), 0, 0, 0, found.unbounded, found.uncertain)
 
 

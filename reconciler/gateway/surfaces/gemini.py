@@ -78,7 +78,7 @@ def _with(request: Any, **changes: Any) -> dict[str, Any]:
 
 def write_count(call: Call, model: str) -> bytes:
     """Give the body that asks how many tokens the input has."""
-    whole = msgspec.json.Decoder().decode(call.body.written(model=f"models/{model}"))
+    whole = msgspec.Raw(call.body.written(model=f"models/{model}"))
     return msgspec.json.encode({"generateContentRequest": whole})
 
 
