@@ -25,7 +25,7 @@ def configure(stream: TextIO) -> None:
     # What no line shows is not looked up for each (see "Optimization" in logging's documentation).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # no line for each piece of garbage that a stranger sends
 
 
 class _Together(logging.StreamHandler[TextIO]):

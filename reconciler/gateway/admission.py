@@ -137,7 +137,7 @@ class Admission:
             return
         raise Refusal(
             "unbounded",
-            f"binding {target.name} has a budget, and the request holds {needs.unbounded}: no bound of its input tokens"
+            f"binding {target.name} has a budget, and the request holds {needs.unbounded}: no bound of its tokens"
             f" can be given. Leave that out, use a binding without a budget, or set the annotation"
             f" {ALLOW_UNBOUNDED}: allow on {target.name}",
         )
@@ -264,19 +264,30 @@ def _held(
 
 def _target(state: State, call: Call, agent: str, name: str) -> _Target:
     """Find a binding and see that the agent may use it for this call. Raises Refusal."""
-    resource = state.models.get(name)
-    if resource is None:
-        raise Refusal("no-binding", f"there is no binding {name[:63]!r}: model names a binding, not a provider's model")
-    workload = state.agents.get(agent)
-    allowed = workload.spec.get("modelBindings") if workload is not None else None
-    if not isinstance(allowed, list) or name not in allowed:
-        names = ", ".join(map(str, allowed)) if isinstance(allowed, list) else "none"
-        raise Refusal("forbidden", f"agent {agent} may not use binding {name}; its bindings: {names}")
+    resource = find_binding(state, agent, name)
     spec = resource.spec
     provider = PROVIDERS[str(spec["provider"])]
     if call.operation not in provider.paths:
         raise Refusal("unsupported", _other_surface(name, provider, call))
     return _Target(name, resource, provider, str(spec["model"]), limits_of(resource))
+
+
+def find_binding(state: State, agent: str, name: str) -> Resource:
+    """Find a binding that the agent may use. Raises Refusal."""
+    resource = state.models.get(name)
+    if resource is None:
+        raise no_binding(name)
+    workload = state.agents.get(agent)
+    allowed = workload.spec.get("modelBindings") if workload is not None else None
+    if not isinstance(allowed, list) or name not in allowed:
+        names = ", ".join(map(str, allowed)) if isinstance(allowed, list) else "none"
+        raise Refusal("forbidden", f"agent {agent} may not use binding {name}; its bindings: {names}")
+    return resource
+
+
+def no_binding(name: str) -> Refusal:
+    """Word the refusal of a name that is no binding's."""
+    return Refusal("no-binding", f"there is no binding {name[:63]!r}: model names a binding, not a provider's model")
 
 
 _WAYS = {

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -19,20 +18,20 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from reconciler.core.state import State
-from reconciler.gateway.admission import Admission, Held
+from reconciler.gateway.admission import Admission, Held, find_binding, no_binding
 from reconciler.gateway.auth import Caller, credential, identify
 from reconciler.gateway.body import Body
 from reconciler.gateway.books import Books
 from reconciler.gateway.calls import FREE, Call
-from reconciler.gateway.client import Client, Headers, Message, Send
+from reconciler.gateway.client import Client, Headers, Message, Send, named
 from reconciler.gateway.exchange import Exchange, Failed
 from reconciler.gateway.hosts import Hosts
+from reconciler.gateway.ids import RequestIds
 from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.refusal import TRY_NEXT, Refusal
 from reconciler.gateway.refusals import Refusals
 from reconciler.gateway.surfaces import SURFACES, Surface, anthropic, gemini, openai
 from reconciler.gateway.waiting import within
-from reconciler.log.stamp import format_ulid, wall_clock
 
 log = logging.getLogger("pai.gateway")
 
@@ -41,8 +40,6 @@ BODY_S = 120.0
 """How long a client may take to send its body."""
 NAMES_MAX = 16
 """Bindings that one request may name."""
-RANDOM_POOL = 256
-"""For so many ids randomness is asked for at once."""
 
 Receive = Callable[[], Awaitable[Message]]
 Scope = dict[str, Any]
@@ -79,6 +76,9 @@ _DROPPED = frozenset(
         "x-http-method",
         "x-http-method-override",
         "x-method-override",
+        # what would leave the usage out of the answer
+        "x-goog-fieldmask",
+        "x-goog-field-mask",
     )
 )
 _DROPPED_PREFIXES = ("proxy-", "x-forwarded-", "x-pai-", "x-goog-iam-", "cf-")
@@ -120,7 +120,7 @@ class Gateway:
         self._metrics = metrics
         self._hosts = hosts
         self._health = health
-        self._ids = _RequestIds()
+        self._ids = RequestIds()
         self._second = (0, "")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,7 +128,8 @@ class Gateway:
         if scope["type"] != "http":
             return
         if scope["path"] in ("/healthz", "/readyz"):
-            await self._probe(scope["path"], Client(send, list))
+            request = self._ids.next().encode()
+            await self._probe(scope["path"], Client(send, lambda: named(request)))
             return
         self._metrics.open.inc()
         try:
@@ -189,7 +190,7 @@ class _Request:
     def _headers(self) -> Headers:
         """Say in every answer what it is, and in one that counts, what is left now."""
         binding = self._binding.encode("ascii", "replace")[:63] if self._binding.isprintable() else b""
-        found = [(b"x-pai-request-id", self._request.encode()), (b"x-pai-binding", binding)]
+        found = named(self._request.encode(), binding)
         held = self._held
         if held is not None and held.per_day is not None and held.call.operation not in FREE:
             with contextlib.suppress(Refusal):
@@ -219,8 +220,10 @@ class _Request:
         if route is None:
             raise Refusal("no-path", f"there is no {path[:100]} here: see docs/gateway.md for the paths")
         self._surface = SURFACES[route.surface]
-        if method != ("GET" if route.operation == "models" else "POST"):
-            raise Refusal("method", f"{method} is not for {path[:100]}")
+        self._binding = route.name
+        allowed = "GET" if route.operation == "models" else "POST"
+        if method != allowed:
+            raise Refusal("method", f"{method} is not for {path[:100]}: use {allowed}", headers=(("allow", allowed),))
         return route
 
     def _identify(self, presented: str) -> Caller:
@@ -304,31 +307,16 @@ class _Request:
 
     async def _models(self, route: Route, caller: Caller) -> None:
         surface = self._surface
-        found = self._gateway._books.read(lambda state: _listed(state, caller.agent))
+        read = self._gateway._books.read
+        found = read(lambda state: _listed(state, caller.agent))
         if route.name:
             if route.name not in found:
-                raise Refusal(
-                    "no-binding", f"there is no binding {route.name[:63]} among those of agent {caller.agent}"
-                )
-            self._binding = route.name
+                read(lambda state: find_binding(state, caller.agent, route.name))
+                raise no_binding(route.name)  # it was made between the two looks
             body: Any = surface.model(route.name, *found[route.name])
         else:
             body = surface.models([surface.model(name, *of) for name, of in found.items()])
         await self._client.whole(200, [_JSON], msgspec.json.encode(body))
-
-
-class _RequestIds:
-    """Ids that sort by time: `req_` and a ULID. For one thread."""
-
-    def __init__(self) -> None:
-        self._pool = b""
-
-    def next(self) -> str:
-        """Make one. Randomness is asked for in advance: a system call gives the interpreter away to another thread."""
-        if not self._pool:
-            self._pool = os.urandom(10 * RANDOM_POOL)
-        random, self._pool = self._pool[:10], self._pool[10:]
-        return "req_" + format_ulid(wall_clock() // 1000 << 80 | int.from_bytes(random, "big"))
 
 
 def find_route(path: str, speaks: str) -> Route | None:
@@ -370,9 +358,17 @@ def _kept(headers: Headers) -> dict[str, str]:
     for raw, value in headers:
         name = raw.decode("latin-1")
         if name not in _DROPPED and not name.startswith(_DROPPED_PREFIXES):
-            text = value.decode("latin-1")
-            kept[name] = f"{kept[name]}, {text}" if name in kept else text  # a list may come as several headers
+            text = _text(value)
+            kept[name] = f"{kept[name]}, {text}" if name in kept else text  # several lines are one list
     return kept
+
+
+def _text(value: bytes) -> str:
+    """Read a header's value so that it is written with the same bytes again, if they are UTF-8 at all."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _left(state: State, held: Held) -> int:

@@ -15,6 +15,12 @@ Message = MutableMapping[str, Any]
 Send = Callable[[Message], Coroutine[Any, Any, None]]
 Headers = list[tuple[bytes, bytes]]
 
+
+def named(request: bytes, binding: bytes = b"") -> Headers:
+    """Give the headers that every answer carries."""
+    return [(b"x-pai-request-id", request), (b"x-pai-binding", binding)]
+
+
 SEND_S = 60.0
 """How long a client may leave its answer unread before it is given up."""
 

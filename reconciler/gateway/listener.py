@@ -16,12 +16,16 @@ from typing import Any, NamedTuple
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from reconciler.gateway.client import named
+from reconciler.gateway.ids import RequestIds
+
 HEAD_BYTES_MAX = 64 * 1024
 IDLE_S = 75.0
 """How long a connection may be idle between requests: longer than clients and proxies keep theirs."""
 
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_LARGE = ("431 Request Header Fields Too Large", f"the head of a request may have {HEAD_BYTES_MAX:,} bytes")
+_TOO_SLOW = ("408 Request Timeout", "the head of the request did not come in time")
+_NO_HTTP = ("400 Bad Request", "this is no HTTP request: the gateway speaks HTTP/1.1, and no TLS")
 
 
 class Limits(NamedTuple):
@@ -41,6 +45,7 @@ class _Protocol(HttpToolsProtocol):
     """
 
     head_s: float
+    ids: RequestIds
     _head_bytes = 0
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
@@ -108,16 +113,35 @@ class _Protocol(HttpToolsProtocol):
     def _too_slow(self) -> None:
         self._refuse(_TOO_SLOW)
 
-    def _refuse(self, answer: bytes) -> None:
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; whole requests that came before it are answered."""
+        del msg
+        cycle: Any = self.cycle
+        if cycle is None or not cycle.more_body:
+            self._refuse(_NO_HTTP)
+            return
+        if not cycle.response_started:
+            self.transport.write(_written(*_NO_HTTP, self.ids.next()))
+        self.transport.close()
+
+    def _refuse(self, answer: tuple[str, str]) -> None:
         """Answer a head that will not be read; while another request's answer is under way, only close after it."""
         if self.transport.is_closing():
             return
         if self._answered:
-            self.transport.write(answer)
+            self.transport.write(_written(*answer, self.ids.next()))
             self.transport.close()
         else:
             self.cycle.keep_alive = False
             self.flow.pause_reading()
+
+
+def _written(status: str, message: str, request: str) -> bytes:
+    """Write an answer to a head that no application saw; it carries what every answer does."""
+    headers = [*named(request.encode()), (b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+    body = f"{message}\n".encode()
+    lines = [b"HTTP/1.1 " + status.encode(), *(name + b": " + value for name, value in headers)]
+    return b"\r\n".join((*lines, b"content-length: %d" % len(body), b"", body))
 
 
 class _Server(uvicorn.Server):
@@ -136,6 +160,7 @@ class Listener:
 
         class Limited(_Protocol):
             head_s = limits.head_s
+            ids = RequestIds()
 
         config = uvicorn.Config(
             app,
