@@ -32,6 +32,9 @@ log = logging.getLogger("pai.gateway")
 WHOLE_BYTES_MAX = 256 * 1024 * 1024
 ERROR_BYTES_MAX = 4 * 1024 * 1024
 
+KEY_BYTES_MIN = 8
+"""What is shorter is no key of a provider, and may stand in any text."""
+
 RETRIED = frozenset((408, 429))
 """Errors below 500 after which an alternative is tried."""
 
@@ -144,6 +147,7 @@ class _One:
         except Lost as error:
             await self._forfeit(status, f"broken off: {error}")
             raise Refusal("broken", f"{self._held.provider.title} broke its answer off: {error}") from None
+        body = self._without_key(body)
         self._meter.feed(body)
         usage = self._meter.usage(complete=True)
         if usage is None or usage.charge == 0:
@@ -155,6 +159,14 @@ class _One:
             return Failed(status, headers, body)
         await self._client.whole(status, headers, body)
         return None
+
+    def _without_key(self, body: bytes) -> bytes:
+        """Take the provider's key out of an error that repeats it: no agent ever sees it."""
+        for value in self._held.credentials.values():
+            key = value.removeprefix("Bearer ").encode()
+            if len(key) >= KEY_BYTES_MIN:
+                body = body.replace(key, b"***")
+        return body
 
     async def _whole(self, answer: Answer) -> None:
         try:
@@ -249,5 +261,5 @@ def _passed(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     return [
         (name, value)
         for name, value in headers
-        if name.lower() not in _DROPPED and not name.lower().startswith(b"x-pai-")
+        if (low := name.lower()) not in _DROPPED and not low.startswith(b"x-pai-")
     ]

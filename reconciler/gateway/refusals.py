@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from typing import NamedTuple
 
+from reconciler.core.canonical import MAX_SAFE_INTEGER
 from reconciler.core.errors import LogNotWritable
 from reconciler.core.events import Draft, RequestRefused
 from reconciler.gateway.refusal import RECORDED, Refusal
@@ -69,7 +70,7 @@ class Refusals:
             agent=kind.agent,
             surface=kind.surface,
             reason=kind.reason,
-            needed=last.needed,
+            needed=min(MAX_SAFE_INTEGER, last.needed),  # absurd limits add up to more than the log can hold
             remaining=last.left,
             count=count,
             others=[request for request, _ in requests[1:]],

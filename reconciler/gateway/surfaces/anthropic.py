@@ -37,11 +37,11 @@ def parse(operation: str, body: Body, fallback: tuple[str, ...]) -> Call:
 
 def write(call: Call, model: str, output: int | None, provider: Provider) -> bytes:
     """Give the body that goes upstream; `output` is the output limit, None to leave it as it is."""
-    del provider
     changes: dict[str, Any] = {"model": model}
     if output is not None and call.operation == "messages":
         changes["max_tokens"] = output
-    return call.body.written(("models", "route"), **changes)
+    # OpenRouter itself would go to other models than the binding's, and nobody judged those.
+    return call.body.written(("models", "route") if provider.name == "openrouter" else (), **changes)
 
 
 _COUNTED = ("messages", "system", "tools", "tool_choice", "thinking", "mcp_servers", "output_config")

@@ -40,7 +40,7 @@ _TYPES: dict[Reason, tuple[str, str]] = {
 def parse(operation: str, body: Body, fallback: tuple[str, ...]) -> Call:
     """Read a request. Raises Refusal."""
     names = [body.text("model")]
-    for name in body.items("models") if operation != "embeddings" else ():
+    for name in body.items("models"):
         if not isinstance(name, str):
             raise Refusal("invalid", "models must be a list of names")
         names.append(name)

@@ -1,0 +1,144 @@
+"""An agent that looks for ways around: other models, others' bindings, hidden usage, the provider's key."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from reconciler.core.canonical import MAX_SAFE_INTEGER
+from reconciler.simulator import Fault
+from tests.support import DEADLINE_S, until
+from tests.support_gateway import MODEL_IDS, PROVIDER_KEYS, ROBOT, Bench, asked, headers_of, refused
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/healthz", 200),
+        ("GET", "/readyz", 200),
+        ("GET", "/v1/models", 200),
+        ("GET", "/v1/models/openai", 200),
+        ("GET", "/v1/models/hidden", 403),
+        ("GET", "/v1/models/nothing", 404),
+        ("GET", "/nothing", 404),
+        ("HEAD", "/", 404),
+        ("PUT", "/v1/messages", 405),
+        ("OPTIONS", "/v1/chat/completions", 405),
+        ("POST", "/v1/chat/completions", 400),
+    ],
+)
+def test_every_answer_names_its_request_and_binding(bench: Bench, method: str, path: str, status: int) -> None:
+    """Whatever is asked, the answer carries the request's id and the binding's name; a 405 says what is allowed."""
+    answer = bench.client.request(method, path, headers=headers_of("chat"))
+    assert answer.status_code == status
+    assert answer.headers["x-pai-request-id"].startswith("req_")
+    name = path.rpartition("/")[2] if path.startswith("/v1/models/") else ""
+    assert answer.headers["x-pai-binding"] == name
+    assert answer.headers.get("allow") == ("POST" if status == 405 else None)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET / HTTP/9.9\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x00\xa5", b"400"),
+        (b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n", b"400"),
+        (b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n", b"400"),
+    ],
+)
+def test_answer_to_what_is_no_request_names_one_too(bench: Bench, sent: bytes, status: bytes) -> None:
+    """Also what no application sees is answered with an id, and leaves no line for each piece of garbage."""
+    with socket.create_connection(("127.0.0.1", bench.port), timeout=DEADLINE_S) as connection:
+        connection.sendall(sent)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert b"\r\nx-pai-request-id: req_" in answer
+    assert b"\r\nx-pai-binding: " in answer
+    assert "Invalid HTTP" not in bench.daemon.log
+
+
+def test_garbage_behind_a_request_does_not_break_its_answer(bench: Bench) -> None:
+    """What comes behind a whole request is judged after that request was answered."""
+    bench.simulator.fault(Fault(wait_s=0.3, model=MODEL_IDS["openai"]))
+    path, body = asked("chat", "openai")
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {ROBOT}\r\ncontent-length: {len(data)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", bench.port), timeout=DEADLINE_S) as connection:
+        connection.sendall(head.encode() + data + b"\x00\x01 garbage\r\n\r\n")
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.rstrip().endswith(b"}")
+
+
+def test_binding_of_others_is_no_model_of_this_agent(bench: Bench) -> None:
+    """A model that is asked for by name is a 403 if it is another agent's binding, as it is everywhere."""
+    found = bench.client.get("/v1/models/hidden", headers=headers_of("chat"))
+    assert refused("chat", found).status == 403
+    listed = bench.client.get("/v1/models", headers=headers_of("chat")).json()
+    assert "hidden" not in [model["id"] for model in listed["data"]]
+
+
+def test_headers_of_several_lines_go_upstream_whole(bench: Bench) -> None:
+    """A header in several lines, as clients send betas, loses none of them; UTF-8 in one stays as it is."""
+    path, body = asked("messages", "anthropic")
+    headers = [*headers_of("messages").items(), ("anthropic-beta", "one-1"), ("anthropic-beta", "two-2")]
+    sent = [(name.encode(), value.encode()) for name, value in (*headers, ("x-title", "Grüße"))]
+    assert bench.client.post(path, json=body, headers=sent).status_code == 200
+    seen = dict(bench.seen("anthropic")[-1].headers)
+    assert seen["anthropic-beta"] == "one-1, two-2"
+    assert seen["x-title"].encode("latin-1").decode() == "Grüße"
+
+
+def test_usage_cannot_be_masked_out(bench: Bench) -> None:
+    """What would leave the usage out of Gemini's answer stays here, in a header as in the query."""
+    path, body = asked("generate", "gemini")
+    headers = {**headers_of("generate"), "x-goog-fieldmask": "candidates", "X-Goog-Field-Mask": "candidates"}
+    answer = bench.client.post(path, params={"fields": "candidates"}, json=body, headers=headers)
+    assert answer.status_code == 200
+    seen = bench.seen("gemini")[-1]
+    assert seen.query == ""
+    assert not [name for name, _ in seen.headers if "mask" in name]
+
+
+@pytest.mark.parametrize("operation", ["chat", "responses", "messages"])
+def test_openrouter_is_not_told_of_other_models(bench: Bench, operation: str) -> None:
+    """On every surface the binding's model is the only one: OpenRouter's own list of alternatives does not go up."""
+    answer = bench.ask(operation, "openrouter", models=["openrouter"], route="fallback")
+    assert answer.status_code == 200
+    sent = json.loads(bench.seen("openrouter")[-1].body)
+    assert not {"models", "route"} & set(sent)
+
+
+def test_embeddings_take_alternatives_like_any_openai_body(bench: Bench) -> None:
+    """`models` in the body of embeddings names bindings to try in order."""
+    answer = bench.ask("embeddings", "openai-spent", models=["openai"])
+    assert (answer.status_code, answer.headers["x-pai-binding"]) == (200, "openai")
+
+
+def test_absurd_need_is_told_in_a_number_that_the_log_keeps(bench: Bench) -> None:
+    """Limits that add up to more than JSON keeps exactly are noted as the most that it does."""
+    most = 2**53 - 1
+    answer = bench.ask("messages", "anthropic", limit=most, thinking={"type": "enabled", "budget_tokens": most})
+    assert refused("messages", answer).status == 429
+    terms = ("type:request.refused", "model:anthropic")
+    rows = until("the refusal on the log", lambda: bench.site.rows(*terms))
+    assert {row["data"]["needed"] <= MAX_SAFE_INTEGER for row in rows} == {True}
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
+def test_error_that_repeats_the_providers_key_does_not_show_it(bench: Bench, provider: str) -> None:
+    """An agent never sees the provider's key, also where the provider says it back; the rest is as it came."""
+    operation = {"openai": "chat", "anthropic": "messages", "gemini": "generate"}[provider]
+    key = PROVIDER_KEYS[provider]
+    message = f"Incorrect API key provided: {key}. It is wrong."
+    bench.simulator.fault(Fault(status=401, message=message, model=MODEL_IDS[f"{provider}-free"]))
+    answer = bench.ask(operation, f"{provider}-free")
+    assert answer.status_code == 401
+    assert key not in answer.text
+    assert message.replace(key, "***") in answer.text
