@@ -30,6 +30,7 @@ from reconciler.gateway.ids import RequestIds
 from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.refusal import TRY_NEXT, Refusal
 from reconciler.gateway.refusals import Refusals
+from reconciler.gateway.room import SMALL_BYTES_MAX, Room
 from reconciler.gateway.surfaces import SURFACES, Surface, anthropic, gemini, openai
 from reconciler.gateway.waiting import within
 
@@ -121,6 +122,7 @@ class Gateway:
         self._hosts = hosts
         self._health = health
         self._ids = RequestIds()
+        self._room = Room()
         self._second = (0, "")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,6 +166,7 @@ class _Request:
         self._request = gateway._ids.next()
         self._binding = ""
         self._held: Held | None = None
+        self._taken: tuple[str, int] | None = None
         self._surface: Surface = openai
         self._began = asyncio.get_running_loop().time()
 
@@ -179,6 +182,10 @@ class _Request:
         except Exception:
             log.exception("request %s failed", self._request)
             await self._refuse(Refusal("log", "an internal error; the operator's log says more"))
+        finally:
+            self._held = None  # this object is part of a cycle: what hangs on it would stay until cycles are looked for
+            if self._taken is not None:
+                self._gateway._room.give(*self._taken)
 
     async def _refuse(self, refusal: Refusal) -> None:
         if self._client.begun:
@@ -209,7 +216,7 @@ class _Request:
         if route.operation == "models":
             await self._models(route, caller)
             return
-        call = self._parse(route, Body(await self._body(headers)), headers)
+        call = self._parse(route, Body(await self._body(headers, caller.agent)), headers)
         self._binding = call.names[0]
         await self._try_all(call, caller, _kept(headers))
 
@@ -232,16 +239,32 @@ class _Request:
         now = self._gateway.now()
         return self._gateway._books.read(lambda state: identify(state, presented, now, address))
 
-    async def _body(self, headers: Headers) -> bytes:
+    async def _body(self, headers: Headers, agent: str) -> bytes:
+        size = BODY_BYTES_MAX  # of one that does not say
         for name, value in headers:
-            if name == b"content-length" and value.isdigit() and int(value) > BODY_BYTES_MAX:
-                raise _too_large()
+            if name == b"content-length" and value.isdigit():
+                size = int(value)
+                if size > BODY_BYTES_MAX:
+                    raise _too_large()
             if name == b"content-encoding" and value.lower() != b"identity":
                 raise Refusal("invalid", "the request body must not be compressed")
+        if size > SMALL_BYTES_MAX:
+            await self._take_room(agent, size)
         try:
-            return await within(BODY_S, self._pieces())
+            body = await within(BODY_S, self._pieces())
         except TimeoutError:
             raise Refusal("invalid", f"the request body did not come within {BODY_S:g} s") from None
+        if self._taken is not None and len(body) < size:
+            self._gateway._room.give(agent, size - len(body))
+            self._taken = agent, len(body)
+        return body
+
+    async def _take_room(self, agent: str, size: int) -> None:
+        try:
+            await within(BODY_S, self._gateway._room.take(agent, size))
+        except TimeoutError:
+            raise Refusal("busy", f"agent {agent} has too many large requests under way; try again later") from None
+        self._taken = agent, size
 
     async def _pieces(self) -> bytes:
         """Read the body to its end. Raises Refusal if it is too large, or has none."""

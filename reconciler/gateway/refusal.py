@@ -25,6 +25,7 @@ Reason = Literal[
     "upstream",
     "broken",
     "stopping",
+    "busy",
 ]
 
 STATUS: dict[Reason, int] = {
@@ -45,6 +46,7 @@ STATUS: dict[Reason, int] = {
     "upstream": 502,
     "broken": 502,
     "stopping": 503,
+    "busy": 503,
 }
 
 RECORDED: frozenset[Reason] = frozenset(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import socket
+from pathlib import Path
 
 import pytest
 
 from reconciler.core.canonical import MAX_SAFE_INTEGER
 from reconciler.simulator import Fault
 from tests.support import DEADLINE_S, until
-from tests.support_gateway import MODEL_IDS, PROVIDER_KEYS, ROBOT, Bench, asked, headers_of, refused
+from tests.support_gateway import MODEL_IDS, OUTSIDER, PROVIDER_KEYS, ROBOT, Bench, asked, headers_of, refused
 
 
 @pytest.mark.parametrize(
@@ -142,3 +145,19 @@ def test_error_that_repeats_the_providers_key_does_not_show_it(bench: Bench, pro
     assert answer.status_code == 401
     assert key not in answer.text
     assert message.replace(key, "***") in answer.text
+
+
+def test_many_large_bodies_of_one_agent_do_not_take_all_memory(own: Bench) -> None:
+    """Of fifteen bodies of 30 MB that never end a few are read; another agent does not wait, and nothing stays taken."""
+    path, _ = asked("chat", "openai")
+    size = 30_000_000
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {ROBOT}\r\ncontent-length: {size}\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(15):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", own.port), timeout=0.3))
+            with contextlib.suppress(TimeoutError):  # this one is not read any further
+                connection.sendall(head.encode() + b" " * (size - 1))
+        assert own.ask("chat", "hidden", "a" * 100_000, key=OUTSIDER).status_code == 200
+    assert own.ask("chat", "openai", "a" * 1_000_000).status_code == 200
+    peak = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{own.daemon.process.pid}/status").read_text())
+    assert int(peak[0]) < 300 * 1024

@@ -34,6 +34,7 @@ _TYPES: dict[Reason, tuple[str, str]] = {
     "upstream": ("api_error", "upstream_unreachable"),
     "broken": ("api_error", "upstream_broken"),
     "stopping": ("api_error", "stopping"),
+    "busy": ("api_error", "busy"),
 }
 
 

@@ -1,0 +1,74 @@
+"""Room for large request bodies: how many bytes of them are held at once, in all and for one agent.
+
+A body is in memory about three times until its request is answered, so a few agents with many large requests could
+take all there is. Who finds no room waits, and its connection with it.
+
+Invariants
+- Held are never more than `total` bytes, and never more than `each` of one agent.
+- Who waits for its own agent keeps nobody else waiting; all others come in turn.
+- What was taken is given back exactly once, also by those who gave up waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import NamedTuple
+
+SMALL_BYTES_MAX = 64 * 1024
+"""What is no larger than this need not be counted."""
+TOTAL_BYTES_MAX = 512 * 1024 * 1024
+EACH_BYTES_MAX = 128 * 1024 * 1024
+
+
+class _Waiting(NamedTuple):
+    agent: str
+    size: int
+    turn: asyncio.Future[None]
+
+
+class Room:
+    """Counts what is held. For one loop."""
+
+    def __init__(self, total: int = TOTAL_BYTES_MAX, each: int = EACH_BYTES_MAX) -> None:
+        """Hold at most `total` bytes, and `each` of one agent; no single body may be larger than `each`."""
+        self._total = total
+        self._each = each
+        self._held: Counter[str] = Counter()
+        self._waiting: list[_Waiting] = []
+
+    async def take(self, agent: str, size: int) -> None:
+        """Take room for a body of an agent, or wait for it."""
+        assert size <= self._each <= self._total
+        waiting = _Waiting(agent, size, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._let_in()
+        try:
+            await waiting.turn
+        except asyncio.CancelledError:
+            if waiting.turn.cancelled():
+                self._waiting.remove(waiting)
+                self._let_in()
+            else:
+                self.give(agent, size)
+            raise
+
+    def give(self, agent: str, size: int) -> None:
+        """Give back what was taken."""
+        self._held[agent] -= size
+        if not self._held[agent]:
+            del self._held[agent]
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """Let in who has room now, in turn."""
+        for waiting in list(self._waiting):
+            if waiting.turn.done():
+                continue  # it gave up, and is about to say so
+            if self._held[waiting.agent] + waiting.size > self._each:
+                continue
+            if self._held.total() + waiting.size > self._total:
+                return
+            self._held[waiting.agent] += waiting.size
+            self._waiting.remove(waiting)
+            waiting.turn.set_result(None)
