@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -176,6 +177,7 @@ def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
     use, and what opening the workspace raises.
     """
     logs.configure(sys.stderr)
+    _raise_file_limit()
     settings = workspace.settings
     with (
         _opened(workspace) as parts,
@@ -187,6 +189,13 @@ def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
         announce(f"admin listener on http://{addresses['admin.listen']}")
         announce(f"gateway for agents on http://{addresses['gateway.listen']}")
         runner.run(Daemon(workspace, parts, admin, agents).run())
+
+
+def _raise_file_limit() -> None:
+    """Take as many open files as the system gives: each stream is two, and shells are given 1,024 at first."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _addresses(workspace: Workspace, admin: socket.socket, agents: socket.socket) -> dict[str, Address]:

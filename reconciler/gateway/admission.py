@@ -39,6 +39,7 @@ ESTIMATE_BYTES = 3
 """Bytes a token, where the limit of one request is judged and nobody counts."""
 COUNT_ANSWER_BYTES_MAX = 65536
 CHANGES_MAX = 100
+NAMES_SHOWN_MAX = 30
 ANTHROPIC_VERSION = "2023-06-01"
 _KEY = re.compile(r"[!-~]+")
 """What a header can carry."""
@@ -275,19 +276,19 @@ def _target(state: State, call: Call, agent: str, name: str) -> _Target:
 def find_binding(state: State, agent: str, name: str) -> Resource:
     """Find a binding that the agent may use. Raises Refusal."""
     resource = state.models.get(name)
-    if resource is None:
-        raise no_binding(name)
     workload = state.agents.get(agent)
-    allowed = workload.spec.get("modelBindings") if workload is not None else None
-    if not isinstance(allowed, list) or name not in allowed:
-        names = ", ".join(map(str, allowed)) if isinstance(allowed, list) else "none"
+    listed = workload.spec.get("modelBindings") if workload is not None else None
+    allowed = [str(binding) for binding in listed] if isinstance(listed, list) else []
+    names = ", ".join((*allowed[:NAMES_SHOWN_MAX], *["..."][: len(allowed) > NAMES_SHOWN_MAX])) or "none"
+    if resource is None:
+        raise Refusal(
+            "no-binding",
+            f"there is no binding {name[:63]!r}: model names a binding, not a provider's model; the bindings of agent"
+            f" {agent}: {names}",
+        )
+    if name not in allowed:
         raise Refusal("forbidden", f"agent {agent} may not use binding {name}; its bindings: {names}")
     return resource
-
-
-def no_binding(name: str) -> Refusal:
-    """Word the refusal of a name that is no binding's."""
-    return Refusal("no-binding", f"there is no binding {name[:63]!r}: model names a binding, not a provider's model")
 
 
 _WAYS = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from reconciler.core.state import State
-from reconciler.gateway.admission import Admission, Held, find_binding, no_binding
+from reconciler.gateway.admission import Admission, Held, find_binding
 from reconciler.gateway.auth import Caller, credential, identify
 from reconciler.gateway.body import Body
 from reconciler.gateway.books import Books
@@ -83,6 +84,9 @@ _DROPPED = frozenset(
     )
 )
 _DROPPED_PREFIXES = ("proxy-", "x-forwarded-", "x-pai-", "x-goog-iam-", "cf-")
+
+
+_VERSIONS = re.compile(r"^(?:/v1(?:beta)?(?=/))+")
 
 
 class Route(NamedTuple):
@@ -225,7 +229,7 @@ class _Request:
         path, method = self._scope["path"], self._scope["method"]
         route = find_route(path, self._surface.NAME)
         if route is None:
-            raise Refusal("no-path", f"there is no {path[:100]} here: see docs/gateway.md for the paths")
+            raise Refusal("no-path", f"there is no {path[:100]} here{_instead(path, self._surface.NAME)}")
         self._surface = SURFACES[route.surface]
         self._binding = route.name
         allowed = "GET" if route.operation == "models" else "POST"
@@ -331,13 +335,11 @@ class _Request:
     async def _models(self, route: Route, caller: Caller) -> None:
         surface = self._surface
         read = self._gateway._books.read
-        found = read(lambda state: _listed(state, caller.agent))
         if route.name:
-            if route.name not in found:
-                read(lambda state: find_binding(state, caller.agent, route.name))
-                raise no_binding(route.name)  # it was made between the two looks
-            body: Any = surface.model(route.name, *found[route.name])
+            resource = read(lambda state: find_binding(state, caller.agent, route.name))
+            body: Any = surface.model(route.name, str(resource.spec["provider"]), 0)
         else:
+            found = read(lambda state: _listed(state, caller.agent))
             body = surface.models([surface.model(name, *of) for name, of in found.items()])
         await self._client.whole(200, [_JSON], msgspec.json.encode(body))
 
@@ -356,6 +358,15 @@ def find_route(path: str, speaks: str) -> Route | None:
         if path.startswith(f"{prefix}/") and "/" not in path[len(prefix) + 1 :]:
             return Route(speaks, "models", unquote(path[len(prefix) + 1 :]))
     return None
+
+
+def _instead(path: str, speaks: str) -> str:
+    """Name what was meant if an SDK was given a base URL of too many or too few parts, else all there is."""
+    stripped = _VERSIONS.sub("", path[:200])
+    for meant in (f"/v1{stripped}", f"/v1beta{stripped}"):
+        if meant != path and find_route(meant, speaks) is not None:
+            return f": did you mean {meant[:100]}? The SDK's base URL is at fault, see pai env AGENT"
+    return f"; there are {', '.join((*openai.ROUTES, *anthropic.ROUTES))}, /v1beta/models/NAME:METHOD and /v1/models"
 
 
 def _speaks(path: str, headers: Headers, query: bytes) -> str:

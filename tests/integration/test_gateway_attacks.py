@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import resource
 import socket
 from pathlib import Path
 
@@ -147,8 +148,41 @@ def test_error_that_repeats_the_providers_key_does_not_show_it(bench: Bench, pro
     assert message.replace(key, "***") in answer.text
 
 
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/v1/v1/messages", "/v1/messages"),
+        ("/v1beta/v1beta/models/gemini:generateContent", "/v1/models/gemini:generateContent"),
+        ("/models/gemini:generateContent", "/v1/models/gemini:generateContent"),
+        ("/v1beta/chat/completions", "/v1/chat/completions"),
+    ],
+)
+def test_wrong_base_url_is_told_the_right_path(bench: Bench, path: str, meant: str) -> None:
+    """An SDK whose base URL has a part too many or too few learns which path was meant."""
+    answer = bench.client.post(path, json={}, headers=headers_of("chat"))
+    assert answer.status_code == 404
+    assert f"did you mean {meant}?" in answer.json()["error"]["message"]
+    assert "did you mean" not in bench.client.post("/v1/files", json={}).json()["error"]["message"]
+
+
+@pytest.mark.parametrize("operation", ["chat", "messages", "generate"])
+def test_unknown_name_is_answered_with_the_agents_bindings(bench: Bench, operation: str) -> None:
+    """Who names a provider's model instead of a binding is told the names that work, and no other agent's."""
+    found = refused(operation, bench.ask(operation, "gpt-4o", key=OUTSIDER))
+    assert found.status == 404
+    assert found.message.endswith("the bindings of agent outsider: hidden")
+
+
+def test_gateway_takes_all_the_files_it_may_open(own: Bench) -> None:
+    """A thousand streams are two thousand files: the daemon asks for what the system gives it."""
+    limits = Path(f"/proc/{own.daemon.process.pid}/limits").read_text()
+    soft, hard = re.findall(r"Max open files +(\d+) +(\d+)", limits)[0]
+    assert soft == hard == str(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
 def test_many_large_bodies_of_one_agent_do_not_take_all_memory(own: Bench) -> None:
-    """Of fifteen bodies of 30 MB that never end a few are read; another agent does not wait, and nothing stays taken."""
+    """Of fifteen bodies of 30 MB that never end a few are read; other agents do not wait, nothing stays taken."""
     path, _ = asked("chat", "openai")
     size = 30_000_000
     head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {ROBOT}\r\ncontent-length: {size}\r\n\r\n"
