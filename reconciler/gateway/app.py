@@ -180,6 +180,7 @@ class _Request:
         except Refusal as refusal:
             self._gateway._metrics.refused(refusal.reason)
             await self._refuse(refusal)
+            refusal.forget()
         except asyncio.CancelledError:  # only the end of the drain cancels, and nobody waits for this task
             log.warning("request %s was given up, since the gateway stops", self._request)
             await self._refuse(Refusal("stopping", "the gateway stops; try again"))
@@ -314,6 +315,7 @@ class _Request:
                     raise
                 if refusal.reason == "log":
                     raise
+                refusal.forget()
                 continue
             if outcome is None:
                 return

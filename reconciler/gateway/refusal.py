@@ -71,6 +71,10 @@ class Refusal(Exception):
         self.needed = needed
         self.left = left
 
+    def forget(self) -> None:
+        """Let go of where this was raised: the frames there hold the request's body, and may hold this."""
+        self.__traceback__ = self.__context__ = None
+
     @property
     def status(self) -> int:
         """The HTTP status that says it."""

@@ -26,12 +26,20 @@ class _Kind(NamedTuple):
     surface: str
 
 
+class _Noted(NamedTuple):
+    """What is kept of a refusal for a while; the refusal itself would keep the request's body."""
+
+    request: str
+    needed: int
+    left: int
+
+
 class Refusals:
     """Counts refusals and records them, without keeping anybody waiting. For one loop."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._repeated: dict[_Kind, list[tuple[str, Refusal]]] = {}
+        self._repeated: dict[_Kind, list[_Noted]] = {}
         self._counts: dict[_Kind, int] = {}
         self._timers: dict[_Kind, asyncio.TimerHandle] = {}
 
@@ -40,17 +48,18 @@ class Refusals:
         if refusal.reason not in RECORDED:
             return
         kind = _Kind(agent, binding, refusal.reason, surface)
+        noted = _Noted(request, refusal.needed, refusal.left)
         repeated = self._repeated.get(kind)
         if repeated is not None:
             self._counts[kind] += 1
             if len(repeated) <= OTHERS_MAX:
-                repeated.append((request, refusal))
+                repeated.append(noted)
             else:
-                repeated[-1] = (repeated[-1][0], refusal)  # the figures told are the last ones
+                repeated[-1] = noted._replace(request=repeated[-1].request)  # the figures told are the last ones
             return
         self._repeated[kind], self._counts[kind] = [], 0
         self._timers[kind] = asyncio.get_running_loop().call_later(WINDOW_S, self._close, kind)
-        self._record(kind, [(request, refusal)], 1)
+        self._record(kind, [noted], 1)
 
     def flush(self) -> None:
         """Record what is counted and not recorded yet."""
@@ -63,17 +72,17 @@ class Refusals:
         if repeated:
             self._record(kind, repeated, count)
 
-    def _record(self, kind: _Kind, requests: list[tuple[str, Refusal]], count: int) -> None:
-        last = requests[-1][1]
+    def _record(self, kind: _Kind, requests: list[_Noted], count: int) -> None:
+        last = requests[-1]
         payload = RequestRefused(
-            request=requests[0][0],
+            request=requests[0].request,
             agent=kind.agent,
             surface=kind.surface,
             reason=kind.reason,
             needed=min(MAX_SAFE_INTEGER, last.needed),  # absurd limits add up to more than the log can hold
             remaining=last.left,
             count=count,
-            others=[request for request, _ in requests[1:]],
+            others=[noted.request for noted in requests[1:]],
         )
         draft = Draft(kind.agent, f"model/{kind.binding}", payload)
         with contextlib.suppress(LogNotWritable):  # nothing was forwarded, and the client was told

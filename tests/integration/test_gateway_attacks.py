@@ -195,3 +195,14 @@ def test_many_large_bodies_of_one_agent_do_not_take_all_memory(own: Bench) -> No
     assert own.ask("chat", "openai", "a" * 1_000_000).status_code == 200
     peak = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{own.daemon.process.pid}/status").read_text())
     assert int(peak[0]) < 300 * 1024
+
+
+def test_refused_requests_leave_nothing_behind(own: Bench) -> None:
+    """The bodies of refused requests are let go at once, whatever the reason, also while the refusal is counted."""
+    large = "a" * 20_000_000
+    for _ in range(6):
+        assert own.ask("chat", "openai-spent", large).status_code == 429
+        assert own.ask("chat", "openai", large, n=0).status_code == 400
+        assert own.ask("chat", "openai-spent", large, models=["nothing"]).status_code == 429
+    resident = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{own.daemon.process.pid}/status").read_text())
+    assert int(resident[0]) < 200 * 1024
