@@ -37,11 +37,6 @@ def parts(*given: Any, **config: Any) -> dict[str, Any]:
     [
         ("embeddings", "openrouter", {"input": [{"content": [URL]}]}),
         ("chat", "openai", {"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]}),
-        (
-            "chat",
-            "openrouter",
-            said({"type": "file", "file": {"file_data": "https://x/y.pdf", "format": "text/plain"}}),
-        ),
         ("chat", "openrouter", said(URL, type="function_call")),
         ("chat", "openrouter", said({"type": ["image_url"], "image_url": {"url": "HTTPS://x"}})),
         ("chat", "openrouter", said({"type": "image_url", "image_url": ["https://x"]})),
@@ -51,8 +46,6 @@ def parts(*given: Any, **config: Any) -> dict[str, Any]:
         ("chat", "gemini", said("x") | {"extra_body": {"tools": [{"google_search": {}}]}}),
         ("responses", "openai", {"input": [{"id": "msg_1"}]}),
         ("responses", "openai", {"input": [{"id": "msg_1", "type": None}]}),
-        ("responses", "openai", {"input": [{"id": "ig_1", "type": "image_generation_call"}]}),
-        ("responses", "openai", {"input": [{"id": "x", "type": {"a": 1}}]}),
         ("generate", "gemini", parts({"text": "x"}, responseModalities=["IMAGE"])),
         ("generate", "gemini", parts({"text": "x"}, response_modalities=["Text", "Image"])),
         (
@@ -96,6 +89,13 @@ def test_model_that_searches_by_itself_is_unbounded(model: str) -> None:
             "messages",
             "anthropic",
             said({"type": "document", "source": {"type": "text", "data": "a."}, "citations": {"enabled": True}}),
+        ),
+        ("responses", "openai", {"input": [{"id": "ig_1", "type": "image_generation_call"}]}),
+        ("responses", "openai", {"input": [{"id": "x", "type": {"a": 1}}]}),
+        (
+            "chat",
+            "openrouter",
+            said({"type": "file", "file": {"file_data": "https://x/y.pdf", "format": "text/plain"}}),
         ),
     ],
 )
