@@ -218,7 +218,7 @@ class Admission:
             self._books.void_now(name, status, "counting is free")
         if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= INTEGER_MAX:
             return None
-        return found
+        return found + surface.uncounted(call)
 
     def _refused(self, target: _Target, denied: Denied, caller: Caller) -> Refusal:
         denial = denied.denial

@@ -115,6 +115,10 @@ class Body:
         fields.update(changes)
         return _encode(fields)
 
+    def size_without(self, names: frozenset[str]) -> int:
+        """Give how many bytes the values have whose fields are not among `names`."""
+        return sum(len(bytes(raw)) for name, raw in self.fields.items() if name not in names)
+
     def only(self, names: tuple[str, ...], **changes: Any) -> bytes:
         """Write a body of these fields, where they are there, and of changes."""
         return _encode({name: self.fields[name] for name in names if name in self.fields} | changes)

@@ -13,8 +13,18 @@ import pytest
 
 from reconciler.core.canonical import MAX_SAFE_INTEGER
 from reconciler.simulator import Fault
-from tests.support import DEADLINE_S, until
-from tests.support_gateway import MODEL_IDS, OUTSIDER, PROVIDER_KEYS, ROBOT, Bench, asked, headers_of, refused
+from tests.support import DEADLINE_S, agent, until
+from tests.support_gateway import (
+    MODEL_IDS,
+    OUTSIDER,
+    PROVIDER_KEYS,
+    ROBOT,
+    Bench,
+    asked,
+    bound,
+    headers_of,
+    refused,
+)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +189,28 @@ def test_gateway_takes_all_the_files_it_may_open(own: Bench) -> None:
     limits = Path(f"/proc/{own.daemon.process.pid}/limits").read_text()
     soft, hard = re.findall(r"Max open files +(\d+) +(\d+)", limits)[0]
     assert soft == hard == str(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
+@pytest.mark.parametrize(
+    ("operation", "field"),
+    [("messages", "output_format"), ("messages", "not_known_yet"), ("responses", "not_known_yet")],
+)
+def test_what_a_count_does_not_see_is_counted_by_its_bytes(own: Bench, operation: str, field: str) -> None:
+    """A field that the provider's count endpoint is not asked about cannot carry a prompt past the day."""
+    provider = {"messages": "anthropic", "responses": "openai"}[operation]
+    own.site.clone().pushed(
+        {
+            "models/small-day.yaml": bound("small-day", provider, day=3000),
+            "agents/tiny.yaml": agent("tiny", "small-day"),
+        }
+    )
+    own.site.pai("reconcile")
+    key = own.site.pai("add", "key", "tiny").out.strip()
+    assert own.ask(operation, "small-day", "a" * 4000, key=key).status_code == 200, (
+        "counted, a prompt of 4,000 bytes fits"
+    )
+    hidden = {field: {"schema": "words " * 1000}}
+    assert refused(operation, own.ask(operation, "small-day", key=key, **hidden)).status == 429
 
 
 def test_many_large_bodies_of_one_agent_do_not_take_all_memory(own: Bench) -> None:

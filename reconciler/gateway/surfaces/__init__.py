@@ -23,6 +23,10 @@ class Surface(Protocol):
         """Give the body of the free count of a call's input."""
         ...
 
+    def uncounted(self, call: Call) -> int:
+        """Give the bytes that a model may read and that are not in that body."""
+        ...
+
     def read_count(self, answer: Any) -> int | None:
         """Read the answer to that, None if it says no count."""
         ...

@@ -45,11 +45,23 @@ def write(call: Call, model: str, output: int | None, provider: Provider) -> byt
 
 
 _COUNTED = ("messages", "system", "tools", "tool_choice", "thinking", "mcp_servers", "output_config")
+_NO_PROMPT = frozenset(
+    (
+        *("model", "models", "route", "max_tokens", "stream", "metadata", "stop_sequences", "temperature", "top_p"),
+        *("top_k", "service_tier", "inference_geo", "speed", "cache_control"),
+    )
+)
+"""Fields that no model reads."""
 
 
 def write_count(call: Call, model: str) -> bytes:
     """Give the body that asks how many tokens the input of a message has."""
     return call.body.only(_COUNTED, model=model)
+
+
+def uncounted(call: Call) -> int:
+    """Give the bytes of the fields that are not in that body, and that a model may read."""
+    return call.body.size_without(_NO_PROMPT.union(_COUNTED))
 
 
 def read_count(answer: Any) -> int | None:

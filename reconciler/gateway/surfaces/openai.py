@@ -81,11 +81,24 @@ _COUNTED = (
     "previous_response_id",
     "conversation",
 )
+_NO_PROMPT = frozenset(
+    (
+        *("model", "models", "route", "stream", "stream_options", "max_output_tokens", "max_tool_calls", "store"),
+        *("metadata", "temperature", "top_p", "top_logprobs", "user", "include", "service_tier", "safety_identifier"),
+        *("prompt_cache_key", "prompt_cache_retention", "background"),
+    )
+)
+"""Fields that no model reads."""
 
 
 def write_count(call: Call, model: str) -> bytes:
     """Give the body that asks how many tokens the input of a response has."""
     return call.body.only(_COUNTED, model=model)
+
+
+def uncounted(call: Call) -> int:
+    """Give the bytes of the fields that are not in that body, and that a model may read."""
+    return call.body.size_without(_NO_PROMPT.union(_COUNTED))
 
 
 def read_count(answer: Any) -> int | None:
