@@ -30,8 +30,10 @@ PASS_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 class Metrics:
     """What the daemon counts, and the gauges that are read off the state when somebody asks."""
 
-    def __init__(self, recorder: Recorder, health: Callable[[], Health]) -> None:
+    def __init__(self, recorder: Recorder, health: Callable[[], Health], day: Callable[[], str]) -> None:
+        """`day` gives the trusted day, which has begun also where nothing was asked for yet."""
         self._recorder = recorder
+        self._day = day
         self._health = health
         self._sizes = (0, 0, 0, False)
         self.registry = CollectorRegistry()
@@ -74,7 +76,8 @@ class Metrics:
         reserved = GaugeMetricFamily("pai_budget_reserved_tokens", "Tokens of open reservations", labels=["model"])
         limit = GaugeMetricFamily("pai_budget_limit_tokens", "maxTokensPerDay in force", labels=["model"])
         with contextlib.suppress(LogNotWritable):
-            for name, per_day, account in self._recorder.read(_accounts):
+            day = self._day()
+            for name, per_day, account in self._recorder.read(lambda state: _accounts(state, day)):
                 used.add_metric([name], account.used)
                 reserved.add_metric([name], account.reserved)
                 if per_day is not None:
@@ -82,14 +85,14 @@ class Metrics:
         yield from (used, reserved, limit)
 
 
-def _accounts(state: State) -> list[tuple[str, int | None, Account]]:
-    """Give each binding in force that has a limit or was used, its limit, and its account of the ledger's day."""
+def _accounts(state: State, day: str) -> list[tuple[str, int | None, Account]]:
+    """Give each binding in force that has a limit or was used, its limit, and its account of the day."""
     found = []
     for name, resource in state.models.items():
         limit = resource.spec.get("maxTokensPerDay")
         per_day = limit if isinstance(limit, int) else None
         if per_day is not None or name in state.ledger.accounts:
-            found.append((name, per_day, state.ledger.account(name, state.ledger.day)))
+            found.append((name, per_day, state.ledger.account(name, state.ledger.today(day))))
     return found
 
 

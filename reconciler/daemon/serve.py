@@ -56,7 +56,7 @@ class Daemon:
         self._admin = admin
         self._agents = agents
         self._days = Days()
-        self._metrics = Metrics(parts.recorder, self.health)
+        self._metrics = Metrics(parts.recorder, self.health, self._days.today)
         self._loop = ReconcileLoop(parts.reconciler, parts.recorder.probe, self._observe)
         self._operations = Operations(parts, self._loop.request, self.health, _addresses(workspace, admin, agents))
         self._attester = Attester(parts)
