@@ -188,7 +188,9 @@ def test_choices_share_what_is_left(tight: Bench) -> None:
     """With several choices each one's limit is lowered, so that all of them together fit."""
     assert tight.ask("chat", "day-4", limit=10_000, n=5).status_code == 200
     sent = json.loads(tight.seen(model_id("day-4", "openai"))[-1].body)
-    assert sent["max_tokens"] * 5 <= 2000
+    reserved = tight.tokens("day-4")[-2]["data"]
+    assert reserved["output"] == sent["max_tokens"] * 5
+    assert reserved["tokens"] == reserved["input"] + reserved["output"] <= 2000
     assert_books_balance(tight)
 
 

@@ -182,6 +182,15 @@ def test_full_disk_is_a_503_and_nothing_is_forwarded(own: Bench) -> None:
     assert_books_balance(own)
 
 
+def test_log_that_failed_for_another_is_opened_again(own: Bench) -> None:
+    """A log that was lost over somebody else's command comes back by itself: nothing has to be recorded for that."""
+    with full_disk(own):
+        own.site.pai("add", "secret", "other", "--from-literal", "k=v", code=3)
+        assert own.ask("chat", "openai").status_code == 503
+    until("the log to be read again", lambda: own.ask("chat", "openai").status_code == 200, 10)
+    assert_books_balance(own)
+
+
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_failing_sync_is_a_503_and_nothing_is_forwarded(own: Bench, error: str) -> None:
     """A reservation whose sync failed is not taken for durable: 503, nothing upstream; later all goes on."""
@@ -209,21 +218,28 @@ def test_slow_sync_holds_the_request_back(own: Bench) -> None:
 def test_outcome_that_the_disk_does_not_take_is_kept_and_written_later(own: Bench) -> None:
     """The disk fills while an answer streams: its end is held back until the outcome is durable, and then sent."""
     own.simulator.fault(Fault(delay_s=0.05), Fault(wait_s=1))
+    got: list[bytes] = []
     with ThreadPoolExecutor() as pool:
-        waiting = [
-            pool.submit(own.ask, "chat", "openai", stream=True),
-            pool.submit(own.ask, "messages", "anthropic"),
-        ]
+        waiting = [pool.submit(_collect, own, got), pool.submit(own.ask, "messages", "anthropic")]
         arrived(own, 2)
         with full_disk(own):
             until("the provider's last byte", lambda: all(visit.delivered for visit in own.simulator.requests()))
+            until("the last of the text", lambda: b'"finish_reason":"stop"' in b"".join(got))
             time.sleep(0.3)
             assert [future.done() for future in waiting] == [False, False]
-        answers = [future.result() for future in waiting]
-    assert [answer.status_code for answer in answers] == [200, 200]
-    assert answers[0].text.endswith("data: [DONE]\n\n")
+            assert b"[DONE]" not in b"".join(got), "the end was told before the outcome was durable"
+        assert [future.result().status_code for future in waiting] == [200, 200]
+    assert b"".join(got).endswith(b"data: [DONE]\n\n")
     assert {row["type"] for row in own.tokens()} == {"tokens.reserved.v1", "tokens.settled.v1"}
     assert_books_balance(own)
+
+
+def _collect(bench: Bench, got: list[bytes]) -> httpx.Response:
+    """Have an answer streamed into `got`."""
+    path, body = asked("chat", "openai", stream=True)
+    with bench.client.stream("POST", path, json=body, headers=headers_of("chat")) as answer:
+        got += answer.iter_bytes()
+    return answer
 
 
 def test_outcome_of_a_client_that_left_survives_a_full_disk(own: Bench) -> None:
