@@ -47,6 +47,8 @@ VERBS = (
     Verb("usage", "usage", "tokens spent, by day, model or agent"),
     Verb("why", "why", "one request's story: decision, budget, binding version, commit"),
     Verb("verify", "verify", "recompute everything from the stored bytes and compare"),
+    Verb("prove", "prove", "print a proof that one event is in the log, checkable offline"),
+    Verb("export", "export", "write the log as files that anybody can verify, or as rows for other tools"),
 )
 
 

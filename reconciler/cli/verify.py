@@ -37,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--accept is for the workspace's log, not for an export")
     if args.vkey is not None and args.path is None:
         raise UsageError("--vkey is for an export", "pai verify PATH --vkey KEY")
+    if args.path is not None:
+        return _export(args.path, args.vkey)
     workspace = Workspace.find(args.workspace)
     return _accept(workspace) if args.accept else _log(workspace)
 
@@ -58,6 +60,29 @@ def _log(workspace: Workspace) -> int:
         note("there is no published checkpoint to compare with")
     if report.excused:
         note(f"{report.excused:,} older ones are not compared, since an operator accepted the log: pai log type:log")
+    return 0
+
+
+def _export(folder: Path, vkey: str | None) -> int:
+    from reconciler.evidence.offline import verify_export
+    from reconciler.log.note import parse_vkey
+
+    try:
+        trusted = parse_vkey(vkey) if vkey is not None else None
+    except ValueError as error:
+        raise UsageError(f"--vkey: {error}", "give the text of the log's data/vkey") from error
+    with Progress("verifying") as progress:
+        found = verify_export(folder, trusted, progress.add)
+    if found.problems or found.checkpoint is None:
+        _print(found.problems)
+        note(f"error: {folder} is not a whole export, or has been tampered with")
+        note("hint: export again, and compare the key with the one that you were given")
+        return 1
+    print(
+        f"ok: {found.checkpoint.size:,} events of {found.checkpoint.origin} are those that the checkpoint vouches for"
+    )
+    if trusted is None:
+        note("the key is the export's own; name one that you trust with --vkey")
     return 0
 
 

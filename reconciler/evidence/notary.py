@@ -96,10 +96,9 @@ class Notary:
             repository = self._workspace.repository
             if repository is None:
                 raise SourceUnavailable("source.repo is a URL, and checkpoints go to local repositories only")
-            try:
-                note = self._workspace.checkpoint.read_bytes()
-            except OSError as error:
-                raise CouldNotRun(f"{self._workspace.checkpoint} cannot be read: {error.strerror}") from error
+            note = published.note(self._workspace)
+            if note is None:
+                raise CouldNotRun(f"{self._workspace.checkpoint} is gone", "the next checkpoint writes it again")
             newest = witness.newest(repository)
             top = newest.commit if newest else None
             if newest is not None and newest.files.get("checkpoint") == note:

@@ -10,13 +10,12 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from reconciler.core.errors import LogDamaged, PaiError, SourceUnavailable
-from reconciler.core.events import LogAccepted, LogCreated
+from reconciler.core.errors import LogDamaged, SourceUnavailable
+from reconciler.core.events import LogAccepted
 from reconciler.evidence import published
 from reconciler.evidence.published import Claim
 from reconciler.log.check import Marks, Problem, check
-from reconciler.log.note import VerifierKey, parse_vkey
-from reconciler.log.replay import event_at
+from reconciler.log.note import VerifierKey
 from reconciler.log.sqlite import open_reader
 from reconciler.log.store import Reader
 from reconciler.workspace import Workspace
@@ -54,12 +53,9 @@ def verify(workspace: Workspace, checked: Callable[[int], None]) -> Report:
 def _key(workspace: Workspace, log: Reader) -> tuple[VerifierKey | None, list[Problem]]:
     """Give the key that the log's first event names, and what is wrong with it."""
     try:
-        payload = event_at(log, 0).payload
-        if not isinstance(payload, LogCreated):
-            raise LogDamaged("the first event is not log.created")
-        key = parse_vkey(payload.vkey)
-    except (PaiError, ValueError) as error:
-        return None, [Problem(0, f"the log names no verifier key: {error}")]
+        key = published.first_key(log)
+    except LogDamaged as error:
+        return None, [Problem(0, error.message)]
     try:
         beside = workspace.vkey.read_text("utf-8").strip()
     except (OSError, ValueError) as error:
@@ -96,7 +92,8 @@ def _compare(claims: list[Claim], marks: Marks, end: int) -> Iterator[Problem]:
             continue
         _, size, root = claim.checkpoint
         if size > end:
-            yield Problem(end, f"the log ends here, {claim.where} vouches for {size:,} events")
+            known = f"the first {good:,} are as vouched for before" if good else "none of them is vouched for otherwise"
+            yield Problem(end, f"the log ends here, {claim.where} vouches for {size:,} events; {known}")
         elif marks.roots.get(size) != root:
             yield Problem(good, f"positions {good} to {size - 1} are not those that {claim.where} vouches for")
         else:

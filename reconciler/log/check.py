@@ -18,6 +18,8 @@ from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.stamp import parse_time, parse_ulid
 from reconciler.log.store import Head, Reader, Snapshot, Stored
 
+Hashes = Callable[[int, int, int], list[bytes]]
+
 PROBLEMS_MAX = 100
 _CHUNK = 4096
 
@@ -58,7 +60,7 @@ def check(
 def _problems(reader: Reader, deep: bool, checked: Callable[[int], None], marks: Marks) -> Iterator[Problem]:
     head = reader.head()
     snapshots = {snapshot.position: snapshot for snapshot in reader.snapshots()}
-    replay = _Replay(reader, marks)
+    replay = Replay(reader.hashes, marks)
     stream = reader.read()
     while chunk := list(islice(stream, _CHUNK)):
         for stored in chunk:
@@ -80,19 +82,22 @@ def _problems(reader: Reader, deep: bool, checked: Callable[[int], None], marks:
             yield Problem(None, f"database: {fault}")
 
 
-class _Replay:
+class Replay:
     """The log as its bytes tell it, so far. Positions are counted, whatever the stored ones say."""
 
-    def __init__(self, reader: Reader, marks: Marks) -> None:
-        self._reader = reader
+    def __init__(self, hashes: Hashes, marks: Marks) -> None:
+        """`hashes` gives stored subtree hashes, as `Reader.hashes` does."""
+        self._hashes = hashes
         self._marks = marks
         self.state = State()
         self.frontier = Frontier()
         self._leaves: list[bytes] = []
         self._time = 0
         self._id = -1
+        self._newest = 0
 
     def step(self, stored: Stored) -> Iterator[Problem]:
+        """Take the next event, and give what is wrong with it."""
         position = self.state.position
         if stored.seq != position:
             yield Problem(position, f"position {position} is missing, {stored.seq} stands there")
@@ -109,19 +114,24 @@ class _Replay:
             yield Problem(position, f"the event cannot be read: {error}")
             self.state.position += 1
             return
-        if time < self._time or ulid <= self._id:
+        if ulid < self._id:  # the one that came too early is the first that stands at a wrong place
+            yield Problem(self._newest, f"the events from here to position {position} are not in order")
+        elif time < self._time or ulid == self._id:
             yield Problem(position, "the event's time or id goes back")
-        self._time, self._id = time, ulid
+        if ulid >= self._id:
+            self._newest, self._id = position, ulid
+        self._time = time
         self.state.apply(event)
         if isinstance(event.payload, LogAccepted):
             self._marks.accepted.append(event.payload)
 
     def grow(self) -> Iterator[Problem]:
+        """Let the tree grow by the events taken, and give what is wrong with the stored hashes of subtrees."""
         tiers: Tiers = {}
         self.frontier.extend(self._leaves, tiers)
         self._leaves.clear()
         for tier, (first, hashes) in tiers.items():
-            stored = self._reader.hashes(tier, first, first + len(hashes))
+            stored = self._hashes(tier, first, first + len(hashes))
             if stored != list(hashes):
                 same = next(
                     (n for n, pair in enumerate(zip(stored, hashes, strict=False)) if pair[0] != pair[1]), len(stored)
@@ -133,7 +143,7 @@ class _Replay:
                 )
 
 
-def _compare_head(head: Head, replay: _Replay) -> Iterator[Problem]:
+def _compare_head(head: Head, replay: Replay) -> Iterator[Problem]:
     size = replay.frontier.size
     if head.size != size:
         yield Problem(None, f"the log has {size} events, its head says {head.size}")
@@ -141,7 +151,7 @@ def _compare_head(head: Head, replay: _Replay) -> Iterator[Problem]:
         yield Problem(None, f"the Merkle frontier of {size} events is not the one stored")
 
 
-def _compare_snapshot(snapshot: Snapshot, replay: _Replay) -> Iterator[Problem]:
+def _compare_snapshot(snapshot: Snapshot, replay: Replay) -> Iterator[Problem]:
     where = f"the snapshot at position {snapshot.position}"
     if not snapshot.intact():
         yield Problem(None, f"{where} does not match its digest")

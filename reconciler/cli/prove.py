@@ -1,0 +1,43 @@
+"""Print a proof that one event is in the log: a C2SP tlog-proof, with the checkpoint that it leads to.
+
+Whoever has the proof, the event's stored bytes and the log's verifier key needs nothing else: docs/log-format.md says
+how to check it. If no checkpoint covers the event yet, one is signed first.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from reconciler.core.errors import CouldNotRun, UsageError
+from reconciler.workspace import Workspace
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai prove`."""
+    parser.add_argument("seq", metavar="SEQ", help="the event's position, as pai log shows it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the proof."""
+    from reconciler.cli.vouching import sign
+    from reconciler.evidence.proving import prove
+    from reconciler.evidence.published import key_of
+
+    position = _position(args.seq)
+    workspace = Workspace.find(args.workspace)
+    key = key_of(workspace)
+    proof = prove(workspace, key, position)
+    if proof is None:
+        sign(workspace)
+        proof = prove(workspace, key, position)
+    if proof is None:
+        raise CouldNotRun(f"no checkpoint covers position {position}", "pai verify says more")
+    print(proof, end="")
+    return 0
+
+
+def _position(text: str) -> int:
+    number = text.removeprefix("#")
+    if not (number.isascii() and number.isdigit()) or len(number) > 18:
+        raise UsageError(f"{text!r} is no position", "positions are 0, 1, 2, ...: pai log shows them")
+    return int(number)

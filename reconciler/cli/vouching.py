@@ -1,0 +1,16 @@
+"""Having a checkpoint that covers what is asked for: the newest one, or a new one from the daemon or the workspace."""
+
+from __future__ import annotations
+
+from reconciler.cli.output import note
+from reconciler.workspace import Workspace
+
+
+def sign(workspace: Workspace) -> None:
+    """Have a checkpoint of the whole log signed. Raises what the verb raises, wherever it runs."""
+    from reconciler.daemon.session import session
+
+    with session(workspace) as open_session:
+        answer = open_session.call("checkpoint", {})
+    if answer["problem"]:
+        note(f"warning: the checkpoint is signed, but not published yet: {answer['problem']}")

@@ -1,0 +1,166 @@
+"""`pai verify PATH`: an export recomputed from its own files, with no workspace and no trust in whoever made it.
+
+The key to trust is the caller's, or the export's own `vkey`, which then proves only that the export is of one piece.
+Every entry is hashed, compared with its tile and replayed; the tiles are recomputed; the root has to be the signed one.
+Files that do not belong there are told too. Reads only, and never more of a file than it may hold.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from reconciler.core.errors import NotFound
+from reconciler.evidence import layout
+from reconciler.log.check import PROBLEMS_MAX, Marks, Problem, Replay
+from reconciler.log.checkpoint import NOTE_BYTES_MAX, Checkpoint, verify
+from reconciler.log.merkle import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH
+from reconciler.log.note import VerifierKey, parse_vkey
+from reconciler.log.store import Stored
+
+LARGE_BYTES_MAX = 64 << 20
+_BUNDLE_BYTES_MAX = TILE_WIDTH * (layout.ENTRY_BYTES_MAX + 2)
+
+
+class Export(NamedTuple):
+    """What was found in an export: `checkpoint` is None if none could be believed."""
+
+    problems: list[Problem]
+    checkpoint: Checkpoint | None
+
+
+def verify_export(folder: Path, trusted: VerifierKey | None, checked: Callable[[int], None]) -> Export:
+    """Recompute an export; `checked` is told how many more events are done. Raises NotFound if there is no folder."""
+    if not folder.is_dir():
+        raise NotFound(f"{folder} is no folder", "name the folder that pai export made")
+    try:
+        checkpoint = _checkpoint(folder, trusted)
+    except _Missing as missing:
+        return Export([Problem(None, str(missing))], None)
+    except ValueError as error:
+        return Export([Problem(None, f"the checkpoint cannot be believed: {error}")], None)
+    problems = islice(_problems(folder, checkpoint, checked), PROBLEMS_MAX)
+    return Export(list(problems), checkpoint)
+
+
+class _Missing(Exception):
+    """A file is not there, or is more than it may be."""
+
+
+def _checkpoint(folder: Path, trusted: VerifierKey | None) -> Checkpoint:
+    text = _read(folder, "vkey", NOTE_BYTES_MAX)
+    try:
+        key = parse_vkey(text.decode("utf-8"))
+    except ValueError as error:
+        raise _Missing(f"vkey is no verifier key: {error}") from error
+    if text != f"{key}\n".encode():
+        raise _Missing("vkey holds more than a verifier key")
+    if trusted is not None and trusted != key:
+        raise _Missing("vkey is not the key to trust")
+    return verify(_read(folder, "checkpoint", NOTE_BYTES_MAX), key)
+
+
+def _problems(folder: Path, checkpoint: Checkpoint, checked: Callable[[int], None]) -> Iterator[Problem]:
+    files = _Files(folder, checkpoint.size)
+    replay = Replay(files.hashes, Marks())
+    for n in range(0, checkpoint.size, TILE_WIDTH):
+        try:
+            entries = files.entries(n // TILE_WIDTH)
+        except (_Missing, ValueError) as error:
+            yield Problem(n, str(error))
+            return
+        for stored in entries:
+            yield from replay.step(stored)
+        yield from replay.grow()
+        checked(len(entries))
+    yield from _compare(files, replay, checkpoint)
+    for name in sorted(files.strangers()):
+        yield Problem(None, f"{name} is no file of this export")
+
+
+def _compare(files: _Files, replay: Replay, checkpoint: Checkpoint) -> Iterator[Problem]:
+    for level, n, width in layout.tiles(checkpoint.size):
+        try:
+            files.tile(level, n, width)
+        except _Missing as missing:
+            yield Problem(n * TILE_WIDTH << level * TILE_HEIGHT, str(missing))
+    if replay.frontier.root() != checkpoint.root:
+        yield Problem(0, f"positions 0 to {checkpoint.size - 1} are not those that the checkpoint vouches for")
+    if replay.state.vkey.partition("+")[0] != checkpoint.origin:
+        yield Problem(0, f"the log's first event does not name {checkpoint.origin}")
+
+
+class _Files:
+    """The files of an export of `size` events."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self._folder = folder
+        self._size = size
+        self._large: list[str] = []
+
+    def entries(self, n: int) -> list[Stored]:
+        """Give the events of bundle `n` with their leaf hashes. Raises _Missing, ValueError."""
+        first = n * TILE_WIDTH
+        width = min(TILE_WIDTH, self._size - first)
+        name = layout.tile(layout.ENTRIES, n, width)
+        try:
+            bodies = layout.entries(_read(self._folder, name, _BUNDLE_BYTES_MAX))
+        except ValueError as error:
+            raise ValueError(f"{name} is no bundle of events: {error}") from error
+        if len(bodies) != width:
+            raise ValueError(f"{name} has {len(bodies)} events, {width} belong there")
+        leaves = self.tile(0, n, width)
+        return [
+            Stored(seq, body or self._too_large(seq), leaf)
+            for seq, (body, leaf) in enumerate(zip(bodies, leaves, strict=True), first)
+        ]
+
+    def hashes(self, tier: int, start: int, stop: int) -> list[bytes]:
+        """Give the hashes of one level, as `Reader.hashes` does."""
+        found: list[bytes] = []
+        count = self._size >> tier * TILE_HEIGHT
+        for n in range(start // TILE_WIDTH, (stop - 1) // TILE_WIDTH + 1):
+            try:
+                found += self.tile(tier, n, min(TILE_WIDTH, count - n * TILE_WIDTH))
+            except _Missing:
+                break
+        skipped = start % TILE_WIDTH
+        return found[skipped : skipped + stop - start]
+
+    def tile(self, level: int, n: int, width: int) -> list[bytes]:
+        """Give the hashes of one tile. Raises _Missing."""
+        name = layout.tile(level, n, width)
+        data = _read(self._folder, name, TILE_WIDTH * HASH_SIZE)
+        if len(data) != width * HASH_SIZE:
+            raise _Missing(f"{name} has {len(data)} bytes, {width * HASH_SIZE} belong there")
+        return [data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE)]
+
+    def strangers(self) -> Iterator[str]:
+        """Give the files that do not belong to an export of this size."""
+        wanted = {"checkpoint", "vkey", *self._large}
+        for level, n, width in layout.tiles(self._size):
+            wanted.add(layout.tile(level, n, width))
+            if level == 0:
+                wanted.add(layout.tile(layout.ENTRIES, n, width))
+        for root, _, names in os.walk(self._folder):
+            found = (Path(root, name).relative_to(self._folder).as_posix() for name in names)
+            yield from (name for name in found if name not in wanted)
+
+    def _too_large(self, position: int) -> bytes:
+        name = layout.large(position)
+        self._large.append(name)
+        return _read(self._folder, name, LARGE_BYTES_MAX)
+
+
+def _read(folder: Path, name: str, most: int) -> bytes:
+    try:
+        with (folder / name).open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise _Missing(f"{name} is missing: {error.strerror}") from error
+    if len(data) > most:
+        raise _Missing(f"{name} has more than {most:,} bytes")
+    return data

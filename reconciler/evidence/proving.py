@@ -1,0 +1,42 @@
+"""`pai prove`: one event, and why it is in the log that a checkpoint vouches for. Reads only."""
+
+from __future__ import annotations
+
+import contextlib
+
+from reconciler.core.errors import LogDamaged, NotFound
+from reconciler.evidence import published
+from reconciler.log.checkpoint import verify
+from reconciler.log.merkle import leaf_hash
+from reconciler.log.note import VerifierKey
+from reconciler.log.proofs import verify_inclusion
+from reconciler.log.sqlite import open_reader
+from reconciler.log.tlog_proof import Proof, write
+from reconciler.log.tree import Tree
+from reconciler.workspace import Workspace
+
+
+def prove(workspace: Workspace, key: VerifierKey, position: int) -> str | None:
+    """Give the proof of the event at `position`, None if the newest checkpoint does not cover it yet.
+
+    Raises NotFound beyond the end, LogDamaged if what is stored does not lead to the checkpoint's root.
+    """
+    with contextlib.closing(open_reader(workspace.database)) as log:
+        end = log.size()
+        if position >= end:
+            raise NotFound(f"the log has {end:,} events, its last position is {end - 1}", "pai log --limit 1")
+        note = published.note(workspace)
+        if note is None:
+            return None
+        try:
+            checkpoint = verify(note, key)
+        except ValueError as error:
+            raise LogDamaged(f"data/checkpoint is not this log's: {error}", "run `pai verify`") from error
+        if checkpoint.size <= position:
+            return None
+        with log.moment():
+            path = Tree(log).inclusion(position, checkpoint.size)
+            leaf = leaf_hash(next(iter(log.read(position, position + 1))).body)
+    if not verify_inclusion(leaf, position, checkpoint.size, path, checkpoint.root):
+        raise LogDamaged(f"the event at position {position} is not the one vouched for", "run `pai verify`")
+    return write(Proof(position, path, note))

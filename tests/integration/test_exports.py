@@ -1,0 +1,269 @@
+"""Exports and proofs: whole or not there, verified by Pai and by a verifier that shares no code with it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from reconciler.core import events as ev
+from reconciler.core.errors import CouldNotRun, LogDamaged, NotFound, Refused
+from reconciler.core.events import Draft, SecretDeleted
+from reconciler.daemon.install import install
+from reconciler.daemon.parts import Parts
+from reconciler.evidence import folders, formats, layout, rows, tiles
+from reconciler.evidence.offline import verify_export
+from reconciler.evidence.proving import prove
+from reconciler.evidence.published import key_of
+from reconciler.log.merkle import leaf_hash
+from reconciler.log.note import generate
+from reconciler.log.sqlite import open_reader
+from reconciler.log.tlog_proof import parse, write
+from reconciler.workspace import Workspace
+from tests import independent_verifier as stranger
+from tests.support import Site, maybe_daemon
+from tests.support_log import decide, secret
+
+SIZE = 700
+LARGE = 300
+"""The position of an event that is too large for a bundle."""
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with 700 events, more than two tiles, all vouched for."""
+    made = install(tmp_path_factory.mktemp("export") / "workspace")
+    large = Draft("tester", "secret/large", SecretDeleted(keys=[f"key-{n}" for n in range(9000)]))
+    with Parts(made) as parts:
+        drafts = [secret(f"s{n}") for n in range(1, SIZE)]
+        drafts[LARGE - 1] = large
+        parts.recorder.record(decide(*drafts))
+    return made
+
+
+@pytest.fixture(scope="module")
+def exported(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its export."""
+    folder = tmp_path_factory.mktemp("out") / "new" / "export"
+    assert tiles.export(workspace, key_of(workspace), folder, lambda _: None).size == SIZE
+    return folder
+
+
+def bodies(workspace: Workspace) -> list[bytes]:
+    """Give the stored bytes of all events."""
+    reader = open_reader(workspace.database)
+    try:
+        return [stored.body for stored in reader.read()]
+    finally:
+        reader.close()
+
+
+def test_export_verifies_with_both_verifiers(workspace: Workspace, exported: Path) -> None:
+    """What is exported is what a checkpoint vouches for, under the log's own key, byte by byte."""
+    assert stranger.verify_export(exported, workspace.vkey.read_text()) == SIZE
+    found = verify_export(exported, key_of(workspace), lambda _: None)
+    assert found.problems == []
+    assert found.checkpoint is not None
+    assert found.checkpoint.size == SIZE
+
+
+def test_export_has_the_files_of_the_layout(workspace: Workspace, exported: Path) -> None:
+    """Full and partial tiles, bundles, the large event, key and checkpoint, and nothing else."""
+    files = {path.relative_to(exported).as_posix() for path in exported.rglob("*") if path.is_file()}
+    assert files == {
+        "checkpoint", "vkey", "tile/0/000", "tile/0/001", "tile/0/002.p/188", "tile/1/000.p/2", "tile/large/300",
+        "tile/entries/000", "tile/entries/001", "tile/entries/002.p/188",
+    }  # fmt: skip
+    stored = bodies(workspace)
+    found = [
+        entry
+        for n in ("000", "001", "002.p/188")
+        for entry in layout.entries((exported / f"tile/entries/{n}").read_bytes())
+    ]
+    assert found == [body if n != LARGE else b"" for n, body in enumerate(stored)]
+    assert (exported / "tile/large/300").read_bytes() == stored[LARGE]
+    assert (exported / "tile/0/000").read_bytes() == b"".join(leaf_hash(body) for body in stored[:256])
+
+
+@pytest.mark.parametrize(
+    ("n", "path"), [(0, "000"), (999, "999"), (1000, "x001/000"), (1234067, "x001/x234/067"), (10**6, "x001/x000/000")]
+)
+def test_tile_numbers_are_spelled_as_specified(n: int, path: str) -> None:
+    """Three digits a folder, all but the last behind an x."""
+    assert layout.number(n) == stranger.spelled(n) == path
+
+
+def test_tiles_of_a_size_are_those_of_the_specification() -> None:
+    """A tree of 70,000 has the tiles that C2SP tlog-tiles counts for it; one of 256 a full and a partial one."""
+    found = list(layout.tiles(70_000))
+    assert [(level, width) for level, _, width in found].count((0, 256)) == 273
+    assert [tile for tile in found if tile[2] != 256] == [(0, 273, 112), (1, 1, 17), (2, 0, 1)]
+    assert list(layout.tiles(256)) == [(0, 0, 256), (1, 0, 1)]
+
+
+def test_every_position_has_a_proof_that_a_stranger_can_check(workspace: Workspace) -> None:
+    """Proofs lead from the stored bytes to the signed root, are at most 2 KB, and fit no other event."""
+    vkey, stored = workspace.vkey.read_text(), bodies(workspace)
+    for position in (0, 1, 255, 256, LARGE, 511, 512, SIZE - 1):
+        proof = prove(workspace, key_of(workspace), position)
+        assert proof is not None
+        assert len(proof) <= 2048
+        assert stranger.verify_proof(proof, vkey, stored[position]) == position
+        assert write(parse(proof)) == proof
+        with pytest.raises(stranger.Bad):
+            stranger.verify_proof(proof, vkey, stored[position - 1])
+        with pytest.raises(stranger.Bad):
+            stranger.verify_proof(proof, generate(key_of(workspace).name).vkey, stored[position])
+
+
+def test_proof_beyond_the_end_is_not_found(workspace: Workspace) -> None:
+    """The message names the last position there is."""
+    with pytest.raises(NotFound, match="last position is 699"):
+        prove(workspace, key_of(workspace), SIZE)
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_commands_sign_what_is_not_covered_yet(team: Site, tmp_path: Path, daemon: bool) -> None:
+    """`pai prove` and `pai export` cover the newest event, with and without a daemon; verifying needs no workspace."""
+    with maybe_daemon(team, daemon):
+        team.pai("add", "secret", "s1", "--from-literal", "k=-", stdin="v")
+        last = team.rows()[-1]["seq"]
+        proof = team.pai("prove", str(last)).out
+        assert f"\nindex {last}\n" in proof
+        team.pai("add", "secret", "s2", "--from-literal", "k=-", stdin="v")
+        team.pai("export", tmp_path / "export")
+        vkey = (team.root / "data" / "vkey").read_text()
+        assert stranger.verify_export(tmp_path / "export", vkey) >= last + 2
+        assert team.pai("prove", str(10**6), code=1).err.startswith("error: the log has ")
+        assert team.pai("prove", "-1x", code=2).out == ""
+    done = team.pai("verify", tmp_path / "export", "--vkey", vkey.strip(), cwd=tmp_path)
+    assert done.out.startswith("ok: ")
+    other = generate("pai/other").vkey
+    assert "not the key to trust" in team.pai("verify", tmp_path / "export", "--vkey", other, code=1, cwd=tmp_path).out
+
+
+def test_export_goes_into_an_empty_folder_and_no_other(workspace: Workspace, tmp_path: Path) -> None:
+    """An empty folder is filled, a folder with anything in it, or a file, is refused and left alone."""
+    target = tmp_path / "target"
+    target.mkdir()
+    tiles.export(workspace, key_of(workspace), target, lambda _: None)
+    assert sorted(path.name for path in target.iterdir()) == ["checkpoint", "tile", "vkey"]
+    with pytest.raises(Refused, match="not empty"):
+        tiles.export(workspace, key_of(workspace), target, lambda _: None)
+    with pytest.raises(Refused, match="no folder"):
+        rows.export(workspace, target / "vkey", "csv", "o", lambda _: None)
+    assert verify_export(target, None, lambda _: None).problems == []
+
+
+def written(workspace: Workspace, target: Path, form: rows.Format | None) -> None:
+    """Export in any form; None is the tiles."""
+    if form is None:
+        tiles.export(workspace, key_of(workspace), target, lambda _: None)
+    else:
+        rows.export(workspace, target, form, "o", lambda _: None)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_full_disk_leaves_nothing(workspace: Workspace, tmp_path: Path, there: bool) -> None:
+    """An export that does not fit says so and takes away what it wrote; an existing folder is empty again."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = (
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)], check=False).returncode == 0
+    )
+    if not mounted:
+        pytest.skip("mounting needs root")
+    try:
+        for form in (None, *rows.FORMATS):
+            target = disk / "export" if not there else disk
+            with pytest.raises(CouldNotRun, match="No space left"):
+                written(workspace, target, form)
+            assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_killed_export_is_recognised(tmp_path: Path) -> None:
+    """What a crash leaves has no checkpoint, and the next export names the folder to remove."""
+    (tmp_path / f"{folders.PARTIAL}1").mkdir()
+    with pytest.raises(Refused, match="pai-partial") as caught, folders.filled(tmp_path, "checkpoint"):
+        pass
+    assert "cut off" in caught.value.hint
+    assert verify_export(tmp_path, None, lambda _: None).problems
+
+
+def test_damaged_log_is_not_exported(workspace: Workspace, tmp_path: Path) -> None:
+    """Events that do not lead to the checkpoint's root leave no export."""
+    copy = install(tmp_path / "workspace")
+    for name in ("log.db", "vkey", "checkpoint"):
+        (copy.data / name).write_bytes((workspace.data / name).read_bytes())
+    import sqlite3
+
+    db = sqlite3.connect(copy.database, isolation_level=None)
+    db.execute("DROP TRIGGER events_update")
+    db.execute("UPDATE events SET body = CAST(replace(CAST(body AS TEXT), 'tester', 'nobody') AS BLOB) WHERE seq = 5")
+    db.close()
+    with pytest.raises(LogDamaged):
+        tiles.export(copy, key_of(copy), tmp_path / "export", lambda _: None)
+    with pytest.raises(LogDamaged, match="position 5"):
+        rows.export(copy, tmp_path / "export", "jsonl", "o", lambda _: None)
+    with pytest.raises(LogDamaged, match="position 5"):
+        prove(copy, key_of(copy), 5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["workspace"]
+
+
+def exported_rows(workspace: Workspace, folder: Path, form: rows.Format) -> str:
+    """Export rows and give the file's text."""
+    assert rows.export(workspace, folder / form, form, key_of(workspace).name, lambda _: None) == SIZE
+    (file,) = (folder / form).iterdir()
+    assert file.name == ("events.csv" if form == "csv" else "events.jsonl")
+    return file.read_text()
+
+
+def test_rows_carry_position_and_leaf_hash(workspace: Workspace, tmp_path: Path) -> None:
+    """Each row of each form leads back to its event in the log."""
+    leaves = [leaf_hash(body).hex() for body in bodies(workspace)]
+    for form in rows.FORMATS:
+        text = exported_rows(workspace, tmp_path, form)
+        if form == "csv":
+            csv.field_size_limit(10**6)
+            found = [(int(row["seq"]), row["leafHash"]) for row in csv.DictReader(text.splitlines())]
+        else:
+            lines = [json.loads(line) for line in text.splitlines()]
+            found = [_traced(line) for line in lines]
+        assert found == list(enumerate(leaves))
+
+
+def _traced(line: dict[str, object]) -> tuple[int, str]:
+    if "specversion" in line:
+        assert line["specversion"] == "1.0"
+        assert {"id", "source", "type"} <= line.keys()
+        assert all(name.isascii() and name.isalnum() and name.islower() for name in line)
+        return int(str(line["position"])), str(line["leafhash"])
+    if "class_uid" in line:
+        unmapped = line["unmapped"]
+        assert isinstance(unmapped, dict)
+        return unmapped["position"], unmapped["leaf_hash"]
+    return int(str(line["seq"])), str(line["leafHash"])
+
+
+def test_rows_of_jsonl_are_those_of_the_log_command(team: Site, tmp_path: Path) -> None:
+    """`pai export --format jsonl` and `pai log -o jsonl --reverse` give the same rows."""
+    team.pai("export", tmp_path / "rows", "--format", "jsonl")
+    exported = [json.loads(line) for line in (tmp_path / "rows" / "events.jsonl").read_text().splitlines()]
+    shown = [json.loads(line) for line in team.pai("log", "-o", "jsonl", "--reverse").out.splitlines()]
+    assert exported == shown
+
+
+def test_every_event_type_has_its_ocsf_class() -> None:
+    """No type is left out, and docs/exports.md has the table that the code follows."""
+    assert sorted(formats.OCSF) == sorted(payload.type for payload in ev.AnyPayload.__args__)
+    page = (Path(__file__).parents[2] / "docs" / "exports.md").read_text()
+    for name, kind in formats.OCSF.items():
+        activity = formats.ACTIVITY_NAMES[kind.class_uid][kind.activity_id]
+        words = f"| `{name}` | {kind.class_uid} {formats.CLASS_NAMES[kind.class_uid]} | {kind.activity_id} {activity} |"
+        assert f"{words} {kind.severity_id} " in page
+        assert not kind.status_id or f"| {kind.status_id} {formats.STATUS_NAMES[kind.status_id]} |" in page
