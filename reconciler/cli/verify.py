@@ -102,7 +102,7 @@ def _accept(workspace: Workspace) -> int:
     if not answer["reason"]:
         print("ok: nothing to accept, the log is the one that was vouched for")
         return 0
-    print(printable(f"accepted, and recorded as log.accepted: {str(answer['reason']).removeprefix('rollback ')}"))
+    print(printable(f"accepted, and recorded as log.accepted.v1 ({answer['reason']})"))
     return 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http.client
+import re
 import shutil
 import sqlite3
 import threading
@@ -24,7 +26,7 @@ from reconciler.log.note import generate, parse_vkey
 from reconciler.log.sqlite import open_reader
 from reconciler.source import Author, witness
 from reconciler.workspace import Workspace
-from tests.support import until
+from tests.support import Site, binding, until
 from tests.support_log import decide, secret
 
 PAI = Author("Pai", "pai@localhost")
@@ -346,3 +348,50 @@ def test_foreign_signing_key_is_refused(parts: Parts, workspace: Workspace) -> N
     with pytest.raises(Exception, match="is not the key that the log names"):
         parts.attest()
     assert published(workspace) == []
+
+
+def test_daemon_holds_a_log_that_was_rolled_back_until_it_is_accepted(team: Site) -> None:
+    """`/readyz` and the gateway answer 503 with the reason, nothing is recorded, and --accept ends it while it runs."""
+    before = team.database.read_bytes()
+    team.pai("add", "secret", "later", "--from-literal", "k=-", stdin="v")
+    team.database.write_bytes(before)
+    size = len(team.rows())
+    assert "rollback detected" in team.pai("add", "secret", "no", "--from-literal", "k=-", stdin="v", code=3).err
+    assert "- rollback detected" in team.pai("status").out
+    with team.daemon(ready=False) as daemon:
+        clone = team.clone()
+        sha = clone.pushed({"models/new.yaml": binding("new")})
+        status, ready = daemon.readiness()
+        assert (status, ready["reasons"][0][:19]) == (503, "rollback detected: ")
+        gateway = re.search(r"gateway for agents on http://(\S+)", daemon.log)
+        assert gateway is not None
+        for path in ("/v1/models", "/v1/chat/completions"):
+            connection = http.client.HTTPConnection(gateway[1], timeout=30)
+            connection.request("POST" if "chat" in path else "GET", path, b"{}")
+            answer = connection.getresponse()
+            assert answer.status == 503
+            assert b"rollback detected" in answer.read()
+            connection.close()
+        assert team.pai("verify", code=1).out.startswith(f"position {size}: the log ends here")
+        assert len(team.rows()) == size
+        accepted = team.pai("verify", "--accept").out
+        assert accepted.startswith("accepted, and recorded as log.accepted.v1 (rollback detected: the log ends")
+        until("readiness", lambda: daemon.readiness()[0] == 200)
+        assert team.state().revision == sha
+        rows = team.rows()
+        assert (rows[size]["type"], rows[size]["actor"]) == ("log.accepted.v1", "alice@example.com")
+        assert team.pai("verify").out.startswith("ok: ")
+        assert "nothing to accept" in team.pai("verify", "--accept").out
+    with team.daemon():
+        pass
+    assert team.pai("verify").out.startswith("ok: ")
+
+
+def test_damaged_log_cannot_be_accepted(workspace: Workspace) -> None:
+    """--accept is about which log it is, never about one that is damaged."""
+    record(workspace, "a", "b")
+    change(workspace, "DELETE FROM events WHERE seq = 2")
+    change(workspace, "UPDATE events SET leaf = zeroblob(32) WHERE seq = 1")
+    done = Site(workspace.root.parent).run("verify", "--accept", cwd=workspace.root)
+    assert done.code == 1
+    assert "only a whole log can be accepted" in done.err

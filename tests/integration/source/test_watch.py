@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.source import Repository, Watch, watch
+from reconciler.source import Author, Repository, Watch, watch, witness
 
 from .conftest import Git
 
@@ -115,6 +115,19 @@ def test_watch_is_deaf_to_objects_and_index(git: Git) -> None:
         git("update-ref", "refs/heads/other", "main")
         seen.until(lambda: seen.calls > before)
         assert seen.calls - before <= 3, "the ref was announced, and nothing before it"
+
+
+def test_watch_is_deaf_to_published_checkpoints(git: Git) -> None:
+    """Pai's own ref wakes nobody, not even the first time, when its folder comes into being."""
+    with watching(git.folder) as (seen, _):
+        calls = seen.calls
+        first = witness.publish(git.folder, None, {"checkpoint": b"1"}, "1\n", Author("Pai", "pai@localhost"))
+        witness.publish(git.folder, first, {"checkpoint": b"2"}, "2\n", Author("Pai", "pai@localhost"))
+        threading.Event().wait(0.3)
+        assert seen.calls == calls
+        sha = git.commit({"a": "1"})
+        seen.until(lambda: seen.tip == sha)
+    assert [found.files for found in witness.history(git.folder)] == [{"checkpoint": b"2"}, {"checkpoint": b"1"}]
 
 
 def test_watch_finds_by_polling_what_no_notice_told(git: Git) -> None:
