@@ -112,7 +112,8 @@ def sdk_models_are_the_agents_bindings(gate: Gate) -> None:
     assert "hidden" not in names
     model = client(gate).models.retrieve("anthropic")
     assert (model.id, model.type, model.display_name) == ("anthropic", "model", "anthropic")
-    raises(anthropic.NotFoundError, client(gate).models.retrieve, "hidden")
+    raises(anthropic.NotFoundError, client(gate).models.retrieve, "nothing")
+    raises(anthropic.PermissionDeniedError, client(gate).models.retrieve, "hidden")
 
 
 def sdk_errors_are_the_usual_exceptions(gate: Gate) -> None:

@@ -132,7 +132,8 @@ def sdk_models_are_the_agents_bindings(gate: Gate) -> None:
     assert {"models/openai", "models/anthropic", "models/gemini", "models/openrouter"} <= set(names)
     assert "models/hidden" not in names
     assert client(gate).models.get(model="gemini").name == "models/gemini"
-    assert raises(errors.ClientError, client(gate).models.get, model="hidden").code == 404
+    assert raises(errors.ClientError, client(gate).models.get, model="nothing").code == 404
+    assert raises(errors.ClientError, client(gate).models.get, model="hidden").code == 403
 
 
 def refusal(gate: Gate, name: str, key: str = "", contents: Any = "Hello there", **options: Any) -> Any:

@@ -180,7 +180,8 @@ def sdk_models_are_the_agents_bindings(gate: Gate) -> None:
     assert "hidden" not in names
     model = client(gate).models.retrieve("anthropic")
     assert (model.id, model.object, model.owned_by) == ("anthropic", "model", "anthropic")
-    raises(openai.NotFoundError, client(gate).models.retrieve, "hidden")
+    raises(openai.NotFoundError, client(gate).models.retrieve, "nothing")
+    raises(openai.PermissionDeniedError, client(gate).models.retrieve, "hidden")
     assert [model.id for model in client(gate, gate.outsider).models.list()] == ["hidden"]
 
 
