@@ -87,6 +87,10 @@ class Workers:
         assert word == "start"
         self._victim = int(pid)
 
+    def listen(self) -> None:
+        """Wait until it has acknowledged a pass."""
+        self.acknowledged = int(self._line())
+
     def kill(self) -> None:
         """Kill it; what it said until then counts."""
         with contextlib.suppress(ProcessLookupError):  # it ended by itself: leaving tells why
@@ -147,6 +151,8 @@ def test_reconciler_killed_anywhere_loses_nothing_and_halves_nothing(site: Site,
             if number % 3:
                 time.sleep(moments.uniform(0, 0.05))
                 pusher.push()  # what comes while it works
+            if number % 4 == 0:
+                workers.listen()  # else what waits grows, until no pass is done before its kill
             time.sleep(moments.uniform(0, 0.05))
             workers.kill()
             if number % 10 == 0:  # a full look costs as much as a few kills
