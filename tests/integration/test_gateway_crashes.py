@@ -123,11 +123,10 @@ def test_drain_that_takes_too_long_is_ended(gateway_template: Site, tmp_path: Pa
     with opened(gateway_template, tmp_path, PAI_GATEWAY_DRAIN_TIMEOUT="1s", PAI_GATEWAY_READ_TIMEOUT="60s") as bench:
         bench.simulator.fault(Fault(stall_after=3, stall_s=60), Fault(wait_s=60))
         with ThreadPoolExecutor() as pool:
-            waiting: list[Future[httpx.Response | None]] = [
-                pool.submit(attempt, bench, "chat", "openai", stream=True),
-                pool.submit(attempt, bench, "messages", "anthropic"),
-            ]
-            arrived(bench, 2)
+            waiting: list[Future[httpx.Response | None]] = []
+            for number, words in enumerate((("chat", "openai"), ("messages", "anthropic")), 1):
+                waiting.append(pool.submit(attempt, bench, *words, stream=number == 1))
+                arrived(bench, number)  # the faults are dealt out in this order
             began = time.monotonic()
             assert bench.daemon.stop() == 0
             assert time.monotonic() - began < 10
