@@ -32,8 +32,17 @@ class Door(NamedTuple):
     headers: tuple[str, ...]
     pid: int
 
-    def load(self, model: str, connections: int, count: int, *, stream: bool = False, hold: bool = False) -> Load:
-        """Make a load of small chat requests to it."""
+    def load(
+        self,
+        model: str,
+        connections: int,
+        count: int,
+        *,
+        stream: bool = False,
+        hold: bool = False,
+        spread_s: float = 0.0,
+    ) -> Load:
+        """Make a load of small chat requests to it; all else as in Load."""
         messages = [{"role": "user", "content": PROMPT}]
         body = {"model": model, "messages": messages, "max_tokens": REPLY_TOKENS, "stream": stream}
         text = msgspec.json.encode(body).decode()
@@ -46,7 +55,7 @@ class Door(NamedTuple):
             *self.headers,
             f"content-length: {len(text)}",
         )
-        return Load(self.port, "\r\n".join((*head, "", text)), connections, count, stream, hold)
+        return Load(self.port, "\r\n".join((*head, "", text)), connections, count, stream, hold, spread_s)
 
     def cpu_s(self) -> float:
         """Give the CPU seconds of its processes until now, in user code and in the kernel."""

@@ -23,7 +23,7 @@ from benchmarks import peers
 from benchmarks.doors import BUDGET, Door
 from benchmarks.load import HOST, Outcome, holding, put
 from benchmarks.peers import LITELLM, PORTKEY
-from benchmarks.served import PAI, UPSTREAM, charged, serving, simulating
+from benchmarks.served import CHUNKS, PAI, UPSTREAM, charged, serving, simulating
 from benchmarks.site import percentile
 from benchmarks.table import Row, at_least, at_most, note
 
@@ -63,6 +63,7 @@ class _Taken(NamedTuple):
 def run(quick: bool) -> list[Row]:
     """Measure five rounds of each, or two small ones."""
     amounts = _QUICK if quick else _FULL
+    others = note("load average before the run, of whatever else ran", os.getloadavg()[0], "tasks")
     _allow_files()
     folder = Path(tempfile.mkdtemp(prefix="pai-benchmark-"))
     try:
@@ -74,18 +75,20 @@ def run(quick: bool) -> list[Row]:
         ):
             idle = own.memory_mb()
             bare = upstream.door
-            with peers.started(folder, f"http://{HOST}:{bare.port}") as others:
-                doors = {PAI: own, **others}
+            with peers.started(folder, f"http://{HOST}:{bare.port}") as peer_doors:
+                doors = {PAI: own, **peer_doors}
                 rows = _chat(doors, amounts) + _single(folder, doors, bare, amounts) + _streams(doors, bare, amounts)
-                rows += _paced(own, paced.door, amounts) + _budget(own, others.get(LITELLM), bare)
-                memory = [note(f"memory, {name}", door.memory_mb(), "MB") for name, door in others.items()]
+                rows += _paced(own, paced.door, amounts) + _budget(own, peer_doors.get(LITELLM), bare)
+                memory = [note(f"memory, {name}", door.memory_mb(), "MB") for name, door in peer_doors.items()]
             rows.append(at_most("memory idle", idle, 90, "MB"))
-            return [*rows, *_open_streams(own), *_growth(own, amounts.growth), *memory]
+            return [*rows, *_open_streams(own), *_growth(own, amounts.growth), *memory, others]
     finally:
         shutil.rmtree(folder)
 
 
-def _in_turns(loads: dict[str, tuple[Door, str, int, int]], rounds: int, stream: bool) -> dict[str, _Taken]:
+def _in_turns(
+    loads: dict[str, tuple[Door, str, int, int]], rounds: int, stream: bool, spread_s: float = 0.0
+) -> dict[str, _Taken]:
     """Put each load (door, model, connections, count) once in every round, after one small one to warm up.
 
     A peer that does not answer is left out.
@@ -96,7 +99,7 @@ def _in_turns(loads: dict[str, tuple[Door, str, int, int]], rounds: int, stream:
             door, model, connections, count = loads[name]
             sent = max(connections, count // 4) if number == 0 else count
             before = door.cpu_s()
-            outcome = put(door.load(model, connections, sent, stream=stream))
+            outcome = put(door.load(model, connections, sent, stream=stream, spread_s=spread_s))
             if outcome.failed:
                 problem = f"{name} did not answer {outcome.failed} of {sent}: {outcome.failure}"
                 if name in (PAI, UPSTREAM):
@@ -164,14 +167,14 @@ def _single(folder: Path, doors: dict[str, Door], upstream: Door, amounts: _Amou
 
 
 def _streams(doors: dict[str, Door], upstream: Door, amounts: _Amounts) -> list[Row]:
-    """Streams of 20 chunks as fast as they go."""
+    """Streams as fast as they go."""
     loads = {
         name: (door, "fast", STREAMS_AT_ONCE, amounts.streams_slow if name == LITELLM else amounts.streams)
         for name, door in {UPSTREAM: upstream, **doors}.items()
     }
     taken = _in_turns(loads, amounts.rounds, stream=True)
     bare = taken.pop(UPSTREAM)
-    what, own = f"streams of 20 chunks, {STREAMS_AT_ONCE} at once", taken[PAI]
+    what, own = f"streams of {CHUNKS} chunks, {STREAMS_AT_ONCE} at once", taken[PAI]
     if LITELLM in taken:
         other = taken[LITELLM].rate
         rows = [at_least(f"{what}: rate", own.rate, 20 * other, "streams/s", other, LITELLM)]
@@ -186,12 +189,12 @@ def _streams(doors: dict[str, Door], upstream: Door, amounts: _Amounts) -> list[
 
 
 def _paced(own: Door, paced: Door, amounts: _Amounts) -> list[Row]:
-    """Streams that come as slowly as from a provider, so that what is measured is not the queue."""
+    """Streams that come as slowly as from a provider and begin one after the other: what is measured is no queue."""
     loads = {
         UPSTREAM: (paced, "fast", STREAMS_AT_ONCE, amounts.streams),
         PAI: (own, "paced", STREAMS_AT_ONCE, amounts.streams),
     }
-    taken = _in_turns(loads, amounts.rounds, stream=True)
+    taken = _in_turns(loads, amounts.rounds, stream=True, spread_s=CHUNKS * PACE_MS / 1000)
     bare = taken[UPSTREAM].first_p50
     name = f"streams, a chunk every {PACE_MS} ms, {STREAMS_AT_ONCE} at once: first chunk above direct, p50"
     return [at_most(name, taken[PAI].first_p50 - bare, 10, "ms", bare, UPSTREAM)]

@@ -28,7 +28,11 @@ _LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What to send to `port`. `hold`: say so when all streams have begun, before any more of them is read."""
+    """What to send to `port`.
+
+    `hold`: say so when all streams have begun, before any more of them is read. `spread_s`: over so much time the
+    connections begin, one after the other.
+    """
 
     port: int
     request: str
@@ -36,6 +40,7 @@ class Load(msgspec.Struct, frozen=True):
     count: int
     stream: bool = False
     hold: bool = False
+    spread_s: float = 0.0
     deadline_s: float = DEADLINE_S
 
 
@@ -116,8 +121,8 @@ class _Run:
             await loop.create_connection(lambda: _Connection(self), HOST, self.load.port) for _ in range(connections)
         ]
         started = time.perf_counter()
-        for _, connection in opened:
-            connection.next()
+        for number, (_, connection) in enumerate(opened):
+            loop.call_later(self.load.spread_s * number / connections, connection.next)
         try:
             await asyncio.wait_for(self.ended.wait(), self.load.deadline_s)
         except TimeoutError:

@@ -23,6 +23,7 @@ from reconciler.log.sqlite import SqliteBackend
 from reconciler.recorder import Recorder
 
 PAI, UPSTREAM = "pai", "the upstream"
+CHUNKS = 20
 ALL_DAY = 10**12
 """The daily budget of the bindings that shall not run out."""
 _SECRET = "sk-upstream"  # noqa: S105 (the simulator takes any)
@@ -51,7 +52,7 @@ class Simulated(NamedTuple):
 @contextlib.contextmanager
 def simulating(*options: str) -> Iterator[Simulated]:
     """Run simulated providers until the block ends."""
-    command = [sys.executable, "-m", "reconciler.simulator", "--chunks", "20", *options]
+    command = [sys.executable, "-m", "reconciler.simulator", "--chunks", str(CHUNKS), *options]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, start_new_session=True)
     try:
         assert process.stdout is not None
