@@ -28,10 +28,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeVar
 
+from reconciler.core.budget import Account
 from reconciler.core.errors import LogDamaged, LogNotWritable, PaiError
 from reconciler.core.events import Draft, Event, LogCreated, decode, encode
 from reconciler.core.state import RowKey, State, dump, row, row_keys, rows_touched
 from reconciler.log import sqlite
+from reconciler.log.index import BLOCK_EVENTS, BlockBuilder
+from reconciler.log.indexing import open_block
 from reconciler.log.merkle import leaf_hash
 from reconciler.log.replay import FOLD_VERSION, event_at, restore
 from reconciler.log.stamp import Clock, Random, Stamper, wall_clock
@@ -155,6 +158,8 @@ class _Cut(NamedTuple):
     batch: _Batch
     rows: dict[RowKey, bytes | None]
     frozen: State | None
+    accounts: dict[str, Account] | None
+    """Of the state after the batch, if it fills a block of the index."""
 
 
 class Recorder:
@@ -167,12 +172,13 @@ class Recorder:
         clock: Clock = wall_clock,
         random: Random = os.urandom,
         snapshot_every: int = 10_000,
+        block_events: int = BLOCK_EVENTS,
         retry_s: float = 1.0,
     ) -> None:
         """Open the log behind `backend` (which `close` releases) and bring the state up to its end.
 
-        `snapshot_every`: events between snapshots. `retry_s`: the pause before a log that failed is tried again.
-        Raises LogDamaged, LogNotWritable; the backend is released then.
+        `snapshot_every`: events between snapshots. `block_events`: of a block of the index. `retry_s`: the pause before
+        a log that failed is tried again. Raises LogDamaged, LogNotWritable; the backend is released then.
         """
         self._backend = backend
         self._stamper = Stamper(clock, random)
@@ -183,6 +189,8 @@ class Recorder:
         self._store: Store | None = None
         self._state: State | None = None
         self._frozen_at = 0
+        self._block_events = block_events
+        self._block = BlockBuilder(0)
         self._pending = _Batch(0)
         self._expected = 1
         self._reason = ""
@@ -368,7 +376,8 @@ class Recorder:
         keys = {_LOG_ROW}.union(*map(rows_touched, batch.events))
         rows = {key: row(state, key) for key in keys}
         due = state.position - self._frozen_at >= self._snapshot_every
-        cut = _Cut(batch, rows, state.freeze() if due else None)
+        accounts = dict(state.ledger.accounts) if self._block.full(len(batch.events)) else None
+        cut = _Cut(batch, rows, state.freeze() if due else None, accounts)
         self._pending = _Batch(state.position)
         return cut
 
@@ -383,12 +392,13 @@ class Recorder:
         self._expected = len(batch.tickets) + len(self._pending.tickets)
         batch.answer(None)
         self.on_commit(batch.first + len(batch.bodies))
-        if cut.frozen is not None:
-            try:
+        try:
+            self._index(batch, cut.accounts)
+            if cut.frozen is not None:
                 self._save_snapshot(cut.frozen)
-            except BaseException as error:
-                with self._lock:
-                    self._recover(None, error)
+        except BaseException as error:
+            with self._lock:
+                self._recover(None, error)
 
     def _append(self, batch: _Batch, rows: dict[RowKey, bytes | None]) -> None:
         if not batch.bodies:
@@ -396,6 +406,14 @@ class Recorder:
         assert self._store is not None
         stored = [Stored(seq, body, leaf_hash(body)) for seq, body in enumerate(batch.bodies, batch.first)]
         self._store.append(stored, rows)
+
+    def _index(self, batch: _Batch, accounts: dict[str, Account] | None) -> None:
+        """Gather a committed batch for the index, and seal the block if that fills it."""
+        for event in batch.events:
+            self._block.add(event)
+        if accounts is not None:
+            assert self._store is not None
+            self._store.save_block(self._block.seal(accounts))
 
     def _save_snapshot(self, state: State) -> None:
         """Save `state`, which must be the one after the last committed event."""
@@ -417,6 +435,7 @@ class Recorder:
                 self._stamper.see(last.time, last.id)
             except ValueError as error:
                 raise LogDamaged(f"the event at position {state.position - 1} is no event of Pai: {error}") from error
+        self._block = open_block(self._store, self._block_events)
         self._state = state
         self._pending = _Batch(state.position)
         head = self._store.head()

@@ -116,9 +116,9 @@ class FaultyBackend(SqliteBackend):
 
 
 def with_snapshots(path: Path, rounds: int = 3, every: int = 10) -> None:
-    """Fill a log by restarting a recorder, so that it has two snapshots and a tail."""
+    """Fill a log by restarting a recorder, so that it has two snapshots, some blocks of an index, and a tail."""
     for number in range(rounds):
-        with Recorder(SqliteBackend(path), snapshot_every=every) as recorder:
+        with Recorder(SqliteBackend(path), snapshot_every=every, block_events=12) as recorder:
             for n in range(every + 1):
                 recorder.record(lambda _state, n=n, number=number: [binding(f"m{n % 4}", n + 1), secret(f"s{number}")])
 

@@ -3,19 +3,19 @@
 from reconciler.audit.lines import cut, describe, outcome_text, usage_text, value_text
 from reconciler.audit.moments import Moment, find_moment
 from reconciler.audit.query import matches, read_row, search
-from reconciler.audit.spending import FIGURES, KEYS, Spending, spending
+from reconciler.audit.spending import KEYS, Key, Spending, spending
 from reconciler.audit.story import Binding, Decision, Outcome, story
 from reconciler.audit.tail import Tail
 from reconciler.audit.terms import Query, Row, Term, parse_query, parse_terms, parse_when
 from reconciler.audit.versions import Blame, Change, Version, blame, history, versions
 
 __all__ = [
-    "FIGURES",
     "KEYS",
     "Binding",
     "Blame",
     "Change",
     "Decision",
+    "Key",
     "Moment",
     "Outcome",
     "Query",

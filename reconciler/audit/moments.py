@@ -12,9 +12,10 @@ import re
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from reconciler.audit.query import read_row, search
+from reconciler.audit.query import count_before, search
 from reconciler.audit.terms import Query, Row, Term, event_time, parse_when
 from reconciler.core.errors import NotFound, Refused, UsageError
+from reconciler.log.replay import event_at
 from reconciler.log.store import Reader
 
 HINT: Final = "write a time, a date, #SEQ or a commit"
@@ -46,19 +47,6 @@ def find_moment(log: Reader, when: str, now: datetime) -> Moment:
     return _at_time(log, when, now)
 
 
-def count_until(log: Reader, time: str, *, inclusive: bool = False) -> int:
-    """Count the events before a time (or up to it, if `inclusive`): times never go back, so halving finds it."""
-    low, high = 0, log.size()
-    while low < high:
-        middle = (low + high) // 2
-        (row,) = map(read_row, log.read(middle, middle + 1))
-        if row.time < time or (inclusive and row.time == time):
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
 def _at_position(log: Reader, when: str) -> Moment:
     digits = when[1:]
     if not (digits.isascii() and digits.isdecimal()) or len(digits) > 18:
@@ -66,8 +54,7 @@ def _at_position(log: Reader, when: str) -> Moment:
     position, size = int(digits), log.size()
     if position >= size:
         raise NotFound(f"the log ends at #{size - 1}, there is no {when}", "pai log --limit 1 shows the last event")
-    (row,) = map(read_row, log.read(position, position + 1))
-    return Moment(position + 1, row.time)
+    return Moment(position + 1, event_at(log, position).time)
 
 
 def _at_time(log: Reader, when: str, now: datetime) -> Moment:
@@ -77,10 +64,9 @@ def _at_time(log: Reader, when: str, now: datetime) -> Moment:
         raise UsageError(f"cannot read the moment {when!r}", f"{HINT}: 7d, 2026-11-01, #120, 3f2a91c") from None
     if time > event_time(now):
         raise UsageError(f"--at {when}: that time is still to come", "leave --at out for what is in force now")
-    position = count_until(log, time, inclusive=True)
+    position = count_before(log, time, log.size(), inclusive=True)
     if position == 0:
-        (first,) = map(read_row, log.read(0, 1))
-        raise NotFound(f"the log begins at {first.time}, after {time}", "--at '#0' is its first event")
+        raise NotFound(f"the log begins at {event_at(log, 0).time}, after {time}", "--at '#0' is its first event")
     return Moment(position, time)
 
 

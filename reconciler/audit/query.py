@@ -1,20 +1,27 @@
 """Searching the log: the events that a query describes, newest first.
 
-A term narrows what is read where it can (a text that the stored bytes must contain, the first position of a time); what
-then matches is decided on the decoded event. Queries read the log and write nothing.
+A query narrows what is read where it can: times by halving, terms by the log's index, and after the index's end, or
+where it cannot help, by texts that the stored bytes must contain. What then matches is decided on the decoded event.
+Queries read the log and write nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 import msgspec
 
-from reconciler.audit.terms import Query, Row, parse_terms
-from reconciler.log.replay import read_event
+from reconciler.audit.narrowing import positions_back
+from reconciler.audit.terms import Query, Row, Test, parse_terms
+from reconciler.log.index import INDEX_VERSION
+from reconciler.log.replay import event_at, read_event
 from reconciler.log.store import Reader, Stored
+
+_STEP: Final = 256
+"""Events that are looked up at a time."""
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -30,39 +37,75 @@ _decode = msgspec.json.Decoder(_Body).decode
 
 
 def search(
-    log: Reader, query: Query, limit: int | None = None, oldest_first: bool = False, before: int | None = None
+    log: Reader,
+    query: Query,
+    limit: int | None = None,
+    oldest_first: bool = False,
+    before: int | None = None,
+    start: int = 0,
 ) -> Iterator[Row]:
-    """Give the events below position `before` (or all) that match, newest first unless `oldest_first`.
+    """Give the events at positions `start` to `before` - 1 (or the end) that match, newest first or `oldest_first`.
 
-    `limit` counts matches.
-
-    Raises LogDamaged at the first event that is read and is not what its hash says.
+    `limit` counts matches. Raises LogDamaged at the first event that is read and is not what its hash says.
     """
-    found = 0
     tests = query.tests()
-    stored: Iterable[Stored] = log.read(0, before) if oldest_first else log.read_back(before, _needles(query))
-    for event in stored:
-        if limit is not None and found >= limit:
-            return
-        row = read_row(event)
-        if query.since and row.time < query.since:
-            if oldest_first:
-                continue
-            return
-        if query.until and row.time >= query.until:
-            if oldest_first:
-                return
-            continue
-        if all(test(row) for test in tests):
-            found += 1
-            yield row
+    matching = (row for row in map(read_row, candidates(log, query, oldest_first, before, start)) if _all(tests, row))
+    return islice(matching, limit)
+
+
+def candidates(log: Reader, query: Query, oldest_first: bool, before: int | None, start: int) -> Iterator[Stored]:
+    """Give the events in the query's time that may match, as the index and the query's texts narrow them."""
+    head = log.head()
+    low, high = bounds(log, query, head.size if before is None else min(before, head.size))
+    low = max(low, start)
+    indexed = min(head.indexed, high) if head.index_version == INDEX_VERSION else 0
+    old = positions_back(log, query, low, indexed) if low < indexed else iter(())
+    first_read = low if old is None else max(low, indexed)
+    if oldest_first:
+        if old is not None:
+            yield from _oldest_first(log, list(old))
+        yield from log.read(first_read, high, _needles(query))
+        return
+    yield from log.read_back(high, _needles(query), first_read)
+    for positions in old or ():
+        for at in range(0, len(positions), _STEP):
+            yield from log.read_at(positions[at : at + _STEP])
+
+
+def _oldest_first(log: Reader, found: list[list[int]]) -> Iterator[Stored]:
+    for positions in reversed(found):
+        for at in range(len(positions), 0, -_STEP):
+            yield from list(log.read_at(positions[max(0, at - _STEP) : at]))[::-1]
+
+
+def bounds(log: Reader, query: Query, high: int) -> tuple[int, int]:
+    """Give the positions, up to `high`, that the query's times begin and end at."""
+    low = count_before(log, query.since, high) if query.since else 0
+    return low, count_before(log, query.until, high) if query.until else high
+
+
+def count_before(log: Reader, time: str, high: int, *, inclusive: bool = False) -> int:
+    """Count the events, `high` at most, before a time (or up to it): times never go back, so halving finds it."""
+    low = 0
+    while low < high:
+        middle = (low + high) // 2
+        event = event_at(log, middle)
+        if event.time < time or (inclusive and event.time == time):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _all(tests: Sequence[Test], row: Row) -> bool:
+    return all(test(row) for test in tests)
 
 
 def matches(query: Query, row: Row) -> bool:
     """Tell whether one row is what the query describes, its times included."""
     if row.time < query.since or (query.until and row.time >= query.until):
         return False
-    return all(test(row) for test in query.tests())
+    return _all(query.tests(), row)
 
 
 def read_row(event: Stored) -> Row:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from reconciler.audit.query import read_row, search
+from reconciler.audit.query import search
 from reconciler.audit.terms import Query, Row, Term
 from reconciler.core import events as ev
 from reconciler.core.canonical import same_value
@@ -131,13 +131,11 @@ def origin(log: Reader, row: Row) -> Origin:
     commit = row.data["revision"]
     author, message = row.actor, ""
     # The commit's own event follows its objects' in the same transaction.
-    for each in map(read_row, log.read(row.seq + 1)):
-        if each.type.startswith("revision."):
-            if each.type == ev.RevisionAccepted.type and each.data["commit"] == commit:
-                person = each.data["author"]
-                author = f"{person['name']} <{person['email']}>"
-                message = each.data["message"].strip().partition("\n")[0]
-            break
+    query = Query((Term("revision", commit), Term("type", ev.RevisionAccepted.type)))
+    for each in search(log, query, 1, oldest_first=True, start=row.seq):
+        person = each.data["author"]
+        author = f"{person['name']} <{person['email']}>"
+        message = each.data["message"].strip().partition("\n")[0]
     return Origin(row.seq, commit, author, message, row.data["file"], row.data["line"])
 
 

@@ -10,10 +10,11 @@ import argparse
 import contextlib
 import sys
 
-from reconciler.audit import FIGURES, KEYS, Spending, spending
+from reconciler.audit import KEYS, Key, Spending, spending
 from reconciler.cli.output import note, print_csv, print_json, print_table
 from reconciler.cli.terms import preprocess, query_of
 from reconciler.core.errors import UsageError
+from reconciler.log.index import FIGURES
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
 
@@ -47,19 +48,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _keys(text: str) -> list[str]:
+def _keys(text: str) -> list[Key]:
     keys = list(dict.fromkeys(text.split(",")))
     for key in keys:
         if key not in KEYS:
             raise UsageError(f"--by: cannot group by {key!r}", f"name one or more of {', '.join(KEYS)}, with commas")
-    return keys
+    return [known for key in keys for known in KEYS if known == key]
 
 
 def _figures(group: Spending) -> dict[str, int]:
     return {name: getattr(group, name) for name in FIGURES}
 
 
-def _table(by: list[str], groups: list[Spending]) -> None:
+def _table(by: list[Key], groups: list[Spending]) -> None:
     largest = max(group.charged for group in groups)
     numbers = [name.upper() for name in FIGURES]
     rows = [

@@ -1,18 +1,19 @@
 """Everything that must hold in a log, recomputed from its stored bytes.
 
-Trusts nothing derived: leaf hashes, positions, the Merkle frontier, subtree hashes, canonical bytes, projection and
-snapshots are made anew and compared. Reads only, in one moment, so it may run beside the writer.
+Trusts nothing derived: leaf hashes, positions, the Merkle frontier, subtree hashes, canonical bytes, projection,
+snapshots and index are made anew and compared. Reads only, in one moment, so it may run beside the writer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
 from reconciler.core.errors import PaiError
-from reconciler.core.events import LogAccepted, decode, encode
+from reconciler.core.events import Event, LogAccepted, decode, encode
 from reconciler.core.state import State, dump, row, row_keys
+from reconciler.log.check_index import IndexCheck
 from reconciler.log.merkle import EMPTY_ROOT, TILE_WIDTH, Frontier, Tiers, leaf_hash
 from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.stamp import parse_time, parse_ulid
@@ -60,11 +61,12 @@ def check(
 def _problems(reader: Reader, deep: bool, checked: Callable[[int], None], marks: Marks) -> Iterator[Problem]:
     head = reader.head()
     snapshots = {snapshot.position: snapshot for snapshot in reader.snapshots()}
-    replay = Replay(reader.hashes, marks)
+    replay, index = Replay(reader.hashes, marks), IndexCheck(reader, head)
     stream = reader.read()
     while chunk := list(islice(stream, _CHUNK)):
         for stored in chunk:
-            yield from replay.step(stored)
+            event = yield from replay.step(stored)
+            yield from (Problem(None, message) for message in index.step(event, replay.state))
             if replay.state.position in marks.sizes:
                 yield from replay.grow()
                 marks.roots[replay.frontier.size] = replay.frontier.root()
@@ -77,6 +79,7 @@ def _problems(reader: Reader, deep: bool, checked: Callable[[int], None], marks:
     for snapshot in snapshots.values():
         yield Problem(None, f"the snapshot at {snapshot.position} lies at no position of the log")
     yield from _compare_rows(reader, head, replay.state)
+    yield from (Problem(None, message) for message in index.end())
     if deep:
         for fault in reader.faults():
             yield Problem(None, f"database: {fault}")
@@ -96,8 +99,8 @@ class Replay:
         self._id = -1
         self._newest = 0
 
-    def step(self, stored: Stored) -> Iterator[Problem]:
-        """Take the next event, and give what is wrong with it."""
+    def step(self, stored: Stored) -> Generator[Problem, None, Event | None]:
+        """Take the next event, give what is wrong with it, and return it; None if it cannot be read."""
         position = self.state.position
         if stored.seq != position:
             yield Problem(position, f"position {position} is missing, {stored.seq} stands there")
@@ -113,7 +116,7 @@ class Replay:
         except ValueError as error:
             yield Problem(position, f"the event cannot be read: {error}")
             self.state.position += 1
-            return
+            return None
         if ulid < self._id:  # the one that came too early is the first that stands at a wrong place
             yield Problem(self._newest, f"the events from here to position {position} are not in order")
         elif time < self._time or ulid == self._id:
@@ -124,6 +127,7 @@ class Replay:
         self.state.apply(event)
         if isinstance(event.payload, LogAccepted):
             self._marks.accepted.append(event.payload)
+        return event
 
     def grow(self) -> Iterator[Problem]:
         """Let the tree grow by the events taken, and give what is wrong with the stored hashes of subtrees."""

@@ -2,7 +2,7 @@
 
 Invariants
 - `events` only grows, by position size, size + 1, ...: triggers refuse everything else, also to other programs.
-- `head` (one row), `rows` and `events` change in the same transaction.
+- `head` (one row), `rows` and `events` change in the same transaction; a block of the index has one of its own.
 - Only the holder of `<file>.lock` opens for writing; readers open `mode=ro`, never checkpoint, never create the
   file.
 - The file is never opened but through SQLite while a connection may be open in this process: closing any other
@@ -25,28 +25,32 @@ from urllib.parse import quote
 
 from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable, PaiError
 from reconciler.core.state import RowKey
-from reconciler.log import subtrees
+from reconciler.log import sqlite_index, subtrees
+from reconciler.log.index import INDEX_VERSION, Block
 from reconciler.log.lock import WriterLock
 from reconciler.log.merkle import Frontier, Tiers
+from reconciler.log.sqlite_index import IndexReader
+from reconciler.log.sqlite_views import VIEWS
 from reconciler.log.store import Head, Rows, Snapshot, Stored
 
 APPLICATION_ID: Final = 0x5061694C  # "PaiL"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 SNAPSHOTS_KEPT: Final = 2
 
 _BUSY_S = 5.0
 _STEP_MAX = 64
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_SCHEMA})
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
-_RESTORE = "restore the file from a backup or an export; Pai never makes it anew by itself"
+_RESTORE = sqlite_index.RESTORE
 _FREE = "free space or repair the disk; Pai goes on by itself"
 
 _SCHEMA = (
     # The log itself. `leaf` = SHA-256(0x00 || body).
     "CREATE TABLE events (seq INTEGER PRIMARY KEY, body BLOB NOT NULL, leaf BLOB NOT NULL) STRICT",
-    # One row: number of events, Merkle frontier, and what the projection stands for.
+    # One row: number of events, Merkle frontier, and what projection and index stand for.
     "CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 0), size INTEGER NOT NULL, peaks BLOB NOT NULL,"
-    " projected INTEGER NOT NULL, fold INTEGER NOT NULL) STRICT",
+    " projected INTEGER NOT NULL, fold INTEGER NOT NULL,"
+    " indexed INTEGER NOT NULL, index_version INTEGER NOT NULL) STRICT",
     # Derived: the state, one row an object, for readers that want it without a replay.
     "CREATE TABLE rows (kind TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, name))"
     " STRICT, WITHOUT ROWID",
@@ -59,8 +63,10 @@ _SCHEMA = (
     " BEGIN SELECT RAISE(ABORT, 'the log only grows at its end'); END",
     "CREATE TRIGGER events_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the log only grows'); END",
     "CREATE TRIGGER events_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the log only grows'); END",
+    *sqlite_index.SCHEMA,
+    *VIEWS,
 )
-_TABLES = frozenset({"events", "head", "rows", "snapshots"})
+_TABLES = frozenset({"events", "head", "rows", "snapshots"}) | sqlite_index.TABLES
 _TRIGGERS = frozenset({"events_insert", "events_update", "events_delete"})
 
 # Damaged values may have another type than their column's; whoever checks them gets the right type all the same.
@@ -76,7 +82,8 @@ _SNAPSHOTS = (
 _SIZE = "SELECT coalesce(max(seq) + 1, 0) FROM events"
 _HEAD = (
     "SELECT coalesce(CAST(size AS INTEGER), -1), coalesce(CAST(peaks AS BLOB), x''),"
-    " coalesce(CAST(projected AS INTEGER), -1), coalesce(CAST(fold AS INTEGER), -1) FROM head"
+    " coalesce(CAST(projected AS INTEGER), -1), coalesce(CAST(fold AS INTEGER), -1),"
+    " coalesce(CAST(indexed AS INTEGER), -1), coalesce(CAST(index_version AS INTEGER), -1) FROM head"
 )
 _SET_HEAD = "UPDATE head SET size = ?, peaks = ?, projected = ?"
 _INSERT = "INSERT INTO events (seq, body, leaf) VALUES {}"
@@ -127,7 +134,7 @@ def _build(draft: Path, events: Sequence[Stored], rows: Mapping[RowKey, bytes], 
             db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
             for statement in _SCHEMA:
                 db.execute(statement)
-            db.execute("INSERT INTO head (id, size, peaks, projected, fold) VALUES (0, 0, x'', 0, ?)", (fold,))
+            db.execute("INSERT INTO head VALUES (0, 0, x'', 0, ?, 0, ?)", (fold, INDEX_VERSION))
             _write(db, events, rows)
             db.execute("COMMIT")
         finally:
@@ -166,7 +173,7 @@ def open_reader(path: Path) -> SqliteReader:
     return SqliteReader(path)
 
 
-class SqliteReader:
+class SqliteReader(IndexReader):
     """A read-only view; each call sees the newest durable state, or that of the enclosing `moment`."""
 
     _mode = "ro"
@@ -206,18 +213,18 @@ class SqliteReader:
                 raise LogDamaged(f"{self.path} has {len(found)} heads", _RESTORE)
             return Head(*found[0])
 
-    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Stored]:
-        """Give the events at positions `start` to `stop` - 1 (or the end), oldest first."""
-        end = -1 if stop is None else stop
-        query = f"{_EVENTS} WHERE seq >= ? AND (? < 0 OR seq < ?) ORDER BY seq"
-        return self._stream(query, (start, end, end))
+    def read(self, start: int = 0, stop: int | None = None, contains: Sequence[bytes] = ()) -> Iterator[Stored]:
+        """Give the events at positions `start` to `stop` - 1 (or the end), oldest first, that hold all `contains`."""
+        return self._between(start, stop, contains, "ASC")
 
-    def read_back(self, before: int | None = None, contains: Sequence[bytes] = ()) -> Iterator[Stored]:
-        """Give the events below position `before` (or all), newest first, whose body contains each of `contains`."""
-        wanted = "".join(" AND instr(body, ?) > 0" for _ in contains)
-        bound = 2**63 - 1 if before is None else before
-        query = f"{_EVENTS} WHERE seq < ?{wanted} ORDER BY seq DESC"
-        return self._stream(query, (bound, *contains))
+    def read_back(self, before: int | None = None, contains: Sequence[bytes] = (), start: int = 0) -> Iterator[Stored]:
+        """Give the events at positions `start` to `before` - 1 (or the end), newest first, that hold all `contains`."""
+        return self._between(start, before, contains, "DESC")
+
+    def read_at(self, positions: Sequence[int]) -> Iterator[Stored]:
+        """Give the events at these positions, newest first."""
+        condition, argument = sqlite_index.chosen(positions)
+        return self._stream(f"{_EVENTS} WHERE {condition} ORDER BY seq DESC", (argument,))
 
     def hashes(self, tier: int, start: int, stop: int) -> list[bytes]:
         """Give the stored roots of the subtrees `start` to `stop` - 1 of 256**tier leaves, up to the first missing."""
@@ -284,7 +291,7 @@ class SqliteReader:
         if version != FORMAT_VERSION:
             raise LogDamaged(
                 f"{self.path} has log format {version}, this version of Pai knows {FORMAT_VERSION}",
-                "use the version of Pai that wrote it" if version > FORMAT_VERSION else _RESTORE,
+                "use the version of Pai that wrote it, or begin a new workspace with pai init",
             )
         tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         if missing := sorted(_TABLES - tables):
@@ -293,12 +300,20 @@ class SqliteReader:
     def _mapped(self) -> contextlib.AbstractContextManager[None]:
         return _mapped(self.path, self._writing)
 
+    def _between(self, start: int, stop: int | None, contains: Sequence[bytes], order: str) -> Iterator[Stored]:
+        wanted = "".join(" AND instr(body, ?) > 0" for _ in contains)
+        bound = 2**63 - 1 if stop is None else stop
+        query = f"{_EVENTS} WHERE seq >= ? AND seq < ?{wanted} ORDER BY seq {order}"
+        return self._stream(query, (start, bound, *contains))
+
     def _stream(self, query: str, arguments: tuple[object, ...]) -> Iterator[Stored]:
         with self._mapped():
             cursor = self._db.execute(query, arguments)
+            step = 16  # whoever looks for one event does not read a thousand
             try:
-                while found := cursor.fetchmany(1000):
+                while found := cursor.fetchmany(step):
                     yield from map(Stored._make, found)
+                    step = min(1024, 2 * step)
             finally:
                 with contextlib.suppress(sqlite3.ProgrammingError):  # whoever stopped reading has closed the log
                     cursor.close()
@@ -332,6 +347,19 @@ class SqliteStore(SqliteReader):
                 return
         with self._transaction():
             subtrees.plant(self._db)
+
+    def save_block(self, block: Block) -> None:
+        """Add the next block to the index, durably."""
+        with self._transaction():
+            assert self.head().indexed == block.first
+            sqlite_index.save(self._db, block)
+            self._db.execute("UPDATE head SET indexed = ?", (block.stop,))
+
+    def clear_index(self, version: int) -> None:
+        """Forget the index, which is to be made anew by an index version, durably."""
+        with self._transaction():
+            sqlite_index.clear(self._db)
+            self._db.execute("UPDATE head SET indexed = 0, index_version = ?", (version,))
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keep a snapshot durably; the two newest stay."""
@@ -383,7 +411,7 @@ class SqliteStore(SqliteReader):
 
 def _write(db: sqlite3.Connection, events: Sequence[Stored], rows: Rows) -> None:
     """Add events and rows inside an open transaction; the frontier is read inside it too, never remembered."""
-    size, peaks, _, _ = db.execute(_HEAD).fetchone()
+    size, peaks, *_ = db.execute(_HEAD).fetchone()
     if events and events[0].seq != size:
         raise LogDamaged(f"the log has {size} events, position {events[0].seq} does not continue it")
     try:

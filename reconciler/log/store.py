@@ -4,7 +4,8 @@
 - `append` is one durable transaction: when it returns, events, Merkle frontier, the hashes of subtrees that became
   complete and projection rows are all on disk;
   when it raises, the outcome is unknown until the store was opened again and read.
-- Subtree hashes, projection rows and snapshots are derived: they can be thrown away and made again from the events.
+- Subtree hashes, projection rows, snapshots and the index are derived: they can be thrown away and made again from the
+  events.
 
 Errors are those of core/errors.py: LogDamaged (the data contradict themselves), LogBusy, LogNotWritable (the machine
 does not let us), CouldNotRun (a reader that the machine does not let read).
@@ -15,9 +16,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from reconciler.core.state import RowKey
+from reconciler.log.index import Block, Mark, SpentKey
 
 Rows = Mapping[RowKey, bytes | None]
 """New values of projection rows; None removes the row."""
@@ -34,13 +36,45 @@ class Stored(NamedTuple):
 class Head(NamedTuple):
     """Where the log ends: `size` events with the Merkle frontier `peaks`.
 
-    The projection holds the state after `projected` events as fold version `fold` makes it.
+    The projection holds the state after `projected` events as fold version `fold` makes it, the index the events
+    before position `indexed`, as `index_version` makes it.
     """
 
     size: int
     peaks: bytes
     projected: int
     fold: int
+    indexed: int
+    index_version: int
+
+
+class Marked(NamedTuple):
+    """Where a value occurs in the block that begins at `block`; `previous` is the one before it that has the value."""
+
+    block: int
+    previous: int | None
+    offsets: bytes
+    account: str | None
+
+
+class SpentQuery(NamedTuple):
+    """Which sums are wanted: of the hours or days from `start` to before `stop` ("" for no end), in groups of `by`.
+
+    `only` are (model | agent, name, whether it is excluded), all of which must hold.
+    """
+
+    span: Literal["hour", "day"]
+    start: str
+    stop: str
+    by: Sequence[Literal["day", "model", "agent"]]
+    only: Sequence[tuple[str, str, bool]] = ()
+
+
+class Spent(NamedTuple):
+    """The sums of one group: FIGURES of the index."""
+
+    key: tuple[str, ...]
+    sums: list[int]
 
 
 class Snapshot(NamedTuple):
@@ -67,6 +101,15 @@ class Snapshot(NamedTuple):
         return hashlib.sha256(frame + peaks + data).digest()
 
 
+class Index(NamedTuple):
+    """All that is in the index: marks block by block, then by kind and value; sums by span, period by period."""
+
+    marks: Iterator[tuple[int, int | None, Mark]]
+    newest: Iterator[tuple[tuple[str, str], int]]
+    requests: Iterator[tuple[str, int]]
+    spent: Mapping[str, Iterator[tuple[SpentKey, list[int]]]]
+
+
 class Reader(Protocol):
     """Reading a log, also while another process writes it."""
 
@@ -76,11 +119,35 @@ class Reader(Protocol):
     def head(self) -> Head:
         """Give what the last transaction said about the whole log."""
 
-    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Stored]:
-        """Give the events at positions `start` to `stop` - 1 (or the end), oldest first."""
+    def read(self, start: int = 0, stop: int | None = None, contains: Sequence[bytes] = ()) -> Iterator[Stored]:
+        """Give the events at positions `start` to `stop` - 1 (or the end), oldest first, that hold all `contains`."""
 
-    def read_back(self, before: int | None = None, contains: Sequence[bytes] = ()) -> Iterator[Stored]:
-        """Give the events below position `before` (or all), newest first, whose body contains each of `contains`."""
+    def read_back(self, before: int | None = None, contains: Sequence[bytes] = (), start: int = 0) -> Iterator[Stored]:
+        """Give the events at positions `start` to `before` - 1 (or the end), newest first, that hold all `contains`."""
+
+    def read_at(self, positions: Sequence[int]) -> Iterator[Stored]:
+        """Give the events at these positions, newest first."""
+
+    def marks_back(self, kind: str, value: str) -> Iterator[Marked]:
+        """Give the blocks of the index that have a value, newest first."""
+
+    def mark(self, block: int, kind: str, value: str) -> Marked | None:
+        """Give where a value occurs in one block of the index."""
+
+    def block_of(self, position: int) -> int | None:
+        """Give the newest block of the index that begins at a position or before."""
+
+    def marked(self, kind: str, prefix: str = "") -> list[str]:
+        """Give the values of a kind that the index has and that begin with a text."""
+
+    def requests(self, request: str) -> list[int]:
+        """Give the positions of a request's events that the index has, newest first."""
+
+    def spent(self, query: SpentQuery) -> list[Spent]:
+        """Add up what the index has of tokens spent."""
+
+    def whole_index(self) -> Index:
+        """Give everything that is in the index, to be checked."""
 
     def hashes(self, tier: int, start: int, stop: int) -> list[bytes]:
         """Give the stored roots of the subtrees `start` to `stop` - 1 of 256**tier leaves; tier 0 is the leaf hashes.
@@ -118,6 +185,12 @@ class Store(Reader, Protocol):
 
     def plant(self) -> None:
         """Make the subtree hashes from tier 1 on anew, durably, unless there are as many as the log has subtrees."""
+
+    def save_block(self, block: Block) -> None:
+        """Add the next block to the index, durably."""
+
+    def clear_index(self, version: int) -> None:
+        """Forget the index, which is to be made anew by an index version, durably."""
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keep a snapshot durably; the two newest stay."""

@@ -15,6 +15,9 @@ from typing import NamedTuple
 import pytest
 
 from reconciler.cli.main import main
+from reconciler.core.events import DaemonStopped, Draft
+from reconciler.log.sqlite import SqliteBackend
+from reconciler.recorder import Recorder
 from tests.integration.test_log_tampering import COLUMNS, flip
 from tests.support import BAD, Done, Site, binding, copied
 from tests.support_tokens import record, refused, reserved, settled
@@ -24,6 +27,12 @@ VERBS = [
     ["log", "--reverse", "-o", "json"],
     ["log", "-o", "csv", "model:flash", "since:1d"],
     ["log", "-o", "jsonl", "path:models/flash.yaml"],
+    ["log", "type:binding", "model:flash"],
+    ["log", "revision:0", "-actor:pai"],
+    ["history", "model", "flash"],
+    ["blame", "model", "flash", "-o", "json"],
+    ["usage", "--by", "agent"],
+    ["get", "models", "--at", "#4"],
     ["describe", "model", "flash"],
     ["describe", "agent", "my-agent", "-o", "json"],
     ["get", "models", "-o", "wide"],
@@ -79,6 +88,8 @@ def story(team_template: Site, tmp_path_factory: pytest.TempPathFactory) -> Site
     site.pai("add", "key", "my-agent", "--expires", "90d", "--cidr", "10.0.0.0/8")
     position = site.state().models["flash"].position
     record(site, reserved("settled", binding=position), settled("settled"), reserved("open"), refused("refused"))
+    with Recorder(SqliteBackend(site.database), block_events=4) as recorder:  # an index of one block
+        recorder.record(lambda _: [Draft("pai", "daemon/x", DaemonStopped(reason="SIGTERM"))])
     assert list((site.root / "data").glob("log.db-wal")) == []
     return site
 

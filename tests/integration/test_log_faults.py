@@ -249,8 +249,8 @@ def foreign(path: Path, kind: str) -> None:
         db = sqlite3.connect(path, isolation_level=None)
         statements = {
             "application": "PRAGMA application_id = 7",
-            "newer": "PRAGMA user_version = 2",
-            "older": "PRAGMA user_version = 0",
+            "newer": "PRAGMA user_version = 3",
+            "older": "PRAGMA user_version = 1",
             "table": "DROP TABLE head",
             "headless": "DELETE FROM head",
             "longer": "UPDATE head SET size = size + 1",

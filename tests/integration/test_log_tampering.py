@@ -24,7 +24,19 @@ COLUMNS = [
     ("rows", "kind"), ("rows", "name"), ("rows", "body"),
     ("snapshots", "position"), ("snapshots", "fold"), ("snapshots", "peaks"), ("snapshots", "data"),
     ("snapshots", "digest"),
+    ("head", "indexed"), ("head", "index_version"), ("marked", "kind"), ("marked", "value"), ("marked", "block"),
+    ("marks", "block"), ("marks", "kind"), ("marks", "value"), ("marks", "previous"), ("marks", "offsets"),
 ]  # fmt: skip
+
+
+ORDERS = {
+    "events": "seq",
+    "head": "id",
+    "rows": "kind, name",
+    "snapshots": "position",
+    "marked": "kind, value",
+    "marks": "block, kind, value",
+}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +80,7 @@ def found(path: Path) -> list[str]:
 def flip(path: Path, table: str, column: str, row: int, bit: int) -> bool:
     """Flip one bit of one value; False if the database cannot hold the outcome (a key that exists already)."""
     db = sqlite3.connect(path, isolation_level=None)
-    order = {"events": "seq", "head": "id", "rows": "kind, name", "snapshots": "position"}[table]
+    order = ORDERS[table]
     count = db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
     offset = f"FROM {table} ORDER BY {order} LIMIT 1 OFFSET {row % count}"
     kind, raw = db.execute(f"SELECT typeof({column}), CAST({column} AS BLOB) {offset}").fetchone()
@@ -91,7 +103,7 @@ def flip(path: Path, table: str, column: str, row: int, bit: int) -> bool:
     return True
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.sampled_from(COLUMNS), row=st.integers(0, 200), bit=st.integers(0, 20_000))
 @example(place=("events", "body"), row=0, bit=0)
 @example(place=("events", "leaf"), row=64, bit=255)

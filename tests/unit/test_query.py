@@ -10,8 +10,9 @@ from reconciler.audit import describe, parse_query, parse_terms, search
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import QueryError, UsageError
+from reconciler.log.index import INDEX_VERSION
 from reconciler.log.merkle import leaf_hash
-from reconciler.log.store import Stored
+from reconciler.log.store import Head, Stored
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 PERSON = ev.Person("A", "a@example.com", "2026-11-23T10:00:00Z")
@@ -24,13 +25,17 @@ class Log:
         bodies = map(ev.encode, events)
         self._stored = [Stored(seq, body, leaf_hash(body)) for seq, body in enumerate(bodies)]
 
-    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Stored]:
-        """Give events oldest first."""
-        return iter(self._stored[start:stop])
+    def head(self) -> Head:
+        """Give the end of the log, which has no index."""
+        return Head(len(self._stored), b"", 0, 0, 0, INDEX_VERSION)
 
-    def read_back(self, before: int | None = None, contains: Sequence[bytes] = ()) -> Iterator[Stored]:
+    def read(self, start: int = 0, stop: int | None = None, contains: Sequence[bytes] = ()) -> Iterator[Stored]:
+        """Give events oldest first that contain every text."""
+        return iter([each for each in self._stored[start:stop] if all(text in each.body for text in contains)])
+
+    def read_back(self, before: int | None = None, contains: Sequence[bytes] = (), start: int = 0) -> Iterator[Stored]:
         """Give events newest first that contain every text."""
-        found = [each for each in self._stored[:before] if all(text in each.body for text in contains)]
+        found = [each for each in self._stored[start:before] if all(text in each.body for text in contains)]
         return reversed(found)
 
 

@@ -1,0 +1,192 @@
+"""How long the questions to a large log take, as whole processes: log, history, blame, why, usage, --at.
+
+    python -m benchmarks.stories [--quick] [--events N] [--workspace DIR]
+
+The log is that of `benchmarks.biglog`; the times include the interpreter's start, which is measured beside them. Every
+run asks about something else: a request, agent, model or commit picked from all over the log. `append` says what the
+index costs whoever writes: the recorder with 64 callers, with the index and without one, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.biglog import AGENTS, MODELS, finish, write
+from benchmarks.site import call, environment, pai, percentile
+from benchmarks.table import Row, at_least, at_most, note, show
+from reconciler.audit import read_row
+from reconciler.core import events as ev
+from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.recorder import Recorder, create_log
+
+FIGURE_S = 0.2
+CALLERS = 64
+MONTH = ("since:2026-10-20", "until:2026-11-19T12:30:00Z")
+
+
+def run(quick: bool, events: int | None = None, workspace: Path | None = None) -> list[Row]:
+    """Measure everything; `quick` asks a log of 200,000 events a few times."""
+    events = events or (200_000 if quick else 10_000_000)
+    rounds = 5 if quick else 25
+    with contextlib.ExitStack() as stack:
+        if workspace is None:
+            folder = Path(tempfile.mkdtemp(prefix="pai-stories-"))
+            stack.callback(shutil.rmtree, folder)
+            workspace = folder / "workspace"
+        rows = [] if (workspace / "pai.toml").exists() else _made(workspace, events)
+        rows += _asked(workspace, rounds)
+        return rows + _appending(workspace.parent, 2.0 if quick else 8.0)
+
+
+def _made(workspace: Path, events: int) -> list[Row]:
+    call(pai(), "init", workspace)
+    database = workspace / "data" / "log.db"
+    database.unlink()
+    written = write(database, events)
+    bare = database.stat().st_size
+    folded = finish(database)
+    return [
+        at_least(f"generator, {events:,} events", written, 150_000, "events/s"),
+        note("fold and index all of it", folded, "events/s"),
+        note("the index, as a part of the file", (database.stat().st_size / bare - 1) * 100, "%"),
+    ]
+
+
+def _asked(workspace: Path, rounds: int) -> list[Row]:
+    chance = random.Random(7)
+    requests, commits = _picked(workspace / "data" / "log.db", chance, rounds)
+
+    def model() -> str:
+        return f"model-{chance.randrange(MODELS):02}"
+
+    questions: dict[str, Callable[[int], list[str]]] = {
+        "pai log request:": lambda n: ["log", f"request:{requests[n]}"],
+        "pai log model: --limit 50": lambda _: ["log", f"model:{model()}", "--limit", "50"],
+        "pai log agent: --limit 50": lambda _: ["log", f"agent:agent-{chance.randrange(AGENTS):03}", "--limit", "50"],
+        "pai log model: type:binding": lambda _: ["log", f"model:{model()}", "type:binding"],
+        "pai log revision:": lambda n: ["log", f"revision:{commits[n][:8]}"],
+        "pai log request: of nobody": lambda _: ["log", "request:req_01M85C6V0Q5S1Y6H0C3V7N2K8D"],
+        "pai history model": lambda _: ["history", "model", model()],
+        "pai blame model": lambda _: ["blame", "model", model()],
+        "pai why": lambda n: ["why", requests[n]],
+        "pai usage of a month": lambda _: ["usage", *MONTH],
+        "pai usage of a month, by agent": lambda _: ["usage", *MONTH, f"model:{model()}", "--by", "agent"],
+        "pai get models --at": lambda n: ["get", "models", "--at", commits[n][:10]],
+    }
+    start = [_timed([sys.executable, "-c", "pass"]) for _ in range(rounds)]
+    nothing = [_timed([pai(), "--version"]) for _ in range(rounds)]
+    rows = [
+        note("`python -c pass`, p95", percentile(start, 95), "s"),
+        note("`pai --version`, p95", percentile(nothing, 95), "s"),
+    ]
+    for name, words in questions.items():
+        took = [_timed([pai(), "-w", str(workspace), *words(n)]) for n in range(rounds)]
+        of, base = "bare Python", percentile(start, 95)
+        rows.append(at_most(f"`{name}`, p95", percentile(took, 95), FIGURE_S, "s", base, of))
+    return rows
+
+
+def _timed(command: list[str]) -> float:
+    started = time.perf_counter()
+    done = subprocess.run(command, env=environment(), capture_output=True, check=False)
+    took = time.perf_counter() - started
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"error: {command} gave {done.returncode}\n{done.stderr.decode()}")
+    return took
+
+
+def _picked(database: Path, chance: random.Random, count: int) -> tuple[list[str], list[str]]:
+    """Pick requests and commits from all over the log."""
+    requests: list[str] = []
+    with contextlib.closing(open_reader(database)) as log:
+        size = log.size()
+        while len(requests) < count:
+            position = chance.randrange(size)
+            found = map(read_row, log.read(position, position + 1))
+            requests += [row.data["request"] for row in found if row.type == "tokens.reserved.v1"]
+        commits = log.marked("revision")
+    return requests, [chance.choice(commits) for _ in range(count)]
+
+
+def _appending(folder: Path, seconds: float) -> list[Row]:
+    """Let 64 callers record reservations and settlements, with an index and with blocks that are never sealed."""
+    rates: dict[bool, list[float]] = {True: [], False: []}
+    for turn in range(6):
+        indexed = turn % 2 == 0
+        rates[indexed].append(_rate(Path(folder), seconds / 3, indexed=indexed))
+    best, bare = max(rates[True]), max(rates[False])
+    return [
+        at_least(f"appending, {CALLERS} callers, with the index", best, 15_000, "events/s", bare, "without"),
+        at_least("appending with the index, against without", best / bare * 100, 60, "%"),
+    ]
+
+
+def _rate(folder: Path, seconds: float, *, indexed: bool) -> float:
+    place = Path(tempfile.mkdtemp(prefix="pai-appending-", dir=folder))
+    create_log(place / "log.db", origin="benchmark/log", vkey="none")
+    counts = [0] * CALLERS
+    try:
+        never = {} if indexed else {"block_events": 1 << 40}
+        with Recorder(SqliteBackend(place / "log.db"), **never) as recorder:  # type: ignore[arg-type]
+            deadline = time.perf_counter() + seconds
+
+            def work(caller: int) -> None:
+                for drafts in _requests(caller):
+                    if time.perf_counter() >= deadline:
+                        return
+                    recorder.record(lambda _, drafts=drafts: drafts)  # type: ignore[misc]
+                    counts[caller] += 1
+
+            threads = [threading.Thread(target=work, args=(caller,)) for caller in range(CALLERS)]
+            started = time.perf_counter()
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            return sum(counts) / (time.perf_counter() - started)
+    finally:
+        shutil.rmtree(place)
+
+
+def _requests(caller: int) -> Iterator[list[ev.Draft]]:
+    number = 0
+    while True:
+        number += 1
+        request, agent = f"req_{number:016}{caller:010}", f"agent-{(caller * 7 + number) % AGENTS:03}"
+        subject = f"model/model-{(caller + number) % MODELS:02}"
+        reserved = ev.TokensReserved(
+            request=request, agent=agent, key="key-0", surface="openai", day="2026-11-23", tokens=1330, input=306,
+            output=1024, binding=1,
+        )  # fmt: skip
+        yield [ev.Draft(agent, subject, reserved)]
+        settled = ev.TokensSettled(
+            request=request, agent=agent, day="2026-11-23", status=200, durations=ev.Durations(412, 1630), reason="",
+            input=41, cached=0, cache_write=0, output=187, reasoning=60, charged=228,
+        )  # fmt: skip
+        yield [ev.Draft(agent, subject, settled)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; 1 if a figure was missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stories", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a small log, few questions")
+    parser.add_argument("--events", type=int, help="events of the log (default 10,000,000)")
+    parser.add_argument("--workspace", type=Path, help="use the workspace that a run made here, or make and keep it")
+    arguments = parser.parse_args(argv)
+    rows = run(arguments.quick, arguments.events, arguments.workspace)
+    print(show(rows))
+    return 0 if all(row.ok is not False for row in rows) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,202 @@
+"""The index of the log: where which values occur, and what was spent, block by block.
+
+A block is a run of some thousand events. When it is full it is sealed: what it adds to the index is written at the end
+of each table and never changes again (sums of the latest hour and day grow). Events after the last sealed block are in
+no index; whoever searches reads them. So appending costs little, and a search reads the blocks that have what it looks
+for, newest first, each pointing at the one before it.
+
+Everything here is derived from the events: `pai verify` makes it again and compares, and a store whose index is of
+another version is indexed anew. Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from reconciler.core import events as ev
+from reconciler.core.budget import Account
+from reconciler.core.canonical import MAX_SAFE_INTEGER
+from reconciler.core.errors import LogDamaged
+
+INDEX_VERSION: Final = 1
+"""To be raised whenever what a block adds changes: older indexes are then made anew."""
+
+BLOCK_EVENTS: Final = 4096
+"""Events after which a block is sealed, at the end of the decision that fills it."""
+
+DENSE: Final = frozenset({ev.TokensReserved.type, ev.TokensSettled.type})
+"""Types of so many events that an index of them would say nothing."""
+
+_HINT: Final = "run `pai verify` to see all that is wrong, and restore the file from a backup"
+
+FIGURES: Final = ("requests", "input", "cached", "output", "reasoning", "charged")
+"""What is added up of every outcome that spent tokens."""
+
+SPANS: Final = ("hour", "day")
+"""What sums are kept by."""
+
+SpentKey = tuple[str, str, str, str, str]
+"""A span ("hour" or "day"), the hour or day that the events are of, the day that the tokens count to, model, agent."""
+
+
+class Mark(NamedTuple):
+    """Where one value occurs in a block: offsets from its first event, each a little-endian uint32.
+
+    `account` is the binding's account at the end of the block, as JSON, where the value is a model that has one.
+    """
+
+    kind: str
+    value: str
+    offsets: bytes
+    account: str | None = None
+
+
+class Block(NamedTuple):
+    """What the events at positions `first` to `stop` - 1 add to the index, sorted as the tables are."""
+
+    first: int
+    stop: int
+    marks: list[Mark]
+    requests: list[tuple[str, int]]
+    spent: dict[SpentKey, list[int]]
+
+
+class BlockBuilder:
+    """Gathers a block, event by event, of `size` events or, by the end of a decision, some more."""
+
+    def __init__(self, first: int, size: int = BLOCK_EVENTS) -> None:
+        self.first = self.stop = first
+        self._size = size
+        self._offsets: dict[tuple[str, str], array[int]] = {}
+        self._requests: list[tuple[str, int]] = []
+        self._spent: dict[SpentKey, list[int]] = {}
+
+    def full(self, more: int = 0) -> bool:
+        """Tell whether the block may be sealed when `more` events have come."""
+        return self.stop + more - self.first >= self._size
+
+    def add(self, event: ev.Event) -> None:
+        """Take the event at position `stop`."""
+        position, payload = self.stop, event.payload
+        offset = position - self.first
+        for mark in marks_of(event):
+            found = self._offsets.get(mark)
+            if found is None:
+                found = self._offsets[mark] = array("I")
+            found.append(offset)
+        request = getattr(payload, "request", None)
+        if request is not None:
+            self._requests.append((request, position))
+            if isinstance(payload, ev.RequestRefused):
+                self._requests += [(other, position) for other in payload.others]
+            elif isinstance(payload, ev.TokensSettled | ev.TokensForfeited):
+                self._spend(event, payload)
+        self.stop += 1
+
+    def seal(self, accounts: Mapping[str, Account]) -> Block:
+        """Give the block and begin the next; `accounts` are those of the state after its last event."""
+        marks = [
+            Mark(*key, _packed(offsets), _account(key, accounts)) for key, offsets in sorted(self._offsets.items())
+        ]
+        block = Block(self.first, self.stop, marks, sorted(set(self._requests)), self._spent)
+        self.first = self.stop
+        self._offsets, self._requests, self._spent = {}, [], {}
+        return block
+
+    def _spend(self, event: ev.Event, payload: ev.TokensSettled | ev.TokensForfeited) -> None:
+        add_spent(self._spent, event, payload)
+
+
+def add_spent(
+    spent: dict[SpentKey, list[int]], event: ev.Event, payload: ev.TokensSettled | ev.TokensForfeited
+) -> None:
+    """Add an outcome to the sums of its hour and its day."""
+    if isinstance(payload, ev.TokensSettled):
+        p = payload
+        figures = (1, p.input, p.cached, p.output, p.reasoning, p.charged)
+    else:
+        figures = (1, 0, 0, 0, 0, payload.tokens)
+    rest = (payload.day, event.subject.partition("/")[2], payload.agent)
+    time = event.time
+    for key in (("hour", time[:13], *rest), ("day", time[:10], *rest)):
+        sums = spent.get(key)
+        spent[key] = list(figures) if sums is None else added(sums, figures)
+
+
+def added(sums: Sequence[int], figures: Sequence[int]) -> list[int]:
+    """Add figures up; what nonsense may add up to stays a number that JSON keeps."""
+    return [min(MAX_SAFE_INTEGER, one + other) for one, other in zip(sums, figures, strict=True)]
+
+
+def marks_of(event: ev.Event) -> list[tuple[str, str]]:
+    """Give the values that an event is found by, each once: (kind, value)."""
+    kind, _, name = event.subject.partition("/")
+    payload = event.payload
+    agent = getattr(payload, "agent", None)
+    if isinstance(payload, ev.TokensReserved | ev.TokensSettled):
+        marks = [("model", name), ("agent", payload.agent)]
+        if event.actor != agent:
+            marks.append(("actor", event.actor))
+        return marks
+    marks = [("type", event.type)]
+    if kind in ("model", "agent"):
+        marks.append((kind, name))
+    if agent is not None:
+        marks.append(("agent", agent))
+    if event.actor != agent:
+        marks.append(("actor", event.actor))
+    if isinstance(payload, ev.ObjectWritten | ev.ObjectDeleted):
+        marks += [("version", event.subject), ("revision", payload.revision), ("path", payload.file)]
+        marks += [("field", field) for field in payload.changed]
+    elif isinstance(payload, ev.Commit):
+        marks.append(("revision", payload.commit))
+        marks += [("path", path) for path in _paths(payload)]
+    elif isinstance(payload, ev.HistoryRewritten):
+        marks.append(("revision", payload.to))
+    return list(dict.fromkeys(marks))
+
+
+def _paths(commit: ev.Commit) -> list[str]:
+    if isinstance(commit, ev.RevisionAccepted):
+        return [moved.file for moved in commit.moved] + [warning.path for warning in commit.warnings]
+    return [problem.path for problem in commit.diagnostics] if isinstance(commit, ev.RevisionRejected) else []
+
+
+def _packed(offsets: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        offsets = offsets[:]
+        offsets.byteswap()
+    return offsets.tobytes()
+
+
+def unpack(offsets: bytes) -> array[int]:
+    """Read the offsets of a mark. Raises LogDamaged if they are none."""
+    try:
+        found = array("I", offsets)
+    except ValueError:
+        raise LogDamaged("the index of the log is damaged: a list of positions is cut", _HINT) from None
+    if sys.byteorder == "big":
+        found.byteswap()
+    return found
+
+
+_encode_account = msgspec.json.Encoder(order="deterministic").encode
+_decode_account = msgspec.json.Decoder(Account).decode
+
+
+def _account(key: tuple[str, str], accounts: Mapping[str, Account]) -> str | None:
+    account = accounts.get(key[1]) if key[0] == "model" else None
+    return None if account is None else _encode_account(account).decode()
+
+
+def read_account(text: str) -> Account:
+    """Read the account of a mark. Raises LogDamaged if it is none."""
+    try:
+        return _decode_account(text)
+    except ValueError as error:
+        raise LogDamaged(f"the index of the log is damaged: {error}", _HINT) from error

@@ -1,0 +1,48 @@
+"""Making the index of a store: going on where it ends, or anew when it is of another version.
+
+Sealing needs the accounts at the end of a block. The recorder has them in its state; making the index anew folds the
+whole log.
+"""
+
+from __future__ import annotations
+
+from reconciler.core.errors import LogDamaged
+from reconciler.core.state import State
+from reconciler.log.index import BLOCK_EVENTS, INDEX_VERSION, BlockBuilder
+from reconciler.log.replay import read_event
+from reconciler.log.store import Store
+
+
+def open_block(store: Store, size: int = BLOCK_EVENTS) -> BlockBuilder:
+    """Give the block that the next event goes into, with the events that are in no sealed block yet.
+
+    Makes the index anew if it is of another version. Raises LogDamaged.
+    """
+    head = store.head()
+    if head.index_version != INDEX_VERSION or not 0 <= head.indexed <= head.size:
+        reindex(store, size)
+        head = store.head()
+    block = BlockBuilder(head.indexed, size)
+    for stored in store.read(head.indexed):
+        block.add(read_event(stored))
+    return block
+
+
+def reindex(store: Store, size: int = BLOCK_EVENTS) -> State:
+    """Make the whole index anew from the events, and give the state at their end. Raises LogDamaged."""
+    store.clear_index(INDEX_VERSION)
+    state, block = State(), BlockBuilder(0, size)
+    stop = store.size()
+    while state.position < stop:
+        start = state.position
+        for seq, stored in enumerate(store.read(start, min(stop, start + size)), start):
+            if stored.seq != seq:
+                raise LogDamaged(f"position {seq} is missing, {stored.seq} follows", "run `pai verify`")
+            event = read_event(stored)
+            state.apply(event)
+            block.add(event)
+        if block.full():
+            store.save_block(block.seal(state.ledger.accounts))
+        elif state.position == start:
+            raise LogDamaged(f"position {start} is missing", "run `pai verify`")
+    return state

@@ -1,0 +1,223 @@
+"""The tables of the index (see `index`) in the log's SQLite file: their schema, sealing a block, looking things up.
+
+Functions on an open connection; `sqlite` calls them inside its transactions and maps SQLite's exceptions. Only names
+of our own tables and columns are put into statements, never a value.
+"""
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from reconciler.core.canonical import MAX_SAFE_INTEGER
+from reconciler.core.errors import LogDamaged
+from reconciler.log.index import FIGURES, SPANS, Block, Mark, SpentKey
+from reconciler.log.store import Index, Marked, Spent, SpentQuery
+
+T = TypeVar("T")
+
+RESTORE: Final = "restore the file from a backup or an export; Pai never makes it anew by itself"
+"""What to do about a file that is not what Pai wrote."""
+
+_SUMS = ", ".join(FIGURES)
+
+SCHEMA: Final = (
+    # Which values occur in a block, and where; `previous` is the block before it that has the value.
+    "CREATE TABLE marks (block INTEGER NOT NULL, kind TEXT NOT NULL, value TEXT NOT NULL, previous INTEGER,"
+    " offsets BLOB NOT NULL, account TEXT, PRIMARY KEY (block, kind, value)) STRICT, WITHOUT ROWID",
+    # The newest block that has a value.
+    "CREATE TABLE marked (kind TEXT NOT NULL, value TEXT NOT NULL, block INTEGER NOT NULL,"
+    " PRIMARY KEY (kind, value)) STRICT, WITHOUT ROWID",
+    # The events of a request.
+    "CREATE TABLE requests (request TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (request, seq))"
+    " STRICT, WITHOUT ROWID",
+    # Tokens spent, by the hour and by the day that the outcomes were recorded in.
+    "CREATE TABLE spent (span TEXT NOT NULL, period TEXT NOT NULL, day TEXT NOT NULL, model TEXT NOT NULL,"
+    f" agent TEXT NOT NULL, {', '.join(f'{name} INTEGER NOT NULL' for name in FIGURES)},"
+    " PRIMARY KEY (span, period, day, model, agent)) STRICT, WITHOUT ROWID",
+)
+TABLES: Final = frozenset({"marks", "marked", "requests", "spent"})
+
+_STEP = 64
+_PUT_MARKS = (
+    "WITH new(block, kind, value, offsets, account) AS (VALUES {}) INSERT INTO marks"
+    " (block, kind, value, previous, offsets, account) SELECT new.block, new.kind, new.value, marked.block, offsets,"
+    " account FROM new LEFT JOIN marked ON marked.kind = new.kind AND marked.value = new.value"
+)
+_PUT_MARKED = (
+    "INSERT INTO marked (kind, value, block) VALUES {} ON CONFLICT (kind, value) DO UPDATE SET block = excluded.block"
+)
+_PUT_REQUESTS = "INSERT INTO requests (request, seq) VALUES {}"
+_PUT_SPENT = (
+    f"INSERT INTO spent (span, period, day, model, agent, {_SUMS}) VALUES {{}}"
+    " ON CONFLICT (span, period, day, model, agent) DO UPDATE SET "
+    + ", ".join(f"{name} = min({MAX_SAFE_INTEGER}, {name} + excluded.{name})" for name in FIGURES)
+)
+_CLEAR = tuple(f"DELETE FROM {table}" for table in sorted(TABLES))
+_ONE_MARK = "SELECT block, previous, offsets, account FROM marks WHERE block = ? AND kind = ? AND value = ?"
+_NEWEST_BLOCK = "SELECT block FROM marked WHERE kind = ? AND value = ?"
+_BLOCK_AT = "SELECT max(block) FROM marks WHERE block <= ?"
+
+
+class IndexReader:
+    """Looking things up in the index; the part of a reader that knows its tables."""
+
+    path: Path
+    _db: sqlite3.Connection
+
+    def _mapped(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    def marks_back(self, kind: str, value: str) -> Iterator[Marked]:
+        """Give the blocks of the index that have a value, newest first."""
+        with self._mapped():
+            block = _newest(self._db, kind, value)
+        while block is not None:
+            found = self.mark(block, kind, value)
+            if found is None or (found.previous is not None and found.previous >= block):
+                raise LogDamaged(f"{self.path}: the index of {kind} {value} is broken at block {block}", RESTORE)
+            yield found
+            block = found.previous
+
+    def mark(self, block: int, kind: str, value: str) -> Marked | None:
+        """Give where a value occurs in one block of the index."""
+        with self._mapped():
+            return _mark(self._db, block, kind, value)
+
+    def block_of(self, position: int) -> int | None:
+        """Give the newest block of the index that begins at a position or before."""
+        with self._mapped():
+            return _block_of(self._db, position)
+
+    def marked(self, kind: str, prefix: str = "") -> list[str]:
+        """Give the values of a kind that the index has and that begin with a text."""
+        with self._mapped():
+            return _values(self._db, kind, prefix)
+
+    def requests(self, request: str) -> list[int]:
+        """Give the positions of a request's events that the index has, newest first."""
+        with self._mapped():
+            return _positions(self._db, request)
+
+    def spent(self, query: SpentQuery) -> list[Spent]:
+        """Add up what the index has of tokens spent."""
+        with self._mapped():
+            return list(_spent(self._db, query))
+
+    def whole_index(self) -> Index:
+        """Give everything that is in the index, to be checked."""
+        db, guarded = self._db, self._guarded
+        sums = {span: guarded(_all_spent(db, span)) for span in SPANS}
+        return Index(guarded(_all_marks(db)), guarded(_all_newest(db)), guarded(_all_requests(db)), sums)
+
+    def _guarded(self, found: Iterator[T]) -> Iterator[T]:
+        with self._mapped():
+            yield from found
+
+
+def clear(db: sqlite3.Connection) -> None:
+    """Forget the whole index."""
+    for statement in _CLEAR:
+        db.execute(statement)
+
+
+def save(db: sqlite3.Connection, block: Block) -> None:
+    """Add what a block adds, inside an open transaction."""
+    first = block.first
+    _put(db, _PUT_MARKS, [(first, kind, value, offsets, account) for kind, value, offsets, account in block.marks])
+    _put(db, _PUT_MARKED, [(mark.kind, mark.value, first) for mark in block.marks])
+    _put(db, _PUT_REQUESTS, block.requests)
+    _put(db, _PUT_SPENT, [(*key, *sums) for key, sums in sorted(block.spent.items())])
+
+
+def _put(db: sqlite3.Connection, statement: str, records: Sequence[tuple[object, ...]]) -> None:
+    """Run a statement for records, many at a time: each run gives the interpreter's lock away once."""
+    width = len(records[0]) if records else 0
+    row = f"({', '.join('?' * width)})"
+    for at in range(0, len(records), _STEP):
+        part = records[at : at + _STEP]
+        db.execute(statement.format(", ".join([row] * len(part))), [field for record in part for field in record])
+
+
+def _newest(db: sqlite3.Connection, kind: str, value: str) -> int | None:
+    """Give the newest block that has a value."""
+    found = db.execute(_NEWEST_BLOCK, (kind, value)).fetchone()
+    return None if found is None else int(found[0])
+
+
+def _mark(db: sqlite3.Connection, block: int, kind: str, value: str) -> Marked | None:
+    """Give one mark of a block."""
+    found = db.execute(_ONE_MARK, (block, kind, value)).fetchone()
+    return None if found is None else Marked(*found)
+
+
+def _block_of(db: sqlite3.Connection, position: int) -> int | None:
+    """Give the first position of the newest block that begins at a position or before."""
+    found = db.execute(_BLOCK_AT, (position,)).fetchone()[0]
+    return None if found is None else int(found)
+
+
+def _values(db: sqlite3.Connection, kind: str, prefix: str) -> list[str]:
+    """Give the values of a kind that begin with a text."""
+    statement = "SELECT value FROM marked WHERE kind = ? AND value >= ? AND substr(value, 1, ?) = ?"
+    end = " AND value < ?" if prefix else ""
+    bound = (prefix[:-1] + chr(ord(prefix[-1]) + 1),) if prefix else ()
+    return [value for (value,) in db.execute(statement + end, (kind, prefix, len(prefix), prefix, *bound))]
+
+
+def _positions(db: sqlite3.Connection, request: str) -> list[int]:
+    """Give the positions of the events of a request, newest first."""
+    statement = "SELECT seq FROM requests WHERE request = ? ORDER BY seq DESC"
+    return [seq for (seq,) in db.execute(statement, (request,))]
+
+
+def _spent(db: sqlite3.Connection, query: SpentQuery) -> Iterator[Spent]:
+    """Add up what was spent in a range of hours or days."""
+    keys = ", ".join(query.by)
+    where, arguments = "span = ? AND period >= ?", [query.span, query.start]
+    if query.stop:
+        where, arguments = where + " AND period < ?", [*arguments, query.stop]
+    for column, value, excluded in query.only:
+        assert column in ("model", "agent")
+        where, arguments = f"{where} AND {column} {'<>' if excluded else '='} ?", [*arguments, value]
+    # total() is exact up to what is kept at most, and does not fail beyond it.
+    sums = ", ".join(f"CAST(min({MAX_SAFE_INTEGER}, total({name})) AS INTEGER)" for name in FIGURES)
+    group = f" GROUP BY {keys}" if keys else ""
+    for found in db.execute(f"SELECT {keys}{', ' * bool(keys)}{sums} FROM spent WHERE {where}{group}", arguments):
+        if found[len(query.by)]:
+            yield Spent(found[: len(query.by)], list(found[len(query.by) :]))
+
+
+def _all_marks(db: sqlite3.Connection) -> Iterator[tuple[int, int | None, Mark]]:
+    """Give every mark with its block and the block before it, block by block."""
+    statement = "SELECT block, previous, kind, value, offsets, account FROM marks ORDER BY block, kind, value"
+    for block, previous, *fields in db.execute(statement):
+        yield block, previous, Mark(*fields)
+
+
+def _all_newest(db: sqlite3.Connection) -> Iterator[tuple[tuple[str, str], int]]:
+    """Give every value and the newest block that has it."""
+    for kind, value, block in db.execute("SELECT kind, value, block FROM marked"):
+        yield (kind, value), block
+
+
+def _all_requests(db: sqlite3.Connection) -> Iterator[tuple[str, int]]:
+    """Give every request with every position of an event of it."""
+    yield from db.execute("SELECT request, seq FROM requests")
+
+
+def _all_spent(db: sqlite3.Connection, span: str) -> Iterator[tuple[SpentKey, list[int]]]:
+    """Give every sum of one span, period by period."""
+    statement = f"SELECT span, period, day, model, agent, {_SUMS} FROM spent WHERE span = ? ORDER BY period"
+    for found in db.execute(statement, (span,)):
+        yield found[:5], list(found[5:])
+
+
+def chosen(seqs: Sequence[int]) -> tuple[str, str]:
+    """Give a condition, and its argument, that holds for events at these positions."""
+    return "seq IN (SELECT value FROM json_each(?))", json.dumps(list(seqs))

@@ -1,0 +1,282 @@
+"""The index of the log: searching with it finds what reading everything finds, and the check knows when it is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from reconciler.audit import Query, matches, parse_query, read_row, search, spending
+from reconciler.audit.spending import KEYS
+from reconciler.audit.story import story
+from reconciler.core import events as ev
+from reconciler.core.diagnostics import Diagnostic
+from reconciler.core.state import State
+from reconciler.log.check import check
+from reconciler.log.index import INDEX_VERSION
+from reconciler.log.replay import state_at
+from reconciler.log.sqlite import SqliteBackend, SqliteReader, open_reader
+from reconciler.recorder import Recorder
+from tests.support_log import binding, new_log, secret
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+BEGIN_US = 1_795_000_000_000_000
+PERSON = ev.Person("A", "a@example.com", "2026-11-23T10:00:00Z")
+
+
+def requests(chance: random.Random, number: int) -> Iterator[list[ev.Draft]]:
+    """Make the life of some requests, mixed: reserved, resolved or not, refused."""
+    held: list[tuple[str, str, str, str]] = []
+    for n in range(number):
+        model, agent = f"m{chance.randrange(3)}", f"agent-{chance.randrange(4)}"
+        request = f"req_{n:03}"
+        drafts: list[ev.Draft] = []
+        if n % 7 == 0:
+            refused = ev.RequestRefused(
+                request=request, agent=agent, surface="openai", reason="day-budget", needed=9, remaining=1,
+                count=2, others=[f"req_other_{n}"],
+            )  # fmt: skip
+            drafts.append(ev.Draft(agent, f"model/{model}", refused))
+        else:
+            day = f"2026-11-{18 + n // 40}"
+            reserved = ev.TokensReserved(
+                request=request, agent=agent, key="key-x", surface="openai", day=day, tokens=100 + n, input=100,
+                output=n, binding=1,
+            )  # fmt: skip
+            drafts.append(ev.Draft(agent, f"model/{model}", reserved))
+            held.append((request, model, agent, day))
+        if held and chance.random() < 0.8:
+            drafts.append(outcome(chance, *held.pop(chance.randrange(len(held)))))
+        yield drafts
+
+
+def outcome(chance: random.Random, request: str, model: str, agent: str, day: str) -> ev.Draft:
+    """Resolve a reservation."""
+    common = {
+        "request": request,
+        "agent": agent,
+        "day": day,
+        "status": 200,
+        "durations": ev.Durations(1, 2),
+        "reason": "",
+    }
+    kind = chance.random()
+    if kind < 0.8:
+        used = {"input": chance.randrange(90), "cached": 0, "cache_write": 0, "output": 7, "reasoning": 1}
+        settled = ev.TokensSettled(**common, **used, charged=used["input"] + 7)  # type: ignore[arg-type]
+        return ev.Draft(agent, f"model/{model}", settled)
+    other = ev.TokensVoided if kind < 0.9 else ev.TokensForfeited
+    return ev.Draft("pai", f"model/{model}", other(**common, tokens=100))  # type: ignore[arg-type]
+
+
+def revisions(number: int) -> list[ev.Draft]:
+    """Make a revision: refused, or one that changes a binding."""
+    commit = f"{number * 7919:040x}"[::-1]
+    common = {"commit": commit, "parents": [], "author": PERSON, "committer": PERSON, "message": "m", "signature": None}
+    if number % 4 == 3:
+        problem = Diagnostic(f"models/{number % 3}.yaml", 1, 1, "error", "PAI209", "unknown")
+        rejected = ev.RevisionRejected(**common, diagnostics=[problem])  # type: ignore[arg-type]
+        return [ev.Draft("a@example.com", f"revision/{commit}", rejected)]
+    changed = binding(f"m{number % 3}", 1000 + number)
+    accepted = ev.RevisionAccepted(**common, counts=ev.Counts(3, 0, 0, 1, 0, 0))  # type: ignore[arg-type]
+    return [changed, ev.Draft("a@example.com", f"revision/{commit}", accepted)]
+
+
+def fill(path: Path, block_events: int, seed: int = 1) -> None:
+    """Write a few hundred mixed events over some hours, by two recorders."""
+    chance = random.Random(seed)  # noqa: S311
+    clock = itertools.count(BEGIN_US, 181_000_000).__next__
+    life = requests(chance, 240)
+    for part in range(2):
+        with Recorder(SqliteBackend(path), clock=clock, block_events=block_events, snapshot_every=50) as recorder:
+            for number, drafts in enumerate(itertools.islice(life, 120)):
+                recorder.record(lambda _, drafts=drafts: drafts)  # type: ignore[misc]
+                if number % 10 == 0:
+                    more = revisions(number // 10 + 12 * part)
+                    recorder.record(lambda _, more=more: more)  # type: ignore[misc]
+                if number % 25 == 0:
+                    recorder.record(lambda _, number=number: [secret(f"s{number}")])  # type: ignore[misc]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a log whose index has many small blocks and does not reach its end."""
+    path = new_log(tmp_path_factory.mktemp("whole"))
+    fill(path, block_events=32)
+    with contextlib.closing(open_reader(path)) as log:
+        head = log.head()
+        assert 32 * 5 < head.indexed < head.size
+        assert check(log) == []
+    return path
+
+
+@pytest.fixture
+def log(whole: Path) -> Iterator[SqliteReader]:
+    """Give that log, open for reading."""
+    with contextlib.closing(open_reader(whole)) as reader:
+        yield reader
+
+
+QUERIES = [
+    "",
+    "model:m1",
+    "agent:agent-2",
+    "actor:agent-2",
+    "actor:pai",
+    "actor:a@example.com",
+    "type:binding",
+    "type:tokens",
+    "type:tokens.forfeited",
+    "type:re",
+    "-type:tokens",
+    "-type:tokens -type:request",
+    "model:m1 type:binding",
+    "model:m1 -type:tokens",
+    "model:m1 agent:agent-2",
+    "model:m1 agent:agent-2 type:tokens.settled",
+    "request:req_010",
+    "request:req_other_14",
+    "request:req_010 type:tokens.settled",
+    "request:nobody",
+    "field:maxTokensPerDay",
+    "path:models/m1.yaml",
+    "path:models/0.yaml",
+    "revision:a",
+    "revision:aaaa",
+    "revision:0",
+    "revision:zz",
+    "model:nobody",
+    "-model:m1 -agent:agent-1",
+]
+
+
+@pytest.mark.parametrize("text", QUERIES)
+def test_search_by_index_finds_what_reading_everything_finds(log: SqliteReader, text: str) -> None:
+    """The same events in the same order, both ways round, within times and positions, and with a limit."""
+    rows = [read_row(stored) for stored in log.read()]
+    times = ["", f"since:{rows[100].time}", f"until:{rows[-40].time}", f"since:{rows[33].time} until:{rows[180].time}"]
+    for when in times:
+        query = parse_query(f"{text} {when}", NOW)
+        wanted = [row.seq for row in rows if matches(query, row)]
+        assert [row.seq for row in search(log, query, oldest_first=True)] == wanted
+        assert [row.seq for row in search(log, query)] == wanted[::-1]
+        assert [row.seq for row in search(log, query, 3)] == wanted[::-1][:3]
+        below = [seq for seq in wanted if 40 <= seq < 170]
+        assert [row.seq for row in search(log, query, before=170, start=40)] == below[::-1]
+
+
+@pytest.mark.parametrize("terms", ["", "model:m1", "agent:agent-2 -model:m0", "-agent:agent-1"])
+def test_sums_of_the_index_are_those_of_the_events(log: SqliteReader, terms: str) -> None:
+    """Whatever the groups and the times, whole hours or not, both ways of adding up agree."""
+    rows = [read_row(stored) for stored in log.read()]
+    moments = ["", *(row.time for row in rows[50::90]), "2026-11-19", "2026-11-19T03:00:00Z", "2026-11-20"]
+    for since, until in itertools.product(moments, moments):
+        when = f"{f'since:{since}' * bool(since)} {f'until:{until}' * bool(until)}"
+        quick, slow = parse_query(f"{terms} {when}", NOW), parse_query(f"type:tokens {terms} {when}", NOW)
+        for by in ([*KEYS], ["model"], ["agent", "day"]):
+            assert spending(log, quick, by) == spending(log, slow, by), (since, until, by)  # type: ignore[arg-type]
+
+
+def test_budget_of_a_decision_is_the_ledgers(log: SqliteReader) -> None:
+    """What `why` says was used and reserved is what the state at that position holds, for every reservation."""
+    for row in search(log, parse_query("type:tokens.reserved", NOW)):
+        day, model = row.data["day"], row.subject.partition("/")[2]
+        account = state_at(log, row.seq).ledger.account(model, day)
+        (decision,) = story(log, row.data["request"])
+        assert decision.budget is not None
+        assert (decision.budget.used, decision.budget.reserved) == (account.used, account.reserved)
+
+
+def test_index_of_another_version_is_made_anew(whole: Path, tmp_path: Path) -> None:
+    """An older program's index is not believed by readers; the next start makes it anew, and the check is clean."""
+    path = copied(whole, tmp_path)
+    change(path, "UPDATE head SET index_version = 0", "DELETE FROM marks", "DELETE FROM requests")
+    with contextlib.closing(open_reader(path)) as log:
+        assert any("another version" in problem.message for problem in check(log))
+        assert len(list(search(log, parse_query("model:m1 type:binding", NOW)))) > 3
+    Recorder(SqliteBackend(path), block_events=32).close()
+    with contextlib.closing(open_reader(path)) as log:
+        assert log.head().index_version == INDEX_VERSION
+        assert check(log) == []
+
+
+def test_index_goes_on_where_a_killed_program_left_it(tmp_path: Path) -> None:
+    """Blocks that were never sealed are sealed by the next program: an index behind the log is no damage."""
+    path = new_log(tmp_path)
+    fill(path, block_events=10_000)
+    with contextlib.closing(open_reader(path)) as log:
+        assert log.head().indexed == 0
+    with Recorder(SqliteBackend(path), block_events=32) as recorder:
+        recorder.record(lambda _: [secret("x")])
+    with contextlib.closing(open_reader(path)) as log:
+        assert log.head().indexed == log.size()
+        assert check(log) == []
+        assert [row.seq for row in search(log, Query())] == list(range(log.size()))[::-1]
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("DELETE FROM marks WHERE kind = 'model' AND value = 'm1' AND block > 64", "model m1"),
+        ("UPDATE marks SET offsets = x'01000000' WHERE kind = 'agent' AND block > 64", "as to agent"),
+        ("UPDATE marks SET previous = NULL WHERE kind = 'model' AND previous > 0", "as to model"),
+        ("UPDATE marks SET account = NULL WHERE value = 'm2'", "as to model m2"),
+        ("DELETE FROM marks WHERE block = (SELECT max(block) FROM marks)", "the index"),
+        ("DELETE FROM marks WHERE block = 0", "the index"),
+        ("DELETE FROM marks", "the index"),
+        ("INSERT INTO marks VALUES (0, 'type', 'x', NULL, x'00000000', NULL)", "type x"),
+        ("INSERT INTO marks VALUES (9999, 'type', 'x', NULL, x'00000000', NULL)", "the index"),
+        ("UPDATE marked SET block = 0 WHERE value = 'm1'", "newest"),
+        ("DELETE FROM marked WHERE kind = 'revision'", "newest"),
+        ("DELETE FROM requests WHERE request = 'req_010'", "requests"),
+        ("UPDATE requests SET seq = seq + 1 WHERE request = 'req_010'", "requests"),
+        ("INSERT INTO requests VALUES ('req_x', 3)", "requests"),
+        ("UPDATE spent SET charged = charged + 1 WHERE span = 'hour' AND model = 'm1'", "spent in the hour"),
+        ("DELETE FROM spent WHERE span = 'day' AND model = 'm1'", "spent in the day"),
+        ("INSERT INTO spent VALUES ('day', '2031-01-01', 'd', 'm', 'a', 1, 1, 1, 1, 1, 1)", "2031-01-01"),
+        ("UPDATE head SET indexed = indexed - 1", "the index"),
+        ("UPDATE head SET indexed = size + 1", "beyond the log"),
+    ],
+)
+def test_index_that_is_wrong_is_noticed(whole: Path, tmp_path: Path, statement: str, said: str) -> None:
+    """Whatever is missing, invented or changed in the tables of the index, the check says which part."""
+    path = copied(whole, tmp_path)
+    change(path, statement)
+    with contextlib.closing(open_reader(path)) as log:
+        problems = [problem.message for problem in check(log)]
+    assert problems
+    assert any(said in problem for problem in problems), problems
+
+
+def copied(path: Path, folder: Path) -> Path:
+    """Copy a log that nobody writes."""
+    to = folder / "log.db"
+    to.write_bytes(path.read_bytes())
+    return to
+
+
+def change(path: Path, *statements: str) -> None:
+    """Change the file behind Pai's back."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for statement in statements:
+            db.execute(statement)
+
+
+def test_state_is_untouched_by_the_size_of_blocks(tmp_path: Path) -> None:
+    """The index is derived: whatever its blocks, the events and the state are the same."""
+    states: list[State] = []
+    for size in (1, 7, 10_000):
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        path = new_log(folder)
+        fill(path, block_events=size)
+        with contextlib.closing(open_reader(path)) as log:
+            assert check(log) == []
+            states.append(state_at(log, log.size()))
+    assert [state.models for state in states[1:]] == [states[0].models] * 2
