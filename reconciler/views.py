@@ -69,12 +69,12 @@ class View:
         return {"apiVersion": API_VERSION, "kind": "Secret", "metadata": {"name": name}, "keys": keys}
 
     def issued_keys(self) -> list[Object]:
-        """Give the keys that are not revoked, also expired ones: by agent, oldest first."""
-        return [_key(key) for key in sorted(self.state.keys.values(), key=lambda key: (key.agent, key.position))]
+        """Give the keys that are not revoked, also expired ones: by agent, oldest first, then those of people."""
+        return [_key(key) for key in sorted(self.state.issued(), key=lambda key: (key.admin, key.agent, key.position))]
 
     def issued_key(self, name: str) -> Object:
         """Give one key by its name. Raises KeyError if there is none."""
-        found = next((key for key in self.state.keys.values() if key.name == name), None)
+        found = next((key for key in self.state.issued() if key.name == name), None)
         if found is None:
             raise KeyError(name)
         return _key(found)
@@ -130,7 +130,7 @@ class View:
 
 
 def _key(key: Key) -> Object:
-    return {
+    item: Object = {
         "apiVersion": API_VERSION,
         "kind": "Key",
         "metadata": {"name": key.name},
@@ -138,6 +138,7 @@ def _key(key: Key) -> Object:
         "expires": key.expires or None,
         "networks": key.networks,
     }
+    return item | {"admin": True} if key.admin else item
 
 
 def _origin(resource: Resource) -> Object:

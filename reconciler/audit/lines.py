@@ -118,7 +118,8 @@ def _revision(verb: str, data: dict[str, Any]) -> str:
 def _key(data: dict[str, Any]) -> str:
     until = f", until {data['expires']}" if data.get("expires") else ""
     source = f", from {', '.join(data['networks'])} only" if data.get("networks") else ""
-    return f"for {data['agent']}{until}{source}"
+    person = " (admin)" if data.get("admin") else ""
+    return f"for {data['agent']}{person}{until}{source}"
 
 
 def _tokens(verb: str, data: dict[str, Any]) -> str:

@@ -42,8 +42,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     secret.add_argument("--from-literal", action="append", default=[], metavar="K=V", help="K=- reads stdin")
     secret.add_argument("--from-file", action="append", default=[], metavar="K=PATH")
     secret.add_argument("--from-env", action="append", default=[], metavar="K=VAR")
-    key = kinds.add_parser("key", help="make a key for an agent")
+    key = kinds.add_parser("key", help="make a key for an agent, or with --admin for a person")
     key.add_argument("agent", metavar="AGENT")
+    key.add_argument("--admin", action="store_true", help="for the admin listener only; AGENT names a person")
     key.add_argument("--expires", metavar="WHEN", help="12h, 90d, 2w, a date or a time (default: never)")
     key.add_argument("--cidr", action="append", default=[], metavar="C", help="taken from here only; may be repeated")
     for child in (model, agent, secret, key):
@@ -119,9 +120,11 @@ def _key(workspace: Workspace, args: argparse.Namespace) -> int:
 
     expires = parse_expiry(args.expires, datetime.now(UTC)) if args.expires is not None else ""
     networks = parse_networks(args.cidr)
-    made = issue(workspace, args.agent, expires, networks)
+    if args.admin and not re.fullmatch(r"[\w.@+-]{1,253}", args.agent):
+        raise UsageError(f"{args.agent!r} names nobody", "write a name or an e-mail address without blanks")
+    made = issue(workspace, args.agent, expires, networks, admin=args.admin)
     print(made.key)
-    announce(made.name, args.agent, expires, networks)
+    announce(made.name, args.agent + " (admin)" * args.admin, expires, networks)
     return 0
 
 

@@ -129,7 +129,7 @@ def _key(item: Any, wide: bool) -> list[str]:
     expires = item["expires"] or "never"
     if item["expires"] and parse_time(expires) <= wall_clock():
         expires += " (expired)"
-    return [_name(item), item["agent"], expires, ",".join(item["networks"]) or "any"]
+    return [_name(item), item["agent"] + " (admin)" * ("admin" in item), expires, ",".join(item["networks"]) or "any"]
 
 
 def _origin(item: Any) -> list[str]:

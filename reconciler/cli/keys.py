@@ -30,12 +30,17 @@ class Issued(NamedTuple):
     key: str
 
 
-def issue(workspace: Workspace, agent: str, expires: str = "", networks: Sequence[str] = ()) -> Issued:
-    """Make a key for an agent and return when it is in force. Raises NotFound if there is no such agent."""
+def issue(
+    workspace: Workspace, agent: str, expires: str = "", networks: Sequence[str] = (), *, admin: bool = False
+) -> Issued:
+    """Make a key for an agent, or with `admin` for a person, and return when it is in force.
+
+    Raises NotFound if there is no such agent.
+    """
     made = Issued(make_id(os.urandom(ID_BYTES)), make_key(os.urandom(KEY_BYTES)))
     order = {"id": made.name, "agent": agent, "digest": digest(made.key), "expires": expires, "networks": [*networks]}
     with session(workspace) as open_session:
-        open_session.call("key.issue", {**order, "actor": actor_of(workspace)})
+        open_session.call("key.issue", {**order, "actor": actor_of(workspace), "admin": admin})
     return made
 
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
-import os
-from datetime import UTC, datetime
 
 from reconciler.core.errors import NotFound
 from reconciler.core.state import State
-from reconciler.log.replay import projected, state_at
+from reconciler.daemon.reading import view_of
+from reconciler.log.replay import projected
 from reconciler.log.sqlite import open_reader
 from reconciler.log.store import Reader
-from reconciler.secrets.backends import Backends
-from reconciler.secrets.store import SecretStore
 from reconciler.views import View
 from reconciler.workspace import Workspace
 
@@ -33,23 +29,8 @@ def at_option(parser: argparse.ArgumentParser) -> None:
 
 def read_view(workspace: Workspace, at: str | None = None) -> View:
     """Read the state as people see it, at the moment WHEN that `at` names if it is given."""
-    state, now = (read_state(workspace), datetime.now(UTC)) if at is None else _state_at(workspace, at)
-    store = SecretStore(workspace.secrets, workspace.master_key)
-    backends = Backends(store, state.secrets.get, workspace.secrets_directory, os.environ)
-
-    def problem(name: str, key: str) -> str:
-        """Say of the past only what the log knows: a value that was stored then counts, also if it is gone now."""
-        return "" if at is not None and key in state.secrets.get(name, {}) else backends.problem(name, key)
-
-    return View(state, functools.cache(problem), now)
-
-
-def _state_at(workspace: Workspace, when: str) -> tuple[State, datetime]:
-    from reconciler.audit import find_moment
-
-    with contextlib.closing(open_reader(workspace.database)) as log, log.moment():
-        moment = find_moment(log, when, datetime.now(UTC))
-        return state_at(log, moment.position), datetime.fromisoformat(moment.time)
+    with contextlib.closing(open_reader(workspace.database)) as log:
+        return view_of(workspace, log, at)
 
 
 def not_on_the_log(log: Reader, kind: str, name: str) -> NotFound:

@@ -193,7 +193,8 @@ class SecretDeleted(Payload, frozen=True, kw_only=True):
 class KeyIssued(Payload, frozen=True, kw_only=True):
     """A key was made for `agent`; only its SHA-256 is kept, in hex.
 
-    `expires` is an RFC 3339 time or "", `networks` the only ones it may come from, if any.
+    `expires` is an RFC 3339 time or "", `networks` the only ones it may come from, if any. With `admin` it is for the
+    admin listener alone, and `agent` names a person.
     """
 
     type: ClassVar[str] = "key.issued.v1"
@@ -201,6 +202,7 @@ class KeyIssued(Payload, frozen=True, kw_only=True):
     digest: str
     expires: str
     networks: list[str]
+    admin: bool = False
 
 
 class KeyRevoked(Payload, frozen=True, kw_only=True):

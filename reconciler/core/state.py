@@ -37,7 +37,10 @@ class Resource(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A key that is in force: its id, whose it is, until when ("" for ever) and from which networks (none: any)."""
+    """A key that is in force: its id, whose it is, until when ("" for ever) and from which networks (none: any).
+
+    With `admin` it is a person's, for the admin listener.
+    """
 
     name: str
     agent: str
@@ -45,6 +48,7 @@ class Key(msgspec.Struct, frozen=True):
     expires: str
     networks: list[str]
     position: int
+    admin: bool = False
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -73,7 +77,9 @@ class State(msgspec.Struct):
     agents: dict[str, Resource] = msgspec.field(default_factory=dict)
     secrets: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     keys: dict[str, Key] = msgspec.field(default_factory=dict)
-    """By digest, which is how a request finds its own."""
+    """Those of agents, by digest, which is how a request finds its own. No key is in both of these maps."""
+    admins: dict[str, Key] = msgspec.field(default_factory=dict)
+    """Those for the admin listener, by digest."""
     ledger: Ledger = msgspec.field(default_factory=Ledger)
 
     def apply(self, event: ev.Event) -> None:  # noqa: C901 (one case an event)
@@ -111,9 +117,11 @@ class State(msgspec.Struct):
                 self.secrets.pop(name, None)
             case ev.KeyIssued():
                 p = payload
-                self.keys[p.digest] = Key(name, p.agent, p.digest, p.expires, p.networks, self.position)
+                key = Key(name, p.agent, p.digest, p.expires, p.networks, self.position, p.admin)
+                (self.admins if p.admin else self.keys)[p.digest] = key
             case ev.KeyRevoked():
                 self.keys.pop(payload.digest, None)
+                self.admins.pop(payload.digest, None)
             case ev.LogCreated():
                 self.origin, self.vkey = payload.origin, payload.vkey
             case (
@@ -130,6 +138,10 @@ class State(msgspec.Struct):
         self.time = event.time
         self.position += 1
 
+    def issued(self) -> list[Key]:
+        """Give the keys of agents and of people."""
+        return [*self.keys.values(), *self.admins.values()]
+
     def resources(self, kind: Kind) -> dict[str, Resource]:
         """Give the state's own map of one kind, by name; not to be changed by the caller."""
         return self.models if kind == "model" else self.agents
@@ -142,6 +154,7 @@ class State(msgspec.Struct):
             agents=dict(self.agents),
             secrets=dict(self.secrets),
             keys=dict(self.keys),
+            admins=dict(self.admins),
             ledger=self.ledger.freeze(),
         )
 
@@ -226,7 +239,7 @@ def row(state: State, key: RowKey) -> bytes | None:
         case "secret":
             value = state.secrets.get(name)
         case "key":
-            value = next((key for key in state.keys.values() if key.name == name), None)
+            value = next((key for key in state.issued() if key.name == name), None)
         case "account":
             value = state.ledger.accounts.get(name)
         case _:
@@ -240,7 +253,7 @@ def row_keys(state: State) -> list[RowKey]:
     keys += [("model", name) for name in state.models]
     keys += [("agent", name) for name in state.agents]
     keys += [("secret", name) for name in state.secrets]
-    keys += [("key", key.name) for key in state.keys.values()]
+    keys += [("key", key.name) for key in state.issued()]
     keys += [("account", name) for name in state.ledger.accounts]
     return keys
 
@@ -261,7 +274,7 @@ def from_rows(rows: dict[RowKey, bytes], position: int) -> State:
                 state.secrets[name] = msgspec.json.decode(body, type=dict[str, str])
             case "key":
                 key = _decode_key(body)
-                state.keys[key.digest] = key
+                (state.admins if key.admin else state.keys)[key.digest] = key
             case "account":
                 state.ledger.accounts[name] = _decode_account(body)
             case _:

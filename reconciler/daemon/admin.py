@@ -1,4 +1,5 @@
-"""The admin listener: `/healthz`, `/readyz` and `/metrics`, for people and tools, never on the agents' port.
+"""The admin listener, for people and tools, never on the agents' port: `/healthz`, `/readyz` and `/metrics` without a
+token, and the API behind one.
 
 It reads what it is given and changes nothing.
 """
@@ -6,7 +7,7 @@ It reads what it is given and changes nothing.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -15,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from reconciler.core.budget import Account
 from reconciler.core.errors import LogNotWritable
@@ -101,8 +102,8 @@ def _sizes(state: State) -> tuple[int, int, int, bool]:
     return state.position, len(state.models), len(state.agents), refused
 
 
-def admin_app(health: Callable[[], Health], metrics: Metrics) -> Starlette:
-    """Build the ASGI application of the admin listener."""
+def admin_app(health: Callable[[], Health], metrics: Metrics, api: Sequence[BaseRoute] = ()) -> Starlette:
+    """Build the ASGI application of the admin listener; `api` are the routes behind the token."""
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -115,4 +116,5 @@ def admin_app(health: Callable[[], Health], metrics: Metrics) -> Starlette:
         text = await run_in_threadpool(generate_latest, metrics.registry)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", prometheus)])
+    open_routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", prometheus)]
+    return Starlette(routes=[*open_routes, *api])

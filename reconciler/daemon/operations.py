@@ -33,7 +33,10 @@ Answer = dict[str, object]
 
 
 class KeyOrder(msgspec.Struct, frozen=True):
-    """A key that was made elsewhere: `expires` is an RFC 3339 time or "", `networks` are in their shortest form."""
+    """A key that was made elsewhere: `expires` is an RFC 3339 time or "", `networks` are in their shortest form.
+
+    With `admin` it is for the admin listener, and `agent` names a person.
+    """
 
     id: Annotated[str, msgspec.Meta(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     agent: Annotated[str, msgspec.Meta(min_length=1)]
@@ -41,6 +44,7 @@ class KeyOrder(msgspec.Struct, frozen=True):
     expires: str
     networks: list[str]
     actor: str
+    admin: bool = False
 
     def check(self) -> None:
         """Raise ValueError for a time or a network that nobody could read later."""
@@ -154,12 +158,18 @@ class Operations:
             order.check()
         except ValueError as error:  # msgspec.ValidationError is one
             raise UsageError(f"key.issue: {error}") from error
-        payload = ev.KeyIssued(agent=order.agent, digest=order.digest, expires=order.expires, networks=order.networks)
+        payload = ev.KeyIssued(
+            agent=order.agent,
+            digest=order.digest,
+            expires=order.expires,
+            networks=order.networks,
+            admin=order.admin,
+        )
 
         def decide(state: State) -> list[ev.Draft]:
-            if order.agent not in state.agents:
+            if not order.admin and order.agent not in state.agents:
                 raise not_found("agent", order.agent, state.agents)
-            if order.digest in state.keys or any(key.name == order.id for key in state.keys.values()):
+            if any(key.digest == order.digest or key.name == order.id for key in state.issued()):
                 raise Refused(f"there is a key {order.id} already", "make another one")
             return [ev.Draft(order.actor, f"key/{order.id}", payload)]
 
@@ -170,9 +180,9 @@ class Operations:
         name, actor = _text(arguments, "name"), _text(arguments, "actor")
 
         def decide(state: State) -> list[ev.Draft]:
-            key = next((key for key in state.keys.values() if key.name == name), None)
+            key = next((key for key in state.issued() if key.name == name), None)
             if key is None:
-                raise not_found("key", name, [key.name for key in state.keys.values()])
+                raise not_found("key", name, [key.name for key in state.issued()])
             return [ev.Draft(actor, f"key/{name}", ev.KeyRevoked(agent=key.agent, digest=key.digest))]
 
         self._parts.recorder.record(decide)

@@ -24,15 +24,18 @@ import uvloop
 from reconciler import __version__, control
 from reconciler.core import events as ev
 from reconciler.core.errors import CouldNotRun, LogBusy, LogNotWritable, PaiError, SourceUnavailable
+from reconciler.core.keys import digest
 from reconciler.core.state import Head
 from reconciler.daemon import logs
 from reconciler.daemon.admin import Metrics, admin_app
+from reconciler.daemon.api import Api
 from reconciler.daemon.attesting import Attester
 from reconciler.daemon.health import Health, judge_health
 from reconciler.daemon.loop import ReconcileLoop
 from reconciler.daemon.operations import Operations
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.session import ask_daemon
+from reconciler.daemon.tokens import first_token
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.listener import Limits
@@ -50,10 +53,13 @@ COMMAND_S = 10.0
 class Daemon:
     """The running parts. `run` blocks until a signal asks to stop, and returns when everything is down."""
 
-    def __init__(self, workspace: Workspace, parts: Parts, admin: socket.socket, agents: socket.socket) -> None:
+    def __init__(
+        self, workspace: Workspace, parts: Parts, admin: socket.socket, agents: socket.socket, token: str
+    ) -> None:
         self._workspace = workspace
         self._parts = parts
         self._admin = admin
+        self._token = token
         self._agents = agents
         self._days = Days()
         self._metrics = Metrics(parts.recorder, self.health, self._days.today)
@@ -137,13 +143,15 @@ class Daemon:
                 self._loop.stop()
 
     async def _serve_admin(self, stopping: asyncio.Event) -> None:
-        app = admin_app(self.health, self._metrics)
+        api = Api(self._workspace, self._parts.recorder, self._token, stopping)
+        app = admin_app(self.health, self._metrics, api.routes())
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5)
         server = _Server(config)
         serving = asyncio.create_task(server.serve(sockets=[self._admin]))
         await stopping.wait()
         server.should_exit = True
         await serving
+        api.close()
 
     def _record(self, payload: ev.DaemonStarted | ev.DaemonStopped) -> None:
         draft = ev.Draft("pai", self._subject, payload)
@@ -173,8 +181,8 @@ class _Server(uvicorn.Server):
 def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
     """Run the daemon of a workspace until a signal ends it.
 
-    `announce` is told the addresses of both listeners. Raises LogBusy for a second daemon, CouldNotRun for a port in
-    use, and what opening the workspace raises.
+    `announce` is told the addresses of both listeners, and at the first start the token that people use. Raises LogBusy
+    for a second daemon, CouldNotRun for a port in use, and what opening the workspace raises.
     """
     logs.configure(sys.stderr)
     _raise_file_limit()
@@ -187,8 +195,12 @@ def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
     ):
         addresses = _addresses(workspace, admin, agents)
         announce(f"admin listener on http://{addresses['admin.listen']}")
+        token = first_token(workspace.admin_token)
+        if token.made:
+            where = f"http://{addresses['admin.listen']}/#token={token.text}"
+            announce(f"people use {where} (kept in {workspace.admin_token})")
         announce(f"gateway for agents on http://{addresses['gateway.listen']}")
-        runner.run(Daemon(workspace, parts, admin, agents).run())
+        runner.run(Daemon(workspace, parts, admin, agents, digest(token.text)).run())
 
 
 def _raise_file_limit() -> None:

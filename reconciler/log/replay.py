@@ -20,7 +20,7 @@ from reconciler.log.merkle import Frontier, leaf_hash
 from reconciler.log.stamp import parse_time
 from reconciler.log.store import Reader, Stored
 
-FOLD_VERSION: Final = 2
+FOLD_VERSION: Final = 3
 """To be raised whenever State, its fold or its rows change: older snapshots and projections are then made anew."""
 
 _CHUNK = 4096

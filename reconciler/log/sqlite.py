@@ -9,7 +9,7 @@ Invariants
   descriptor of it would drop SQLite's own POSIX locks.
 - An existing file is never made anew: what is not a whole log of this version is LogDamaged.
 
-SQLite's exceptions are mapped here and nowhere else.
+SQLite's exceptions are mapped by `sqlite_errors`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable, PaiError
+from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable
 from reconciler.core.state import RowKey
 from reconciler.log import sqlite_index, subtrees
 from reconciler.log.index import INDEX_VERSION, Block
 from reconciler.log.lock import WriterLock
 from reconciler.log.merkle import Frontier, Tiers
+from reconciler.log.sqlite_errors import FREE, RESTORE, mapped, too_long
 from reconciler.log.sqlite_index import IndexReader
 from reconciler.log.sqlite_views import VIEWS
 from reconciler.log.store import Head, Rows, Snapshot, Stored
@@ -39,10 +40,7 @@ SNAPSHOTS_KEPT: Final = 2
 
 _BUSY_S = 5.0
 _STEP_MAX = 64
-_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_SCHEMA})
-_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
-_RESTORE = sqlite_index.RESTORE
-_FREE = "free space or repair the disk; Pai goes on by itself"
+_PAUSE_S = 0.0002
 
 _SCHEMA = (
     # The log itself. `leaf` = SHA-256(0x00 || body).
@@ -111,7 +109,7 @@ def create(path: Path, events: Sequence[Stored], rows: Mapping[RowKey, bytes], f
             os.rename(draft, path)
             _sync(path.parent)
         except OSError as error:
-            raise LogNotWritable(f"{path} cannot be made: {error.strerror}", _FREE) from error
+            raise LogNotWritable(f"{path} cannot be made: {error.strerror}", FREE) from error
     finally:
         lock.release()
 
@@ -122,8 +120,8 @@ def _build(draft: Path, events: Sequence[Stored], rows: Mapping[RowKey, bytes], 
             leftover.unlink(missing_ok=True)  # of a creation that was killed
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
-        raise LogNotWritable(f"{draft} cannot be made: {error.strerror}", _FREE) from error
-    with _mapped(draft, writing=True):
+        raise LogNotWritable(f"{draft} cannot be made: {error.strerror}", FREE) from error
+    with mapped(draft, writing=True):
         db = _connect(draft, "rw")
         try:
             db.execute("PRAGMA page_size = 16384")
@@ -182,6 +180,7 @@ class SqliteReader(IndexReader):
     def __init__(self, path: Path) -> None:
         _must_exist(path)
         self.path = path
+        self._deadline: float | None = None
         deadline = time.monotonic() + _BUSY_S
         while True:
             self._file = _identity(path)
@@ -210,7 +209,7 @@ class SqliteReader(IndexReader):
         with self._mapped():
             found = self._db.execute(_HEAD).fetchall()
             if len(found) != 1:
-                raise LogDamaged(f"{self.path} has {len(found)} heads", _RESTORE)
+                raise LogDamaged(f"{self.path} has {len(found)} heads", RESTORE)
             return Head(*found[0])
 
     def read(self, start: int = 0, stop: int | None = None, contains: Sequence[bytes] = ()) -> Iterator[Stored]:
@@ -274,6 +273,14 @@ class SqliteReader(IndexReader):
         """Tell whether the path still names the file that is open here."""
         return _identity(self.path) == self._file
 
+    def be_gentle(self, deadline: float) -> None:
+        """Pause between events, and end with CouldNotRun at a time of the monotonic clock.
+
+        For a reader in a process that has more urgent work: other threads get their turn.
+        """
+        self._deadline = deadline
+        self._db.set_progress_handler(lambda: time.monotonic() >= deadline, 20_000)
+
     def close(self) -> None:
         """Let go of the file; safe to call twice."""
         with self._mapped():
@@ -287,7 +294,7 @@ class SqliteReader(IndexReader):
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if application != APPLICATION_ID:
-            raise LogDamaged(f"{self.path} is not a log of Pai", _RESTORE)
+            raise LogDamaged(f"{self.path} is not a log of Pai", RESTORE)
         if version != FORMAT_VERSION:
             raise LogDamaged(
                 f"{self.path} has log format {version}, this version of Pai knows {FORMAT_VERSION}",
@@ -295,10 +302,10 @@ class SqliteReader(IndexReader):
             )
         tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         if missing := sorted(_TABLES - tables):
-            raise LogDamaged(f"{self.path} has no table {missing[0]}", _RESTORE)
+            raise LogDamaged(f"{self.path} has no table {missing[0]}", RESTORE)
 
     def _mapped(self) -> contextlib.AbstractContextManager[None]:
-        return _mapped(self.path, self._writing)
+        return mapped(self.path, self._writing)
 
     def _between(self, start: int, stop: int | None, contains: Sequence[bytes], order: str) -> Iterator[Stored]:
         wanted = "".join(" AND instr(body, ?) > 0" for _ in contains)
@@ -313,7 +320,12 @@ class SqliteReader(IndexReader):
             try:
                 while found := cursor.fetchmany(step):
                     yield from map(Stored._make, found)
-                    step = min(1024, 2 * step)
+                    if self._deadline is None:
+                        step = min(1024, 2 * step)
+                    elif time.monotonic() < self._deadline:
+                        time.sleep(_PAUSE_S)
+                    else:
+                        raise too_long()
             finally:
                 with contextlib.suppress(sqlite3.ProgrammingError):  # whoever stopped reading has closed the log
                     cursor.close()
@@ -393,7 +405,7 @@ class SqliteStore(SqliteReader):
         size, head = self.size(), self.head()
         if mode != "wal" or size != head.size:
             raise LogDamaged(
-                f"{self.path} contradicts itself: {size} events, {head.size} announced, journal {mode}", _RESTORE
+                f"{self.path} contradicts itself: {size} events, {head.size} announced, journal {mode}", RESTORE
             )
 
     @contextlib.contextmanager
@@ -417,7 +429,7 @@ def _write(db: sqlite3.Connection, events: Sequence[Stored], rows: Rows) -> None
     try:
         frontier = Frontier.unpack(size, peaks)
     except ValueError as error:
-        raise LogDamaged(f"the log's Merkle frontier is damaged: {error}", _RESTORE) from error
+        raise LogDamaged(f"the log's Merkle frontier is damaged: {error}", RESTORE) from error
     tiers: Tiers = {}
     frontier.extend([event.leaf for event in events], tiers)
     _insert(db, _INSERT, events)
@@ -473,7 +485,7 @@ def _must_exist(path: Path) -> None:
     except OSError as error:
         raise CouldNotRun(f"{path} cannot be read: {error.strerror}", "check its owner and mode") from error
     if not path.is_file() or size == 0:
-        raise LogDamaged(f"{path} is empty or no file", _RESTORE)
+        raise LogDamaged(f"{path} is empty or no file", RESTORE)
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -495,26 +507,3 @@ def _sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-@contextlib.contextmanager
-def _mapped(path: Path, writing: bool) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.ProgrammingError:
-        raise  # a bug of ours, not an operating error
-    except sqlite3.Error as error:
-        raise _error(path, error, writing) from error
-    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema, and sqlite3 cannot tell what it says
-        raise LogDamaged(f"{path} is damaged: its schema cannot be read", _RESTORE) from error
-
-
-def _error(path: Path, error: sqlite3.Error, writing: bool) -> PaiError:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if code in _DAMAGED:
-        return LogDamaged(f"{path} is damaged: {error}", _RESTORE)
-    if code in _BUSY:
-        return LogBusy(f"{path} is busy: {error}", "try again")
-    if writing:
-        return LogNotWritable(f"{path} cannot be written: {error}", _FREE)
-    return CouldNotRun(f"{path} cannot be read: {error}", "check its owner and mode, and the disk")

@@ -17,12 +17,10 @@ from typing import Final, TypeVar
 from reconciler.core.canonical import MAX_SAFE_INTEGER
 from reconciler.core.errors import LogDamaged
 from reconciler.log.index import FIGURES, SPANS, Block, Mark, SpentKey
+from reconciler.log.sqlite_errors import RESTORE
 from reconciler.log.store import Index, Marked, Spent, SpentQuery
 
 T = TypeVar("T")
-
-RESTORE: Final = "restore the file from a backup or an export; Pai never makes it anew by itself"
-"""What to do about a file that is not what Pai wrote."""
 
 _SUMS = ", ".join(FIGURES)
 

@@ -1,0 +1,243 @@
+"""The HTTP API for people and tools, below `/api/v1` on the admin listener: what `pai log`, `usage` and `get` answer.
+
+Every request needs a token (see `tokens`). Answers are JSON; an error is `{"error","hint"}`. `openapi` describes it
+all. It reads and changes nothing; questions run in `queries`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from reconciler.audit import Key, Row, Tail, parse_query, search, spending
+from reconciler.audit.spending import KEYS
+from reconciler.core.errors import CouldNotRun, NotFound, PaiError, Refused, UsageError
+from reconciler.core.objects import Kind
+from reconciler.daemon.openapi import LIMIT_DEFAULT, LIMIT_MAX, document
+from reconciler.daemon.queries import Queries
+from reconciler.daemon.reading import view_of
+from reconciler.daemon.tokens import admitted
+from reconciler.log.index import FIGURES
+from reconciler.log.sqlite import SqliteReader
+from reconciler.recorder import Recorder
+from reconciler.views import View, not_found
+from reconciler.workspace import Workspace
+
+FOLLOWERS_MAX: Final = 16
+LOOK_S: Final = 0.2
+KEEPALIVE_S: Final = 15.0
+POSITION_MAX: Final = 2**53 - 1
+
+Parameters = Mapping[str, str]
+Handler = Callable[[Request, Parameters], Awaitable[Response]]
+_HINT: Final = "send Authorization: Bearer TOKEN; it is in data/admin.token, and pai add key --admin NAME makes more"
+
+
+class Api:
+    """The endpoints. `token` is the digest of the first token; `stopping` ends those that follow."""
+
+    def __init__(self, workspace: Workspace, recorder: Recorder, token: str, stopping: asyncio.Event) -> None:
+        self._workspace = workspace
+        self._recorder = recorder
+        self._token = token
+        self._stopping = stopping
+        self._queries = Queries(workspace.database)
+        self._followers = 0
+
+    def routes(self) -> list[BaseRoute]:
+        """Give the routes, each behind the token; what is below /api and no endpoint is 401 or 404."""
+        paths: dict[str, tuple[Handler, tuple[str, ...]]] = {
+            "/api/v1/events": (self._events, ("q", "before", "limit", "follow")),
+            "/api/v1/usage": (self._usage, ("q", "by")),
+            "/api/v1/models": (self._objects, ("at",)),
+            "/api/v1/models/{name}": (self._objects, ("at",)),
+            "/api/v1/agents": (self._objects, ("at",)),
+            "/api/v1/agents/{name}": (self._objects, ("at",)),
+            "/api/v1/state": (self._state, ("at",)),
+            "/api/v1/openapi.json": (self._document, ()),
+            "/api/{rest:path}": (self._nothing, ()),
+        }
+        return [Route(path, self._guarded(*each), methods=_METHODS) for path, each in paths.items()]
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._queries.close()
+
+    def _guarded(self, handler: Handler, known: tuple[str, ...]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            try:
+                address = request.client.host if request.client else ""
+                header = request.headers.get("authorization", "")
+                if not await asyncio.to_thread(
+                    self._recorder.read, lambda state: admitted(state, self._token, header, address)
+                ):
+                    return _error(401, "the admin listener needs a token in force", _HINT)
+                if request.method not in ("GET", "HEAD"):
+                    allow = {"Allow": "GET, HEAD"}
+                    return _error(405, f"{request.method} is not answered here", "this API reads only", allow)
+                return await handler(request, _parameters(request, known))
+            except PaiError as error:
+                return _error(_status(error), error.message, error.hint)
+
+        return answer
+
+    async def _events(self, request: Request, given: Parameters) -> Response:
+        query = parse_query(given.get("q", ""), datetime.now(UTC))
+        wants_stream = "text/event-stream" in request.headers.get("accept", "")
+        if _flag(given, "follow") or wants_stream:
+            return await self._follow(request, given)
+        limit = _number(given, "limit", 1, LIMIT_MAX, LIMIT_DEFAULT)
+        before = _number(given, "before", 0, POSITION_MAX, POSITION_MAX)
+
+        def page(log: SqliteReader) -> list[Row]:
+            return list(search(log, query, limit, before=before))
+
+        rows = await self._queries.ask(page)
+        following = rows[-1].seq if len(rows) == limit and rows[-1].seq else None
+        return _json({"events": rows, "next": following})
+
+    async def _follow(self, request: Request, given: Parameters) -> Response:
+        """Send the events that come as server-sent events, from the last that the client has seen on."""
+        query = parse_query(given.get("q", ""), datetime.now(UTC))
+        for name in ("before", "limit"):
+            if name in given:
+                raise UsageError(f"{name} says nothing about what is followed", "leave it out, or leave out follow")
+        seen = request.headers.get("last-event-id", "")
+        if seen:
+            start = _number({"Last-Event-ID": seen}, "Last-Event-ID", 0, POSITION_MAX, 0) + 1
+        else:
+            start = await self._queries.ask(lambda log: log.size())
+        if self._followers >= FOLLOWERS_MAX:
+            raise CouldNotRun("too many clients follow the log", "close one, or ask again later")
+        tail = Tail(self._workspace.database, query, start)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(self._stream(tail), media_type="text/event-stream", headers=headers)
+
+    async def _stream(self, tail: Tail) -> AsyncIterator[bytes]:
+        self._followers += 1
+        quiet = 0.0
+        try:
+            yield b": following\n\n"
+            while not self._stopping.is_set():
+                rows = await asyncio.to_thread(tail.look)
+                for row in rows:
+                    yield b"id: %d\ndata: %b\n\n" % (row.seq, msgspec.json.encode(row))
+                quiet = 0.0 if rows else quiet + LOOK_S
+                if quiet >= KEEPALIVE_S:
+                    quiet = 0.0
+                    yield b": still here\n\n"
+                if not tail.behind:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._stopping.wait(), LOOK_S)
+        except PaiError as error:
+            yield b"event: error\ndata: %b\n\n" % msgspec.json.encode({"error": error.message, "hint": error.hint})
+        finally:
+            self._followers -= 1
+            tail.close()
+
+    async def _usage(self, _: Request, given: Parameters) -> Response:
+        query = parse_query(given.get("q", ""), datetime.now(UTC))
+        by = _keys(given.get("by", "day,model"))
+        groups = await self._queries.ask(lambda log: spending(log, query, by))
+        figures = [{name: getattr(group, name) for name in FIGURES} for group in groups]
+        return _json({"usage": [dict(zip(by, g.key, strict=True)) | f for g, f in zip(groups, figures, strict=True)]})
+
+    async def _objects(self, request: Request, given: Parameters) -> Response:
+        kind: Kind = "model" if request.url.path.startswith("/api/v1/models") else "agent"
+        name = request.path_params.get("name")
+        view = await self._view(given)
+        if name is None:
+            return _json({"apiVersion": "v1", "kind": "List", "items": view.objects(kind)})
+        known = view.state.resources(kind)
+        if name not in known:
+            raise not_found(kind, name, known)
+        return _json(view.object(kind, name))
+
+    async def _state(self, _: Request, given: Parameters) -> Response:
+        view = await self._view(given)
+        state = view.state
+        return _json(
+            {
+                "position": state.position,
+                "time": state.time,
+                "revision": state.revision or None,
+                "head": state.head.commit if state.head else None,
+                "models": view.objects("model"),
+                "agents": view.objects("agent"),
+                "secrets": view.secrets(),
+                "keys": view.issued_keys(),
+            }
+        )
+
+    async def _view(self, given: Parameters) -> View:
+        return await self._queries.ask(lambda log: view_of(self._workspace, log, given.get("at")))
+
+    async def _document(self, _: Request, __: Parameters) -> Response:
+        return _json(document())
+
+    async def _nothing(self, request: Request, _: Parameters) -> Response:
+        raise NotFound(f"there is nothing at {request.url.path}", "/api/v1/openapi.json says what there is")
+
+
+_METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"]
+
+
+def _status(error: PaiError) -> int:
+    for cls, status in ((NotFound, 404), (Refused, 409), (UsageError, 400)):
+        if isinstance(error, cls):
+            return status
+    return 503
+
+
+def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    body = msgspec.json.encode(value)
+    return Response(body, status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
+
+
+def _error(status: int, message: str, hint: str, headers: Mapping[str, str] | None = None) -> Response:
+    more = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return _json({"error": message, "hint": hint}, status, {**more, **(headers or {})})
+
+
+def _parameters(request: Request, known: tuple[str, ...]) -> Parameters:
+    """Read the query string: each parameter at most once, and only those that mean something here."""
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            raise UsageError(f"unknown parameter {name!r}", f"known here: {', '.join(known) or 'none'}")
+        if name in found:
+            raise UsageError(f"the parameter {name} is given twice", "give it once")
+        found[name] = value
+    return found
+
+
+def _number(given: Parameters, name: str, least: int, most: int, default: int) -> int:
+    text = given.get(name)
+    if text is None:
+        return default
+    if text.isascii() and text.isdecimal() and len(text) <= 16 and least <= int(text) <= most:
+        return int(text)
+    raise UsageError(f"{name} {text!r} is no whole number from {least} to {most}", "write it in plain digits")
+
+
+def _flag(given: Parameters, name: str) -> bool:
+    text = given.get(name, "0")
+    if text not in ("0", "1"):
+        raise UsageError(f"{name} {text!r} is neither 0 nor 1", f"write {name}=1")
+    return text == "1"
+
+
+def _keys(text: str) -> list[Key]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in KEYS]
+    if unknown or len(set(names)) < len(names):
+        raise UsageError(f"cannot group by {text!r}", f"name one or more of {', '.join(KEYS)}, each once, with commas")
+    return [key for name in names for key in KEYS if key == name]

@@ -1,0 +1,57 @@
+"""Questions to the log from inside the daemon: in threads, on read-only connections, bounded in time and number.
+
+The gateway's loop runs in the same process. A question never runs on it, pauses between events,
+ends at its deadline, and waits for a free thread or is refused. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from reconciler.core.errors import CouldNotRun
+from reconciler.log.sqlite import SqliteReader, open_reader
+
+T = TypeVar("T")
+
+THREADS: Final = 2
+WAITING_MAX: Final = 16
+"""Questions that are asked or wait; more are refused."""
+SECONDS_MAX: Final = 10.0
+"""How long a question may take from its beginning."""
+
+Question = Callable[[SqliteReader], T]
+
+
+class Queries:
+    """Answers questions to one log."""
+
+    def __init__(self, path: Path, seconds: float = SECONDS_MAX) -> None:
+        self._path = path
+        self._seconds = seconds
+        self._pool = ThreadPoolExecutor(THREADS, "pai-query")
+        self._asked = 0
+
+    async def ask(self, question: Question[T]) -> T:
+        """Answer a question. Raises what it raises, and CouldNotRun if it takes too long or too many are asked."""
+        if self._asked >= WAITING_MAX:
+            raise CouldNotRun("too many questions are being answered", "ask again in a moment")
+        self._asked += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, question)
+        finally:
+            self._asked -= 1
+
+    def close(self) -> None:
+        """Take no more questions; those being answered end at their deadline."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _answer(self, question: Question[T]) -> T:
+        with contextlib.closing(open_reader(self._path)) as log:
+            log.be_gentle(time.monotonic() + self._seconds)
+            return question(log)

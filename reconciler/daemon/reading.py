@@ -1,0 +1,41 @@
+"""The state as people see it, now or as it was: read from the log, without its lock and without git.
+
+What reading commands and the HTTP API share.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from datetime import UTC, datetime
+
+from reconciler.audit import find_moment
+from reconciler.core.state import State
+from reconciler.log.replay import projected, state_at
+from reconciler.log.store import Reader
+from reconciler.secrets.backends import Backends
+from reconciler.secrets.store import SecretStore
+from reconciler.views import View
+from reconciler.workspace import Workspace
+
+
+def view_of(workspace: Workspace, log: Reader, at: str | None = None) -> View:
+    """Read the state of a log as a view, at the moment WHEN that `at` names if it is given.
+
+    Raises LogDamaged, and what finding the moment raises.
+    """
+    state, now = (projected(log), datetime.now(UTC)) if at is None else _state_then(log, at)
+    store = SecretStore(workspace.secrets, workspace.master_key)
+    backends = Backends(store, state.secrets.get, workspace.secrets_directory, os.environ)
+
+    def problem(name: str, key: str) -> str:
+        """Say of the past only what the log knows: a value that was stored then counts, also if it is gone now."""
+        return "" if at is not None and key in state.secrets.get(name, {}) else backends.problem(name, key)
+
+    return View(state, functools.cache(problem), now)
+
+
+def _state_then(log: Reader, when: str) -> tuple[State, datetime]:
+    with log.moment():
+        moment = find_moment(log, when, datetime.now(UTC))
+        return state_at(log, moment.position), datetime.fromisoformat(moment.time)

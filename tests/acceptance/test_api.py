@@ -1,0 +1,286 @@
+"""The HTTP API on the admin listener: tokens, what it answers, what it refuses, and its own description."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pytest
+
+from tests.support import DEADLINE_S, Daemon, Site, binding, copied, until
+from tests.support_tokens import record, reserved, settled
+
+
+class Served(NamedTuple):
+    """A workspace with a running daemon, and the token that its first start made."""
+
+    site: Site
+    daemon: Daemon
+    token: str
+
+    def ask(
+        self, path: str, token: str | None = None, method: str = "GET", **headers: str
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Ask the admin listener with a token (`""` for none)."""
+        given = self.token if token is None else token
+        sent = {**headers, **({"Authorization": f"Bearer {given}"} if given else {})}
+        connection = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=DEADLINE_S)
+        with contextlib.closing(connection):
+            connection.request(method, path, headers=sent)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+
+    def get(self, path: str, status: int = 200) -> Any:
+        """Ask for JSON."""
+        found, headers, body = self.ask(path)
+        assert found == status, body
+        assert headers["content-type"] == "application/json"
+        return json.loads(body)
+
+
+@pytest.fixture(scope="module")
+def served(team_template: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Give a served workspace that the tests of this module only read."""
+    site = copied(team_template, tmp_path_factory.mktemp("served"))
+    record(site, reserved("req_1"), settled("req_1", input=40, output=2))
+    with site.daemon() as daemon:
+        yield Served(site, daemon, token_of(site))
+
+
+def token_of(site: Site) -> str:
+    """Give the token of the first start."""
+    return (site.root / "data" / "admin.token").read_text().strip()
+
+
+def test_first_start_makes_a_token_and_prints_the_address_with_it(team: Site) -> None:
+    """The file is 0600; the address is printed with the token once; the log has nothing of it."""
+    path = team.root / "data" / "admin.token"
+    with team.daemon() as daemon:
+        token = token_of(team)
+        assert f"http://127.0.0.1:{daemon.port}/#token={token}" in daemon.log
+        assert Served(team, daemon, token).get("/api/v1/state")["models"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with team.daemon() as daemon:
+        assert "token" not in daemon.log
+        assert Served(team, daemon, token).ask("/api/v1/state")[0] == 200
+    data = b"".join(found.read_bytes() for found in (team.root / "data").glob("log.db*"))
+    assert token.encode() not in data
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/events", "/api/v1/events?follow=1", "/api/v1/usage", "/api/v1/models", "/api/v1/models/flash",
+             "/api/v1/agents", "/api/v1/state", "/api/v1/openapi.json", "/api/v1/nothing", "/api/x"],
+)  # fmt: skip
+def test_without_a_token_nothing_is_told(served: Served, path: str) -> None:
+    """No token, a wrong one, one that is cut, another scheme, a token in the address: 401 and an error as JSON."""
+    wrong = served.token[:-1] + ("A" if served.token[-1] != "A" else "B")
+    attempts: list[dict[str, str]] = [{}, {"Authorization": f"Basic {served.token}"}, {"x-api-key": served.token}]
+    attempts += [{"Authorization": f"Bearer {text}"} for text in (wrong, served.token[:-1], "pak_", "")]
+    for headers in attempts:
+        status, answered, body = served.ask(path, "", **headers)
+        assert status == 401
+        assert answered["www-authenticate"] == "Bearer"
+        assert set(json.loads(body)) == {"error", "hint"}
+    divider = "&" if "?" in path else "?"
+    assert served.ask(f"{path}{divider}token={served.token}", "")[0] == 401
+
+
+def test_health_and_metrics_need_no_token(served: Served) -> None:
+    """What probes and scrapers read stays open."""
+    assert [served.ask(path, "")[0] for path in ("/healthz", "/readyz", "/metrics")] == [200, 200, 200]
+
+
+def test_keys_of_people_and_of_agents_open_their_own_door_only(team: Site) -> None:
+    """An issued admin key works here until it is deleted, never on the gateway; an agent's key never works here."""
+    with team.daemon() as daemon:
+        mine = team.pai("add", "key", "--admin", "alice@example.com").out.strip()
+        agents = team.pai("add", "key", "my-agent").out.strip()
+        served = Served(team, daemon, mine)
+        assert served.get("/api/v1/models")["items"]
+        assert served.ask("/api/v1/models", agents)[0] == 401
+        assert gateway_status(daemon, agents) == 200
+        assert gateway_status(daemon, mine) == 401
+        assert gateway_status(daemon, token_of(team)) == 401
+        listed = team.pai("get", "keys", "-o", "json").json["items"]
+        (alice,) = [key for key in listed if key["agent"] == "alice@example.com"]
+        assert alice["admin"] is True
+        assert "alice@example.com (admin)" in team.pai("get", "keys").out
+        team.pai("delete", "key", alice["metadata"]["name"])
+        assert served.ask("/api/v1/models")[0] == 401
+        expired = team.pai("add", "key", "--admin", "bob", "--cidr", "192.0.2.0/24").out.strip()
+        assert served.ask("/api/v1/models", expired)[0] == 401
+    assert mine not in "".join(team.outputs).replace(f"{mine}\n", "", 1)
+
+
+def gateway_status(daemon: Daemon, key: str) -> int:
+    """Ask the gateway for the models of a key."""
+    found = until("the gateway's address", lambda: [line for line in daemon.log.splitlines() if "gateway for" in line])
+    host, _, port = found[0].rpartition("//")[2].partition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=DEADLINE_S)
+    with contextlib.closing(connection):
+        connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {key}"})
+        return connection.getresponse().status
+
+
+def test_events_are_those_of_the_command_page_by_page(served: Served) -> None:
+    """The same rows for the same terms; `next` leads from page to page until nothing is left."""
+    whole = served.site.pai("log", "-type:daemon", "-o", "json").json
+    pages, before = [], ""
+    while True:
+        page = served.get(f"/api/v1/events?q={quote('-type:daemon')}&limit=3{before}")
+        pages.append(page["events"])
+        if page["next"] is None:
+            break
+        before = f"&before={page['next']}"
+    assert [row for page in pages for row in page] == whole
+    assert {len(page) for page in pages[:-1]} == {3}
+    one = served.get(f"/api/v1/events?q={quote('model:flash type:binding')}")["events"]
+    assert one == served.site.pai("log", "model:flash", "type:binding", "-o", "json").json
+
+
+def test_usage_models_agents_and_state_are_those_of_the_commands(served: Served) -> None:
+    """The JSON is what the commands print, also as it was."""
+    pai = served.site.pai
+    assert served.get("/api/v1/usage") == pai("usage", "-o", "json").json
+    by = served.get(f"/api/v1/usage?by=agent&q={quote('model:flash')}")
+    assert by == pai("usage", "model:flash", "--by", "agent", "-o", "json").json
+    assert served.get("/api/v1/models") == pai("get", "models", "-o", "json").json
+    assert served.get("/api/v1/models/flash") == pai("get", "model", "flash", "-o", "json").json
+    assert served.get("/api/v1/agents/my-agent") == pai("get", "agent", "my-agent", "-o", "json").json
+    first = served.site.rows("type:revision.accepted")[0]
+    then = served.get(f"/api/v1/state?at={first['data']['commit'][:8]}")
+    assert (then["position"], then["revision"]) == (first["seq"] + 1, first["data"]["commit"])
+    assert [model["metadata"]["name"] for model in then["models"]] == ["flash", "sonnet"]
+    assert [secret["metadata"]["name"] for secret in then["secrets"]] == ["gemini-key"]
+    assert served.get("/api/v1/state?at=%230")["secrets"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("events?q=modle:x", 400, "unknown field 'modle'"),
+        ("events?limit=0", 400, "from 1 to 1000"),
+        ("events?limit=1001", 400, "from 1 to 1000"),
+        ("events?before=-1", 400, "before"),
+        ("events?before=x", 400, "before"),
+        ("events?quary=x", 400, "unknown parameter 'quary'"),
+        ("events?q=&q=", 400, "given twice"),
+        ("events?follow=2", 400, "neither 0 nor 1"),
+        ("events?follow=1&limit=2", 400, "limit"),
+        ("usage?by=colour", 400, "cannot group by"),
+        ("usage?by=day,day", 400, "cannot group by"),
+        ("models?at=2999-01-01", 400, "still to come"),
+        ("models?at=%23100000", 404, "there is no #100000"),
+        ("state?at=0123456789abcdef", 404, "no commit"),
+        ("models/flsh", 404, "there is no model flsh"),
+        ("agents/flash", 404, "there is no agent flash"),
+        ("models/a/b", 404, "nothing at"),
+        ("nothing", 404, "nothing at"),
+    ],
+)
+def test_what_cannot_be_answered_says_why(served: Served, path: str, status: int, said: str) -> None:
+    """Status, and an error with a hint, as JSON."""
+    error = served.get(f"/api/v1/{path}", status)
+    assert set(error) == {"error", "hint"}
+    assert said in error["error"]
+
+
+def test_other_methods_are_refused(served: Served) -> None:
+    """The API reads only: 405 with Allow, and a HEAD is a GET without a body."""
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        status, headers, body = served.ask("/api/v1/events", method=method)
+        assert (status, headers["allow"]) == (405, "GET, HEAD")
+        assert set(json.loads(body)) == {"error", "hint"}
+    assert served.ask("/api/v1/events", method="HEAD")[::2] == (200, b"")
+
+
+@contextlib.contextmanager
+def following(served: Served, query: str, **headers: str) -> Iterator[Iterator[dict[str, str]]]:
+    """Follow the events of a query as an EventSource does; gives the messages as they come."""
+    connection = socket.create_connection(("127.0.0.1", served.daemon.port), timeout=DEADLINE_S)
+    sent = {"Host": "x", "Authorization": f"Bearer {served.token}", "Accept": "text/event-stream", **headers}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+    with contextlib.closing(connection):
+        connection.sendall(f"GET /api/v1/events?q={quote(query)} HTTP/1.1\r\n{lines}\r\n".encode())
+        stream = connection.makefile("rb")
+        assert b" 200 " in stream.readline()
+
+        def messages() -> Iterator[dict[str, str]]:
+            message: dict[str, str] = {}
+            for line in stream:
+                text = line.decode().strip()
+                if text.startswith(("id: ", "data: ", ": ")):
+                    field, _, value = text.partition(": ")
+                    message[field] = value
+                elif not text and message:
+                    yield message
+                    message = {}
+
+        found = messages()
+        until("the beginning of the stream", lambda: "" in next(found))
+        yield found
+
+
+def test_following_sends_events_with_their_positions(team: Site) -> None:
+    """Each event once, with its position as id; a client that comes back goes on behind the last it has seen."""
+    with team.daemon() as daemon:
+        served = Served(team, daemon, token_of(team))
+        with following(served, "type:binding") as messages:
+            team.pai("apply", "-f", "-", stdin=binding("flash", 5))
+            first = next(message for message in messages if "id" in message)
+        row = json.loads(first["data"])
+        assert (row["seq"], row["data"]["spec"]["maxTokensPerDay"]) == (int(first["id"]), 5)
+        team.pai("apply", "-f", "-", stdin=binding("flash", 6))
+        with following(served, "type:binding", **{"Last-Event-ID": first["id"]}) as messages:
+            second = next(message for message in messages if "id" in message)
+            assert json.loads(second["data"])["data"]["spec"]["maxTokensPerDay"] == 6
+            assert daemon.stop() == 0  # a follower does not keep the daemon
+
+
+def test_too_many_followers_are_refused(served: Served) -> None:
+    """Those beyond the bound get 503; the others go on, and places become free again."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(16):
+            stack.enter_context(following(served, ""))
+        status, _, body = served.ask("/api/v1/events?follow=1")
+        assert (status, "too many" in json.loads(body)["error"]) == (503, True)
+
+    def answers() -> bool:
+        with contextlib.suppress(AssertionError), following(served, ""):
+            return True
+        return False
+
+    until("a free place", answers)
+
+
+def test_document_describes_what_is_answered(served: Served, tmp_path: Path) -> None:
+    """Schemathesis asks what the document says may be asked, and everything answered is as it says."""
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "schemathesis.cli",
+            "run",
+            f"http://127.0.0.1:{served.daemon.port}/api/v1/openapi.json",
+        ),
+        *("--header", f"Authorization: Bearer {served.token}", "--max-examples", "15", "--seed", "1"),
+        # Terms and moments are languages of their own, which no schema tells apart from other text.
+        *("--exclude-checks", "positive_data_acceptance"),
+        *("--phases", "examples,coverage,fuzzing", "--no-color", "--suppress-health-check", "all"),
+        *("--exclude-path", "/api/v1/openapi.json", "--request-timeout", "20"),
+    ]
+    environment = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
