@@ -23,12 +23,13 @@ from benchmarks.table import Row, at_least, at_most, note, show
 from reconciler.core.events import BindingChanged, Draft, Event, SecretStored, encode
 from reconciler.core.state import State, dump, row, row_keys
 from reconciler.gateway.bridge import Bridge
+from reconciler.log.creation import create_log
 from reconciler.log.merkle import Frontier, leaf_hash
 from reconciler.log.replay import FOLD_VERSION, fold, projected, restore
 from reconciler.log.sqlite import SqliteBackend, _insert, open_reader
 from reconciler.log.stamp import Stamper
 from reconciler.log.store import Snapshot, Stored
-from reconciler.recorder import Recorder, create_log
+from reconciler.recorder import Recorder
 
 CALLERS = 64
 ORIGIN = "benchmark/log"

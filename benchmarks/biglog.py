@@ -29,13 +29,13 @@ from typing import NamedTuple
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.state import dump, row, row_keys
+from reconciler.log.creation import create_log
 from reconciler.log.indexing import reindex
 from reconciler.log.merkle import Frontier
 from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.sqlite import SqliteBackend
 from reconciler.log.stamp import _PAIRS, format_time
 from reconciler.log.store import Snapshot
-from reconciler.recorder import create_log
 
 ORIGIN = "benchmark/log"
 MODELS, AGENTS, DAYS = 50, 200, 60

@@ -35,9 +35,10 @@ from reconciler.core.reservations import NO_DURATIONS, Denied, Usage, forfeit, f
 from reconciler.core.state import State
 from reconciler.gateway.bridge import Bridge
 from reconciler.gateway.day import DRIFT, TOLERANCE_S, Days
+from reconciler.log.creation import create_log
 from reconciler.log.sqlite import SqliteBackend, open_reader
 from reconciler.log.stamp import format_time, parse_time
-from reconciler.recorder import Recorder, create_log
+from reconciler.recorder import Recorder
 
 ROOT = Path(__file__).resolve().parent.parent
 TASKS: Final = 1_000

@@ -26,8 +26,9 @@ from benchmarks.site import call, environment, pai, percentile
 from benchmarks.table import Row, at_least, at_most, note, show
 from reconciler.audit import read_row
 from reconciler.core import events as ev
+from reconciler.log.creation import create_log
 from reconciler.log.sqlite import SqliteBackend, open_reader
-from reconciler.recorder import Recorder, create_log
+from reconciler.recorder import Recorder
 
 FIGURE_S = 0.2
 CALLERS = 64

@@ -24,15 +24,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeVar
 
 from reconciler.core.budget import Account
 from reconciler.core.errors import LogDamaged, LogNotWritable, PaiError
-from reconciler.core.events import Draft, Event, LogCreated, decode, encode
-from reconciler.core.state import RowKey, State, dump, row, row_keys, rows_touched
-from reconciler.log import sqlite
+from reconciler.core.events import Draft, Event, decode, encode
+from reconciler.core.state import RowKey, State, dump, row, rows_touched
+from reconciler.log.creation import projection_rows
 from reconciler.log.index import BLOCK_EVENTS, BlockBuilder
 from reconciler.log.indexing import open_block
 from reconciler.log.merkle import leaf_hash
@@ -440,7 +439,7 @@ class Recorder:
         self._pending = _Batch(state.position)
         head = self._store.head()
         if head.projected != head.size or head.fold != FOLD_VERSION:
-            self._store.project(_rows(state), FOLD_VERSION)
+            self._store.project(projection_rows(state), FOLD_VERSION)
         self._store.plant()
 
     def _reopen(self) -> None:
@@ -482,26 +481,6 @@ class Recorder:
         if store is not None:
             with contextlib.suppress(PaiError):  # closing only tidies up
                 store.close()
-
-
-def create_log(path: Path, *, origin: str, vkey: str, clock: Clock = wall_clock, random: Random = os.urandom) -> Event:
-    """Make the log file with `log.created.v1` at position 0: after a crash there is either none or a whole one.
-
-    Raises LogDamaged if a log is there already, LogBusy, LogNotWritable.
-    """
-    stamper = Stamper(clock, random)
-    now = stamper.now()
-    event = Event("pai", LogCreated(origin=origin, vkey=vkey), stamper.next_id(), f"log/{origin}", now)
-    body = encode(event)
-    state = State()
-    state.apply(event)
-    sqlite.create(path, [Stored(0, body, leaf_hash(body))], _rows(state), FOLD_VERSION)
-    return event
-
-
-def _rows(state: State) -> dict[RowKey, bytes]:
-    made = {key: row(state, key) for key in row_keys(state)}
-    return {key: body for key, body in made.items() if body is not None}
 
 
 def _message(error: BaseException) -> str:

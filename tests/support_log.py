@@ -9,11 +9,12 @@ from pathlib import Path
 
 from reconciler.core.errors import LogNotWritable
 from reconciler.core.events import BindingChanged, Draft, Event, SecretDeleted, SecretStored, encode
+from reconciler.log.creation import create_log
 from reconciler.log.merkle import leaf_hash
 from reconciler.log.sqlite import SqliteBackend, SqliteStore
 from reconciler.log.stamp import Stamper
 from reconciler.log.store import Rows, Stored
-from reconciler.recorder import Recorder, create_log
+from reconciler.recorder import Recorder
 
 ORIGIN = "example.com/log"
 

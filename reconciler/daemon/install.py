@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 from reconciler.core.errors import LogDamaged, WorkspaceError
+from reconciler.log.creation import create_log
 from reconciler.log.note import KeyPair, generate, parse_secret
 from reconciler.log.replay import projected
 from reconciler.log.sqlite import open_reader
-from reconciler.recorder import create_log
 from reconciler.source import init_bare
 from reconciler.source import install as install_hook
 from reconciler.workspace import Workspace

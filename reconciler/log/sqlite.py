@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable
+from reconciler.core.errors import LogBusy, LogDamaged, LogNotWritable
 from reconciler.core.state import RowKey
 from reconciler.log import sqlite_index, subtrees
+from reconciler.log.files import identity, must_exist, replaced, sync
 from reconciler.log.index import INDEX_VERSION, Block
 from reconciler.log.lock import WriterLock
 from reconciler.log.merkle import Frontier, Tiers
@@ -107,7 +108,7 @@ def create(path: Path, events: Sequence[Stored], rows: Mapping[RowKey, bytes], f
         _build(draft, events, rows, fold)
         try:
             os.rename(draft, path)
-            _sync(path.parent)
+            sync(path.parent)
         except OSError as error:
             raise LogNotWritable(f"{path} cannot be made: {error.strerror}", FREE) from error
     finally:
@@ -137,7 +138,7 @@ def _build(draft: Path, events: Sequence[Stored], rows: Mapping[RowKey, bytes], 
             db.execute("COMMIT")
         finally:
             db.close()  # checkpoints, so that the one file is the whole log
-    _sync(draft)
+    sync(draft)
 
 
 def lock_path(path: Path) -> Path:
@@ -150,15 +151,15 @@ class SqliteBackend:
 
     def __init__(self, path: Path, wait_s: float = 0.0) -> None:
         """Take the lock, waiting up to `wait_s` seconds. Raises LogBusy, LogDamaged if there is no log."""
-        _must_exist(path)
+        must_exist(path)
         self.path = path
         self._lock = WriterLock(lock_path(path), wait_s)
-        self._file = _identity(path)
+        self._file = identity(path)
 
     def open(self) -> SqliteStore:
         """Open the store for writing. Raises LogDamaged (also if the file is not the one of before), LogNotWritable."""
-        if _identity(self.path) != self._file:
-            raise _replaced(self.path)
+        if identity(self.path) != self._file:
+            raise replaced(self.path)
         return SqliteStore(self.path)
 
     def release(self) -> None:
@@ -178,12 +179,12 @@ class SqliteReader(IndexReader):
     _writing = False
 
     def __init__(self, path: Path) -> None:
-        _must_exist(path)
+        must_exist(path)
         self.path = path
         self._deadline: float | None = None
         deadline = time.monotonic() + _BUSY_S
         while True:
-            self._file = _identity(path)
+            self._file = identity(path)
             try:
                 with self._mapped():
                     self._db = _connect(path, self._mode)
@@ -271,7 +272,7 @@ class SqliteReader(IndexReader):
 
     def is_current(self) -> bool:
         """Tell whether the path still names the file that is open here."""
-        return _identity(self.path) == self._file
+        return identity(self.path) == self._file
 
     def be_gentle(self, deadline: float) -> None:
         """Pause between events, and end with CouldNotRun at a time of the monotonic clock.
@@ -341,8 +342,8 @@ class SqliteStore(SqliteReader):
         """Add events whose positions continue the log, and put `rows`, in one durable transaction."""
         with self._transaction():
             _write(self._db, events, rows)
-            if _identity(self.path) != self._file:  # SQLite would go on writing into a file that has no name
-                raise _replaced(self.path)
+            if identity(self.path) != self._file:  # SQLite would go on writing into a file that has no name
+                raise replaced(self.path)
 
     def project(self, rows: Mapping[RowKey, bytes], fold: int) -> None:
         """Replace the whole projection by `rows`, made by fold version `fold` from all events, durably."""
@@ -473,37 +474,3 @@ def _prepare_writer(db: sqlite3.Connection) -> None:
 
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")  # damaged text must reach the checks, not stop them
-
-
-def _must_exist(path: Path) -> None:
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        raise LogDamaged(
-            f"there is no log at {path}", "restore the file from a backup; a new workspace gets one by `pai init`"
-        ) from None
-    except OSError as error:
-        raise CouldNotRun(f"{path} cannot be read: {error.strerror}", "check its owner and mode") from error
-    if not path.is_file() or size == 0:
-        raise LogDamaged(f"{path} is empty or no file", RESTORE)
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    """Tell files apart, also after a rename over the path; (0, 0) if there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return (0, 0)
-    return (found.st_dev, found.st_ino)
-
-
-def _replaced(path: Path) -> LogDamaged:
-    return LogDamaged(f"{path} was moved, removed or replaced while in use", "put the file back and start again")
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -22,10 +22,11 @@ from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged
 from reconciler.core.events import decode
 from reconciler.core.state import dump
 from reconciler.log.check import check
+from reconciler.log.creation import create_log
 from reconciler.log.replay import projected, restore
 from reconciler.log.sqlite import SqliteBackend, SqliteReader, open_reader
 from reconciler.log.store import Stored
-from reconciler.recorder import Recorder, create_log
+from reconciler.recorder import Recorder
 from tests.integration.log_writer import write
 from tests.support_log import decide, new_log, secret
 
@@ -209,7 +210,7 @@ def test_reader_works_after_kill_without_a_writer(tmp_path: Path) -> None:
 def test_creation_is_atomic_under_kill(tmp_path: Path) -> None:
     """Killed at any write, sync or rename of its making, a log is not there, or whole; making it again works."""
     code = (
-        "import sys; from pathlib import Path; from reconciler.recorder import create_log\n"
+        "import sys; from pathlib import Path; from reconciler.log.creation import create_log\n"
         "create_log(Path(sys.argv[1]), origin='o', vkey='k')"
     )
     calls = "pwrite64,fdatasync,fsync,rename,unlink"

@@ -12,8 +12,9 @@ from reconciler.core import events as ev
 from reconciler.core.events import Durations
 from reconciler.daemon.admin import Metrics
 from reconciler.daemon.health import Health
+from reconciler.log.creation import create_log
 from reconciler.log.sqlite import SqliteBackend
-from reconciler.recorder import Recorder, create_log
+from reconciler.recorder import Recorder
 
 YESTERDAY, TODAY = "2026-11-22", "2026-11-23"
 FIGURES: dict[str, Any] = {"agent": "a", "day": YESTERDAY, "durations": Durations(0, 0), "reason": "", "status": 200}

@@ -1,0 +1,38 @@
+"""Making a log: its first event, and the rows of a whole state.
+
+An existing log is never made anew.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from reconciler.core.events import Event, LogCreated, encode
+from reconciler.core.state import RowKey, State, row, row_keys
+from reconciler.log import sqlite
+from reconciler.log.merkle import leaf_hash
+from reconciler.log.replay import FOLD_VERSION
+from reconciler.log.stamp import Clock, Random, Stamper, wall_clock
+from reconciler.log.store import Stored
+
+
+def create_log(path: Path, *, origin: str, vkey: str, clock: Clock = wall_clock, random: Random = os.urandom) -> Event:
+    """Make the log file with `log.created.v1` at position 0: after a crash there is either none or a whole one.
+
+    Raises LogDamaged if a log is there already, LogBusy, LogNotWritable.
+    """
+    stamper = Stamper(clock, random)
+    now = stamper.now()
+    event = Event("pai", LogCreated(origin=origin, vkey=vkey), stamper.next_id(), f"log/{origin}", now)
+    body = encode(event)
+    state = State()
+    state.apply(event)
+    sqlite.create(path, [Stored(0, body, leaf_hash(body))], projection_rows(state), FOLD_VERSION)
+    return event
+
+
+def projection_rows(state: State) -> dict[RowKey, bytes]:
+    """Give every row of a state's projection."""
+    made = {key: row(state, key) for key in row_keys(state)}
+    return {key: body for key, body in made.items() if body is not None}
