@@ -89,11 +89,11 @@ def print_diagnostics(diagnostics: Sequence[Diagnostic], omitted: int = 0, *, to
 
 
 def print_error(error: PaiError) -> None:
-    """Print an error as people meet it: diagnostics or the place in a query, `error:`, `hint:`, all on stderr."""
+    """Print an error as people meet it: diagnostics, `error:`, the place in a query, `hint:`, all on stderr."""
     print_diagnostics(getattr(error, "diagnostics", ()), to_stderr=True)
+    print(f"error: {_shown(error.message)}", file=sys.stderr)
     if isinstance(error, QueryError) and error.query:
         _point(error)
-    print(f"error: {_shown(error.message)}", file=sys.stderr)
     if error.hint:
         print(f"hint: {_shown(error.hint)}", file=sys.stderr)
 

@@ -123,7 +123,7 @@ def test_log_that_cannot_be_opened_again_says_why_and_recovers(recorder: Recorde
     backend.due.before_commit, backend.due.opens = 1, 3
     with pytest.raises(LogNotWritable):
         recorder.record(decide(secret("a")))
-    assert recorder.status() == (False, "the log is not writable: cannot open, says the test")
+    assert recorder.status() == (False, "the log is not writable: cannot open, says the test", False)
     with pytest.raises(LogNotWritable, match="cannot open"):
         recorder.read(dump)
     deadline = time.monotonic() + 10
@@ -145,7 +145,7 @@ def test_disk_that_stays_full_can_be_read_but_not_written(recorder: Recorder, ba
     backend.due.before_commit, backend.due.settles = 1, 1
     with pytest.raises(LogNotWritable):
         recorder.record(decide(secret("b")))
-    assert recorder.status() == (False, "the log is not writable: still full, says the test")
+    assert recorder.status() == (False, "the log is not writable: still full, says the test", False)
     assert recorder.read(lambda state: set(state.secrets)) == {"a"}
     deadline = time.monotonic() + 10
     while not recorder.status().writable:
