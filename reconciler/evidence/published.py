@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.core.errors import CouldNotRun, LogDamaged
 from reconciler.core.events import LogCreated
@@ -19,8 +19,10 @@ from reconciler.log.note import VerifierKey, parse_vkey
 from reconciler.log.replay import event_at
 from reconciler.log.sqlite import open_reader
 from reconciler.log.store import Reader
-from reconciler.source import witness
 from reconciler.workspace import Workspace
+
+if TYPE_CHECKING:  # libgit2 costs more to import than a proof takes
+    from reconciler.source.witness import Published
 
 
 class Claim(NamedTuple):
@@ -72,12 +74,16 @@ def own(workspace: Workspace, key: VerifierKey) -> Claim | None:
 
 def newest(repository: Path, key: VerifierKey) -> Claim | None:
     """Give what was published last, None if nothing was. Raises SourceUnavailable."""
+    from reconciler.source import witness
+
     found = witness.newest(repository)
     return None if found is None else _published(found, key)
 
 
 def history(repository: Path, key: VerifierKey) -> Iterator[Claim]:
     """Give everything that was published, newest first. Raises SourceUnavailable."""
+    from reconciler.source import witness
+
     return (_published(found, key) for found in witness.history(repository))
 
 
@@ -90,8 +96,8 @@ def verifies(text: bytes, key: VerifierKey) -> bool:
     return True
 
 
-def _published(found: witness.Published, key: VerifierKey) -> Claim:
-    where = f"commit {found.commit[:12]} of {witness.CHECKPOINTS}"
+def _published(found: Published, key: VerifierKey) -> Claim:
+    where = f"commit {found.commit[:12]} of refs/pai/checkpoints"
     return _claim(where, found.commit, found.files.get("checkpoint"), found.files.get("vkey", b""), key)
 
 
