@@ -84,9 +84,9 @@ MUTANTS = (
     Mutant(
         "checked-before-the-lock",
         "reconciler/recorder.py",
-        "            first = state.position\n            events, bodies = self._stamp(decide(state))\n",
-        "            pass\n        drafts = decide(state)\n        with self._lock:\n"
-        "            first = state.position\n            events, bodies = self._stamp(drafts)\n",
+        "        with self._lock:\n            return self._submit(decide)\n",
+        "        assert self._state is not None\n        drafts = decide(self._state)\n        with self._lock:\n"
+        "            return self._submit(lambda _: drafts)\n",
     ),
     Mutant(
         "reserved-counts-when-settled",

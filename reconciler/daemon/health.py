@@ -11,7 +11,7 @@ import msgspec
 from reconciler.core.errors import SourceUnavailable
 from reconciler.core.state import Head, State
 from reconciler.evidence.guard import ROLLBACK, examine
-from reconciler.log.note import parse_vkey
+from reconciler.evidence.published import key_of
 from reconciler.workspace import Workspace
 
 
@@ -72,7 +72,7 @@ def standalone_health(workspace: Workspace, state: State) -> Health:
     except SourceUnavailable as error:
         problem = error.message
     known = state.head is not None
-    log_problem = examine(workspace, parse_vkey(state.vkey)).rollback
+    log_problem = examine(workspace, key_of(workspace)).rollback
     health = judge_health(
         state.revision, state.head, log_problem, problem, source_read=not problem, head=head, in_force=known
     )
