@@ -27,12 +27,12 @@ from reconciler.evidence.offline import verify_export
 from reconciler.evidence.published import key_of
 from reconciler.log import sqlite
 from reconciler.log.checkpoint import Checkpoint, read, sign
+from reconciler.log.creation import projection_rows
 from reconciler.log.merkle import leaf_hash
 from reconciler.log.note import generate
 from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.stamp import format_ulid, parse_ulid
 from reconciler.log.store import Stored
-from reconciler.recorder import _rows
 from reconciler.source import Author, witness
 from reconciler.workspace import Workspace
 from tests import independent_verifier as stranger
@@ -167,7 +167,7 @@ def forge(kept: Kept, bodies: list[bytes]) -> None:
         state.apply(decode(body))
     kept.workspace.database.unlink()
     stored = [Stored(seq, body, leaf_hash(body)) for seq, body in enumerate(bodies)]
-    sqlite.create(kept.workspace.database, stored, _rows(state), FOLD_VERSION)
+    sqlite.create(kept.workspace.database, stored, projection_rows(state), FOLD_VERSION)
 
 
 def edited(body: bytes, **fields: str) -> bytes:
