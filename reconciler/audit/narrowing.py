@@ -64,7 +64,8 @@ def _versions(terms: Sequence[Term]) -> tuple[str, str] | None:
         family = _VERSIONS.get(term.field)
         if family is not None and not term.excluded:
             for other in terms:
-                if other.field == "type" and not other.excluded and other.value.startswith(family):
+                types = [each for each in TYPES if each.startswith(other.value)]
+                if other.field == "type" and not other.excluded and all(each.startswith(family) for each in types):
                     return ("version", f"{term.field}/{term.value}")
     return None
 

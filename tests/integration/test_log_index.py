@@ -183,6 +183,14 @@ def test_sums_of_the_index_are_those_of_the_events(log: SqliteReader, terms: str
             assert spending(log, quick, by) == spending(log, slow, by), (since, until, by)  # type: ignore[arg-type]
 
 
+def test_view_of_usage_has_the_same_sums(whole: Path, log: SqliteReader) -> None:
+    """What SQLite answers about usage is what `pai usage` says, the events behind the index's end included."""
+    with contextlib.closing(sqlite3.connect(f"file:{whole}?mode=ro", uri=True)) as db:
+        found = db.execute("SELECT day, model, agent, requests, input, output, charged FROM usage").fetchall()
+    wanted = spending(log, Query(), KEYS)
+    assert sorted(found) == sorted((*s.key, s.requests, s.input, s.output, s.charged) for s in wanted)
+
+
 def test_budget_of_a_decision_is_the_ledgers(log: SqliteReader) -> None:
     """What `why` says was used and reserved is what the state at that position holds, for every reservation."""
     for row in search(log, parse_query("type:tokens.reserved", NOW)):
