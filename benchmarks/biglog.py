@@ -287,10 +287,11 @@ def write(path: Path, events: int) -> float:
 
 
 def finish(path: Path) -> float:
-    """Make index, projection and a snapshot by folding all events; gives the events folded a second."""
+    """Make subtree hashes, index, projection and a snapshot from all events; gives the events folded a second."""
     started = time.perf_counter()
     backend = SqliteBackend(path)
     store = backend.open()
+    store.plant()
     state = reindex(store)
     store.project({key: row(state, key) or b"" for key in row_keys(state)}, FOLD_VERSION)
     store.save_snapshot(Snapshot.of(state.position, FOLD_VERSION, store.head().peaks, dump(state)))
