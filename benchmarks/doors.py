@@ -31,6 +31,7 @@ class Door(NamedTuple):
     port: int
     headers: tuple[str, ...]
     pid: int
+    path: str = PATH
 
     def load(
         self,
@@ -47,7 +48,7 @@ class Door(NamedTuple):
         body = {"model": model, "messages": messages, "max_tokens": REPLY_TOKENS, "stream": stream}
         text = msgspec.json.encode(body).decode()
         head = (
-            f"POST {PATH} HTTP/1.1",
+            f"POST {self.path} HTTP/1.1",
             f"host: {HOST}:{self.port}",
             "content-type: application/json",
             "accept: application/json",

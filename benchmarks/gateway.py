@@ -70,7 +70,7 @@ def run(quick: bool) -> list[Row]:
         with (
             simulating() as upstream,
             simulating("--delay-ms", str(SLOW_MS)) as slow,
-            simulating("--delay-ms", str(PACE_MS)) as paced,
+            simulating("--delay-ms", str(PACE_MS), provider="gemini") as paced,
             serving(folder, upstream, slow, paced) as own,
         ):
             idle = own.memory_mb()
@@ -191,7 +191,7 @@ def _streams(doors: dict[str, Door], upstream: Door, amounts: _Amounts) -> list[
 def _paced(own: Door, paced: Door, amounts: _Amounts) -> list[Row]:
     """Streams that come as slowly as from a provider and begin one after the other: what is measured is no queue."""
     loads = {
-        UPSTREAM: (paced, "fast", STREAMS_AT_ONCE, amounts.streams),
+        UPSTREAM: (paced, "gemini-2.0-flash", STREAMS_AT_ONCE, amounts.streams),
         PAI: (own, "paced", STREAMS_AT_ONCE, amounts.streams),
     }
     taken = _in_turns(loads, amounts.rounds, stream=True, spread_s=CHUNKS * PACE_MS / 1000)

@@ -19,6 +19,7 @@ from benchmarks.load import HOST
 from benchmarks.site import await_ready, call, environment, pai
 from reconciler.core import keys
 from reconciler.core.events import Draft, KeyIssued
+from reconciler.gateway.providers import PROVIDERS
 from reconciler.log.sqlite import SqliteBackend
 from reconciler.recorder import Recorder
 
@@ -38,7 +39,7 @@ _MODELS = {
 
 
 class Simulated(NamedTuple):
-    """Simulated providers: the door of the one that speaks as OpenAI does, and the variables that tell Pai of all."""
+    """Simulated providers: the door of one of them, and the variables that tell Pai of all."""
 
     door: Door
     origins: dict[str, str]
@@ -50,8 +51,8 @@ class Simulated(NamedTuple):
 
 
 @contextlib.contextmanager
-def simulating(*options: str) -> Iterator[Simulated]:
-    """Run simulated providers until the block ends."""
+def simulating(*options: str, provider: str = "openai") -> Iterator[Simulated]:
+    """Run simulated providers until the block ends; the door is that of `provider`'s chat completions."""
     command = [sys.executable, "-m", "reconciler.simulator", "--chunks", str(CHUNKS), *options]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, start_new_session=True)
     try:
@@ -60,8 +61,9 @@ def simulating(*options: str) -> Iterator[Simulated]:
         if not all(lines):
             raise SystemExit("error: the simulated providers did not start")
         origins = dict(line.split("=") for line in lines)
-        port = int(origins["PAI_PROVIDERS_OPENAI_BASE_URL"].rpartition(":")[2])
-        yield Simulated(Door(UPSTREAM, port, (f"authorization: Bearer {_SECRET}",), 0), origins)
+        port = int(origins[f"PAI_PROVIDERS_{provider.upper()}_BASE_URL"].rpartition(":")[2])
+        path = PROVIDERS[provider].paths["chat"]
+        yield Simulated(Door(UPSTREAM, port, (f"authorization: Bearer {_SECRET}",), 0, path), origins)
     finally:
         end(process)
 
