@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from reconciler.core.errors import CouldNotRun, LogNotWritable, PaiError
 from reconciler.daemon.parts import Parts
@@ -31,6 +32,7 @@ class Attester:
         self._every_events = every_events
         self._wake = threading.Event()
         self._stopping = False
+        self._size = 0
         self._problem = ""
         self._thread = threading.Thread(target=self._run, name="pai-evidence", daemon=True)
 
@@ -51,20 +53,31 @@ class Attester:
         self._thread.join(STOP_S)
 
     def _committed(self, size: int) -> None:
-        if size - self._parts.notary.size >= self._every_events and not self._problem:
+        self._size = size
+        if self._due() and not self._problem:
             self._wake.set()
+
+    def _due(self) -> bool:
+        return self._size - self._parts.notary.size >= self._every_events
 
     def _run(self) -> None:
         pause_s = PAUSE_FIRST_S
         while not self._stopping:
-            self._wake.clear()
             self._attest()
             if not self._problem:
                 pause_s = PAUSE_FIRST_S
-                self._wake.wait(self._every_s)
+                self._wait(self._every_s)
             else:
-                self._wake.wait(pause_s)
+                self._wait(pause_s)
                 pause_s = min(PAUSE_MAX_S, pause_s * 2)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for enough events, the end or the time; what came while a checkpoint was made may wake for nothing."""
+        until = time.monotonic() + seconds
+        while self._wake.wait(max(0.0, until - time.monotonic())):
+            self._wake.clear()
+            if self._stopping or self._due():
+                return
 
     def _attest(self) -> None:
         problem = ""
