@@ -28,6 +28,7 @@ for path in pathlib.Path(sys.argv[1]).rglob("*.yaml"):
 def _start(place: Site) -> tuple[float, float]:
     """Start on a new log with nothing kept; give seconds and megabytes."""
     shutil.rmtree(place.workspace / "data")
+    call("git", "update-ref", "-d", "refs/pai/checkpoints", cwd=place.repository)  # else the new log is a rollback
     call(pai(), "init", place.workspace)
     with place.serving() as served, contextlib.closing(open_reader(place.database)) as log:
         state = projected(log)
