@@ -12,14 +12,17 @@ from reconciler.log.index import BLOCK_EVENTS, INDEX_VERSION, BlockBuilder
 from reconciler.log.replay import read_event
 from reconciler.log.store import Store
 
+BEHIND_MAX = 100_000
+"""Events beyond a block that the index may lack: a decision of so many that was not followed by its sealing."""
+
 
 def open_block(store: Store, size: int = BLOCK_EVENTS) -> BlockBuilder:
     """Give the block that the next event goes into, with the events that are in no sealed block yet.
 
-    Makes the index anew if it is of another version. Raises LogDamaged.
+    Makes the index anew if it is of another version, or further behind than a crash leaves it. Raises LogDamaged.
     """
     head = store.head()
-    if head.index_version != INDEX_VERSION or not 0 <= head.indexed <= head.size:
+    if head.index_version != INDEX_VERSION or not 0 <= head.size - head.indexed <= BEHIND_MAX + size:
         reindex(store, size)
         head = store.head()
     block = BlockBuilder(head.indexed, size)
