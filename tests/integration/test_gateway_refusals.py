@@ -1,0 +1,84 @@
+"""Refused requests on the log: the first of a kind at once, the repeats of a minute as one event, each counted once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.events import RequestRefused, decode
+from reconciler.gateway import refusals
+from reconciler.gateway.refusal import Reason, Refusal
+from reconciler.gateway.refusals import OTHERS_MAX, Refusals
+from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.recorder import Recorder
+from tests.support_log import new_log
+
+
+def recorded(folder: Path, script: Callable[[Refusals], object], wait_s: float = 0) -> list[RequestRefused]:
+    """Let a script note refusals on a loop, and give what is on the log once all is flushed."""
+    path = new_log(folder)
+
+    async def run(recorder: Recorder) -> None:
+        noted = Refusals(recorder)
+        script(noted)
+        await asyncio.sleep(wait_s)
+        if not wait_s:
+            noted.flush()
+
+    with Recorder(SqliteBackend(path)) as recorder:
+        asyncio.run(run(recorder))
+    reader = open_reader(path)
+    payloads = [decode(stored.body).payload for stored in reader.read()]
+    reader.close()
+    return [payload for payload in payloads if isinstance(payload, RequestRefused)]
+
+
+def note(noted: Refusals, request: str, needed: int = 9, reason: Reason = "day-budget", binding: str = "m") -> None:
+    """Note one refusal of the agent `a`."""
+    noted.note("a", binding, "openai", request, Refusal(reason, "no", needed=needed, left=needed - 1))
+
+
+def test_repeats_are_one_event_with_a_count_and_the_last_figures(tmp_path: Path) -> None:
+    """Five refusals of a kind are two events; another reason, or another binding, is a kind of its own."""
+
+    def script(noted: Refusals) -> None:
+        for number in range(5):
+            note(noted, f"r{number}", needed=10 + number)
+        note(noted, "other", reason="not-ready")
+        note(noted, "elsewhere", binding="n")
+
+    found = [(p.request, p.reason, p.needed, p.remaining, p.count, p.others) for p in recorded(tmp_path, script)]
+
+    assert found == [
+        ("r0", "day-budget", 10, 9, 1, []),
+        ("other", "not-ready", 9, 8, 1, []),
+        ("elsewhere", "day-budget", 9, 8, 1, []),
+        ("r1", "day-budget", 14, 13, 4, ["r2", "r3", "r4"]),
+    ]
+
+
+def test_many_repeats_are_all_counted_and_some_named(tmp_path: Path) -> None:
+    """However many there are, the event stays small and its count is true."""
+    first, rest = recorded(tmp_path, lambda noted: [note(noted, f"r{n}", needed=n + 1) for n in range(1000)])
+
+    assert (first.count, rest.count) == (1, 999)
+    assert len(rest.others) == OTHERS_MAX
+    assert (rest.needed, rest.remaining) == (1000, 999)
+
+
+def test_window_closes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeats reach the log when their minute is over, with nobody to flush them."""
+    monkeypatch.setattr(refusals, "WINDOW_S", 0.05)
+
+    found = recorded(tmp_path, lambda noted: [note(noted, "r0"), note(noted, "r1")], wait_s=0.5)
+
+    assert [(p.request, p.count) for p in found] == [("r0", 1), ("r1", 1)]
+
+
+@pytest.mark.parametrize("reason", ["unauthenticated", "host", "no-binding", "no-path", "invalid", "too-large"])
+def test_strangers_and_malformed_requests_write_nothing(tmp_path: Path, reason: Reason) -> None:
+    """What needs no key, or names no binding, cannot fill the log."""
+    assert recorded(tmp_path, lambda noted: note(noted, "r", reason=reason)) == []
