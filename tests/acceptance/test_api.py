@@ -129,7 +129,8 @@ def gateway_status(daemon: Daemon, key: str) -> int:
     connection = http.client.HTTPConnection(host, int(port), timeout=DEADLINE_S)
     with contextlib.closing(connection):
         connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {key}"})
-        return connection.getresponse().status
+        with connection.getresponse() as answer:
+            return answer.status
 
 
 def test_events_are_those_of_the_command_page_by_page(served: Served) -> None:
@@ -210,9 +211,8 @@ def following(served: Served, query: str, **headers: str) -> Iterator[Iterator[d
     connection = socket.create_connection(("127.0.0.1", served.daemon.port), timeout=DEADLINE_S)
     sent = {"Host": "x", "Authorization": f"Bearer {served.token}", "Accept": "text/event-stream", **headers}
     lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
-    with contextlib.closing(connection):
+    with contextlib.closing(connection), connection.makefile("rb") as stream:
         connection.sendall(f"GET /api/v1/events?q={quote(query)} HTTP/1.1\r\n{lines}\r\n".encode())
-        stream = connection.makefile("rb")
         assert b" 200 " in stream.readline()
 
         def messages() -> Iterator[dict[str, str]]:

@@ -82,7 +82,8 @@ def test_running_daemon_says_where_it_listens(team: Site) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE_S)
         with contextlib.closing(connection):
             connection.request("GET", "/healthz")
-            assert connection.getresponse().status == 200
+            with connection.getresponse() as answer:
+                assert answer.status == 200
 
 
 def test_given_key_is_quoted_for_the_shell(team: Site) -> None:
