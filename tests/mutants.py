@@ -83,10 +83,10 @@ MUTANTS = (
     ),
     Mutant(
         "checked-before-the-lock",
-        "reconciler/recorder.py",
-        "        with self._lock:\n            return self._submit(decide)\n",
+        "reconciler/recorder/recorder.py",
+        "        with self._lock:\n            return self._submit(decide, alone)\n",
         "        assert self._state is not None\n        drafts = decide(self._state)\n        with self._lock:\n"
-        "            return self._submit(lambda _: drafts)\n",
+        "            return self._submit(lambda _: drafts, alone)\n",
     ),
     Mutant(
         "reserved-counts-when-settled",
@@ -154,13 +154,12 @@ MUTANTS = (
     ),
     Mutant(
         "acknowledged-before-the-commit",
-        "reconciler/recorder.py",
+        "reconciler/recorder/recorder.py",
         """        try:
             self._append(batch, cut.rows)
         except BaseException as error:
-            with self._lock:
-                self._recover(batch, error)
-            return
+            return batch, error
+        self._took_s = time.monotonic() - began
         self._expected = len(batch.tickets) + len(self._pending.tickets)
         batch.answer(None)
 """,
@@ -168,15 +167,14 @@ MUTANTS = (
         try:
             self._append(batch, cut.rows)
         except BaseException as error:
-            with self._lock:
-                self._recover(None, error)
-            return
+            return None, error
+        self._took_s = time.monotonic() - began
         self._expected = len(batch.tickets) + len(self._pending.tickets)
 """,
     ),
     Mutant(
         "state-kept-after-a-failed-commit",
-        "reconciler/recorder.py",
+        "reconciler/recorder/recorder.py",
         "        self._spoiled = False\n        self._reopen()\n",
         "        self._spoiled = False\n",
     ),

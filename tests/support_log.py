@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,11 +11,12 @@ from pathlib import Path
 from reconciler.core.errors import LogNotWritable
 from reconciler.core.events import BindingChanged, Draft, Event, SecretDeleted, SecretStored, encode
 from reconciler.log.creation import create_log
+from reconciler.log.index import BLOCK_EVENTS
 from reconciler.log.merkle import leaf_hash
 from reconciler.log.sqlite import SqliteBackend, SqliteStore
 from reconciler.log.stamp import Stamper
-from reconciler.log.store import Rows, Stored
-from reconciler.recorder import Recorder
+from reconciler.log.store import Backend, Rows, Stored
+from reconciler.recorder import Decide, Receipt, Recorder
 
 ORIGIN = "example.com/log"
 
@@ -114,6 +116,21 @@ class FaultyBackend(SqliteBackend):
         store = FaultyStore(self.path)
         store.faults_due = self.due
         return store
+
+
+class LoneRecorder(Recorder):
+    """A recorder whose callers commit by themselves wherever they may, however slow the disk is."""
+
+    def __init__(
+        self, backend: Backend, *, snapshot_every: int = 10_000, block_events: int = BLOCK_EVENTS, retry_s: float = 1.0
+    ) -> None:
+        super().__init__(
+            backend, snapshot_every=snapshot_every, block_events=block_events, retry_s=retry_s, quick_s=math.inf
+        )
+
+    def record(self, decide: Decide) -> Receipt:
+        """Record as one who has nobody else to serve."""
+        return self.submit(decide, alone=True).wait()
 
 
 def with_snapshots(path: Path, rounds: int = 3, every: int = 10) -> None:

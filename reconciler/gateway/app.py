@@ -138,9 +138,11 @@ class Gateway:
             await self._probe(scope["path"], Client(send, lambda: named(request)))
             return
         self._metrics.open.inc()
+        self._books.under_way += 1
         try:
             await _Request(self, scope, receive, send).answer()
         finally:
+            self._books.under_way -= 1
             self._metrics.open.dec()
 
     def now(self) -> str:

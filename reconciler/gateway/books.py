@@ -44,7 +44,8 @@ class Changed(Exception):
 class Books:
     """Reserves and resolves, for one loop.
 
-    `day` gives the trusted day; `observe` is told the seconds from each decision to its being durable.
+    `day` gives the trusted day; `observe` is told the seconds from each decision to its being durable. `under_way`
+    counts the requests that the loop serves: one that is alone is recorded without a change of threads.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Books:
         self._observe = observe
         self._unsettled: dict[str, Outcome] = {}
         self._retrying: asyncio.Task[None] | None = None
+        self.under_way = 0
 
     def read(self, fn: Callable[[State], T]) -> T:
         """Look at the live state. Raises Refusal if there is none that can be trusted, and what `fn` raises."""
@@ -159,7 +161,7 @@ class Books:
         """Record a reservation. Where nobody hears of it, it may be on the log all the same: then it is voided."""
         began = time.monotonic()
         try:
-            ticket = self._recorder.submit(decide)
+            ticket = self._submit(decide)
         except LogNotWritable as error:
             raise unwritable(error) from None
         try:
@@ -175,7 +177,7 @@ class Books:
     async def _resolve(self, request: str, outcome: Outcome) -> None:
         self._unsettled[request] = outcome  # until it is durable, whatever becomes of this task
         try:
-            await self._bridge.outcome(self._recorder.submit(outcome))
+            await self._bridge.outcome(self._submit(outcome))
         except LogNotWritable as error:
             self._retry()
             deadline = asyncio.get_running_loop().time() + WAIT_S
@@ -191,6 +193,9 @@ class Books:
             raise
         else:
             self._unsettled.pop(request, None)
+
+    def _submit(self, decide: Outcome) -> Ticket:
+        return self._recorder.submit(decide, alone=self.under_way <= 1)
 
     def _later(self, request: str, outcome: Outcome) -> None:
         self._unsettled[request] = outcome

@@ -32,7 +32,10 @@ class Bridge:
     def outcome(self, ticket: Ticket) -> asyncio.Future[Receipt]:
         """Give a future of the ticket's receipt; it raises LogNotWritable if the decision was not recorded."""
         future: asyncio.Future[Receipt] = self._loop.create_future()
-        ticket.add_done_callback(lambda ticket: self._push(future, ticket))
+        if ticket.done:
+            _end(future, ticket)
+        else:
+            ticket.add_done_callback(lambda ticket: self._push(future, ticket))
         return future
 
     def _push(self, future: asyncio.Future[Receipt], ticket: Ticket) -> None:
@@ -47,9 +50,12 @@ class Bridge:
         self._woken = False  # before looking, so that what comes from now on wakes the loop again
         while self._done:
             future, ticket = self._done.popleft()
-            if future.done():
-                continue  # cancelled
-            try:
-                future.set_result(ticket.wait())
-            except LogNotWritable as error:
-                future.set_exception(error)
+            if not future.done():  # cancelled
+                _end(future, ticket)
+
+
+def _end(future: asyncio.Future[Receipt], ticket: Ticket) -> None:
+    try:
+        future.set_result(ticket.wait())
+    except LogNotWritable as error:
+        future.set_exception(error)

@@ -18,7 +18,7 @@ from reconciler.log.check import check
 from reconciler.log.replay import projected, restore, state_at
 from reconciler.log.sqlite import SqliteBackend, open_reader
 from reconciler.recorder import Recorder, Ticket
-from tests.support_log import FaultyBackend, binding, decide, new_log, no_secret, secret
+from tests.support_log import FaultyBackend, LoneRecorder, binding, decide, new_log, no_secret, secret
 
 
 @pytest.fixture
@@ -27,10 +27,10 @@ def path(tmp_path: Path) -> Path:
     return new_log(tmp_path)
 
 
-@pytest.fixture
-def recorder(path: Path) -> Iterator[Recorder]:
-    """A recorder on that log."""
-    with Recorder(SqliteBackend(path)) as opened:
+@pytest.fixture(params=[Recorder, LoneRecorder])
+def recorder(path: Path, request: pytest.FixtureRequest) -> Iterator[Recorder]:
+    """A recorder on that log; its callers wait for its thread, or commit themselves."""
+    with request.param(SqliteBackend(path)) as opened:
         yield opened
 
 
@@ -236,15 +236,17 @@ DRAFTS = st.one_of(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    rounds=st.lists(st.lists(st.lists(DRAFTS, max_size=4), max_size=4), min_size=1, max_size=3), every=st.integers(1, 9)
+    rounds=st.lists(st.lists(st.lists(DRAFTS, max_size=4), max_size=4), min_size=1, max_size=3),
+    every=st.integers(1, 9),
+    kind=st.sampled_from([Recorder, LoneRecorder]),
 )
 def test_replay_equals_live_state(
-    tmp_path_factory: pytest.TempPathFactory, rounds: list[list[list[Draft]]], every: int
+    tmp_path_factory: pytest.TempPathFactory, rounds: list[list[list[Draft]]], every: int, kind: type[Recorder]
 ) -> None:
     """After any decisions and restarts: replay, projection, snapshot start and live state are one and the same."""
     path = new_log(tmp_path_factory.mktemp("log"))
     for decisions in rounds:
-        with Recorder(SqliteBackend(path), snapshot_every=every) as recorder:
+        with kind(SqliteBackend(path), snapshot_every=every) as recorder:
             for drafts in decisions:
                 recorder.record(decide(*drafts))
             live = recorder.read(dump)

@@ -21,7 +21,7 @@ from reconciler.log.replay import FOLD_VERSION, restore
 from reconciler.log.sqlite import SqliteBackend, open_reader
 from reconciler.log.store import Snapshot
 from reconciler.recorder import Recorder
-from tests.support_log import FaultyBackend, binding, decide, new_log, secret, with_snapshots
+from tests.support_log import FaultyBackend, LoneRecorder, binding, decide, new_log, secret, with_snapshots
 
 FOLD_SHAPES = {3: "7d1c14a7"}
 """A digest of the shapes of the state, its rows and their parts, for the fold version."""
@@ -33,10 +33,10 @@ def backend(tmp_path: Path) -> FaultyBackend:
     return FaultyBackend(new_log(tmp_path))
 
 
-@pytest.fixture
-def recorder(backend: FaultyBackend) -> Iterator[Recorder]:
-    """A recorder on that backend that tries again after 20 ms."""
-    with Recorder(backend, retry_s=0.02) as opened:
+@pytest.fixture(params=[Recorder, LoneRecorder])
+def recorder(backend: FaultyBackend, request: pytest.FixtureRequest) -> Iterator[Recorder]:
+    """A recorder on that backend that tries again after 20 ms; callers wait for its thread, or commit themselves."""
+    with request.param(backend, retry_s=0.02) as opened:
         yield opened
 
 
@@ -284,7 +284,7 @@ def test_row_that_cannot_be_made_fails_its_callers(
 ) -> None:
     """A bug in the projection leaves nobody waiting, and nothing half-recorded."""
     with monkeypatch.context() as patch:
-        patch.setattr("reconciler.recorder.row", lambda _state, _key: 1 / 0)
+        patch.setattr("reconciler.recorder.recorder.row", lambda _state, _key: 1 / 0)
         with pytest.raises(LogNotWritable, match="ZeroDivisionError"):
             recorder.submit(decide(secret("a"))).wait(10)
     assert recorder.record(decide(secret("b"))).first == 1

@@ -32,7 +32,7 @@ def test_outcomes_arrive_in_the_loop_with_one_wake_up() -> None:
 
         def answer() -> None:
             for number, ticket in enumerate(tickets):
-                ticket._resolve(problem if number % 10 == 3 else None)
+                ticket.resolve(problem if number % 10 == 3 else None)
 
         thread = threading.Thread(target=answer)
         thread.start()
@@ -55,7 +55,7 @@ def test_ticket_that_is_done_already_is_answered_too() -> None:
 
     async def work() -> None:
         ticket = Ticket(Receipt(7, ()))
-        ticket._resolve(None)
+        ticket.resolve(None)
         assert await asyncio.wait_for(Bridge().outcome(ticket), 10) == Receipt(7, ())
 
     asyncio.run(work())
@@ -70,7 +70,7 @@ def test_cancelled_future_keeps_nobody_else_waiting() -> None:
         futures = [bridge.outcome(ticket) for ticket in tickets]
         futures[0].cancel()
         for ticket in tickets:
-            ticket._resolve(None)
+            ticket.resolve(None)
         futures[1].cancel()  # between the outcome and the loop's look at it
         assert await asyncio.wait_for(futures[2], 10) == Receipt(2, ())
         with pytest.raises(asyncio.CancelledError):
@@ -87,7 +87,7 @@ def test_closed_loop_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
         Bridge().outcome(ticket)
 
     asyncio.run(leave())
-    ticket._resolve(None)
+    ticket.resolve(None)
     assert ticket.wait(0) == Receipt(0, ())
     assert caplog.text == ""
 
@@ -103,7 +103,7 @@ def test_outcomes_that_race_with_the_loop_all_arrive() -> None:
 
             def answer(part: int, tickets: list[Ticket] = tickets) -> None:
                 for ticket in tickets[part::4]:
-                    ticket._resolve(None)
+                    ticket.resolve(None)
 
             threads = [threading.Thread(target=answer, args=(part,)) for part in range(4)]
             for thread in threads:

@@ -4,7 +4,8 @@ The way of a call: `decide` runs under the lock on the live state, which already
 durable or not yet. What it decided is stamped, encoded, folded and put into the pending batch. A writer thread commits
 batch after batch; batches form by themselves while the former commit runs, and while others wait, for a moment after
 it: callers that were just answered mostly come again. When the commit is done, its callers are answered, those that
-are threads one after the other.
+are threads one after the other. A caller who has nobody else to serve may commit by itself, while nothing else is to be
+committed and the disk is quick: that spares two changes of threads.
 
 Invariants
 - What is folded is what decoding the stored bytes gives, so replaying the log gives the live state.
@@ -13,7 +14,7 @@ Invariants
 - A failed commit has an unknown outcome: its callers and those who built on it get LogNotWritable, unless their events
   are found on disk; the state is made anew from the disk before anybody decides again.
 - While the log is held (`hold`) nothing is recorded but what ends that (`resume`); reading goes on.
-- The store is touched by the writer thread while a batch is in flight, and otherwise only under the lock.
+- The store is touched by the writer thread while a batch is in flight (`_writing`), and otherwise only under the lock.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import contextlib
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import NamedTuple, TypeVar
@@ -38,6 +38,7 @@ from reconciler.log.merkle import leaf_hash
 from reconciler.log.replay import FOLD_VERSION, event_at, restore
 from reconciler.log.stamp import Clock, Random, Stamper, wall_clock
 from reconciler.log.store import Backend, Snapshot, Store, Stored
+from reconciler.recorder.tickets import Batch, Receipt, Ticket
 
 T = TypeVar("T")
 
@@ -55,18 +56,6 @@ _GATHER_S_MAX = 0.002
 _HINT = "free space or repair the disk; Pai goes on by itself"
 
 
-class Receipt(NamedTuple):
-    """What was recorded: `events` stand at positions `first`, `first` + 1, ..."""
-
-    first: int
-    events: tuple[Event, ...]
-
-    @property
-    def positions(self) -> range:
-        """The positions of the events."""
-        return range(self.first, self.first + len(self.events))
-
-
 class Status(NamedTuple):
     """Whether the log takes events, and if not, why; `held` if an operator has to decide (`Recorder.hold`)."""
 
@@ -75,86 +64,10 @@ class Status(NamedTuple):
     held: bool = False
 
 
-class Ticket:
-    """One decision on its way to the disk."""
-
-    __slots__ = ("_callbacks", "_done", "_error", "_gate", "_receipt")
-
-    def __init__(self, receipt: Receipt, gate: threading.Lock | None = None) -> None:
-        """Begin open; `gate` is what the waiting threads of a batch pass through once its outcome is known."""
-        self._receipt = receipt
-        self._error: LogNotWritable | None = None
-        self._done = False
-        self._callbacks: deque[Callable[[Ticket], object]] | None = None
-        self._gate = gate
-
-    @property
-    def done(self) -> bool:
-        """Whether the outcome is known."""
-        return self._done
-
-    def wait(self, timeout_s: float | None = None) -> Receipt:
-        """Wait until the decision is durable. Raises LogNotWritable, TimeoutError (the outcome is still open then)."""
-        if not self._done:
-            assert self._gate is not None
-            if not self._gate.acquire(timeout=-1 if timeout_s is None else timeout_s):
-                raise TimeoutError("the log has not answered yet")
-            self._gate.release()  # for the next thread: all at once would only fight for the interpreter
-        if self._error is not None:
-            raise LogNotWritable(self._error.message, self._error.hint) from self._error
-        return self._receipt
-
-    def add_done_callback(self, callback: Callable[[Ticket], object]) -> None:
-        """Call `callback` with this ticket once the outcome is known, from the writer thread, or at once if it is."""
-        if self._callbacks is None:
-            self._callbacks = deque()
-        self._callbacks.append(callback)
-        if self._done:
-            self._call()
-
-    def _resolve(self, error: LogNotWritable | None) -> None:
-        self._error = error
-        self._done = True
-        if self._callbacks is not None:
-            self._call()
-
-    def _call(self) -> None:
-        """Call what was added. Each is taken out once, whichever of the two threads that may be here gets it."""
-        while self._callbacks:
-            try:
-                callback = self._callbacks.popleft()
-            except IndexError:
-                return
-            try:
-                callback(self)
-            except Exception as problem:  # a caller's mistake must not stop the one writer
-                _report(problem)
-
-
-class _Batch:
-    """Decisions that are committed together."""
-
-    __slots__ = ("bodies", "events", "first", "gate", "tickets")
-
-    def __init__(self, first: int) -> None:
-        self.first = first
-        self.bodies: list[bytes] = []
-        self.events: list[Event] = []
-        self.tickets: list[Ticket] = []
-        self.gate = threading.Lock()
-        self.gate.acquire()
-
-    def answer(self, error: LogNotWritable | None) -> None:
-        """Tell everybody who waits how it ended."""
-        for ticket in self.tickets:
-            ticket._resolve(error)
-        self.gate.release()
-
-
 class _Cut(NamedTuple):
     """A batch with what has to be taken from the state at the moment it is closed."""
 
-    batch: _Batch
+    batch: Batch
     rows: dict[RowKey, bytes | None]
     frozen: State | None
     accounts: dict[str, Account] | None
@@ -173,16 +86,19 @@ class Recorder:
         snapshot_every: int = 10_000,
         block_events: int = BLOCK_EVENTS,
         retry_s: float = 1.0,
+        quick_s: float = 0.001,
     ) -> None:
         """Open the log behind `backend` (which `close` releases) and bring the state up to its end.
 
         `snapshot_every`: events between snapshots. `block_events`: of a block of the index. `retry_s`: the pause before
-        a log that failed is tried again. Raises LogDamaged, LogNotWritable; the backend is released then.
+        a log that failed is tried again. `quick_s`: a lone caller commits by itself only after a commit that
+        took less: a slow disk holds up nobody's loop. Raises LogDamaged, LogNotWritable; the backend is released then.
         """
         self._backend = backend
         self._stamper = Stamper(clock, random)
         self._snapshot_every = snapshot_every
         self._retry_s = retry_s
+        self._quick_s = quick_s
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
         self._store: Store | None = None
@@ -190,14 +106,18 @@ class Recorder:
         self._frozen_at = 0
         self._block_events = block_events
         self._block = BlockBuilder(0)
-        self._pending = _Batch(0)
+        self._pending = Batch(0)
         self._expected = 1
         self._reason = ""
         self._retry_at = 0.0
         self._spoiled = False
         self._closing = False
         self._held = ""
-        self.on_commit: Callable[[int], object] = int  # told the log's size after each commit, by the writer thread
+        self._writing = False
+        self._took_s = 0.0
+        self.on_commit: Callable[[int], object] = (
+            int  # told the log's size after each commit; quick, calls nothing here
+        )
         try:
             self._open()
         except BaseException:
@@ -211,14 +131,15 @@ class Recorder:
         """Decide, and wait until it is durable. Raises what `decide` raises, LogNotWritable."""
         return self.submit(decide).wait()
 
-    def submit(self, decide: Decide) -> Ticket:
+    def submit(self, decide: Decide, *, alone: bool = False) -> Ticket:
         """Decide now, and give a ticket that tells when it is durable.
 
-        Raises what `decide` raises, ValueError if a draft cannot be stored (nothing is recorded in both cases), and
-        LogNotWritable.
+        `alone`: the caller has nobody else to serve, so that the commit may be made before this returns; the ticket is
+        done then. Raises what `decide` raises, ValueError if a draft cannot be stored (nothing is recorded in both
+        cases), and LogNotWritable.
         """
         with self._lock:
-            return self._submit(decide)
+            return self._submit(decide, alone)
 
     def hold(self, reason: str) -> None:
         """Record nothing from now on; whoever tries gets LogNotWritable with `reason`."""
@@ -285,7 +206,7 @@ class Recorder:
 
     # Deciding: under the lock, in the caller's thread.
 
-    def _submit(self, decide: Decide) -> Ticket:
+    def _submit(self, decide: Decide, alone: bool = False) -> Ticket:
         state = self._state
         if state is None or self._reason or self._closing or self._held:
             state = self._writable_state()
@@ -297,6 +218,11 @@ class Recorder:
         except BaseException:  # also KeyboardInterrupt: the state may be half-changed
             self._spoil()
             raise
+        waiting = len(self._pending.tickets)
+        if alone and waiting == 1 and self._free():
+            self._commit_here()
+        elif waiting in (1, self._expected):
+            self._wake.notify()
         return ticket
 
     def _writable_state(self) -> State:
@@ -328,8 +254,29 @@ class Recorder:
         batch.events += events
         batch.bodies += bodies
         batch.tickets.append(ticket)
-        if len(batch.tickets) in (1, self._expected):
-            self._wake.notify()
+
+    def _free(self) -> bool:
+        """Tell whether the pending batch may be committed at once, by the caller: nothing else is due."""
+        if self._writing or self._took_s >= self._quick_s or self._snapshot_due():
+            return False
+        return not self._block.full(len(self._pending.events))
+
+    def _snapshot_due(self) -> bool:
+        assert self._state is not None
+        return self._state.position - self._frozen_at >= self._snapshot_every
+
+    def _commit_here(self) -> None:
+        """Commit the pending batch in the caller's thread, under the lock."""
+        try:
+            cut = self._cut()
+        except Exception as bug:
+            self._recover(None, bug)
+            return
+        batch, error = self._commit(cut)
+        if error is not None:
+            self._recover(batch, error)
+            if not isinstance(error, Exception):
+                raise error
 
     def _spoil(self) -> None:
         """Give up a state that a failed fold may have left half-changed; the writer thread makes it anew."""
@@ -343,6 +290,7 @@ class Recorder:
     def _run(self) -> None:
         while True:
             with self._lock:
+                self._writing = False
                 while not (self._pending.tickets or self._closing or self._spoiled):
                     self._wake.wait()
                 self._gather()
@@ -356,7 +304,11 @@ class Recorder:
                 except Exception as error:  # a bug must not leave callers waiting for ever
                     self._recover(None, error)
                     continue
-            self._commit(cut)
+                self._writing = True
+            failed, problem = self._commit(cut)
+            if problem is not None:
+                with self._lock:
+                    self._recover(failed, problem)
 
     def _gather(self) -> None:
         """Wait a moment for the callers that were just answered, if others wait already: one commit for all of them."""
@@ -374,20 +326,22 @@ class Recorder:
         state, batch = self._state, self._pending
         keys = {_LOG_ROW}.union(*map(rows_touched, batch.events))
         rows = {key: row(state, key) for key in keys}
-        due = state.position - self._frozen_at >= self._snapshot_every
         accounts = dict(state.ledger.accounts) if self._block.full(len(batch.events)) else None
-        cut = _Cut(batch, rows, state.freeze() if due else None, accounts)
-        self._pending = _Batch(state.position)
+        cut = _Cut(batch, rows, state.freeze() if self._snapshot_due() else None, accounts)
+        self._pending = Batch(state.position)
         return cut
 
-    def _commit(self, cut: _Cut) -> None:
-        batch = cut.batch
+    def _commit(self, cut: _Cut) -> tuple[Batch | None, BaseException | None]:
+        """Put a batch on the disk, answer its callers, do what is due then.
+
+        Gives what failed: the batch, None if its callers were answered; and why, None if nothing did.
+        """
+        batch, began = cut.batch, time.monotonic()
         try:
             self._append(batch, cut.rows)
         except BaseException as error:
-            with self._lock:
-                self._recover(batch, error)
-            return
+            return batch, error
+        self._took_s = time.monotonic() - began
         self._expected = len(batch.tickets) + len(self._pending.tickets)
         batch.answer(None)
         self.on_commit(batch.first + len(batch.bodies))
@@ -396,17 +350,17 @@ class Recorder:
             if cut.frozen is not None:
                 self._save_snapshot(cut.frozen)
         except BaseException as error:
-            with self._lock:
-                self._recover(None, error)
+            return None, error
+        return None, None
 
-    def _append(self, batch: _Batch, rows: dict[RowKey, bytes | None]) -> None:
+    def _append(self, batch: Batch, rows: dict[RowKey, bytes | None]) -> None:
         if not batch.bodies:
             return  # only answers that waited for the batch before
         assert self._store is not None
         stored = [Stored(seq, body, leaf_hash(body)) for seq, body in enumerate(batch.bodies, batch.first)]
         self._store.append(stored, rows)
 
-    def _index(self, batch: _Batch, accounts: dict[str, Account] | None) -> None:
+    def _index(self, batch: Batch, accounts: dict[str, Account] | None) -> None:
         """Gather a committed batch for the index, and seal the block if that fills it."""
         for event in batch.events:
             self._block.add(event)
@@ -436,7 +390,7 @@ class Recorder:
                 raise LogDamaged(f"the event at position {state.position - 1} is no event of Pai: {error}") from error
         self._block = open_block(self._store, self._block_events)
         self._state = state
-        self._pending = _Batch(state.position)
+        self._pending = Batch(state.position)
         head = self._store.head()
         if head.projected != head.size or head.fold != FOLD_VERSION:
             self._store.project(projection_rows(state), FOLD_VERSION)
@@ -456,9 +410,9 @@ class Recorder:
         else:
             self._reason = ""
 
-    def _recover(self, failed: _Batch | None, error: BaseException) -> None:
+    def _recover(self, failed: Batch | None, error: BaseException) -> None:
         """After a failure of unknown outcome: read what is on disk, answer those who waited, go on from there."""
-        orphans, self._pending = self._pending, _Batch(0)
+        orphans, self._pending = self._pending, Batch(0)
         self._spoiled = False
         self._reopen()
         problem = LogNotWritable(f"the event was not recorded: {_message(error)}", _HINT)
@@ -467,7 +421,7 @@ class Recorder:
             failed.answer(None if survived else problem)
         orphans.answer(problem)
 
-    def _holds(self, batch: _Batch) -> bool:
+    def _holds(self, batch: Batch) -> bool:
         """Tell whether the log, as it is on disk, has the events of `batch` (their bytes carry their ids)."""
         assert self._store is not None
         try:
@@ -485,9 +439,3 @@ class Recorder:
 
 def _message(error: BaseException) -> str:
     return error.message if isinstance(error, PaiError) else f"{type(error).__name__}: {error}"
-
-
-def _report(problem: Exception) -> None:
-    import logging
-
-    logging.getLogger(__name__).error("a callback of the recorder failed", exc_info=problem)
