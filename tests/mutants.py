@@ -31,6 +31,9 @@ LEDGER = "tests/integration/test_ledger_properties.py"
 BUDGET = "tests/unit/test_budget.py"
 DAY = "tests/unit/test_day.py"
 RECORDER = "tests/integration/test_recorder_decisions.py"
+AUTH = "tests/unit/test_gateway_auth.py"
+BOOKS = "tests/integration/test_gateway_books.py"
+METERING = "tests/unit/test_metering.py"
 SYNC = "tests/integration/test_log_faults.py::test_every_acknowledgement_follows_a_sync"
 
 
@@ -177,6 +180,49 @@ MUTANTS = (
         "reconciler/recorder/recorder.py",
         "        self._spoiled = False\n        self._reopen()\n",
         "        self._spoiled = False\n",
+    ),
+    Mutant(
+        "only-the-last-chunk-is-charged",
+        "reconciler/gateway/metering.py",
+        "if self._usage is None or usage.charge >= self._usage.charge:",
+        "if True:",
+        (METERING,),
+    ),
+    Mutant(
+        "thoughts-are-forgotten",
+        "reconciler/gateway/metering.py",
+        "(candidates or 0) + thoughts, thoughts, total)",
+        "candidates or 0, 0, None)",
+        (METERING,),
+    ),
+    Mutant(
+        "deltas-are-added",
+        "reconciler/gateway/metering.py",
+        "        self._counts |= now\n",
+        "        self._counts = {name: self._counts.get(name, 0) + now.get(name, 0) for name in self._counts | now}\n",
+        (METERING,),
+    ),
+    Mutant(
+        "keys-by-prefix",
+        "reconciler/gateway/auth.py",
+        "key = state.keys.get(keys.digest(presented)) if keys.looks_like_key(presented) else None\n",
+        "wanted = keys.digest(presented)[:2]\n"
+        "    key = next((key for digest, key in state.keys.items() if digest[:2] == wanted), None)\n",
+        (AUTH,),
+    ),
+    Mutant(
+        "nothing-voided-on-cancel",
+        "reconciler/gateway/books.py",
+        "        except asyncio.CancelledError:\n            self.void_now(request, 0, NOT_SENT)\n            raise\n",
+        "",
+        (BOOKS,),
+    ),
+    Mutant(
+        "outcome-dropped-on-cancel",
+        "reconciler/gateway/books.py",
+        "        except asyncio.CancelledError:\n            self._retry()\n            raise\n",
+        "",
+        (BOOKS,),
     ),
     Mutant(
         "synchronous-normal",

@@ -101,3 +101,7 @@ class SourceUnavailable(CouldNotRun):
 
 class SecretsUnavailable(CouldNotRun):
     """The secret store or its master key cannot be used."""
+
+
+class SecretMissing(SecretsUnavailable):
+    """There is no such secret, or it lacks the key; the message names nothing of this machine."""

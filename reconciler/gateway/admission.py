@@ -8,6 +8,7 @@ input, where it does that for free; then the output limit is lowered to what is 
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -17,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from reconciler.core.budget import Ask, Limits
-from reconciler.core.errors import SecretsUnavailable
+from reconciler.core.errors import SecretMissing, SecretsUnavailable
 from reconciler.core.objects import DEFAULT_SECRET_KEY
 from reconciler.core.reservations import Denied, limits_of
 from reconciler.core.state import Resource, State
@@ -31,6 +32,8 @@ from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.surfaces import SURFACES
 from reconciler.gateway.upstream import Lost, Unsent, Upstream
 from reconciler.secrets import SecretValue
+
+log = logging.getLogger("pai.gateway")
 
 ALLOW_UNBOUNDED = "pai.io/unbounded-input"
 COUNT_MARGIN = 128
@@ -118,7 +121,7 @@ class Admission:
         reference = target.resource.spec.get("apiKeySecretRef")
         try:
             if not isinstance(reference, dict):
-                raise SecretsUnavailable("apiKeySecretRef is not set")
+                raise SecretMissing("apiKeySecretRef is not set")
             value = self._resolve(str(reference["name"]), str(reference.get("key", DEFAULT_SECRET_KEY)))
             key = value.reveal().decode("ascii")
             if not _KEY.fullmatch(key):
@@ -126,10 +129,23 @@ class Admission:
                     "not-ready", f"binding {target.name} is not ready: its key has blanks or control characters"
                 )
             return Credentials(target.provider.credentials(key, call.operation))
-        except SecretsUnavailable as error:
+        except SecretMissing as error:
             raise Refusal("not-ready", f"binding {target.name} is not ready: {error.message}") from None
+        except SecretsUnavailable as error:  # its message is for the operator: it names files
+            log.warning("binding %s is not ready: %s", target.name, error.message)
+            raise Refusal("not-ready", f"binding {target.name} is not ready: its secret cannot be read now") from None
         except UnicodeDecodeError:
             raise Refusal("not-ready", f"binding {target.name} is not ready: its key is not ASCII text") from None
+
+    def _ready(self, resource: Resource) -> bool:
+        """Tell whether the binding's key can be had."""
+        reference = resource.spec.get("apiKeySecretRef")
+        try:
+            return isinstance(reference, dict) and bool(
+                self._resolve(str(reference["name"]), str(reference.get("key", DEFAULT_SECRET_KEY)))
+            )
+        except SecretsUnavailable:
+            return False
 
     def _check_bounded(self, target: _Target, needs: Needs) -> None:
         if not needs.unbounded or target.limits == Limits():
@@ -223,7 +239,7 @@ class Admission:
     def _refused(self, target: _Target, denied: Denied, caller: Caller) -> Refusal:
         denial = denied.denial
         if denial.reason == "day":
-            return self._books.read(lambda state: _spent(state, denied, caller.agent))
+            return self._books.read(lambda state: _spent(state, denied, caller.agent, self._ready))
         return Refusal(
             "request-budget",
             f"binding {target.name} allows {denial.remaining:,} tokens a request (maxTokensPerRequest), and this one"
@@ -305,14 +321,14 @@ def _other_surface(name: str, provider: Provider, call: Call) -> str:
     return f"binding {name} is served by {provider.title}, which has no {call.operation}; use {ways}"
 
 
-def _spent(state: State, denied: Denied, agent: str) -> Refusal:
+def _spent(state: State, denied: Denied, agent: str, ready: Callable[[Resource], bool]) -> Refusal:
     """Word the refusal of a request that does not fit into the day, with what the agent could use instead."""
     denial, account = denied.denial, denied.account
     held = f" (+{account.reserved:,} reserved)" if account.reserved else ""
     workload = state.agents.get(agent)
     listed = workload.spec.get("modelBindings") if workload is not None else None
     others = [str(name) for name in listed if name != denied.model] if isinstance(listed, list) else []
-    open_ones = [name for name in others if _has_room(state, name, account.day)]
+    open_ones = [name for name in others if _has_room(state, name, account.day) and ready(state.models[name])]
     room = f"bindings with room: {', '.join(open_ones)}" if open_ones else "no other binding of this agent has room"
     reset = reset_of(account.day)
     return Refusal(

@@ -12,7 +12,7 @@ from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWrita
 
 RESTORE: Final = "restore the file from a backup or an export; Pai never makes it anew by itself"
 """What to do about a file that is not what Pai wrote."""
-FREE: Final = "free space or repair the disk; Pai goes on by itself"
+FREE: Final = "free space or repair the disk; a running daemon goes on by itself"
 """What to do about a file that cannot be written."""
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_SCHEMA})

@@ -53,7 +53,7 @@ _GATHER_S = 0.0003
 """How long the writer waits for the next of the callers it has just answered, if others wait for the commit."""
 _GATHER_S_MAX = 0.002
 """How long it does so at most, however many come."""
-_HINT = "free space or repair the disk; Pai goes on by itself"
+_HINT = "free space or repair the disk; a running daemon goes on by itself"
 
 
 class Status(NamedTuple):

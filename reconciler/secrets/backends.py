@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from reconciler.core.errors import SecretsUnavailable, UsageError
+from reconciler.core.errors import SecretMissing, SecretsUnavailable, UsageError
 from reconciler.secrets.store import SecretStore
 from reconciler.secrets.value import VALUE_BYTES_MAX, SecretValue, check_key, check_name
 
@@ -49,7 +49,7 @@ class Backends:
         if digest is not None:
             value = self._decrypted.get((name, key, digest)) or self._store.get(name, key, digest)
             if value is None:
-                raise SecretsUnavailable(_lost(name, key), f"store it again: pai add secret {name}")
+                raise SecretMissing(_lost(name, key), f"store it again: pai add secret {name}")
             if len(self._decrypted) >= DECRYPTED_MAX:
                 self._decrypted.clear()
             self._decrypted[name, key, digest] = value
@@ -58,7 +58,7 @@ class Backends:
         if data is None:
             data = os.fsencode(self._environment.get(variable(name, key), ""))
         if not data:
-            raise SecretsUnavailable(self._absence(name, key), f"pai add secret {name} --from-literal {key}=-")
+            raise SecretMissing(self._absence(name, key), f"pai add secret {name} --from-literal {key}=-")
         return SecretValue(data)
 
     def problem(self, name: str, key: str) -> str:

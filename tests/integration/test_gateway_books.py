@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from reconciler.core import events as ev
 from reconciler.core.budget import Account, Ask
+from reconciler.core.reservations import Usage
 from reconciler.gateway.auth import Caller
 from reconciler.gateway.books import Books
 from reconciler.gateway.bridge import Bridge
@@ -40,8 +43,9 @@ def recorder(backend: FaultyBackend, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 @asynccontextmanager
 async def books_of(recorder: Recorder) -> AsyncIterator[Books]:
-    """Keep books in the running loop."""
+    """Keep books in the running loop, as of one that serves several requests."""
     books = Books(recorder, Bridge(), lambda: DAY, lambda _seconds: None)
+    books.under_way = 2
     yield books
     await books.close()
 
@@ -107,6 +111,50 @@ def test_reservation_whose_caller_was_cancelled_is_voided(recorder: Recorder, ba
     asyncio.run(work())
     assert outcomes(backend.path) == [("r", "tokens.reserved.v1", ""), ("r", "tokens.voided.v1", "not sent")]
     assert nothing_open(recorder)
+
+
+def test_outcome_whose_caller_was_cancelled_is_recorded_though_its_commit_fails(
+    recorder: Recorder, backend: FaultyBackend
+) -> None:
+    """Nobody waits for it any more, and it is tried again until it is on the log."""
+
+    async def work() -> None:
+        async with books_of(recorder) as books:
+            await hold(books, "r")
+            backend.due.gate.clear()
+            task = asyncio.ensure_future(books.settle("r", Usage(1, 0, 0, 2, 0, 3), 200, ev.Durations(0, 0)))
+            await eventually(lambda: len(backend.due.appends) == 3)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            backend.due.before_commit = 1
+            backend.due.gate.set()
+            await eventually(lambda: len(outcomes(backend.path)) == 2)
+
+    asyncio.run(work())
+    assert outcomes(backend.path)[1:] == [("r", "tokens.settled.v1", "")]
+    assert recorder.read(lambda state: state.ledger.account("m", DAY)) == Account(DAY, 3, 0)
+
+
+def test_lone_request_is_recorded_without_a_change_of_threads(recorder: Recorder, backend: FaultyBackend) -> None:
+    """With nobody else to serve, a reservation and its outcome are durable once the call returns, and seen as ever."""
+
+    async def work() -> None:
+        async with books_of(recorder) as books:
+            books.under_way = 1
+            recorder._quick_s = math.inf
+            threads: list[str] = []
+            recorder.on_commit = lambda _size: threads.append(threading.current_thread().name)
+            await hold(books, "r")
+            await books.settle("r", Usage(1, 0, 0, 2, 0, 3), 200, ev.Durations(0, 0))
+            backend.due.before_commit = 1
+            with pytest.raises(Refusal):
+                await hold(books, "s")
+            assert threads == [threading.current_thread().name] * 2
+
+    asyncio.run(work())
+    assert [kind for _, kind, _ in outcomes(backend.path)] == ["tokens.reserved.v1", "tokens.settled.v1"]
+    assert recorder.read(lambda state: state.ledger.account("m", DAY)) == Account(DAY, 3, 0)
 
 
 def test_reservation_that_never_was_leaves_no_event(recorder: Recorder, backend: FaultyBackend) -> None:
