@@ -239,7 +239,8 @@ class Admission:
     def _refused(self, target: _Target, denied: Denied, caller: Caller) -> Refusal:
         denial = denied.denial
         if denial.reason == "day":
-            return self._books.read(lambda state: _spent(state, denied, caller.agent, self._ready))
+            others = self._books.read(lambda state: _with_room(state, denied, caller.agent))
+            return _spent(denied, [resource.name for resource in others if self._ready(resource)])
         return Refusal(
             "request-budget",
             f"binding {target.name} allows {denial.remaining:,} tokens a request (maxTokensPerRequest), and this one"
@@ -321,14 +322,18 @@ def _other_surface(name: str, provider: Provider, call: Call) -> str:
     return f"binding {name} is served by {provider.title}, which has no {call.operation}; use {ways}"
 
 
-def _spent(state: State, denied: Denied, agent: str, ready: Callable[[Resource], bool]) -> Refusal:
-    """Word the refusal of a request that does not fit into the day, with what the agent could use instead."""
-    denial, account = denied.denial, denied.account
-    held = f" (+{account.reserved:,} reserved)" if account.reserved else ""
+def _with_room(state: State, denied: Denied, agent: str) -> list[Resource]:
+    """List the other bindings of an agent whose day is not spent."""
     workload = state.agents.get(agent)
     listed = workload.spec.get("modelBindings") if workload is not None else None
     others = [str(name) for name in listed if name != denied.model] if isinstance(listed, list) else []
-    open_ones = [name for name in others if _has_room(state, name, account.day) and ready(state.models[name])]
+    return [state.models[name] for name in others if _has_room(state, name, denied.account.day)]
+
+
+def _spent(denied: Denied, open_ones: list[str]) -> Refusal:
+    """Word the refusal of a request that does not fit into the day, with what the agent could use instead."""
+    denial, account = denied.denial, denied.account
+    held = f" (+{account.reserved:,} reserved)" if account.reserved else ""
     room = f"bindings with room: {', '.join(open_ones)}" if open_ones else "no other binding of this agent has room"
     reset = reset_of(account.day)
     return Refusal(

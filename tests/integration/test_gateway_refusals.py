@@ -14,6 +14,7 @@ from reconciler.gateway.refusal import Reason, Refusal
 from reconciler.gateway.refusals import OTHERS_MAX, Refusals
 from reconciler.log.sqlite import SqliteBackend, open_reader
 from reconciler.recorder import Recorder
+from tests.support_gateway import Bench, refused
 from tests.support_log import new_log
 
 
@@ -82,3 +83,24 @@ def test_window_closes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_strangers_and_malformed_requests_write_nothing(tmp_path: Path, reason: Reason) -> None:
     """What needs no key, or names no binding, cannot fill the log."""
     assert recorded(tmp_path, lambda noted: note(noted, "r", reason=reason)) == []
+
+
+def test_bindings_with_room_are_those_that_could_serve(bench: Bench) -> None:
+    """A refusal names where the agent may go instead: nothing whose key is not there."""
+    answer = bench.ask("chat", "openai-spent", limit=100)
+    assert answer.status_code == 429
+    named = refused("chat", answer).message.rpartition("bindings with room: ")[2].split(", ")
+    assert {"openai", "openai-free", "anthropic", "gemini"} <= set(named)
+    assert not [name for name in named if name.endswith("-keyless")]
+
+
+def test_broken_master_key_is_told_to_the_operator_and_not_to_agents(own: Bench) -> None:
+    """The refusal names the binding and no file of the server; the daemon's log names both."""
+    own.daemon.stop()
+    (own.site.root / "data" / "master.key").write_bytes(b"short")
+    own.restart()
+    answer = own.ask("chat", "openai")
+    assert answer.status_code == 503
+    assert "its secret cannot be read now" in refused("chat", answer).message
+    assert str(own.site.root) not in answer.text
+    assert str(own.site.root) in own.daemon.log.rpartition("binding openai is not ready: ")[2]
