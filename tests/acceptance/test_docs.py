@@ -1,18 +1,14 @@
 """What README.md and docs/ say is what happens: commands are run, tables and lists compared with the code.
 
-README's console blocks run one after the other in one shell, in a folder that holds nothing but the example manifests.
-Only what differs from run to run (hashes, times, paths, trailing blanks) is made equal before comparing. A line `[...]`
-stands for any lines.
+README's console blocks run in a folder that holds nothing but the example manifests.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import tomllib
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -23,107 +19,24 @@ from reconciler.core.state import Head
 from reconciler.daemon.health import judge_health
 from reconciler.simulator import Simulator
 from reconciler.workspace.settings import SETTINGS
-from tests.support import PAI, Site
+from tests.support import Site
+from tests.support_docs import DOCS, README, ROOT, assert_shown, blocks, run_steps, steps, table
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-README = ROOT / "README.md"
-DOCS = ROOT / "docs"
 PAGES = sorted([README, ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 PAYLOADS: dict[str, type[ev.Payload]] = {payload.type: payload for payload in ev.AnyPayload.__args__}
-LEFT_OUT = "[...]"
-MARK = "=== next command ==="
-VOLATILE = (
-    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "TIME"),
-    (re.compile(r"\S*/pai-demo-\w+"), "DEMO"),
-    (re.compile(r"(?<=revision )[0-9a-f]{7}\b|(?<=commit )[0-9a-f]{7}\b|(?<=refuses )[0-9a-f]{7}\b"), "COMMIT"),
-    (re.compile(r"\b[0-9a-f]{7}(?= \S+\.yaml:\d+ )|(?<=commit    )[0-9a-f]{7}\b"), "COMMIT"),
-    (re.compile(r"(?<=resets at )\d{4}-\d\d-\d\dT00:00:00Z"), "MIDNIGHT"),
-)
-
-
-class Step(NamedTuple):
-    """One command of a console block and the lines shown below it."""
-
-    command: str
-    shown: list[str]
-
-
-def blocks(page: Path, language: str) -> list[list[str]]:
-    """Give the fenced blocks of one language, as lines."""
-    found = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
-    return [block.splitlines() for block in found]
-
-
-def steps(page: Path) -> list[Step]:
-    """Give the commands of a page's console blocks; what `pai demo` shows looks like commands and is its output."""
-    found: list[Step] = []
-    for lines in blocks(page, "console"):
-        for number, line in enumerate(lines):
-            if line.startswith("$ ") and not (number and lines[0] == "$ pai demo"):
-                found.append(Step(line.removeprefix("$ "), []))
-            elif line.startswith("> ") and not found[-1].shown and lines[0] != "$ pai demo":
-                found[-1] = Step(f"{found[-1].command}\n{line.removeprefix('> ')}", [])
-            else:
-                found[-1].shown.append(line)
-    return found
-
-
-def after(step: Step) -> str:
-    """Wait for what a command starts in the background, as whoever types the next one does."""
-    waits = step.command.startswith("pai serve")
-    return 'until [ -S "$PAI_WORKSPACE/data/pai.sock" ]; do sleep 0.05; done\n' if waits else ""
-
-
-def plain(text: str, home: str) -> str:
-    """Make equal what differs from run to run."""
-    text = "".join(f"{line.rstrip()}\n" for line in text.replace(home, "HOME").splitlines())
-    for pattern, word in VOLATILE:
-        text = pattern.sub(word, text)
-    return text
-
-
-def table(page: Path, first_header: str) -> list[list[str]]:
-    """Give the cells of the rows of the table whose first header is `first_header`."""
-    lines = page.read_text().splitlines()
-    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {first_header} |"))
-    rows = []
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
-    return rows
 
 
 def test_readme_commands_print_what_it_shows(tmp_path: Path) -> None:
     """Every console command of README.md, run in order in a new folder, prints the lines below it."""
     wanted = steps(README)
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
-    environment = {**Site(tmp_path).environment, "PYTHONUNBUFFERED": "1"}  # as on a terminal: lines in their order
-    environment["PATH"] = f"{Path(PAI).parent}:{environment['PATH']}"
-    script = "trap 'kill $(jobs -p)' EXIT\n"
-    script += "".join(f"echo '{MARK}'\n{step.command}\n{after(step)}" for step in wanted)
 
     with Simulator(keys={"gemini": {"not-a-real-key"}}) as simulator:
-        done = subprocess.run(
-            ["bash", "-c", script],
-            env={**environment, **simulator.environment},
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=240,
-        )
+        outputs = run_steps(wanted, tmp_path, {**Site(tmp_path).environment, **simulator.environment})
 
-    outputs = done.stdout.split(f"{MARK}\n")[1:]
-    assert len(outputs) == len(wanted), done.stdout
     for step, output in zip(wanted, outputs, strict=True):
-        shown = plain("\n".join(step.shown), "/home/alice")
-        pattern = "".join("(?:.*\n)*?" if line == LEFT_OUT else f"{re.escape(line)}\n" for line in shown.splitlines())
-        printed = plain(output, str(tmp_path))
-        assert re.fullmatch(pattern, printed), f"$ {step.command}\n--- shown\n{shown}--- printed\n{printed}"
+        assert_shown(step, output, str(tmp_path))
 
 
 def test_readme_has_the_main_verbs_and_less_than_150_lines() -> None:

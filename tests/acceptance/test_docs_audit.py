@@ -8,12 +8,11 @@ import re
 import shutil
 import socket
 import sqlite3
-import subprocess
 from pathlib import Path
 
 from reconciler.simulator import Simulator
-from tests.acceptance.test_docs import DOCS, MARK, ROOT, blocks, plain, steps
-from tests.support import PAI, Site
+from tests.support import Site
+from tests.support_docs import DOCS, ROOT, Step, after, blocks, plain, run_steps, steps
 
 PAGE = DOCS / "audit.md"
 VOLATILE = (
@@ -27,7 +26,6 @@ PREPARE = """
 pai init team >/dev/null
 export PAI_WORKSPACE=$PWD/team
 pai serve >/dev/null 2>serve.log &
-trap 'kill $(jobs -p)' EXIT
 until [ -S "$PAI_WORKSPACE/data/pai.sock" ]; do sleep 0.05; done
 git clone -q team/config.git config 2>/dev/null && cp -R manifests/. config && cd config
 git add . && git commit -qm "Bindings for the team" && git push -q origin HEAD:main
@@ -41,10 +39,12 @@ AFTER_PUSH = "until pai get model gemini-flash 2>/dev/null | grep -q 500,000; do
 
 def same(text: str, home: str) -> str:
     """Make equal what differs from run to run; columns may then differ in width."""
-    text = plain(text, home)
-    for pattern, word in VOLATILE:
-        text = pattern.sub(word, text)
-    return re.sub(r" {2,}", "  ", text)
+    return re.sub(r" {2,}", "  ", plain(text, home, VOLATILE))
+
+
+def then(step: Step) -> str:
+    """Wait until what was pushed is in force."""
+    return AFTER_PUSH if "git push" in step.command else after(step)
 
 
 def outputs(folder: Path) -> list[str]:
@@ -52,25 +52,10 @@ def outputs(folder: Path) -> list[str]:
     shutil.copytree(ROOT / "manifests", folder / "manifests")
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = {**Site(folder).environment, "PYTHONUNBUFFERED": "1", "PAI_ADMIN_LISTEN": address}
-    environment["PATH"] = f"{Path(PAI).parent}:{environment['PATH']}"
-    script = PREPARE
-    for step in steps(PAGE):
-        wait = AFTER_PUSH if "git push" in step.command else ""
-        script += f"echo '{MARK}'\n{step.command.replace('127.0.0.1:8001', address)}\n{wait}"
+    environment = {**Site(folder).environment, "PAI_ADMIN_LISTEN": address}
+    wanted = [Step(step.command.replace("127.0.0.1:8001", address), step.shown) for step in steps(PAGE)]
     with Simulator(keys={"gemini": {"not-a-real-key"}}) as simulator:
-        done = subprocess.run(
-            ["bash", "-c", script],
-            env={**environment, **simulator.environment},
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=240,
-        )
-    return done.stdout.split(f"{MARK}\n")[1:]
+        return run_steps(wanted, folder, {**environment, **simulator.environment}, prepare=PREPARE, then=then)
 
 
 def answers(database: Path) -> list[list[str]]:
