@@ -38,14 +38,14 @@ from reconciler.manifests import (
     Verdict,
     deletion_problem,
     facts_of,
+    ignore,
     judge,
 )
+from reconciler.manifests.ignore import IGNORE_FILE
 from reconciler.manifests.reading import SUFFIXES
 from reconciler.manifests.rules import TREE
 from reconciler.source import Repository, TreeEntry, TreeRefused
 
-IGNORE_FILE = ".paiignore"
-IGNORE_BYTES_MAX = 65_536
 TRAILER = ("Pai-Allow-Deletions", "yes")
 HELPED_FROM = 2000
 """Blobs to read for which other processes are asked to help."""
@@ -183,8 +183,8 @@ class Judge:
         return Index(VERSION, sha, self._path, old.ignore, files)
 
     def _rules(self, oid: str) -> IgnoreRules:
-        if oid and self.repository.size(oid) > IGNORE_BYTES_MAX:
-            raise IgnoreRefused(f"{IGNORE_FILE} has more than {IGNORE_BYTES_MAX:,} bytes", "shorten it")
+        if oid and self.repository.size(oid) > ignore.BYTES_MAX:
+            raise ignore.too_long()
         return IgnoreRules.parse(self.repository.blob(oid) if oid else None)
 
     def _facts(self, entry: TreeEntry, rules: IgnoreRules, known: dict[str, Facts]) -> Facts | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reconciler.authoring import Actions, Document, Key, Proposal
 from reconciler.cli.change import commit_and_enforce, print_actions, resource_name
-from reconciler.cli.validate import read_paths
+from reconciler.cli.files import read_paths
 from reconciler.core.errors import Refused, UsageError
 from reconciler.manifests import judge, read_manifests, rules
 from reconciler.workspace import Workspace

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from reconciler.core.errors import Refused
 
+IGNORE_FILE = ".paiignore"
 BYTES_MAX = 64 * 1024
 PATTERNS_MAX = 1000
 
@@ -43,6 +44,11 @@ class IgnoreRefused(Refused):
     """A `.paiignore` that is too large to be one; a revision with it is refused."""
 
 
+def too_long() -> IgnoreRefused:
+    """Give the refusal of a file of more bytes than `BYTES_MAX`, whether or not it was read."""
+    return IgnoreRefused(f"{IGNORE_FILE} has more than {BYTES_MAX:,} bytes", "write fewer, broader patterns")
+
+
 class IgnoreRules:
     """The rules of one source path; paths are relative to it."""
 
@@ -61,10 +67,10 @@ class IgnoreRules:
         if not data:
             return cls()
         if len(data) > BYTES_MAX:
-            raise IgnoreRefused(f"it has more than {BYTES_MAX:,} bytes", "write fewer, broader patterns")
+            raise too_long()
         lines = [line for line in map(_trimmed, _lines(data)) if line]
         if len(lines) > PATTERNS_MAX:
-            raise IgnoreRefused(f"it has more than {PATTERNS_MAX:,} patterns", "write fewer, broader ones")
+            raise IgnoreRefused(f"{IGNORE_FILE} has more than {PATTERNS_MAX:,} patterns", "write fewer, broader ones")
         return cls(_Automaton(lines)) if lines else cls()
 
     def skips(self, path: str) -> bool:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reconciler.source.bare import init_bare
     from reconciler.source.commits import CommitInfo
-    from reconciler.source.git import Author, RaceLost, Repository, TreeEntry, Walk, discover, user_identity
+    from reconciler.source.git import Author, RaceLost, Repository, TreeEntry, Walk, discover, user_identity, work_tree
     from reconciler.source.hook import RefUpdate, install, is_judged, parse_updates
     from reconciler.source.quarantine import quarantine_folders
+    from reconciler.source.staging import staged
     from reconciler.source.trees import TreeRefused
     from reconciler.source.watch import Watch
 
@@ -34,7 +35,9 @@ _HOMES = {
     "is_judged": "hook",
     "parse_updates": "hook",
     "quarantine_folders": "quarantine",
+    "staged": "staging",
     "user_identity": "git",
+    "work_tree": "git",
 }
 
 __all__ = [
@@ -53,7 +56,9 @@ __all__ = [
     "is_judged",
     "parse_updates",
     "quarantine_folders",
+    "staged",
     "user_identity",
+    "work_tree",
 ]
 
 

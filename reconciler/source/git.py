@@ -41,6 +41,7 @@ class Repository:
     def __init__(self, repo: pygit2.Repository, path: Path) -> None:
         self._repo = repo
         self._odb = repo.odb
+        self._trees: set[str] = set()
         self._entry_set = lru_cache(TREES_REMEMBERED)(lambda oid: trees.entry_set(self._tree(oid), oid))
         self.path = path
         self.git_dir = common_dir(Path(repo.path))
@@ -61,6 +62,11 @@ class Repository:
             for folder in quarantine:
                 repository._odb.add_disk_alternate(folder)
         return repository
+
+    @property
+    def work_tree(self) -> Path | None:
+        """The top of the files that are checked out, None if it is bare."""
+        return Path(self._repo.workdir) if self._repo.workdir else None
 
     def tip(self, branch: str) -> str | None:
         """Give the commit id that the branch points at; None if the branch does not exist."""
@@ -167,11 +173,21 @@ class Repository:
         with mapped(self.path):
             return writing.identity(self._repo, os.environ)
 
+    def has_folder(self, sha: str, path: str) -> bool:
+        """Tell whether the commit has that folder."""
+        return self._subtree(sha, path) is not None
+
     def _root(self, sha: str) -> str:
+        if sha in self._trees:
+            return sha
         found = _TREE_OF.match(self._read(sha, ObjectType.COMMIT))
         if found is None:
             raise SourceUnavailable(f"commit {sha} in {self.path} is malformed", "git fsck says more")
         return found[1].decode("ascii")
+
+    def treat_as_commit(self, tree: str) -> None:
+        """Take the id of a tree from now on for a commit that holds it: what has no commit yet can be judged too."""
+        self._trees.add(tree)
 
     def _subtree(self, sha: str, path: str) -> str | None:
         return trees.subtree(self._tree, self._root(sha), path)
@@ -225,6 +241,15 @@ def user_identity(path: Path | None) -> Author:
         except SourceUnavailable:
             pass  # whoever stores a key while the repository is away is the same person as before
     return writing.identity(None, os.environ)
+
+
+def work_tree(folder: Path) -> Path | None:
+    """Find the top of the work tree that `folder` is inside of; None if there is none, or git does not trust it."""
+    try:
+        found = discover(folder)
+        return None if found is None else Repository.open(found).work_tree
+    except SourceUnavailable:
+        return None
 
 
 def discover(folder: Path) -> Path | None:

@@ -83,7 +83,24 @@ def test_rev_judges_a_commit_and_not_the_files(tmp_path: Path, place: Path) -> N
     assert "bad.yaml:8:3" in site.pai("validate", "--rev", bad[:9], cwd=place, code=1).out
     assert site.pai("validate", "--rev", "HEAD~1", cwd=place).err == "ok: 1 object\n"
     assert "nowhere" in site.pai("validate", "--rev", "nowhere", cwd=place, code=1).err
-    assert site.pai("validate", "--rev", "HEAD", ".", cwd=place, code=2).out == ""
+
+
+@pytest.mark.parametrize("option", [["--rev", "HEAD"], ["--staged"]], ids=["rev", "staged"])
+def test_path_beside_a_commit_is_the_folder_of_its_manifests(tmp_path: Path, place: Path, option: list[str]) -> None:
+    """With --rev and --staged PATH is the source path, meant from here; a folder that is not there is no empty one."""
+    site = Site(tmp_path)
+    git = Git(place, site.environment)
+    git("init", "--quiet", "--initial-branch=main")
+    git.commit({"team/a.yaml": binding("a"), "team/.paiignore": "charts\n", "team/charts/x.yaml": BAD, "pod.yaml": BAD})
+    assert "pod.yaml:8:3" in site.pai("validate", *option, cwd=place, code=1).out
+    for path, cwd in (("team", place), (".", place / "team"), (place / "team", tmp_path / "manifests")):
+        assert site.pai("validate", *option, path, cwd=cwd).err == "ok: 1 object\n"
+    git.commit({"team/b.yaml": BAD})
+    assert site.pai("validate", *option, "team", cwd=place, code=1).out.startswith("team/b.yaml:8:3: error PAI209")
+    assert "no folder tema in" in site.pai("validate", *option, "tema", cwd=place, code=3).err
+    assert "PAI115" in site.pai("validate", *option, "pod.yaml", cwd=place, code=1).out
+    assert "not inside" in site.pai("validate", *option, tmp_path, cwd=place, code=2).err
+    assert "one PATH" in site.pai("validate", *option, "team", "pod.yaml", cwd=place, code=2).err
 
 
 def test_rev_in_a_workspace_is_the_config_repository(team: Site) -> None:
@@ -118,6 +135,45 @@ def test_paiignore_and_dot_folders_are_skipped(tmp_path: Path, place: Path) -> N
     (place / ".paiignore").write_text("# generated\ncharts/\n")
     assert site.pai("validate", cwd=place).err == "ok: 1 object\n"
     site.pai("validate", "charts/values.yaml", cwd=place, code=1)
+
+
+@pytest.mark.parametrize("content", ["#" * 70_000, "x\n" * 1001], ids=["bytes", "patterns"])
+def test_ignore_file_has_the_bounds_of_the_hook(tmp_path: Path, place: Path, content: str) -> None:
+    """A `.paiignore` that is too long is refused with the same words on disk, in a commit and in the index."""
+    site = Site(tmp_path)
+    git = Git(place, site.environment)
+    git("init", "--quiet", "--initial-branch=main")
+    git.commit({".paiignore": content, "a.yaml": BAD})
+    said = [site.pai("validate", *words, cwd=place, code=1).out for words in ([], ["--rev", "HEAD"], ["--staged"])]
+    assert said[0].startswith(".paiignore:1:1: error PAI115 .paiignore has more than ")
+    assert said[1:] == said[:1] * 2
+
+
+def test_ignore_file_that_is_a_link_ignores_nothing(tmp_path: Path, place: Path) -> None:
+    """A commit does not follow it either: it is refused as any link."""
+    write(place, a=BAD)
+    (tmp_path / "elsewhere").write_text("*.yaml\n")
+    (place / ".paiignore").symlink_to(tmp_path / "elsewhere")
+    rules = [line.split()[2] for line in Site(tmp_path).pai("validate", cwd=place, code=1).out.splitlines()]
+    assert rules == ["PAI105", "PAI209"]
+
+
+def test_repository_inside_is_refused_as_the_submodule_that_it_would_be(tmp_path: Path, place: Path) -> None:
+    """Its files are not judged: a commit would not hold them."""
+    write(place, a=binding("a"), vendor__tool__bad=BAD)
+    site = Site(tmp_path)
+    Git(place / "vendor" / "tool", site.environment)("init", "--quiet")
+    assert site.pai("validate", cwd=place, code=1).out.startswith("vendor/tool:1:1: error PAI106")
+    (place / ".paiignore").write_text("vendor\n")
+    assert site.pai("validate", cwd=place).err == "ok: 1 object\n"
+    assert "bad.yaml" in site.pai("validate", "vendor/tool", cwd=place, code=1).out
+
+
+def test_file_above_this_folder_can_be_named(tmp_path: Path, place: Path) -> None:
+    """Dots in what is typed are no part of the file's own path."""
+    write(place, a=binding("a"))
+    (place / "sub").mkdir()
+    assert Site(tmp_path).pai("validate", "../a.yaml", cwd=place / "sub").err == "ok: 1 object\n"
 
 
 def test_warnings_alone_exit_0(tmp_path: Path, place: Path) -> None:
