@@ -1,8 +1,8 @@
 """Other gateways beside Pai in the same run, each in front of the same upstream: LiteLLM, Portkey, nginx.
 
-LiteLLM comes from PyPI into an environment of its own, Portkey from npm, both into `$XDG_CACHE_HOME/pai-benchmarks`
-(`~/.cache` if that is not set), where the next run finds them; nginx is used if it is installed. One that cannot be had
-is left out, and why is said on standard error. Each runs as its own documentation says, one worker, without logs.
+LiteLLM comes from PyPI into an environment of its own, Portkey from npm; nginx is used if it is installed. One that
+cannot be had is left out, and why is said on standard error. Each runs as its own documentation says, one worker,
+without logs.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks import installed
 from benchmarks.doors import BUDGET, Door, free_port, running
+from benchmarks.installed import from_pypi, install
 from benchmarks.load import HOST
 from benchmarks.site import environment
 
 START_S = 180.0
-INSTALL_S = 1200.0
 LITELLM, PORTKEY, NGINX = "LiteLLM", "Portkey", "nginx"
 
 
@@ -41,25 +42,9 @@ def started(folder: Path, upstream: str) -> Iterator[dict[str, Door]]:
         yield doors
 
 
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "pai-benchmarks"
-
-
-def _install(*command: str | Path) -> None:
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=INSTALL_S)
-    if done.returncode:
-        raise OSError(f"it cannot be installed: {done.stderr.strip()[-500:]}")
-
-
 @contextlib.contextmanager
 def _litellm(folder: Path, upstream: str) -> Iterator[Door]:
-    place = _cache() / "litellm"
-    command = place / "bin" / "litellm"
-    if not command.exists():
-        print("installing LiteLLM from PyPI ...", file=sys.stderr, flush=True)
-        _install(sys.executable, "-m", "venv", place)
-        _install(place / "bin" / "pip", "install", "--quiet", "litellm[proxy]")
+    command = from_pypi("litellm", "litellm[proxy]")
     config = folder / "config.yaml"  # JSON is YAML
     config.write_bytes(msgspec.json.encode(_litellm_config(upstream)))
     port = free_port()
@@ -83,7 +68,7 @@ def _litellm_config(upstream: str) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _portkey(folder: Path, upstream: str) -> Iterator[Door]:
-    place = _cache() / "portkey"
+    place = installed.folder("portkey")
     server = place / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
     if not server.exists():
         print("installing Portkey from npm ...", file=sys.stderr, flush=True)
@@ -91,7 +76,7 @@ def _portkey(folder: Path, upstream: str) -> Iterator[Door]:
         # A newer server under it breaks every stream: https://github.com/Portkey-AI/gateway/issues/1389
         wanted = {"dependencies": {"@portkey-ai/gateway": "*"}, "overrides": {"@hono/node-server": "1.11.1"}}
         (place / "package.json").write_bytes(msgspec.json.encode(wanted))
-        _install("npm", "install", "--no-audit", "--no-fund", "--prefix", place)
+        install("npm", "install", "--no-audit", "--no-fund", "--prefix", place)
     port = free_port()
     settings = {"NODE_ENV": "production", "TRUSTED_CUSTOM_HOSTS": f"{HOST},localhost"}
     command = ["node", str(server), f"--port={port}", "--headless"]
