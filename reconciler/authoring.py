@@ -44,7 +44,10 @@ class Outcome(NamedTuple):
 
 
 class Proposal:
-    """The manifests of the branch's tip, as they are and as they are to become."""
+    """The manifests of the branch's tip, as they are and as they are to become.
+
+    Making one raises Refused, with diagnostics, if the tip's tree cannot be read.
+    """
 
     def __init__(self, repository: Repository, tip: str | None, source_path: str) -> None:
         self._repository = repository
@@ -53,11 +56,14 @@ class Proposal:
         self._judge = Judge(repository, source_path)
         self._facts: dict[str, Facts] = {}
         self._rules = IgnoreRules.parse(None)
+        self.before = Verdict({}, ()) if tip is None else self._judge.commit(tip)
         if tip is not None:
-            index = self._judge.read(tip)
+            index = self._judge.index
+            if index is None:  # the tree could not even be read, and the verdict says why
+                _require(self.before)
+            assert index is not None
             self._facts = index.files
             self._rules = IgnoreRules.parse(repository.blob(index.ignore) if index.ignore else None)
-        self.before: Verdict = judge(self._facts)
         self._edits: dict[str, list[tuple[int, Document | None]]] = {}
         self._added: dict[str, list[Document]] = {}
 

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypedDict
 import msgspec
 
 from reconciler.core import events as ev
-from reconciler.core.diagnostics import Diagnostic
+from reconciler.core.diagnostics import Diagnostic, foremost
 from reconciler.core.errors import SourceUnavailable
 from reconciler.core.objects import Desired, Kind
 from reconciler.core.plan import plan
@@ -212,7 +212,7 @@ class _Pass:
         if verdict.accepted:
             self._accept(sha, info, verdict)
         else:
-            shown = list(verdict.diagnostics[:DIAGNOSTICS_MAX])
+            shown = list(foremost(verdict.diagnostics, DIAGNOSTICS_MAX))
             omitted = len(verdict.diagnostics) - len(shown)
             rejected = ev.RevisionRejected(**_commit(info), path=self._path, diagnostics=shown, omitted=omitted)
             self._add(ev.Draft(actor(info), f"revision/{sha}", rejected))
@@ -221,7 +221,7 @@ class _Pass:
         known = self.known.objects if self.known else None
         drafts, moved, self._counts = plan(self._state, verdict.objects, sha, actor(info), known)
         self.known = _Known(sha, verdict.objects)
-        warnings = list(verdict.diagnostics[:DIAGNOSTICS_MAX])
+        warnings = list(foremost(verdict.diagnostics, DIAGNOSTICS_MAX))
         accepted = ev.RevisionAccepted(
             **_commit(info), counts=self._counts, path=self._path, moved=moved, warnings=warnings
         )

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from reconciler.cli.output import note, print_diagnostics, print_json
-from reconciler.core.diagnostics import Diagnostic
+from reconciler.core.diagnostics import Diagnostic, foremost
 from reconciler.manifests import Verdict
 
 SHOWN_MAX = 1000
@@ -82,15 +82,6 @@ def print_findings(verdict: Verdict, output: str, place: Callable[[], Place]) ->
 
 
 OUTPUTS = ("text", "json", "github", "sarif", "junit")
-
-
-def foremost(diagnostics: Sequence[Diagnostic], most: int) -> Sequence[Diagnostic]:
-    """Give at most `most` diagnostics in their order; a warning is left out before an error is."""
-    if len(diagnostics) <= most:
-        return diagnostics
-    errors = [d for d in diagnostics if d.severity == "error"][:most]
-    warnings = [d for d in diagnostics if d.severity != "error"][: most - len(errors)]
-    return sorted(errors + warnings)
 
 
 def omitted_words(omitted: int) -> str:

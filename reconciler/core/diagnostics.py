@@ -6,7 +6,7 @@ in Unicode code points.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -34,6 +34,15 @@ class Diagnostic(msgspec.Struct, frozen=True, order=True):
 def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
     """Tell whether any of `diagnostics` refuses the revision (warnings alone do not)."""
     return any(d.severity == "error" for d in diagnostics)
+
+
+def foremost(diagnostics: Sequence[Diagnostic], most: int) -> Sequence[Diagnostic]:
+    """Give at most `most` diagnostics in their order; a warning is left out before an error is."""
+    if len(diagnostics) <= most:
+        return diagnostics
+    errors = [d for d in diagnostics if d.severity == "error"][:most]
+    warnings = [d for d in diagnostics if d.severity != "error"][: most - len(errors)]
+    return sorted(errors + warnings)
 
 
 def format_line(diagnostic: Diagnostic) -> str:
