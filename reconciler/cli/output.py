@@ -114,5 +114,6 @@ def _shown(text: str) -> str:
 
 
 def note(text: str) -> None:
-    """Print a message that is not data."""
+    """Print a message that is not data, after the data printed so far: a log has both in one file."""
+    sys.stdout.flush()
     print(printable(text), file=sys.stderr)
