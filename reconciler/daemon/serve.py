@@ -36,6 +36,7 @@ from reconciler.daemon.operations import Operations
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.session import ask_daemon
 from reconciler.daemon.tokens import first_token
+from reconciler.daemon.variables import hidden_from_the_hook
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.listener import Limits
@@ -185,6 +186,8 @@ def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
     for a second daemon, CouldNotRun for a port in use, and what opening the workspace raises.
     """
     logs.configure(sys.stderr)
+    for line in hidden_from_the_hook(workspace):
+        log.warning("%s", line)
     _raise_file_limit()
     settings = workspace.settings
     with (

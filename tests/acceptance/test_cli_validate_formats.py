@@ -138,6 +138,17 @@ def test_sarif_is_valid_and_places_every_finding(repository: Git) -> None:
     assert run["originalUriBaseIds"]["SRCROOT"]["uri"] == f"{repository.folder.as_uri()}/"
 
 
+def test_sarif_of_a_bare_repository_has_no_folder_to_name(team: Site) -> None:
+    """Judging a commit of the workspace's repository, paths are from its top, which is nowhere on disk."""
+    run = sarif(team.pai("-w", team.root, "validate", "--rev", "main", "-o", "sarif", cwd=team.folder).out)
+    assert "uri" not in run["originalUriBaseIds"]["SRCROOT"]
+    team.bare("config", "core.hooksPath", "/nowhere")
+    sha = team.clone().pushed({"sub/bad.yaml": BAD})
+    run = sarif(team.pai("-w", team.root, "validate", "--rev", sha, "-o", "sarif", cwd=team.folder, code=1).out)
+    (result,) = run["results"]
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "sub/bad.yaml"
+
+
 def test_sarif_describes_every_rule(repository: Git) -> None:
     """The driver lists the whole table of rules with meaning and way out; results point into it."""
     run = sarif(validate(repository, "-o", "sarif").out)

@@ -13,7 +13,7 @@ import pytest
 
 from reconciler import control
 from reconciler.core.errors import UsageError
-from tests.support import DEADLINE_S, PAI, Site, binding, run, until
+from tests.support import BAD, DEADLINE_S, PAI, Site, binding, run, until
 
 
 def test_second_daemon_is_refused(site: Site) -> None:
@@ -24,6 +24,22 @@ def test_second_daemon_is_refused(site: Site) -> None:
         assert "hint:" in done.err
         assert daemon.readiness()[0] == 200
         assert site.pai("status", "-o", "json").json["ready"]
+
+
+def test_branch_of_the_environment_is_the_hooks_while_the_daemon_runs(site: Site) -> None:
+    """The hook asks the daemon, whose variables count; the daemon warns that without it the hook goes by pai.toml."""
+    clone = site.clone()
+    clone.commit({"a.yaml": binding("a")})
+    assert clone.push("HEAD:release").code == 0
+    clone.commit({"bad.yaml": BAD})
+    with site.daemon(env={"PAI_SOURCE_BRANCH": "release"}) as daemon:
+        assert "bad.yaml:8:3: error PAI209" in clone.push("HEAD:release").err
+        assert clone.push("HEAD:main").code == 0
+        assert "WARNING pai.daemon: source.branch is release by the environment and main in pai.toml" in daemon.log
+        assert daemon.log.count("WARNING") == 1
+    assert "bad.yaml" not in clone.push("HEAD:release").err
+    with site.daemon(ready=False) as daemon:
+        assert "WARNING" not in daemon.log.partition("admin listener")[0]
 
 
 def test_port_in_use_is_told_with_the_setting(site: Site) -> None:

@@ -1,0 +1,30 @@
+"""Settings that the hook must share with the daemon, and cannot while they are in the daemon's environment only.
+
+The hook runs in the environment of whoever pushes, which must not choose what is judged, so it reads `pai.toml` alone.
+While a daemon answers, it asks that one, and its settings count; without a daemon, `pai.toml` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.core.errors import WorkspaceError
+from reconciler.workspace import Workspace
+
+OF_THE_HOOK = ("source.branch", "source.path", "log.database")
+
+
+def hidden_from_the_hook(workspace: Workspace) -> Iterator[str]:
+    """Say, a line each, what the hook will not know when no daemon runs."""
+    try:
+        kept = Workspace.open(workspace.root, environment={}).settings.shown
+    except WorkspaceError as error:
+        yield f"without this environment the hook refuses every push while no daemon runs: {error.message}"
+        return
+    for name in OF_THE_HOOK:
+        here = workspace.settings.shown[name]
+        if kept[name] != here:
+            yield (
+                f"{name} is {here} by the environment and {kept[name]} in pai.toml, which the hook goes by while no "
+                f"daemon runs: write it into pai.toml"
+            )
