@@ -15,12 +15,14 @@ import jsonschema
 import pytest
 from junitparser import JUnitXml
 
+from reconciler.core.diagnostics import printable
 from reconciler.manifests import RULES
 from tests.support import BAD, Done, Git, Site, agent, binding
 
-ODD = "50% of, it: ü/a b#c.yaml"
+ODD = "50%41 of, it: ü/a b#c.yaml"
 """A path with everything that one of the formats has to escape."""
 HOSTILE = binding("evil", model='"a]]>&<b>\\e[31m::error::,%"').replace("evil", '"<e&\'vil>"')
+HOSTILE += '  "\\e[31m%0A\\u0001\\uFFFE": 1\n'
 CORPUS = sorted((Path(__file__).parent.parent / "unit" / "corpus" / "bad").glob("*.yaml"))
 
 
@@ -199,7 +201,7 @@ def test_junit_is_read_by_others_with_every_finding(repository: Git) -> None:
     failed = [(name, case) for name, cases in suites.items() for case in cases if case.result]
     errors = [d for d in wanted if d["severity"] == "error"]
     assert [(name, case.result[0].type) for name, case in failed] == [(f"team/{d['path']}", d["rule"]) for d in errors]
-    assert [case.result[0].message for _, case in failed] == [d["message"] for d in errors]
+    assert [case.result[0].message for _, case in failed] == [printable(d["message"]) for d in errors]
     (warned,) = suites["team/models/new.yaml"]
     assert warned.is_passed
     assert "PAI251" in warned.system_out
@@ -214,6 +216,7 @@ def test_every_bad_file_of_the_corpus_is_reported(tmp_path: Path, output: str) -
     for path in CORPUS:
         (folder / path.name).write_bytes(path.read_bytes())
     (folder / "es\x1bcape.yaml").write_text(BAD)
+    (folder / "hostile.yaml").write_text(HOSTILE)
     (folder / "line\nbreak.yaml").write_text(BAD)
     site = Site(tmp_path)
     wanted = Counter(d["rule"] for d in site.run("validate", folder, "-o", "json", cwd=tmp_path).json["diagnostics"])
