@@ -2,8 +2,8 @@
 
     python -m benchmarks [--quick] [NAME ...]
 
-Names: push, cold_start, restart, processes, append, budget, gateway, stories, validate; all if none is given. A missed
-figure is marked, and the exit code is 0 all the same: this measures, it does not judge. Machines differ: the last
+Names: push, cold_start, restart, processes, append, budget, gateway, stories, validate, diff; all if none is given. A
+missed figure is marked, and the exit code is 0 all the same: this measures, it does not judge. Machines differ: the last
 column says how many times as much as something that was measured in the same run.
 """
 
@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import append, budget, cold_start, gateway, processes, push, restart, stories, validate
+from benchmarks import append, budget, cold_start, diff, gateway, processes, push, restart, stories, validate
 from benchmarks.table import Row, show
 
 BENCHMARKS: Mapping[str, Callable[[bool], list[Row]]] = {
@@ -26,6 +26,7 @@ BENCHMARKS: Mapping[str, Callable[[bool], list[Row]]] = {
     "gateway": gateway.run,
     "stories": stories.run,
     "validate": validate.run,
+    "diff": diff.run,
 }
 
 

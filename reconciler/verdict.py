@@ -93,7 +93,7 @@ class Judge:
             self.repository.require_folder(sha, self._path)
             index = self.index = self.read(sha)
         except (TreeRefused, IgnoreRefused) as error:
-            path = self._full(IGNORE_FILE) if isinstance(error, IgnoreRefused) else self._path
+            path = self.full(IGNORE_FILE) if isinstance(error, IgnoreRefused) else self._path
             return Verdict({}, (Diagnostic(path, 1, 1, "error", TREE, error.message, error.hint),))
         verdict = self._of_edit(index) or judge(index.files)
         self._judged = (index, verdict)
@@ -159,35 +159,37 @@ class Judge:
     def _read_all(self, sha: str) -> Index:
         entries = list(self.repository.entries(sha, self._path))
         ignore = next((e.oid for e in entries if e.path == IGNORE_FILE and e.kind == "file"), "")
-        rules = self._rules(ignore)
+        rules = self.rules(ignore)
         known: dict[str, Facts] = {}
         files = {}
         with _helpers(self.repository, entries, rules) as helped:
             for entry in entries:
                 if entry.oid in helped and _is_read(entry) and not rules.skips(entry.path):
                     known |= helped.facts()
-                facts = self._facts(entry, rules, known)
+                facts = self.facts(entry, rules, known)
                 if facts is not None:
-                    files[self._full(entry.path)] = facts
+                    files[self.full(entry.path)] = facts
         return Index(VERSION, sha, self._path, ignore, files)
 
     def _read_changes(self, sha: str, old: Index, changes: list[tuple[str, TreeEntry | None]]) -> Index:
-        rules = self._rules(old.ignore)
+        rules = self.rules(old.ignore)
         files = dict(old.files)
         for path, entry in changes:
-            facts = None if entry is None else self._facts(entry, rules, {})
+            facts = None if entry is None else self.facts(entry, rules, {})
             if facts is None:
-                files.pop(self._full(path), None)
+                files.pop(self.full(path), None)
             else:
-                files[self._full(path)] = facts
+                files[self.full(path)] = facts
         return Index(VERSION, sha, self._path, old.ignore, files)
 
-    def _rules(self, oid: str) -> IgnoreRules:
+    def rules(self, oid: str) -> IgnoreRules:
+        """Give the rules of the ignore file with that blob id, "" for none. Raises IgnoreRefused."""
         if oid and self.repository.size(oid) > ignore.BYTES_MAX:
             raise ignore.too_long()
         return IgnoreRules.parse(self.repository.blob(oid) if oid else None)
 
-    def _facts(self, entry: TreeEntry, rules: IgnoreRules, known: dict[str, Facts]) -> Facts | None:
+    def facts(self, entry: TreeEntry, rules: IgnoreRules, known: dict[str, Facts]) -> Facts | None:
+        """Read what lies at one place; None if it is no manifest."""
         if rules.skips(entry.path):
             return None
         oid, repository = entry.oid, self.repository
@@ -195,7 +197,8 @@ class Judge:
         self.files_read += 1
         return facts_of(Entry(entry.path, entry.kind, oid, size, lambda: repository.blob(oid)), known)
 
-    def _full(self, path: str) -> str:
+    def full(self, path: str) -> str:
+        """Give a path in the repository for one below the source path."""
         return path if self._path == "." else f"{self._path}/{path}"
 
 

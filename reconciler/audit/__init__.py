@@ -1,6 +1,6 @@
 """Questions to the log: read only, answered from the stored events."""
 
-from reconciler.audit.lines import cut, describe, outcome_text, usage_text, value_text
+from reconciler.audit.lines import describe, outcome_text, usage_text
 from reconciler.audit.moments import Moment, find_moment
 from reconciler.audit.query import matches, read_row, search
 from reconciler.audit.spending import KEYS, Key, Spending, spending
@@ -25,7 +25,6 @@ __all__ = [
     "Term",
     "Version",
     "blame",
-    "cut",
     "describe",
     "find_moment",
     "history",
@@ -39,6 +38,5 @@ __all__ = [
     "spending",
     "story",
     "usage_text",
-    "value_text",
     "versions",
 ]

@@ -9,16 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from reconciler.audit.terms import Row
+from reconciler.core.text import cut, value_text
 
-TEXT_MAX = 80
-"""Characters of a message, a value, a list of names or an actor that a line shows."""
 CHANGES_MAX = 4
 """Changed fields that a line names."""
-
-
-def cut(text: str) -> str:
-    """Shorten free text to what a line has room for, with `…` where it was cut."""
-    return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"
 
 
 def describe(row: Row) -> str:
@@ -84,21 +78,6 @@ def _at(spec: Any, field: str) -> Any:
         if key in spec:
             return _at(spec[key], ".".join(parts[length:]))
     return None
-
-
-def value_text(value: Any) -> str:
-    """Write a manifest's value for people: thousands separators, JSON's own words, collections as YAML's flow style."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, list):
-        return "[" + ", ".join(value_text(item) for item in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {value_text(item)}" for key, item in value.items()) + "}"
-    return str(value)
 
 
 def _revision(verb: str, data: dict[str, Any]) -> str:

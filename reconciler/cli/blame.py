@@ -7,9 +7,10 @@ import contextlib
 
 import msgspec
 
-from reconciler.audit import Blame, blame, cut, value_text
+from reconciler.audit import Blame, blame
 from reconciler.cli.output import print_json, print_table
 from reconciler.cli.reading import not_on_the_log
+from reconciler.core.text import cut, value_text
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import msgspec
 
-from reconciler.audit import Row, cut, describe, value_text, versions
+from reconciler.audit import Row, describe, versions
 from reconciler.cli.get import find, resource
 from reconciler.cli.output import FORMATS, print_json, print_yaml
 from reconciler.cli.reading import at_option, read_view
 from reconciler.core.diagnostics import printable
 from reconciler.core.objects import Kind
+from reconciler.core.text import cut, value_text
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
 

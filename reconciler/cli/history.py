@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from reconciler.audit import Change, Version, cut, history, value_text
+from reconciler.audit import Change, Version, history
 from reconciler.cli.output import print_json, print_table
 from reconciler.cli.reading import not_on_the_log
+from reconciler.core.text import cut, value_text
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
 

@@ -22,11 +22,12 @@ from pathlib import Path
 
 import msgspec
 
-from reconciler.audit import Query, Row, Tail, cut, describe, search
+from reconciler.audit import Query, Row, Tail, describe, search
 from reconciler.cli.output import json_text, note, print_csv, print_json_array
 from reconciler.cli.terms import preprocess, query_of
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import UsageError
+from reconciler.core.text import cut
 from reconciler.log.sqlite import SqliteReader, open_reader
 from reconciler.workspace import Workspace
 

@@ -40,6 +40,7 @@ VERBS = (
     Verb("apply", "apply", "commit manifests from files, a folder or stdin"),
     Verb("status", "status", "what is in force, and whether it can serve"),
     Verb("validate", "validate", "judge manifests as the hook and the daemon do; no workspace needed"),
+    Verb("diff", "diff", "what would change between two commits, for review; no workspace needed"),
     Verb("env", "env", "print the export lines that point the provider SDKs at the gateway"),
     Verb("log", "log", "query the log, newest first"),
     Verb("history", "history", "every version of one model or agent"),

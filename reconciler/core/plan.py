@@ -9,11 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import compress
 from operator import is_not
+from typing import NamedTuple, Protocol
 
 from reconciler.core import events as ev
 from reconciler.core.canonical import same_value
-from reconciler.core.objects import Desired, Kind, Placed
+from reconciler.core.objects import Desired, Kind, Placed, Spec
 from reconciler.core.state import Resource, State
+
+
+class Difference(NamedTuple):
+    """One field that differs; None stands for a field that is not there, too."""
+
+    field: str
+    old: object
+    new: object
+
 
 _KINDS: tuple[Kind, Kind] = ("model", "agent")
 
@@ -39,7 +49,7 @@ def plan(
             if now is None:
                 created, total = created + 1, total + 1
                 drafts.append(ev.Draft(actor, f"{kind}/{name}", _created(kind, placed, revision)))
-            elif fields := changed_fields(now, placed):
+            elif fields := changed_fields(now, placed.manifest):
                 changed += 1
                 drafts.append(ev.Draft(actor, f"{kind}/{name}", _changed(kind, placed, revision, now, fields)))
             elif (now.file, now.line) != (placed.path, placed.manifest.line):
@@ -68,28 +78,45 @@ def _to_compare(
     return wanted, {kind: sorted(name for of, name in gone if of == kind) for kind in _KINDS}
 
 
-def changed_fields(now: Resource, placed: Placed) -> list[str]:
+class Content(Protocol):
+    """What an object says, whether it is in force or wanted."""
+
+    @property
+    def spec(self) -> Spec: ...  # noqa: D102
+    @property
+    def labels(self) -> dict[str, str]: ...  # noqa: D102
+    @property
+    def annotations(self) -> dict[str, str]: ...  # noqa: D102
+
+
+def changed_fields(now: Content, wanted: Content) -> list[str]:
     """Name the fields that differ, sorted: dotted below `spec`, and `metadata.labels.K`, `metadata.annotations.K`."""
-    manifest = placed.manifest
-    if (
-        same_value(now.spec, manifest.spec)
-        and now.labels == manifest.labels
-        and now.annotations == manifest.annotations
-    ):
+    return [field for field, _, _ in differences(now, wanted)]
+
+
+def differences(now: Content | None, wanted: Content | None) -> list[Difference]:
+    """Give the fields that differ with both values, sorted by name; None is an object that is not there."""
+    if now is not None and wanted is not None and _same(now, wanted):
         return []
-    fields = list(_differences(now.spec, manifest.spec, ""))
-    fields += _differences(now.labels, manifest.labels, "metadata.labels.")
-    fields += _differences(now.annotations, manifest.annotations, "metadata.annotations.")
-    return sorted(fields)
+    parts = (("spec", ""), ("labels", "metadata.labels."), ("annotations", "metadata.annotations."))
+    found: list[Difference] = []
+    for part, prefix in parts:
+        old, new = ({} if it is None else getattr(it, part) for it in (now, wanted))
+        found += _differences(old, new, prefix)
+    return sorted(found, key=lambda difference: difference.field)
 
 
-def _differences(old: Mapping[str, object], new: Mapping[str, object], prefix: str) -> Iterator[str]:
+def _same(now: Content, wanted: Content) -> bool:
+    return same_value(now.spec, wanted.spec) and now.labels == wanted.labels and now.annotations == wanted.annotations
+
+
+def _differences(old: Mapping[str, object], new: Mapping[str, object], prefix: str) -> Iterator[Difference]:
     for key in old.keys() | new.keys():
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             yield from _differences(before, after, f"{prefix}{key}.")
         elif key not in old or key not in new or not same_value(before, after):
-            yield prefix + key
+            yield Difference(prefix + key, before, after)
 
 
 def _created(kind: Kind, placed: Placed, revision: str) -> ev.BindingCreated | ev.AgentCreated:

@@ -226,8 +226,7 @@ def _model(spec: Mapping, reading: Reading) -> None:
 def _known_model(provider: Scalar, model: Scalar, reading: Reading) -> None:
     name = model.text
     if provider.value == "openrouter":
-        vendor, slash, slug = name.partition("/")
-        if not (vendor and slash and slug):
+        if not has_vendor(name):
             hint = "write vendor/model, such as meta-llama/llama-3.3-70b-instruct"
             reading.add(rules.OPENROUTER_MODEL, model, f"the openrouter model {_shown(model)} has no vendor", hint)
         return
@@ -240,6 +239,12 @@ def _known_model(provider: Scalar, model: Scalar, reading: Reading) -> None:
     reading.add(
         rules.UNKNOWN_MODEL, model, f"{_shown(model)} is no {provider.text} model that this version knows", hint
     )
+
+
+def has_vendor(model: str) -> bool:
+    """Tell whether an openrouter model is written as it has to be: vendor/model."""
+    vendor, slash, slug = model.partition("/")
+    return bool(vendor and slash and slug)
 
 
 def _annotations(metadata: Mapping, reading: Reading) -> None:

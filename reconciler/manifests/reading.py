@@ -166,7 +166,7 @@ def facts_of(entry: Entry, cache: MutableMapping[str, Facts]) -> Facts | None:
         facts = read_manifests(entry.read()) if known is None else known
         if entry.oid and known is None:
             cache[entry.oid] = facts
-    if wrong := _wrong_path(entry.path):
+    if wrong := wrong_path(entry.path):
         hint = "rename the file"
         problem = Problem(1, 1, "error", rules.PATH_NAME, f"the path has {wrong}", hint)
         facts = Facts(facts.manifests, facts.named, (problem, *facts.problems), facts.omitted)
@@ -185,7 +185,8 @@ _SUBMODULE = Facts(
 )
 
 
-def _wrong_path(path: str) -> str:
+def wrong_path(path: str) -> str:
+    """Say what a manifest's path must not have; "" if it has nothing of the kind."""
     if path.isprintable() and "\\" not in path and ".." not in path:
         return ""
     if any("\udc80" <= c <= "\udcff" for c in path):

@@ -117,6 +117,17 @@ class Repository:
         with mapped(self.path):
             return history.walk(self._repo, tip, since, limit)
 
+    def merge_base(self, one: str, other: str) -> str | None:
+        """Give the commit that two commits both come from; None if there is none here (a shallow clone's edge)."""
+        with mapped(self.path):
+            found: pygit2.Oid | None = self._repo.merge_base(one, other)
+        return None if found is None else str(found)
+
+    @property
+    def is_shallow(self) -> bool:
+        """Tell whether older commits were left out when it was cloned."""
+        return bool(self._repo.is_shallow)
+
     def reachable(self, sha: str, hide: str | None = None) -> Iterator[str]:
         """List the commits reachable from `sha` and not from `hide`, all parents followed, `sha` first.
 

@@ -93,7 +93,7 @@ def test_changed_fields_are_named_to_the_leaf() -> None:
     """Nested specs, labels and removed fields are named with dots, sorted."""
     now = Resource("a", {"ref": {"name": "s", "key": "k"}, "gone": 1, "same": [1]}, "f", 1, "r", 0, {"team": "blue"})
     wanted = manifest("model", "a", {"ref": {"name": "t", "key": "k"}, "same": [1], "new": None}, team="red")
-    assert changed_fields(now, Placed("f", wanted)) == ["gone", "metadata.labels.team", "new", "ref.name"]
+    assert changed_fields(now, wanted) == ["gone", "metadata.labels.team", "new", "ref.name"]
 
 
 def test_rejected_revision_leaves_what_is_in_force() -> None:

@@ -1,0 +1,131 @@
+"""Say what would change between two commits, object by object and field by field, for review. No workspace is needed.
+
+HEAD is `HEAD` unless given; `BASE...HEAD` compares with the commit that both come from, as git diff does. With a
+workspace at hand, what last week's requests would have met under the proposed limits is said too. Exit 1 means that
+HEAD would be refused, or with --exit-code that something changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from reconciler.cli.output import print_error, print_json
+from reconciler.cli.progress import Progress
+from reconciler.core.errors import NotFound, Refused, SourceUnavailable, UsageError, WorkspaceError
+from reconciler.review import Review, compare, review
+from reconciler.source import Repository, discover
+from reconciler.workspace import Workspace
+
+SHOWN_MAX = 1000
+PATH_VARIABLE = "PAI_SOURCE_PATH"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai diff`."""
+    parser.add_argument("base", metavar="BASE", help="what is there now: any revision, or BASE...HEAD")
+    parser.add_argument("head", nargs="?", metavar="HEAD", help="what is proposed (default: HEAD)")
+    parser.add_argument("-o", "--output", choices=("text", "json", "markdown"), default="text")
+    parser.add_argument("--exit-code", action="store_true", help="exit 1 if anything changes")
+    path_option(parser)
+
+
+def path_option(parser: argparse.ArgumentParser) -> None:
+    """Declare where the manifests lie in a clone."""
+    parser.add_argument(
+        "--path", metavar="FOLDER", help=f"the folder of the manifests in a clone (default: {PATH_VARIABLE}, or all)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the review; 1 if the head would be refused."""
+    with Progress("comparing"):
+        found = find(args, args.base, args.head)
+    show(found, args.output)
+    if found.refused:
+        print_error(refusal(found))
+        return 1
+    return 1 if args.exit_code and found.changes else 0
+
+
+def show(found: Review, form: str) -> None:
+    """Print a review in one of the forms."""
+    if form == "json":
+        print_json({"changes": [change.as_json() for change in found.changes]})
+    elif form == "markdown":
+        from reconciler.review.markdown import markdown
+
+        print("\n".join(markdown(found)))
+    else:
+        from reconciler.review.text import text
+
+        print("\n".join(text(found)))
+
+
+def refusal(found: Review) -> Refused:
+    """Say that the head would be refused, and why."""
+    errors = [problem for problem in found.problems if problem.severity == "error"]
+    problems = f"{len(errors):,} problem{'s' * (len(errors) != 1)}"
+    message = f"{found.head[:7]} would be refused: {problems}"
+    return Refused(message, "correct the places above", errors[:SHOWN_MAX])
+
+
+def find(args: argparse.Namespace, base: str, head: str | None) -> Review:
+    """Compare two revisions of the repository around this folder, or of the workspace's."""
+    base, head, from_fork = revisions(base, head)
+    missing: NotFound | None = None
+    for repository, path in _repositories(args):
+        try:
+            old, new = repository.resolve(base), repository.resolve(head)
+        except NotFound as error:
+            missing = missing or _explained(error, repository)
+            continue
+        if from_fork:
+            old = fork(repository, old, new)
+        return review(compare(repository, path, old, new))
+    if missing is not None:
+        raise SourceUnavailable(missing.message, missing.hint)
+    raise WorkspaceError("there is no git repository around this folder, and no workspace", "run it inside a clone")
+
+
+def revisions(base: str, head: str | None) -> tuple[str, str, bool]:
+    """Read BASE, HEAD, `BASE..HEAD` and `BASE...HEAD`: two revisions, and whether the fork of both is the base."""
+    for dots in ("...", ".."):
+        left, found, right = base.partition(dots)
+        if found:
+            if head is not None:
+                raise UsageError(f"{base} names both revisions already", "leave out HEAD")
+            return left or "HEAD", right or "HEAD", dots == "..."
+    return base, head or "HEAD", False
+
+
+def fork(repository: Repository, base: str, head: str) -> str:
+    """Give the commit that both come from."""
+    found = repository.merge_base(base, head)
+    if found is None:
+        why = "the clone is shallow: fetch the whole history" if repository.is_shallow else "compare BASE with HEAD"
+        raise SourceUnavailable(f"{base[:7]} and {head[:7]} come from no common commit", why)
+    return found
+
+
+def _explained(error: NotFound, repository: Repository) -> NotFound:
+    if repository.is_shallow:
+        return NotFound(error.message, "the clone is shallow: fetch the whole history (fetch-depth: 0, GIT_DEPTH: 0)")
+    return error
+
+
+def _repositories(args: argparse.Namespace) -> list[tuple[Repository, str]]:
+    """Give the repositories that the revisions may be of, with the source path in each."""
+    here = discover(Path.cwd())
+    found: list[tuple[Repository, str]] = []
+    if here is not None:
+        found.append((Repository.open(here), args.path or os.environ.get(PATH_VARIABLE) or "."))
+    try:
+        workspace = Workspace.find(args.workspace)
+        theirs = (Repository.open(workspace.local_repository()), args.path or workspace.settings.source_path)
+    except (WorkspaceError, SourceUnavailable):
+        if args.workspace is not None:
+            raise
+        return found
+    return [theirs, *found] if args.workspace is not None else [*found, theirs]

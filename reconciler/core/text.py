@@ -1,0 +1,26 @@
+"""Values and free text as people read them, on one line. Escaping for a terminal or for markup is the caller's."""
+
+from __future__ import annotations
+
+TEXT_MAX = 80
+"""Characters of a message, a value, a list of names or an actor that a line shows."""
+
+
+def cut(text: str, most: int = TEXT_MAX) -> str:
+    """Shorten free text to what a line has room for, with `…` where it was cut."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def value_text(value: object) -> str:
+    """Write a manifest's value for people: thousands separators, JSON's own words, collections as YAML's flow style."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return "[" + ", ".join(value_text(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {value_text(item)}" for key, item in value.items()) + "}"
+    return str(value)

@@ -1,0 +1,246 @@
+"""What a comparison means: objects and fields that change, agents concerned, budgets before and after, what to heed.
+
+Pure. Objects in files that cannot be read on one side are left out and counted: nobody knows what becomes of them. An
+object counts as moved if its path changes and nothing else; another line in the same file is no change at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from reconciler.core.diagnostics import Diagnostic
+from reconciler.core.objects import MANIFEST_OF_KIND, Kind, Manifest, Placed
+from reconciler.core.plan import differences
+from reconciler.manifests.plain import Glimpse
+from reconciler.review.compare import Comparison, Key, Side, references
+from reconciler.verdict import IGNORE_FILE
+
+DAYS_A_YEAR = 365
+_CI_FILES = re.compile(
+    r"""\.(?:github|gitea|forgejo)/(?:workflows|actions)/.+
+      | (?:.+/)?\.gitlab-ci\.ya?ml | \.gitlab/ci/.+ | \.woodpecker(?:/.+|\.ya?ml) | \.drone\.yml | \.circleci/.+
+      | bitbucket-pipelines\.yml | azure-pipelines\.yml | Jenkinsfile | \.ci/.+
+      | \.pre-commit-config\.yaml | (?:\.github/|\.gitlab/|docs/)?CODEOWNERS""",
+    re.VERBOSE,
+)
+
+
+class Field(NamedTuple):
+    """A field that differs, with both values; None is none. `line` is where the side that has it says so."""
+
+    field: str
+    old: object
+    new: object
+    line: int
+
+
+class Change(NamedTuple):
+    """What becomes of one object.
+
+    `path`, `line`: where it is defined, after the change if it is still there. `was`: where it was before, if that is
+    another file. `like`: a deleted object of another name with the very same content, for a created one. `unjudged`:
+    its file is still there, but no longer judged.
+    """
+
+    kind: Kind
+    name: str
+    change: Literal["created", "changed", "deleted", "moved"]
+    path: str
+    line: int
+    fields: tuple[Field, ...] = ()
+    was: str = ""
+    like: str = ""
+    unjudged: bool = False
+
+    def as_json(self) -> dict[str, object]:
+        """Give the object that `pai diff -o json` prints."""
+        fields = [{"field": field.field, "old": field.old, "new": field.new} for field in self.fields]
+        return {
+            "kind": MANIFEST_OF_KIND[self.kind],
+            "name": self.name,
+            "change": self.change,
+            "path": self.path,
+            "line": self.line,
+            "fields": fields,
+        }
+
+
+class Sum(NamedTuple):
+    """The daily limits of one provider's bindings: their sum in tokens, and how many bindings have none."""
+
+    tokens: int = 0
+    unlimited: int = 0
+
+
+class Budget(NamedTuple):
+    """One provider's sums."""
+
+    provider: str
+    before: Sum
+    after: Sum
+
+
+class Affected(NamedTuple):
+    """An agent, and those of its bindings that change, in its own order."""
+
+    agent: str
+    bindings: tuple[str, ...]
+
+
+class Review(NamedTuple):
+    """Everything there is to say about a change. `problems` are the head's, `notices` sentences to heed."""
+
+    base: str
+    head: str
+    changes: tuple[Change, ...]
+    agents: tuple[Affected, ...]
+    budgets: tuple[Budget, ...]
+    notices: tuple[str, ...]
+    problems: tuple[Diagnostic, ...]
+
+    @property
+    def refused(self) -> bool:
+        """Tell whether the head would be refused."""
+        return any(problem.severity == "error" for problem in self.problems)
+
+
+def review(comparison: Comparison) -> Review:
+    """Say what a comparison means."""
+    base, head = comparison.base, comparison.head
+    found, left_out = _changes(comparison)
+    return Review(
+        base.commit,
+        head.commit,
+        tuple(found),
+        tuple(_affected(found, head)),
+        tuple(_budgets(base.all, head.all)),
+        tuple(_notices(comparison, left_out)),
+        head.diagnostics,
+    )
+
+
+def _changes(comparison: Comparison) -> tuple[list[Change], int]:
+    """Give what becomes of each object, models first, by name, and how many are left out."""
+    base, head = comparison.base, comparison.head
+    broken_before, broken_after = _broken(base), _broken(head)
+    found: list[Change] = []
+    left_out = 0
+    for key in sorted(base.objects.keys() | head.objects.keys(), key=lambda key: (key[0] != "model", key[1])):
+        old, new = base.objects.get(key), head.objects.get(key)
+        if (new is None and old and old.path in broken_after) or (old is None and new and new.path in broken_before):
+            left_out += 1
+        elif change := _change(key, old, new):
+            unjudged = change.change == "deleted" and change.path in comparison.unjudged
+            found.append(change._replace(unjudged=unjudged))
+    return _renamed(found, base, head), left_out
+
+
+def _broken(side: Side) -> frozenset[str]:
+    return frozenset(d.path for d in side.diagnostics if d.severity == "error")
+
+
+def _change(key: Key, old: Placed | None, new: Placed | None) -> Change | None:
+    there = new or old
+    assert there is not None
+    fields = tuple(
+        Field(field, before, after, _line(field, there.manifest))
+        for field, before, after in differences(old and old.manifest, new and new.manifest)
+    )
+    was = f"{old.path}:{old.manifest.line}" if old and new and old.path != new.path else ""
+    change: Literal["created", "changed", "deleted", "moved"] = "changed"
+    if old is None or new is None:
+        change = "created" if old is None else "deleted"
+    elif not fields:
+        if not was:
+            return None
+        change = "moved"
+    return Change(*key, change, there.path, there.manifest.line, fields, was)
+
+
+def _line(field: str, manifest: Manifest) -> int:
+    """Find the line of a field: fields of `spec` know theirs, what is inside them is near."""
+    while field:
+        if field in manifest.lines:
+            return manifest.lines[field]
+        field = field.rpartition(".")[0]
+    return manifest.line
+
+
+def _renamed(changes: list[Change], base: Side, head: Side) -> list[Change]:
+    """Note for what is new that it is what was deleted under another name."""
+    gone = [c for c in changes if c.change == "deleted"]
+    result: list[Change] = []
+    for change in changes:
+        if change.change == "created":
+            new = head.objects[change.kind, change.name].manifest
+            for old in gone:
+                if old.kind == change.kind and not differences(base.objects[old.kind, old.name].manifest, new):
+                    gone.remove(old)
+                    change = change._replace(like=old.name)
+                    break
+        result.append(change)
+    return result
+
+
+def _affected(changes: Sequence[Change], head: Side) -> Iterator[Affected]:
+    touched = {change.name for change in changes if change.kind == "model" and _matters(change)}
+    if touched:
+        for glimpse in sorted(head.all, key=lambda glimpse: glimpse.name):
+            named = tuple(name for name in references(glimpse) if name in touched)
+            if named:
+                yield Affected(glimpse.name, named)
+
+
+def _matters(change: Change) -> bool:
+    """Tell whether whoever uses the binding would notice."""
+    kept = ("metadata.labels.", "metadata.annotations.")
+    return any(not f.field.startswith(kept) or f.field.startswith(f"{kept[1]}pai.io/") for f in change.fields)
+
+
+def _budgets(before: Sequence[Glimpse], after: Sequence[Glimpse]) -> Iterator[Budget]:
+    sums = _sums(before), _sums(after)
+    for provider in sorted(sums[0].keys() | sums[1].keys()):
+        yield Budget(provider, sums[0].get(provider, Sum()), sums[1].get(provider, Sum()))
+
+
+def _sums(glimpses: Sequence[Glimpse]) -> dict[str, Sum]:
+    sums: dict[str, Sum] = {}
+    for glimpse in glimpses:
+        if glimpse.kind == "model":
+            provider, limit = str(glimpse.spec["provider"]), glimpse.spec.get("maxTokensPerDay")
+            tokens, unlimited = sums.get(provider, Sum())
+            sums[provider] = Sum(tokens + limit, unlimited) if isinstance(limit, int) else Sum(tokens, unlimited + 1)
+    return sums
+
+
+def _notices(comparison: Comparison, left_out: int) -> Iterator[str]:
+    base = comparison.base
+    for path in comparison.paths:
+        if path.rpartition("/")[2] == IGNORE_FILE:
+            yield f"This change edits {path}.{_judged(comparison)}"
+        elif _CI_FILES.fullmatch(path):
+            yield f"This change edits {path}: what checks changes, or who must approve them, is itself changed."
+    if not base.accepted:
+        problems = _count(sum(d.severity == "error" for d in base.diagnostics), "problem")
+        yield f"The base {base.commit[:7]} would itself be refused ({problems}); what can be read of it is compared."
+    if left_out:
+        yield f"{_count(left_out, 'object')} in files that cannot be read on one side left out."
+
+
+def _judged(comparison: Comparison) -> str:
+    said = ""
+    for paths, verb in ((comparison.unjudged, "no longer"), (comparison.judged, "now")):
+        if paths:
+            more = ", ..." if len(paths) > _NAMED_MAX else ""
+            names = ", ".join(paths[:_NAMED_MAX])
+            said += f" {_count(len(paths), 'file')} {'are' if len(paths) != 1 else 'is'} {verb} judged: {names}{more}."
+    return said or " The same files are judged as before."
+
+
+_NAMED_MAX = 5
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
