@@ -3,6 +3,7 @@
 from reconciler.audit.lines import describe, outcome_text, usage_text
 from reconciler.audit.moments import Moment, find_moment
 from reconciler.audit.query import matches, read_row, search
+from reconciler.audit.rehearsing import rehearsal
 from reconciler.audit.spending import KEYS, Key, Spending, spending
 from reconciler.audit.story import Binding, Decision, Outcome, story
 from reconciler.audit.tail import Tail
@@ -34,6 +35,7 @@ __all__ = [
     "parse_terms",
     "parse_when",
     "read_row",
+    "rehearsal",
     "search",
     "spending",
     "story",

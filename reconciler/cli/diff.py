@@ -8,12 +8,14 @@ HEAD would be refused, or with --exit-code that something changes.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler.cli.output import print_error, print_json
+from reconciler.cli.output import note, print_error, print_json
 from reconciler.cli.progress import Progress
-from reconciler.core.errors import NotFound, Refused, SourceUnavailable, UsageError, WorkspaceError
+from reconciler.core.errors import CouldNotRun, NotFound, Refused, SourceUnavailable, UsageError, WorkspaceError
 from reconciler.review import Review, compare, review
 from reconciler.source import Repository, discover
 from reconciler.workspace import Workspace
@@ -83,10 +85,31 @@ def find(args: argparse.Namespace, base: str, head: str | None) -> Review:
             continue
         if from_fork:
             old = fork(repository, old, new)
-        return review(compare(repository, path, old, new))
+        return rehearsed(args, review(compare(repository, path, old, new)))
     if missing is not None:
         raise SourceUnavailable(missing.message, missing.hint)
     raise WorkspaceError("there is no git repository around this folder, and no workspace", "run it inside a clone")
+
+
+def rehearsed(args: argparse.Namespace, found: Review) -> Review:
+    """Add what last week's requests would have met under the proposed limits, if there is a workspace to ask."""
+    if not found.limits:
+        return found
+    try:
+        workspace = Workspace.find(args.workspace)
+    except WorkspaceError:
+        return found
+    from reconciler.audit import rehearsal
+    from reconciler.log.sqlite import open_reader
+
+    now = datetime.now(UTC)
+    try:
+        with contextlib.closing(open_reader(workspace.database)) as log:
+            days = [rehearsal(log, name, limit, now) for name, limit in found.limits]
+    except CouldNotRun as error:
+        note(f"note: the log says nothing of last week's use: {error.message}")
+        return found
+    return found._replace(rehearsals=tuple(each for each in days if each is not None))
 
 
 def revisions(base: str, head: str | None) -> tuple[str, str, bool]:

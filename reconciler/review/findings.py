@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind, Manifest, Placed
 from reconciler.core.plan import differences
+from reconciler.core.rehearsal import Rehearsal
 from reconciler.manifests.plain import Glimpse
 from reconciler.review.compare import Comparison, Key, Side, references
 from reconciler.verdict import IGNORE_FILE
@@ -90,7 +91,10 @@ class Affected(NamedTuple):
 
 
 class Review(NamedTuple):
-    """Everything there is to say about a change. `problems` are the head's, `notices` sentences to heed."""
+    """Everything there is to say about a change. `problems` are the head's, `notices` sentences to heed.
+
+    `rehearsals`: what last week's requests would have met under the proposed limits, if there is a log to ask.
+    """
 
     base: str
     head: str
@@ -99,6 +103,17 @@ class Review(NamedTuple):
     budgets: tuple[Budget, ...]
     notices: tuple[str, ...]
     problems: tuple[Diagnostic, ...]
+    rehearsals: tuple[Rehearsal, ...] = ()
+
+    @property
+    def limits(self) -> list[tuple[str, int]]:
+        """Give the bindings that get another daily limit, with that limit in tokens."""
+        return [
+            (change.name, field.new)
+            for change in self.changes
+            for field in change.fields
+            if change.kind == "model" and field.field == "maxTokensPerDay" and isinstance(field.new, int)
+        ]
 
     @property
     def refused(self) -> bool:

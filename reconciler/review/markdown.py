@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from reconciler.core.diagnostics import Diagnostic, printable
 from reconciler.core.text import cut
 from reconciler.review.findings import Change, Review
-from reconciler.review.text import AGENTS_MAX, VALUE_MAX, budget_rows, note, summary, values
+from reconciler.review.text import AGENTS_MAX, VALUE_MAX, budget_rows, note, rehearsed, summary, values
 
 CHANGES_MAX = 200
 FIELDS_MAX = 50
@@ -47,6 +47,11 @@ def markdown(review: Review) -> Iterator[str]:
         yield "| --- | --- | --- |"
         for row in budget_rows(review.budgets):
             yield f"| {' | '.join(row)} |"
+    for rehearsal in review.rehearsals:  # names of bindings, times and numbers: nothing that could be markup
+        yield ""
+        first, *days = rehearsed(rehearsal)
+        yield first
+        yield from (f"- {day.strip()}" for day in days)
 
 
 def _problems(problems: tuple[Diagnostic, ...]) -> Iterator[str]:

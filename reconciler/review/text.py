@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reconciler.core.diagnostics import printable
+from reconciler.core.rehearsal import Rehearsal
 from reconciler.core.text import cut, value_text
 from reconciler.review.findings import DAYS_A_YEAR, Budget, Change, Field, Review, Sum
 
@@ -25,7 +26,31 @@ def text(review: Review) -> Iterator[str]:
     yield from map(printable, _agents(review))
     if review.changes:
         yield from _budgets(review.budgets)
+    for rehearsal in review.rehearsals:
+        yield from rehearsed(rehearsal)
+    if review.rehearsals:
+        yield ""
     yield summary(review)
+
+
+def rehearsed(rehearsal: Rehearsal) -> Iterator[str]:
+    """Say how a proposed limit would have fared: a sentence, then a line for each day that it was spent on."""
+    name, limit, spent = rehearsal.model, rehearsal.limit, rehearsal.exhausted
+    of_limit = f"{name} with {limit:,} tokens a day"
+    if not spent:
+        busiest = max(rehearsal.days, key=lambda day: day.used)
+        yield (
+            f"{of_limit} would not have been exhausted in the last {len(rehearsal.days)} days: "
+            f"at most {busiest.used:,} were used, on {busiest.day}"
+        )
+        return
+    first = spent[0].first
+    yield (
+        f"{of_limit} would have been exhausted on {len(spent)} of the last {len(rehearsal.days)} days, "
+        f"first at {first[11:16]} UTC on {first[:10]}"
+    )
+    for day in spent:
+        yield f"    {day.day} at {day.first[11:16]} UTC: {day.refused:,} of {day.requests:,} requests do not fit"
 
 
 def summary(review: Review) -> str:

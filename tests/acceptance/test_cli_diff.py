@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import BAD, PAI, Done, Git, Site, agent, binding, run
+from tests.support_tokens import day, record, reserved, settled
 
 
 @pytest.fixture
@@ -232,3 +233,64 @@ def test_refused_head_is_said_in_markdown(clone: Git) -> None:
     assert done.code == 1
     assert "**Would be refused**: 1 problem" in done.out
     assert "- `bad.yaml:8:3` PAI" in done.out
+
+
+def test_last_weeks_requests_are_replayed_against_the_proposed_limits(team: Site) -> None:
+    """With a workspace at hand: on how many days it would have been exhausted, and since when."""
+    spent = [
+        draft
+        for ago, tokens in ((9, 5000), (5, 900), (3, 2000), (2, 400))
+        for number in range(2)
+        for request in [f"r{ago}-{number}"]
+        for draft in (
+            reserved(request, on=day(ago), input=300, output=tokens - 300),
+            settled(request, on=day(ago), input=300, output=tokens - 400),
+        )
+    ]
+    record(team, *spent)
+    clone = team.clone()
+    (clone.folder / "models/flash.yaml").write_text(binding("flash", 1500))
+    clone.commit({"agents/new.yaml": agent("new", "sonnet"), "models/later.yaml": binding("later", 5)})
+
+    done = team.run("diff", "HEAD~1", cwd=clone.folder, env={"PAI_WORKSPACE": str(team.root)})
+    assert (done.code, done.err) == (0, "")
+    (line, *days) = done.out.partition("flash with 1,500")[2].splitlines()[:3]
+    now = r"first at \d\d:\d\d UTC on \d{4}-\d\d-\d\d"  # the requests were recorded just now, for days before
+    assert re.fullmatch(rf" tokens a day would have been exhausted on 2 of the last 7 days, {now}", line), done.out
+    assert [re.sub(r"\d\d:\d\d", "HH:MM", each) for each in days] == [
+        f"    {day(5)} at HH:MM UTC: 1 of 2 requests do not fit",
+        f"    {day(3)} at HH:MM UTC: 2 of 2 requests do not fit",
+    ]
+    assert "new" not in done.out.partition("flash with 1,500")[2]
+    assert "later with" not in done.out
+
+    markdown = team.run("diff", "HEAD~1", "-o", "markdown", cwd=clone.folder, env={"PAI_WORKSPACE": str(team.root)})
+    assert "would have been exhausted on 2 of the last 7 days" in markdown.out
+
+    (clone.folder / "models/flash.yaml").write_text(binding("flash", 9000))
+    clone.commit()
+    enough = team.run("diff", "HEAD~1", cwd=clone.folder, env={"PAI_WORKSPACE": str(team.root)})
+    assert f"would not have been exhausted in the last 7 days: at most 3,800 were used, on {day(3)}\n" in enough.out
+
+
+def test_workspaces_repository_is_compared_where_there_is_no_clone(team: Site) -> None:
+    """The same as `pai validate --rev`; and a clone's own revisions are found with -w too."""
+    clone = team.clone()
+    first = clone.head
+    clone.pushed({"models/flash.yaml": binding("flash", 7)})
+    done = team.pai("-w", team.root, "diff", first, "main", "-o", "json", cwd=team.folder)
+    assert [change["name"] for change in done.json["changes"]] == ["flash"]
+    clone.commit({"models/flash.yaml": binding("flash", 8)})
+    local = team.pai("-w", team.root, "diff", "HEAD~1", clone.head, "-o", "json", cwd=clone.folder)
+    assert local.json["changes"][0]["fields"] == [{"field": "maxTokensPerDay", "old": 7, "new": 8}]
+
+
+def test_damaged_log_hides_no_verdict(team: Site) -> None:
+    """The review is given all the same, and it is said why it lacks last week's use."""
+    clone = team.clone()
+    clone.commit({"models/flash.yaml": binding("flash", 7)})
+    team.database.write_bytes(b"no database")
+    done = team.run("diff", "HEAD~1", cwd=clone.folder, env={"PAI_WORKSPACE": str(team.root)})
+    assert done.code == 0
+    assert done.err.startswith("note: the log says nothing of last week's use: ")
+    assert "~ model flash changed" in done.out

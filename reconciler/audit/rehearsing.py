@@ -1,0 +1,43 @@
+"""The last days of a binding, replayed from the log against a limit that somebody proposes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from reconciler.audit.query import search
+from reconciler.audit.terms import Query, Term
+from reconciler.core.events import TokensForfeited, TokensReserved, TokensSettled, TokensVoided
+from reconciler.core.rehearsal import Rehearsal, Step, rehearse
+from reconciler.log.store import Reader
+
+DAYS = 7
+"""Days that are replayed: today, as far as it has come, and the six before."""
+
+
+def rehearsal(log: Reader, model: str, limit: int, now: datetime) -> Rehearsal | None:
+    """Replay the last DAYS of a binding against a daily limit in tokens; None if it had no request.
+
+    Raises LogDamaged.
+    """
+    days = [f"{now - timedelta(days=back):%Y-%m-%d}" for back in reversed(range(DAYS))]
+    # A day is the one of the reservation, which the clock may be ahead of: the day before is read with it.
+    since = f"{now - timedelta(days=DAYS):%Y-%m-%d}T00:00:00.000000Z"
+    query = Query((Term("type", "tokens."), Term("model", model)), since)
+    with log.moment():
+        found = rehearse(model, limit, days, _steps(log, query))
+    return found if any(day.requests for day in found.days) else None
+
+
+def _steps(log: Reader, query: Query) -> Iterator[Step]:
+    for row in search(log, query, oldest_first=True):
+        data = row.data
+        match row.type:
+            case TokensReserved.type:
+                yield Step(row.time, data["request"], data["tokens"], data["day"])
+            case TokensSettled.type:
+                yield Step(row.time, data["request"], data["charged"])
+            case TokensForfeited.type:
+                yield Step(row.time, data["request"], data["tokens"])
+            case TokensVoided.type:
+                yield Step(row.time, data["request"], 0)
