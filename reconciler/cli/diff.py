@@ -76,16 +76,20 @@ def refusal(found: Review) -> Refused:
 def find(args: argparse.Namespace, base: str, head: str | None) -> Review:
     """Compare two revisions of the repository around this folder, or of the workspace's."""
     base, head, from_fork = revisions(base, head)
+    repository, path, old, new = located(args, base, head)
+    if from_fork:
+        old = fork(repository, old, new)
+    return rehearsed(args, review(compare(repository, path, old, new)))
+
+
+def located(args: argparse.Namespace, base: str, head: str) -> tuple[Repository, str, str, str]:
+    """Find the repository that has both revisions: it, the source path in it, and both commits."""
     missing: NotFound | None = None
     for repository, path in _repositories(args):
         try:
-            old, new = repository.resolve(base), repository.resolve(head)
+            return repository, path, repository.resolve(base), repository.resolve(head)
         except NotFound as error:
             missing = missing or _explained(error, repository)
-            continue
-        if from_fork:
-            old = fork(repository, old, new)
-        return rehearsed(args, review(compare(repository, path, old, new)))
     if missing is not None:
         raise SourceUnavailable(missing.message, missing.hint)
     raise WorkspaceError("there is no git repository around this folder, and no workspace", "run it inside a clone")

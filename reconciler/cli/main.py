@@ -41,6 +41,7 @@ VERBS = (
     Verb("status", "status", "what is in force, and whether it can serve"),
     Verb("validate", "validate", "judge manifests as the hook and the daemon do; no workspace needed"),
     Verb("diff", "diff", "what would change between two commits, for review; no workspace needed"),
+    Verb("review", "review", "post that as one comment on the pull request, and set the commit's status"),
     Verb("env", "env", "print the export lines that point the provider SDKs at the gateway"),
     Verb("log", "log", "query the log, newest first"),
     Verb("history", "history", "every version of one model or agent"),
