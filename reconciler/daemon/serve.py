@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 import uvicorn
@@ -45,6 +46,9 @@ from reconciler.reconcile import Result
 from reconciler.source import Watch
 from reconciler.workspace import Address, Workspace
 
+if TYPE_CHECKING:
+    from reconciler.daemon.reporting import Reporter
+
 log = logging.getLogger("pai.daemon")
 
 COMMAND_S = 10.0
@@ -65,8 +69,11 @@ class Daemon:
         self._days = Days()
         self._metrics = Metrics(parts.recorder, self.health, self._days.today)
         self._loop = ReconcileLoop(parts.reconciler, parts.recorder.probe, self._observe)
-        self._operations = Operations(parts, self._loop.request, self.health, _addresses(workspace, admin, agents))
+        self._operations = Operations(parts, self._loop.request, self._status, _addresses(workspace, admin, agents))
         self._attester = Attester(parts)
+        self._reporter = _reporter(workspace, parts)
+        if self._reporter is not None:
+            self._metrics.registry.register(self._reporter)
         self._had_state = parts.recorder.read(lambda state: state.head is not None)
         self._known: tuple[str, Head | None] = ("", None)
         self._subject = f"daemon/{socket.gethostname()}"
@@ -100,6 +107,14 @@ class Daemon:
         )
         told = [self._days.problem(), f"no checkpoint: {self._attester.problem}" if self._attester.problem else ""]
         return msgspec.structs.replace(health, reasons=[*health.reasons, *filter(None, told)])
+
+    def _status(self) -> Health:
+        """Say how things stand to people: also what no readiness depends on."""
+        health = self.health()
+        if self._reporter is None or not self._reporter.problem:
+            return health
+        told = f"commit statuses are not told to the forge: {self._reporter.problem}"
+        return msgspec.structs.replace(health, reasons=[*health.reasons, told])
 
     def _ready(self) -> Ready:
         now = self.health()
@@ -138,8 +153,12 @@ class Daemon:
             try:
                 with watch:
                     self._attester.start()
+                    if self._reporter is not None:
+                        self._reporter.start()
                     yield
             finally:
+                if self._reporter is not None:
+                    self._reporter.stop()
                 self._attester.stop()
                 self._loop.stop()
 
@@ -161,6 +180,8 @@ class Daemon:
     def _observe(self, result: Result, duration_s: float) -> None:
         self._metrics.observe(result, duration_s)
         if result.commits:
+            if self._reporter is not None:
+                self._reporter.wake()
             log.info(
                 "%s %s after %.1f ms: %d commits, %s",
                 result.head[:7],
@@ -169,6 +190,15 @@ class Daemon:
                 result.commits,
                 result.counts,
             )
+
+
+def _reporter(workspace: Workspace, parts: Parts) -> Reporter | None:
+    """Make what tells the forge, if there is one; without it no client of an API is loaded."""
+    if not workspace.settings.forge_kind:
+        return None
+    from reconciler.daemon.reporting import Reporter
+
+    return Reporter(workspace, parts.backends.resolve)
 
 
 class _Server(uvicorn.Server):

@@ -68,6 +68,19 @@ class Forge(ABC):
     def set_status(self, commit: str, status: Status) -> None:
         """Set a commit's status; one of the same context is replaced."""
 
+    def visible(self) -> bool:
+        """Tell whether the token sees the repository at all."""
+        try:
+            self.api.call("GET", self._repository_path())
+        except ForgeUnavailable as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    @abstractmethod
+    def _repository_path(self) -> str: ...
+
     @abstractmethod
     def _comments_path(self, number: int) -> str: ...
 
@@ -132,6 +145,9 @@ class GitHub(Forge):
         """Set a commit's status."""
         self.api.call("POST", f"/repos/{self.repository}/statuses/{commit}", body=self._said(status))
 
+    def _repository_path(self) -> str:
+        return f"/repos/{self.repository}"
+
     def _comments_path(self, number: int) -> str:
         return f"/repos/{self.repository}/issues/{number}/comments"
 
@@ -153,9 +169,9 @@ class GitLab(Forge):
     comment_max = 1_000_000
     _states: Mapping[State, str] = {"pending": "pending", "success": "success", "failure": "failed"}
 
-    def __init__(self, api: Api, repository: str) -> None:
-        super().__init__(api, repository)
-        self._project = f"/projects/{quote(repository, safe='')}"
+    @property
+    def _project(self) -> str:
+        return f"/projects/{quote(self.repository, safe='')}"
 
     def login(self) -> str:
         """Give the token's user."""
@@ -177,6 +193,9 @@ class GitLab(Forge):
         except ForgeUnavailable as error:
             if error.status != 400 or "Cannot transition status" not in error.message:
                 raise
+
+    def _repository_path(self) -> str:
+        return self._project
 
     def _comments_path(self, number: int) -> str:
         return f"{self._project}/merge_requests/{number}/notes"

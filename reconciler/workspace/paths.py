@@ -131,6 +131,11 @@ class Workspace(NamedTuple):
         return self.data / "index.msgpack"
 
     @property
+    def forge_cursor(self) -> Path:
+        """How far the log's outcomes were told to the forge."""
+        return self.data / "forge.cursor"
+
+    @property
     def admin_token(self) -> Path:
         """The token for the admin listener."""
         return self.data / "admin.token"

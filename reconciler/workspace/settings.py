@@ -62,6 +62,10 @@ class Settings(NamedTuple):
     gemini_base_url: str
     openrouter_base_url: str
     secrets_directory: str
+    forge_kind: str
+    forge_api_url: str
+    forge_repo: str
+    forge_secret: str
     shown: Mapping[str, str]
 
 
@@ -171,6 +175,35 @@ SETTINGS = (
         "come first.",
         "secrets_directory",
     ),
+    Setting(
+        "forge",
+        "kind",
+        "",
+        values.forge,
+        "Where each commit gets its status (in force, refused, superseded): github, gitlab or gitea (also Forgejo); "
+        "empty for nowhere.",
+        "forge_kind",
+    ),
+    Setting(
+        "forge",
+        "api_url",
+        "",
+        values.api,
+        "Its API: https://api.github.com, https://HOST/api/v3 (GitHub Enterprise), https://HOST/api/v4 (GitLab) or "
+        "https://HOST/api/v1 (Gitea).",
+        "forge_api_url",
+    ),
+    Setting(
+        "forge", "repo", "", values.text, "The repository there: OWNER/NAME, or GitLab's path or number.", "forge_repo"
+    ),
+    Setting(
+        "forge",
+        "secret",
+        "",
+        values.text,
+        "The secret that holds the token, NAME or NAME:KEY (the key `token`); it may set commit statuses.",
+        "forge_secret",
+    ),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -205,6 +238,7 @@ def read_settings(data: bytes, path: Path, environment: Mapping[str, str]) -> Se
         origins[setting.field] = origin
     settings = Settings(**found, shown={s.name: _shown(s, found[s.field]) for s in SETTINGS})
     _check_listeners(settings, origins)
+    _check_forge(settings, origins)
     return settings
 
 
@@ -223,6 +257,17 @@ def _check_listeners(settings: Settings, origins: Mapping[str, str]) -> None:
             f"({origins['gateway_listen']}: gateway.listen {settings.gateway_listen})",
             "people and agents need two ports, so that no agent reaches the admin pages",
         )
+
+
+def _check_forge(settings: Settings, origins: Mapping[str, str]) -> None:
+    if not settings.forge_kind:
+        return
+    for name in ("api_url", "repo", "secret"):
+        if not getattr(settings, f"forge_{name}"):
+            raise WorkspaceError(
+                f"{origins['forge_kind']}: forge.kind is {settings.forge_kind}, but forge.{name} is empty",
+                f"set forge.{name}, or leave forge.kind empty",
+            )
 
 
 class _File:

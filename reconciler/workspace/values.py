@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+FORGES = ("github", "gitlab", "gitea")
 MAX_INTEGER = 2**53 - 1
 INTERVAL_MAX_S = 86_400.0
 
@@ -191,6 +192,28 @@ def origin(value: object) -> str:
     if url.path not in ("", "/") or url.query or url.fragment or "?" in value or "#" in value or "\\" in value:
         raise Bad("must be an origin, without a path or a query", hint)
     return f"{url.scheme}://{url.netloc}"
+
+
+def forge(value: object) -> str:
+    """Check the kind of a forge; "" for none."""
+    value = text(value)
+    if value not in ("", *FORGES):
+        raise Bad(f"must be one of {', '.join(FORGES)}, not {_shown(value)}", "Forgejo is a gitea; empty for none")
+    return value
+
+
+def api(value: object) -> str:
+    """Check the address of an API that gets a token: https, or http of this machine; "" for none."""
+    value = text(value)
+    hint = "write https://HOST/PATH"
+    if not value:
+        return value
+    url = _split(value)
+    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(url.hostname or "")):
+        raise Bad("must begin with https://, since a token is sent there (http only for this machine)", hint)
+    if not url.hostname or "@" in url.netloc or url.query or url.fragment:
+        raise Bad("must be a plain URL, without credentials and query", hint)
+    return value.rstrip("/")
 
 
 def database(value: object) -> str:

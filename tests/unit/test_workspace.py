@@ -124,10 +124,10 @@ def test_wrong_setting_is_refused_with_its_line(text: str, place: str, words: st
     [
         ('[source]\nrepos = "x"\n', "did you mean source.repo?"),
         ('[sources]\nrepo = "x"\n', "did you mean source?"),
-        ('repo = "x"\n', "did you mean source.repo?"),
+        ('repo = "x"\n', "did you mean source.repo or forge.repo?"),
         ('[providers.opneai]\nbase_url = "x"\n', "did you mean providers.openai?"),
         ('[gateway]\nzzz = "x"\n', "there are gateway.listen, gateway.default"),
-        ("[zzz]\nx = 1\n", "there are admin, gateway"),
+        ("[zzz]\nx = 1\n", "there are admin, forge, gateway"),
         ('[source]\nbrnch = "x"\n', "did you mean source.branch?"),
     ],
 )

@@ -1,0 +1,241 @@
+"""The reporting thread: tells the forge what became of each commit, from the log, in its order.
+
+It follows the log by a cursor that is on disk before the next commit is told, so what happened while the forge was
+away, or the daemon, is told later; telling something twice is harmless. Memory does not grow with what waits: the log
+is the queue. Nothing waits for this thread, and readiness does not look at it: what is wrong is in `problem`, in the
+metrics and in `pai status`. Without a cursor it begins with the commit that was judged last.
+
+A commit that the forge does not have is passed over; so is one whose outcome was followed by another while it waited.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from reconciler.audit import Query, Row, Term, search
+from reconciler.core import events as ev
+from reconciler.core.errors import CouldNotRun, PaiError
+from reconciler.core.objects import DEFAULT_SECRET_KEY
+from reconciler.core.state import Row as Whole
+from reconciler.forges import Forge, ForgeUnavailable, State, Status, forge
+from reconciler.log.files import sync
+from reconciler.log.sqlite import open_reader
+from reconciler.log.store import Reader
+from reconciler.secrets.value import SecretValue
+from reconciler.workspace import Workspace
+
+log = logging.getLogger("pai.forge")
+
+CONTEXT: Final = "pai"
+"""The name of the statuses."""
+AT_ONCE = 200
+"""Events that are read at a time, which is what is coalesced."""
+EVERY_S = 60.0
+PATIENCE_S = 5.0
+PAUSE_FIRST_S = 1.0
+PAUSE_MAX_S = 300.0
+STOP_S = 3.0
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """Up to which position of which log everything was told to which place."""
+
+    origin: str
+    place: str
+    position: int
+
+
+class _Stopped(PaiError):
+    """The daemon ends while something is waited for."""
+
+
+class Reporter:
+    """Tells outcomes until it is stopped. `resolve` gives a secret's value by name and key."""
+
+    def __init__(
+        self, workspace: Workspace, resolve: Callable[[str, str], SecretValue], pause_first_s: float = PAUSE_FIRST_S
+    ) -> None:
+        self._workspace = workspace
+        self._resolve = resolve
+        self._pause_first_s = pause_first_s
+        settings = workspace.settings
+        self._place = f"{settings.forge_kind} {settings.forge_api_url} {settings.forge_repo}"
+        self._forge: tuple[str, Forge] | None = None
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._told = self._skipped = self._waiting = 0
+        self._problem = ""
+        self._thread = threading.Thread(target=self._run, name="pai-forge", daemon=True)
+
+    @property
+    def problem(self) -> str:
+        """What keeps outcomes from being told, "" if nothing does."""
+        return self._problem
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that there may be something new; while there is trouble, its pause is kept."""
+        if not self._problem:
+            self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread; what is not told yet is told after the next start."""
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(STOP_S)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the metrics; called by the registry at every scrape."""
+        yield CounterMetricFamily("pai_forge_statuses", "Commit statuses that were set on the forge", self._told)
+        yield CounterMetricFamily("pai_forge_skipped", "Commits that the forge does not have", self._skipped)
+        for name, text, value in (
+            ("pai_forge_waiting", "Outcomes that are not told to the forge yet, of those read", self._waiting),
+            ("pai_forge_up", "0 while the forge's API is in trouble", not self._problem),
+        ):
+            yield GaugeMetricFamily(name, text, value=float(value))
+
+    def _run(self) -> None:
+        pause_s = self._pause_first_s
+        while not self._stopping.is_set():
+            self._wake.clear()
+            self._report()
+            if self._problem:
+                self._stopping.wait(pause_s)
+                pause_s = min(PAUSE_MAX_S, pause_s * 2)
+            else:
+                pause_s = self._pause_first_s
+                self._wake.wait(EVERY_S)
+        if self._forge is not None:
+            self._forge[1].api.close()
+
+    def _report(self) -> None:
+        problem = ""
+        try:
+            self._tell_all()
+        except _Stopped:
+            pass
+        except PaiError as error:
+            problem = error.message
+        except Exception as bug:
+            problem = CouldNotRun(f"internal error: {bug!r}").message
+            if problem != self._problem:
+                log.exception("telling the forge failed")
+        if problem and problem != self._problem:
+            log.warning("commit statuses are not told: %s", problem)
+        self._problem = problem
+
+    def _tell_all(self) -> None:
+        with contextlib.closing(open_reader(self._workspace.database)) as reader:
+            cursor = self._cursor(reader)
+            while rows := list(_outcomes(reader, cursor.position)):
+                last = {row.data["commit"]: row.seq for row in rows}
+                newest = _whole(reader).revision
+                for number, row in enumerate(rows):
+                    self._waiting = len(rows) - number
+                    if last[row.data["commit"]] == row.seq:
+                        self._tell(row.data["commit"], _status(row, newest))
+                    cursor = msgspec.structs.replace(cursor, position=row.seq + 1)
+                    self._keep(cursor)
+                self._waiting = 0
+
+    def _tell(self, commit: str, status: Status) -> None:
+        if self._stopping.is_set():
+            raise _Stopped("stopping")
+        host = self._opened()
+        try:
+            host.set_status(commit, status)
+        except ForgeUnavailable as error:
+            if not (error.status in (400, 422) or (error.status == 404 and host.visible())):
+                raise
+            log.warning("commit %s got no status: %s", commit[:7], error.message)
+            self._skipped += 1
+        else:
+            self._told += 1
+
+    def _opened(self) -> Forge:
+        """Give the client, a new one if the token was changed. Raises SecretsUnavailable, UsageError."""
+        settings = self._workspace.settings
+        name, _, key = settings.forge_secret.partition(":")
+        token = self._resolve(name, key or DEFAULT_SECRET_KEY).reveal().decode("utf-8", "replace").strip()
+        if self._forge is None or self._forge[0] != token:
+            if self._forge is not None:
+                self._forge[1].api.close()
+                self._forge = None
+            where = (settings.forge_kind, settings.forge_api_url, settings.forge_repo)
+            self._forge = token, forge(*where, token, patience_s=PATIENCE_S, sleep=self._sleep)
+        return self._forge[1]
+
+    def _sleep(self, seconds: float) -> None:
+        if self._stopping.wait(seconds):
+            raise _Stopped("stopping")
+
+    def _cursor(self, reader: Reader) -> Cursor:
+        """Read how far it got; begin with the last outcome where that says nothing about this log and this place."""
+        whole = _whole(reader)
+        with contextlib.suppress(OSError, ValueError):
+            kept = msgspec.json.decode(self._workspace.forge_cursor.read_bytes(), type=Cursor)
+            if (kept.origin, kept.place) == (whole.origin, self._place) and 0 <= kept.position <= reader.size():
+                return kept
+        cursor = Cursor(whole.origin, self._place, whole.head.position if whole.head else reader.size())
+        self._keep(cursor)  # what comes from now on must not be lost, whether or not anything can be told
+        return cursor
+
+    def _keep(self, cursor: Cursor) -> None:
+        """Put the cursor on the disk. Raises CouldNotRun."""
+        path = self._workspace.forge_cursor
+        draft = path.with_name(f".{path.name}.new")
+        try:
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(msgspec.json.encode(cursor))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+            sync(path.parent)
+        except OSError as error:
+            raise CouldNotRun(f"{path} cannot be written: {error.strerror}", "check the disk") from error
+
+
+def _outcomes(reader: Reader, start: int) -> Iterator[Row]:
+    return search(reader, Query((Term("type", "revision."),)), AT_ONCE, oldest_first=True, start=start)
+
+
+def _whole(reader: Reader) -> Whole:
+    row = reader.row(("log", ""))
+    return Whole("", "", "", "", None) if row is None else msgspec.json.decode(row, type=Whole)
+
+
+def _status(row: Row, in_force: str) -> Status:
+    """Say what became of a commit. What is not judged on its own stops nobody."""
+    data = row.data
+    state: State = "success"
+    match row.type:
+        case ev.RevisionRejected.type:
+            state, said = "failure", f"refused: {_first_problem(data)}"
+        case ev.RevisionSuperseded.type:
+            said = f"superseded by {data['by'][:7]}, not judged by itself"
+        case _:
+            said = f"{'in force' if data['commit'] == in_force else 'was in force'}: {_counts(data['counts'])}"
+    return Status(CONTEXT, state, said)
+
+
+def _first_problem(data: Mapping[str, Any]) -> str:
+    errors = [d for d in data["diagnostics"] if d["severity"] == "error"]
+    if not errors:
+        return "see the log"
+    return "{path}:{line}:{column} {rule} {message}".format(**errors[0])
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    said = [f"{counts[name]:,} {name}" for name in ("created", "changed", "deleted", "moved") if counts[name]]
+    return ", ".join(said) or "no object changes"
