@@ -91,7 +91,7 @@ def _find_in_line(text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
 
 def holds_key(text: str) -> bool:
     """Tell whether `text` has a key in it."""
-    return next(find(text), None) is not None
+    return _may_hold_key(text) and next(find(text), None) is not None
 
 
 @lru_cache(maxsize=4096)

@@ -24,7 +24,6 @@ from reconciler.manifests.schema import screen
 BYTES_MAX = 64 * 1024
 _LINES_REMEMBERED = 50_000
 _DEPTH_MAX = 40
-_USUAL_BYTES = bytes([9, 10, *range(32, 127)])
 _LINE = re.compile(
     r"""(?P<indent>[ ]*)
     (?P<dash>-[ ])?
@@ -49,31 +48,15 @@ class Glimpse(NamedTuple):
     spec: Spec
 
 
-class _Line(NamedTuple):
-    """One line: `key: value`, `- value`, `- key: value` or `key:`; `given` tells whether there is a value on it.
-
-    `secret` marks the name of something secret, which must not have its value written out beside it.
-    """
-
-    indent: int
-    dash: bool
-    key: str
-    given: bool
-    value: object
-    secret: bool
-
-
 class _InDoubtError(Exception):
     """Not so plain: never leaves this module."""
 
 
 def glance(data: bytes) -> list[Glimpse] | None:
     """Give the objects of a plainly written file without an error; None if it is in doubt. Never raises."""
-    if len(data) > BYTES_MAX or data.translate(None, _USUAL_BYTES):
+    if len(data) > BYTES_MAX or not data.isascii():
         return None
     text = data.decode("ascii")
-    if holds_key(text) or ("#" in text and next(find_in_comments(text), None) is not None):
-        return None
     try:
         if "---" not in text:
             return [_glimpse(root) for root in [_document(text.split("\n"))] if root]
@@ -89,21 +72,29 @@ def _parts(lines: list[str]) -> Iterator[list[str]]:
         yield lines[start:end]
 
 
+_Line = tuple[int, bool, str, bool, object]
+"""Indent, whether `- ` follows, key ("" for none), whether a value follows, the value."""
+
+
 @lru_cache(_LINES_REMEMBERED)
 def _read(line: str) -> _Line | None:
-    """Read one line, None if there is nothing on it. Raises _InDoubtError. Most lines stand in many files."""
+    """Read one line, None if there is nothing on it. Raises _InDoubtError. Most lines stand in many files.
+
+    No key that `inline_keys` knows needs more than a line to be seen.
+    """
     found = _LINE.fullmatch(line)
-    if found is None:
+    if found is None or not line.replace("\t", " ").isprintable():
         raise _InDoubtError
-    indent, dash, key, text = found["indent"], found["dash"], found["key"] or "", found["value"] or ""
+    if holds_key(line) or ("#" in line and next(find_in_comments(line), None) is not None):
+        raise _InDoubtError
+    indent, dash, key, text = found.groups("")
     if not (dash or key or text):
         return None
     if not key and not (dash and text):
         raise _InDoubtError
-    if is_secret_field(key) and text:
+    if text and is_secret_field(key):
         raise _InDoubtError
-    secret = key == "name" and is_secret_field(text.strip("\"'"))
-    return _Line(len(indent), bool(dash), key, bool(text), _value(text) if text else None, secret)
+    return len(indent), bool(dash), key, bool(text), _value(text) if text else None
 
 
 def _document(lines: list[str]) -> dict[str, object]:  # noqa: C901 (a call a line would cost more than the line)
@@ -112,11 +103,11 @@ def _document(lines: list[str]) -> dict[str, object]:  # noqa: C901 (a call a li
     top: dict[str, object] | list[object] = root
     stack: list[tuple[int, dict[str, object] | list[object]]] = []
     level, waiting = 0, ""  # the field `waiting` of `top` has its value on the lines below
-    secret = valued = False
+    names: list[object] = []
     for line in map(_read, lines):
         if line is None:
             continue
-        indent, dash, key, given, value, names_secret = line
+        indent, dash, key, given, value = line
         if waiting:
             if indent <= level and not (dash and indent == level):
                 raise _InDoubtError
@@ -144,9 +135,10 @@ def _document(lines: list[str]) -> dict[str, object]:  # noqa: C901 (a call a li
             waiting = key
             continue
         top[key] = value  # type: ignore[call-overload] # only a mapping takes a line with a key
-        secret, valued = secret or names_secret, valued or key == "value"
-    if waiting or (secret and valued):
-        raise _InDoubtError
+        if key in ("name", "value"):
+            names += (key, value)
+    if waiting or ("value" in names and any(is_secret_field(str(name)) for name in names)):
+        raise _InDoubtError  # `name: X_API_KEY` may stand beside its value
     return root
 
 

@@ -9,12 +9,12 @@ Invariant: `compare` says what judging both commits in full would say (`in_full`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from reconciler.core.diagnostics import Diagnostic, has_errors
 from reconciler.core.objects import Kind, Placed
-from reconciler.manifests import Facts, IgnoreRefused, IgnoreRules, deletion_problem
+from reconciler.manifests import Facts, IgnoreRefused, IgnoreRules
 from reconciler.manifests.plain import BYTES_MAX, Glimpse, glance
 from reconciler.manifests.reading import SUFFIXES, wrong_path
 from reconciler.source import Repository, TreeEntry, TreeRefused
@@ -27,14 +27,15 @@ PARTS_MAX = 500_000
 
 
 class Side(NamedTuple):
-    """One commit. `objects` are those of files that the other does not have alike, by kind and name; `all` is all.
+    """One commit. `objects` are those of files that the other does not have alike, by kind and name.
 
-    `diagnostics`: every error, and the warnings of the changed files.
+    `own` are the objects that it has beside those that are common to both. `diagnostics`: every error, and the warnings
+    of the changed files.
     """
 
     commit: str
     objects: Mapping[Key, Placed]
-    all: Sequence[Glimpse]
+    own: Sequence[Glimpse]
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @property
@@ -44,7 +45,7 @@ class Side(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Both sides, and the paths that differ between them anywhere in the repository.
+    """Both sides, the paths that differ between them anywhere in the repository, and objects that both have.
 
     `unjudged`: files of the head that are no longer judged since the ignore file changed; `judged`: those that now are.
     """
@@ -52,6 +53,7 @@ class Comparison(NamedTuple):
     base: Side
     head: Side
     paths: tuple[str, ...]
+    common: Sequence[Glimpse] = ()
     unjudged: tuple[str, ...] = ()
     judged: tuple[str, ...] = ()
 
@@ -87,7 +89,7 @@ def in_full(repository: Repository, path: str, base: str, head: str) -> Comparis
         )
         for sha, verdict in ((base, before), (head, guarded))
     ]
-    return Comparison(sides[0], sides[1], paths, unjudged, judged)
+    return Comparison(sides[0], sides[1], paths, (), unjudged, judged)
 
 
 def _paths(repository: Repository, base: str, head: str) -> tuple[str, ...]:
@@ -109,16 +111,44 @@ def _quick(judge: Judge, path: str, base: str, head: str) -> Comparison | None:
         return None
     ignore = next((e.oid for e in entries if e.path == IGNORE_FILE and e.kind == "file"), "")
     rules = judge.rules(ignore)
-    common = _unchanged(judge, (entry for entry in entries if entry.path not in new), rules)
+    found = _unchanged(judge, (entry for entry in entries if entry.path not in new), rules)
+    common = None if found is None else _Common.of(found)
     if common is None:
         return None
     before, after = (_side(judge, sha, files, rules, common) for sha, files in ((base, old), (head, new)))
     if before is None or after is None:
         return None
-    present, wanted = ({(glimpse.kind, glimpse.name) for glimpse in side.all} for side in (before, after))
-    if deletion_problem(present, wanted, allowed=False):
-        return None  # there may be a trailer that allows it
-    return Comparison(before, after, _paths(repository, base, head))
+    gone = {(g.kind, g.name) for g in before.own} - {(g.kind, g.name) for g in after.own}
+    if 2 * len(gone) > len(common.objects) + len(before.own):
+        return None  # many deletions need a trailer
+    return Comparison(before, after, _paths(repository, base, head), common.objects)
+
+
+class _Common(NamedTuple):
+    """The objects of files that both commits have: their names, and the bindings that agents miss among them."""
+
+    objects: Sequence[Glimpse]
+    names: Set[Key]
+    missing: Set[str]
+
+    @classmethod
+    def of(cls, objects: Sequence[Glimpse]) -> _Common | None:
+        """Put them together; None if a name is used twice, or if limits of a whole revision may have been reached."""
+        names = {(glimpse.kind, glimpse.name) for glimpse in objects}
+        named = [name for glimpse in objects if glimpse.kind == "agent" for name in references(glimpse)]
+        if len(names) != len(objects) or len(names) + len(named) > PARTS_MAX:
+            return None
+        return cls(objects, names, {name for name in named if ("model", name) not in names})
+
+    def holds_with(self, own: Sequence[Glimpse]) -> bool:
+        """Tell whether these and one side's own use no name twice and name no binding that is not there."""
+        names = {(glimpse.kind, glimpse.name) for glimpse in own}
+        if len(names) != len(own) or not names.isdisjoint(self.names) or len(own) > PARTS_MAX:
+            return False
+        if any(("model", name) not in names for name in self.missing):
+            return False
+        named = (("model", name) for glimpse in own for name in references(glimpse))
+        return all(key in names or key in self.names for key in named)
 
 
 def _unchanged(judge: Judge, entries: Iterable[TreeEntry], rules: IgnoreRules) -> list[Glimpse] | None:
@@ -143,12 +173,12 @@ def _unchanged(judge: Judge, entries: Iterable[TreeEntry], rules: IgnoreRules) -
 
 
 def _side(
-    judge: Judge, sha: str, files: Mapping[str, TreeEntry | None], rules: IgnoreRules, common: Sequence[Glimpse]
+    judge: Judge, sha: str, files: Mapping[str, TreeEntry | None], rules: IgnoreRules, common: _Common
 ) -> Side | None:
     """Read one side's changed files, and judge it together with what both have; None if it would be refused."""
     objects: dict[Key, Placed] = {}
     diagnostics: list[Diagnostic] = []
-    everything = list(common)
+    own: list[Glimpse] = []
     for path, entry in sorted(files.items()):
         facts = None if entry is None else judge.facts(entry, rules, {})
         if facts is None:
@@ -158,19 +188,10 @@ def _side(
         place = judge.full(path)
         diagnostics += [problem.at(place) for problem in facts.problems]
         objects.update({(m.kind, m.name): Placed(place, m) for m in facts.manifests})
-        everything += _glimpses(facts)
-    if not _holds(everything):
+        own += _glimpses(facts)
+    if not common.holds_with(own):
         return None
-    return Side(sha, objects, everything, tuple(sorted(diagnostics)))
-
-
-def _holds(everything: Sequence[Glimpse]) -> bool:
-    """Tell whether no name is used twice and every binding that an agent names is there."""
-    names = {(glimpse.kind, glimpse.name) for glimpse in everything}
-    named = [name for glimpse in everything for name in references(glimpse)]
-    if len(names) != len(everything) or len(names) + len(named) > PARTS_MAX:
-        return False
-    return all(("model", name) in names for name in named)
+    return Side(sha, objects, own, tuple(sorted(diagnostics)))
 
 
 def references(glimpse: Glimpse) -> Iterator[str]:

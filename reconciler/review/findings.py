@@ -7,7 +7,7 @@ object counts as moved if its path changes and nothing else; another line in the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from reconciler.core.diagnostics import Diagnostic
@@ -129,8 +129,8 @@ def review(comparison: Comparison) -> Review:
         base.commit,
         head.commit,
         tuple(found),
-        tuple(_affected(found, head)),
-        tuple(_budgets(base.all, head.all)),
+        tuple(_affected(found, [*comparison.common, *head.own])),
+        tuple(_budgets(comparison)),
         tuple(_notices(comparison, left_out)),
         head.diagnostics,
     )
@@ -199,10 +199,10 @@ def _renamed(changes: list[Change], base: Side, head: Side) -> list[Change]:
     return result
 
 
-def _affected(changes: Sequence[Change], head: Side) -> Iterator[Affected]:
+def _affected(changes: Sequence[Change], proposed: Sequence[Glimpse]) -> Iterator[Affected]:
     touched = {change.name for change in changes if change.kind == "model" and _matters(change)}
     if touched:
-        for glimpse in sorted(head.all, key=lambda glimpse: glimpse.name):
+        for glimpse in sorted((g for g in proposed if g.kind == "agent"), key=lambda glimpse: glimpse.name):
             named = tuple(name for name in references(glimpse) if name in touched)
             if named:
                 yield Affected(glimpse.name, named)
@@ -214,14 +214,15 @@ def _matters(change: Change) -> bool:
     return any(not f.field.startswith(kept) or f.field.startswith(f"{kept[1]}pai.io/") for f in change.fields)
 
 
-def _budgets(before: Sequence[Glimpse], after: Sequence[Glimpse]) -> Iterator[Budget]:
-    sums = _sums(before), _sums(after)
-    for provider in sorted(sums[0].keys() | sums[1].keys()):
-        yield Budget(provider, sums[0].get(provider, Sum()), sums[1].get(provider, Sum()))
+def _budgets(comparison: Comparison) -> Iterator[Budget]:
+    common = _sums({}, comparison.common)
+    before, after = (_sums(common, side.own) for side in (comparison.base, comparison.head))
+    for provider in sorted(before.keys() | after.keys()):
+        yield Budget(provider, before.get(provider, Sum()), after.get(provider, Sum()))
 
 
-def _sums(glimpses: Sequence[Glimpse]) -> dict[str, Sum]:
-    sums: dict[str, Sum] = {}
+def _sums(start: Mapping[str, Sum], glimpses: Sequence[Glimpse]) -> dict[str, Sum]:
+    sums = dict(start)
     for glimpse in glimpses:
         if glimpse.kind == "model":
             provider, limit = str(glimpse.spec["provider"]), glimpse.spec.get("maxTokensPerDay")

@@ -42,7 +42,13 @@ def history(tmp_path: Path) -> History:
 
 def _said(comparison: Comparison) -> object:
     sides = [
-        (side.commit, dict(side.objects), sorted(map(repr, side.all)), side.diagnostics, side.accepted)
+        (
+            side.commit,
+            dict(side.objects),
+            sorted(map(repr, [*comparison.common, *side.own])),
+            side.diagnostics,
+            side.accepted,
+        )
         for side in (comparison.base, comparison.head)
     ]
     return sides, comparison.paths, comparison.unjudged, comparison.judged, review(comparison)
