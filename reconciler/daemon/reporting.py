@@ -42,6 +42,8 @@ EVERY_S = 60.0
 PATIENCE_S = 5.0
 PAUSE_FIRST_S = 1.0
 PAUSE_MAX_S = 300.0
+ASKED_MAX_S = 3600.0
+"""The longest wait that a forge may ask for; rate limits are per hour."""
 STOP_S = 3.0
 
 
@@ -73,6 +75,7 @@ class Reporter:
         self._stopping = threading.Event()
         self._told = self._skipped = self._waiting = 0
         self._problem = ""
+        self._asked_s = 0.0
         self._thread = threading.Thread(target=self._run, name="pai-forge", daemon=True)
 
     @property
@@ -111,7 +114,7 @@ class Reporter:
             self._wake.clear()
             self._report()
             if self._problem:
-                self._stopping.wait(pause_s)
+                self._stopping.wait(max(pause_s, min(self._asked_s, ASKED_MAX_S)))
                 pause_s = min(PAUSE_MAX_S, pause_s * 2)
             else:
                 pause_s = self._pause_first_s
@@ -120,11 +123,13 @@ class Reporter:
             self._forge[1].api.close()
 
     def _report(self) -> None:
-        problem = ""
+        problem, self._asked_s = "", 0.0
         try:
             self._tell_all()
         except _Stopped:
             pass
+        except ForgeUnavailable as error:
+            problem, self._asked_s = error.message, error.wait_s
         except PaiError as error:
             problem = error.message
         except Exception as bug:

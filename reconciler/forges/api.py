@@ -29,12 +29,18 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ForgeUnavailable(CouldNotRun):
-    """The forge's API did not do what was asked. `uncertain`: it may have, and nobody knows."""
+    """The forge's API did not do what was asked. `uncertain`: it may have, and nobody knows.
 
-    def __init__(self, message: str, hint: str = "", *, uncertain: bool = False, status: int = 0) -> None:
+    `wait_s` is how long it asks to be left alone, 0 if it does not.
+    """
+
+    def __init__(
+        self, message: str, hint: str = "", *, uncertain: bool = False, status: int = 0, wait_s: float = 0.0
+    ) -> None:
         super().__init__(message, hint)
         self.uncertain = uncertain
         self.status = status
+        self.wait_s = wait_s
 
 
 def check_url(url: str) -> str:
@@ -96,7 +102,6 @@ class Api:
         until = time.monotonic() + self._patience_s
         pause_s = PAUSE_FIRST_S
         while True:
-            failure, wait_s = None, 0.0
             try:
                 answer = self._client.request(method, self.url + path, json=body, params=params)
             except httpx.RequestError as error:
@@ -104,9 +109,9 @@ class Api:
             else:
                 if answer.is_success:
                     return self._json(answer), answer.headers
-                failure, wait_s = _refused(self.host, answer), _wait_s(answer)
+                failure = _refused(self.host, answer)
                 again = _limited(answer) or (repeatable and answer.status_code in _PASSING)
-            wait_s = max(wait_s, pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+            wait_s = max(failure.wait_s, pause_s * random.uniform(0.5, 1.0))  # noqa: S311
             if not again or time.monotonic() + wait_s > until:
                 raise failure
             self.sleep(wait_s)
@@ -148,7 +153,7 @@ def _refused(host: str, answer: httpx.Response) -> ForgeUnavailable:
     what = "is over its rate limit" if _limited(answer) else "refused the request" if status < 500 else "failed"
     hint = "try again later" if _limited(answer) or status >= 500 else _HINTS.get(status, _HINT_URL)
     text = f"{host} {what} ({status}{': ' + cut(said) if said else ''})"
-    return ForgeUnavailable(text, hint, uncertain=status >= 500, status=status)
+    return ForgeUnavailable(text, hint, uncertain=status >= 500, status=status, wait_s=_wait_s(answer))
 
 
 def _limited(answer: httpx.Response) -> bool:

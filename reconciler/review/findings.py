@@ -236,8 +236,9 @@ def _notices(comparison: Comparison, left_out: int) -> Iterator[str]:
     for path in comparison.paths:
         if path.rpartition("/")[2] == IGNORE_FILE:
             yield f"This change edits {path}.{_judged(comparison)}"
-        elif _CI_FILES.fullmatch(path):
-            yield f"This change edits {path}: what checks changes, or who must approve them, is itself changed."
+    if edited := [path for path in comparison.paths if _CI_FILES.fullmatch(path)]:
+        names = _named(edited)
+        yield f"This change edits {names}: what checks changes, or who must approve them, is itself changed."
     if not base.accepted:
         problems = _count(sum(d.severity == "error" for d in base.diagnostics), "problem")
         yield f"The base {base.commit[:7]} would itself be refused ({problems}); what can be read of it is compared."
@@ -249,10 +250,15 @@ def _judged(comparison: Comparison) -> str:
     said = ""
     for paths, verb in ((comparison.unjudged, "no longer"), (comparison.judged, "now")):
         if paths:
-            more = ", ..." if len(paths) > _NAMED_MAX else ""
-            names = ", ".join(paths[:_NAMED_MAX])
-            said += f" {_count(len(paths), 'file')} {'are' if len(paths) != 1 else 'is'} {verb} judged: {names}{more}."
+            said += (
+                f" {_count(len(paths), 'file')} {'are' if len(paths) != 1 else 'is'} {verb} judged: {_named(paths)}."
+            )
     return said or " The same files are judged as before."
+
+
+def _named(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _NAMED_MAX:,} more" if len(paths) > _NAMED_MAX else ""
+    return ", ".join(paths[:_NAMED_MAX]) + more
 
 
 _NAMED_MAX = 5

@@ -31,7 +31,7 @@ def code(text: str, most: int = VALUE_MAX) -> str:
 
 def markdown(review: Review) -> Iterator[str]:
     """Give the lines of a review."""
-    yield f"### Pai: {summary(review)}"
+    yield f"### Pai: {'would be refused; ' if review.refused else ''}{summary(review)}"
     yield ""
     yield f"{code(review.base[:7])} to {code(review.head[:7])}"
     for notice in review.notices:

@@ -130,4 +130,5 @@ def _pair(budget: Budget, days: int) -> str:
 
 
 def _sum(sums: Sum, days: int) -> str:
-    return f"{sums.tokens * days:,}" + (f" and {sums.unlimited:,} unlimited" if sums.unlimited else "")
+    limited = f"{sums.tokens * days:,}" if sums.tokens or not sums.unlimited else ""
+    return " and ".join(filter(None, (limited, f"{sums.unlimited:,} unlimited" if sums.unlimited else "")))

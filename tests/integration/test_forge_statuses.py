@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -130,6 +131,18 @@ def test_trouble_passes_without_a_restart(team: Site, github: StandIn) -> None:
     with daemon(team, github) as running:
         await_told(github, team.bare("rev-parse", "main"))
         until("no more trouble", lambda: metrics(running)["pai_forge_up"] == 1)
+
+
+def test_wait_that_the_forge_asks_for_is_kept(team: Site, github: StandIn) -> None:
+    """A rate limit is not tried against every second."""
+    give_token(team)
+    github.faults += [Fault(429, {"Retry-After": "6"})]
+    with daemon(team, github):
+        until("the limit", lambda: github.requests)
+        limited = time.monotonic()
+        await_told(github, team.bare("rev-parse", "main"))
+        assert time.monotonic() - limited > 4
+    assert len(github.requests) == 2
 
 
 @pytest.mark.parametrize(("kind", "status"), [("github", 422), ("gitlab", 404), ("gitea", 404)])
