@@ -124,6 +124,28 @@ def test_forge_that_is_away_loses_nothing_and_blocks_nothing(team: Site, github:
     assert len(github.statuses) == 5, "nothing is told twice"
 
 
+def test_commit_that_came_back_is_told_once(team: Site, github: StandIn) -> None:
+    """Of several outcomes that wait, a commit's last one is what the forge is to show."""
+    give_token(team)
+    clone = team.clone()
+    start = clone.head
+    github.faults += [Fault(500)] * 10_000
+    with daemon(team, github) as running:
+        until("trouble", lambda: metrics(running)["pai_forge_up"] == 0)
+        passed = clone.pushed({"models/flash.yaml": binding("flash", 1)})
+        until("in force", lambda: team.state().revision == passed)
+        clone("reset", "--quiet", "--hard", start)
+        push(clone, "--force")
+        until("back", lambda: team.state().revision == start)
+    github.faults.clear()
+    with daemon(team, github):
+        await_told(github, start)
+    assert [(sha, said.partition(":")[0]) for sha, _, said in told(github)] == [
+        (passed, "was in force"),
+        (start, "in force"),
+    ]
+
+
 def test_trouble_passes_without_a_restart(team: Site, github: StandIn) -> None:
     """The pause grows and ends; what waited is told."""
     give_token(team)
