@@ -8,11 +8,12 @@ and no answer's body beyond its message is in an error.
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,6 +22,10 @@ from reconciler.core.errors import CouldNotRun, UsageError
 from reconciler.core.text import cut
 
 TIMEOUT_S = 15.0
+"""The longest silence."""
+DEADLINE_S = 45.0
+"""How long an answer may take as a whole, however little of it comes at a time."""
+ANSWER_BYTES_MAX = 32 * 1024 * 1024
 PATIENCE_S = 60.0
 """How long all attempts of one request may take together."""
 PAUSE_FIRST_S = 0.5
@@ -69,12 +74,14 @@ class Api:
         *,
         patience_s: float = PATIENCE_S,
         timeout_s: float = TIMEOUT_S,
+        deadline_s: float = DEADLINE_S,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`headers` carry the token. `sleep` waits between attempts, and may raise to give up."""
         self.url = check_url(url)
         self.host = urlsplit(self.url).netloc
         self._patience_s = patience_s
+        self._deadline_s = deadline_s
         self.sleep = sleep
         self._client = httpx.Client(
             headers={"User-Agent": "pai", "Accept": "application/json", **headers},
@@ -103,25 +110,48 @@ class Api:
         pause_s = PAUSE_FIRST_S
         while True:
             try:
-                answer = self._client.request(method, self.url + path, json=body, params=params)
+                answer = self._answer(method, path, body, params)
             except httpx.RequestError as error:
                 failure, again = _lost(self.host, error), repeatable or isinstance(error, _NOT_SENT)
             else:
-                if answer.is_success:
+                if 200 <= answer.status < 300:
                     return self._json(answer), answer.headers
                 failure = _refused(self.host, answer)
-                again = _limited(answer) or (repeatable and answer.status_code in _PASSING)
+                again = _limited(answer) or (repeatable and answer.status in _PASSING)
             wait_s = max(failure.wait_s, pause_s * random.uniform(0.5, 1.0))  # noqa: S311
             if not again or time.monotonic() + wait_s > until:
                 raise failure
             self.sleep(wait_s)
             pause_s = min(PAUSE_MAX_S, pause_s * 2)
 
-    def _json(self, answer: httpx.Response) -> Any:
+    def _answer(
+        self, method: str, path: str, body: Mapping[str, object] | None, params: Mapping[str, str | int] | None
+    ) -> _Answer:
+        """Do one request. Raises httpx.RequestError, also for an answer that takes too long or is too long."""
+        until = time.monotonic() + self._deadline_s
+        with self._client.stream(method, self.url + path, json=body, params=params) as answer:
+            content = bytearray()
+            for part in answer.iter_bytes():
+                content += part
+                if time.monotonic() > until:
+                    raise httpx.ReadTimeout("the answer takes too long")
+                if len(content) > ANSWER_BYTES_MAX:
+                    raise httpx.ReadError("the answer is too long")
+            return _Answer(answer.status_code, answer.headers, bytes(content))
+
+    def _json(self, answer: _Answer) -> Any:
         try:
-            return answer.json() if answer.content else None
-        except ValueError as error:
+            return json.loads(answer.content) if answer.content else None
+        except (ValueError, RecursionError) as error:
             raise ForgeUnavailable(f"{self.host} answered with what is no JSON", _HINT_URL) from error
+
+
+class _Answer(NamedTuple):
+    """A whole answer."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
 
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -140,15 +170,15 @@ def _lost(host: str, error: httpx.RequestError) -> ForgeUnavailable:
     return ForgeUnavailable(f"{host} {what} ({type(error).__name__})", "try again later", uncertain=uncertain)
 
 
-def _refused(host: str, answer: httpx.Response) -> ForgeUnavailable:
-    status = answer.status_code
-    if answer.is_redirect:
+def _refused(host: str, answer: _Answer) -> ForgeUnavailable:
+    status = answer.status
+    if 300 <= status < 400:
         return ForgeUnavailable(f"{host} sends elsewhere ({status})", "use the repository's present name and address")
     said = ""
     try:
-        message = answer.json()
+        message = json.loads(answer.content)
         said = str(message.get("message") or message.get("error") or "") if isinstance(message, dict) else ""
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     what = "is over its rate limit" if _limited(answer) else "refused the request" if status < 500 else "failed"
     hint = "try again later" if _limited(answer) or status >= 500 else _HINTS.get(status, _HINT_URL)
@@ -156,16 +186,16 @@ def _refused(host: str, answer: httpx.Response) -> ForgeUnavailable:
     return ForgeUnavailable(text, hint, uncertain=status >= 500, status=status, wait_s=_wait_s(answer))
 
 
-def _limited(answer: httpx.Response) -> bool:
+def _limited(answer: _Answer) -> bool:
     """Tell whether it was refused for the number of requests alone: GitHub says that with 403, too."""
-    if answer.status_code == 429:
+    if answer.status == 429:
         return True
-    return answer.status_code == 403 and (
+    return answer.status == 403 and (
         "retry-after" in answer.headers or answer.headers.get("x-ratelimit-remaining") == "0"
     )
 
 
-def _wait_s(answer: httpx.Response) -> float:
+def _wait_s(answer: _Answer) -> float:
     """Read how long the forge asks to wait, 0 if it does not."""
     headers = answer.headers
     asked = headers.get("retry-after", "")

@@ -75,7 +75,9 @@ class IgnoreRules:
 
     def skips(self, path: str) -> bool:
         """Tell whether the file, link or submodule at `path` is none of Pai's business."""
-        if "." in path and any(part[:1] == "." and part not in (".", "..") for part in path.split("/")[:-1]):
+        if (path[:1] == "." or "/." in path) and any(
+            part[:1] == "." and part not in (".", "..") for part in path.split("/")[:-1]
+        ):
             return True
         if self._automaton is None:
             return False

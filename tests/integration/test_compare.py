@@ -29,7 +29,12 @@ class History:
 
     def commit(self, files: Mapping[str, str | None], message: str = "change") -> str:
         """Write files (None deletes) and give the commit."""
-        content = {path: None if text is None else text.encode() for path, text in files.items()}
+        return self.commit_bytes(
+            {path: None if text is None else text.encode() for path, text in files.items()}, message
+        )
+
+    def commit_bytes(self, content: Mapping[str, bytes | None], message: str = "change") -> str:
+        """Write files as bytes."""
         self.tip = self.repository.write("main", self.tip, content, message, Author("A", "a@example.com"))
         return self.tip
 
@@ -93,6 +98,24 @@ def test_quick_comparison_equals_judging_in_full(history: History, seed: int) ->
         assert _said(compare(history.repository, ".", base, head)) == _said(whole)
         quick += _is_quick(history.repository, base, head)
     assert quick > 4, "hardly anything was quick"
+
+
+CORPUS = sorted((Path(__file__).parents[1] / "unit" / "corpus").rglob("*.y*ml"))
+
+
+def test_every_file_of_the_corpus_is_compared_as_judging_in_full_does(history: History) -> None:
+    """As a file that did not change, that came, and that went, beside one that changed."""
+    known: list[str] = []
+    assert len(CORPUS) > 50
+    for path in CORPUS:
+        text = path.read_bytes()
+        clear = history.commit(dict.fromkeys(known) | {"a.yaml": binding("a-name-of-its-own", 1)})
+        known = ["z/corpus.yaml"]
+        came = history.commit_bytes({"z/corpus.yaml": text, "a.yaml": binding("a-name-of-its-own", 2).encode()})
+        stayed = history.commit({"a.yaml": binding("a-name-of-its-own", 3)})
+        for base, head in ((clear, came), (came, stayed), (came, clear)):
+            whole = in_full(history.repository, ".", base, head)
+            assert _said(compare(history.repository, ".", base, head)) == _said(whole), path
 
 
 def _is_quick(repository: Repository, base: str, head: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ import httpx
 import pytest
 
 from reconciler.core.errors import UsageError
-from reconciler.forges import Forge, ForgeUnavailable, Status, check_url, forge, publish_comment, surroundings
+from reconciler.forges import Api, Forge, ForgeUnavailable, Status, check_url, forge, publish_comment, surroundings
 from reconciler.forges.publishing import CONTEXT, fitted, marker
 from tests.support_forges import KINDS, REPOSITORY, TOKEN, Fault, StandIn
 
@@ -153,10 +155,11 @@ def test_comment_that_was_written_although_the_answer_was_lost_is_not_written_tw
         (Fault(404), "refused the request (404: trouble)"),
         (Fault(301, {"Location": "http://127.0.0.1:1/elsewhere"}), "sends elsewhere (301)"),
         (Fault(200, body="<html>"), "answered with what is no JSON"),
+        (Fault(200, body="[" * 100_000), "answered with what is no JSON"),
         (Fault(200, body='{"a": 1}'), "answered with no list of comments"),
         (Fault(429, {"Retry-After": "3600"}), "is over its rate limit (429: trouble)"),
     ],
-    ids=["401", "403", "404", "redirect", "html", "object", "hour"],
+    ids=["401", "403", "404", "redirect", "html", "deep", "object", "hour"],
 )
 def test_lasting_trouble_is_an_error_at_once(host: StandIn, fault: Fault, message: str) -> None:
     """No second attempt, no redirect followed with the token, nobody waits an hour; the token is in no message."""
@@ -185,6 +188,27 @@ def test_forge_that_is_not_there_or_hangs_is_given_up() -> None:
         host.answer = lambda _: time.sleep(1.5)  # type: ignore[method-assign, assignment]
         with pytest.raises(ForgeUnavailable, match="did not answer in time"):
             _ask(host.url)
+
+
+def test_answer_that_drips_is_given_up() -> None:
+    """A byte now and then is no silence, but the whole has a deadline."""
+
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            for _ in range(1000):
+                connection.sendall(b" ")
+                time.sleep(0.02)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = threading.Thread(target=drip, args=(server,))
+        dripping.start()
+        api = Api(f"http://127.0.0.1:{server.getsockname()[1]}", {}, patience_s=0, deadline_s=0.2)
+        with contextlib.closing(api), pytest.raises(ForgeUnavailable, match="did not answer in time"):
+            api.call("GET", "/")
+        dripping.join()
 
 
 def _ask(url: str) -> None:
