@@ -120,21 +120,32 @@ def test_template_writes_a_report_and_decides(tmp_path: Path, clone: Git, bad: b
 
 
 def test_template_comments_only_if_asked(tmp_path: Path, clone: Git, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `comment: "true"` the review is made before the job fails."""
+    """With `comment: "true"` the review of a merge request is made before the job fails; a branch has none."""
     clone.commit()
     pai = tmp_path / "pai"
     pai.write_text(REVIEW.format(pai=PAI))
     pai.chmod(0o755)
     monkeypatch.setattr("tests.support_ci.PAI", str(pai))
     environment = {**clone.environment, "PAI_FORGE_TOKEN": "t"}
-    silent, told = (
-        run_template(place, clone.folder, environment, path="team", package="pai", comment=comment)
-        for place, comment in ((tmp_path / "one", "false"), (tmp_path / "two", "true"))
+    silent, elsewhere, told = (
+        run_template(
+            place,
+            clone.folder,
+            {**environment, "CI_PIPELINE_SOURCE": source},
+            path="team",
+            package="pai",
+            comment=comment,
+        )
+        for place, comment, source in (
+            (tmp_path / "one", "false", "merge_request_event"),
+            (tmp_path / "two", "true", "push"),
+            (tmp_path / "three", "true", "merge_request_event"),
+        )
         if place.mkdir() is None
     )
-    assert "reviewed" not in silent.out
+    assert "reviewed" not in silent.out + elsewhere.out
     assert "reviewed with t\n" in told.out
-    assert (silent.code, told.code) == (1, 1)
+    assert (silent.code, elsewhere.code, told.code) == (1, 1, 1)
 
 
 class PreCommit:

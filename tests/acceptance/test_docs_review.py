@@ -13,7 +13,8 @@ import yaml
 
 from reconciler.workspace.settings import SETTINGS
 from tests.acceptance.test_cli_review import Job
-from tests.support import PAI, Git, Site, binding, run
+from tests.support import BAD, PAI, Git, Site, binding, run
+from tests.support_ci import run_action, run_template
 from tests.support_docs import DOCS, ROOT, assert_shown, blocks, run_steps, steps
 from tests.support_forges import TOKEN, StandIn
 
@@ -43,17 +44,18 @@ def test_jobs_of_the_page_review_a_pull_request(kind: str, tmp_path: Path) -> No
     job = next(iter(_jobs(kind).values()))
     if kind == "gitlab":
         assert job["variables"] == {"GIT_DEPTH": "0"}
-        lines, token = job["script"], "PAI_FORGE_TOKEN"
+        shell, token = job["script"], "PAI_FORGE_TOKEN"
     else:
         assert job["steps"][0]["with"]["fetch-depth"] == 0
-        lines = [step["run"] for step in job["steps"] if "run" in step]
+        shell = [step["run"] for step in job["steps"] if "run" in step]
         ((token, _),) = job["steps"][-1]["env"].items()
-    commands = [line for line in lines if not line.startswith("pip install ")]
+    commands = [line for line in shell if not line.startswith("pip install ")]
     folder = tmp_path / "clone"
     folder.mkdir()
     clone = Git(folder, Site(tmp_path).environment)
     clone("init", "--quiet", "--initial-branch=main")
-    clone.commit({"models/flash.yaml": binding("flash", 1000)})
+    lines, name = blocks(PAGE, "yaml")[JOBS[kind]], blocks(PAGE, "yaml")[JOBS[kind]][0].removeprefix("# ")
+    clone.commit({"models/flash.yaml": binding("flash", 1000), name: "\n".join(lines), ".paiignore": "/.*\n"})
     with StandIn(kind).running() as host:
         review = Job(host, clone, tmp_path / "event.json")
         head = clone.commit({"models/flash.yaml": binding("flash", 2000)})
@@ -63,6 +65,31 @@ def test_jobs_of_the_page_review_a_pull_request(kind: str, tmp_path: Path) -> No
             assert done.code == 0, done
         assert "1,000 -> 2,000" in host.bodies[0]
         assert [(sha, said["state"]) for sha, said in host.statuses] == [(head, "success")]
+
+
+@pytest.mark.parametrize("kind", ["github", "gitea", "gitlab"])
+def test_action_and_template_review_the_folder_that_they_are_given(kind: str, tmp_path: Path) -> None:
+    """Files outside of it are no manifests; a refused change is commented, and fails the job."""
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    clone = Git(folder, Site(tmp_path).environment)
+    clone("init", "--quiet", "--initial-branch=main")
+    clone.commit({"team/a.yaml": binding("a", 1000), "other.yaml": "x: y\n"})
+    with StandIn(kind).running() as host:
+        review = Job(host, clone, tmp_path / "event.json")
+        for number, (text, state) in enumerate(((binding("a", 2000), "success"), (BAD, "fail"))):
+            clone.commit({"team/a.yaml": text})
+            environment = {**clone.environment, **review.environment(), "CI_PIPELINE_SOURCE": "merge_request_event"}
+            place = tmp_path / str(number)
+            place.mkdir()
+            if kind == "gitlab":
+                done = run_template(place, folder, environment, path="team", package="pai", comment="true")
+            else:
+                done = run_action(place, folder, environment, path="team", comment="true", token=TOKEN)
+            assert done.code == number, done
+            assert host.statuses[-1][1]["state"].startswith(state)
+        assert len(host.bodies) == 1
+        assert "**Would be refused**" in host.bodies[0]
 
 
 def _jobs(kind: str) -> dict[str, Any]:
