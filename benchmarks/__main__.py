@@ -3,8 +3,8 @@
     python -m benchmarks [--quick] [NAME ...]
 
 Names: push, cold_start, restart, processes, append, budget, gateway, stories, validate, diff; all if none is given. A
-missed figure is marked, and the exit code is 0 all the same: this measures, it does not judge. Machines differ: the last
-column says how many times as much as something that was measured in the same run.
+missed figure is marked, and the exit code is 0 all the same: this measures, it does not judge. Machines differ: the
+last column says how many times as much as something that was measured in the same run.
 """
 
 from __future__ import annotations

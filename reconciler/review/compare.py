@@ -15,10 +15,11 @@ from typing import NamedTuple
 from reconciler.core.diagnostics import Diagnostic, has_errors
 from reconciler.core.objects import Kind, Placed
 from reconciler.manifests import Facts, IgnoreRefused, IgnoreRules
+from reconciler.manifests.ignore import IGNORE_FILE
 from reconciler.manifests.plain import BYTES_MAX, Glimpse, glance
 from reconciler.manifests.reading import SUFFIXES, wrong_path
 from reconciler.source import Repository, TreeEntry, TreeRefused
-from reconciler.verdict import IGNORE_FILE, Judge
+from reconciler.verdict import Judge
 
 Key = tuple[Kind, str]
 FILES_MAX = 100_000

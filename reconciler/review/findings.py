@@ -14,9 +14,9 @@ from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind, Manifest, Placed
 from reconciler.core.plan import differences
 from reconciler.core.rehearsal import Rehearsal
+from reconciler.manifests.ignore import IGNORE_FILE
 from reconciler.manifests.plain import Glimpse
 from reconciler.review.compare import Comparison, Key, Side, references
-from reconciler.verdict import IGNORE_FILE
 
 DAYS_A_YEAR = 365
 _CI_FILES = re.compile(
