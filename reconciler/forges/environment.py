@@ -28,6 +28,9 @@ class Surroundings(NamedTuple):
     commit: str = ""
     token: str = ""
 
+    def __repr__(self) -> str:
+        return f"Surroundings({self.kind} {self.repository} {self.number})"  # never the token
+
 
 def surroundings(env: Mapping[str, str]) -> Surroundings:
     """Read the environment of a CI job; all is empty elsewhere, except for a token."""

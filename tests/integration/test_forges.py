@@ -287,3 +287,4 @@ def test_environments_of_ci_are_read(tmp_path: Path) -> None:
     merged = gitlab | {"CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": "b" * 40}
     assert surroundings(merged).commit == "b" * 40
     assert surroundings({}) == ("", "", "", 0, "", "", "")
+    assert repr(surroundings(actions | {"GITHUB_TOKEN": TOKEN})).count(TOKEN) == 0
