@@ -6,6 +6,7 @@ costs what starting costs; judging both commits in full is what it would take wi
 
 from __future__ import annotations
 
+import resource
 import statistics
 import tempfile
 import time
@@ -33,7 +34,10 @@ def run(quick: bool) -> list[Row]:
             call("git", "add", "--all", cwd=clone)
             call("git", "commit", "--quiet", "--message", text, cwd=clone)
         call("git", "repack", "-a", "-d", "--quiet", cwd=clone)
-        times = _times(clone, 5 if quick else 21, "HEAD~1", "HEAD")
+        count = 5 if quick else 21
+        before = _cpu_s()
+        times = _times(clone, count, "HEAD~1", "HEAD")
+        cpu = (_cpu_s() - before) / count
         start = statistics.median(_times(clone, 5, "--help"))
         full = _in_full(clone)
     middle = statistics.median(times)
@@ -41,6 +45,7 @@ def run(quick: bool) -> list[Row]:
     return [
         at_most(f"{name}, p50", middle, FIGURE_S, "s", full, "judging both in full, in process"),
         note(f"{name}, slowest", max(times), "s"),
+        note(f"{name}, CPU, mean", cpu, "s"),
         note("`pai diff --help`", start, "s"),
     ]
 
@@ -52,6 +57,12 @@ def _times(clone: Path, count: int, *words: str) -> list[float]:
         call(pai(), "diff", *words, cwd=clone)
         times.append(time.perf_counter() - started)
     return times
+
+
+def _cpu_s() -> float:
+    """Give the CPU seconds of all processes that have ended: what is left of the time where others work, too."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _in_full(clone: Path) -> float:
