@@ -1,7 +1,8 @@
 """Print a proof that one event is in the log: a C2SP tlog-proof, with the checkpoint that it leads to.
 
-Whoever has the proof, the event's stored bytes and the log's verifier key needs nothing else: docs/log-format.md says
-how to check it. If no checkpoint covers the event yet, one is signed first.
+Whoever has the proof, the event and the log's verifier key needs nothing else: `pai verify PROOF` checks it, and
+docs/log-format.md says how others do. With --with-event the event comes along in the proof itself.
+If no checkpoint covers the event yet, one is signed first.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from reconciler.workspace import Workspace
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai prove`."""
     parser.add_argument("seq", metavar="SEQ", help="the event's position, as pai log shows it")
+    parser.add_argument("--with-event", action="store_true", help="put the event itself into the proof's extra line")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,10 +28,10 @@ def run(args: argparse.Namespace) -> int:
     position = _position(args.seq)
     workspace = Workspace.find(args.workspace)
     key = key_of(workspace)
-    proof = prove(workspace, key, position)
+    proof = prove(workspace, key, position, args.with_event)
     if proof is None:
         sign(workspace)
-        proof = prove(workspace, key, position)
+        proof = prove(workspace, key, position, args.with_event)
     if proof is None:
         raise CouldNotRun(f"no checkpoint covers position {position}", "pai verify says more")
     print(proof, end="")

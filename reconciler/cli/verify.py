@@ -1,8 +1,9 @@
 """Recompute everything from the stored bytes and compare: hashes, positions, the Merkle tree, the state, checkpoints.
 
 Without PATH it is the workspace's log, held against every checkpoint that was published; it only reads, also beside a
-daemon. PATH is an export (`pai export`), which needs no workspace. Names the first bad position of each kind of fault;
-exit code 1 if there is any. A log that was rolled back on purpose (an older backup) is taken into use by --accept.
+daemon. PATH is an export (`pai export`) or a proof (`pai prove`), which need no workspace. Names the first bad position
+of each kind of fault; exit code 1 if there is any. A log that was rolled back on purpose (an older backup) is taken
+into use by --accept.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from reconciler.cli.actor import actor_of
 from reconciler.cli.output import note
 from reconciler.cli.progress import Progress
+from reconciler.cli.proof_file import named_key, verify_proof
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import Refused, UsageError
 from reconciler.log.check import Problem
@@ -24,8 +26,13 @@ from reconciler.workspace import Workspace
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai verify`."""
-    parser.add_argument("path", nargs="?", type=Path, metavar="PATH", help="an export to verify instead of the log")
-    parser.add_argument("--vkey", metavar="KEY", help="with PATH: the key to trust (default: the export's own vkey)")
+    parser.add_argument("path", nargs="?", type=Path, metavar="PATH", help="an export, or a proof, to verify instead")
+    parser.add_argument(
+        "--vkey", metavar="KEY|FILE", help="with PATH: the key to trust (default: the file vkey that lies there)"
+    )
+    parser.add_argument(
+        "--event", type=Path, metavar="FILE", help="with a proof: its event, such as a row of pai log -o jsonl"
+    )
     parser.add_argument(
         "--accept", action="store_true", help="take the log as it is, although it was rolled back; this is recorded"
     )
@@ -34,9 +41,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what is wrong, or how much was found right."""
     if args.path is not None and args.accept:
-        raise UsageError("--accept is for the workspace's log, not for an export")
-    if args.vkey is not None and args.path is None:
-        raise UsageError("--vkey is for an export", "pai verify PATH --vkey KEY")
+        raise UsageError("--accept is for the workspace's log, not for an export or a proof")
+    for option in ("vkey", "event"):
+        if getattr(args, option) is not None and args.path is None:
+            raise UsageError(f"--{option} is for an export or a proof", f"pai verify PATH --{option} ...")
+    if args.path is not None and args.path.is_file():
+        return verify_proof(args.path, args.vkey, args.event, args.workspace)
+    if args.event is not None:
+        raise UsageError("--event is for a proof, which is a file", "leave it out")
     if args.path is not None:
         return _export(args.path, args.vkey)
     workspace = Workspace.find(args.workspace)
@@ -65,12 +77,8 @@ def _log(workspace: Workspace) -> int:
 
 def _export(folder: Path, vkey: str | None) -> int:
     from reconciler.evidence.offline import verify_export
-    from reconciler.log.note import parse_vkey
 
-    try:
-        trusted = parse_vkey(vkey) if vkey is not None else None
-    except ValueError as error:
-        raise UsageError(f"--vkey: {error}", "give the text of the log's data/vkey") from error
+    trusted = named_key(vkey) if vkey is not None else None
     with Progress("verifying") as progress:
         found = verify_export(folder, trusted, progress.add)
     if found.problems or found.checkpoint is None:

@@ -16,10 +16,11 @@ from reconciler.log.tree import Tree
 from reconciler.workspace import Workspace
 
 
-def prove(workspace: Workspace, key: VerifierKey, position: int) -> str | None:
+def prove(workspace: Workspace, key: VerifierKey, position: int, with_event: bool = False) -> str | None:
     """Give the proof of the event at `position`, None if the newest checkpoint does not cover it yet.
 
-    Raises NotFound beyond the end, LogDamaged if what is stored does not lead to the checkpoint's root.
+    `with_event` puts the event's bytes into it. Raises NotFound beyond the end, LogDamaged if what is stored does not
+    lead to the checkpoint's root.
     """
     with contextlib.closing(open_reader(workspace.database)) as log:
         end = log.size()
@@ -36,7 +37,7 @@ def prove(workspace: Workspace, key: VerifierKey, position: int) -> str | None:
             return None
         with log.moment():
             path = Tree(log).inclusion(position, checkpoint.size)
-            leaf = leaf_hash(next(iter(log.read(position, position + 1))).body)
-    if not verify_inclusion(leaf, position, checkpoint.size, path, checkpoint.root):
+            body = next(iter(log.read(position, position + 1))).body
+    if not verify_inclusion(leaf_hash(body), position, checkpoint.size, path, checkpoint.root):
         raise LogDamaged(f"the event at position {position} is not the one vouched for", "run `pai verify`")
-    return write(Proof(position, path, note))
+    return write(Proof(position, path, note), body if with_event else b"")

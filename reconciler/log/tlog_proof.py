@@ -6,7 +6,8 @@
     ...
                                                       an empty line, then the checkpoint as it was signed
 
-Pure. The event itself is no part of it: whoever checks hashes the stored bytes.
+Pure. The event itself is no part of it: whoever checks hashes the stored bytes. They may come along as the
+second line (`extra BASE64`), which proves nothing by itself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Final, NamedTuple
 
 _FIRST: Final = "c2sp.org/tlog-proof@v1"
 _INDEX: Final = "index "
+_EXTRA: Final = "extra "
 
 
 class Proof(NamedTuple):
@@ -28,9 +30,11 @@ class Proof(NamedTuple):
     note: bytes
 
 
-def write(proof: Proof) -> str:
-    """Give the text of a proof."""
-    lines = [_FIRST, f"{_INDEX}{proof.position}", *(base64.b64encode(step).decode("ascii") for step in proof.path)]
+def write(proof: Proof, extra: bytes = b"") -> str:
+    """Give the text of a proof, with extra data if there is any."""
+    more = [_EXTRA + base64.b64encode(extra).decode("ascii")] if extra else []
+    path = [base64.b64encode(step).decode("ascii") for step in proof.path]
+    lines = [_FIRST, *more, f"{_INDEX}{proof.position}", *path]
     return "\n".join(lines) + "\n\n" + proof.note.decode("utf-8")
 
 
@@ -40,7 +44,7 @@ def parse(text: str) -> Proof:
     lines = head.split("\n")
     if not blank or lines.pop(0) != _FIRST:
         raise ValueError(f"a proof begins with {_FIRST}")
-    if lines and lines[0].startswith("extra "):
+    if lines and lines[0].startswith(_EXTRA):
         lines.pop(0)
     number = lines.pop(0).removeprefix(_INDEX) if lines and lines[0].startswith(_INDEX) else ""
     if not (number.isascii() and number.isdigit()) or (number[0] == "0" and number != "0"):
@@ -50,3 +54,14 @@ def parse(text: str) -> Proof:
     except binascii.Error:
         raise ValueError("the steps of a proof are base64") from None
     return Proof(int(number), path, note.encode())
+
+
+def extra_data(text: str) -> bytes:
+    """Give the extra data of a proof, b"" if it has none. Raises ValueError."""
+    lines = text.split("\n", 2)
+    if len(lines) < 2 or not lines[1].startswith(_EXTRA):
+        return b""
+    try:
+        return base64.b64decode(lines[1].removeprefix(_EXTRA), validate=True)
+    except binascii.Error:
+        raise ValueError("the extra data of a proof is base64") from None

@@ -16,6 +16,7 @@ from tests.support_docs import DOCS, ROOT, Step, after, blocks, plain, run_steps
 
 PAGE = DOCS / "audit.md"
 VOLATILE = (
+    (re.compile(r"pai/[0-9a-f]{16}"), "ORIGIN"),
     (re.compile(r"req_[0-9A-Z]{26}"), "REQUEST"),
     (re.compile(r"\b[0-9a-f]{7}([0-9a-f]{33})?\b"), "COMMIT"),
     (re.compile(r"key-[a-z2-7]{12}"), "KEY"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.log.tlog_proof import Proof, parse, write
+from reconciler.log.tlog_proof import Proof, extra_data, parse, write
 
 NOTE = b"example.com/log\n3\nAAAA\n\n\xe2\x80\x94 example.com/log BBBB\n"
 PROOF = Proof(2, [b"\x01" * 32, b"\x02" * 32], NOTE)
@@ -38,3 +38,12 @@ def test_what_is_no_proof_is_refused(old: str, new: str) -> None:
     """Another version, a position that is none, a step that is no base64, or no checkpoint at all."""
     with pytest.raises(ValueError, match=r"proof|base64"):
         parse(write(PROOF).replace(old, new))
+
+
+def test_extra_data_is_given_to_whoever_asks() -> None:
+    """A proof may bring its event along; without one there is none, and what is no base64 is refused."""
+    assert extra_data(write(PROOF, b"the event")) == b"the event"
+    assert parse(write(PROOF, b"the event")) == PROOF
+    assert extra_data(write(PROOF)) == b""
+    with pytest.raises(ValueError, match="base64"):
+        extra_data(write(PROOF, b"the event").replace("extra ", "extra !"))
