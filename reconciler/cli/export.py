@@ -2,7 +2,8 @@
 
 Without --format it is the C2SP tlog-tiles layout up to a checkpoint signed now: `checkpoint`, `vkey`, `tile/...`;
 verify it anywhere with `pai verify DIR --vkey KEY`. With --format it is one file of rows, each with its position and
-leaf hash: `events.csv`, or `events.jsonl` (jsonl, CloudEvents 1.0, OCSF 1.3.0). Either all of it is there, or nothing.
+leaf hash: `events.csv`, `events.jsonl` (jsonl, CloudEvents 1.0, OCSF 1.3.0) or `events.parquet`. Either all of it is
+there, or nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from reconciler.cli.progress import Progress
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
 
-FORMATS = ("jsonl", "csv", "cloudevents", "ocsf")
+FORMATS = ("jsonl", "csv", "cloudevents", "ocsf", "parquet")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,12 +52,11 @@ def _tiles(workspace: Workspace, folder: Path, size: int) -> int:
 
 def _rows(workspace: Workspace, folder: Path, form: str, size: int) -> int:
     from reconciler.evidence.published import key_of
-    from reconciler.evidence.rows import FORMATS as KNOWN
-    from reconciler.evidence.rows import export
+    from reconciler.evidence.rows import FILES, export
 
     origin = key_of(workspace).name
-    known = next(name for name in KNOWN if name == form)
+    known = next(name for name in FILES if name == form)
     with Progress("exporting", size) as progress:
         count = export(workspace, folder, known, origin, progress.add)
-    print(f"{count:,} events in {folder / ('events.csv' if form == 'csv' else 'events.jsonl')}")
+    print(f"{count:,} events in {folder / FILES[known]}")
     return 0

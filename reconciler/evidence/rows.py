@@ -15,25 +15,34 @@ from typing import BinaryIO, Final, Literal
 import msgspec
 
 from reconciler.core.errors import LogDamaged
-from reconciler.evidence import folders, formats
+from reconciler.evidence import folders, formats, parquet
 from reconciler.log.merkle import leaf_hash
 from reconciler.log.sqlite import open_reader
 from reconciler.log.store import Reader, Stored
 from reconciler.workspace import Workspace
 
-Format = Literal["jsonl", "csv", "cloudevents", "ocsf"]
-FORMATS: Final[tuple[Format, ...]] = ("jsonl", "csv", "cloudevents", "ocsf")
+Format = Literal["jsonl", "csv", "cloudevents", "ocsf", "parquet"]
+FILES: Final[dict[Format, str]] = {
+    "jsonl": "events.jsonl",
+    "csv": "events.csv",
+    "cloudevents": "events.jsonl",
+    "ocsf": "events.jsonl",
+    "parquet": "events.parquet",
+}
 _FORMULA: Final = ("=", "+", "-", "@")
 _STEP: Final = 1000
 _encode = msgspec.json.Encoder().encode
 
 
 def export(workspace: Workspace, target: Path, form: Format, origin: str, checked: Callable[[int], None]) -> int:
-    """Write `events.csv` or `events.jsonl` into the new or empty folder `target`; give the number of events.
+    """Write the file of a format into the new or empty folder `target`; give the number of events.
 
-    `checked` is told how many more events are done. Raises Refused, CouldNotRun, LogDamaged.
+    `checked` is told how many more events are done. Raises Refused, CouldNotRun (also if a format needs what is not
+    installed), LogDamaged.
     """
-    name = "events.csv" if form == "csv" else "events.jsonl"
+    if form == "parquet":
+        parquet.require()  # before anything is made
+    name = FILES[form]
     with (
         contextlib.closing(open_reader(workspace.database)) as log,
         folders.filled(target, name) as draft,
@@ -41,7 +50,13 @@ def export(workspace: Workspace, target: Path, form: Format, origin: str, checke
         (draft / name).open("wb") as file,
     ):
         events = _read(log, checked)
-        return _csv(events, file) if form == "csv" else _lines(events, file, form, origin)
+        match form:
+            case "csv":
+                return _csv(events, file)
+            case "parquet":
+                return parquet.write(events, file, origin)
+            case _:
+                return _lines(events, file, form, origin)
 
 
 def _read(log: Reader, checked: Callable[[int], None]) -> Iterator[Stored]:
