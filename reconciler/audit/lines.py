@@ -35,7 +35,7 @@ def describe(row: Row) -> str:
         case "request":
             return _refused(data)
         case "log":
-            return f"origin {data['origin']}" if verb == "created" else cut(data["reason"])
+            return _log(verb, data)
         case _:
             return cut(str(data.get("version") or data.get("reason") or ""))
 
@@ -92,6 +92,12 @@ def _revision(verb: str, data: dict[str, Any]) -> str:
     counts = data["counts"]
     changes = ", ".join(f"{counts[name]} {name}" for name in ("created", "changed", "deleted", "moved") if counts[name])
     return f"{changes or 'no change'}: {first}"
+
+
+def _log(verb: str, data: dict[str, Any]) -> str:
+    if verb == "pruned":
+        return f"events {data['begin']:,} to {data['first'] - 1:,} exported to {cut(data['export'])} and dropped"
+    return f"origin {data['origin']}" if verb == "created" else cut(data["reason"])
 
 
 def _key(data: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from reconciler.audit.query import count_before, search
 from reconciler.audit.terms import Query, Row, Term, event_time, parse_when
 from reconciler.core.errors import NotFound, Refused, UsageError
+from reconciler.log import pruned
 from reconciler.log.replay import event_at
 from reconciler.log.store import Reader
 
@@ -64,7 +65,11 @@ def _at_time(log: Reader, when: str, now: datetime) -> Moment:
         raise UsageError(f"cannot read the moment {when!r}", f"{HINT}: 7d, 2026-11-01, #120, 3f2a91c") from None
     if time > event_time(now):
         raise UsageError(f"--at {when}: that time is still to come", "leave --at out for what is in force now")
-    position = count_before(log, time, log.size(), inclusive=True)
+    position, begin = count_before(log, time, log.size(), inclusive=True), log.first()
+    if position < begin:
+        if pruned.start(log)[0].time > time:
+            raise pruned.dropped(log, max(0, position - 1), f"what was in force at {time}")
+        position = begin
     if position == 0:
         raise NotFound(f"the log begins at {event_at(log, 0).time}, after {time}", "--at '#0' is its first event")
     return Moment(position, time)

@@ -55,13 +55,16 @@ def search(
 
 def candidates(log: Reader, query: Query, oldest_first: bool, before: int | None, start: int) -> Iterator[Stored]:
     """Give the events in the query's time that may match, as the index and the query's texts narrow them."""
-    head = log.head()
+    head, begin = log.head(), log.first()
     low, high = bounds(log, query, head.size if before is None else min(before, head.size))
     low = max(low, start)
+    kept = (low, min(high, begin))  # of a pruned log a few events before its beginning, which are in no index
+    low = max(low, begin)
     indexed = min(head.indexed, high) if head.index_version == INDEX_VERSION else 0
     old = positions_back(log, query, low, indexed) if low < indexed else iter(())
     first_read = low if old is None else max(low, indexed)
     if oldest_first:
+        yield from log.read(*kept, _needles(query)) if kept[0] < kept[1] else ()
         if old is not None:
             yield from _oldest_first(log, list(old))
         yield from log.read(first_read, high, _needles(query))
@@ -70,6 +73,7 @@ def candidates(log: Reader, query: Query, oldest_first: bool, before: int | None
     for positions in old or ():
         for at in range(0, len(positions), _STEP):
             yield from log.read_at(positions[at : at + _STEP])
+    yield from log.read_back(kept[1], _needles(query), kept[0]) if kept[0] < kept[1] else ()
 
 
 def _oldest_first(log: Reader, found: list[list[int]]) -> Iterator[Stored]:
@@ -85,8 +89,11 @@ def bounds(log: Reader, query: Query, high: int) -> tuple[int, int]:
 
 
 def count_before(log: Reader, time: str, high: int, *, inclusive: bool = False) -> int:
-    """Count the events, `high` at most, before a time (or up to it): times never go back, so halving finds it."""
-    low = 0
+    """Count the events, `high` at most, before a time (or up to it): times never go back, so halving finds it.
+
+    Before the beginning of a pruned log only kept events count: it is the position after the last of them.
+    """
+    begin = low = min(log.first(), high)
     while low < high:
         middle = (low + high) // 2
         event = event_at(log, middle)
@@ -94,7 +101,13 @@ def count_before(log: Reader, time: str, high: int, *, inclusive: bool = False) 
             low = middle + 1
         else:
             high = middle
-    return low
+    if low > begin or not begin:
+        return low
+    for stored in log.read_back(begin):
+        event = read_event(stored)
+        if event.time < time or (inclusive and event.time == time):
+            return stored.seq + 1
+    return 0
 
 
 def _all(tests: Sequence[Test], row: Row) -> bool:

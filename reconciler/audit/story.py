@@ -15,6 +15,7 @@ from reconciler.audit.terms import Query, Row, Term
 from reconciler.audit.versions import Origin, line_of, origin, versions
 from reconciler.core import events as ev
 from reconciler.core.budget import Account
+from reconciler.log import pruned
 from reconciler.log.index import INDEX_VERSION, read_account
 from reconciler.log.store import Reader
 
@@ -64,7 +65,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
 class Decision(msgspec.Struct, frozen=True):
     """One decision on the request: `reserved` with budget and outcome, or `refused`. `data` is the event's own.
 
-    `binding` is None if none of this name was in force.
+    `binding` is None if none of this name was in force. `budget` is also None where the events behind it were pruned.
     """
 
     decision: str
@@ -97,7 +98,7 @@ def _decision(log: Reader, row: Row, rows: list[Row]) -> Decision:
     written = version is not None and version.subject == row.subject and version.type in _WRITTEN
     binding = _binding(log, version, DAY_LIMIT) if version is not None and written else None
     limit = binding.limit.value if binding is not None and binding.limit is not None else None
-    budget = _budget(log, row, limit)
+    budget = _budget(log, row, limit) if row.seq >= log.first() else None
     return Decision("reserved", row.seq, row.time, model, row.data, binding, budget, _outcome(row, rows))
 
 
@@ -135,13 +136,15 @@ def _budget(log: Reader, reserved: Row, limit: int | None) -> Budget:
 def _account_before(log: Reader, model: str, position: int) -> tuple[int, Account | None]:
     """Give the last position, up to one, that the index has accounts of, and the binding's there, if it had one."""
     head = log.head()
-    if head.index_version != INDEX_VERSION or not head.indexed:
-        return 0, None
-    start = head.indexed if position >= head.indexed else log.block_of(position) or 0
+    begin = log.first()
+    at_begin = pruned.account_at_base(log, model) if begin else None
+    if head.index_version != INDEX_VERSION or head.indexed <= begin:
+        return begin, at_begin
+    start = head.indexed if position >= head.indexed else log.block_of(position) or begin
     for mark in log.marks_back("model", model):
         if mark.block < start and mark.account is not None:
             return start, read_account(mark.account)
-    return start, None
+    return start, at_begin
 
 
 def _held(log: Reader, outcome: Row) -> int:

@@ -51,6 +51,8 @@ class Tail:
             size = reader.size()
             if size < self.position:
                 raise self._gone(f"it has {size} events, {self.position} were read")
+            if self.position < (first := reader.first()):
+                raise self._gone(f"it was pruned and begins at position {first}, {self.position} was to be read next")
             events = list(reader.read(self.position, min(size, self.position + LOOK_EVENTS_MAX)))
         except _Gone as error:
             raise LogDamaged(error.message, error.hint) from None

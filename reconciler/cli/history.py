@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler.audit import Change, Version, history
 from reconciler.cli.output import print_json, print_table
-from reconciler.cli.reading import not_on_the_log
+from reconciler.cli.reading import not_on_the_log, tell_pruned
 from reconciler.core.text import cut, value_text
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
         found = history(log, args.kind, args.name)
         if not found:
             raise not_on_the_log(log, args.kind, args.name)
+        tell_pruned(log)
     if args.output == "json":
         print_json({"kind": args.kind, "name": args.name, "versions": msgspec.to_builtins(found)})
     else:

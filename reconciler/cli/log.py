@@ -24,6 +24,7 @@ import msgspec
 
 from reconciler.audit import Query, Row, Tail, describe, search
 from reconciler.cli.output import json_text, note, print_csv, print_json_array
+from reconciler.cli.reading import tell_pruned
 from reconciler.cli.terms import preprocess, query_of
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import UsageError
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     database = Workspace.find(args.workspace).database
     print_rows = _PRINTERS[args.output]
     with contextlib.closing(open_reader(database)) as log:
+        tell_pruned(log, query)
         if args.follow:
             print_rows(_followed(log, database, query, args.limit))
         else:

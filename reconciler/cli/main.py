@@ -51,6 +51,7 @@ VERBS = (
     Verb("verify", "verify", "recompute everything from the stored bytes and compare"),
     Verb("prove", "prove", "print a proof that one event is in the log, checkable offline"),
     Verb("export", "export", "write the log as files that anybody can verify, or as rows for other tools"),
+    Verb("prune", "prune", "export the beginning of the log, then drop it"),
 )
 
 

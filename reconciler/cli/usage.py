@@ -12,6 +12,7 @@ import sys
 
 from reconciler.audit import KEYS, Key, Spending, spending
 from reconciler.cli.output import note, print_csv, print_json, print_table
+from reconciler.cli.reading import tell_pruned
 from reconciler.cli.terms import preprocess, query_of
 from reconciler.core.errors import UsageError
 from reconciler.log.index import FIGURES
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     by = _keys(args.by)
     query = query_of(args.terms)
     with contextlib.closing(open_reader(Workspace.find(args.workspace).database)) as log:
+        tell_pruned(log, query)
         groups = spending(log, query, by)
     if args.output == "json":
         print_json({"usage": [dict(zip(by, group.key, strict=True)) | _figures(group) for group in groups]})

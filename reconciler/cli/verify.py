@@ -12,6 +12,7 @@ import argparse
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.cli.actor import actor_of
 from reconciler.cli.output import note
@@ -22,6 +23,9 @@ from reconciler.core.errors import Refused, UsageError
 from reconciler.log.check import Problem
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
+
+if TYPE_CHECKING:
+    from reconciler.evidence.verification import Report
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,12 +38,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--event", type=Path, metavar="FILE", help="with a proof: its event, such as a row of pai log -o jsonl"
     )
     parser.add_argument(
+        "--with",
+        dest="parts",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="verify what was pruned as well: a folder that pai prune exported to; may be repeated",
+    )
+    parser.add_argument(
         "--accept", action="store_true", help="take the log as it is, although it was rolled back; this is recorded"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what is wrong, or how much was found right."""
+    if args.parts and (args.path is not None or args.accept):
+        raise UsageError("--with is for the workspace's log alone", "pai verify --with DIR")
     if args.path is not None and args.accept:
         raise UsageError("--accept is for the workspace's log, not for an export or a proof")
     for option in ("vkey", "event"):
@@ -52,27 +66,49 @@ def run(args: argparse.Namespace) -> int:
     if args.path is not None:
         return _export(args.path, args.vkey)
     workspace = Workspace.find(args.workspace)
-    return _accept(workspace) if args.accept else _log(workspace)
+    return _accept(workspace) if args.accept else _log(workspace, args.parts or ())
 
 
-def _log(workspace: Workspace) -> int:
+def _log(workspace: Workspace, parts: Sequence[Path]) -> int:
     from reconciler.evidence.verification import verify
 
     with Progress("verifying", _size(workspace)) as progress:
-        report = verify(workspace, progress.add)
+        report = verify(workspace, progress.add, parts)
     if report.warning:
         note(f"warning: {report.warning}")
     if report.problems:
         _print(report.problems)
-        note(f"error: {workspace.database} has been damaged or tampered with")
+        also = ", or what was pruned from it," if parts else ""
+        note(f"error: {workspace.database}{also} has been damaged or tampered with")
         note("hint: keep a copy for investigation, then restore the log from a backup")
         return 1
-    print(f"ok: {report.size:,} events, hashes, positions, tree, state and published checkpoints agree")
+    print(f"ok: {_events(report, parts)}, hashes, positions, tree, state and published checkpoints agree")
+    _tell_pruned(workspace, report, parts)
     if not report.checkpoints:
         note("there is no published checkpoint to compare with")
     if report.excused:
         note(f"{report.excused:,} older ones are not compared, since an operator accepted the log: pai log type:log")
     return 0
+
+
+def _events(report: Report, parts: Sequence[Path]) -> str:
+    if not report.first or parts:
+        return f"{report.size:,} events"
+    return f"{report.size - report.first:,} events from #{report.first} on"
+
+
+def _tell_pruned(workspace: Workspace, report: Report, parts: Sequence[Path]) -> None:
+    """Say what of a pruned log was not looked at."""
+    if not report.first or parts:
+        return
+    from reconciler.log.pruned import prunings
+
+    with contextlib.closing(open_reader(workspace.database)) as log:
+        where = [f"--with {cut.payload.export}" for cut in prunings(log)]
+    note(f"the {report.first:,} events before were pruned: the hashes of their tiles agree, their bytes are not here")
+    if report.before:
+        note(f"{report.before:,} older checkpoints are about them alone and are not compared")
+    note(printable(f"pai verify {' '.join(reversed(where))} verifies them too"))
 
 
 def _export(folder: Path, vkey: str | None) -> int:
@@ -86,9 +122,11 @@ def _export(folder: Path, vkey: str | None) -> int:
         note(f"error: {folder} is not a whole export, or has been tampered with")
         note("hint: export again, and compare the key with the one that you were given")
         return 1
-    print(
-        f"ok: {found.checkpoint.size:,} events of {found.checkpoint.origin} are those that the checkpoint vouches for"
-    )
+    size, origin = found.checkpoint.size, found.checkpoint.origin
+    which = f"events #{found.first} to #{size - 1}" if found.first else f"{size:,} events"
+    print(f"ok: {which} of {origin} are those that the checkpoint vouches for")
+    if found.first:
+        note(f"the log was pruned: the {found.first:,} events before are not in this export, only their tiles' hashes")
     if trusted is None:
         note("the key is the export's own; name one that you trust with --vkey")
     return 0

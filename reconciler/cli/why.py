@@ -13,12 +13,15 @@ import msgspec
 
 from reconciler.audit import Binding, Decision, Outcome, outcome_text, story, usage_text
 from reconciler.cli.output import print_json
+from reconciler.cli.reading import tell_pruned
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import NotFound
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
 
 Line = tuple[str, str]
+_NEAR = 4096
+"""Events after a log's beginning in which a request may stand whose first tries were pruned."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the story, decision by decision."""
     with contextlib.closing(open_reader(Workspace.find(args.workspace).database)) as log:
         decisions = story(log, args.request)
+        if not decisions or decisions[0].position < log.first() + _NEAR:
+            tell_pruned(log)  # a request, or its first tries, may be in what was pruned
     if not decisions:
         hint = "the id is in the answer's x-pai-request-id; refusals that repeat are on the log within a minute"
         raise NotFound(f"there is no request {args.request} on the log", hint)
@@ -84,7 +89,8 @@ def _of_limit(decision: Decision) -> str:
 
 def _budget(decision: Decision) -> str:
     budget, tokens = decision.budget, decision.data["tokens"]
-    assert budget is not None
+    if budget is None:
+        return f"{tokens:,} tokens reserved; the events that tell the rest of that day were pruned"
     before = f"{budget.used:,} used + {budget.reserved:,} reserved by others"
     if budget.limit is None:
         return f"{before}; no limit a day"

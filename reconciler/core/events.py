@@ -320,6 +320,26 @@ class LogAccepted(Payload, frozen=True, kw_only=True):
     copy: str
 
 
+class LogPruned(Payload, frozen=True, kw_only=True):
+    """The events `begin` to `first` - 1 were exported and dropped; the log begins at `first`, a multiple of 256.
+
+    `root` is the root of the first `first` events (base64), `checkpoint` the signed note that vouches for it, and
+    `export` the folder that has them. `state` is the SHA-256 of the state there. Of what was before, `kept` events are
+    still on the log, whose digest is `digest`. `previous` is the position of the event about the cut before, if any.
+    """
+
+    type: ClassVar[str] = "log.pruned.v1"
+    first: int
+    begin: int
+    root: str
+    checkpoint: str
+    export: str
+    state: str
+    kept: int
+    digest: str
+    previous: int | None
+
+
 class DaemonStarted(Payload, frozen=True, kw_only=True):
     """A daemon took the log; `settings` are those in force, without secrets."""
 
@@ -357,6 +377,7 @@ AnyPayload = (
     | RequestRefused
     | LogCreated
     | LogAccepted
+    | LogPruned
     | DaemonStarted
     | DaemonStopped
 )

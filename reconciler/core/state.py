@@ -129,6 +129,7 @@ class State(msgspec.Struct):
                 | ev.HistoryRewritten()
                 | ev.RequestRefused()
                 | ev.LogAccepted()
+                | ev.LogPruned()
                 | ev.DaemonStarted()
                 | ev.DaemonStopped()
             ):

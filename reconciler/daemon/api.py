@@ -97,12 +97,12 @@ class Api:
         limit = _number(given, "limit", 1, LIMIT_MAX, LIMIT_DEFAULT)
         before = _number(given, "before", 0, POSITION_MAX, POSITION_MAX)
 
-        def page(log: SqliteReader) -> list[Row]:
-            return list(search(log, query, limit, before=before))
+        def page(log: SqliteReader) -> tuple[list[Row], int]:
+            return list(search(log, query, limit, before=before)), log.first()
 
-        rows = await self._queries.ask(page)
+        rows, first = await self._queries.ask(page)
         following = rows[-1].seq if len(rows) == limit and rows[-1].seq else None
-        return _json({"events": rows, "next": following})
+        return _json({"events": rows, "next": following} | _pruned(first))
 
     async def _follow(self, request: Request, given: Parameters) -> Response:
         """Send the events that come as server-sent events, from the last that the client has seen on."""
@@ -146,9 +146,10 @@ class Api:
     async def _usage(self, _: Request, given: Parameters) -> Response:
         query = parse_query(given.get("q", ""), datetime.now(UTC))
         by = _keys(given.get("by", "day,model"))
-        groups = await self._queries.ask(lambda log: spending(log, query, by))
+        groups, first = await self._queries.ask(lambda log: (spending(log, query, by), log.first()))
         figures = [{name: getattr(group, name) for name in FIGURES} for group in groups]
-        return _json({"usage": [dict(zip(by, g.key, strict=True)) | f for g, f in zip(groups, figures, strict=True)]})
+        usage = [dict(zip(by, g.key, strict=True)) | f for g, f in zip(groups, figures, strict=True)]
+        return _json({"usage": usage} | _pruned(first))
 
     async def _objects(self, request: Request, given: Parameters) -> Response:
         kind: Kind = "model" if request.url.path.startswith("/api/v1/models") else "agent"
@@ -188,6 +189,11 @@ class Api:
 
 
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"]
+
+
+def _pruned(first: int) -> dict[str, Any]:
+    """Say in an answer that the log was pruned, and where it begins."""
+    return {"prunedBefore": first} if first else {}
 
 
 def _status(error: PaiError) -> int:

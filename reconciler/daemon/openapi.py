@@ -73,10 +73,16 @@ _STATE: Final[Json] = {
         "keys": _OTHERS,
     },
 }
+_PRUNED: Final[Json] = {
+    "type": "integer",
+    "minimum": 1,
+    "description": "The position that a pruned log begins at: what was before is not in this answer",
+}
 _USAGE: Final[Json] = {
     "type": "object",
     "required": ["usage"],
     "properties": {
+        "prunedBefore": _PRUNED,
         "usage": {
             "type": "array",
             "items": {
@@ -87,7 +93,7 @@ _USAGE: Final[Json] = {
                     **{name: {"type": "integer", "minimum": 0} for name in FIGURES},
                 },
             },
-        }
+        },
     },
 }
 _ERROR: Final[Json] = {
@@ -111,6 +117,7 @@ def document() -> Json:
     page: Json = {"type": "object", "required": ["events", "next"]}
     events = {"type": "array", "items": _EVENT}
     page["properties"] = {"events": events, "next": {"type": ["integer", "null"], "minimum": 1}}
+    page["properties"]["prunedBefore"] = _PRUNED
     return {
         "openapi": "3.1.0",
         "info": {

@@ -67,6 +67,7 @@ OCSF: Final[Mapping[str, OcsfClass]] = {
     "history.rewritten.v1": OcsfClass(ENTITY, 3, 3),
     "log.created.v1": OcsfClass(ENTITY, 1),
     "log.accepted.v1": OcsfClass(ENTITY, 3, 4),
+    "log.pruned.v1": OcsfClass(ENTITY, 4, 3),
     "tokens.reserved.v1": OcsfClass(API, 1),
     "tokens.settled.v1": OcsfClass(API, 3, 1, 1),
     "tokens.voided.v1": OcsfClass(API, 3, 2, 2),

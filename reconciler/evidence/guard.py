@@ -20,8 +20,9 @@ from reconciler.core.errors import LogDamaged, PaiError, SourceUnavailable
 from reconciler.core.events import LogAccepted, decode
 from reconciler.evidence import published
 from reconciler.evidence.published import Claim
+from reconciler.log import pruned
 from reconciler.log.checkpoint import Checkpoint
-from reconciler.log.merkle import Frontier
+from reconciler.log.merkle import TILE_WIDTH, Frontier
 from reconciler.log.note import VerifierKey
 from reconciler.log.sqlite import open_reader
 from reconciler.log.store import Reader
@@ -82,11 +83,16 @@ def compare(log: Reader, claims: Iterable[Claim]) -> list[tuple[Claim, str]]:
 
 
 def keeps(log: Reader, checkpoint: Checkpoint) -> bool:
-    """Tell whether the log begins as the checkpoint says: by stored hashes, and if they say no, by the bytes."""
+    """Tell whether the log begins as the checkpoint says: by stored hashes, and if they say no, by the bytes.
+
+    Of a pruned log, what lies before its beginning cannot be contradicted: `pai verify --with` compares that.
+    """
     with contextlib.suppress(LogDamaged):
         if Tree(log).root(checkpoint.size) == checkpoint.root:
             return True
-    frontier = Frontier()
+    _, frontier = pruned.start(log)
+    if checkpoint.size < frontier.size:
+        return checkpoint.size % TILE_WIDTH != 0
     extend(frontier, log, checkpoint.size)
     return frontier.root() == checkpoint.root
 

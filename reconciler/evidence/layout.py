@@ -2,6 +2,7 @@
 
     checkpoint                     size and root, signed
     vkey                           the key that verifies it
+    minimum-index                  where its events begin, if the log was pruned: not at 0
     tile/LEVEL/N                   256 hashes of level LEVEL; level 0 are leaf hashes
     tile/entries/N                 the 256 events of tile N of level 0, each behind its length (two bytes, big-endian)
     tile/large/POSITION            an event of more than 65,535 bytes; its length in the bundle is 0
@@ -19,6 +20,7 @@ from reconciler.log.merkle import TILE_HEIGHT, TILE_WIDTH
 
 ENTRIES: Final = "entries"
 LARGE: Final = "large"
+MINIMUM_INDEX: Final = "minimum-index"
 ENTRY_BYTES_MAX: Final = 0xFFFF
 
 
@@ -42,11 +44,11 @@ def large(position: int) -> str:
     return f"tile/{LARGE}/{number(position)}"
 
 
-def tiles(size: int) -> Iterator[tuple[int, int, int]]:
-    """Give level, number and width of every tile of a log of `size` events."""
+def tiles(size: int, first: int = 0) -> Iterator[tuple[int, int, int]]:
+    """Give level, number and width of every tile of a log of `size` events whose leaves begin at `first`."""
     level, count = 0, size
     while count:
-        for n in range(0, count, TILE_WIDTH):
+        for n in range(0 if level else first, count, TILE_WIDTH):
             yield level, n // TILE_WIDTH, min(TILE_WIDTH, count - n)
         level, count = level + 1, count >> TILE_HEIGHT
 

@@ -17,9 +17,11 @@ import threading
 
 from reconciler.core.errors import CouldNotRun, LogDamaged, SourceUnavailable
 from reconciler.evidence import files, guard, published
+from reconciler.log import pruned
 from reconciler.log.checkpoint import Checkpoint, sign
 from reconciler.log.merkle import Frontier
 from reconciler.log.note import VerifierKey, parse_vkey
+from reconciler.log.proofs import verify_consistency
 from reconciler.log.sqlite import open_reader
 from reconciler.log.store import Reader
 from reconciler.log.tree import Tree, extend
@@ -74,7 +76,7 @@ class Notary:
                 last = self._last
                 if last is not None and last.size == head.size:
                     return last
-                frontier = _resumed(log, last) if last else Frontier()
+                frontier = _resumed(log, last) if last else pruned.start(log)[1]
                 extend(frontier, log, head.size)
                 if frontier.pack() != head.peaks:
                     raise LogDamaged(f"the Merkle frontier of {head.size} events is not the one stored", _HINT)
@@ -85,6 +87,20 @@ class Notary:
                 raise CouldNotRun(f"{self._workspace.checkpoint} cannot be written: {error.strerror}") from error
             self._last = checkpoint
             return checkpoint
+
+    def vouch(self, size: int, root: bytes) -> bytes:
+        """Give a signed note for a beginning of the log that the newest checkpoint covers: for a part to be exported.
+
+        It is kept nowhere here. Raises LogDamaged if the log does not begin so, CouldNotRun if the key cannot be used.
+        """
+        with self._lock, contextlib.closing(open_reader(self._workspace.database)) as log, log.moment():
+            last = self._last
+            if last is None or size > last.size:
+                raise LogDamaged(f"no checkpoint covers the first {size:,} events", _HINT)
+            proof = Tree(log).consistency(size, last.size)
+            if not verify_consistency(size, last.size, proof, root, last.root):
+                raise LogDamaged(f"the log signed before does not begin with these {size:,} events", _HINT)
+            return self._signed(Checkpoint(self._key.name, size, root)).encode()
 
     def publish(self) -> str:
         """Commit the newest checkpoint to the config repository unless it is there.
@@ -132,7 +148,7 @@ def _resumed(log: Reader, last: Checkpoint) -> Frontier:
         frontier = Tree(log).frontier(last.size)
         if frontier.root() == last.root:
             return frontier
-    frontier = Frontier()
+    _, frontier = pruned.start(log)
     extend(frontier, log, last.size)
     if frontier.root() != last.root:
         raise LogDamaged(f"the log does not begin with the {last.size:,} events signed before", _HINT)

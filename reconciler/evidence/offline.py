@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.core.errors import NotFound
+from reconciler.core.state import State
 from reconciler.evidence import layout
 from reconciler.log.check import PROBLEMS_MAX, Marks, Problem, Replay
+from reconciler.log.check_pruned import left_part
 from reconciler.log.checkpoint import NOTE_BYTES_MAX, Checkpoint, verify
 from reconciler.log.merkle import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH
 from reconciler.log.note import VerifierKey, parse_vkey
@@ -26,24 +28,48 @@ _BUNDLE_BYTES_MAX = TILE_WIDTH * (layout.ENTRY_BYTES_MAX + 2)
 
 
 class Export(NamedTuple):
-    """What was found in an export: `checkpoint` is None if none could be believed."""
+    """What was found in an export: `checkpoint` is None if none could be believed.
+
+    Its events begin at `first`, which is not 0 if the log was pruned; `state` is the one after them, unless nobody
+    knows the one before.
+    """
 
     problems: list[Problem]
     checkpoint: Checkpoint | None
+    first: int = 0
+    state: State | None = None
 
 
-def verify_export(folder: Path, trusted: VerifierKey | None, checked: Callable[[int], None]) -> Export:
-    """Recompute an export; `checked` is told how many more events are done. Raises NotFound if there is no folder."""
+def verify_export(
+    folder: Path,
+    trusted: VerifierKey | None,
+    checked: Callable[[int], None],
+    before: State | None = None,
+    marks: Marks | None = None,
+) -> Export:
+    """Recompute an export; `checked` is told how many more events are done. Raises NotFound if there is no folder.
+
+    `before` is the state that the events of a part go on from; `marks` is filled.
+    """
     if not folder.is_dir():
         raise NotFound(f"{folder} is no folder", "name the folder that pai export made")
     try:
         checkpoint = _checkpoint(folder, trusted)
+        first = _minimum_index(folder, checkpoint.size)
     except _Missing as missing:
         return Export([Problem(None, str(missing))], None)
     except ValueError as error:
         return Export([Problem(None, f"the checkpoint cannot be believed: {error}")], None)
-    problems = islice(_problems(folder, checkpoint, checked), PROBLEMS_MAX)
-    return Export(list(problems), checkpoint)
+    files = _Files(folder, checkpoint.size, first)
+    frontier, wrong = left_part(files.hashes, first)
+    if frontier.size != first:
+        return Export([Problem(None, wrong[0])], checkpoint)
+    known = before is not None and before.position == first
+    state = before if before is not None and known else State(position=first)
+    replay = Replay(files.hashes, marks or Marks(), state, frontier)
+    found = chain((Problem(None, each) for each in wrong), _problems(files, replay, checkpoint, checked))
+    problems = list(islice(found, PROBLEMS_MAX))
+    return Export(problems, checkpoint, first, replay.state if known or not first else None)
 
 
 class _Missing(Exception):
@@ -63,10 +89,22 @@ def _checkpoint(folder: Path, trusted: VerifierKey | None) -> Checkpoint:
     return verify(_read(folder, "checkpoint", NOTE_BYTES_MAX), key)
 
 
-def _problems(folder: Path, checkpoint: Checkpoint, checked: Callable[[int], None]) -> Iterator[Problem]:
-    files = _Files(folder, checkpoint.size)
-    replay = Replay(files.hashes, Marks())
-    for n in range(0, checkpoint.size, TILE_WIDTH):
+def _minimum_index(folder: Path, size: int) -> int:
+    """Give the position that the events of an export begin at. Raises ValueError, _Missing."""
+    if not os.path.lexists(folder / layout.MINIMUM_INDEX):
+        return 0
+    text = _read(folder, layout.MINIMUM_INDEX, 32)
+    first = int(text) if text.strip().isdigit() else -1
+    if text != b"%d\n" % first or not 0 < first <= size or first % TILE_WIDTH:
+        raise _Missing(f"{layout.MINIMUM_INDEX} names no position that the events may begin at")
+    return first
+
+
+def _problems(
+    files: _Files, replay: Replay, checkpoint: Checkpoint, checked: Callable[[int], None]
+) -> Iterator[Problem]:
+    marks = replay.marks
+    for n in range(files.first, checkpoint.size, TILE_WIDTH):
         try:
             entries = files.entries(n // TILE_WIDTH)
         except (_Missing, ValueError) as error:
@@ -74,6 +112,9 @@ def _problems(folder: Path, checkpoint: Checkpoint, checked: Callable[[int], Non
             return
         for stored in entries:
             yield from replay.step(stored)
+            if stored.seq + 1 in marks.sizes:
+                yield from replay.grow()
+                marks.roots[stored.seq + 1] = replay.frontier.root()
         yield from replay.grow()
         checked(len(entries))
     yield from _compare(files, replay, checkpoint)
@@ -82,21 +123,23 @@ def _problems(folder: Path, checkpoint: Checkpoint, checked: Callable[[int], Non
 
 
 def _compare(files: _Files, replay: Replay, checkpoint: Checkpoint) -> Iterator[Problem]:
-    for level, n, width in layout.tiles(checkpoint.size):
+    for level, n, width in layout.tiles(checkpoint.size, files.first):
         try:
             files.tile(level, n, width)
         except _Missing as missing:
             yield Problem(n * TILE_WIDTH << level * TILE_HEIGHT, str(missing))
     if replay.frontier.root() != checkpoint.root:
-        yield Problem(0, f"positions 0 to {checkpoint.size - 1} are not those that the checkpoint vouches for")
-    if replay.state.vkey.partition("+")[0] != checkpoint.origin:
+        span = f"positions {files.first} to {checkpoint.size - 1}"
+        yield Problem(files.first, f"{span} are not those that the checkpoint vouches for")
+    if not files.first and replay.state.vkey.partition("+")[0] != checkpoint.origin:
         yield Problem(0, f"the log's first event does not name {checkpoint.origin}")
 
 
 class _Files:
     """The files of an export of `size` events."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, first: int) -> None:
+        self.first = first
         self._folder = folder
         self._size = size
         self._large: list[str] = []
@@ -140,8 +183,8 @@ class _Files:
 
     def strangers(self) -> Iterator[str]:
         """Give the files that do not belong to an export of this size."""
-        wanted = {"checkpoint", "vkey", *self._large}
-        for level, n, width in layout.tiles(self._size):
+        wanted = {"checkpoint", "vkey", *self._large, *([layout.MINIMUM_INDEX] if self.first else [])}
+        for level, n, width in layout.tiles(self._size, self.first):
             wanted.add(layout.tile(level, n, width))
             if level == 0:
                 wanted.add(layout.tile(layout.ENTRIES, n, width))

@@ -10,6 +10,7 @@ from reconciler.log.checkpoint import verify
 from reconciler.log.merkle import leaf_hash
 from reconciler.log.note import VerifierKey
 from reconciler.log.proofs import verify_inclusion
+from reconciler.log.pruned import dropped
 from reconciler.log.sqlite import open_reader
 from reconciler.log.tlog_proof import Proof, write
 from reconciler.log.tree import Tree
@@ -19,7 +20,8 @@ from reconciler.workspace import Workspace
 def prove(workspace: Workspace, key: VerifierKey, position: int, with_event: bool = False) -> str | None:
     """Give the proof of the event at `position`, None if the newest checkpoint does not cover it yet.
 
-    `with_event` puts the event's bytes into it. Raises NotFound beyond the end, LogDamaged if what is stored does not
+    `with_event` puts the event's bytes into it. Raises NotFound beyond the end and for an event that was
+    dropped, LogDamaged if what is stored does not
     lead to the checkpoint's root.
     """
     with contextlib.closing(open_reader(workspace.database)) as log:
@@ -36,7 +38,10 @@ def prove(workspace: Workspace, key: VerifierKey, position: int, with_event: boo
         if checkpoint.size <= position:
             return None
         with log.moment():
-            path = Tree(log).inclusion(position, checkpoint.size)
+            kept = log.kept(position, position + 1)
+            if position < log.first() and not kept:
+                raise dropped(log, position)
+            path = Tree(log).inclusion(position, checkpoint.size, kept[0].path if kept else b"")
             body = next(iter(log.read(position, position + 1))).body
     if not verify_inclusion(leaf_hash(body), position, checkpoint.size, path, checkpoint.root):
         raise LogDamaged(f"the event at position {position} is not the one vouched for", "run `pai verify`")

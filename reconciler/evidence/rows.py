@@ -60,11 +60,15 @@ def export(workspace: Workspace, target: Path, form: Format, origin: str, checke
 
 
 def _read(log: Reader, checked: Callable[[int], None]) -> Iterator[Stored]:
-    for position, stored in enumerate(log.read()):
+    first = log.first()
+    position = 0
+    for count, stored in enumerate(log.read()):
+        position = stored.seq if stored.seq < first else max(first, position)  # kept ones have gaps between them
         if stored.seq != position or leaf_hash(stored.body) != stored.leaf:
             raise LogDamaged(f"the event at position {position} is not whole", "run `pai verify`; nothing was exported")
-        if position % _STEP == 0:
+        if count % _STEP == 0:
             checked(_STEP)
+        position += 1
         yield stored
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from reconciler.core.errors import LogDamaged
 from reconciler.evidence import folders, layout, published
+from reconciler.evidence.notary import Notary
+from reconciler.log.check_pruned import left_part
 from reconciler.log.checkpoint import Checkpoint, verify
-from reconciler.log.merkle import TILE_WIDTH, Frontier, Tiers, leaf_hash
+from reconciler.log.merkle import TILE_HEIGHT, TILE_WIDTH, Frontier, Tiers, leaf_hash
 from reconciler.log.note import VerifierKey
 from reconciler.log.sqlite import open_reader
 from reconciler.log.store import Reader
@@ -35,7 +37,7 @@ def export(workspace: Workspace, key: VerifierKey, target: Path, checked: Callab
         raise LogDamaged(f"data/checkpoint is not this log's: {error}", _HINT) from error
     with contextlib.closing(open_reader(workspace.database)) as log, folders.filled(target, "checkpoint") as draft:
         with log.moment():
-            root = _Writer(draft).write(log, checkpoint.size, checked)
+            root = _Writer(draft, log).write(checkpoint.size, checked)
         if root != checkpoint.root:
             raise LogDamaged("the events are not those that the checkpoint vouches for", _HINT)
         (draft / "vkey").write_text(f"{key}\n")
@@ -43,18 +45,50 @@ def export(workspace: Workspace, key: VerifierKey, target: Path, checked: Callab
     return checkpoint
 
 
+def export_part(workspace: Workspace, notary: Notary, target: Path, stop: int, checked: Callable[[int], None]) -> None:
+    """Export the events before position `stop`, a multiple of 256, with a checkpoint that says just these.
+
+    Raises as `export` does.
+    """
+    with contextlib.closing(open_reader(workspace.database)) as log, folders.filled(target, "checkpoint") as draft:
+        with log.moment():
+            root = _Writer(draft, log).write(stop, checked)
+        (draft / "vkey").write_text(f"{published.first_key(log)}\n")
+        (draft / "checkpoint").write_bytes(notary.vouch(stop, root))
+
+
 class _Writer:
     """Writes tiles and bundles as events come in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, log: Reader) -> None:
         self._folder = folder
+        self._log = log
         self._frontier = Frontier()
         self._tiers: dict[int, list[bytes]] = {}
         self._made: set[Path] = set()
 
-    def write(self, log: Reader, size: int, checked: Callable[[int], None]) -> bytes:
+    def _begin(self, first: int) -> None:
+        """Write the hashes of what was dropped before `first`, and where the events begin."""
+        self._frontier, problems = left_part(self._log.hashes, first)
+        if problems or self._frontier.size != first:
+            raise LogDamaged(problems[0], _HINT)
+        tier = 1
+        while count := first >> tier * TILE_HEIGHT:
+            for n in range(0, count, TILE_WIDTH):
+                hashes = self._log.hashes(tier, n, min(n + TILE_WIDTH, count))
+                if len(hashes) == TILE_WIDTH:
+                    self._put(layout.tile(tier, n // TILE_WIDTH), b"".join(hashes))
+                else:
+                    self._tiers[tier] = hashes
+            tier += 1
+        self._put(layout.MINIMUM_INDEX, b"%d\n" % first)
+
+    def write(self, size: int, checked: Callable[[int], None]) -> bytes:
         """Write everything up to `size` events; give the root of what was written."""
-        stream = log.read(0, size)
+        first = self._log.first()
+        if first:
+            self._begin(first)
+        stream = self._log.read(first, size)
         while chunk := list(islice(stream, TILE_WIDTH)):
             bodies = []
             for position, (seq, body, _) in enumerate(chunk, self._frontier.size):

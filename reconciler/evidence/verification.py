@@ -7,12 +7,14 @@ What an operator accepted (`log.accepted.v1`) is counted, not complained about.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.core.errors import LogDamaged, SourceUnavailable
 from reconciler.core.events import LogAccepted
 from reconciler.evidence import published
+from reconciler.evidence.parts import check_parts
 from reconciler.evidence.published import Claim
 from reconciler.log.check import Marks, Problem, check
 from reconciler.log.note import VerifierKey
@@ -24,7 +26,8 @@ from reconciler.workspace import Workspace
 class Report(NamedTuple):
     """What was found: `size` events, `checkpoints` that hold, `excused` ones that an operator accepted.
 
-    `warning` says what could not be compared, "" if everything was.
+    `warning` says what could not be compared, "" if everything was. A pruned log begins at `first`, and `before` of the
+    checkpoints are about sizes before it, of which nothing is known here.
     """
 
     problems: list[Problem]
@@ -32,22 +35,33 @@ class Report(NamedTuple):
     checkpoints: int
     excused: int
     warning: str
+    first: int = 0
+    before: int = 0
 
 
-def verify(workspace: Workspace, checked: Callable[[int], None]) -> Report:
+def verify(workspace: Workspace, checked: Callable[[int], None], parts: Sequence[Path] = ()) -> Report:
     """Recompute and compare everything; `checked` is told how many more events are done.
 
-    Raises what opening the log raises.
+    `parts` are the folders with what was pruned, to be verified as well. Raises what opening the log raises.
     """
     with contextlib.closing(open_reader(workspace.database)) as log:
         key, problems = _key(workspace, log)
         claims, warning = _claims(workspace, key) if key else ([], "")
         marks = Marks(claim.checkpoint.size for claim in claims if claim.checkpoint)
-        size = log.size()
+        size, first = log.size(), log.first()
         problems += check(log, checked=checked, marks=marks)
+        if parts and key:
+            problems += check_parts(log, key, parts, marks, checked)
     open_claims = _without_excused(claims, marks.accepted)
-    wrong = list(_compare(open_claims, marks, size))
-    return Report([*problems, *wrong], size, len(open_claims), len(claims) - len(open_claims), warning)
+    known = [claim for claim in open_claims if not _is_before(claim, first, marks)]
+    wrong = list(_compare(known, marks, size))
+    before = len(open_claims) - len(known)
+    return Report([*problems, *wrong], size, len(known), len(claims) - len(open_claims), warning, first, before)
+
+
+def _is_before(claim: Claim, first: int, marks: Marks) -> bool:
+    """Tell whether a claim is about a size before the log's beginning, of which nothing is known."""
+    return claim.checkpoint is not None and claim.checkpoint.size < first and claim.checkpoint.size not in marks.roots
 
 
 def _key(workspace: Workspace, log: Reader) -> tuple[VerifierKey | None, list[Problem]]:

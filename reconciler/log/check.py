@@ -6,6 +6,7 @@ snapshots and index are made anew and compared. Reads only, in one moment, so it
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -13,11 +14,14 @@ from typing import NamedTuple
 from reconciler.core.errors import PaiError
 from reconciler.core.events import Event, LogAccepted, decode, encode
 from reconciler.core.state import State, dump, row, row_keys
+from reconciler.log import pruned
 from reconciler.log.check_index import IndexCheck
+from reconciler.log.check_pruned import check_start
 from reconciler.log.merkle import EMPTY_ROOT, TILE_WIDTH, Frontier, Tiers, leaf_hash
 from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.stamp import parse_time, parse_ulid
 from reconciler.log.store import Head, Reader, Snapshot, Stored
+from reconciler.log.tree import Tree
 
 Hashes = Callable[[int, int, int], list[bytes]]
 
@@ -40,6 +44,18 @@ class Marks:
         self.roots: dict[int, bytes] = {0: EMPTY_ROOT}
         self.accepted: list[LogAccepted] = []
 
+    def take_left_part(self, reader: Reader, first: int) -> None:
+        """Note what is known of sizes up to `first`, where a pruned log begins; most of their roots nobody can tell."""
+        tree = Tree(reader)
+        for size in self.sizes:
+            if 0 < size <= first and size % TILE_WIDTH == 0:
+                self.roots[size] = tree.root(size)
+        for stored in reader.kept():
+            with contextlib.suppress(ValueError):
+                payload = decode(stored.body).payload
+                if isinstance(payload, LogAccepted):
+                    self.accepted.append(payload)
+
 
 def check(
     reader: Reader, deep: bool = True, checked: Callable[[int], None] = lambda _: None, marks: Marks | None = None
@@ -61,8 +77,11 @@ def check(
 def _problems(reader: Reader, deep: bool, checked: Callable[[int], None], marks: Marks) -> Iterator[Problem]:
     head = reader.head()
     snapshots = {snapshot.position: snapshot for snapshot in reader.snapshots()}
-    replay, index = Replay(reader.hashes, marks), IndexCheck(reader, head)
-    stream = reader.read()
+    begin, first = pruned.start(reader), reader.first()
+    yield from (Problem(None, message) for message in check_start(reader))
+    marks.take_left_part(reader, first)
+    replay, index = Replay(reader.hashes, marks, *begin), IndexCheck(reader, head)
+    stream = reader.read(first)
     while chunk := list(islice(stream, _CHUNK)):
         for stored in chunk:
             event = yield from replay.step(stored)
@@ -88,12 +107,14 @@ def _problems(reader: Reader, deep: bool, checked: Callable[[int], None], marks:
 class Replay:
     """The log as its bytes tell it, so far. Positions are counted, whatever the stored ones say."""
 
-    def __init__(self, hashes: Hashes, marks: Marks) -> None:
-        """`hashes` gives stored subtree hashes, as `Reader.hashes` does."""
+    def __init__(
+        self, hashes: Hashes, marks: Marks, state: State | None = None, frontier: Frontier | None = None
+    ) -> None:
+        """`hashes` gives stored subtree hashes, as `Reader.hashes` does; the replay goes on from state and frontier."""
         self._hashes = hashes
-        self._marks = marks
-        self.state = State()
-        self.frontier = Frontier()
+        self.marks = marks
+        self.state = State() if state is None else state
+        self.frontier = Frontier() if frontier is None else frontier
         self._leaves: list[bytes] = []
         self._time = 0
         self._id = -1
@@ -126,7 +147,7 @@ class Replay:
         self._time = time
         self.state.apply(event)
         if isinstance(event.payload, LogAccepted):
-            self._marks.accepted.append(event.payload)
+            self.marks.accepted.append(event.payload)
         return event
 
     def grow(self) -> Iterator[Problem]:

@@ -26,10 +26,11 @@ class IndexCheck:
 
     def __init__(self, reader: Reader, head: Head) -> None:
         index = reader.whole_index()
+        first = reader.first()
         self._usable = head.index_version == INDEX_VERSION and 0 <= head.indexed <= head.size
-        self._indexed = head.indexed if self._usable else 0
+        self._indexed = head.indexed if self._usable else first
         self._index = index
-        self._builder = BlockBuilder(0)
+        self._builder = BlockBuilder(first)
         self._blocks = groupby(index.marks, lambda found: found[0])
         self._next = next(self._blocks, None) if self._usable else None
         self._stored = self._take()

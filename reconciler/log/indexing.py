@@ -1,13 +1,14 @@
 """Making the index of a store: going on where it ends, or anew when it is of another version.
 
 Sealing needs the accounts at the end of a block. The recorder has them in its state; making the index anew folds the
-whole log.
+whole log, from its base on if it was pruned.
 """
 
 from __future__ import annotations
 
 from reconciler.core.errors import LogDamaged
 from reconciler.core.state import State
+from reconciler.log import pruned
 from reconciler.log.index import BLOCK_EVENTS, INDEX_VERSION, BlockBuilder
 from reconciler.log.replay import read_event
 from reconciler.log.store import Store
@@ -22,7 +23,8 @@ def open_block(store: Store, size: int = BLOCK_EVENTS) -> BlockBuilder:
     Makes the index anew if it is of another version, or further behind than a crash leaves it. Raises LogDamaged.
     """
     head = store.head()
-    if head.index_version != INDEX_VERSION or not 0 <= head.size - head.indexed <= BEHIND_MAX + size:
+    behind = head.size - head.indexed
+    if head.index_version != INDEX_VERSION or head.indexed < store.first() or not 0 <= behind <= BEHIND_MAX + size:
         reindex(store, size)
         head = store.head()
     block = BlockBuilder(head.indexed, size)
@@ -34,7 +36,8 @@ def open_block(store: Store, size: int = BLOCK_EVENTS) -> BlockBuilder:
 def reindex(store: Store, size: int = BLOCK_EVENTS) -> State:
     """Make the whole index anew from the events, and give the state at their end. Raises LogDamaged."""
     store.clear_index(INDEX_VERSION)
-    state, block = State(), BlockBuilder(0, size)
+    state, _ = pruned.start(store)
+    block = BlockBuilder(state.position, size)
     stop = store.size()
     while state.position < stop:
         start = state.position

@@ -16,12 +16,16 @@ from typing import Final, NamedTuple
 from reconciler.core.errors import LogDamaged, NotFound
 from reconciler.core.events import Event, decode
 from reconciler.core.state import State, from_rows, load
+from reconciler.log import pruned
 from reconciler.log.merkle import Frontier, leaf_hash
 from reconciler.log.stamp import parse_time
 from reconciler.log.store import Reader, Stored
 
 FOLD_VERSION: Final = 3
-"""To be raised whenever State, its fold or its rows change: older snapshots and projections are then made anew."""
+"""To be raised whenever State, its fold or its rows change: older snapshots and projections are then made anew.
+
+A pruned log's base cannot be: `load` has to read what every version has written.
+"""
 
 _CHUNK = 4096
 _HINT = "run `pai verify` to see all that is wrong, and restore the file from a backup"
@@ -53,7 +57,7 @@ def restore(reader: Reader) -> Restored:
 
 
 def state_at(reader: Reader, position: int) -> State:
-    """Give the state after the first `position` events. Raises NotFound beyond the end, LogDamaged."""
+    """Give the state after the first `position` events. Raises NotFound beyond the log's ends, LogDamaged."""
     with reader.moment():
         state, frontier = _start(reader, position)
         fold(state, frontier, reader.read(state.position, position))
@@ -131,9 +135,11 @@ def read_event(stored: Stored) -> Event:
 
 
 def event_at(reader: Reader, position: int) -> Event:
-    """Give the event at one position. Raises LogDamaged, also if there is none."""
+    """Give the event at one position. Raises LogDamaged, also if there is none, NotFound if it was dropped."""
     for stored in reader.read(position, position + 1):
         return read_event(stored)
+    if 0 <= position < reader.first():
+        raise pruned.dropped(reader, position)
     raise LogDamaged(f"position {position} is missing", _HINT)
 
 
@@ -147,4 +153,6 @@ def _start(reader: Reader, stop: int) -> tuple[State, Frontier]:
                 continue
             if state.position == snapshot.position:
                 return state, frontier
-    return State(), Frontier()
+    if stop < reader.first():
+        raise pruned.dropped(reader, stop, f"the state after {stop:,} events")
+    return pruned.start(reader)

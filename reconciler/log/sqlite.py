@@ -25,15 +25,16 @@ from urllib.parse import quote
 
 from reconciler.core.errors import LogBusy, LogDamaged, LogNotWritable
 from reconciler.core.state import RowKey
-from reconciler.log import sqlite_index, subtrees
+from reconciler.log import sqlite_index, sqlite_pruned, subtrees
 from reconciler.log.files import identity, must_exist, replaced, sync
 from reconciler.log.index import INDEX_VERSION, Block
 from reconciler.log.lock import WriterLock
 from reconciler.log.merkle import Frontier, Tiers
 from reconciler.log.sqlite_errors import FREE, RESTORE, mapped, too_long
 from reconciler.log.sqlite_index import IndexReader
+from reconciler.log.sqlite_pruned import PRUNED_VERSION, PrunedReader
 from reconciler.log.sqlite_views import VIEWS
-from reconciler.log.store import Head, Rows, Snapshot, Stored
+from reconciler.log.store import Base, Head, Kept, Rows, Snapshot, Stored
 
 APPLICATION_ID: Final = 0x5061694C  # "PaiL"
 FORMAT_VERSION: Final = 2
@@ -61,7 +62,7 @@ _SCHEMA = (
     " WHEN NEW.seq IS NOT (SELECT coalesce(max(seq) + 1, 0) FROM events)"
     " BEGIN SELECT RAISE(ABORT, 'the log only grows at its end'); END",
     "CREATE TRIGGER events_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the log only grows'); END",
-    "CREATE TRIGGER events_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the log only grows'); END",
+    sqlite_pruned.DELETE_GUARD,
     *sqlite_index.SCHEMA,
     *VIEWS,
 )
@@ -70,6 +71,7 @@ _TRIGGERS = frozenset({"events_insert", "events_update", "events_delete"})
 
 # Damaged values may have another type than their column's; whoever checks them gets the right type all the same.
 _EVENTS = "SELECT seq, coalesce(CAST(body AS BLOB), x''), coalesce(CAST(leaf AS BLOB), x'') FROM events"
+_KEPT = _EVENTS.replace("FROM events", "FROM kept")
 _ROWS = (
     "SELECT coalesce(CAST(kind AS TEXT), ''), coalesce(CAST(name AS TEXT), ''), coalesce(CAST(body AS BLOB), x'')"
     " FROM rows"
@@ -172,7 +174,7 @@ def open_reader(path: Path) -> SqliteReader:
     return SqliteReader(path)
 
 
-class SqliteReader(IndexReader):
+class SqliteReader(IndexReader, PrunedReader):
     """A read-only view; each call sees the newest durable state, or that of the enclosing `moment`."""
 
     _mode = "ro"
@@ -224,7 +226,9 @@ class SqliteReader(IndexReader):
     def read_at(self, positions: Sequence[int]) -> Iterator[Stored]:
         """Give the events at these positions, newest first."""
         condition, argument = sqlite_index.chosen(positions)
-        return self._stream(f"{_EVENTS} WHERE {condition} ORDER BY seq DESC", (argument,))
+        yield from self._stream(f"{_EVENTS} WHERE {condition} ORDER BY seq DESC", (argument,))
+        if min(positions, default=0) < self.first():
+            yield from self._stream(f"{_KEPT} WHERE {condition} ORDER BY seq DESC", (argument,))
 
     def hashes(self, tier: int, start: int, stop: int) -> list[bytes]:
         """Give the stored roots of the subtrees `start` to `stop` - 1 of 256**tier leaves, up to the first missing."""
@@ -267,7 +271,8 @@ class SqliteReader(IndexReader):
         with self._mapped():
             found = [str(line) for (line,) in self._db.execute("PRAGMA integrity_check")]
             triggers = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")}
-        missing = [f"trigger {name} is missing" for name in sorted(_TRIGGERS - triggers)]
+        wanted = _TRIGGERS | (sqlite_pruned.TRIGGERS if self.first() else frozenset())
+        missing = [f"trigger {name} is missing" for name in sorted(wanted - triggers)]
         return [line for line in found if line != "ok"] + missing
 
     def is_current(self) -> bool:
@@ -296,13 +301,14 @@ class SqliteReader(IndexReader):
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if application != APPLICATION_ID:
             raise LogDamaged(f"{self.path} is not a log of Pai", RESTORE)
-        if version != FORMAT_VERSION:
+        if version not in (FORMAT_VERSION, PRUNED_VERSION):
             raise LogDamaged(
                 f"{self.path} has log format {version}, this version of Pai knows {FORMAT_VERSION}",
                 "use the version of Pai that wrote it, or begin a new workspace with pai init",
             )
         tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        if missing := sorted(_TABLES - tables):
+        wanted = _TABLES | (sqlite_pruned.TABLES if version == PRUNED_VERSION else frozenset())
+        if missing := sorted(wanted - tables):
             raise LogDamaged(f"{self.path} has no table {missing[0]}", RESTORE)
 
     def _mapped(self) -> contextlib.AbstractContextManager[None]:
@@ -311,8 +317,10 @@ class SqliteReader(IndexReader):
     def _between(self, start: int, stop: int | None, contains: Sequence[bytes], order: str) -> Iterator[Stored]:
         wanted = "".join(" AND instr(body, ?) > 0" for _ in contains)
         bound = 2**63 - 1 if stop is None else stop
-        query = f"{_EVENTS} WHERE seq >= ? AND seq < ?{wanted} ORDER BY seq {order}"
-        return self._stream(query, (start, bound, *contains))
+        tables = [_EVENTS] if start >= self.first() else [_EVENTS, _KEPT] if order == "DESC" else [_KEPT, _EVENTS]
+        for table in tables:
+            query = f"{table} WHERE seq >= ? AND seq < ?{wanted} ORDER BY seq {order}"
+            yield from self._stream(query, (start, bound, *contains))
 
     def _stream(self, query: str, arguments: tuple[object, ...]) -> Iterator[Stored]:
         with self._mapped():
@@ -358,8 +366,9 @@ class SqliteStore(SqliteReader):
         with self._mapped():
             if subtrees.planted(self._db) and subtrees.whole(self._db, size):
                 return
+        base = self.base()
         with self._transaction():
-            subtrees.plant(self._db)
+            subtrees.plant(self._db, Frontier() if base is None else Frontier.unpack(base.position, base.peaks))
 
     def save_block(self, block: Block) -> None:
         """Add the next block to the index, durably."""
@@ -372,7 +381,20 @@ class SqliteStore(SqliteReader):
         """Forget the index, which is to be made anew by an index version, durably."""
         with self._transaction():
             sqlite_index.clear(self._db)
-            self._db.execute("UPDATE head SET indexed = 0, index_version = ?", (version,))
+            self._db.execute("UPDATE head SET indexed = ?, index_version = ?", (self.first(), version))
+
+    def prune(self, base: Base, kept: Sequence[Kept]) -> None:
+        """Drop all events before the base but `kept`; the index goes too, and is made anew at the next opening."""
+        with self._transaction():
+            sqlite_pruned.cut(self._db, base, kept)
+            sqlite_index.clear(self._db)
+            self._db.execute("UPDATE head SET indexed = ?", (base.position,))
+
+    def shrink(self) -> None:
+        """Give the space of dropped events back to the disk."""
+        with self._mapped():
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keep a snapshot durably; the two newest stay."""

@@ -35,11 +35,17 @@ def _usage() -> str:
     )
 
 
+def _log(events: str) -> str:
+    fields = ", ".join(f"{_field(name)} AS {name}" for name in ("time", "type", "actor", "subject", "data", "id"))
+    return f"CREATE VIEW log AS SELECT seq, {fields}, lower(hex(leaf)) AS leaf_hash FROM {events}"
+
+
+LOG_OF_PRUNED: Final = _log("(SELECT seq, body, leaf FROM kept UNION ALL SELECT seq, body, leaf FROM events)")
+"""The view `log` of a log that was pruned: with the events that were kept."""
+
 VIEWS: Final = (
     # Every event, its fields as columns; `data` is JSON.
-    "CREATE VIEW log AS SELECT seq, "
-    + ", ".join(f"{_field(name)} AS {name}" for name in ("time", "type", "actor", "subject", "data", "id"))
-    + ", lower(hex(leaf)) AS leaf_hash FROM events",
+    _log("events"),
     # Tokens spent, by the day that budgets count them to.
     _usage(),
     # What is in force; `spec` is JSON.

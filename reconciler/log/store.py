@@ -1,6 +1,6 @@
 """What a log store promises, whatever database is behind it.
 
-- Events have positions 0, 1, 2, ... without gaps and are never changed or removed.
+- Events have positions 0, 1, 2, ... without gaps and are never changed, and removed by `prune` alone.
 - `append` is one durable transaction: when it returns, events, Merkle frontier, the hashes of subtrees that became
   complete and projection rows are all on disk;
   when it raises, the outcome is unknown until the store was opened again and read.
@@ -101,6 +101,28 @@ class Snapshot(NamedTuple):
         return hashlib.sha256(frame + peaks + data).digest()
 
 
+class Base(NamedTuple):
+    """What a pruned log begins with: the state after `position` dropped events (`data`) and the frontier there.
+
+    `digest` is the SHA-256 of `data` in hex, `event` the position of the event that says so.
+    """
+
+    position: int
+    peaks: bytes
+    data: bytes
+    digest: str
+    event: int
+
+
+class Kept(NamedTuple):
+    """An event that stayed when those around it were dropped; `path` leads to its tile's root, 8 hashes of 32 bytes."""
+
+    seq: int
+    body: bytes
+    leaf: bytes
+    path: bytes
+
+
 class Index(NamedTuple):
     """All that is in the index: marks block by block, then by kind and value; sums by span, period by period."""
 
@@ -119,8 +141,20 @@ class Reader(Protocol):
     def head(self) -> Head:
         """Give what the last transaction said about the whole log."""
 
+    def first(self) -> int:
+        """Give the position that events stand from without gaps: 0 unless the log was pruned."""
+
+    def base(self) -> Base | None:
+        """Give what a pruned log begins with."""
+
+    def kept(self, start: int = 0, stop: int | None = None) -> list[Kept]:
+        """Give the kept events before `first`, at positions `start` to `stop` - 1, oldest first."""
+
     def read(self, start: int = 0, stop: int | None = None, contains: Sequence[bytes] = ()) -> Iterator[Stored]:
-        """Give the events at positions `start` to `stop` - 1 (or the end), oldest first, that hold all `contains`."""
+        """Give the events at positions `start` to `stop` - 1 (or the end), oldest first, that hold all `contains`.
+
+        Of a pruned log, those before `first` are the kept ones; so it is with `read_back` and `read_at`.
+        """
 
     def read_back(self, before: int | None = None, contains: Sequence[bytes] = (), start: int = 0) -> Iterator[Stored]:
         """Give the events at positions `start` to `before` - 1 (or the end), newest first, that hold all `contains`."""
@@ -191,6 +225,15 @@ class Store(Reader, Protocol):
 
     def clear_index(self, version: int) -> None:
         """Forget the index, which is to be made anew by an index version, durably."""
+
+    def prune(self, base: Base, kept: Sequence[Kept]) -> None:
+        """Drop all events before the base but `kept`, and let the log begin there, in one durable transaction.
+
+        Whoever calls has made sure that nothing is lost: see daemon/pruning.
+        """
+
+    def shrink(self) -> None:
+        """Give the space of dropped events back to the disk."""
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keep a snapshot durably; the two newest stay."""

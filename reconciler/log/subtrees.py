@@ -55,16 +55,19 @@ def whole(db: sqlite3.Connection, size: int) -> bool:
     return bool(db.execute("SELECT count(*) FROM subtrees").fetchone()[0] == count(size))
 
 
-def plant(db: sqlite3.Connection) -> None:
-    """Make the whole table anew from the stored leaf hashes."""
+def plant(db: sqlite3.Connection, start: Frontier) -> None:
+    """Make the table anew from the stored leaf hashes, which begin at the frontier `start`.
+
+    Subtrees that end before it stay as they are: their leaves were dropped.
+    """
     db.execute(SCHEMA)
-    db.execute("DELETE FROM subtrees")
-    for tiers in _grown(leaf for _, leaf in db.execute(_LEAVES, (0, 2**63 - 1))):
+    for (tier,) in db.execute("SELECT DISTINCT tier FROM subtrees").fetchall():
+        db.execute("DELETE FROM subtrees WHERE tier = ? AND n >= ?", (tier, start.size >> TILE_HEIGHT * tier))
+    for tiers in _grown(start, (leaf for _, leaf in db.execute(_LEAVES, (start.size, 2**63 - 1)))):
         write(db, tiers)
 
 
-def _grown(leaves: Iterable[bytes]) -> Iterator[Tiers]:
-    frontier = Frontier()
+def _grown(frontier: Frontier, leaves: Iterable[bytes]) -> Iterator[Tiers]:
     chunk: list[bytes] = []
     for leaf in leaves:
         chunk.append(leaf)

@@ -52,9 +52,17 @@ class Tree:
         levels = [level for level in range(size.bit_length() - 1, -1, -1) if size >> level & 1]
         return Frontier(size, [self._node(level, (size >> level + 1) << 1) for level in levels])
 
-    def inclusion(self, position: int, size: int) -> list[bytes]:
-        """Prove that the event at `position` is among the first `size`."""
-        return proofs.inclusion(position, size, self._node)
+    def inclusion(self, position: int, size: int, path: bytes = b"") -> list[bytes]:
+        """Prove that the event at `position` is among the first `size`.
+
+        `path` is that of a kept event, whose neighbours were dropped: the hashes that lead to its tile's root.
+        """
+
+        def node(level: int, n: int) -> bytes:
+            inside = path and level < TILE_HEIGHT and (n << level) // TILE_WIDTH == position // TILE_WIDTH
+            return path[HASH_SIZE * level :][:HASH_SIZE] if inside else self._node(level, n)
+
+        return proofs.inclusion(position, size, node)
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """Prove that the log of `new` events begins with that of `old`."""

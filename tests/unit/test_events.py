@@ -58,6 +58,17 @@ EXAMPLES: list[ev.AnyPayload] = [
     ),
     ev.LogCreated(origin="pai/1", vkey="pai/1+00000000+AAAA"),
     ev.LogAccepted(size=7, root="AAAA", reason="rollback detected: ...", commit="a" * 40, copy=""),
+    ev.LogPruned(
+        first=256,
+        begin=0,
+        root="AAAA",
+        checkpoint="pai/1\n256\nAAAA\n\n— pai/1 AAAA\n",
+        export="/archive",
+        state="b" * 64,
+        kept=3,
+        digest="c" * 64,
+        previous=None,
+    ),
     ev.DaemonStarted(version="0.1.0", settings={"source.branch": "main"}),
     ev.DaemonStopped(reason="SIGTERM"),
 ]

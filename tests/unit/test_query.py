@@ -29,6 +29,10 @@ class Log:
         """Give the end of the log, which has no index."""
         return Head(len(self._stored), b"", 0, 0, 0, INDEX_VERSION)
 
+    def first(self) -> int:
+        """Give where the log begins, which was never pruned."""
+        return 0
+
     def read(self, start: int = 0, stop: int | None = None, contains: Sequence[bytes] = ()) -> Iterator[Stored]:
         """Give events oldest first that contain every text."""
         return iter([each for each in self._stored[start:stop] if all(text in each.body for text in contains)])
