@@ -208,7 +208,7 @@ class Site:
 
     def types(self, *terms: str) -> list[str]:
         """Give the types of the events that match, oldest first, without their version and without the daemon's own."""
-        types = [str(row["type"]).removesuffix(".v1") for row in self.rows(*terms)]
+        types = [str(row["type"]).removesuffix(".v1") for row in self.rows(*terms, "-agent:admin.token")]
         return [name for name in types if not name.startswith(("daemon.", "log."))]
 
     def outcomes(self) -> list[tuple[str, str]]:

@@ -42,7 +42,7 @@ _HINT: Final = "send Authorization: Bearer TOKEN; it is in data/admin.token, and
 
 
 class Api:
-    """The endpoints. `token` is the digest of the first token; `stopping` ends those that follow."""
+    """The endpoints. `token` is the digest of one that is believed without the log; `stopping` ends who follows."""
 
     def __init__(self, workspace: Workspace, recorder: Recorder, token: str, stopping: asyncio.Event) -> None:
         self._workspace = workspace

@@ -22,6 +22,7 @@ from reconciler.core.state import State, row_keys
 from reconciler.daemon.health import Health
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.pushes import Push, judge_push, names
+from reconciler.daemon.tokens import forget_first
 from reconciler.log.stamp import parse_time
 from reconciler.reconcile import Result
 from reconciler.source import RaceLost, is_judged
@@ -185,7 +186,9 @@ class Operations:
                 raise not_found("key", name, [key.name for key in state.issued()])
             return [ev.Draft(actor, f"key/{name}", ev.KeyRevoked(agent=key.agent, digest=key.digest))]
 
-        self._parts.recorder.record(decide)
+        (event,) = self._parts.recorder.record(decide).events
+        if isinstance(event.payload, ev.KeyRevoked):
+            forget_first(self._parts.workspace.admin_token, event.payload.digest)
         return {}
 
     def _do_checkpoint(self, _: Arguments) -> Answer:

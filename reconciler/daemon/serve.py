@@ -36,12 +36,13 @@ from reconciler.daemon.loop import ReconcileLoop
 from reconciler.daemon.operations import Operations
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.session import ask_daemon
-from reconciler.daemon.tokens import first_token
+from reconciler.daemon.tokens import issue_first, token_in_force
 from reconciler.daemon.variables import hidden_from_the_hook
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.listener import Limits
 from reconciler.gateway.service import Options, Service
+from reconciler.log.sqlite import open_reader
 from reconciler.reconcile import Result
 from reconciler.source import Watch
 from reconciler.workspace import Address, Workspace
@@ -135,6 +136,8 @@ class Daemon:
         settings = dict(self._workspace.settings.shown)
         if not self._parts.recorder.status().held:
             self._record(ev.DaemonStarted(version=__version__, settings=settings))
+            issue_first(self._parts.recorder, self._token)
+            self._token = ""  # from now on the log says whether it is in force
         try:
             with self._threads():
                 async with asyncio.TaskGroup() as serving:
@@ -163,7 +166,7 @@ class Daemon:
                 self._loop.stop()
 
     async def _serve_admin(self, stopping: asyncio.Event) -> None:
-        api = Api(self._workspace, self._parts.recorder, self._token, stopping)
+        api = Api(self._workspace, self._parts.recorder, digest(self._token) if self._token else "", stopping)
         app = admin_app(self.health, self._metrics, api.routes())
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5)
         server = _Server(config)
@@ -228,12 +231,13 @@ def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
     ):
         addresses = _addresses(workspace, admin, agents)
         announce(f"admin listener on http://{addresses['admin.listen']}")
-        token = first_token(workspace.admin_token)
+        with contextlib.closing(open_reader(workspace.database)) as found:
+            token = token_in_force(workspace.admin_token, found)
         if token.made:
             where = f"http://{addresses['admin.listen']}/#token={token.text}"
             announce(f"people use {where} (kept in {workspace.admin_token})")
         announce(f"gateway for agents on http://{addresses['gateway.listen']}")
-        runner.run(Daemon(workspace, parts, admin, agents, digest(token.text)).run())
+        runner.run(Daemon(workspace, parts, admin, agents, token.text).run())
 
 
 def _raise_file_limit() -> None:

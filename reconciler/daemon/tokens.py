@@ -1,8 +1,8 @@
 """Who may use the admin listener: the token that a first start makes, and the check of what a request presents.
 
-The first token lies in `data/admin.token`, and nowhere else: whoever can read that file can read the log beside it too.
-Further tokens are keys of people (`key.issued` with `admin`); only their digests are kept, in another map than those of
-agents, so that neither opens the other's door.
+The first token lies in `data/admin.token`, whose name it has on the log: it is issued there as further ones are, those
+of people (`key.issued` with `admin`). Only digests are kept, in another map than those of agents, so that neither opens
+the other's door. While a log that was rolled back is held, nothing is recorded, and the file alone is believed.
 """
 
 from __future__ import annotations
@@ -11,13 +11,21 @@ import contextlib
 import hmac
 import ipaddress
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from reconciler.audit import Query, Term, search
 from reconciler.core import keys
 from reconciler.core.errors import CouldNotRun
+from reconciler.core.events import Draft, KeyIssued, KeyRevoked
 from reconciler.core.state import Key, State
 from reconciler.log.stamp import format_time, wall_clock
+from reconciler.log.store import Reader
+from reconciler.recorder import Recorder
+
+NAME: Final = "admin.token"
+ACTOR: Final = "pai"
 
 
 class Token(NamedTuple):
@@ -48,10 +56,47 @@ def first_token(path: Path) -> Token:
     return Token(text, made=True)
 
 
-def admitted(state: State, first: str, authorization: str, address: str) -> bool:
-    """Tell whether an Authorization header holds the first token, or a person's key that is in force.
+def token_in_force(path: Path, log: Reader) -> Token:
+    """Give the first token as `first_token` does; one that was deleted on the log (`pai delete key`) is replaced."""
+    token = first_token(path)
+    found = keys.digest(token.text)
+    if any(row.data["digest"] == found for row in search(log, Query((Term("type", KeyRevoked.type),)))):
+        path.unlink(missing_ok=True)
+        return first_token(path)
+    return token
 
-    `first` is the first token's digest, `address` where the request comes from.
+
+def forget_first(path: Path, digest: str) -> None:
+    """Remove the file of the first token if that is the one with this digest: the next start makes another."""
+    with contextlib.suppress(OSError):
+        if keys.digest(path.read_text("ascii", "replace").strip()) == digest:
+            path.unlink()
+
+
+def issue_first(recorder: Recorder, token: str, random: Callable[[int], bytes] = os.urandom) -> None:
+    """Record that the first token is in force, and that those which the file held before are not, unless that is known.
+
+    Raises CouldNotRun if it is an agent's key, LogNotWritable.
+    """
+    digest = keys.digest(token)
+    payload = KeyIssued(agent=NAME, digest=digest, expires="", networks=[], admin=True)
+
+    def decide(state: State) -> list[Draft]:
+        if digest in state.keys:
+            raise CouldNotRun(f"data/{NAME} holds an agent's key", "remove it: the next start makes a new one")
+        former = [key for key in state.admins.values() if key.agent == NAME and key.digest != digest]
+        drafts = [Draft(ACTOR, f"key/{key.name}", KeyRevoked(agent=NAME, digest=key.digest)) for key in former]
+        if digest not in state.admins:
+            drafts.append(Draft(ACTOR, f"key/{keys.make_id(random(keys.ID_BYTES))}", payload))
+        return drafts
+
+    recorder.record(decide)
+
+
+def admitted(state: State, first: str, authorization: str, address: str) -> bool:
+    """Tell whether an Authorization header holds a token that is in force, from an address that it may come from.
+
+    `first` is the digest of a token that is believed without the log, "" for none.
     """
     scheme, _, presented = authorization.strip().partition(" ")
     presented = presented.strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -75,6 +76,74 @@ def test_first_start_makes_a_token_and_prints_the_address_with_it(team: Site) ->
         assert Served(team, daemon, token).ask("/api/v1/state")[0] == 200
     data = b"".join(found.read_bytes() for found in (team.root / "data").glob("log.db*"))
     assert token.encode() not in data
+
+
+def first_keys(site: Site) -> list[tuple[str, str, str]]:
+    """Give what the log says of the first token: event, whose, actor, oldest first."""
+    rows = site.rows("type:key.", "agent:admin.token")
+    return [(row["type"].removesuffix(".v1"), row["data"]["digest"], row["actor"]) for row in rows]
+
+
+def digest_of(token: str) -> str:
+    """Give what is kept of a token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def test_first_token_is_issued_on_the_log_once(team: Site) -> None:
+    """The first start records it as a key of an admin, further ones record nothing; `pai get keys` lists it."""
+    with team.daemon():
+        token = token_of(team)
+        listed = team.pai("get", "keys").out
+    with team.daemon():
+        pass
+    assert first_keys(team) == [("key.issued", digest_of(token), "pai")]
+    assert "admin.token (admin)" in listed
+    assert team.pai("verify").out.startswith("ok: ")
+
+
+def test_token_of_an_old_workspace_is_recorded_and_goes_on(team: Site) -> None:
+    """A file from before, which the log does not know, is taken as it is."""
+    old = "pak_" + "A" * 43
+    (team.root / "data" / "admin.token").write_text(f"{old}\n")
+    with team.daemon() as daemon:
+        assert Served(team, daemon, old).ask("/api/v1/state")[0] == 200
+    assert first_keys(team) == [("key.issued", digest_of(old), "pai")]
+
+
+def test_replaced_file_takes_the_former_token_back(team: Site) -> None:
+    """Another token in the file is issued at the next start, and the one before opens nothing any more."""
+    with team.daemon():
+        first = token_of(team)
+    (team.root / "data" / "admin.token").unlink()
+    with team.daemon() as daemon:
+        second = token_of(team)
+        assert f"#token={second}" in daemon.log
+        assert Served(team, daemon, first).ask("/api/v1/state")[0] == 401
+        assert Served(team, daemon, second).ask("/api/v1/state")[0] == 200
+    assert first_keys(team) == [
+        ("key.issued", digest_of(first), "pai"),
+        ("key.revoked", digest_of(first), "pai"),
+        ("key.issued", digest_of(second), "pai"),
+    ]
+
+
+def test_deleted_first_token_is_never_issued_again(team: Site) -> None:
+    """`pai delete key` shuts the door at once and removes the file; a copy put back is replaced by a new token."""
+    path = team.root / "data" / "admin.token"
+    with team.daemon() as daemon:
+        first = token_of(team)
+        (key,) = [
+            each for each in team.pai("get", "keys", "-o", "json").json["items"] if each["agent"] == "admin.token"
+        ]
+        team.pai("delete", "key", key["metadata"]["name"])
+        assert Served(team, daemon, first).ask("/api/v1/state")[0] == 401
+        assert not path.exists()
+    path.write_text(f"{first}\n")
+    with team.daemon() as daemon:
+        assert token_of(team) != first
+        assert Served(team, daemon, first).ask("/api/v1/state")[0] == 401
+        assert Served(team, daemon, token_of(team)).ask("/api/v1/state")[0] == 200
+    assert [kind for kind, _, _ in first_keys(team)] == ["key.issued", "key.revoked", "key.issued"]
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_admin_listener_answers_what_it_should(site: Site) -> None:
         assert daemon.readiness() == (200, {"ready": True, "reasons": []})
         status, text = daemon.get("/metrics")
         assert status == 200
-        assert {"pai_ready 1.0", "pai_log_writable 1.0", "pai_log_events 2.0"} <= set(text.splitlines())
+        assert {"pai_ready 1.0", "pai_log_writable 1.0", "pai_log_events 3.0"} <= set(text.splitlines())
         assert daemon.get("/")[0] == 404
         assert daemon.get("/../../etc/passwd")[0] == 404
         assert str(site.root) not in text
