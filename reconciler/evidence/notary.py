@@ -26,6 +26,7 @@ from reconciler.log.sqlite import open_reader
 from reconciler.log.store import Reader
 from reconciler.log.tree import Tree, extend
 from reconciler.source import Author, witness
+from reconciler.source.packing import Packer
 from reconciler.workspace import Workspace
 
 _HINT = "run `pai verify` to see all that is wrong"
@@ -45,6 +46,7 @@ class Notary:
         self._last: Checkpoint | None = None
         self._top: str | None = None
         """The commit that the ref is known to be at, after it was compared with the log."""
+        self._packer: Packer | None = None
 
     @property
     def size(self) -> int:
@@ -127,6 +129,9 @@ class Notary:
             contents = {"checkpoint": note, "vkey": f"{self._key}\n".encode()}
             message = f"Checkpoint of {self.size:,} events\n"
             self._top = witness.publish(repository, top, contents, message, Author("Pai", "pai@localhost"))
+            if self._packer is None:
+                self._packer = Packer(repository)
+            self._packer.tidy()
             return ""
 
     def _signed(self, checkpoint: Checkpoint) -> str:

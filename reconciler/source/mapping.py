@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pygit2
 
 from reconciler.core.errors import SourceUnavailable
 
+T = TypeVar("T")
+
+_TIMES = 8
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """What no look at the repository explains; libgit2 tells it by the system's own words."""
 
@@ -23,6 +27,21 @@ def mapped(path: Path) -> Iterator[None]:
         yield
     except (pygit2.GitError, KeyError, ValueError, OSError) as error:
         raise unavailable(path, error) from error
+
+
+def again_while_packed(write: Callable[[], T]) -> T:
+    """Write objects, and do it again if git took away the folder that one was to go into.
+
+    Git packs loose objects and then removes folders that are empty, which libgit2 makes just before it needs them.
+    Objects are named by what they hold, so writing them twice changes nothing.
+    """
+    for _ in range(_TIMES):
+        try:
+            return write()
+        except (pygit2.GitError, OSError) as error:
+            if os.strerror(errno.ENOENT) not in str(error) or "/objects/" not in str(error):
+                raise
+    return write()
 
 
 def unavailable(path: Path, error: Exception) -> SourceUnavailable:

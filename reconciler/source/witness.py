@@ -16,7 +16,7 @@ from pygit2.enums import FileMode, RepositoryOpenFlag
 
 from reconciler.core.errors import SourceUnavailable
 from reconciler.source import writing
-from reconciler.source.mapping import mapped
+from reconciler.source.mapping import again_while_packed, mapped
 from reconciler.source.writing import Author
 
 CHECKPOINTS: Final = "refs/pai/checkpoints"
@@ -61,12 +61,16 @@ def publish(path: Path, expected: str | None, files: Mapping[str, bytes], messag
     with mapped(path):
         pygit2.settings.enable_fsync_gitdir(True)
         repo = pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
-        tree = repo.TreeBuilder()
-        for name, content in files.items():
-            tree.insert(name, repo.create_blob(content), FileMode.BLOB)
         signature = writing.signature_of(author)
         parents = [] if expected is None else [expected]
-        commit = repo.create_commit(None, signature, signature, message, tree.write(), parents)
+
+        def written() -> pygit2.Oid:
+            tree = repo.TreeBuilder()
+            for name, content in files.items():
+                tree.insert(name, repo.create_blob(content), FileMode.BLOB)
+            return repo.create_commit(None, signature, signature, message, tree.write(), parents)
+
+        commit = again_while_packed(written)
         writing.move(repo, CHECKPOINTS, expected, commit, signature, message)
     return str(commit)
 

@@ -22,6 +22,7 @@ import pygit2
 from pygit2.enums import FileMode, FileStatus, ObjectType
 
 from reconciler.core.errors import CouldNotRun, NotFound, Refused, SourceUnavailable
+from reconciler.source.mapping import again_while_packed
 from reconciler.source.trees import TREES, parse, serialise
 
 _FILES = (b"100644", b"100755", b"100664")
@@ -59,7 +60,9 @@ def write(
     """
     pygit2.settings.enable_fsync_gitdir(True)
     base = None if expected_tip is None else str(repo[expected_tip].peel(pygit2.Tree).id)
-    tree = _tree(repo.odb, base, {_parts(path): content for path, content in files.items()}, "")
+    tree = again_while_packed(
+        lambda: _tree(repo.odb, base, {_parts(path): content for path, content in files.items()}, "")
+    )
     assert tree is not None, "only folders below the root vanish when they are empty"
     if expected_tip is not None and tree == base:
         return expected_tip
@@ -67,7 +70,8 @@ def write(
     signature = signature_of(author)
     parents = [] if expected_tip is None else [expected_tip]
     text = message.encode("utf-8", "replace").decode("utf-8").rstrip("\n") + "\n"
-    commit = repo.create_commit(None, signature, signature, text, pygit2.Oid(hex=tree), parents)
+    oid = pygit2.Oid(hex=tree)
+    commit = again_while_packed(lambda: repo.create_commit(None, signature, signature, text, oid, parents))
     move(repo, f"refs/heads/{branch}", expected_tip, commit, signature, text)
     if follow is not None:
         _follow(repo, follow, str(commit), files)

@@ -1,0 +1,74 @@
+"""Keeping a repository small in files: has git pack loose objects, as git's own commands do after a commit.
+
+Checkpoints are commits that no git command makes, so none tidies up behind them: three loose objects each, a million a
+year and more. When there are more than the repository's `gc.auto` allows (0: never), `git gc --auto` runs beside us, on
+one thread and with git's own locks; nobody waits for it, and what it fails at, the next run does. It keeps whatever a
+ref reaches, and for two weeks what none does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+import pygit2
+from pygit2.enums import RepositoryOpenFlag
+
+_AUTO: Final = 6700
+"""Git's default of `gc.auto`: loose objects."""
+_SAMPLE: Final = "17"
+"""The folder of objects that git looks into; there are 256, which fill alike."""
+PAUSE_S: Final = 60.0
+"""Between two runs at least, whatever they achieve."""
+
+
+class Packer:
+    """Has one repository packed when it needs to be. Not to be shared between threads."""
+
+    def __init__(self, path: Path, pause_s: float = PAUSE_S) -> None:
+        self._path = path
+        self._pause_s = pause_s
+        self._running: threading.Thread | None = None
+        self._again = 0.0
+
+    def tidy(self) -> None:
+        """Start packing if there are too many loose objects, and come back at once. Never fails."""
+        if time.monotonic() < self._again or (self._running is not None and self._running.is_alive()):
+            return
+        if not crowded(self._path):
+            return
+        self._again = time.monotonic() + self._pause_s
+        self._running = threading.Thread(target=_gc, args=(self._path,), name="pai-packing", daemon=True)
+        with contextlib.suppress(RuntimeError):  # no more threads: another time
+            self._running.start()
+
+
+def crowded(path: Path) -> bool:
+    """Tell whether a repository has more loose objects than its `gc.auto` allows, estimated as git does."""
+    try:
+        repo = pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
+        allowed = repo.config.get_int("gc.auto") if "gc.auto" in repo.config else _AUTO
+        found = len(os.listdir(Path(repo.path, "objects", _SAMPLE)))
+    except (pygit2.GitError, OSError, ValueError):
+        return False
+    return 0 < allowed < found * 256
+
+
+def _gc(path: Path) -> None:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    words = ["git", "-C", str(path), "-c", "gc.autoDetach=false", "-c", "pack.threads=1", "gc", "--auto", "--quiet"]
+    with contextlib.suppress(OSError):  # no git here: the repository only has more files than it needs
+        subprocess.run(
+            words,
+            env=clean,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # the end of a command does not end it
+            check=False,
+        )
