@@ -110,10 +110,9 @@ def _where(state: State) -> tuple[int, str]:
 
 
 def _nothing(log: Reader, begin: int, before: str) -> tuple[str, str]:
-    whole = f"whole tiles of {TILE_WIDTH} events"
-    if begin:
-        return f"there is nothing to prune: the log begins at #{begin}, and {before} is not {whole} later", ""
-    return f"there is nothing to prune: {log.size():,} events, and before {before} no {whole}", ""
+    start = f"the log begins at #{begin}" if begin else f"the log has {log.size():,} events"
+    message = f"there is nothing to prune: {start}, and before {before} there is no whole tile of {TILE_WIDTH} events"
+    return message, "name a later time or position"
 
 
 def _vouch(parts: Parts) -> str:

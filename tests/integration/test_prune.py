@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import sqlite3
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from reconciler.log.sqlite import open_reader
 from tests import independent_verifier as stranger
-from tests.support import Site, copied
+from tests.support import DEADLINE_S, Daemon, Site, copied
 from tests.support_prune import CUT, ROUNDS, SPANNING, busy, request
 
 
@@ -179,6 +180,28 @@ def test_life_goes_on(pruned: Site, pruned_template: Site, tmp_path: Path) -> No
     assert str(part_of(pruned_template)) in pruned.pai("prove", "300", code=1).err
     assert str(tmp_path / "second") in pruned.pai("prove", "1000", code=1).err
     assert "nothing to prune" in pruned.pai("prune", "--before", "#1600", "--export", tmp_path / "x", code=1).err
+
+
+def asked(site: Site, daemon: Daemon, path: str, **headers: str) -> bytes:
+    """Ask the admin listener with the first token; of a stream the first part."""
+    token = (site.root / "data" / "admin.token").read_text().strip()
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=DEADLINE_S)
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}", **headers})
+        with connection.getresponse() as answer:
+            return answer.read()
+
+
+def test_api_says_that_the_log_was_pruned(pruned: Site) -> None:
+    """Events and usage name the position that the log begins at; whoever followed from before it is told, and where."""
+    with pruned.daemon() as daemon:
+        for path in ("/api/v1/events?q=type:tokens", "/api/v1/usage"):
+            assert json.loads(asked(pruned, daemon, path))["prunedBefore"] == CUT
+        gone = json.loads(asked(pruned, daemon, "/api/v1/state?at=%23300"))
+        assert "is not on the log any more" in gone["error"]
+        stream = asked(pruned, daemon, "/api/v1/events?follow=1", **{"Last-Event-ID": "10"})
+        assert b"event: error" in stream
+        assert f"begins at position {CUT}".encode() in stream
 
 
 TAMPERED = {
