@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from reconciler.cli.output import note, print_error, print_json
@@ -103,12 +103,15 @@ def rehearsed(args: argparse.Namespace, found: Review) -> Review:
         workspace = Workspace.find(args.workspace)
     except WorkspaceError:
         return found
-    from reconciler.audit import rehearsal
+    from reconciler.audit import Query, rehearsal
+    from reconciler.audit.terms import event_time
+    from reconciler.cli.reading import tell_pruned
     from reconciler.log.sqlite import open_reader
 
     now = datetime.now(UTC)
     try:
         with contextlib.closing(open_reader(workspace.database)) as log:
+            tell_pruned(log, Query(since=event_time(now - timedelta(days=7))))
             days = [rehearsal(log, name, limit, now) for name, limit in found.limits]
     except CouldNotRun as error:
         note(f"note: the log says nothing of last week's use: {error.message}")

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "init": "its workspace is empty: test_fresh_workspace_tells_nothing",
     "serve": "its log is looked at when it has ended",
     "demo": "it makes a workspace and keys of its own, and shows them to whoever runs it",
+    "review": "it shows what diff shows; that no token is printed, the tests of the forges look at",
     "prune": "it drops what exports have shown, and prints positions",
 }
 
@@ -197,6 +198,7 @@ def commands(planted: Planted, folder: Path) -> list[list[str | Path]]:
     made += [["verify"], ["verify", folder / "proof"], ["prove", "3", "--with-event"], ["export", folder / "out"]]
     made += [["verify", folder / "out"], ["add", "model", "more", "--provider", "openai", "--api-key", "mine:k"]]
     made += [["add", "agent", "worker", "--model", "more"], ["add", "secret", "mine", "--from-literal", f"k={LITERAL}"]]
+    made += [["diff", "main~1", "main", "-o", form] for form in forms_of("diff")]
     made += [["delete", "agent", "worker"], ["delete", "model", "more"], ["delete", "secret", "mine"]]
     return made
 
