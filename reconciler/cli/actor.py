@@ -9,4 +9,4 @@ def actor_of(workspace: Workspace) -> str:
     """Give the e-mail that git would put on a commit here, also while the config repository is away."""
     from reconciler.source import user_identity
 
-    return user_identity(workspace.repository).email
+    return user_identity(workspace.local_repository()).email

@@ -22,6 +22,9 @@ def run(args: argparse.Namespace) -> int:
 
     workspace = install(args.dir or args.workspace or Path())
     print(f"workspace ready in {workspace.root}")
-    note(f"config repository: {workspace.repository}")
-    note("next: git clone it, add manifests, git push; or pai add model; then pai serve")
+    note(f"config repository: {workspace.repository or workspace.settings.shown['source.repo']}")
+    if workspace.repository is None:
+        note("next: pai add secret for source.secret, then pai reconcile, then pai serve")
+    else:
+        note("next: git clone it, add manifests, git push; or pai add model; then pai serve")
     return 0

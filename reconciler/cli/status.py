@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         "head": health.head or None,
         "ready": health.ready,
         "reasons": health.reasons,
+        **({"source": msgspec.to_builtins(health.source)} if health.source else {}),
         "models": [view.object("model", name) for name in names],
     }
     (print_json if args.output == "json" else print_yaml)(whole)
@@ -76,6 +77,9 @@ def _health_then(state: State) -> Health:
 def _print_health(health: Health) -> None:
     print(f"Revision: {health.revision or 'none'}")
     print(f"Head:     {health.head or 'none'}")
+    if health.source is not None:
+        fetched = health.source.fetched or "never"
+        print(printable(f"Source:   {health.source.remote} (last fetched: {fetched})"))
     print(f"Ready:    {'yes' if health.ready else 'no'}")
     for reason in health.reasons:
         print(printable(f"- {reason}"))

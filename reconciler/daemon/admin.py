@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 
+import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.metrics import Counter, Histogram
@@ -19,12 +21,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from reconciler.core.budget import Account
-from reconciler.core.errors import LogNotWritable
+from reconciler.core.errors import LogNotWritable, PaiError
 from reconciler.core.state import State
 from reconciler.daemon.health import Health
 from reconciler.reconcile import Result
 from reconciler.recorder import Recorder
 
+FETCH_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 PASS_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -49,6 +52,18 @@ class Metrics:
             "pai_revisions", "Commits that were given an outcome", ["tip_outcome"], registry=self.registry
         )
 
+        self._fetches = Histogram(
+            "pai_source_fetch_duration_seconds",
+            "Time of a fetch from the remote, by how it went",
+            ["outcome"],
+            buckets=FETCH_BUCKETS_S,
+            registry=self.registry,
+        )
+
+    def fetched(self, duration_s: float, error: PaiError | None) -> None:
+        """Count a fetch from the remote that has ended."""
+        self._fetches.labels("failed" if error else "good").observe(duration_s)
+
     def observe(self, result: Result, duration_s: float) -> None:
         """Count a finished pass."""
         if result.commits:
@@ -71,6 +86,7 @@ class Metrics:
             ("pai_head_refused", "1 while the branch's tip is refused and an older revision in force", refused),
         ):
             yield GaugeMetricFamily(name, text, value=float(value))
+        yield from _source(health)
 
     def _budgets(self) -> Iterator[Metric]:
         used = GaugeMetricFamily("pai_budget_used_tokens", "Tokens settled and forfeited today", labels=["model"])
@@ -84,6 +100,20 @@ class Metrics:
                 if per_day is not None:
                     limit.add_metric([name], per_day)
         yield from (used, reserved, limit)
+
+
+def _source(health: Health) -> Iterator[Metric]:
+    """Give how following a remote goes; nothing for a repository on this machine."""
+    if health.source is None:
+        return
+    up = 0.0 if health.source.problem or not health.source.fetched else 1.0
+    yield GaugeMetricFamily("pai_source_up", "1 while the remote can be fetched", value=up)
+    if health.source.fetched:
+        yield GaugeMetricFamily(
+            "pai_source_last_fetch_timestamp_seconds",
+            "When the remote was last fetched, in seconds since 1970",
+            value=datetime.fromisoformat(health.source.fetched).timestamp(),
+        )
 
 
 def _accounts(state: State, day: str) -> list[tuple[str, int | None, Account]]:
@@ -110,7 +140,10 @@ def admin_app(health: Callable[[], Health], metrics: Metrics, api: Sequence[Base
 
     async def readyz(_: Request) -> Response:
         now = await run_in_threadpool(health)
-        return JSONResponse({"ready": now.ready, "reasons": now.reasons}, 200 if now.ready else 503)
+        told: dict[str, object] = {"ready": now.ready, "reasons": now.reasons}
+        if now.source is not None:
+            told["source"] = msgspec.to_builtins(now.source)
+        return JSONResponse(told, 200 if now.ready else 503)
 
     async def prometheus(_: Request) -> Response:
         text = await run_in_threadpool(generate_latest, metrics.registry)

@@ -12,16 +12,21 @@ from reconciler.core.errors import SourceUnavailable
 from reconciler.core.state import Head, State
 from reconciler.evidence.guard import ROLLBACK, examine
 from reconciler.evidence.published import key_of
+from reconciler.source import Following
 from reconciler.workspace import Workspace
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Readiness as `/readyz` and `pai status` tell it. `reasons` may be given although ready."""
+    """Readiness as `/readyz` and `pai status` tell it. `reasons` may be given although ready.
+
+    `source` says how following a remote goes, None for a repository on this machine.
+    """
 
     ready: bool
     reasons: list[str]
     revision: str
     head: str
+    source: Following | None = None
 
 
 def judge_health(
@@ -58,13 +63,29 @@ def judge_health(
     return Health(not log_problem and not fault and (source_read or in_force), reasons, revision, tip)
 
 
+def unreachable(following: Following | None) -> str:
+    """Say what keeps a remote from being fetched, since when, and what is known; "" if nothing does."""
+    if following is None or not following.problem:
+        return ""
+    last = f"last good fetch {following.fetched}" if following.fetched else "never fetched"
+    since = f"since {following.since}, " if following.since else ""
+    then = f", next try {following.next}" if following.next else ""
+    return f"{following.problem} ({since}{last}{then})"
+
+
 def standalone_health(workspace: Workspace, state: State) -> Health:
     """Say how things stand when no daemon runs: from the log, what was vouched for, and the branch's tip."""
-    from reconciler.source import Repository
+    from reconciler.source import Repository, last_seen
 
     head = problem = ""
+    following = None
+    if workspace.repository is None:
+        seen = last_seen(workspace.mirror)
+        following = Following(workspace.settings.shown["source.repo"], "", "", seen.fetched if seen else "", "")
     branch = workspace.settings.source_branch
     try:
+        if following is not None and not following.fetched:
+            raise SourceUnavailable("the remote has never been fetched: pai reconcile, or pai serve")
         repository = Repository.open(workspace.local_repository())
         head = repository.tip(branch) or ""
         if not head and (state.head is not None or not repository.is_empty()):
@@ -76,6 +97,7 @@ def standalone_health(workspace: Workspace, state: State) -> Health:
     health = judge_health(
         state.revision, state.head, log_problem, problem, source_read=not problem, head=head, in_force=known
     )
+    health = msgspec.structs.replace(health, source=following)
     if not problem and head != (state.head.commit if state.head else ""):
         waiting = f"no daemon runs, and commit {head[:7]} is not reconciled yet: pai reconcile, or pai serve"
         return msgspec.structs.replace(health, ready=known and not log_problem, reasons=[waiting, *health.reasons])

@@ -14,11 +14,12 @@ from typing import Self
 from reconciler.core.errors import LogNotWritable, PaiError
 from reconciler.core.events import Draft, Event
 from reconciler.core.reservations import forfeit_open
+from reconciler.daemon.remotes import mirror_of
 from reconciler.evidence.guard import acceptance
 from reconciler.evidence.notary import Notary
 from reconciler.log.replay import event_at
 from reconciler.log.sqlite import SqliteBackend, open_reader
-from reconciler.reconcile import Reconciler
+from reconciler.reconcile import Reconciler, Result
 from reconciler.recorder import Recorder
 from reconciler.secrets import Backends, SecretStore
 from reconciler.workspace import Workspace
@@ -46,6 +47,11 @@ class Parts:
             workspace.secrets_directory,
             os.environ,
         )
+        try:
+            self.mirror = mirror_of(workspace, self.backends)
+        except BaseException:
+            self.recorder.close()
+            raise
         self.reconciler = Reconciler(
             self.recorder,
             self._read_event,
@@ -54,6 +60,12 @@ class Parts:
             settings.source_path,
             workspace.index_file,
         )
+
+    def look(self) -> Result:
+        """Fetch a remote source, and do one pass. Raises SourceUnavailable, LogNotWritable."""
+        if self.mirror is not None:
+            self.mirror.fetch()
+        return self.reconciler.run()
 
     def attest(self) -> None:
         """Sign a checkpoint of the whole log and publish it. Raises LogNotWritable for a held log, and as `Notary`."""

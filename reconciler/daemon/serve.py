@@ -31,10 +31,11 @@ from reconciler.daemon import logs
 from reconciler.daemon.admin import Metrics, admin_app
 from reconciler.daemon.api import Api
 from reconciler.daemon.attesting import Attester
-from reconciler.daemon.health import Health, judge_health
+from reconciler.daemon.health import Health, judge_health, unreachable
 from reconciler.daemon.loop import ReconcileLoop
 from reconciler.daemon.operations import Operations
 from reconciler.daemon.parts import Parts
+from reconciler.daemon.remotes import moment
 from reconciler.daemon.session import ask_daemon
 from reconciler.daemon.tokens import issue_first, token_in_force
 from reconciler.daemon.variables import hidden_from_the_hook
@@ -44,7 +45,7 @@ from reconciler.gateway.listener import Limits
 from reconciler.gateway.service import Options, Service
 from reconciler.log.sqlite import open_reader
 from reconciler.reconcile import Result
-from reconciler.source import Watch
+from reconciler.source import Poll, Watch
 from reconciler.workspace import Address, Workspace
 
 if TYPE_CHECKING:
@@ -70,13 +71,15 @@ class Daemon:
         self._days = Days()
         self._metrics = Metrics(parts.recorder, self.health, self._days.today)
         self._loop = ReconcileLoop(parts.reconciler, parts.recorder.probe, self._observe)
-        self._operations = Operations(parts, self._loop.request, self._status, _addresses(workspace, admin, agents))
+        self._poll = self._follower()
+        self._operations = Operations(parts, self._look, self._status, _addresses(workspace, admin, agents))
         self._attester = Attester(parts)
         self._reporter = _reporter(workspace, parts)
         if self._reporter is not None:
             self._metrics.registry.register(self._reporter)
         self._had_state = parts.recorder.read(lambda state: state.head is not None)
         self._known: tuple[str, Head | None] = ("", None)
+        self._told = ""
         self._subject = f"daemon/{socket.gethostname()}"
         self._gateway = Service(
             parts.recorder,
@@ -96,18 +99,23 @@ class Daemon:
         error = loop.error
         # A log that takes a small event may still have no room for the one that waits.
         log_problem = status.reason or (error.message if isinstance(error, LogNotWritable) else "")
-        source_problem = error.message if isinstance(error, SourceUnavailable) else ""
+        following = self._poll.status() if self._poll else None
+        source_problem = unreachable(following) or (error.message if isinstance(error, SourceUnavailable) else "")
         health = judge_health(
             *self._known,
             log_problem,
             source_problem,
-            source_read=loop.source_read,
+            source_read=loop.source_read and (self._poll is None or self._poll.read),
             head=loop.head,
             in_force=self._had_state,
             fault=loop.fault,
         )
         told = [self._days.problem(), f"no checkpoint: {self._attester.problem}" if self._attester.problem else ""]
-        return msgspec.structs.replace(health, reasons=[*health.reasons, *filter(None, told)])
+        return msgspec.structs.replace(health, reasons=[*health.reasons, *filter(None, told)], source=following)
+
+    def look_again(self) -> None:
+        """Say that the source may have changed: a remote is fetched at once, a repository here is read."""
+        (self._poll or self._loop).wake()
 
     def _status(self) -> Health:
         """Say how things stand to people: also what no readiness depends on."""
@@ -151,19 +159,41 @@ class Daemon:
     def _threads(self) -> Iterator[None]:
         settings = self._workspace.settings
         watch = Watch(self._workspace.local_repository(), settings.source_branch, self._loop.wake)
+        follower = self._poll or watch
         with control.Server(self._workspace.socket, self._operations.call):
             self._loop.start()
             try:
-                with watch:
-                    self._attester.start()
-                    if self._reporter is not None:
-                        self._reporter.start()
-                    yield
+                follower.start()
+                self._attester.start()
+                if self._reporter is not None:
+                    self._reporter.start()
+                yield
             finally:
+                follower.stop()
                 if self._reporter is not None:
                     self._reporter.stop()
                 self._attester.stop()
                 self._loop.stop()
+
+    def _follower(self) -> Poll | None:
+        """Give what follows a remote, None for a repository on this machine, which is watched."""
+        mirror, settings = self._parts.mirror, self._workspace.settings
+        if mirror is None:
+            return None
+        shown = settings.shown["source.repo"]
+        return Poll(mirror, shown, settings.source_interval_s, self._loop.wake, moment, self._fetched)
+
+    def _fetched(self, duration_s: float, error: PaiError | None) -> None:
+        self._metrics.fetched(duration_s, error)
+        if error is not None and error.message != self._told:
+            log.warning("%s (%s)", error.message, error.hint)
+        self._told = error.message if error else ""
+
+    def _look(self) -> Result:
+        """Look at the source now, also at a remote one, and give what came of it."""
+        if self._poll is not None:
+            self._poll.request()
+        return self._loop.request()
 
     async def _serve_admin(self, stopping: asyncio.Event) -> None:
         api = Api(self._workspace, self._parts.recorder, digest(self._token) if self._token else "", stopping)

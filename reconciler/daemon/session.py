@@ -79,7 +79,7 @@ def _alone(parts: Parts) -> Session:
     def health() -> Health:
         return standalone_health(parts.workspace, parts.recorder.read(State.freeze))
 
-    return Operations(parts, parts.reconciler.run, health, addresses={})
+    return Operations(parts, parts.look, health, addresses={})
 
 
 def ask_daemon(workspace: Workspace, verb: str) -> Answer | None:

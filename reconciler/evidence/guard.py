@@ -49,8 +49,7 @@ def examine(workspace: Workspace, key: VerifierKey) -> Finding:
     """Compare the log with the newest checkpoints; a repository that cannot be read is passed over."""
     remote: Claim | None = None
     with contextlib.suppress(SourceUnavailable):  # told when publishing fails; compared again before anything is
-        if workspace.repository is not None:
-            remote = published.newest(workspace.repository, key)
+        remote = published.newest(workspace.local_repository(), key)
     local = published.own(workspace, key)
     claims = [claim for claim in (remote, local) if claim is not None]
     with contextlib.closing(open_reader(workspace.database)) as log:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import threading
 
-from reconciler.core.errors import CouldNotRun, LogDamaged, SourceUnavailable
+from reconciler.core.errors import CouldNotRun, LogDamaged
 from reconciler.evidence import files, guard, published
 from reconciler.log import pruned
 from reconciler.log.checkpoint import Checkpoint, sign
@@ -111,9 +111,7 @@ class Notary:
         CouldNotRun, LogDamaged.
         """
         with self._lock:
-            repository = self._workspace.repository
-            if repository is None:
-                raise SourceUnavailable("source.repo is a URL, and checkpoints go to local repositories only")
+            repository = self._workspace.local_repository()
             note = published.note(self._workspace)
             if note is None:
                 raise CouldNotRun(f"{self._workspace.checkpoint} is gone", "the next checkpoint writes it again")

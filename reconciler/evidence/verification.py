@@ -83,8 +83,7 @@ def _claims(workspace: Workspace, key: VerifierKey) -> tuple[list[Claim], str]:
     claims: list[Claim] = []
     warning = ""
     try:
-        if workspace.repository is not None:
-            claims = list(published.history(workspace.repository, key))[::-1]
+        claims = list(published.history(workspace.local_repository(), key))[::-1]
     except SourceUnavailable as error:
         warning = f"published checkpoints are not compared: {error.message}"
     own = published.own(workspace, key)

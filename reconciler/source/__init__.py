@@ -12,14 +12,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reconciler.source.bare import init_bare
     from reconciler.source.commits import CommitInfo
+    from reconciler.source.credentials import Credentials
     from reconciler.source.git import Author, RaceLost, Repository, TreeEntry, Walk, discover, user_identity, work_tree
     from reconciler.source.hook import RefUpdate, install, is_judged, parse_updates
+    from reconciler.source.polling import Following, Poll
     from reconciler.source.quarantine import quarantine_folders
+    from reconciler.source.remote import Mirror, Remote, last_seen
     from reconciler.source.staging import staged
     from reconciler.source.trees import TreeRefused
     from reconciler.source.watch import Watch
 
 _HOMES = {
+    "last_seen": "remote",
+    "Remote": "remote",
+    "Poll": "polling",
+    "Mirror": "remote",
+    "Following": "polling",
+    "Credentials": "credentials",
     "Author": "git",
     "CommitInfo": "commits",
     "RaceLost": "git",
@@ -43,8 +52,13 @@ _HOMES = {
 __all__ = [
     "Author",
     "CommitInfo",
+    "Credentials",
+    "Following",
+    "Mirror",
+    "Poll",
     "RaceLost",
     "RefUpdate",
+    "Remote",
     "Repository",
     "TreeEntry",
     "TreeRefused",
@@ -54,6 +68,7 @@ __all__ = [
     "init_bare",
     "install",
     "is_judged",
+    "last_seen",
     "parse_updates",
     "quarantine_folders",
     "staged",

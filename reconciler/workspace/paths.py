@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.core.errors import SourceUnavailable, WorkspaceError
-from reconciler.workspace.settings import Settings, display, is_remote, read_settings, template
+from reconciler.core.errors import WorkspaceError
+from reconciler.workspace.settings import Settings, is_remote, read_settings, template
 
 CONFIG_NAME = "pai.toml"
 MASTER_KEY_BYTES = 32
@@ -146,21 +146,23 @@ class Workspace(NamedTuple):
         repo = self.settings.source_repo
         return None if is_remote(repo) else self.root / Path(repo).expanduser()
 
+    @property
+    def mirror(self) -> Path:
+        """The bare repository that follows a remote, where checkpoints are kept then."""
+        return self.data / "source.git"
+
     def local_repository(self) -> Path:
-        """Give the config repository's folder. Raises SourceUnavailable if it is a URL."""
-        repository = self.repository
-        if repository is None:
-            raise SourceUnavailable(
-                f"source.repo is a URL ({display(self.settings.source_repo)}); this version reads local repositories",
-                "set source.repo to the path of a clone or of a bare repository",
-            )
-        return repository
+        """Give the folder where commits are read: the config repository, or the mirror of a remote one."""
+        return self.repository or self.mirror
+
+    def file(self, setting: str) -> Path | None:
+        """Give the absolute path that a setting's value means, relative ones from this folder; None for ""."""
+        return self.root / Path(setting).expanduser() if setting else None
 
     @property
     def secrets_directory(self) -> Path | None:
         """The folder of NAME/KEY files, or None if none is set."""
-        folder = self.settings.secrets_directory
-        return self.root / Path(folder).expanduser() if folder else None
+        return self.file(self.settings.secrets_directory)
 
 
 def _absolute(path: Path) -> Path:

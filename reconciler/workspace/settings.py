@@ -25,7 +25,7 @@ class Setting(NamedTuple):
 
     section: str
     key: str
-    default: str | int
+    default: str | int | bool
     check: Callable[[object], object]
     comment: str
     field: str
@@ -48,6 +48,15 @@ class Settings(NamedTuple):
     source_branch: str
     source_path: str
     source_interval_s: float
+    source_timeout_s: float
+    source_max_transfer_bytes: int
+    source_secret: str
+    source_ca_file: str
+    source_push: bool
+    source_rewrite: str
+    source_require_signatures: str
+    source_allowed_signers: str
+    source_gnupg_home: str
     gateway_listen: Address
     gateway_default_max_output_tokens: int
     gateway_hosts: tuple[str, ...]
@@ -90,6 +99,82 @@ SETTINGS = (
         values.duration_s,
         "How often a remote is polled: 500ms, 15s, 1m.",
         "source_interval_s",
+    ),
+    Setting(
+        "source",
+        "timeout",
+        "30s",
+        values.duration_s,
+        "How long one fetch from a remote, or one push to it, may take in all.",
+        "source_timeout_s",
+    ),
+    Setting(
+        "source",
+        "max_transfer_bytes",
+        1073741824,
+        values.integer,
+        "The largest pack that is taken from a remote.",
+        "source_max_transfer_bytes",
+    ),
+    Setting(
+        "source",
+        "secret",
+        "",
+        values.secret,
+        "The stored secret that a remote is spoken to with. https: its key token, or username and password; ssh: its "
+        "keys ssh-key and known-hosts. Empty for none.",
+        "source_secret",
+    ),
+    Setting(
+        "source",
+        "ca_file",
+        "",
+        values.directory,
+        "Certificates (PEM) of the authorities that an https remote may be signed by; empty for the system's own.",
+        "source_ca_file",
+    ),
+    Setting(
+        "source",
+        "push",
+        False,
+        values.boolean,
+        "Whether Pai may push to a remote: commits of pai add, apply and delete to the branch, and checkpoints to "
+        "refs/pai/checkpoints.",
+        "source_push",
+    ),
+    Setting(
+        "source",
+        "rewrite",
+        "accept",
+        values.one_of("accept", "hold"),
+        "What a force-push does: accept puts the new tip in force, hold keeps the last state until an operator says "
+        "pai reconcile --accept-rewrite.",
+        "source_rewrite",
+    ),
+    Setting(
+        "source",
+        "require_signatures",
+        "off",
+        values.one_of("off", "head", "all"),
+        "Whose signature a revision needs: off for none, head for the branch's tip, all for every commit since the "
+        "revision in force.",
+        "source_require_signatures",
+    ),
+    Setting(
+        "source",
+        "allowed_signers",
+        "",
+        values.directory,
+        "A file of ssh keys that may sign, in the form of git's gpg.ssh.allowedSignersFile.",
+        "source_allowed_signers",
+    ),
+    Setting(
+        "source",
+        "gnupg_home",
+        "",
+        values.directory,
+        "A GnuPG folder whose public keys may sign; empty for none.",
+        "source_gnupg_home",
     ),
     Setting("gateway", "listen", "127.0.0.1:8000", values.address, "What agents talk to.", "gateway_listen"),
     Setting(
@@ -229,7 +314,7 @@ def read_settings(data: bytes, path: Path, environment: Mapping[str, str]) -> Se
         origin = source.place(setting.name)
         if setting.variable in environment:
             value, origin = environment[setting.variable], setting.variable
-            if isinstance(setting.default, int) and re.fullmatch(r"[0-9]{1,19}", value):
+            if type(setting.default) is int and re.fullmatch(r"[0-9]{1,19}", value):
                 value = int(value)
         try:
             found[setting.field] = setting.check(value)
@@ -239,6 +324,7 @@ def read_settings(data: bytes, path: Path, environment: Mapping[str, str]) -> Se
     settings = Settings(**found, shown={s.name: _shown(s, found[s.field]) for s in SETTINGS})
     _check_listeners(settings, origins)
     _check_forge(settings, origins)
+    _check_signers(settings, origins)
     return settings
 
 
@@ -247,6 +333,8 @@ def _shown(setting: Setting, value: object) -> str:
         return display(str(value))
     if setting.check is values.hosts and isinstance(value, tuple):
         return ", ".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}s" if isinstance(value, float) else str(value)
 
 
@@ -268,6 +356,15 @@ def _check_forge(settings: Settings, origins: Mapping[str, str]) -> None:
                 f"{origins['forge_kind']}: forge.kind is {settings.forge_kind}, but forge.{name} is empty",
                 f"set forge.{name}, or leave forge.kind empty",
             )
+
+
+def _check_signers(settings: Settings, origins: Mapping[str, str]) -> None:
+    wanted = settings.source_require_signatures
+    if wanted != "off" and not settings.source_allowed_signers and not settings.source_gnupg_home:
+        raise WorkspaceError(
+            f"{origins['source_require_signatures']}: source.require_signatures is {wanted}, and nobody may sign",
+            "set source.allowed_signers (ssh keys), source.gnupg_home (OpenPGP keys), or both",
+        )
 
 
 class _File:
@@ -367,6 +464,6 @@ def template() -> str:
             section = setting.section
             lines += ["", f"[{section}]"]
         lines += textwrap.wrap(setting.comment, 100, initial_indent="# ", subsequent_indent="# ")
-        value = str(setting.default) if isinstance(setting.default, int) else f'"{setting.default}"'
+        value = str(setting.default).lower() if isinstance(setting.default, int) else f'"{setting.default}"'
         lines.append(f"{setting.key} = {value}")
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -19,6 +20,7 @@ INTERVAL_MAX_S = 86_400.0
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+_SECRET_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SCP = re.compile(r"[^/:]+:.")
 _CREDENTIALS = re.compile(r"(?:(?<=/)|\A)[^/@\s]*:[^/@\s]*@")
@@ -85,6 +87,34 @@ def integer(value: object) -> int:
         raise Bad(f"must be a whole number, not {_shown(value)}", "write it in plain digits, without quotes")
     if not 1 <= value <= MAX_INTEGER:
         raise Bad(f"must be from 1 to {MAX_INTEGER}, not {value}")
+    return value
+
+
+def boolean(value: object) -> bool:
+    """Read true or false, in a variable as text."""
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    raise Bad(f"must be true or false, not {_shown(value)}", "write true or false, without quotes")
+
+
+def one_of(*words: str) -> Callable[[object], str]:
+    """Give the check for one of a few words."""
+
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise Bad(f"must be {', '.join(words[:-1])} or {words[-1]}, not {_shown(value)}")
+        return value
+
+    return check
+
+
+def secret(value: object) -> str:
+    """Check the name of a stored secret; "" for none. The secret's own module has the last word on names."""
+    value = text(value)
+    if value and (len(value) > 253 or not _SECRET_NAME.fullmatch(value)):
+        raise Bad("must be the name of a stored secret, never the secret itself", "pai add secret NAME stores one")
     return value
 
 

@@ -91,11 +91,15 @@ def test_every_verb_is_mentioned() -> None:
 def test_settings_table_is_that_of_the_code() -> None:
     """docs/operations.md lists every setting with its default, variable and comment, in order."""
     wanted = [
-        [f"`{s.name}`", f"`{s.default}`" if s.default != "" else "empty", f"`{s.variable}`", s.comment]
+        [f"`{s.name}`", f"`{_as_toml(s.default)}`" if s.default != "" else "empty", f"`{s.variable}`", s.comment]
         for s in SETTINGS
     ]
 
     assert table(DOCS / "operations.md", "setting") == wanted
+
+
+def _as_toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def test_readiness_reasons_are_explained() -> None:

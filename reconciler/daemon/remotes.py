@@ -1,0 +1,64 @@
+"""From settings and stored secrets to the remote that they mean.
+
+What a secret holds is read anew for every fetch, so a rotated token is in force at the next one.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from reconciler.core.errors import SecretsUnavailable, SourceUnavailable
+from reconciler.secrets import Backends
+from reconciler.source import Credentials, Mirror, Remote
+from reconciler.workspace import Workspace
+
+USERNAME, PASSWORD, TOKEN, SSH_KEY, KNOWN_HOSTS = "username", "password", "token", "ssh-key", "known-hosts"
+
+
+def mirror_of(workspace: Workspace, secrets: Backends) -> Mirror | None:
+    """Give the mirror of a remote source, made if it is not there; None for a local one. Raises SourceUnavailable."""
+    settings = workspace.settings
+    if workspace.repository is not None:
+        return None
+    remote = Remote(
+        settings.source_repo,
+        settings.shown["source.repo"],
+        settings.source_branch,
+        workspace.file(settings.source_ca_file),
+        settings.source_timeout_s,
+        settings.source_max_transfer_bytes,
+        settings.source_push,
+    )
+    mirror = Mirror(workspace.mirror, remote, lambda: credentials(settings.source_secret, secrets), lambda: moment(0))
+    mirror.prepare()
+    return mirror
+
+
+def credentials(name: str, secrets: Backends) -> Credentials:
+    """Read what the secret `name` holds; nothing for "". Raises SourceUnavailable if it does not exist."""
+    if not name:
+        return Credentials()
+    found: dict[str, bytes] = {}
+    for key in (USERNAME, PASSWORD, TOKEN, SSH_KEY, KNOWN_HOSTS):
+        if not secrets.problem(name, key):
+            found[key] = _value(secrets, name, key)
+    if not found:
+        raise SourceUnavailable(
+            f"source.secret is {name}, and there is no such secret with a key token, password or ssh-key",
+            f"pai add secret {name} --from-literal token=-",
+        )
+    username = found.get(USERNAME, b"").decode("utf-8", "replace")
+    password = found.get(TOKEN) or found.get(PASSWORD) or b""
+    return Credentials(username, password, found.get(SSH_KEY, b""), found.get(KNOWN_HOSTS, b""))
+
+
+def moment(seconds: float) -> str:
+    """Give the time so many seconds from now, in UTC to the second, as RFC 3339."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _value(secrets: Backends, name: str, key: str) -> bytes:
+    try:
+        return secrets.resolve(name, key).reveal()
+    except SecretsUnavailable as error:
+        raise SourceUnavailable(f"the secret of source.secret cannot be read: {error.message}", error.hint) from error

@@ -1,0 +1,175 @@
+"""Running the git program as a child that can neither hang nor overrun its caller.
+
+Every run has a deadline and a session of its own, and is ended with all its helpers (ssh, index-pack) when the time is
+over or somebody else says `cancel`. No configuration of the machine or the user reaches it, nothing asks on a terminal,
+and what it says is bounded. What it is given on the command line and in the environment is no secret.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, NamedTuple
+
+from reconciler.core.errors import CouldNotRun
+
+SAID_BYTES_MAX = 65_536
+TERM_S = 2.0
+"""How long an ended git may take to remove its temporary files."""
+_KEPT = ("PATH", "TMPDIR", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY")
+_OPTIONS = {
+    "core.hooksPath": os.devnull,
+    "core.askPass": "",
+    "core.fsync": "committed,loose-object,reference",
+    "credential.helper": "",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "http.followRedirects": "false",
+    "protocol.allow": "never",
+    "transfer.fsckObjects": "true",
+    "advice.pushUpdateRejected": "false",
+}
+
+
+class Ran(NamedTuple):
+    """A git that has ended: its exit code (negative for a signal), and what it said, replaced where it is no UTF-8."""
+
+    code: int
+    out: str
+    err: str
+    late: bool = False
+    cancelled: bool = False
+
+
+class GitRunner:
+    """Runs git in one repository, one at a time; `cancel` may come from any thread, and is for good."""
+
+    def __init__(self, repository: Path, timeout_s: float, file_bytes_max: int) -> None:
+        """`file_bytes_max` is the size beyond which no file may grow, in bytes."""
+        self._repository = repository
+        self._timeout_s = timeout_s
+        self._file_bytes_max = file_bytes_max
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """End what runs, and let nothing run any more."""
+        with self._lock:
+            self._cancelled = True
+            if self._process is not None:
+                _signal(self._process, signal.SIGTERM)
+
+    def run(
+        self,
+        *words: str,
+        options: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+        timeout_s: float | None = None,
+    ) -> Ran:
+        """Run `git WORDS` with further settings `options`. Raises CouldNotRun if git cannot be started."""
+        pairs = {**_OPTIONS, **(options or {})}.items()
+        settings = [word for key, value in pairs for word in ("-c", f"{key}={value}")]
+        command = ["git", f"--git-dir={self._repository}", *settings, *words]
+        with TemporaryFile() as out, TemporaryFile() as err:
+            with self._lock:
+                if self._cancelled:
+                    return Ran(-signal.SIGTERM, "", "", cancelled=True)
+                process = self._process = _start(command, git_environment(environment), out, err, pass_fds)
+            try:
+                _limit(process, self._file_bytes_max)
+                late = not _ended(process, self._timeout_s if timeout_s is None else timeout_s)
+            finally:
+                with self._lock:  # from here on `cancel` has nothing to end
+                    self._process = None
+                _end(process)
+            return Ran(process.returncode, _said(out), _said(err), late, self._cancelled)
+
+
+def git_environment(further: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Give the environment of a git that knows no user, no configuration, no terminal and no replaced objects."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {
+        "PATH": os.defpath,
+        **kept,
+        "HOME": os.devnull,
+        "LC_ALL": "C",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        **(further or {}),
+    }
+
+
+def _start(
+    command: list[str], environment: dict[str, str], out: IO[bytes], err: IO[bytes], pass_fds: Sequence[int]
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            restore_signals=False,  # SIGXFSZ stays ignored: a file too large is an error with words, no silent end
+            pass_fds=tuple(pass_fds),
+        )
+    except FileNotFoundError as error:
+        raise CouldNotRun("git is not installed", "install git 2.34 or newer") from error
+    except OSError as error:
+        raise CouldNotRun(f"git cannot be started: {error.strerror}") from error
+
+
+def _limit(process: subprocess.Popen[bytes], file_bytes_max: int) -> None:
+    if hasattr(resource, "prlimit"):  # Linux; elsewhere the deadline is the only limit
+        with contextlib.suppress(OSError):
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))
+
+
+def _ended(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    """Wait for the end without taking note of it, which keeps the session's number taken; False if it is late."""
+    if hasattr(os, "pidfd_open"):
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            return bool(select.select([descriptor], [], [], timeout_s)[0])
+        finally:
+            os.close(descriptor)
+    deadline = time.monotonic() + timeout_s
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the whole session, whatever is left of it: helpers may outlive git itself."""
+    if not _ended(process, 0):
+        _signal(process, signal.SIGTERM)
+        _ended(process, TERM_S)
+    _signal(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _said(file: IO[bytes]) -> str:
+    """Read the end of what was said: that is where the reason stands."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - SAID_BYTES_MAX))
+    return file.read(SAID_BYTES_MAX).decode("utf-8", "replace")

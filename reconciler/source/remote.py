@@ -1,0 +1,250 @@
+"""A remote branch and its mirror on this machine.
+
+The mirror is a bare repository that belongs to whoever holds the log's lock, who alone fetches into it and pushes from
+it, one at a time. Its `refs/heads/BRANCH` is the remote's branch as it was last seen; nothing else of the remote is
+kept but, where Pai may push, the checkpoints there. Readers need no lock. What was fetched is checked by git (fsck)
+before the ref moves, so a transfer that ends badly changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from reconciler.core.errors import Refused, SourceUnavailable
+from reconciler.source import refusals
+from reconciler.source.bare import init_bare
+from reconciler.source.credentials import Address, Credentials, opened
+from reconciler.source.git import Repository
+from reconciler.source.gitrun import GitRunner, Ran
+
+CHECKPOINTS = "refs/pai/checkpoints"
+REMOTE_CHECKPOINTS = "refs/pai/remote/checkpoints"
+COLLECT_EVERY = 50
+"""Fetches after which git is asked whether the mirror should be packed."""
+_MARK = "pai-remote.json"
+
+
+class Remote(NamedTuple):
+    """Where a branch is and how it is reached. `shown` is the address without credentials, for people."""
+
+    repo: str
+    shown: str
+    branch: str
+    ca_file: Path | None
+    timeout_s: float
+    bytes_max: int
+    push: bool
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What the mirror holds: of which remote (a digest), which branch, and when it was last fetched (RFC 3339)."""
+
+    remote: str
+    branch: str
+    fetched: str
+
+
+class Mirror:
+    """The mirror of one remote branch. `credentials` is asked at each run, `now` gives the time as RFC 3339."""
+
+    def __init__(
+        self, path: Path, remote: Remote, credentials: Callable[[], Credentials], now: Callable[[], str]
+    ) -> None:
+        self.path = path
+        self.remote = remote
+        self._address = Address.parse(remote.repo)
+        self._credentials = credentials
+        self._now = now
+        self._lock = threading.Lock()
+        self._fetches = 0
+        self._git = GitRunner(path, remote.timeout_s, remote.bytes_max)
+        self._digest = hashlib.sha256(self._address.url.encode()).hexdigest()
+
+    def prepare(self) -> None:
+        """Make the mirror if it is not there, and forget what another remote or branch left in it."""
+        if not (self.path / "HEAD").is_file():
+            init_bare(self.path, self.remote.branch)
+        self._tidy()
+        seen = last_seen(self.path)
+        if seen is None or (seen.remote, seen.branch) != (self._digest, self.remote.branch):
+            self._note("")
+            self._drop(self._ref)
+            self._drop(REMOTE_CHECKPOINTS)
+
+    def fetched(self) -> str:
+        """Give the time of the last good fetch as RFC 3339, "" if there was none."""
+        seen = last_seen(self.path)
+        return seen.fetched if seen else ""
+
+    def cancel(self) -> None:
+        """End the transfer that runs, and let none begin any more."""
+        self._git.cancel()
+
+    def fetch(self) -> None:
+        """Bring the mirror up to the remote's branch. Raises SourceUnavailable; then nothing has changed."""
+        with self._lock:
+            self._fetch()
+
+    def push(self, commit: str, expected: str | None) -> bool:
+        """Move the remote's branch from `expected` to `commit`; False if it is elsewhere, as the mirror then knows.
+
+        Raises Refused with the remote's own words if it does not take the commit, SourceUnavailable.
+        """
+        if not self.remote.push:
+            raise Refused(
+                f"Pai does not push to {self.remote.shown}",
+                "commit there; or set source.push = true, and let source.secret hold credentials that may push",
+            )
+        with self._lock:
+            ran = self._run("push", "--porcelain", "--no-verify", "--", self._address.url, f"{commit}:{self._ref}")
+            if ran.code == 0:
+                self._update(self._ref, commit)
+                return True
+            try:
+                self._fetch()  # whatever was said, the branch says what came of it
+            except SourceUnavailable:
+                raise self._failed(ran) from None
+            tip = Repository.open(self.path).tip(self.remote.branch)
+            if tip is not None and self._holds(tip, commit):
+                return True
+            if tip != expected:
+                return False
+            if refusal := refusals.push_refused(self._scrubbed(ran)):
+                raise Refused(f"{self.remote.shown} refused the push: {refusal}", "see the remote's branch protection")
+            raise self._failed(ran)
+
+    def push_checkpoints(self) -> None:
+        """Bring the mirror's checkpoints to the remote. Raises SourceUnavailable, also if the remote refuses them."""
+        with self._lock:
+            ran = self._run("push", "--porcelain", "--no-verify", "--", self._address.url, CHECKPOINTS)
+            if ran.code:
+                said = refusals.push_refused(self._scrubbed(ran))
+                if said:
+                    raise SourceUnavailable(
+                        f"{self.remote.shown} refused {CHECKPOINTS}: {said}", "let Pai's credentials write that ref"
+                    )
+                raise self._failed(ran)
+
+    @property
+    def _ref(self) -> str:
+        return f"refs/heads/{self.remote.branch}"
+
+    def _fetch(self) -> None:
+        words = ["--no-tags", "--no-recurse-submodules", "--update-head-ok", "--force", "--quiet", "--"]
+        specs = [f"{self._ref}:{self._ref}"]
+        if self.remote.push:  # by a pattern, as the ref need not be there
+            specs.append("refs/pai/checkpoint*:refs/pai/remote/checkpoint*")
+        ran = self._run("fetch", *words, self._address.url, *specs)
+        if ran.code:
+            self._tidy()
+            if "couldn't find remote ref" in ran.err or "find remote ref" in ran.err:
+                self._without_branch()
+            else:
+                raise self._failed(ran)
+        self._note(self._now())
+        self._collect()
+
+    def _collect(self) -> None:
+        """Let git pack what has come, now and then; it goes on by itself when this returns."""
+        self._fetches += 1
+        if self._fetches % COLLECT_EVERY == 0:
+            self._git.run("gc", "--auto", "--quiet", options={"gc.auto": "6700"})
+
+    def _without_branch(self) -> None:
+        """Tell a remote without any branch, which is an empty state, from one that lacks ours, which is a fault."""
+        ran = self._run("ls-remote", "--heads", "--quiet", "--", self._address.url)
+        if ran.code:
+            raise self._failed(ran)
+        names = sorted(line.partition("\trefs/heads/")[2] for line in ran.out.splitlines())
+        branches = [name for name in names if name]
+        if branches or Repository.open(self.path).tip(self.remote.branch) is not None:
+            some = ", ".join(branches[:5]) + (", …" if len(branches) > 5 else "")
+            raise SourceUnavailable(
+                f"branch {self.remote.branch} does not exist in {self.remote.shown}",
+                f"its branches: {some or 'none'}; set source.branch, or push {self.remote.branch} again",
+            )
+
+    def _run(self, *words: str) -> Ran:
+        held = self._held()
+        with opened(self._address, held, self.remote.ca_file, self.remote.timeout_s) as access:
+            return self._git.run(
+                *words,
+                options=access.options,
+                environment=access.environment,
+                pass_fds=access.descriptors,
+            )
+
+    def _held(self) -> Credentials:
+        """Put together what the secret and the address hold; the secret comes first."""
+        held, address = self._credentials(), self._address
+        return held._replace(username=held.username or address.username, password=held.password or address.password)
+
+    def _scrubbed(self, ran: Ran) -> Ran:
+        held = self._held()
+        return ran._replace(out=held.scrub(ran.out), err=held.scrub(ran.err))
+
+    def _failed(self, ran: Ran) -> SourceUnavailable:
+        remote = self.remote
+        return refusals.failure(
+            self._scrubbed(ran), remote.shown, self._address.scheme, remote.timeout_s, remote.bytes_max
+        )
+
+    def _holds(self, tip: str, commit: str) -> bool:
+        return Repository.open(self.path).walk(tip, commit).relation in ("same", "forward", "merged")
+
+    def _update(self, ref: str, commit: str) -> None:
+        self._local("update-ref", ref, commit)
+
+    def _drop(self, ref: str) -> None:
+        self._local("update-ref", "-d", ref)
+
+    def _local(self, *words: str) -> None:
+        ran = self._git.run(*words)
+        if ran.code and not ran.cancelled:
+            raise SourceUnavailable(f"the mirror {self.path} cannot be written: {ran.err.strip()}", "check the disk")
+
+    def _note(self, fetched: str) -> None:
+        seen = Seen(self._digest, self.remote.branch, fetched)
+        place = self.path / _MARK
+        temporary = place.with_suffix(".new")
+        try:
+            temporary.write_bytes(msgspec.json.encode(seen))
+            temporary.replace(place)
+        except OSError as error:
+            raise SourceUnavailable(
+                f"the mirror {self.path} cannot be written: {error.strerror}", "check the disk"
+            ) from error
+
+    def _tidy(self) -> None:
+        """Remove what a git that was killed left: only the holder of the log's lock writes here, and nothing runs."""
+        for pattern in ("objects/pack/tmp_*", "objects/tmp_objdir-*", "objects/??/tmp_obj_*"):
+            for path in self.path.glob(pattern):
+                _remove(path)
+        for pattern in ("*.lock", "refs/**/*.lock"):
+            for path in self.path.glob(pattern):
+                _remove(path)
+
+
+def last_seen(path: Path) -> Seen | None:
+    """Read what the mirror at `path` holds, None if it was never made."""
+    try:
+        return msgspec.json.decode((path / _MARK).read_bytes(), type=Seen)
+    except (OSError, ValueError):
+        return None
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            for inner in sorted(path.rglob("*"), reverse=True):
+                inner.rmdir() if inner.is_dir() else inner.unlink()
+            path.rmdir()
+        else:
+            path.unlink()
