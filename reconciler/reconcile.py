@@ -25,7 +25,7 @@ from reconciler.core.plan import plan
 from reconciler.core.state import Head, Outcome, State
 from reconciler.manifests import Verdict, redact
 from reconciler.recorder import Recorder
-from reconciler.source import CommitInfo, Repository, Walk
+from reconciler.source import CommitInfo, Repository, Signatures, Walk
 from reconciler.verdict import Index, Judge, load_index, save_index
 
 DIAGNOSTICS_MAX = 1000
@@ -36,7 +36,10 @@ MESSAGE_CHARACTERS_MAX = 16_384
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What a pass found. `head` is "" for a repository without a commit; `counts` is None if nothing was accepted."""
+    """What a pass found. `head` is "" for a repository without a commit; `counts` is None if nothing was accepted.
+
+    `held` is the commit that was the branch's before a force-push that is held, else "".
+    """
 
     head: str
     outcome: Outcome | None
@@ -44,6 +47,7 @@ class Result(msgspec.Struct, frozen=True):
     diagnostics: tuple[Diagnostic, ...] = ()
     counts: ev.Counts | None = None
     commits: int = 0
+    held: str = ""
 
 
 class Reconciler:
@@ -57,8 +61,13 @@ class Reconciler:
         branch: str,
         path: str,
         index_file: Path,
+        signatures: Signatures,
+        rewritten: Callable[[str], str] | None = None,
     ) -> None:
-        """`read_event` gives a stored event by position; `path` is the source path, `index_file` a kept index."""
+        """`read_event` gives a stored event by position; `path` is the source path, `index_file` a kept index.
+
+        With `rewritten` a force-push is held: it gives the tip that was held last in place of a commit, "" if none was.
+        """
         self._recorder = recorder
         self._read_event = read_event
         self._path = repository
@@ -68,12 +77,18 @@ class Reconciler:
         self._judge: Judge | None = None
         self._saved: Index | None = None
         self._known: _Known | None = None
-        self._seen = ""  # the tip that this program has judged itself
+        self._signatures = signatures
+        self._rewritten = rewritten
+        self._held = ("", "")  # the commit whose place was taken, and the tip that was recorded as held
+        self._seen = ("", "")  # the tip that this program has judged itself, and whose signatures it took
 
-    def run(self) -> Result:
-        """Do one pass and return when its events are durable. Raises SourceUnavailable or LogNotWritable."""
+    def run(self, accept_rewrite: str = "") -> Result:
+        """Do one pass and return when its events are durable. Raises SourceUnavailable or LogNotWritable.
+
+        `accept_rewrite` names the operator who lets a held tip come into force.
+        """
         try:
-            return self._pass()
+            return self._pass(accept_rewrite)
         except SourceUnavailable:
             self._judge = None  # open the repository anew next time
             raise
@@ -104,11 +119,11 @@ class Reconciler:
     def _opened(self) -> Judge:
         if self._judge is None:
             index = load_index(self._index_file)
-            self._judge = Judge(Repository.open(self._path), self._source_path, index)
+            self._judge = Judge(Repository.open(self._path), self._source_path, index, self._signatures)
             self._saved = self._judge.index
         return self._judge
 
-    def _pass(self) -> Result:
+    def _pass(self, accept_rewrite: str) -> Result:
         judge = self._opened()
         repository = judge.repository
         tip = repository.tip(self._branch)
@@ -118,14 +133,17 @@ class Reconciler:
         recorded: Result | None = None
         if state.head is not None and (state.head.commit, state.head.path) == (tip, self._source_path):
             recorded = Result(tip, state.head.outcome, state.revision, self._recorded(state.head))
-            if state.head.outcome == "accepted" or self._seen == tip:
+            if state.head.outcome == "accepted" or self._seen == self._judging(tip):
                 return recorded
         walk = repository.walk(tip, state.head.commit if state.head else None)
+        if walk.relation == "rewritten" and self._rewritten is not None and not accept_rewrite:
+            assert state.head is not None
+            return self._hold(repository, state.head, state.revision, tip)
         before = state.head  # the pass folds its events into `state`
-        this = _Pass(judge, walk, state, self._branch, self._source_path, self._known)
+        this = _Pass(judge, walk, state, self._branch, self._source_path, self._known, accept_rewrite)
         drafts, result = this.events(tip)
         if recorded is not None and _says_the_same(drafts, recorded):
-            self._seen = tip
+            self._seen = self._judging(tip)
             return recorded
 
         def decide(live: State) -> Sequence[ev.Draft]:
@@ -133,8 +151,24 @@ class Reconciler:
             return drafts
 
         self._recorder.record(decide)
-        self._known, self._seen = this.known, tip
+        self._known, self._seen = this.known, self._judging(tip)
         return result
+
+    def _judging(self, tip: str) -> tuple[str, str]:
+        return tip, self._signatures.version()
+
+    def _hold(self, repository: Repository, head: Head, revision: str, tip: str) -> Result:
+        """Leave everything as it is, and record that once for a rewritten branch, however it goes on from there."""
+        assert self._rewritten is not None
+        if self._held[0] != head.commit:
+            self._held = (head.commit, self._rewritten(head.commit))
+        known = self._held[1]
+        if not known or repository.walk(tip, known).relation not in ("same", "forward", "merged"):
+            payload = ev.HistoryRewritten(from_=head.commit, to=tip, hold="held")
+            draft = ev.Draft(actor(repository.commit(tip)), f"branch/{self._branch}", payload)
+            self._recorder.record(lambda _: [draft])
+            self._held = (head.commit, tip)
+        return Result(tip, None, revision, held=head.commit)
 
     def _recorded(self, head: Head) -> tuple[Diagnostic, ...]:
         """Read back why the head was refused (or what it was warned of) from the event that says so."""
@@ -170,8 +204,16 @@ class _Pass:
     """The decisions of one pass on a scratch copy of the state."""
 
     def __init__(
-        self, judge: Judge, walk: Walk, state: State, branch: str, path: str, known: _Known | None = None
+        self,
+        judge: Judge,
+        walk: Walk,
+        state: State,
+        branch: str,
+        path: str,
+        known: _Known | None = None,
+        accepted_by: str = "",
     ) -> None:
+        self._accepted_by = accepted_by
         self._judge = judge
         self._walk = walk
         self._state = state
@@ -190,12 +232,13 @@ class _Pass:
         """Give the events of all commits of the walk, oldest first, and what became of the tip."""
         walk, before = self._walk, self._state.head
         if walk.relation == "rewritten" and before is not None:
-            rewritten = ev.HistoryRewritten(from_=before.commit, to=tip)
-            self._add(ev.Draft(self._actor(tip), f"branch/{self._branch}", rewritten))
+            by = self._accepted_by
+            rewritten = ev.HistoryRewritten(from_=before.commit, to=tip, hold="accepted" if by else "")
+            self._add(ev.Draft(by or self._actor(tip), f"branch/{self._branch}", rewritten))
         commits = [sha for sha in walk.commits if sha != tip] + [tip]  # a branch set back has nothing new but its tip
         for left, sha in zip(range(len(commits) - 1, -1, -1), commits, strict=True):
             if sha == tip or (left < JUDGED_MAX and walk.relation in ("first", "forward")):
-                self._judged(sha)
+                self._judged(sha, tip=sha == tip)
             else:
                 # Its tree never followed what was in force: another line of history did, or it is long ago.
                 self._superseded(sha, tip)
@@ -205,9 +248,10 @@ class _Pass:
         result = Result(tip, head.outcome, self._state.revision, self._diagnostics, self._counts, len(commits))
         return self._drafts, result
 
-    def _judged(self, sha: str) -> None:
-        verdict = self._judge.revision(sha, self._present, self._since)
+    def _judged(self, sha: str, *, tip: bool) -> None:
+        verdict = self._judge.revision(sha, self._present, self._since, tip=tip)
         info = self._info(sha)
+        info = info._replace(signature=self._judge.signature(sha, info.signature, tip=tip))
         self._diagnostics = verdict.diagnostics
         if verdict.accepted:
             self._accept(sha, info, verdict)

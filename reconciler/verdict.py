@@ -28,6 +28,7 @@ import msgspec
 
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import SourceUnavailable
+from reconciler.core.events import Signature
 from reconciler.core.objects import Kind, Placed
 from reconciler.manifests import (
     VERSION,
@@ -43,10 +44,13 @@ from reconciler.manifests import (
 )
 from reconciler.manifests.ignore import IGNORE_FILE
 from reconciler.manifests.reading import SUFFIXES
-from reconciler.manifests.rules import TREE
-from reconciler.source import Repository, TreeEntry, TreeRefused
+from reconciler.manifests.rules import SIGNATURE, TREE
+from reconciler.source import Repository, Signatures, TreeEntry, TreeRefused
 
 TRAILER = ("Pai-Allow-Deletions", "yes")
+SIGNATURES_MAX = 1000
+"""Commits of one revision whose signatures are checked; 15 ms each."""
+SIGNATURE_HINT = "sign it with a key that the operator has listed; source.require_signatures asks for that"
 HELPED_FROM = 2000
 """Blobs to read for which other processes are asked to help."""
 HEAD_START = 1200
@@ -77,8 +81,16 @@ class Judge:
     `path` is the source path inside the repository. Not for several threads at a time.
     """
 
-    def __init__(self, repository: Repository, path: str = ".", index: Index | None = None) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        path: str = ".",
+        index: Index | None = None,
+        signatures: Signatures | None = None,
+    ) -> None:
+        """`signatures` is whose signature a revision needs, None for nobody's."""
         self.repository = repository
+        self._signatures = signatures if signatures is not None and signatures.mode != "off" else None
         self._path = str(PurePosixPath(path))
         self.index = index if index is not None and (index.version, index.path) == (VERSION, self._path) else None
         self.files_read = 0
@@ -120,12 +132,41 @@ class Judge:
                 objects[manifest.kind, manifest.name] = Placed(path, manifest)
         return Verdict(objects, old.diagnostics)
 
-    def revision(self, sha: str, present: Set[tuple[Kind, str]], since: str) -> Verdict:
+    def revision(self, sha: str, present: Set[tuple[Kind, str]], since: str, *, tip: bool = True) -> Verdict:
         """Give the verdict on the commit as the successor of what is in force.
 
-        `present` are the objects in force, `since` the commit that put them in force ("" for none).
+        `present` are the objects in force, `since` the commit that put them in force ("" for none). `tip` is False for
+        a commit that came with others on top of it.
         """
-        return self.guarded(self.commit(sha), sha, present, since)
+        verdict = self.guarded(self.commit(sha), sha, present, since)
+        problems = self._unsigned(sha, since, tip)
+        return Verdict(verdict.objects, tuple(sorted((*verdict.diagnostics, *problems)))) if problems else verdict
+
+    def signature(self, sha: str, claimed: Signature | None, *, tip: bool) -> Signature | None:
+        """Give what is known of the commit's signature, with proof where one is asked for; see `revision`."""
+        if self._signatures is None or (self._signatures.mode == "head" and not tip):
+            return claimed
+        repository = self.repository
+        return self._signatures.proof(repository.git_dir, repository.quarantine, sha, claimed).signature
+
+    def _unsigned(self, sha: str, since: str, tip: bool) -> list[Diagnostic]:
+        """List the commits that lack a signature they need.
+
+        The first revision of all is vouched for by its tip: who signs a commit signs all that it descends from.
+        """
+        signatures, repository = self._signatures, self.repository
+        if signatures is None or (signatures.mode == "head" and not tip):
+            return []
+        commits = [sha] if signatures.mode == "head" or not since else repository.reachable(sha, hide=since)
+        found = []
+        for number, commit in enumerate(commits):
+            if number == SIGNATURES_MAX:
+                found.append(f"more than {SIGNATURES_MAX:,} commits would have to be checked")
+                break
+            claimed = repository.commit(commit).signature
+            if problem := signatures.proof(repository.git_dir, repository.quarantine, commit, claimed).problem:
+                found.append(f"commit {commit[:12]} {problem}")
+        return [Diagnostic(".", 1, 1, "error", SIGNATURE, message, SIGNATURE_HINT) for message in found]
 
     def guarded(self, verdict: Verdict, sha: str, present: Set[tuple[Kind, str]], since: str) -> Verdict:
         """Add the deletion guard to a verdict on `sha`, or on what is to follow it; see `revision`."""

@@ -34,7 +34,8 @@ def commit_and_enforce(
         with Progress("reconciling"):
             open_session = stack.enter_context(session(workspace))
             # First what is there already: a commit of an interrupted command, or a push that no daemon has seen.
-            open_session.call("reconcile", {})
+            before = msgspec.convert(open_session.call("reconcile", {}), Result)
+            _require_place(workspace, before, dry_run=dry_run)
         with contextlib.closing(open_reader(workspace.database)) as log:
             state = projected(log)
         with Progress("judging"):
@@ -44,6 +45,21 @@ def commit_and_enforce(
         if outcome.commit:
             _enforce(open_session, repository, outcome.commit)
     return outcome
+
+
+def _require_place(workspace: Workspace, before: Result, *, dry_run: bool) -> None:
+    """Refuse where a commit made here could not come into force."""
+    if before.held:
+        raise Refused(
+            f"the branch was rewritten, from {before.held[:7]} to {before.head[:7]}, and source.rewrite is hold",
+            "pai reconcile --accept-rewrite lets the new history come into force",
+        )
+    wanted = workspace.settings.source_require_signatures
+    if wanted != "off" and not dry_run:
+        raise Refused(
+            f"source.require_signatures is {wanted}, and Pai does not sign commits",
+            "commit with your own key, and push; pai apply --dry-run judges manifests without a commit",
+        )
 
 
 def _enforce(open_session: Session, repository: Repository, commit: str) -> None:

@@ -9,6 +9,7 @@ import argparse
 
 import msgspec
 
+from reconciler.cli.actor import actor_of
 from reconciler.cli.output import note, print_diagnostics
 from reconciler.cli.progress import Progress
 from reconciler.core.diagnostics import has_errors
@@ -18,17 +19,28 @@ from reconciler.workspace import Workspace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `pai reconcile`: none of its own."""
-    parser.set_defaults()
+    """Declare the options of `pai reconcile`."""
+    parser.add_argument(
+        "--accept-rewrite",
+        action="store_true",
+        help="let the tip of a force-push come into force that source.rewrite = hold keeps out",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Do one pass and say what came of it."""
     workspace = Workspace.find(args.workspace)
     with Progress("reconciling"), session(workspace) as open_session:
-        result = msgspec.convert(open_session.call("reconcile", {}), Result)
+        order = {"accept_rewrite": True, "actor": actor_of(workspace)} if args.accept_rewrite else {}
+        result = msgspec.convert(open_session.call("reconcile", order), Result)
     print_diagnostics(result.diagnostics, to_stderr=has_errors(result.diagnostics))
     print(_sentence(result))
+    if result.held:
+        note(
+            f"error: the branch was rewritten, from {result.held[:7]} to {result.head[:7]}, and source.rewrite is hold"
+        )
+        note("hint: look at the new history, then: pai reconcile --accept-rewrite")
+        return 1
     if result.outcome == "rejected":
         note("error: the branch's tip is refused")
         note("hint: correct the places above and push again")
@@ -40,6 +52,8 @@ def _sentence(result: Result) -> str:
     if not result.head:
         return "the repository has no commit yet; nothing is in force"
     head, in_force = result.head[:7], result.revision[:7] or "nothing"
+    if result.held:
+        return f"revision {head} held; in force: {in_force}"
     if result.outcome == "rejected":
         return f"revision {head} rejected; in force: {in_force}"
     if result.counts is None:

@@ -24,11 +24,16 @@ class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     free: ClassVar[tuple[str, ...]] = ()
 
 
-class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What kind of signature a commit carries. `verified` is what Pai itself proved, never what git claims."""
+class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What kind of signature a commit carries. `verified` is what Pai itself proved, never what git claims.
+
+    If it is, `signer` is who the operator's list of keys says may sign with that key, and `key` its fingerprint.
+    """
 
     format: str
     verified: bool
+    signer: str = ""
+    key: str = ""
 
 
 class Person(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,11 +105,16 @@ class RevisionSuperseded(Commit, frozen=True, kw_only=True):
 
 
 class HistoryRewritten(Payload, frozen=True, kw_only=True):
-    """The branch was moved to a commit that does not descend from the last one looked at."""
+    """The branch was moved to a commit that does not descend from the last one looked at.
+
+    `hold` is "held" if the last state stays in force until an operator lets the new tip in, "accepted" if that is what
+    happened (then the actor is the operator), and "" where force-pushes are accepted anyway.
+    """
 
     type: ClassVar[str] = "history.rewritten.v1"
     from_: str = msgspec.field(name="from")
     to: str
+    hold: str = ""
 
 
 class ObjectWritten(Payload, frozen=True, kw_only=True):

@@ -39,11 +39,13 @@ def judge_health(
     head: str,
     in_force: bool = False,
     fault: str = "",
+    held: str = "",
 ) -> Health:
     """Put together what the log, the source and the state say; problems are "" where there is none.
 
     `judged` is the last commit that was given an outcome, `in_force` whether there was one when this began; `head` is
-    the branch's tip if it is known, else "". `fault` is anything else that keeps the work from being done.
+    the branch's tip if it is known, else "". `fault` is anything else that keeps the work from being done, `held` the
+    commit that `head` took the place of by a force-push that is held.
     """
     reasons = [fault] if fault else []
     if log_problem.startswith(ROLLBACK):
@@ -58,6 +60,11 @@ def judge_health(
         problems = f"{judged.problems} problem{'s' * (judged.problems != 1)}"
         reasons.append(
             f"commit {judged.commit[:7]} is refused ({problems}), the last accepted one in force: pai reconcile"
+        )
+    if held:
+        reasons.append(
+            f"the branch was rewritten, from {held[:7]} to {head[:7]}, and source.rewrite = hold keeps the last state "
+            "in force: pai reconcile --accept-rewrite"
         )
     tip = head or (judged.commit if judged else "")
     return Health(not log_problem and not fault and (source_read or in_force), reasons, revision, tip)
@@ -77,7 +84,7 @@ def standalone_health(workspace: Workspace, state: State) -> Health:
     """Say how things stand when no daemon runs: from the log, what was vouched for, and the branch's tip."""
     from reconciler.source import Repository, last_seen
 
-    head = problem = ""
+    head = problem = held = ""
     following = None
     if workspace.repository is None:
         seen = last_seen(workspace.mirror)
@@ -88,6 +95,9 @@ def standalone_health(workspace: Workspace, state: State) -> Health:
             raise SourceUnavailable("the remote has never been fetched: pai reconcile, or pai serve")
         repository = Repository.open(workspace.local_repository())
         head = repository.tip(branch) or ""
+        known_head = state.head.commit if state.head else None
+        if workspace.settings.source_rewrite == "hold" and head and known_head:
+            held = known_head if repository.walk(head, known_head).relation == "rewritten" else ""
         if not head and (state.head is not None or not repository.is_empty()):
             problem = f"branch {branch} does not exist"
     except SourceUnavailable as error:
@@ -95,10 +105,12 @@ def standalone_health(workspace: Workspace, state: State) -> Health:
     known = state.head is not None
     log_problem = examine(workspace, key_of(workspace)).rollback
     health = judge_health(
-        state.revision, state.head, log_problem, problem, source_read=not problem, head=head, in_force=known
+        state.revision, state.head, log_problem, problem, source_read=not problem, head=head, in_force=known, held=held
     )
     health = msgspec.structs.replace(health, source=following)
     if not problem and head != (state.head.commit if state.head else ""):
+        if held:
+            return health
         waiting = f"no daemon runs, and commit {head[:7]} is not reconciled yet: pai reconcile, or pai serve"
         return msgspec.structs.replace(health, ready=known and not log_problem, reasons=[waiting, *health.reasons])
     return health

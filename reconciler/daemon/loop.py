@@ -43,6 +43,7 @@ class ReconcileLoop:
         self._answered = 0
         self._stopping = False
         self._unsaved = 0
+        self._accept = ""
         self._began: float | None = None
         self._result: Result | None = None
         self._error: PaiError | None = None
@@ -91,9 +92,18 @@ class ReconcileLoop:
         known = isinstance(self._error, SourceUnavailable | LogNotWritable)
         return self._error.message if self._error is not None and not known else ""
 
-    def request(self, timeout_s: float = 60.0) -> Result:
-        """Wait for a pass that begins after this call. Raises what the pass raises, CouldNotRun after the timeout."""
+    @property
+    def held(self) -> str:
+        """The branch's commit before a force-push that is held, "" if none is."""
+        return self._result.held if self._result else ""
+
+    def request(self, accept_rewrite: str = "", timeout_s: float = 60.0) -> Result:
+        """Wait for a pass that begins after this call. Raises what the pass raises, CouldNotRun after the timeout.
+
+        `accept_rewrite` names the operator who lets a held tip come into force.
+        """
         with self._changed:
+            self._accept = accept_rewrite or self._accept
             self._asked += 1
             mine = self._asked
             self._changed.notify_all()
@@ -143,7 +153,9 @@ class ReconcileLoop:
         try:
             if isinstance(self._error, LogNotWritable):
                 self._probe()
-            result = self._reconciler.run()
+            with self._changed:
+                accept, self._accept = self._accept, ""
+            result = self._reconciler.run(accept)
         except PaiError as caught:
             error = caught
         except Exception as bug:

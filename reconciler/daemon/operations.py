@@ -59,13 +59,15 @@ class KeyOrder(msgspec.Struct, frozen=True):
 class Operations:
     """Answers verbs. `reconcile` does a pass that begins after the call; `health` says how things stand.
 
+    `reconcile` is given who accepts a rewritten branch that is held, "" for nobody.
+
     `addresses` are those that listeners are bound to, by the setting's name.
     """
 
     def __init__(
         self,
         parts: Parts,
-        reconcile: Callable[[], Result],
+        reconcile: Callable[[str], Result],
         health: Callable[[], Health],
         addresses: Mapping[str, Address],
     ) -> None:
@@ -93,8 +95,9 @@ class Operations:
             raise UsageError(f"this daemon does not know {verb!r}", "is it older than this command? restart it")
         return handler(arguments)
 
-    def _do_reconcile(self, _: Arguments) -> Answer:
-        answer: Answer = msgspec.to_builtins(self._reconcile())
+    def _do_reconcile(self, arguments: Arguments) -> Answer:
+        accept = _text(arguments, "actor") if arguments.get("accept_rewrite") is True else ""
+        answer: Answer = msgspec.to_builtins(self._reconcile(accept))
         return answer
 
     def _do_health(self, _: Arguments) -> Answer:
@@ -112,8 +115,7 @@ class Operations:
         except msgspec.ValidationError as error:
             raise UsageError(f"judge: {error}") from error
         present, revision = parts.recorder.read(lambda state: (names(row_keys(state)), state.revision))
-        path = parts.workspace.settings.source_path
-        verdict, _ = judge_push(push, path, present, revision, parts.reconciler.index)
+        verdict, _ = judge_push(parts.workspace, push, present, revision, parts.reconciler.index)
         return {"diagnostics": msgspec.to_builtins(verdict.diagnostics)}
 
     def _do_secret_store(self, arguments: Arguments) -> Answer:
@@ -203,7 +205,7 @@ class Operations:
         reason = self._parts.accept(_text(arguments, "actor"))
         with contextlib.suppress(PaiError):  # readiness tells
             self._parts.attest()
-            self._reconcile()
+            self._reconcile("")
         return {"reason": reason}
 
 

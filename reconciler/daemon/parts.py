@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Self
 
 from reconciler.core.errors import LogNotWritable, PaiError
-from reconciler.core.events import Draft, Event
+from reconciler.core.events import Draft, Event, HistoryRewritten, decode
 from reconciler.core.reservations import forfeit_open
+from reconciler.daemon.pushes import signatures_of
 from reconciler.daemon.remotes import mirror_of
 from reconciler.evidence.guard import acceptance
 from reconciler.evidence.notary import Notary
@@ -59,13 +60,15 @@ class Parts:
             settings.source_branch,
             settings.source_path,
             workspace.index_file,
+            signatures_of(workspace),
+            self._held if settings.source_rewrite == "hold" else None,
         )
 
-    def look(self) -> Result:
-        """Fetch a remote source, and do one pass. Raises SourceUnavailable, LogNotWritable."""
+    def look(self, accept_rewrite: str = "") -> Result:
+        """Fetch a remote source, and do one pass; see `Reconciler.run`."""
         if self.mirror is not None:
             self.mirror.fetch()
-        return self.reconciler.run()
+        return self.reconciler.run(accept_rewrite)
 
     def attest(self) -> None:
         """Sign a checkpoint of the whole log and publish it. Raises LogNotWritable for a held log, and as `Notary`."""
@@ -100,6 +103,15 @@ class Parts:
         with contextlib.suppress(PaiError):  # told by readiness while a daemon runs; the next one tries again
             self.attest()
         self.recorder.close()
+
+    def _held(self, commit: str) -> str:
+        """Give the tip that was held last in place of `commit`, "" if none was."""
+        with contextlib.closing(open_reader(self.workspace.database)) as log:
+            for stored in log.read_back(contains=[b'"type":"history.rewritten.v1"', commit.encode()]):
+                payload = decode(stored.body).payload
+                if isinstance(payload, HistoryRewritten) and payload.from_ == commit and payload.hold == "held":
+                    return payload.to
+        return ""
 
     def _read_event(self, position: int) -> Event:
         with contextlib.closing(open_reader(self.workspace.database)) as log:

@@ -17,7 +17,7 @@ from reconciler.core.state import RowKey, from_rows, row_keys
 from reconciler.log.replay import FOLD_VERSION, projected
 from reconciler.log.sqlite import open_reader
 from reconciler.manifests import Verdict
-from reconciler.source import Repository
+from reconciler.source import Repository, Signatures
 from reconciler.verdict import Index, Judge, load_index, save_index
 from reconciler.workspace import Workspace
 
@@ -36,17 +36,27 @@ class Push(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folders: list[str]
 
 
-def judge_push(push: Push, path: str, present: Names, revision: str, index: Index | None) -> tuple[Verdict, Judge]:
+def judge_push(
+    workspace: Workspace, push: Push, present: Names, revision: str, index: Index | None
+) -> tuple[Verdict, Judge]:
     """Judge the commit as the successor of `revision`, which put the objects `present` in force."""
-    judge = Judge(Repository.open(Path(push.repository), push.folders), path, index)
+    repository = Repository.open(Path(push.repository), push.folders)
+    judge = Judge(repository, workspace.settings.source_path, index, signatures_of(workspace))
     return judge.revision(push.commit, present, revision), judge
+
+
+def signatures_of(workspace: Workspace) -> Signatures:
+    """Give whose signature a revision needs."""
+    settings = workspace.settings
+    signers, home = workspace.file(settings.source_allowed_signers), workspace.file(settings.source_gnupg_home)
+    return Signatures(settings.source_require_signatures, signers, home)
 
 
 def judge_alone(workspace: Workspace, push: Push) -> Verdict:
     """Judge without a daemon. Raises LogDamaged and what else reading the log and the repository raises."""
     present, revision = _in_force(workspace)
     index = load_index(workspace.index_file)
-    verdict, judge = judge_push(push, workspace.settings.source_path, present, revision, index)
+    verdict, judge = judge_push(workspace, push, present, revision, index)
     if verdict.accepted and judge.index is not None and judge.files_read > SAVED_AFTER_FILES:
         save_index(workspace.index_file, judge.index)
     return verdict

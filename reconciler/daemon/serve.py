@@ -107,6 +107,7 @@ class Daemon:
             source_problem,
             source_read=loop.source_read and (self._poll is None or self._poll.read),
             head=loop.head,
+            held=loop.held,
             in_force=self._had_state,
             fault=loop.fault,
         )
@@ -189,11 +190,11 @@ class Daemon:
             log.warning("%s (%s)", error.message, error.hint)
         self._told = error.message if error else ""
 
-    def _look(self) -> Result:
+    def _look(self, accept_rewrite: str) -> Result:
         """Look at the source now, also at a remote one, and give what came of it."""
         if self._poll is not None:
             self._poll.request()
-        return self._loop.request()
+        return self._loop.request(accept_rewrite)
 
     async def _serve_admin(self, stopping: asyncio.Event) -> None:
         api = Api(self._workspace, self._parts.recorder, digest(self._token) if self._token else "", stopping)

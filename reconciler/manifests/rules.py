@@ -65,6 +65,7 @@ SAME_NAME = "PAI301"
 NO_BINDING = "PAI302"
 MASS_DELETION = "PAI303"
 MORE_PROBLEMS = "PAI304"
+SIGNATURE = "PAI305"
 MORE_WARNINGS = "PAI351"
 
 _TABLE: tuple[Rule, ...] = (
@@ -297,6 +298,14 @@ _TABLE: tuple[Rule, ...] = (
         "More problems",
         "The file has more than 1,000 problems, or the revision more than 50,000; the rest is counted only.",
         "Mend the ones listed first.",
+    ),
+    Rule(
+        SIGNATURE,
+        "error",
+        "Signature",
+        "`source.require_signatures` asks for a signature, and a commit has none that holds by a key that may sign. "
+        "`pai validate` does not look at signatures.",
+        "Sign the commit with a key that the operator has listed: `git commit --amend --no-edit -S`.",
     ),
     Rule(
         MORE_WARNINGS,

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from reconciler.source.polling import Following, Poll
     from reconciler.source.quarantine import quarantine_folders
     from reconciler.source.remote import Mirror, Remote, last_seen
+    from reconciler.source.signatures import Signatures
     from reconciler.source.staging import staged
     from reconciler.source.trees import TreeRefused
     from reconciler.source.watch import Watch
 
 _HOMES = {
+    "Signatures": "signatures",
     "last_seen": "remote",
     "Remote": "remote",
     "Poll": "polling",
@@ -60,6 +62,7 @@ __all__ = [
     "RefUpdate",
     "Remote",
     "Repository",
+    "Signatures",
     "TreeEntry",
     "TreeRefused",
     "Walk",

@@ -28,7 +28,6 @@ from reconciler.source.writing import Author, RaceLost
 
 __all__ = ["Author", "RaceLost", "Repository", "TreeEntry", "Walk"]
 
-_URL = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:/|[^/]+@[^/]+:)")
 _TREE_OF = re.compile(rb"\Atree ([0-9a-f]{40})\n")
 
 TREES_REMEMBERED = 8
@@ -44,6 +43,7 @@ class Repository:
         self._trees: set[str] = set()
         self._entry_set = lru_cache(TREES_REMEMBERED)(lambda oid: trees.entry_set(self._tree(oid), oid))
         self.path = path
+        self.quarantine: tuple[str, ...] = ()
         self.git_dir = common_dir(Path(repo.path))
 
     @classmethod
@@ -53,13 +53,10 @@ class Repository:
         With `quarantine` the objects of a push under way are seen too: the folders that `quarantine_folders` names.
         Raises SourceUnavailable.
         """
-        if _URL.match(str(path)) and not path.exists():
-            raise SourceUnavailable(
-                "remote repositories are not supported yet", "set source.repo to a path on this machine"
-            )
         with mapped(path):
             repository = cls(pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH), path)
-            for folder in quarantine:
+            repository.quarantine = tuple(quarantine)
+            for folder in repository.quarantine:
                 repository._odb.add_disk_alternate(folder)
         return repository
 

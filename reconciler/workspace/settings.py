@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.workspace import values
@@ -53,8 +53,8 @@ class Settings(NamedTuple):
     source_secret: str
     source_ca_file: str
     source_push: bool
-    source_rewrite: str
-    source_require_signatures: str
+    source_rewrite: Literal["accept", "hold"]
+    source_require_signatures: Literal["off", "head", "all"]
     source_allowed_signers: str
     source_gnupg_home: str
     gateway_listen: Address

@@ -112,9 +112,10 @@ def test_readiness_reasons_are_explained() -> None:
     told = [
         *judge_health("", refused, "full", "gone", source_read=False, head="").reasons,
         *judge_health("", None, "", "", source_read=False, head="").reasons,
+        *judge_health("", None, "", "", source_read=True, head="8", held="7").reasons,
     ]
 
-    assert len(told) == 4
+    assert len(told) == 5
     assert [reason for reason in told if not any(re.match(words, reason) for words in explained)] == []
 
 

@@ -1,0 +1,224 @@
+"""`source.require_signatures`: hook, daemon and `pai reconcile` prove who signed, with real keys of ssh and OpenPGP."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import Git, Site, binding, until
+from tests.support_remotes import HttpRemote, bare_remote, clone_of
+
+
+class Signer:
+    """A clone that signs, or does not."""
+
+    def __init__(self, site: Site, clone: Git) -> None:
+        self.folder = site.folder
+        self.clone = clone
+
+    def key(self, name: str) -> Path:
+        """Make an ssh key, or give the one made before."""
+        place = self.folder / name
+        if not place.exists():
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(place)], check=True)
+        return place
+
+    def public(self, name: str) -> str:
+        """Give the public key as a line of an allowed-signers file has it."""
+        return " ".join(self.key(name).with_suffix(".pub").read_text().split()[:2])
+
+    def commit(self, name: str, budget: int, *, date: str = "") -> str:
+        """Commit a binding's budget, signed by the ssh key `name`, "" for unsigned."""
+        self.clone.write({"models/a.yaml": binding("a", budget)})
+        self.clone("add", "--all")
+        words = ["-c", "gpg.format=ssh", "-c", f"user.signingkey={self.key(name)}"] if name else []
+        env = {"GIT_COMMITTER_DATE": date} if date else None
+        signing = "--gpg-sign" if name else "--no-gpg-sign"
+        done = self.clone.run(*words, "commit", "--quiet", signing, "--message", f"budget {budget}", env=env)
+        assert done.code == 0, done
+        return self.clone.head
+
+
+@pytest.fixture
+def signer(site: Site) -> Signer:
+    """Give a workspace where alice may sign with ssh and every tip must be signed."""
+    signer = Signer(site, site.clone())
+    (site.root / "signers").write_text(f"alice@example.com {signer.public('alice')}\n")
+    _set(site, require_signatures="head", allowed_signers="signers")
+    return signer
+
+
+def _set(site: Site, **settings: str) -> None:
+    """Set settings of the source in pai.toml, which the hook reads too."""
+    text = (site.root / "pai.toml").read_text()
+    for key, value in settings.items():
+        lines = [f'{key} = "{value}"' if line.startswith(f"{key} = ") else line for line in text.split("\n")]
+        text = "\n".join(lines)
+    (site.root / "pai.toml").write_text(text)
+
+
+def _signature(site: Site, sha: str) -> dict[str, object]:
+    return site.rows("type:revision", f"revision:{sha}")[-1]["data"]["signature"]
+
+
+def test_signed_tip_comes_into_force_with_its_proof_on_the_log(site: Site, signer: Signer) -> None:
+    """What is recorded is the signer that the operator's file names and the key, apart from what git claims."""
+    sha = signer.commit("alice", 10)
+    assert signer.clone.push().code == 0
+    site.pai("reconcile")
+    assert site.state().revision == sha
+    proof = _signature(site, sha)
+    assert (proof["format"], proof["verified"], proof["signer"]) == ("ssh", True, "alice@example.com")
+    assert str(proof["key"]).startswith("SHA256:")
+
+
+def test_wrong_tips_are_refused_by_the_hook_and_by_the_daemon_alike(site: Site, signer: Signer) -> None:
+    """Unsigned, signed by a stranger, or altered after signing: PAI305 at the push, and again if the hook is away."""
+    good = signer.commit("alice", 10)
+    assert signer.clone.push().code == 0
+    site.pai("reconcile")
+    signer.commit("", 20)
+    refusals = []
+    for make in ("unsigned", "stranger", "altered"):
+        signer.clone("reset", "--quiet", "--hard", good)
+        if make == "altered":
+            signer.commit("alice", 30)
+            raw = signer.clone("cat-file", "commit", "HEAD").replace("budget 30", "budget 31")
+            signer.clone(
+                "reset", "--hard", signer.clone("hash-object", "-t", "commit", "-w", "--stdin", stdin=raw + "\n")
+            )
+        else:
+            signer.commit("" if make == "unsigned" else "mallory", 30)
+        pushed = signer.clone.push()
+        assert pushed.code != 0
+        assert "PAI305" in pushed.err
+        with site.daemon():  # who answers the hook now
+            again = signer.clone.push()
+        (line,) = [text for text in pushed.err.splitlines() if "PAI305" in text]
+        assert line in again.err
+        site.bare("fetch", "--quiet", str(signer.clone.folder), "+HEAD:refs/heads/main")
+        done = site.pai("reconcile", code=1)
+        assert line.removeprefix("remote: ").strip() in done.err
+        refusals.append(line)
+        assert site.state().revision == good
+        site.bare("update-ref", "refs/heads/main", good)
+        site.pai("reconcile")
+    assert "is not signed" in refusals[0]
+    assert "a key that may not sign: SHA256:" in refusals[1]
+    assert "does not hold" in refusals[2]
+
+
+def test_key_counts_only_in_its_time(site: Site, signer: Signer) -> None:
+    """A key whose validity has ended signs nothing later; what it signed before stays good."""
+    (site.root / "signers").write_text(f'alice@example.com valid-before="20260101" {signer.public("alice")}\n')
+    early = signer.commit("alice", 10, date="2025-06-01T00:00:00Z")
+    assert signer.clone.push().code == 0
+    signer.commit("alice", 20, date="2026-06-01T00:00:00Z")
+    pushed = signer.clone.push()
+    assert "a key whose time it was not" in pushed.err
+    site.pai("reconcile")
+    assert site.state().revision == early
+
+
+def test_head_wants_the_tip_alone_and_all_wants_every_commit(site: Site, signer: Signer) -> None:
+    """An unsigned commit below a signed tip passes with head, and is named with all."""
+    signer.commit("alice", 10)
+    assert signer.clone.push().code == 0
+    site.pai("reconcile")
+    below = signer.commit("", 20)
+    tip = signer.commit("alice", 30)
+    _set(site, require_signatures="all")
+    pushed = signer.clone.push()
+    assert f"commit {below[:12]} is not signed" in pushed.err
+    _set(site, require_signatures="head")
+    assert signer.clone.push().code == 0
+    site.pai("reconcile")
+    assert site.state().revision == tip
+    assert _signature(site, tip)["verified"] is True
+
+
+def test_key_added_by_the_operator_lets_the_refused_tip_in_at_the_next_look(site: Site, signer: Signer) -> None:
+    """A running daemon judges a refused tip again when the operator's keys have changed."""
+    signer.commit("alice", 10)
+    assert signer.clone.push().code == 0
+    with site.daemon():
+        signer.commit("bob", 20)
+        site.bare("fetch", "--quiet", str(signer.clone.folder), "+HEAD:refs/heads/main")
+        site.pai("reconcile", code=1)
+        with (site.root / "signers").open("a") as file:
+            file.write(f"bob@example.com {signer.public('bob')}\n")
+        site.pai("reconcile")
+    assert site.state().revision == signer.clone.head
+
+
+def test_pai_does_not_make_commits_that_nobody_signed(site: Site, signer: Signer) -> None:
+    """Where signatures are asked for, `pai add` refuses before it commits, and a dry run still judges."""
+    signer.commit("alice", 10)
+    assert signer.clone.push().code == 0
+    done = site.pai("add", "agent", "x", "--model", "a", code=1)
+    assert "does not sign" in done.err
+    assert site.bare("rev-parse", "main") == signer.clone.head
+    site.pai("apply", "--dry-run", "-f", str(signer.clone.folder / "models"))
+
+
+def test_signatures_without_keys_are_wrong_settings(site: Site) -> None:
+    """Asking for signatures and naming nobody is told with the settings to set, and a missing file fails closed."""
+    _set(site, require_signatures="head")
+    done = site.pai("status", code=3)
+    assert "source.allowed_signers" in done.err
+    _set(site, allowed_signers="nowhere")
+    signer = Signer(site, site.clone())
+    signer.commit("alice", 10)
+    pushed = signer.clone.push()
+    assert pushed.code != 0
+    assert "cannot be read" in pushed.err
+
+
+def test_openpgp_signature_is_proved_by_the_operators_keyring(site: Site, tmp_path: Path) -> None:
+    """A key of the keyring signs, another one does not, and over http the same holds for a remote."""
+    remote = bare_remote(site.folder / "srv", site.environment)
+    work = clone_of(remote)
+    home, team = _gnupg(tmp_path / "a"), _gnupg(tmp_path / "t")
+    for name in ("carol", "mallory"):
+        _gpg(home, "--quick-generate-key", f"{name} <{name}@example.com>", "ed25519", "sign", "never")
+    exported = _gpg(home, "--export", "carol@example.com")
+    _gpg(team, "--import", stdin=exported)
+
+    def signed(name: str, budget: int) -> str:
+        work.write({"models/a.yaml": binding("a", budget)})
+        work("add", "--all")
+        done = work.run("commit", "--quiet", f"--gpg-sign={name}@example.com", "-m", "x", env={"GNUPGHOME": str(home)})
+        assert done.code == 0, done
+        assert work.push().code == 0
+        return work.head
+
+    good = signed("carol", 10)
+    with HttpRemote(remote.folder.parent, site.environment) as server:
+        site.environment.update({"PAI_SOURCE_REPO": f"{server.url}/team.git", "PAI_SOURCE_INTERVAL": "50ms"})
+        site.environment.update({"PAI_SOURCE_REQUIRE_SIGNATURES": "all", "PAI_SOURCE_GNUPG_HOME": str(team)})
+        with site.daemon() as daemon:
+            until("the first state", lambda: site.state().revision == good)
+            proof = _signature(site, good)
+            assert (proof["format"], proof["verified"]) == ("openpgp", True)
+            assert proof["signer"] == "carol <carol@example.com>"
+            signed("mallory", 20)
+            until("the refusal", lambda: "is refused" in str(daemon.readiness()[1]["reasons"]))
+            assert site.state().revision == good
+    (rejected,) = site.rows("type:revision.rejected")
+    assert "may not sign" in rejected["data"]["diagnostics"][0]["message"]
+    for folder in (home, team):
+        subprocess.run(["gpgconf", "--homedir", str(folder), "--kill", "all"], check=False, capture_output=True)
+
+
+def _gnupg(folder: Path) -> Path:
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def _gpg(home: Path, *words: str, stdin: bytes = b"") -> bytes:
+    command = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--passphrase", "", "--pinentry-mode", "loopback"]
+    done = subprocess.run([*command, *words], input=stdin, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
