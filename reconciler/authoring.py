@@ -34,6 +34,8 @@ Key = tuple[Kind, str]
 Action = Literal["created", "configured", "unchanged", "deleted"]
 Document = dict[str, object]
 Actions = list[tuple[Key, Action]]
+Send = Callable[[str, str | None], bool]
+"""Moves a branch that is somewhere else from a commit to a new one; False if it is no longer there."""
 
 
 class Outcome(NamedTuple):
@@ -150,11 +152,12 @@ def change(
     describe: Callable[[Actions], str],
     *,
     dry_run: bool = False,
+    send: Send | None = None,
 ) -> Outcome:
     """Edit the tip's manifests and commit the result as the user. `state` is what is in force.
 
-    Raises Refused with diagnostics if the tip is refused and stays so, or if the change itself is not acceptable; and
-    whatever `edit` raises.
+    With `send` the branch is somewhere else, and `repository` its mirror. Raises Refused with diagnostics if the tip is
+    refused and stays so, or if the change itself is not acceptable; and whatever `edit` and `send` raise.
     """
     for _ in range(TRIES):
         tip = repository.tip(branch)
@@ -165,11 +168,28 @@ def change(
         if dry_run or not files:
             return Outcome("", actions)
         try:
-            commit = repository.write(branch, tip, files, describe(actions), repository.identity())
+            commit = _commit(repository, branch, tip, files, describe(actions), send)
         except RaceLost:
             continue
         return Outcome(commit, actions)
     raise Refused("the branch moved at every try", "others push at this moment; run the command again")
+
+
+def _commit(
+    repository: Repository,
+    branch: str,
+    tip: str | None,
+    files: Mapping[str, bytes | None],
+    message: str,
+    send: Send | None,
+) -> str:
+    """Commit, and move the branch wherever it is. Raises RaceLost."""
+    if send is None:
+        return repository.write(branch, tip, files, message, repository.identity())
+    commit = repository.prepare(tip, files, message, repository.identity())
+    if commit != tip and not send(commit, tip):
+        raise RaceLost(f"branch {branch} moved meanwhile", "run the command again")
+    return commit
 
 
 def _decoded(path: str, data: bytes) -> str:

@@ -61,7 +61,7 @@ class Reconciler:
         branch: str,
         path: str,
         index_file: Path,
-        signatures: Signatures,
+        signatures: Signatures | None,
         rewritten: Callable[[str], str] | None = None,
     ) -> None:
         """`read_event` gives a stored event by position; `path` is the source path, `index_file` a kept index.
@@ -155,7 +155,7 @@ class Reconciler:
         return result
 
     def _judging(self, tip: str) -> tuple[str, str]:
-        return tip, self._signatures.version()
+        return tip, self._signatures.version() if self._signatures else ""
 
     def _hold(self, repository: Repository, head: Head, revision: str, tip: str) -> Result:
         """Leave everything as it is, and record that once for a rewritten branch, however it goes on from there."""

@@ -23,6 +23,7 @@ from operator import is_not
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -45,7 +46,10 @@ from reconciler.manifests import (
 from reconciler.manifests.ignore import IGNORE_FILE
 from reconciler.manifests.reading import SUFFIXES
 from reconciler.manifests.rules import SIGNATURE, TREE
-from reconciler.source import Repository, Signatures, TreeEntry, TreeRefused
+from reconciler.source import Repository, TreeEntry, TreeRefused
+
+if TYPE_CHECKING:  # the hook is in a hurry
+    from reconciler.source import Signatures
 
 TRAILER = ("Pai-Allow-Deletions", "yes")
 SIGNATURES_MAX = 1000
@@ -90,7 +94,7 @@ class Judge:
     ) -> None:
         """`signatures` is whose signature a revision needs, None for nobody's."""
         self.repository = repository
-        self._signatures = signatures if signatures is not None and signatures.mode != "off" else None
+        self._signatures = signatures
         self._path = str(PurePosixPath(path))
         self.index = index if index is not None and (index.version, index.path) == (VERSION, self._path) else None
         self.files_read = 0

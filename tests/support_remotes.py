@@ -14,6 +14,7 @@ import http.server
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -47,6 +48,7 @@ class HttpRemote:
         self.fault = ""
         self.seen: list[tuple[str, str, str]] = []
         self._release = threading.Event()
+        self._backends: set[subprocess.Popen[bytes]] = set()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.remote = self
         if tls is not None:
@@ -61,9 +63,25 @@ class HttpRemote:
 
     def __exit__(self, *_: object) -> None:
         self._release.set()
+        for process in list(self._backends):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(DEADLINE_S)
+
+    def backend(self, environment: dict[str, str], body: bytes) -> bytes:
+        """Run git's own server side for one request; it does not outlive the server."""
+        command = ["git", "http-backend"]
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+        with process:
+            self._backends.add(process)
+            try:
+                return process.communicate(body)[0]
+            finally:
+                self._backends.discard(process)
 
     def hang(self) -> None:
         """Wait until the server ends or `resume` is called."""
@@ -152,8 +170,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             "REMOTE_ADDR": "127.0.0.1",
             "CONTENT_LENGTH": str(len(body)),
         }
-        done = subprocess.run(["git", "http-backend"], env=environment, input=body, capture_output=True, check=False)
-        return done.stdout
+        return remote.backend(environment, body)
 
     def _body(self) -> bytes:
         if "chunked" in self.headers.get("Transfer-Encoding", ""):

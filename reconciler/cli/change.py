@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from reconciler.authoring import Actions, Outcome, Proposal, change
+from reconciler.authoring import Actions, Outcome, Proposal, Send, change
 from reconciler.cli.output import note, print_diagnostics
 from reconciler.cli.progress import Progress
 from reconciler.core.errors import Refused
@@ -29,22 +29,31 @@ def commit_and_enforce(
 ) -> Outcome:
     """Commit what `edit` changes and return when it is in force. Raises Refused with diagnostics if it cannot be."""
     settings = workspace.settings
-    repository = Repository.open(workspace.local_repository())
     with contextlib.ExitStack() as stack:
         with Progress("reconciling"):
             open_session = stack.enter_context(session(workspace))
             # First what is there already: a commit of an interrupted command, or a push that no daemon has seen.
             before = msgspec.convert(open_session.call("reconcile", {}), Result)
             _require_place(workspace, before, dry_run=dry_run)
+        repository = Repository.open(workspace.local_repository())
         with contextlib.closing(open_reader(workspace.database)) as log:
             state = projected(log)
         with Progress("judging"):
-            outcome = change(
-                repository, settings.source_branch, settings.source_path, state, edit, describe, dry_run=dry_run
-            )
+            branch, path = settings.source_branch, settings.source_path
+            send = None if workspace.repository else _sender(open_session)
+            outcome = change(repository, branch, path, state, edit, describe, dry_run=dry_run, send=send)
         if outcome.commit:
             _enforce(open_session, repository, outcome.commit)
     return outcome
+
+
+def _sender(open_session: Session) -> Send:
+    """Give what moves a remote's branch: whoever holds the log does it, with the credentials of the settings."""
+
+    def send(commit: str, expected: str | None) -> bool:
+        return open_session.call("source.push", {"commit": commit, "expected": expected or ""}).get("pushed") is True
+
+    return send
 
 
 def _require_place(workspace: Workspace, before: Result, *, dry_run: bool) -> None:

@@ -38,7 +38,7 @@ class Attester:
 
     @property
     def problem(self) -> str:
-        """What keeps checkpoints from being signed or published, "" if nothing does."""
+        """Say what keeps checkpoints from being signed or published, "" if nothing does."""
         return self._problem
 
     def start(self) -> None:
@@ -80,17 +80,19 @@ class Attester:
                 return
 
     def _attest(self) -> None:
-        problem = ""
+        problem = where = ""
         try:
             self._parts.attest()
+            where = " on the remote"
+            self._parts.send_checkpoints()
         except LogNotWritable:
             pass  # readiness tells that by itself, and nothing is new meanwhile
         except PaiError as error:
-            problem = error.message
+            problem = f"no checkpoint{where}: {error.message}"
         except Exception as bug:
-            problem = CouldNotRun(f"internal error: {bug!r}").message
+            problem = f"no checkpoint{where}: {CouldNotRun(f'internal error: {bug!r}').message}"
             if problem != self._problem:
                 log.exception("a checkpoint failed")
         if problem and problem != self._problem:
-            log.warning("no checkpoint: %s", problem)
+            log.warning("%s", problem)
         self._problem = problem

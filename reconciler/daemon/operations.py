@@ -86,6 +86,7 @@ class Operations:
             "key.revoke": self._do_key_revoke,
             "checkpoint": self._do_checkpoint,
             "log.accept": self._do_log_accept,
+            "source.push": self._do_source_push,
         }
 
     def call(self, verb: str, arguments: Arguments) -> Answer:
@@ -207,6 +208,15 @@ class Operations:
             self._parts.attest()
             self._reconcile("")
         return {"reason": reason}
+
+    def _do_source_push(self, arguments: Arguments) -> Answer:
+        """Move a remote's branch to a commit that was made in its mirror."""
+        mirror = self._parts.mirror
+        if mirror is None:
+            raise UsageError("source.repo is not a remote", "restart the daemon after a change of pai.toml")
+        expected = arguments.get("expected")
+        pushed = mirror.push(_text(arguments, "commit"), str(expected) if expected else None)
+        return {"pushed": pushed}
 
 
 def _text(arguments: Arguments, field: str) -> str:

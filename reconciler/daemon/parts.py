@@ -33,15 +33,9 @@ class Parts:
         """Take the log's lock, waiting up to `wait_s` seconds. Raises LogBusy, LogDamaged, LogNotWritable."""
         self.workspace = workspace
         settings = workspace.settings
+        self._reached = False  # whether this program itself has just spoken to the remote
         self.secrets = SecretStore(workspace.secrets, workspace.master_key)
         self.recorder = Recorder(SqliteBackend(workspace.database, wait_s))
-        try:
-            self.notary = Notary(workspace, self.recorder.read(lambda state: state.vkey))
-            if reason := self.notary.begin().rollback:
-                self.recorder.hold(reason)
-        except BaseException:
-            self.recorder.close()
-            raise
         self.backends = Backends(
             self.secrets,
             lambda name: self.recorder.read(lambda state: state.secrets.get(name)),
@@ -50,9 +44,13 @@ class Parts:
         )
         try:
             self.mirror = mirror_of(workspace, self.backends)
+            self.notary = Notary(workspace, self.recorder.read(lambda state: state.vkey))
+            self._compare()
         except BaseException:
             self.recorder.close()
             raise
+        if self.mirror is not None:
+            self.mirror.on_checkpoints = self._compare
         self.reconciler = Reconciler(
             self.recorder,
             self._read_event,
@@ -68,7 +66,18 @@ class Parts:
         """Fetch a remote source, and do one pass; see `Reconciler.run`."""
         if self.mirror is not None:
             self.mirror.fetch()
+            self._reached = True
         return self.reconciler.run(accept_rewrite)
+
+    def send_checkpoints(self) -> None:
+        """Bring what was published in the mirror to a remote that Pai may push to. Raises SourceUnavailable."""
+        if self.mirror is not None and self.mirror.remote.push:
+            self.mirror.push_checkpoints()
+
+    def _compare(self) -> None:
+        """Compare the log with what was vouched for, and hold it if that is contradicted."""
+        if reason := self.notary.begin().rollback:
+            self.recorder.hold(reason)
 
     def attest(self) -> None:
         """Sign a checkpoint of the whole log and publish it. Raises LogNotWritable for a held log, and as `Notary`."""
@@ -102,6 +111,8 @@ class Parts:
         self.reconciler.save()
         with contextlib.suppress(PaiError):  # told by readiness while a daemon runs; the next one tries again
             self.attest()
+            if self._reached:
+                self.send_checkpoints()
         self.recorder.close()
 
     def _held(self, commit: str) -> str:

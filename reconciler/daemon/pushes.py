@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,9 +18,12 @@ from reconciler.core.state import RowKey, from_rows, row_keys
 from reconciler.log.replay import FOLD_VERSION, projected
 from reconciler.log.sqlite import open_reader
 from reconciler.manifests import Verdict
-from reconciler.source import Repository, Signatures
+from reconciler.source import Repository
 from reconciler.verdict import Index, Judge, load_index, save_index
 from reconciler.workspace import Workspace
+
+if TYPE_CHECKING:
+    from reconciler.source import Signatures
 
 SAVED_AFTER_FILES = 500
 """Files read beyond which the index is kept, so that the next push is fast even if no daemon runs."""
@@ -45,9 +49,13 @@ def judge_push(
     return judge.revision(push.commit, present, revision), judge
 
 
-def signatures_of(workspace: Workspace) -> Signatures:
-    """Give whose signature a revision needs."""
+def signatures_of(workspace: Workspace) -> Signatures | None:
+    """Give whose signature a revision needs, None for nobody's."""
     settings = workspace.settings
+    if settings.source_require_signatures == "off":
+        return None
+    from reconciler.source import Signatures  # the hook is in a hurry
+
     signers, home = workspace.file(settings.source_allowed_signers), workspace.file(settings.source_gnupg_home)
     return Signatures(settings.source_require_signatures, signers, home)
 

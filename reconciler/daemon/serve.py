@@ -111,7 +111,7 @@ class Daemon:
             in_force=self._had_state,
             fault=loop.fault,
         )
-        told = [self._days.problem(), f"no checkpoint: {self._attester.problem}" if self._attester.problem else ""]
+        told = [self._days.problem(), self._attester.problem]
         return msgspec.structs.replace(health, reasons=[*health.reasons, *filter(None, told)], source=following)
 
     def look_again(self) -> None:

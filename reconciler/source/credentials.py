@@ -72,14 +72,18 @@ class Access(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(address: Address, held: Credentials, ca_file: Path | None, connect_s: float) -> Iterator[Access]:
-    """Have what git needs at hand while it runs. Raises SourceUnavailable if something is missing that it must have."""
+def opened(address: Address, held: Credentials, ca_file: Path | None, timeout_s: float) -> Iterator[Access]:
+    """Have what git needs at hand while it runs. Raises SourceUnavailable if something is missing that it must have.
+
+    A silence of `timeout_s` ends git also by itself, should the one who started it be killed.
+    """
     protocol = {f"protocol.{address.scheme}.allow": "always"}
     if address.scheme == "ssh":
-        with _ssh_command(held, connect_s) as command:
+        with _ssh_command(held, timeout_s) as command:
             yield Access(protocol, {"GIT_SSH_COMMAND": command, "GIT_SSH_VARIANT": "ssh"})
         return
-    options = {**protocol, **({"http.sslCAInfo": str(ca_file)} if ca_file else {})}
+    silence = {"http.lowSpeedLimit": "1", "http.lowSpeedTime": str(max(1, round(timeout_s)) + 1)}
+    options = {**protocol, **silence, **({"http.sslCAInfo": str(ca_file)} if ca_file else {})}
     username, password = held.username or address.username, held.password or address.password
     if not password:
         yield Access(options, {})
@@ -106,7 +110,7 @@ def _helper(username: str, password: bytes) -> Iterator[tuple[str, int]]:
 
 
 @contextlib.contextmanager
-def _ssh_command(held: Credentials, connect_s: float) -> Iterator[str]:
+def _ssh_command(held: Credentials, timeout_s: float) -> Iterator[str]:
     if not held.known_hosts.strip():
         raise SourceUnavailable(
             "no known hosts for the ssh remote, so nobody can tell whether it is the right one",
@@ -133,7 +137,9 @@ def _ssh_command(held: Credentials, connect_s: float) -> Iterator[str]:
             "ClearAllForwardings": "yes",
             "ForwardAgent": "no",
             "PermitLocalCommand": "no",
-            "ConnectTimeout": str(max(1, round(connect_s))),
+            "ConnectTimeout": str(max(1, round(timeout_s))),
+            "ServerAliveInterval": str(max(1, round(timeout_s / 2))),
+            "ServerAliveCountMax": "2",
             "LogLevel": "ERROR",
         }
         words = [f"-o{name}={value}" for name, value in options.items()]

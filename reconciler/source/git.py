@@ -75,6 +75,11 @@ class Repository:
         except (pygit2.GitError, ValueError, OSError) as error:
             raise unavailable(self.path, error) from error
 
+    def target(self, ref: str) -> str | None:
+        """Give the commit that a ref of any kind points at, None if there is no such ref."""
+        with mapped(self.path):
+            return writing.target(self._repo, ref)
+
     def branches(self) -> list[str]:
         """Name all local branches, sorted."""
         with mapped(self.path):
@@ -175,6 +180,11 @@ class Repository:
         """
         with mapped(self.path):
             return writing.write(self._repo, branch, expected_tip, files, message, author)
+
+    def prepare(self, expected_tip: str | None, files: Mapping[str, bytes | None], message: str, author: Author) -> str:
+        """Make the commit that `write` would make, for somebody else to move the branch there."""
+        with mapped(self.path):
+            return writing.prepare(self._repo, expected_tip, files, message, author)
 
     def identity(self) -> Author:
         """Tell who commits: GIT_AUTHOR_NAME and _EMAIL, then git's user.name and user.email, then login@host."""

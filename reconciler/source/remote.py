@@ -64,6 +64,9 @@ class Mirror:
         self._now = now
         self._lock = threading.Lock()
         self._fetches = 0
+        self._moved = False
+        self.on_checkpoints: Callable[[], None] = lambda: None
+        """Called after a fetch that brought other checkpoints than the mirror had."""
         self._git = GitRunner(path, remote.timeout_s, remote.bytes_max)
         self._digest = hashlib.sha256(self._address.url.encode()).hexdigest()
 
@@ -71,7 +74,7 @@ class Mirror:
         """Make the mirror if it is not there, and forget what another remote or branch left in it."""
         if not (self.path / "HEAD").is_file():
             init_bare(self.path, self.remote.branch)
-        self._tidy()
+        self._tidy("refs/**/*.lock")  # nobody else is at work yet
         seen = last_seen(self.path)
         if seen is None or (seen.remote, seen.branch) != (self._digest, self.remote.branch):
             self._note("")
@@ -91,6 +94,9 @@ class Mirror:
         """Bring the mirror up to the remote's branch. Raises SourceUnavailable; then nothing has changed."""
         with self._lock:
             self._fetch()
+            moved, self._moved = self._moved, False
+        if moved:
+            self.on_checkpoints()
 
     def push(self, commit: str, expected: str | None) -> bool:
         """Move the remote's branch from `expected` to `commit`; False if it is elsewhere, as the mirror then knows.
@@ -123,6 +129,10 @@ class Mirror:
     def push_checkpoints(self) -> None:
         """Bring the mirror's checkpoints to the remote. Raises SourceUnavailable, also if the remote refuses them."""
         with self._lock:
+            repository = Repository.open(self.path)
+            newest = repository.target(CHECKPOINTS)
+            if newest is None or newest == repository.target(REMOTE_CHECKPOINTS):
+                return
             ran = self._run("push", "--porcelain", "--no-verify", "--", self._address.url, CHECKPOINTS)
             if ran.code:
                 said = refusals.push_refused(self._scrubbed(ran))
@@ -131,6 +141,21 @@ class Mirror:
                         f"{self.remote.shown} refused {CHECKPOINTS}: {said}", "let Pai's credentials write that ref"
                     )
                 raise self._failed(ran)
+            self._update(REMOTE_CHECKPOINTS, newest)
+
+    def _absorb(self) -> None:
+        """Continue from the checkpoints of the remote, which is the witness; ours that differ are kept beside."""
+        repository = Repository.open(self.path)
+        ours, theirs = repository.target(CHECKPOINTS), repository.target(REMOTE_CHECKPOINTS)
+        if theirs is None or ours == theirs:
+            return
+        if ours is not None:
+            if self._holds(ours, theirs):
+                return  # what was not pushed yet
+            if not self._holds(theirs, ours):
+                self._update(f"refs/pai/kept/{ours}", ours)
+        ran = self._git.run("update-ref", CHECKPOINTS, theirs, ours or "")
+        self._moved = self._moved or ran.code == 0  # else a checkpoint was just made: at the next fetch
 
     @property
     def _ref(self) -> str:
@@ -148,6 +173,8 @@ class Mirror:
                 self._without_branch()
             else:
                 raise self._failed(ran)
+        if self.remote.push:
+            self._absorb()
         self._note(self._now())
         self._collect()
 
@@ -222,12 +249,10 @@ class Mirror:
                 f"the mirror {self.path} cannot be written: {error.strerror}", "check the disk"
             ) from error
 
-    def _tidy(self) -> None:
-        """Remove what a git that was killed left: only the holder of the log's lock writes here, and nothing runs."""
-        for pattern in ("objects/pack/tmp_*", "objects/tmp_objdir-*", "objects/??/tmp_obj_*"):
-            for path in self.path.glob(pattern):
-                _remove(path)
-        for pattern in ("*.lock", "refs/**/*.lock"):
+    def _tidy(self, *further: str) -> None:
+        """Remove what a git that was killed left; what other threads of this program may be writing stays."""
+        left = ("objects/pack/tmp_*", "objects/tmp_objdir-*", "objects/??/tmp_obj_*", "*.lock", "refs/heads/**/*.lock")
+        for pattern in (*left, "refs/pai/remote/*.lock", *further):
             for path in self.path.glob(pattern):
                 _remove(path)
 

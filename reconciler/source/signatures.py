@@ -17,7 +17,7 @@ from reconciler.core.errors import SourceUnavailable
 from reconciler.core.events import Signature
 from reconciler.source.gitrun import GitRunner, Ran
 
-Mode = Literal["off", "head", "all"]
+Mode = Literal["head", "all"]
 TIMEOUT_S = 20.0
 PROOFS_MAX = 20_000
 """Proofs remembered; a commit's signature does not change, but the keys may."""

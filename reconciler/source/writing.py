@@ -58,6 +58,21 @@ def write(
     Objects and ref are on disk (fsync) when this returns. Nothing is committed, and `expected_tip` given back, if the
     tree stays the same.
     """
+    commit = prepare(repo, expected_tip, files, message, author)
+    if commit == expected_tip:
+        return commit
+    follow = _checkout(repo, branch, expected_tip, files)
+    made = pygit2.Oid(hex=commit)
+    move(repo, f"refs/heads/{branch}", expected_tip, made, signature_of(author), _text(message))
+    if follow is not None:
+        _follow(repo, follow, commit, files)
+    return commit
+
+
+def prepare(
+    repo: pygit2.Repository, expected_tip: str | None, files: Mapping[str, bytes | None], message: str, author: Author
+) -> str:
+    """Make the commit that `write` would make, and move no branch; `expected_tip` if the tree stays the same."""
     pygit2.settings.enable_fsync_gitdir(True)
     base = None if expected_tip is None else str(repo[expected_tip].peel(pygit2.Tree).id)
     tree = again_while_packed(
@@ -66,16 +81,14 @@ def write(
     assert tree is not None, "only folders below the root vanish when they are empty"
     if expected_tip is not None and tree == base:
         return expected_tip
-    follow = _checkout(repo, branch, expected_tip, files)
     signature = signature_of(author)
     parents = [] if expected_tip is None else [expected_tip]
-    text = message.encode("utf-8", "replace").decode("utf-8").rstrip("\n") + "\n"
     oid = pygit2.Oid(hex=tree)
-    commit = again_while_packed(lambda: repo.create_commit(None, signature, signature, text, oid, parents))
-    move(repo, f"refs/heads/{branch}", expected_tip, commit, signature, text)
-    if follow is not None:
-        _follow(repo, follow, str(commit), files)
-    return str(commit)
+    return str(again_while_packed(lambda: repo.create_commit(None, signature, signature, _text(message), oid, parents)))
+
+
+def _text(message: str) -> str:
+    return message.encode("utf-8", "replace").decode("utf-8").rstrip("\n") + "\n"
 
 
 def identity(repo: pygit2.Repository | None, environment: Mapping[str, str]) -> Author:

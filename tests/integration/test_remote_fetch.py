@@ -205,6 +205,9 @@ def test_remote_that_does_not_even_connect_is_given_up(team: Team) -> None:
         with silent_listener(accept=accept) as port:
             team.use(repo=f"http://127.0.0.1:{port}/team.git")
             assert "within 1 s" in team.site.pai("reconcile", code=3).err
+            _store(team.site, SshRemote(team.site.folder).folder / "user_key", "[127.0.0.1]:1 ssh-ed25519 AAAA")
+            team.use(repo=f"ssh://git@127.0.0.1:{port}/team.git", secret="forge")
+            assert "within 1 s" in team.site.pai("reconcile", code=3).err
     team.use(repo="http://127.0.0.1:1/team.git")
     assert "cannot be reached" in team.site.pai("reconcile", code=3).err
 
