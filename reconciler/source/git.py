@@ -28,6 +28,7 @@ from reconciler.source.writing import Author, RaceLost
 
 __all__ = ["Author", "RaceLost", "Repository", "TreeEntry", "Walk"]
 
+_URL = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:/|[^/]+@[^/]+:)")
 _TREE_OF = re.compile(rb"\Atree ([0-9a-f]{40})\n")
 
 TREES_REMEMBERED = 8
@@ -53,6 +54,8 @@ class Repository:
         With `quarantine` the objects of a push under way are seen too: the folders that `quarantine_folders` names.
         Raises SourceUnavailable.
         """
+        if _URL.match(str(path)) and not path.exists():
+            raise SourceUnavailable("a remote repository is not opened but mirrored", "name a path on this machine")
         with mapped(path):
             repository = cls(pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH), path)
             repository.quarantine = tuple(quarantine)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Site, binding, until
+from tests.support import Git, Site, binding, until
 from tests.support_remotes import Authority, HttpRemote, SshRemote, bare_remote, clone_of, silent_listener
 
 TOKEN = "canary-token-7f3a"
@@ -278,6 +278,8 @@ def test_another_address_never_serves_the_old_ones_commits(team: Team) -> None:
     assert team.site.pai("reconcile", code=3)
     status = team.site.pai("status", "-o", "json").json
     assert "never been fetched" in str(status["reasons"])
+    mirror = Git(team.site.root / "data" / "source.git", team.site.environment)
+    assert mirror("for-each-ref", "refs/heads") == ""
     assert team.in_force == team.first
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def _set(site: Site, **settings: str) -> None:
     (site.root / "pai.toml").write_text(text)
 
 
-def _signature(site: Site, sha: str) -> dict[str, object]:
+def _signature(site: Site, sha: str) -> Any:
     return site.rows("type:revision", f"revision:{sha}")[-1]["data"]["signature"]
 
 
@@ -110,6 +111,20 @@ def test_wrong_tips_are_refused_by_the_hook_and_by_the_daemon_alike(site: Site, 
     assert "does not hold" in refusals[2]
 
 
+def test_replaced_object_proves_nothing(site: Site, signer: Signer) -> None:
+    """A replacement ref, which anybody may push, cannot lend an unsigned commit the signature of another one."""
+    good = signer.commit("alice", 10)
+    bad = signer.commit("", 20)
+    site.bare("fetch", "--quiet", str(signer.clone.folder), f"{bad}:refs/heads/main")
+    site.bare("replace", bad, good)
+    assert "is not signed" in site.pai("reconcile", code=1).err
+    lent = signer.clone("cat-file", "commit", good).replace("budget 10", "budget 11")
+    altered = site.bare("hash-object", "-t", "commit", "-w", "--stdin", stdin=lent + "\n")
+    site.bare("update-ref", "refs/heads/main", altered)
+    site.bare("replace", altered, good)
+    assert "does not hold" in site.pai("reconcile", code=1).err
+
+
 def test_key_counts_only_in_its_time(site: Site, signer: Signer) -> None:
     """A key whose validity has ended signs nothing later; what it signed before stays good."""
     (site.root / "signers").write_text(f'alice@example.com valid-before="20260101" {signer.public("alice")}\n')
@@ -135,8 +150,8 @@ def test_head_wants_the_tip_alone_and_all_wants_every_commit(site: Site, signer:
     _set(site, require_signatures="head")
     assert signer.clone.push().code == 0
     site.pai("reconcile")
-    assert site.state().revision == tip
-    assert _signature(site, tip)["verified"] is True
+    assert site.outcomes()[-2:] == [(below, "accepted"), (tip, "accepted")]
+    assert (_signature(site, below), _signature(site, tip)["verified"]) == (None, True)
 
 
 def test_key_added_by_the_operator_lets_the_refused_tip_in_at_the_next_look(site: Site, signer: Signer) -> None:
