@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from reconciler.core.errors import SecretsUnavailable, SourceUnavailable
+from reconciler.core.errors import SecretMissing, SecretsUnavailable, SourceUnavailable
 from reconciler.secrets import Backends
 from reconciler.source import Credentials, Mirror, Remote
 from reconciler.workspace import Workspace
@@ -40,8 +40,12 @@ def credentials(name: str, secrets: Backends) -> Credentials:
         return Credentials()
     found: dict[str, bytes] = {}
     for key in (USERNAME, PASSWORD, TOKEN, SSH_KEY, KNOWN_HOSTS):
-        if not secrets.problem(name, key):
-            found[key] = _value(secrets, name, key)
+        try:
+            found[key] = secrets.resolve(name, key).reveal()
+        except SecretMissing:
+            continue
+        except SecretsUnavailable as error:
+            raise SourceUnavailable(f"source.secret cannot be read: {error.message}", error.hint) from error
     if not found:
         raise SourceUnavailable(
             f"source.secret is {name}, and there is no such secret with a key token, password or ssh-key",
@@ -55,10 +59,3 @@ def credentials(name: str, secrets: Backends) -> Credentials:
 def moment(seconds: float) -> str:
     """Give the time so many seconds from now, in UTC to the second, as RFC 3339."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _value(secrets: Backends, name: str, key: str) -> bytes:
-    try:
-        return secrets.resolve(name, key).reveal()
-    except SecretsUnavailable as error:
-        raise SourceUnavailable(f"the secret of source.secret cannot be read: {error.message}", error.hint) from error
