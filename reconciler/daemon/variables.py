@@ -11,11 +11,20 @@ from collections.abc import Iterator
 from reconciler.core.errors import WorkspaceError
 from reconciler.workspace import Workspace
 
-OF_THE_HOOK = ("source.branch", "source.path", "log.database")
+OF_THE_HOOK = (
+    "source.branch",
+    "source.path",
+    "source.require_signatures",
+    "source.allowed_signers",
+    "source.gnupg_home",
+    "log.database",
+)
 
 
 def hidden_from_the_hook(workspace: Workspace) -> Iterator[str]:
-    """Say, a line each, what the hook will not know when no daemon runs."""
+    """Say, a line each, what the hook will not know when no daemon runs; a remote source has no hook of ours."""
+    if workspace.repository is None:
+        return
     try:
         kept = Workspace.open(workspace.root, environment={}).settings.shown
     except WorkspaceError as error:
@@ -25,6 +34,6 @@ def hidden_from_the_hook(workspace: Workspace) -> Iterator[str]:
         here = workspace.settings.shown[name]
         if kept[name] != here:
             yield (
-                f"{name} is {here} by the environment and {kept[name]} in pai.toml, which the hook goes by while no "
+                f"{name} is {here or 'empty'} by the environment and {kept[name] or 'empty'} in pai.toml, which the hook goes by while no "
                 f"daemon runs: write it into pai.toml"
             )
