@@ -31,9 +31,9 @@ def hidden_from_the_hook(workspace: Workspace) -> Iterator[str]:
         yield f"without this environment the hook refuses every push while no daemon runs: {error.message}"
         return
     for name in OF_THE_HOOK:
-        here = workspace.settings.shown[name]
-        if kept[name] != here:
+        here, there = workspace.settings.shown[name], kept[name]
+        if there != here:
             yield (
-                f"{name} is {here or 'empty'} by the environment and {kept[name] or 'empty'} in pai.toml, which the hook goes by while no "
-                f"daemon runs: write it into pai.toml"
+                f"{name} is {here or 'empty'} by the environment and {there or 'empty'} in pai.toml, which the hook goes by "
+                "while no daemon runs: write it into pai.toml"
             )
