@@ -34,6 +34,6 @@ def hidden_from_the_hook(workspace: Workspace) -> Iterator[str]:
         here, there = workspace.settings.shown[name], kept[name]
         if there != here:
             yield (
-                f"{name} is {here or 'empty'} by the environment and {there or 'empty'} in pai.toml, which the hook goes by "
-                "while no daemon runs: write it into pai.toml"
+                f"{name} is {here or 'empty'} by the environment and {there or 'empty'} in pai.toml, which the hook "
+                "goes by while no daemon runs: write it into pai.toml"
             )

@@ -77,13 +77,14 @@ def opened(address: Address, held: Credentials, ca_file: Path | None, timeout_s:
 
     A silence of `timeout_s` ends git also by itself, should the one who started it be killed.
     """
+    silence = str(round(timeout_s) + 2)  # later than the deadline, which has the better words
     protocol = {f"protocol.{address.scheme}.allow": "always"}
     if address.scheme == "ssh":
-        with _ssh_command(held, timeout_s) as command:
+        with _ssh_command(held, silence) as command:
             yield Access(protocol, {"GIT_SSH_COMMAND": command, "GIT_SSH_VARIANT": "ssh"})
         return
-    silence = {"http.lowSpeedLimit": "1", "http.lowSpeedTime": str(max(1, round(timeout_s)) + 1)}
-    options = {**protocol, **silence, **({"http.sslCAInfo": str(ca_file)} if ca_file else {})}
+    slow = {"http.lowSpeedLimit": "1", "http.lowSpeedTime": silence}
+    options = {**protocol, **slow, **({"http.sslCAInfo": str(ca_file)} if ca_file else {})}
     username, password = held.username or address.username, held.password or address.password
     if not password:
         yield Access(options, {})
@@ -110,7 +111,7 @@ def _helper(username: str, password: bytes) -> Iterator[tuple[str, int]]:
 
 
 @contextlib.contextmanager
-def _ssh_command(held: Credentials, timeout_s: float) -> Iterator[str]:
+def _ssh_command(held: Credentials, silence: str) -> Iterator[str]:
     if not held.known_hosts.strip():
         raise SourceUnavailable(
             "no known hosts for the ssh remote, so nobody can tell whether it is the right one",
@@ -137,9 +138,9 @@ def _ssh_command(held: Credentials, timeout_s: float) -> Iterator[str]:
             "ClearAllForwardings": "yes",
             "ForwardAgent": "no",
             "PermitLocalCommand": "no",
-            "ConnectTimeout": str(max(1, round(timeout_s))),
-            "ServerAliveInterval": str(max(1, round(timeout_s / 2))),
-            "ServerAliveCountMax": "2",
+            "ConnectTimeout": silence,
+            "ServerAliveInterval": silence,
+            "ServerAliveCountMax": "1",
             "LogLevel": "ERROR",
         }
         words = [f"-o{name}={value}" for name, value in options.items()]

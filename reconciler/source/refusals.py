@@ -61,7 +61,7 @@ _KNOWN = (
         "is the public key registered there, and the private one stored whole and without a passphrase?",
     ),
     _Known(
-        "certificate|SSL|server verification failed|gnutls_handshake",
+        "SSL certificate problem|certificate verif|server verification failed|gnutls_handshake|get local issuer",
         "shows a certificate that is not trusted",
         "set source.ca_file to the certificate of the authority that signed it",
     ),
@@ -79,6 +79,11 @@ _KNOWN = (
         "Could not resolve|Name or service not known|Temporary failure in name resolution",
         "cannot be found: its name does not resolve",
         "check source.repo and the name server",
+    ),
+    _Known(
+        "timed out|too slow|Timeout, server",
+        "does not answer",
+        "it is tried again; does a firewall or proxy let this machine reach it?",
     ),
     _Known(
         "Connection refused|Failed to connect|Couldn't connect|No route to host|Network is unreachable",
@@ -100,7 +105,6 @@ _KNOWN = (
 )
 _REJECTED = re.compile(r"^!\t[^\t]*\t(.*)$", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
-_TEMPORARY = ("remote rejected", "rejected")
 
 
 def failure(ran: Ran, shown: str, scheme: str, timeout_s: float, bytes_max: int) -> SourceUnavailable:

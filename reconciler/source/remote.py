@@ -218,10 +218,10 @@ class Mirror:
         return ran._replace(out=held.scrub(ran.out), err=held.scrub(ran.err))
 
     def _failed(self, ran: Ran) -> SourceUnavailable:
-        remote = self.remote
-        return refusals.failure(
-            self._scrubbed(ran), remote.shown, self._address.scheme, remote.timeout_s, remote.bytes_max
-        )
+        remote, said = self.remote, self._scrubbed(ran)
+        # The address stands before the message anyway, and its words must not be taken for the reason.
+        said = said._replace(err=said.err.replace(self._address.url.rstrip("/"), "it"))
+        return refusals.failure(said, remote.shown, self._address.scheme, remote.timeout_s, remote.bytes_max)
 
     def _holds(self, tip: str, commit: str) -> bool:
         return Repository.open(self.path).walk(tip, commit).relation in ("same", "forward", "merged")

@@ -236,7 +236,7 @@ def test_trees_are_good_and_bad_and_break_nearly_every_rule(scene: Scene) -> Non
     assert {name for name in scene.commits if not scene.errors(name)} >= {
         "nothing", "no-manifest", "good", "warning", "ignored", "good-0",
     }  # fmt: skip
-    assert RULES.keys() - rules == {"PAI303", "PAI305", "PAI351"}  # deletions and signatures have tests of their own
+    assert RULES.keys() - rules == {"PAI303", "PAI305", "PAI351"}  # the guard and signatures have their own tests
 
 
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)

@@ -51,6 +51,7 @@ def test_secrets_are_taken_out_of_whatever_comes_back() -> None:
         ("error: object 12: badTree\nfatal: fsck error in packed object", "not sound"),
         ("fatal: early EOF\nfatal: fetch-pack: invalid index-pack output", "broke off"),
         ("remote: Repository not found.\nfatal: repository 'https://h/x/' not found", "no such repository"),
+        ("ssh: connect to host h port 22: Connection timed out\nfatal: Could not read from remote", "does not answer"),
         ("fatal: something that nobody has seen", "something that nobody has seen"),
     ],
 )
