@@ -26,8 +26,6 @@ from reconciler.source.gitrun import GitRunner, Ran
 
 CHECKPOINTS = "refs/pai/checkpoints"
 REMOTE_CHECKPOINTS = "refs/pai/remote/checkpoints"
-COLLECT_EVERY = 50
-"""Fetches after which git is asked whether the mirror should be packed."""
 _MARK = "pai-remote.json"
 
 
@@ -63,7 +61,6 @@ class Mirror:
         self._credentials = credentials
         self._now = now
         self._lock = threading.Lock()
-        self._fetches = 0
         self._moved = False
         self.on_checkpoints: Callable[[], None] = lambda: None
         """Called after a fetch that brought other checkpoints than the mirror had."""
@@ -176,13 +173,6 @@ class Mirror:
         if self.remote.push:
             self._absorb()
         self._note(self._now())
-        self._collect()
-
-    def _collect(self) -> None:
-        """Let git pack what has come, now and then; it goes on by itself when this returns."""
-        self._fetches += 1
-        if self._fetches % COLLECT_EVERY == 0:
-            self._git.run("gc", "--auto", "--quiet", options={"gc.auto": "6700"})
 
     def _without_branch(self) -> None:
         """Tell a remote without any branch, which is an empty state, from one that lacks ours, which is a fault."""
