@@ -220,26 +220,30 @@ class _One:
     async def _record(self, status: int, usage: Usage, reason: str) -> None:
         await self._books.settle(self._held.request, usage, status, self._durations(), reason)
         self._resolved = True
-        self._observe(status, usage)
+        self._told(status, usage)
 
     async def _void(self, status: int, reason: str) -> None:
         await self._books.void(self._held.request, status, self._durations(), reason)
         self._resolved = True
-        self._observe(status, None)
+        self._told(status, None)
 
     async def _forfeit(self, status: int, reason: str) -> None:
         await self._books.forfeit(self._held.request, status, self._durations(), reason)
         self._resolved = True
         held = self._held
-        self._observe(status, Usage(held.tokens - held.output, 0, 0, held.output, 0, held.tokens))
+        self._told(status, Usage(held.tokens - held.output, 0, 0, held.output, 0, held.tokens))
 
     def _durations(self) -> Durations:
         now = asyncio.get_running_loop().time()
         first = round((self._first - self._began) * 1000) if self._first else 0
         return Durations(first, round((now - self._began) * 1000))
 
-    def _observe(self, status: int, usage: Usage | None) -> None:
-        now = asyncio.get_running_loop().time()
+    def _told(self, status: int, usage: Usage | None) -> None:
+        """Have it counted and logged as soon as what the client waits for has been sent."""
+        loop = asyncio.get_running_loop()
+        loop.call_soon(self._observe, status, usage, loop.time())
+
+    def _observe(self, status: int, usage: Usage | None, now: float) -> None:
         held = self._held
         self._metrics.observe(
             held, status, usage, self._first - self._began if self._first else None, now - self._began
