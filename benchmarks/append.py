@@ -216,7 +216,7 @@ def fill(path: Path, events: int, tail: int = 1_000) -> None:
             if begin >= end:
                 continue
             store.append([_stored(seq, stamper) for seq in range(begin, end)], {})
-            fold(state, restored.frontier, store.read(begin, end))
+            fold(state, restored.frontier, store.chunks(begin, end))
             if end == events - tail:
                 store.save_snapshot(Snapshot.of(end, FOLD_VERSION, restored.frontier.pack(), dump(state)))
     store.project({key: row(state, key) or b"" for key in row_keys(state)}, FOLD_VERSION)
@@ -245,7 +245,7 @@ def _restart(folder: Path, events: int) -> list[Row]:
     read = time.perf_counter() - start
     start = time.perf_counter()
     state = State()
-    fold(state, Frontier(), reader.read())
+    fold(state, Frontier(), reader.chunks())
     replay = state.position / (time.perf_counter() - start)
     reader.close()
     return [

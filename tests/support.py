@@ -322,7 +322,7 @@ class Daemon:
 def replayed(log: Reader) -> State:
     """Fold the whole log from position 0, snapshots and projection passed over."""
     state, frontier = State(), Frontier()
-    fold(state, frontier, log.read())
+    fold(state, frontier, log.chunks())
     assert frontier.pack() == log.head().peaks
     return state
 

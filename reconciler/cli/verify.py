@@ -139,7 +139,7 @@ def _accept(workspace: Workspace) -> int:
 
     size = _size(workspace)
     with contextlib.closing(open_reader(workspace.database)) as log, Progress("verifying", size) as progress:
-        problems = check(log, checked=progress.add)
+        problems = check(log, checked=progress.add, path=workspace.database)
     if problems:
         _print(problems)
         raise Refused("the log is damaged in itself, and only a whole log can be accepted", "restore it from a backup")

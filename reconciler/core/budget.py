@@ -26,7 +26,7 @@ OUTPUT_MIN: Final = 1
 """The smallest output limit per choice that is worth sending."""
 
 
-class Account(msgspec.Struct, frozen=True):
+class Account(msgspec.Struct, frozen=True, gc=False):
     """One binding's tokens on one day (`YYYY-MM-DD`, UTC): `used` are settled and forfeited ones."""
 
     day: str
@@ -34,7 +34,7 @@ class Account(msgspec.Struct, frozen=True):
     reserved: int = 0
 
 
-class Reservation(msgspec.Struct, frozen=True):
+class Reservation(msgspec.Struct, frozen=True, gc=False):
     """Tokens held for a request that has no outcome yet. `position` is that of the event that says so."""
 
     model: str
@@ -62,13 +62,14 @@ class Ledger(msgspec.Struct):
 
     def reserve(self, request: str, reservation: Reservation) -> None:
         """Fold a reservation."""
-        if reservation.day > self.day:
-            self.day = reservation.day
-        now = self.account(reservation.model, reservation.day)
-        before = self.accounts.get(reservation.model)
-        if before is None or before.day <= reservation.day:
-            held = now.reserved + reservation.tokens
-            self.accounts[reservation.model] = Account(now.day, now.used, held)
+        model, day, tokens = reservation.model, reservation.day, reservation.tokens
+        if day > self.day:
+            self.day = day
+        before = self.accounts.get(model)
+        if before is None or before.day < day:
+            self.accounts[model] = Account(day, 0, tokens)
+        elif before.day == day:
+            self.accounts[model] = Account(day, before.used, before.reserved + tokens)
         self.open[request] = reservation
 
     def resolve(self, request: str, charged: int) -> None:

@@ -7,6 +7,8 @@ units and write floats as ECMAScript does, so those two are done here.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import cast
 
 import msgspec
 
@@ -42,6 +44,30 @@ def _ordered(value: object) -> object:
 
 def _utf16(key: str) -> bytes:
     return key.encode("utf-16-be")
+
+
+_PLAIN_KINDS = frozenset((str, bool, type(None)))
+
+
+def is_plain(value: object) -> bool:
+    """Tell whether msgspec alone writes `value` canonically: ASCII keys, no floats, integers that JSON keeps."""
+    items: Iterable[object] = (value,)
+    if type(value) is dict:
+        if not "".join(value).isascii():
+            return False
+        items = value.values()
+    elif type(value) is list:
+        items = value
+    for item in items:
+        kind = type(item)
+        if kind in _PLAIN_KINDS:
+            continue
+        if kind is int:
+            if not -MAX_SAFE_INTEGER <= cast("int", item) <= MAX_SAFE_INTEGER:
+                return False
+        elif not ((kind is dict or kind is list) and is_plain(item)):
+            return False
+    return True
 
 
 def same_value(one: object, other: object) -> bool:

@@ -7,17 +7,20 @@ recorder and are no part of the bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, ClassVar, NamedTuple, cast
+import contextlib
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
+from typing import ClassVar, NamedTuple, cast
 
 import msgspec
 
-from reconciler.core.canonical import MAX_SAFE_INTEGER, canonical
+from reconciler.core.canonical import canonical, is_plain
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.objects import Kind, Spec
 
 
-class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """The `data` of an event. `free` names the fields that hold mappings with whatever keys and values a user wrote."""
 
     type: ClassVar[str] = ""
@@ -223,7 +226,7 @@ class KeyRevoked(Payload, frozen=True, kw_only=True):
     digest: str
 
 
-class Durations(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+class Durations(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", gc=False):
     """Milliseconds from the request's arrival: to the answer's first byte (0 if there was none), to its end."""
 
     first_byte_ms: int
@@ -403,11 +406,14 @@ class Draft(NamedTuple):
     payload: AnyPayload
 
 
-class Event(msgspec.Struct, frozen=True):
-    """One fact. Fields stand in the order of their stored bytes; `time` is UTC with microseconds."""
+class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False, eq=False):
+    """One fact. Fields stand in the order of their stored bytes; `time` is UTC with microseconds.
+
+    What is read from stored bytes is of a subclass for its type of payload; events with equal fields are equal.
+    """
 
     actor: str
-    payload: AnyPayload
+    payload: AnyPayload = msgspec.field(name="data")
     id: str
     subject: str
     time: str
@@ -417,21 +423,39 @@ class Event(msgspec.Struct, frozen=True):
         """The payload's type tag, such as `binding.changed.v1`."""
         return self.payload.type
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Event) and msgspec.structs.astuple(self) == msgspec.structs.astuple(other)
 
-class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    actor: str
-    data: msgspec.Raw
-    id: str
-    subject: str
-    time: str
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+
+def _stored(payload: type[Payload]) -> type[Event]:
+    """Make the class of events whose bytes have this payload, and its type as their last field."""
+    made = msgspec.defstruct(
+        f"{payload.__name__}Event",
+        [("payload", payload, msgspec.field(name="data"))],
+        bases=(Event,),
+        tag_field="type",
+        tag=payload.type,
+        frozen=True,
+        forbid_unknown_fields=True,
+        gc=False,
+        eq=False,
+    )
+    return cast("type[Event]", made)
+
+
+_EVENTS = {payload: _stored(payload) for payload in _PAYLOADS.values()}
+
+
+class _Tagged(msgspec.Struct):
     type: str
 
 
 _sorted_encoder = msgspec.json.Encoder(order="sorted")
-_envelope_decoder = msgspec.json.Decoder(_Envelope)
-_payload_decoders: dict[str, msgspec.json.Decoder[Any]] = {
-    tag: msgspec.json.Decoder(cls) for tag, cls in _PAYLOADS.items()
-}
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(reduce(or_, _EVENTS.values()))
+_tag_decoder = msgspec.json.Decoder(_Tagged)
 
 
 def encode(event: Event) -> bytes:
@@ -440,43 +464,42 @@ def encode(event: Event) -> bytes:
     Raises ValueError if the payload has no canonical form (see `canonical`).
     """
     payload = event.payload
-    if all(_is_plain(getattr(payload, field)) for field in payload.free):
-        data = _sorted_encoder.encode(payload)
-    else:
-        data = canonical(msgspec.to_builtins(payload))
-    return _sorted_encoder.encode(
-        _Envelope(event.actor, msgspec.Raw(data), event.id, event.subject, event.time, payload.type)
-    )
+    stored = _EVENTS[type(payload)]
+    if type(event) is not stored:
+        event = stored(event.actor, payload, event.id, event.subject, event.time)
+    for field in payload.free:
+        if not is_plain(getattr(payload, field)):
+            return canonical(msgspec.to_builtins(event))
+    return _sorted_encoder.encode(event)
 
 
-_PLAIN_KINDS = frozenset((str, bool, type(None)))
+def are_canonical(bodies: Sequence[bytes], events: Sequence[Event]) -> bool:
+    """Tell whether bodies are the bytes that `encode` gives for the events read from them, quickly.
 
-
-def _is_plain(value: object) -> bool:
-    """Tell whether msgspec alone writes `value` as RFC 8785 wants it: ASCII keys, no floats, integers JSON keeps."""
-    items: Iterable[object] = (value,)
-    if type(value) is dict:
-        if not "".join(value).isascii():
-            return False
-        items = value.values()
-    elif type(value) is list:
-        items = value
-    for item in items:
-        kind = type(item)
-        if kind in _PLAIN_KINDS:
-            continue
-        if kind is int:
-            if not -MAX_SAFE_INTEGER <= cast("int", item) <= MAX_SAFE_INTEGER:
-                return False
-        elif not ((kind is dict or kind is list) and _is_plain(item)):
-            return False
-    return True
+    False also where a mapping is among them that only `encode` writes as RFC 8785 wants it.
+    """
+    if len(bodies) != len(events) or _sorted_encoder.encode_lines(events) != b"\n".join([*bodies, b""]):
+        return False
+    payloads = [event.payload for event in events]
+    return all(is_plain(getattr(payload, field)) for payload in payloads for field in payload.free)
 
 
 def decode(body: bytes) -> Event:
     """Read stored bytes back. Raises ValueError for unknown types, unknown or missing fields and broken JSON."""
-    envelope = _envelope_decoder.decode(body)
-    decoder = _payload_decoders.get(envelope.type)
-    if decoder is None:
-        raise ValueError(f"event type {envelope.type} is unknown to this version of Pai")
-    return Event(envelope.actor, decoder.decode(envelope.data), envelope.id, envelope.subject, envelope.time)
+    try:
+        return _decoder.decode(body)
+    except msgspec.ValidationError:
+        if (tag := _tag_decoder.decode(body).type) not in _PAYLOADS:
+            raise ValueError(f"event type {tag} is unknown to this version of Pai") from None
+        raise
+
+
+def decode_all(bodies: Sequence[bytes]) -> list[Event]:
+    """Read many events back, a third of the work of reading each by itself. Raises ValueError as `decode`."""
+    lines = b"\n".join(bodies)
+    if lines.count(b"\n") == len(bodies) - 1:  # else a body has line breaks of its own
+        with contextlib.suppress(ValueError):
+            events = _decoder.decode_lines(lines)
+            if len(events) == len(bodies):
+                return events
+    return [decode(body) for body in bodies]

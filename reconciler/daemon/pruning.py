@@ -175,7 +175,7 @@ def _compare(parts: Parts, log: Reader, state: State, first: int, root: bytes) -
     if frontier.root() != root:
         raise LogDamaged("the export is not the beginning of this log", _HINT)
     replayed, grown = load(dump(state)), Frontier(frontier.size, frontier.peaks)
-    fold(replayed, grown, log.read(first))
+    fold(replayed, grown, log.chunks(first))
     if grown.pack() != log.head().peaks or replayed.digest() != parts.recorder.read(State.digest):
         raise LogDamaged("what was exported and the rest of the log do not give the state in force", _HINT)
 

@@ -1,12 +1,13 @@
 """`pai verify PATH`: an export recomputed from its own files, with no workspace and no trust in whoever made it.
 
 The key to trust is the caller's, or the export's own `vkey`, which then proves only that the export is of one piece.
-Every entry is hashed, compared with its tile and replayed; the tiles are recomputed; the root has to be the signed one.
+Every entry is hashed, read and compared with its tile; the tiles are recomputed; the root has to be the signed one.
 Files that do not belong there are told too. Reads only, and never more of a file than it may hold.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
@@ -14,13 +15,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.core.errors import NotFound
+from reconciler.core.events import LogCreated, decode
 from reconciler.core.state import State
 from reconciler.evidence import layout
-from reconciler.log.check import PROBLEMS_MAX, Marks, Problem, Replay
+from reconciler.log.check import Marks
+from reconciler.log.check_bytes import BytesCheck
+from reconciler.log.check_derived import Replay
 from reconciler.log.check_pruned import left_part
 from reconciler.log.checkpoint import NOTE_BYTES_MAX, Checkpoint, verify
 from reconciler.log.merkle import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH
 from reconciler.log.note import VerifierKey, parse_vkey
+from reconciler.log.problems import PROBLEMS_MAX, Problem
 from reconciler.log.store import Stored
 
 LARGE_BYTES_MAX = 64 << 20
@@ -30,8 +35,8 @@ _BUNDLE_BYTES_MAX = TILE_WIDTH * (layout.ENTRY_BYTES_MAX + 2)
 class Export(NamedTuple):
     """What was found in an export: `checkpoint` is None if none could be believed.
 
-    Its events begin at `first`, which is not 0 if the log was pruned; `state` is the one after them, unless nobody
-    knows the one before.
+    Its events begin at `first`, which is not 0 if the log was pruned; `state` is the one after them, if it was asked
+    for and the one before is known.
     """
 
     problems: list[Problem]
@@ -49,7 +54,7 @@ def verify_export(
 ) -> Export:
     """Recompute an export; `checked` is told how many more events are done. Raises NotFound if there is no folder.
 
-    `before` is the state that the events of a part go on from; `marks` is filled.
+    `before` is the state that the events of a part go on from, for whoever wants that after them; `marks` is filled.
     """
     if not folder.is_dir():
         raise NotFound(f"{folder} is no folder", "name the folder that pai export made")
@@ -64,12 +69,13 @@ def verify_export(
     frontier, wrong = left_part(files.hashes, first)
     if frontier.size != first:
         return Export([Problem(None, wrong[0])], checkpoint)
-    known = before is not None and before.position == first
-    state = before if before is not None and known else State(position=first)
-    replay = Replay(files.hashes, marks or Marks(), state, frontier)
-    found = chain((Problem(None, each) for each in wrong), _problems(files, replay, checkpoint, checked))
+    check = BytesCheck(files.hashes, frontier, marks.sizes if marks else ())
+    replay = _replay(before, first)
+    found = chain((Problem(None, each) for each in wrong), _problems(files, check, replay, checkpoint, checked))
     problems = list(islice(found, PROBLEMS_MAX))
-    return Export(problems, checkpoint, first, replay.state if known or not first else None)
+    if marks is not None:
+        marks.take(check.frontiers, replay.accepted if replay else ())
+    return Export(problems, checkpoint, first, replay.state if replay else None)
 
 
 class _Missing(Exception):
@@ -100,39 +106,52 @@ def _minimum_index(folder: Path, size: int) -> int:
     return first
 
 
+def _replay(before: State | None, first: int) -> Replay | None:
+    """Begin a replay, if one is asked for and the state that the events at `first` go on from is known."""
+    if before is not None and before.position == first:
+        return Replay(before)
+    return None if before is None or first else Replay(State())
+
+
 def _problems(
-    files: _Files, replay: Replay, checkpoint: Checkpoint, checked: Callable[[int], None]
+    files: _Files, check: BytesCheck, replay: Replay | None, checkpoint: Checkpoint, checked: Callable[[int], None]
 ) -> Iterator[Problem]:
-    marks = replay.marks
+    created = b""
     for n in range(files.first, checkpoint.size, TILE_WIDTH):
         try:
             entries = files.entries(n // TILE_WIDTH)
         except (_Missing, ValueError) as error:
             yield Problem(n, str(error))
             return
-        for stored in entries:
-            yield from replay.step(stored)
-            if stored.seq + 1 in marks.sizes:
-                yield from replay.grow()
-                marks.roots[stored.seq + 1] = replay.frontier.root()
-        yield from replay.grow()
+        created = created or entries[0].body
+        yield from check.take(entries)
+        if replay is not None:
+            replay.take([body for _, body, _ in entries])
         checked(len(entries))
-    yield from _compare(files, replay, checkpoint)
+    yield from _compare(files, check.frontier.root(), created, checkpoint)
     for name in sorted(files.strangers()):
         yield Problem(None, f"{name} is no file of this export")
 
 
-def _compare(files: _Files, replay: Replay, checkpoint: Checkpoint) -> Iterator[Problem]:
+def _compare(files: _Files, root: bytes, created: bytes, checkpoint: Checkpoint) -> Iterator[Problem]:
     for level, n, width in layout.tiles(checkpoint.size, files.first):
         try:
             files.tile(level, n, width)
         except _Missing as missing:
             yield Problem(n * TILE_WIDTH << level * TILE_HEIGHT, str(missing))
-    if replay.frontier.root() != checkpoint.root:
+    if root != checkpoint.root:
         span = f"positions {files.first} to {checkpoint.size - 1}"
         yield Problem(files.first, f"{span} are not those that the checkpoint vouches for")
-    if not files.first and replay.state.vkey.partition("+")[0] != checkpoint.origin:
+    if not files.first and _origin(created) != checkpoint.origin:
         yield Problem(0, f"the log's first event does not name {checkpoint.origin}")
+
+
+def _origin(created: bytes) -> str:
+    """Give the name in the key that the log's first event names, "" if it names none."""
+    with contextlib.suppress(ValueError):
+        payload = decode(created).payload
+        return payload.vkey.partition("+")[0] if isinstance(payload, LogCreated) else ""
+    return ""
 
 
 class _Files:

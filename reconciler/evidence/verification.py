@@ -49,7 +49,7 @@ def verify(workspace: Workspace, checked: Callable[[int], None], parts: Sequence
         claims, warning = _claims(workspace, key) if key else ([], "")
         marks = Marks(claim.checkpoint.size for claim in claims if claim.checkpoint)
         size, first = log.size(), log.first()
-        problems += check(log, checked=checked, marks=marks)
+        problems += check(log, checked=checked, marks=marks, path=workspace.database)
         if parts and key:
             problems += check_parts(log, key, parts, marks, checked)
     open_claims = _without_excused(claims, marks.accepted)

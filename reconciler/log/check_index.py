@@ -7,7 +7,7 @@ can prepare rows that make up for missing ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
@@ -38,14 +38,17 @@ class IndexCheck:
         self._requests = 0
         self._sums = [_SumsCheck(index.spent[span], span) for span in SPANS]
 
-    def step(self, event: Event | None, state: State) -> Iterator[str]:
-        """Take the next event (None if it cannot be read), and the state after it."""
-        if self._builder.stop < self._indexed:
-            if event is None:
-                self._builder.stop += 1
-            else:
-                self._builder.add(event)
-            if self._builder.stop == (self._indexed if self._next is None else self._next[0]):
+    @property
+    def stop(self) -> int:
+        """The position that the block being checked ends at, as the index has it; events are taken up to there."""
+        return self._indexed if self._next is None else min(self._indexed, self._next[0])
+
+    def take(self, events: Sequence[Event | None], state: State) -> Iterator[str]:
+        """Take the next events (None for what cannot be read), up to `stop` at most, and the state after them."""
+        builder = self._builder
+        if builder.stop < self._indexed:
+            builder.extend(events)
+            if builder.stop == (self._indexed if self._next is None else self._next[0]):
                 yield from self._compare(state)
 
     def end(self) -> Iterator[str]:

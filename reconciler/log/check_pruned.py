@@ -8,15 +8,15 @@ state, and counts what was kept. What no hash on the log vouches for is told as 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from reconciler.core.events import decode, encode
 from reconciler.log import pruned
+from reconciler.log.check_bytes import Hashes, compare
 from reconciler.log.merkle import TILE_HEIGHT, TILE_WIDTH, Frontier, Tiers, leaf_hash
 from reconciler.log.store import Base, Kept, Reader
 
-Hashes = Callable[[int, int, int], list[bytes]]
 _CHUNK: Final = 1 << 14
 
 
@@ -25,7 +25,7 @@ def left_part(hashes: Hashes, first: int) -> tuple[Frontier, list[str]]:
 
     `hashes` is as `Reader.hashes`. The list says which hashes of larger subtrees are not those of their parts.
     """
-    tiles, problems = Frontier(), []
+    tiles, problems = Frontier(), list[str]()
     while tiles.size < first >> TILE_HEIGHT:
         start = tiles.size
         found = hashes(1, start, min(start + _CHUNK, first >> TILE_HEIGHT))
@@ -34,15 +34,7 @@ def left_part(hashes: Hashes, first: int) -> tuple[Frontier, list[str]]:
             return Frontier(), [f"the stored hash of the subtree of positions {at} to {at + TILE_WIDTH - 1} is missing"]
         tiers: Tiers = {}
         tiles.extend(found, tiers)
-        for tier, (begin, roots) in tiers.items():
-            stored = hashes(tier + 1, begin, begin + len(roots))
-            if stored != list(roots):
-                same = next(
-                    (n for n, pair in enumerate(zip(stored, roots, strict=False)) if pair[0] != pair[1]), len(stored)
-                )
-                span = TILE_WIDTH ** (tier + 1)
-                at = (begin + same) * span
-                problems.append(f"the stored hash of the subtree of positions {at} to {at + span - 1} is not theirs")
+        problems += compare(hashes, tiers, below=1)
     return Frontier(first, tiles.peaks), problems
 
 

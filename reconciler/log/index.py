@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import add
 from typing import Final, NamedTuple
 
 import msgspec
@@ -29,7 +30,11 @@ INDEX_VERSION: Final = 1
 BLOCK_EVENTS: Final = 4096
 """Events after which a block is sealed, at the end of the decision that fills it."""
 
-DENSE: Final = frozenset({ev.TokensReserved.type, ev.TokensSettled.type})
+_DENSE: Final = frozenset[type[ev.Payload]]({ev.TokensReserved, ev.TokensSettled})
+_SPENDING: Final = frozenset[type[ev.Payload]]({ev.TokensSettled, ev.TokensForfeited})
+_OF_REQUESTS: Final = frozenset(cls for cls in ev.AnyPayload.__args__ if "request" in cls.__struct_fields__)
+
+DENSE: Final = frozenset(cls.type for cls in _DENSE)
 """Types of so many events that an index of them would say nothing."""
 
 _HINT: Final = "run `pai verify` to see all that is wrong, and restore the file from a backup"
@@ -73,8 +78,9 @@ class BlockBuilder:
         self.first = self.stop = first
         self._size = size
         self._offsets: dict[tuple[str, str], array[int]] = {}
+        self._dense: dict[tuple[str, str, str], list[Callable[[int], None]]] = {}
         self._requests: list[tuple[str, int]] = []
-        self._spent: dict[SpentKey, list[int]] = {}
+        self._spent: dict[tuple[str, str, str, str], list[int]] = {}
 
     def full(self, more: int = 0) -> bool:
         """Tell whether the block may be sealed when `more` events have come."""
@@ -82,67 +88,94 @@ class BlockBuilder:
 
     def add(self, event: ev.Event) -> None:
         """Take the event at position `stop`."""
-        position, payload = self.stop, event.payload
-        offset = position - self.first
-        for mark in marks_of(event):
-            found = self._offsets.get(mark)
-            if found is None:
-                found = self._offsets[mark] = array("I")
-            found.append(offset)
-        request = getattr(payload, "request", None)
-        if request is not None:
-            self._requests.append((request, position))
-            if isinstance(payload, ev.RequestRefused):
-                self._requests += [(other, position) for other in payload.others]
-            elif isinstance(payload, ev.TokensSettled | ev.TokensForfeited):
-                self._spend(event, payload)
-        self.stop += 1
+        self.extend((event,))
+
+    def extend(self, events: Iterable[ev.Event | None]) -> None:
+        """Take the events from position `stop` on; None for one that cannot be read."""
+        first, position = self.first, self.stop
+        dense, requests = self._dense, self._requests
+        for event in events:
+            if event is not None:
+                payload = event.payload
+                kind = type(payload)
+                if kind in _DENSE:
+                    key = (event.actor, event.subject, payload.agent)  # type: ignore[union-attr]
+                    appends = dense.get(key)
+                    if appends is None:
+                        appends = dense[key] = [self._marked(mark).append for mark in marks_of(event)]
+                    for append in appends:
+                        append(position - first)
+                else:
+                    for mark in marks_of(event):
+                        self._marked(mark).append(position - first)
+                if kind in _OF_REQUESTS:
+                    requests.append((payload.request, position))  # type: ignore[union-attr]
+                    if kind in _SPENDING:
+                        self._spend(event, payload)  # type: ignore[arg-type]
+                    elif kind is ev.RequestRefused:
+                        requests += [(other, position) for other in payload.others]  # type: ignore[union-attr]
+            position += 1
+        self.stop = position
+
+    def _marked(self, mark: tuple[str, str]) -> array[int]:
+        found = self._offsets.get(mark)
+        if found is None:
+            found = self._offsets[mark] = array("I")
+        return found
 
     def seal(self, accounts: Mapping[str, Account]) -> Block:
         """Give the block and begin the next; `accounts` are those of the state after its last event."""
         marks = [
             Mark(*key, _packed(offsets), _account(key, accounts)) for key, offsets in sorted(self._offsets.items())
         ]
-        block = Block(self.first, self.stop, marks, sorted(set(self._requests)), self._spent)
+        block = Block(self.first, self.stop, marks, sorted(set(self._requests)), _by_span(self._spent))
         self.first = self.stop
-        self._offsets, self._requests, self._spent = {}, [], {}
+        self._offsets, self._dense, self._requests, self._spent = {}, {}, [], {}
         return block
 
     def _spend(self, event: ev.Event, payload: ev.TokensSettled | ev.TokensForfeited) -> None:
-        add_spent(self._spent, event, payload)
+        key = (event.time[:13], payload.day, event.subject.partition("/")[2], payload.agent)
+        sums = self._spent.get(key)
+        if sums is None:
+            sums = self._spent[key] = [0] * len(FIGURES)
+        sums[0] += 1
+        if type(payload) is ev.TokensSettled:
+            sums[1] += payload.input
+            sums[2] += payload.cached
+            sums[3] += payload.output
+            sums[4] += payload.reasoning
+            sums[5] += payload.charged
+        else:
+            sums[5] += payload.tokens  # type: ignore[union-attr]
 
 
-def add_spent(
-    spent: dict[SpentKey, list[int]], event: ev.Event, payload: ev.TokensSettled | ev.TokensForfeited
-) -> None:
-    """Add an outcome to the sums of its hour and its day."""
-    if isinstance(payload, ev.TokensSettled):
-        p = payload
-        figures = (1, p.input, p.cached, p.output, p.reasoning, p.charged)
-    else:
-        figures = (1, 0, 0, 0, 0, payload.tokens)
-    rest = (payload.day, event.subject.partition("/")[2], payload.agent)
-    time = event.time
-    for key in (("hour", time[:13], *rest), ("day", time[:10], *rest)):
-        sums = spent.get(key)
-        spent[key] = list(figures) if sums is None else added(sums, figures)
+def _by_span(hours: Mapping[tuple[str, str, str, str], Sequence[int]]) -> dict[SpentKey, list[int]]:
+    """Give the sums of a block's hours, and of its days, as they are stored."""
+    spent: dict[SpentKey, list[int]] = {}
+    nothing = [0] * len(FIGURES)
+    for (hour, day, model, agent), sums in hours.items():
+        for span, period in (("hour", hour), ("day", hour[:10])):
+            key = (span, period, day, model, agent)
+            spent[key] = added(spent.get(key, nothing), sums)
+    return spent
 
 
 def added(sums: Sequence[int], figures: Sequence[int]) -> list[int]:
     """Add figures up; what nonsense may add up to stays a number that JSON keeps."""
-    return [min(MAX_SAFE_INTEGER, one + other) for one, other in zip(sums, figures, strict=True)]
+    found = list(map(add, sums, figures))
+    return found if max(found) <= MAX_SAFE_INTEGER else [min(MAX_SAFE_INTEGER, figure) for figure in found]
 
 
 def marks_of(event: ev.Event) -> list[tuple[str, str]]:
     """Give the values that an event is found by, each once: (kind, value)."""
-    kind, _, name = event.subject.partition("/")
     payload = event.payload
+    kind, _, name = event.subject.partition("/")
+    if type(payload) in _DENSE:
+        agent = payload.agent  # type: ignore[union-attr]
+        if event.actor == agent:
+            return [("model", name), ("agent", agent)]
+        return [("model", name), ("agent", agent), ("actor", event.actor)]
     agent = getattr(payload, "agent", None)
-    if isinstance(payload, ev.TokensReserved | ev.TokensSettled):
-        marks = [("model", name), ("agent", payload.agent)]
-        if event.actor != agent:
-            marks.append(("actor", event.actor))
-        return marks
     marks = [("type", event.type)]
     if kind in ("model", "agent"):
         marks.append((kind, name))

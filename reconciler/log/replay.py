@@ -7,14 +7,14 @@ is passed over. Nothing here writes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
-from itertools import islice
 from typing import Final, NamedTuple
 
 from reconciler.core.errors import LogDamaged, NotFound
-from reconciler.core.events import Event, decode
+from reconciler.core.events import Event, decode, decode_all
 from reconciler.core.state import State, from_rows, load
 from reconciler.log import pruned
 from reconciler.log.merkle import Frontier, leaf_hash
@@ -27,7 +27,6 @@ FOLD_VERSION: Final = 3
 A pruned log's base cannot be: `load` has to read what every version has written.
 """
 
-_CHUNK = 4096
 _HINT = "run `pai verify` to see all that is wrong, and restore the file from a backup"
 
 
@@ -48,7 +47,7 @@ def restore(reader: Reader) -> Restored:
         head = reader.head()
         state, frontier = _start(reader, head.size)
         snapshot = state.position
-        fold(state, frontier, reader.read(snapshot))
+        fold(state, frontier, reader.chunks(snapshot))
     if state.position != head.size:
         raise LogDamaged(f"the log ends at position {state.position}, its head says {head.size}", _HINT)
     if frontier.pack() != head.peaks:
@@ -60,7 +59,7 @@ def state_at(reader: Reader, position: int) -> State:
     """Give the state after the first `position` events. Raises NotFound beyond the log's ends, LogDamaged."""
     with reader.moment():
         state, frontier = _start(reader, position)
-        fold(state, frontier, reader.read(state.position, position))
+        fold(state, frontier, reader.chunks(state.position, position))
     if state.position != position:
         raise NotFound(f"the log has {state.position} events, there is no position {position}")
     return state
@@ -106,22 +105,25 @@ def _check_objects(state: State) -> None:
             raise ValueError(f"the row of {name} is no agent")
 
 
-def fold(state: State, frontier: Frontier, events: Iterable[Stored]) -> None:
-    """Fold `events`, which continue `state`, into it and into `frontier`, checking each. Raises LogDamaged."""
+def fold(state: State, frontier: Frontier, chunks: Iterable[Sequence[tuple[int, bytes, bytes]]]) -> None:
+    """Fold events, which continue `state`, into it and into `frontier`, checking each. Raises LogDamaged."""
     sha256, apply = hashlib.sha256, state.apply
-    stream = iter(events)
-    while chunk := list(islice(stream, _CHUNK)):
-        for seq, body, leaf in chunk:
-            if seq != state.position:
-                raise LogDamaged(f"position {state.position} is missing, {seq} follows", _HINT)
-            if sha256(b"\x00" + body).digest() != leaf:
+    for chunk in chunks:
+        leaves = [sha256(b"\x00" + body).digest() for _, body, _ in chunk]
+        for position, ((seq, _, stored), leaf) in enumerate(zip(chunk, leaves, strict=True), state.position):
+            if seq != position:
+                raise LogDamaged(f"position {position} is missing, {seq} follows", _HINT)
+            if leaf != stored:
                 raise LogDamaged(f"the event at position {seq} does not match its hash", _HINT)
-            try:
-                event = decode(body)
-            except ValueError as error:
-                raise LogDamaged(f"the event at position {seq} cannot be read: {error}", _HINT) from error
+        for event in _decoded(chunk):
             apply(event)
-        frontier.extend([stored.leaf for stored in chunk])
+        frontier.extend(leaves)
+
+
+def _decoded(chunk: Sequence[tuple[int, bytes, bytes]]) -> Iterable[Event]:
+    with contextlib.suppress(ValueError):
+        return decode_all([body for _, body, _ in chunk])
+    return (read_event(Stored(*entry)) for entry in chunk)  # which names the position
 
 
 def read_event(stored: Stored) -> Event:

@@ -19,6 +19,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from operator import methodcaller
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -30,9 +31,10 @@ from reconciler.log.files import identity, must_exist, replaced, sync
 from reconciler.log.index import INDEX_VERSION, Block
 from reconciler.log.lock import WriterLock
 from reconciler.log.merkle import Frontier, Tiers
-from reconciler.log.sqlite_errors import FREE, RESTORE, mapped, too_long
+from reconciler.log.sqlite_errors import FREE, RESTORE, mapped
+from reconciler.log.sqlite_events import EventsReader
 from reconciler.log.sqlite_index import IndexReader
-from reconciler.log.sqlite_pruned import PRUNED_VERSION, PrunedReader
+from reconciler.log.sqlite_pruned import PRUNED_VERSION
 from reconciler.log.sqlite_views import VIEWS
 from reconciler.log.store import Base, Head, Kept, Rows, Snapshot, Stored
 
@@ -42,7 +44,6 @@ SNAPSHOTS_KEPT: Final = 2
 
 _BUSY_S = 5.0
 _STEP_MAX = 64
-_PAUSE_S = 0.0002
 
 _SCHEMA = (
     # The log itself. `leaf` = SHA-256(0x00 || body).
@@ -70,8 +71,6 @@ _TABLES = frozenset({"events", "head", "rows", "snapshots"}) | sqlite_index.TABL
 _TRIGGERS = frozenset({"events_insert", "events_update", "events_delete"})
 
 # Damaged values may have another type than their column's; whoever checks them gets the right type all the same.
-_EVENTS = "SELECT seq, coalesce(CAST(body AS BLOB), x''), coalesce(CAST(leaf AS BLOB), x'') FROM events"
-_KEPT = _EVENTS.replace("FROM events", "FROM kept")
 _ROWS = (
     "SELECT coalesce(CAST(kind AS TEXT), ''), coalesce(CAST(name AS TEXT), ''), coalesce(CAST(body AS BLOB), x'')"
     " FROM rows"
@@ -174,7 +173,7 @@ def open_reader(path: Path) -> SqliteReader:
     return SqliteReader(path)
 
 
-class SqliteReader(IndexReader, PrunedReader):
+class SqliteReader(EventsReader, IndexReader):
     """A read-only view; each call sees the newest durable state, or that of the enclosing `moment`."""
 
     _mode = "ro"
@@ -214,21 +213,6 @@ class SqliteReader(IndexReader, PrunedReader):
             if len(found) != 1:
                 raise LogDamaged(f"{self.path} has {len(found)} heads", RESTORE)
             return Head(*found[0])
-
-    def read(self, start: int = 0, stop: int | None = None, contains: Sequence[bytes] = ()) -> Iterator[Stored]:
-        """Give the events at positions `start` to `stop` - 1 (or the end), oldest first, that hold all `contains`."""
-        return self._between(start, stop, contains, "ASC")
-
-    def read_back(self, before: int | None = None, contains: Sequence[bytes] = (), start: int = 0) -> Iterator[Stored]:
-        """Give the events at positions `start` to `before` - 1 (or the end), newest first, that hold all `contains`."""
-        return self._between(start, before, contains, "DESC")
-
-    def read_at(self, positions: Sequence[int]) -> Iterator[Stored]:
-        """Give the events at these positions, newest first."""
-        condition, argument = sqlite_index.chosen(positions)
-        yield from self._stream(f"{_EVENTS} WHERE {condition} ORDER BY seq DESC", (argument,))
-        if min(positions, default=0) < self.first():
-            yield from self._stream(f"{_KEPT} WHERE {condition} ORDER BY seq DESC", (argument,))
 
     def hashes(self, tier: int, start: int, stop: int) -> list[bytes]:
         """Give the stored roots of the subtrees `start` to `stop` - 1 of 256**tier leaves, up to the first missing."""
@@ -313,31 +297,6 @@ class SqliteReader(IndexReader, PrunedReader):
 
     def _mapped(self) -> contextlib.AbstractContextManager[None]:
         return mapped(self.path, self._writing)
-
-    def _between(self, start: int, stop: int | None, contains: Sequence[bytes], order: str) -> Iterator[Stored]:
-        wanted = "".join(" AND instr(body, ?) > 0" for _ in contains)
-        bound = 2**63 - 1 if stop is None else stop
-        tables = [_EVENTS] if start >= self.first() else [_EVENTS, _KEPT] if order == "DESC" else [_KEPT, _EVENTS]
-        for table in tables:
-            query = f"{table} WHERE seq >= ? AND seq < ?{wanted} ORDER BY seq {order}"
-            yield from self._stream(query, (start, bound, *contains))
-
-    def _stream(self, query: str, arguments: tuple[object, ...]) -> Iterator[Stored]:
-        with self._mapped():
-            cursor = self._db.execute(query, arguments)
-            step = 16  # whoever looks for one event does not read a thousand
-            try:
-                while found := cursor.fetchmany(step):
-                    yield from map(Stored._make, found)
-                    if self._deadline is None:
-                        step = min(1024, 2 * step)
-                    elif time.monotonic() < self._deadline:
-                        time.sleep(_PAUSE_S)
-                    else:
-                        raise too_long()
-            finally:
-                with contextlib.suppress(sqlite3.ProgrammingError):  # whoever stopped reading has closed the log
-                    cursor.close()
 
 
 class SqliteStore(SqliteReader):
@@ -480,7 +439,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     db = sqlite3.connect(
         uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
     )
-    db.text_factory = _text
+    db.text_factory = methodcaller("decode", "utf-8", "surrogateescape")  # damaged text reaches the checks
     try:
         for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "cache_size = -16384"):
             db.execute(f"PRAGMA {pragma}")
@@ -492,7 +451,3 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 def _prepare_writer(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA synchronous = FULL")
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")  # damaged text must reach the checks, not stop them

@@ -18,7 +18,8 @@ Random = Callable[[int], bytes]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
+ULID_LETTERS = _ALPHABET.encode()
+_BASE_32 = str.maketrans(_ALPHABET, "0123456789ABCDEFGHIJKLMNOPQRSTUV")
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _SHIFTS = tuple(range(120, -1, -10))
 _RANDOM_BITS = 80
@@ -52,12 +53,9 @@ def format_ulid(value: int) -> str:
 
 def parse_ulid(text: str) -> int:
     """Read a ULID's 128 bits. Raises ValueError if it is none."""
-    if len(text) != 26 or any(letter not in _VALUES for letter in text) or text[0] > "7":
+    if len(text) != 26 or not text.isascii() or text.encode().translate(None, ULID_LETTERS) or text[0] > "7":
         raise ValueError(f"{text!r} is no ULID")
-    value = 0
-    for letter in text:
-        value = value << 5 | _VALUES[letter]
-    return value
+    return int(text.translate(_BASE_32), 32)
 
 
 class Stamper:

@@ -159,6 +159,15 @@ class Reader(Protocol):
     def read_back(self, before: int | None = None, contains: Sequence[bytes] = (), start: int = 0) -> Iterator[Stored]:
         """Give the events at positions `start` to `before` - 1 (or the end), newest first, that hold all `contains`."""
 
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[list[tuple[int, bytes, bytes]]]:
+        """Give the same as `read`, some thousand events at a time, as plain tuples: for whoever reads everything.
+
+        Kept events are not among them, nor among `bodies`: a pruned log is read from `first` on.
+        """
+
+    def bodies(self, start: int = 0, stop: int | None = None) -> Iterator[list[bytes]]:
+        """Give the stored bytes alone, in the order of their positions, some thousand events at a time."""
+
     def read_at(self, positions: Sequence[int]) -> Iterator[Stored]:
         """Give the events at these positions, newest first."""
 

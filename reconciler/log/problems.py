@@ -1,0 +1,41 @@
+"""What checking a log finds: problems, which are told first. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final, NamedTuple
+
+from reconciler.core.errors import PaiError
+
+PROBLEMS_MAX: Final = 100
+
+
+class Problem(NamedTuple):
+    """Something that does not fit; `position` is the event's, None if it concerns no single one."""
+
+    position: int | None
+    message: str
+
+
+def gather(problems: Iterator[Problem]) -> list[Problem]:
+    """Give the first PROBLEMS_MAX problems; what keeps from going on is the last of them."""
+    found: list[Problem] = []
+    try:
+        found.extend(islice(problems, PROBLEMS_MAX))
+    except PaiError as error:
+        found.append(Problem(None, error.message))
+    return found
+
+
+def ranked(problems: Iterable[Problem]) -> list[Problem]:
+    """Put the problems of single events first, each part in the order they came. At most PROBLEMS_MAX.
+
+    That order is the log's, but where an event shows that one before it stands at a wrong place.
+    """
+    return sorted(problems, key=lambda problem: problem.position is None)[:PROBLEMS_MAX]
+
+
+def cut(position: int, stops: Iterable[int | None], most: int) -> int:
+    """Give how many of the next `most` events reach the first of `stops` beyond a position, else `most`."""
+    return min([most, *(stop - position for stop in stops if stop is not None and stop > position)])
