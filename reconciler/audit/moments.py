@@ -7,7 +7,6 @@ the state right after it was accepted (the last time, if the branch came back to
 
 from __future__ import annotations
 
-import difflib
 import re
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -111,6 +110,8 @@ def _never_in_force(row: Row) -> Refused:
 
 
 def _unknown(log: Reader, commit: str) -> NotFound:
+    import difflib
+
     known = {
         row.data["commit"][: len(commit)]: row.data["commit"] for row in search(log, Query((Term("type", "revis"),)))
     }

@@ -20,7 +20,8 @@ from reconciler.audit.query import bounds, count_before, search
 from reconciler.audit.terms import Query, Row, Term
 from reconciler.core.canonical import MAX_SAFE_INTEGER
 from reconciler.core.events import TokensForfeited, TokensSettled
-from reconciler.log.index import FIGURES, INDEX_VERSION
+from reconciler.log.index import FIGURES, INDEX_VERSION, HourlySums, spend
+from reconciler.log.replay import checked
 from reconciler.log.store import Reader, SpentQuery
 
 Key = Literal["day", "model", "agent"]
@@ -69,6 +70,17 @@ class _Groups:
             if row.type in _SPENT:
                 self.add(tuple(_value(row, name) for name in self._by), _figures(row.data))
 
+    def add_events(self, log: Reader, start: int, stop: int) -> None:
+        """Add up all events at positions `start` to `stop` - 1."""
+        spent: HourlySums = {}
+        for chunk in log.chunks(start, stop):
+            for event in checked(chunk, start):
+                spend(spent, event)
+            start += len(chunk)
+        for (_, day, model, agent), sums in spent.items():
+            values = {"day": day, "model": model, "agent": agent}
+            self.add(tuple(values[name] for name in self._by), sums)
+
     def sorted(self) -> list[Spending]:
         found = list(self._found.values())
         for place, name in reversed(list(enumerate(self._by))):  # sorting keeps the order of equals
@@ -97,8 +109,10 @@ def spending(log: Reader, query: Query, by: Sequence[Key]) -> list[Spending]:
         else:
             edges = [(low, min(high, indexed))]
         for first_read, end in [*edges, (max(low, indexed), high)]:
-            if first_read < end:
+            if first_read < end and query.terms:  # which narrow what is read
                 groups.add_rows(search(log, outcomes, before=end, start=first_read))
+            elif first_read < end:
+                groups.add_events(log, first_read, end)
     return groups.sorted()
 
 

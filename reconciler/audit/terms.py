@@ -6,7 +6,6 @@ in it the part stands that cannot be read.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -116,11 +115,17 @@ def _parse(words: Sequence[_Word], query: str, now: datetime) -> Query:
             since, until = (max(since, when), until) if field == "since" else (since, min(until or when, when))
             continue
         if field not in _TESTS:
-            near = difflib.get_close_matches(field, FIELDS, 1)
-            hint = f"did you mean {near[0]}:?" if near else f"fields: {', '.join(FIELDS)}"
-            raise QueryError(f"unknown field {field!r} in the term {word.text!r}", hint, query, at, max(1, size))
+            message = f"unknown field {field!r} in the term {word.text!r}"
+            raise QueryError(message, _nearest(field), query, at, max(1, size))
         terms.append(Term(field, value.lower() if field == "revision" else value, excluded))
     return Query(tuple(terms), since, until)
+
+
+def _nearest(field: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(field, FIELDS, 1)
+    return f"did you mean {near[0]}:?" if near else f"fields: {', '.join(FIELDS)}"
 
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}

@@ -7,7 +7,7 @@ usage, 3 could not run.
 from __future__ import annotations
 
 import argparse
-import gc
+import contextlib
 import importlib
 import os
 import sys
@@ -55,6 +55,23 @@ VERBS = (
 )
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """argparse's own, which makes one for every argument: it need not import shutil to know how wide a terminal is."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """Give the width of the terminal as shutil.get_terminal_size does."""
+    with contextlib.suppress(ValueError):
+        if (columns := int(os.environ.get("COLUMNS", "0"))) > 0:
+            return columns
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    return 80
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse with Pai's errors; abbreviated options are refused, as they change meaning when options are added."""
 
@@ -86,7 +103,7 @@ def parser_for(verb: Verb) -> argparse.ArgumentParser:
     """Build the argument parser of one verb."""
     module = importlib.import_module(f"reconciler.cli.{verb.module}")
     parser = _Parser(prog=f"pai {verb.name}", description=module.__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.formatter_class = _Formatter
     module.arguments(parser)
     _workspace_option(parser)
     return parser
@@ -109,7 +126,6 @@ def help_text() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
-    gc.set_threshold(100_000, 50, 50)  # commands live shortly and keep what they make
     _open_missing_streams()
     open_streams()
     try:

@@ -48,6 +48,9 @@ SPANS: Final = ("hour", "day")
 SpentKey = tuple[str, str, str, str, str]
 """A span ("hour" or "day"), the hour or day that the events are of, the day that the tokens count to, model, agent."""
 
+HourlySums = dict[tuple[str, str, str, str], list[int]]
+"""FIGURES by the hour that the events are of, the day that the tokens count to, model and agent."""
+
 
 class Mark(NamedTuple):
     """Where one value occurs in a block: offsets from its first event, each a little-endian uint32.
@@ -80,7 +83,7 @@ class BlockBuilder:
         self._offsets: dict[tuple[str, str], array[int]] = {}
         self._dense: dict[tuple[str, str, str], list[Callable[[int], None]]] = {}
         self._requests: list[tuple[str, int]] = []
-        self._spent: dict[tuple[str, str, str, str], list[int]] = {}
+        self._spent: HourlySums = {}
 
     def full(self, more: int = 0) -> bool:
         """Tell whether the block may be sealed when `more` events have come."""
@@ -111,7 +114,7 @@ class BlockBuilder:
                 if kind in _OF_REQUESTS:
                     requests.append((payload.request, position))  # type: ignore[union-attr]
                     if kind in _SPENDING:
-                        self._spend(event, payload)  # type: ignore[arg-type]
+                        spend(self._spent, event)
                     elif kind is ev.RequestRefused:
                         requests += [(other, position) for other in payload.others]  # type: ignore[union-attr]
             position += 1
@@ -133,23 +136,28 @@ class BlockBuilder:
         self._offsets, self._dense, self._requests, self._spent = {}, {}, [], {}
         return block
 
-    def _spend(self, event: ev.Event, payload: ev.TokensSettled | ev.TokensForfeited) -> None:
-        key = (event.time[:13], payload.day, event.subject.partition("/")[2], payload.agent)
-        sums = self._spent.get(key)
-        if sums is None:
-            sums = self._spent[key] = [0] * len(FIGURES)
-        sums[0] += 1
-        if type(payload) is ev.TokensSettled:
-            sums[1] += payload.input
-            sums[2] += payload.cached
-            sums[3] += payload.output
-            sums[4] += payload.reasoning
-            sums[5] += payload.charged
-        else:
-            sums[5] += payload.tokens  # type: ignore[union-attr]
+
+def spend(spent: HourlySums, event: ev.Event) -> None:
+    """Add an outcome to the sums of its hour; other events spend nothing."""
+    payload = event.payload
+    if not isinstance(payload, (ev.TokensSettled, ev.TokensForfeited)):
+        return
+    key = (event.time[:13], payload.day, event.subject.partition("/")[2], payload.agent)
+    sums = spent.get(key)
+    if sums is None:
+        sums = spent[key] = [0] * len(FIGURES)
+    sums[0] += 1
+    if isinstance(payload, ev.TokensSettled):
+        sums[1] += payload.input
+        sums[2] += payload.cached
+        sums[3] += payload.output
+        sums[4] += payload.reasoning
+        sums[5] += payload.charged
+    else:
+        sums[5] += payload.tokens
 
 
-def _by_span(hours: Mapping[tuple[str, str, str, str], Sequence[int]]) -> dict[SpentKey, list[int]]:
+def _by_span(hours: HourlySums) -> dict[SpentKey, list[int]]:
     """Give the sums of a block's hours, and of its days, as they are stored."""
     spent: dict[SpentKey, list[int]] = {}
     nothing = [0] * len(FIGURES)

@@ -10,7 +10,7 @@ from reconciler.core.errors import LogDamaged
 from reconciler.core.state import State
 from reconciler.log import pruned
 from reconciler.log.index import BLOCK_EVENTS, INDEX_VERSION, BlockBuilder
-from reconciler.log.replay import read_event
+from reconciler.log.replay import checked
 from reconciler.log.store import Store
 
 BEHIND_MAX = 100_000
@@ -28,8 +28,8 @@ def open_block(store: Store, size: int = BLOCK_EVENTS) -> BlockBuilder:
         reindex(store, size)
         head = store.head()
     block = BlockBuilder(head.indexed, size)
-    for stored in store.read(head.indexed):
-        block.add(read_event(stored))
+    for chunk in store.chunks(head.indexed):
+        block.extend(checked(chunk, block.stop))
     return block
 
 
@@ -41,12 +41,10 @@ def reindex(store: Store, size: int = BLOCK_EVENTS) -> State:
     stop = store.size()
     while state.position < stop:
         start = state.position
-        for seq, stored in enumerate(store.read(start, min(stop, start + size)), start):
-            if stored.seq != seq:
-                raise LogDamaged(f"position {seq} is missing, {stored.seq} follows", "run `pai verify`")
-            event = read_event(stored)
-            state.apply(event)
-            block.add(event)
+        for chunk in store.chunks(start, min(stop, start + size)):
+            for event in checked(chunk, state.position):
+                state.apply(event)
+                block.add(event)
         if block.full():
             store.save_block(block.seal(state.ledger.accounts))
         elif state.position == start:

@@ -27,6 +27,9 @@ FOLD_VERSION: Final = 3
 A pruned log's base cannot be: `load` has to read what every version has written.
 """
 
+Chunk = Sequence[tuple[int, bytes, bytes]]
+"""Stored events: position, bytes, leaf hash."""
+
 _HINT = "run `pai verify` to see all that is wrong, and restore the file from a backup"
 
 
@@ -105,22 +108,23 @@ def _check_objects(state: State) -> None:
             raise ValueError(f"the row of {name} is no agent")
 
 
-def fold(state: State, frontier: Frontier, chunks: Iterable[Sequence[tuple[int, bytes, bytes]]]) -> None:
+def fold(state: State, frontier: Frontier, chunks: Iterable[Chunk]) -> None:
     """Fold events, which continue `state`, into it and into `frontier`, checking each. Raises LogDamaged."""
-    sha256, apply = hashlib.sha256, state.apply
+    apply = state.apply
     for chunk in chunks:
-        leaves = [sha256(b"\x00" + body).digest() for _, body, _ in chunk]
-        for position, ((seq, _, stored), leaf) in enumerate(zip(chunk, leaves, strict=True), state.position):
-            if seq != position:
-                raise LogDamaged(f"position {position} is missing, {seq} follows", _HINT)
-            if leaf != stored:
-                raise LogDamaged(f"the event at position {seq} does not match its hash", _HINT)
-        for event in _decoded(chunk):
+        for event in checked(chunk, state.position):
             apply(event)
-        frontier.extend(leaves)
+        frontier.extend([leaf for _, _, leaf in chunk])
 
 
-def _decoded(chunk: Sequence[tuple[int, bytes, bytes]]) -> Iterable[Event]:
+def checked(chunk: Chunk, first: int) -> Iterable[Event]:
+    """Give the events of a chunk that begins at position `first`, many at a time. Raises LogDamaged as `read_event`."""
+    sha256 = hashlib.sha256
+    for position, (seq, body, leaf) in enumerate(chunk, first):
+        if seq != position:
+            raise LogDamaged(f"position {position} is missing, {seq} follows", _HINT)
+        if sha256(b"\x00" + body).digest() != leaf:
+            raise LogDamaged(f"the event at position {seq} does not match its hash", _HINT)
     with contextlib.suppress(ValueError):
         return decode_all([body for _, body, _ in chunk])
     return (read_event(Stored(*entry)) for entry in chunk)  # which names the position
