@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 
 from reconciler.audit import find_moment
 from reconciler.core.state import State
-from reconciler.log.replay import projected, state_at
+from reconciler.log.past import state_then
+from reconciler.log.replay import projected
 from reconciler.log.store import Reader
 from reconciler.secrets.backends import Backends
 from reconciler.secrets.store import SecretStore
@@ -38,4 +39,4 @@ def view_of(workspace: Workspace, log: Reader, at: str | None = None) -> View:
 def _state_then(log: Reader, when: str) -> tuple[State, datetime]:
     with log.moment():
         moment = find_moment(log, when, datetime.now(UTC))
-        return state_at(log, moment.position), datetime.fromisoformat(moment.time)
+        return state_then(log, moment.position), datetime.fromisoformat(moment.time)

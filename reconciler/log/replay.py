@@ -149,6 +149,11 @@ def event_at(reader: Reader, position: int) -> Event:
     raise LogDamaged(f"position {position} is missing", _HINT)
 
 
+def snapshot_before(reader: Reader, stop: int) -> State:
+    """Give the state of the newest good snapshot at position `stop` or before; that of an empty log if none is."""
+    return _start(reader, stop)[0]
+
+
 def _start(reader: Reader, stop: int) -> tuple[State, Frontier]:
     for snapshot in reader.snapshots():
         if snapshot.position <= stop and snapshot.fold == FOLD_VERSION and snapshot.intact():

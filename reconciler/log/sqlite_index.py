@@ -60,6 +60,19 @@ _CLEAR = tuple(f"DELETE FROM {table}" for table in sorted(TABLES))
 _ONE_MARK = "SELECT block, previous, offsets, account FROM marks WHERE block = ? AND kind = ? AND value = ?"
 _NEWEST_BLOCK = "SELECT block FROM marked WHERE kind = ? AND value = ?"
 _BLOCK_AT = "SELECT max(block) FROM marks WHERE block <= ?"
+# Block by block, looking only at the rows of one kind in each: there are hundreds of others.
+_TYPE_MARKS = (
+    "WITH RECURSIVE blocks(block) AS (SELECT max(block) FROM marks WHERE block <= ?1 UNION ALL"
+    " SELECT (SELECT min(block) FROM marks WHERE block > blocks.block) FROM blocks WHERE blocks.block IS NOT NULL)"
+    " SELECT marks.block, value, offsets FROM blocks CROSS JOIN marks"
+    " ON marks.block = blocks.block AND kind = 'type' WHERE blocks.block < ?2"
+)
+_ACCOUNTS_BACK = (
+    "WITH RECURSIVE blocks(block) AS (SELECT max(block) FROM marks WHERE block < ? UNION ALL"
+    " SELECT (SELECT max(block) FROM marks WHERE block < blocks.block) FROM blocks WHERE blocks.block IS NOT NULL)"
+    " SELECT value, account FROM blocks CROSS JOIN marks"
+    " ON marks.block = blocks.block AND kind = 'model' WHERE account IS NOT NULL"
+)
 
 
 class IndexReader:
@@ -91,6 +104,16 @@ class IndexReader:
         """Give the newest block of the index that begins at a position or before."""
         with self._mapped():
             return _block_of(self._db, position)
+
+    def type_marks(self, start: int, stop: int) -> Iterator[tuple[int, str, bytes]]:
+        """Give the marks of event types, (block, type, offsets), in blocks from that of `start` to before `stop`."""
+        with self._mapped():
+            yield from self._db.execute(_TYPE_MARKS, (start, stop))
+
+    def accounts_back(self, block: int) -> Iterator[tuple[str, str]]:
+        """Give the models that have an account at the end of a block before `block`, with it, newest first."""
+        with self._mapped():
+            yield from self._db.execute(_ACCOUNTS_BACK, (block,))
 
     def marked(self, kind: str, prefix: str = "") -> list[str]:
         """Give the values of a kind that the index has and that begin with a text."""

@@ -180,6 +180,12 @@ class Reader(Protocol):
     def block_of(self, position: int) -> int | None:
         """Give the newest block of the index that begins at a position or before."""
 
+    def type_marks(self, start: int, stop: int) -> Iterator[tuple[int, str, bytes]]:
+        """Give the marks of event types, (block, type, offsets), in blocks from that of `start` to before `stop`."""
+
+    def accounts_back(self, block: int) -> Iterator[tuple[str, str]]:
+        """Give the models that have an account at the end of a block before `block`, with it, newest first."""
+
     def marked(self, kind: str, prefix: str = "") -> list[str]:
         """Give the values of a kind that the index has and that begin with a text."""
 

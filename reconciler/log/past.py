@@ -1,0 +1,118 @@
+"""The state of any moment, for people who look: from the index and a few events, where replaying would take minutes.
+
+What objects, secrets, keys and the branch were is told by the few events that are about them, and the index says where
+these are. What was used of a day is in the accounts that the index keeps at the end of each block; the events from
+there to the moment are folded. As everything that is answered from the index, it is as good as the index, which `pai
+verify` compares; an index that is not there, or of another version, is done without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from reconciler.core import events as ev
+from reconciler.core.budget import Account, Ledger, Reservation
+from reconciler.core.state import State
+from reconciler.log.index import INDEX_VERSION, read_account, unpack
+from reconciler.log.replay import FOLD_VERSION, checked, event_at, projected, read_event, snapshot_before, state_at
+from reconciler.log.store import Head, Reader
+
+NEAR_EVENTS: Final = 20_000
+"""So many events are replayed sooner than the index is looked into."""
+_STEP: Final = 256
+
+_OUTCOMES: Final = (ev.TokensSettled, ev.TokensVoided, ev.TokensForfeited)
+_PASSED_OVER: Final = {ev.RequestRefused.type, *(outcome.type for outcome in _OUTCOMES)}
+"""Types with marks that tell nothing of the objects in force."""
+
+
+def state_then(reader: Reader, position: int) -> State:
+    """Give the state after the first `position` events as a projection holds it, which has no open reservations.
+
+    Raises NotFound beyond the end, LogDamaged.
+    """
+    with reader.moment():
+        head = reader.head()
+        if position == head.size:
+            return projected(reader)
+        start = _block_before(reader, head, position)
+        state = snapshot_before(reader, position)
+        current = (head.projected, head.fold) == (head.size, FOLD_VERSION)
+        if not start or not current or position > head.size or position - state.position <= NEAR_EVENTS:
+            state = state_at(reader, position)
+        else:
+            state = snapshot_before(reader, start)
+            _fold_objects(reader, state, start)
+            state.ledger = Ledger(accounts=_accounts(reader, start))
+            _fold_rest(reader, state, position)
+    state.ledger = Ledger(accounts=state.ledger.accounts)
+    return state
+
+
+def _block_before(reader: Reader, head: Head, position: int) -> int:
+    """Give where the last block of the index begins that a position is in, or the index ends; 0 without an index."""
+    if head.index_version != INDEX_VERSION:
+        return 0
+    return head.indexed if position >= head.indexed else reader.block_of(position) or 0
+
+
+def _fold_objects(reader: Reader, state: State, stop: int) -> None:
+    """Fold the events from the state's position up to `stop` that change anything but the ledger."""
+    positions = sorted(
+        block + offset
+        for block, kind, offsets in reader.type_marks(state.position, stop)
+        if kind not in _PASSED_OVER
+        for offset in unpack(offsets)
+        if state.position <= block + offset < stop
+    )
+    for seq, event in _events_at(reader, positions):
+        state.position = seq
+        state.apply(event)
+    state.position = stop
+    state.time = event_at(reader, stop - 1).time
+
+
+def _events_at(reader: Reader, positions: Sequence[int]) -> Iterator[tuple[int, ev.Event]]:
+    for at in range(0, len(positions), _STEP):
+        for stored in reversed(list(reader.read_at(positions[at : at + _STEP]))):
+            yield stored.seq, read_event(stored)
+
+
+def _accounts(reader: Reader, block: int) -> dict[str, Account]:
+    """Give every binding's account where a block begins."""
+    missing = {name for kind, name in reader.rows() if kind == "account"}  # an account that is opened stays for ever
+    found: dict[str, Account] = {}
+    for name, account in reader.accounts_back(block):
+        if name in missing:
+            found[name] = read_account(account)
+            missing.discard(name)
+            if not missing:
+                break
+    return found
+
+
+def _fold_rest(reader: Reader, state: State, position: int) -> None:
+    """Fold all events up to `position`; reservations that were made before them are looked up when they end."""
+    opened = state.ledger.open
+    for chunk in reader.chunks(state.position, position):
+        for event in checked(chunk, state.position):
+            payload = event.payload
+            if isinstance(payload, _OUTCOMES) and payload.request not in opened:
+                _reopen(reader, state, payload.request)
+            state.apply(event)
+
+
+def _reopen(reader: Reader, state: State, request: str) -> None:
+    """Put back the reservation of a request that is open at the state's position, if there is one."""
+    for seq in reader.requests(request):
+        if seq >= state.position:
+            continue
+        event = event_at(reader, seq)
+        payload = event.payload
+        if isinstance(payload, _OUTCOMES):
+            return
+        if isinstance(payload, ev.TokensReserved):
+            model = event.subject.partition("/")[2]
+            state.ledger.open[request] = Reservation(model, payload.agent, payload.day, payload.tokens, seq)
+            return
