@@ -257,9 +257,13 @@ def _produce(events: int, first: int, pipe: multiprocessing.connection.Connectio
     pipe.send_bytes(b"")
 
 
-def write(path: Path, events: int) -> float:
-    """Make a log with `events` events, without what is derived from them; gives the events written a second."""
-    create_log(path, origin=ORIGIN, vkey="none", clock=lambda: BEGIN_US - 1_000_000)
+def write(path: Path, events: int, vkey: str = "none") -> float:
+    """Make a log with `events` events, without what is derived from them; gives the events written a second.
+
+    `vkey` is the key that verifies its checkpoints, which also names it.
+    """
+    origin = vkey.partition("+")[0] if "+" in vkey else ORIGIN
+    create_log(path, origin=origin, vkey=vkey, clock=lambda: BEGIN_US - 1_000_000)
     started = time.perf_counter()
     ours, theirs = multiprocessing.Pipe(duplex=False)
     producer = multiprocessing.Process(target=_produce, args=(events - 1, 1, theirs), daemon=True)

@@ -1,4 +1,4 @@
-"""How long the questions to a large log take, as whole processes: log, history, blame, why, usage.
+"""How long the questions to a large log take, as whole processes and over HTTP, and what takes all of the log.
 
     python -m benchmarks.stories [--quick] [--events N] [--workspace DIR]
 
@@ -12,20 +12,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
+from benchmarks import stories_http as http
+from benchmarks import whole
 from benchmarks.biglog import AGENTS, MODELS, finish, write
-from benchmarks.site import call, environment, pai, percentile
+from benchmarks.site import call, pai, percentile
 from benchmarks.table import Row, at_least, at_most, note, show
+from benchmarks.timing import timed
 from reconciler.audit import read_row
 from reconciler.core import events as ev
 from reconciler.log.creation import create_log
@@ -33,6 +33,7 @@ from reconciler.log.sqlite import SqliteBackend, open_reader
 from reconciler.recorder import Recorder
 
 FIGURE_S = 0.2
+PROOF_S = 0.1
 CALLERS = 64
 MONTH = ("since:2026-10-20", "until:2026-11-19T12:30:00Z")
 
@@ -47,7 +48,9 @@ def run(quick: bool, events: int | None = None, workspace: Path | None = None) -
             stack.callback(shutil.rmtree, folder)
             workspace = folder / "workspace"
         rows = [] if (workspace / "pai.toml").exists() else _made(workspace, events)
+        rows += whole.run(workspace)
         rows += _asked(workspace, rounds)
+        rows += http.run(workspace, rounds)
         return rows + _appending(workspace.parent, 2.0 if quick else 8.0)
 
 
@@ -55,7 +58,7 @@ def _made(workspace: Path, events: int) -> list[Row]:
     call(pai(), "init", workspace)
     database = workspace / "data" / "log.db"
     database.unlink()
-    written = write(database, events)
+    written = write(database, events, (workspace / "data" / "vkey").read_text().strip())
     bare = database.stat().st_size
     folded = finish(database)
     return [
@@ -67,7 +70,7 @@ def _made(workspace: Path, events: int) -> list[Row]:
 
 def _asked(workspace: Path, rounds: int) -> list[Row]:
     chance = random.Random(7)
-    requests, commits = _picked(workspace / "data" / "log.db", chance, rounds)
+    requests, commits, positions = picked(workspace / "data" / "log.db", chance, rounds)
 
     def model() -> str:
         return f"model-{chance.randrange(MODELS):02}"
@@ -82,40 +85,32 @@ def _asked(workspace: Path, rounds: int) -> list[Row]:
         "pai history model": lambda _: ["history", "model", model()],
         "pai blame model": lambda _: ["blame", "model", model()],
         "pai why": lambda n: ["why", requests[n]],
+        "pai prove": lambda n: ["prove", str(positions[n])],
+        "pai get models --at": lambda n: ["get", "models", "--at", f"#{positions[n]}"],
+        "pai status --at": lambda n: ["status", "agent-001", "--at", f"#{positions[n]}"],
         "pai usage of a month": lambda _: ["usage", *MONTH],
         "pai usage of a month, by agent": lambda _: ["usage", *MONTH, f"model:{model()}", "--by", "agent"],
     }
+    call(pai(), "-w", workspace, "prove", "0")  # has a checkpoint signed, if there is none
     rows: list[Row] = []
     for name, command in (("python -c pass", [sys.executable, "-c", "pass"]), ("pai --version", [pai(), "--version"])):
-        took = [_timed(command) for _ in range(rounds)]
+        took = [timed(command) for _ in range(rounds)]
         rows.append(note(f"`{name}`, p95", percentile([each.wall_s for each in took], 95), "s"))
         rows.append(note(f"`{name}`, CPU, p95", percentile([each.cpu_s for each in took], 95), "s"))
+    peak = 0.0
     for name, words in questions.items():
-        took = [_timed([pai(), "-w", str(workspace), *words(n)]) for n in range(rounds)]
+        took = [timed([pai(), "-w", str(workspace), *words(n)]) for n in range(rounds)]
         wall, cpu = percentile([each.wall_s for each in took], 95), percentile([each.cpu_s for each in took], 95)
-        rows.append(at_most(f"`{name}`, p95", wall, FIGURE_S, "s"))
+        rows.append(at_most(f"`{name}`, p95", wall, PROOF_S if name == "pai prove" else FIGURE_S, "s"))
         rows.append(note(f"`{name}`, CPU, p95", cpu, "s"))
-    return rows
+        peak = max(peak, *(each.peak_mb for each in took))
+    size = max(len(call(pai(), "-w", workspace, "prove", str(position))) for position in positions[:5])
+    rows.append(at_most("a proof", size, 2048, "bytes"))
+    return [*rows, at_most("most memory of any of these", peak, whole.MEMORY_MB, "MB")]
 
 
-class Took(NamedTuple):
-    """What a process took: on a busy machine the CPU time says more."""
-
-    wall_s: float
-    cpu_s: float
-
-
-def _timed(command: list[str]) -> Took:
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, env=environment(), capture_output=True, check=False)
-    wall_s, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode not in (0, 1):
-        raise SystemExit(f"error: {command} gave {done.returncode}\n{done.stderr.decode()}")
-    return Took(wall_s, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-
-
-def _picked(database: Path, chance: random.Random, count: int) -> tuple[list[str], list[str]]:
-    """Pick requests and commits from all over the log."""
+def picked(database: Path, chance: random.Random, count: int) -> tuple[list[str], list[str], list[int]]:
+    """Pick requests, commits and positions from all over the log."""
     requests: list[str] = []
     with contextlib.closing(open_reader(database)) as log:
         size = log.size()
@@ -124,7 +119,8 @@ def _picked(database: Path, chance: random.Random, count: int) -> tuple[list[str
             found = map(read_row, log.read(position, position + 1))
             requests += [row.data["request"] for row in found if row.type == "tokens.reserved.v1"]
         commits = log.marked("revision")
-    return requests, [chance.choice(commits) for _ in range(count)]
+    positions = [chance.randrange(size // 20, size) for _ in range(count)]
+    return requests, [chance.choice(commits) for _ in range(count)], positions
 
 
 def _appending(folder: Path, seconds: float) -> list[Row]:

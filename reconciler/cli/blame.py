@@ -8,8 +8,8 @@ import contextlib
 import msgspec
 
 from reconciler.audit import Blame, blame
+from reconciler.cli.objects import about_object, not_on_the_log
 from reconciler.cli.output import print_json, print_table
-from reconciler.cli.reading import not_on_the_log
 from reconciler.core.text import cut, value_text
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
@@ -17,9 +17,7 @@ from reconciler.workspace import Workspace
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai blame`."""
-    parser.add_argument("kind", choices=("model", "agent"), metavar="model|agent")
-    parser.add_argument("name", metavar="NAME")
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    about_object(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -105,7 +105,7 @@ def rehearsed(args: argparse.Namespace, found: Review) -> Review:
         return found
     from reconciler.audit import Query, rehearsal
     from reconciler.audit.terms import event_time
-    from reconciler.cli.reading import tell_pruned
+    from reconciler.cli.beginning import tell_pruned
     from reconciler.log.sqlite import open_reader
 
     now = datetime.now(UTC)

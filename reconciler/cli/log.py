@@ -23,8 +23,8 @@ from pathlib import Path
 import msgspec
 
 from reconciler.audit import Query, Row, Tail, describe, search
+from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import json_text, note, print_csv, print_json_array
-from reconciler.cli.reading import tell_pruned
 from reconciler.cli.terms import preprocess, query_of
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import UsageError
@@ -41,8 +41,8 @@ LOOK_S = 0.1
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai log`."""
     parser.add_argument("terms", nargs="*", metavar="TERM", help="what must hold, see above")
-    parser.add_argument("--limit", type=int, metavar="N", help="events at most (default: all)")
-    parser.add_argument("--reverse", action="store_true", help="oldest first")
+    parser.add_argument("--limit", type=int, metavar="N", help="the newest N (default: all)")
+    parser.add_argument("--reverse", action="store_true", help="oldest first (of the newest N, with --limit)")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until interrupted")
     parser.add_argument("-o", "--output", choices=("table", "json", "jsonl", "csv"), default="table")
 
@@ -61,17 +61,21 @@ def run(args: argparse.Namespace) -> int:
         if args.follow:
             print_rows(_followed(log, database, query, args.limit))
         else:
-            print_rows(search(log, query, args.limit, oldest_first=args.reverse))
+            print_rows(_found(log, query, args.limit, args.reverse))
     return 0
+
+
+def _found(log: SqliteReader, query: Query, limit: int | None, reverse: bool) -> Iterable[Row]:
+    """Give the events that match; a limit means the newest, in whatever order they are shown."""
+    if reverse and limit is not None:
+        return reversed(list(search(log, query, limit)))
+    return search(log, query, limit, oldest_first=reverse)
 
 
 def _followed(log: SqliteReader, database: Path, query: Query, limit: int | None) -> Iterator[Row]:
     """Give what there is, oldest first, then what comes, until whoever reads stdout has gone."""
     size = log.size()
-    if limit is None:
-        yield from search(log, query, oldest_first=True, before=size)
-    else:
-        yield from list(search(log, query, limit, before=size))[::-1]
+    yield from _found(log, query, limit, reverse=True)
     log.close()  # a reader that stays open between the looks is the tail's business
     tail, told = Tail(database, query, size), False
     with contextlib.closing(tail):

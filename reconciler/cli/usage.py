@@ -11,8 +11,8 @@ import contextlib
 import sys
 
 from reconciler.audit import KEYS, Key, Spending, spending
+from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import note, print_csv, print_json, print_table
-from reconciler.cli.reading import tell_pruned
 from reconciler.cli.terms import preprocess, query_of
 from reconciler.core.errors import UsageError
 from reconciler.log.index import FIGURES

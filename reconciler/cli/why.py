@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import msgspec
 
 from reconciler.audit import Binding, Decision, Outcome, outcome_text, story, usage_text
+from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import print_json
-from reconciler.cli.reading import tell_pruned
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import NotFound
 from reconciler.log.sqlite import open_reader

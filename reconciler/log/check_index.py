@@ -98,10 +98,14 @@ class _SumsCheck:
         self._periods: dict[str, _Sums] = {}
 
     def add(self, block: Block) -> Iterator[str]:
+        periods, span = self._periods, self._span
         for key, figures in block.spent.items():
-            if key[0] == self._span:
-                sums = self._periods.setdefault(key[1], {})
-                sums[key] = added(sums[key], figures) if key in sums else figures
+            if key[0] == span:
+                sums = periods.get(key[1])
+                if sums is None:
+                    sums = periods[key[1]] = {}
+                before = sums.get(key)
+                sums[key] = figures if before is None else added(before, figures)
         for period in sorted(self._periods)[:-1]:
             yield from self._compare(period)
 

@@ -65,7 +65,7 @@ class Mark(NamedTuple):
 
 
 class Block(NamedTuple):
-    """What the events at positions `first` to `stop` - 1 add to the index, sorted as the tables are."""
+    """What the events at positions `first` to `stop` - 1 add to the index; marks are sorted as their table is."""
 
     first: int
     stop: int
@@ -131,7 +131,7 @@ class BlockBuilder:
         marks = [
             Mark(*key, _packed(offsets), _account(key, accounts)) for key, offsets in sorted(self._offsets.items())
         ]
-        block = Block(self.first, self.stop, marks, sorted(set(self._requests)), _by_span(self._spent))
+        block = Block(self.first, self.stop, marks, list(dict.fromkeys(self._requests)), _by_span(self._spent))
         self.first = self.stop
         self._offsets, self._dense, self._requests, self._spent = {}, {}, [], {}
         return block

@@ -152,7 +152,7 @@ def save(db: sqlite3.Connection, block: Block) -> None:
     first = block.first
     _put(db, _PUT_MARKS, [(first, kind, value, offsets, account) for kind, value, offsets, account in block.marks])
     _put(db, _PUT_MARKED, [(mark.kind, mark.value, first) for mark in block.marks])
-    _put(db, _PUT_REQUESTS, block.requests)
+    _put(db, _PUT_REQUESTS, sorted(block.requests))
     _put(db, _PUT_SPENT, [(*key, *sums) for key, sums in sorted(block.spent.items())])
 
 

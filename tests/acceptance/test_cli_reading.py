@@ -165,12 +165,13 @@ def test_status_tells_that_the_branch_is_gone(either: Site) -> None:
 
 
 def test_log_is_newest_first_and_one_line_an_event(either: Site) -> None:
-    """Positions fall by one; --reverse turns them round; --limit cuts; every event is one line."""
+    """Positions fall by one; --reverse turns them round; --limit means the newest; every event is one line."""
     lines = either.pai("log").out.splitlines()
     positions = [int(line.split()[0]) for line in lines]
     assert positions == list(range(len(lines) - 1, -1, -1))
     assert either.pai("log", "--reverse").out.splitlines() == lines[::-1]
     assert either.pai("log", "--limit", "2").out.splitlines() == lines[:2]
+    assert either.pai("log", "--limit", "2", "--reverse").out.splitlines() == lines[1::-1]
     assert len(either.pai("log", "--limit", "1", "type:binding").out.splitlines()) == 1
 
 
