@@ -99,11 +99,9 @@ def _positions(log: Reader, terms: list[_Marks], low: int, high: int) -> Iterato
 
 def _any_of(log: Reader, marks: _Marks, high: int) -> Iterator[_InBlock]:
     """Give the blocks that have any of the marks, newest first, with the offsets of all of them."""
-    streams = [log.marks_back(*mark) for mark in marks]
+    streams = [log.marks_back(*mark, high) for mark in marks]
     for block, found in groupby(heapq.merge(*streams, key=lambda each: -each.block), lambda each: each.block):
-        offsets = [each.offsets for each in found]
-        if block < high:
-            yield block, set().union(*map(unpack, offsets))
+        yield block, set().union(*(unpack(each.offsets) for each in found))
 
 
 def _meeting(streams: list[Iterator[_InBlock]]) -> Iterator[_InBlock]:

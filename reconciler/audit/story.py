@@ -135,16 +135,14 @@ def _budget(log: Reader, reserved: Row, limit: int | None) -> Budget:
 
 def _account_before(log: Reader, model: str, position: int) -> tuple[int, Account | None]:
     """Give the last position, up to one, that the index has accounts of, and the binding's there, if it had one."""
-    head = log.head()
-    begin = log.first()
-    at_begin = pruned.account_at_base(log, model) if begin else None
-    if head.index_version != INDEX_VERSION or head.indexed <= begin:
-        return begin, at_begin
-    start = head.indexed if position >= head.indexed else log.block_of(position) or begin
-    for mark in log.marks_back("model", model):
-        if mark.block < start and mark.account is not None:
-            return start, read_account(mark.account)
-    return start, at_begin
+    head, begin = log.head(), log.first()
+    start = begin
+    if head.index_version == INDEX_VERSION and head.indexed > begin:
+        start = head.indexed if position >= head.indexed else log.block_of(position) or begin
+        for mark in log.marks_back("model", model, start):
+            if mark.account is not None:
+                return start, read_account(mark.account)
+    return start, pruned.account_at_base(log, model)
 
 
 def _held(log: Reader, outcome: Row) -> int:

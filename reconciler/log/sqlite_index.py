@@ -67,11 +67,17 @@ _TYPE_MARKS = (
     " SELECT marks.block, value, offsets FROM blocks CROSS JOIN marks"
     " ON marks.block = blocks.block AND kind = 'type' WHERE blocks.block < ?2"
 )
-_ACCOUNTS_BACK = (
+_BLOCKS_BACK = (
     "WITH RECURSIVE blocks(block) AS (SELECT max(block) FROM marks WHERE block < ? UNION ALL"
     " SELECT (SELECT max(block) FROM marks WHERE block < blocks.block) FROM blocks WHERE blocks.block IS NOT NULL)"
-    " SELECT value, account FROM blocks CROSS JOIN marks"
+)
+_ACCOUNTS_BACK = (
+    f"{_BLOCKS_BACK} SELECT value, account FROM blocks CROSS JOIN marks"
     " ON marks.block = blocks.block AND kind = 'model' WHERE account IS NOT NULL"
+)
+_NEWEST_BEFORE = (
+    f"{_BLOCKS_BACK} SELECT blocks.block FROM blocks CROSS JOIN marks"
+    " ON marks.block = blocks.block AND kind = ? AND value = ? LIMIT 1"
 )
 
 
@@ -84,10 +90,10 @@ class IndexReader:
     def _mapped(self) -> AbstractContextManager[None]:
         raise NotImplementedError
 
-    def marks_back(self, kind: str, value: str) -> Iterator[Marked]:
-        """Give the blocks of the index that have a value, newest first."""
+    def marks_back(self, kind: str, value: str, before: int) -> Iterator[Marked]:
+        """Give the blocks of the index that have a value and begin before a position, newest first."""
         with self._mapped():
-            block = _newest(self._db, kind, value)
+            block = _newest(self._db, kind, value, before)
         while block is not None:
             found = self.mark(block, kind, value)
             if found is None or (found.previous is not None and found.previous >= block):
@@ -165,9 +171,11 @@ def _put(db: sqlite3.Connection, statement: str, records: Sequence[tuple[object,
         db.execute(statement.format(", ".join([row] * len(part))), [field for record in part for field in record])
 
 
-def _newest(db: sqlite3.Connection, kind: str, value: str) -> int | None:
-    """Give the newest block that has a value."""
+def _newest(db: sqlite3.Connection, kind: str, value: str, before: int) -> int | None:
+    """Give the newest block that has a value and begins before a position."""
     found = db.execute(_NEWEST_BLOCK, (kind, value)).fetchone()
+    if found is not None and found[0] >= before:  # far back, so not block after block along the chain
+        found = db.execute(_NEWEST_BEFORE, (before, kind, value)).fetchone()
     return None if found is None else int(found[0])
 
 

@@ -171,8 +171,8 @@ class Reader(Protocol):
     def read_at(self, positions: Sequence[int]) -> Iterator[Stored]:
         """Give the events at these positions, newest first."""
 
-    def marks_back(self, kind: str, value: str) -> Iterator[Marked]:
-        """Give the blocks of the index that have a value, newest first."""
+    def marks_back(self, kind: str, value: str, before: int) -> Iterator[Marked]:
+        """Give the blocks of the index that have a value and begin before a position, newest first."""
 
     def mark(self, block: int, kind: str, value: str) -> Marked | None:
         """Give where a value occurs in one block of the index."""
