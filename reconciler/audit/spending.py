@@ -73,6 +73,7 @@ class _Groups:
     def add_events(self, log: Reader, start: int, stop: int) -> None:
         """Add up all events at positions `start` to `stop` - 1."""
         spent: HourlySums = {}
+        start = max(start, log.first())  # of what was before, nothing that was spent is kept
         for chunk in log.chunks(start, stop):
             for event in checked(chunk, start):
                 spend(spent, event)

@@ -3,12 +3,13 @@
 What objects, secrets, keys and the branch were is told by the few events that are about them, and the index says where
 these are. What was used of a day is in the accounts that the index keeps at the end of each block; the events from
 there to the moment are folded. As everything that is answered from the index, it is as good as the index, which `pai
-verify` compares; an index that is not there, or of another version, is done without.
+verify` compares; an index that is not there, or of another version, is done without. Of a pruned log the index begins
+where the log does; what was before is in the state that the log begins with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from reconciler.core import events as ev
@@ -30,7 +31,7 @@ _PASSED_OVER: Final = {ev.RequestRefused.type, *(outcome.type for outcome in _OU
 def state_then(reader: Reader, position: int) -> State:
     """Give the state after the first `position` events as a projection holds it, which has no open reservations.
 
-    Raises NotFound beyond the end, LogDamaged.
+    Raises NotFound beyond the log's ends, LogDamaged.
     """
     with reader.moment():
         head = reader.head()
@@ -39,13 +40,14 @@ def state_then(reader: Reader, position: int) -> State:
         start = _block_before(reader, head, position)
         state = snapshot_before(reader, position)
         current = (head.projected, head.fold) == (head.size, FOLD_VERSION)
-        if not start or not current or position > head.size or position - state.position <= NEAR_EVENTS:
+        if start <= reader.first() or not current or position > head.size or position - state.position <= NEAR_EVENTS:
             state = state_at(reader, position)
         else:
             state = snapshot_before(reader, start)
+            known = state.ledger
             _fold_objects(reader, state, start)
-            state.ledger = Ledger(accounts=_accounts(reader, start))
-            _fold_rest(reader, state, position)
+            state.ledger = Ledger(accounts=known.accounts | _accounts(reader, start))
+            _fold_rest(reader, state, position, known.open)
     state.ledger = Ledger(accounts=state.ledger.accounts)
     return state
 
@@ -80,7 +82,7 @@ def _events_at(reader: Reader, positions: Sequence[int]) -> Iterator[tuple[int, 
 
 
 def _accounts(reader: Reader, block: int) -> dict[str, Account]:
-    """Give every binding's account where a block begins."""
+    """Give the account where a block begins of every binding that the index has one of: all that ever changed since."""
     missing = {name for kind, name in reader.rows() if kind == "account"}  # an account that is opened stays for ever
     found: dict[str, Account] = {}
     for name, account in reader.accounts_back(block):
@@ -92,19 +94,22 @@ def _accounts(reader: Reader, block: int) -> dict[str, Account]:
     return found
 
 
-def _fold_rest(reader: Reader, state: State, position: int) -> None:
-    """Fold all events up to `position`; reservations that were made before them are looked up when they end."""
+def _fold_rest(reader: Reader, state: State, position: int, known: Mapping[str, Reservation]) -> None:
+    """Fold all events up to `position`; reservations that were made before them are looked up when they end.
+
+    `known` are those that were open at a position where the index has all that came after.
+    """
     opened = state.ledger.open
     for chunk in reader.chunks(state.position, position):
         for event in checked(chunk, state.position):
             payload = event.payload
             if isinstance(payload, _OUTCOMES) and payload.request not in opened:
-                _reopen(reader, state, payload.request)
+                _reopen(reader, state, payload.request, known.get(payload.request))
             state.apply(event)
 
 
-def _reopen(reader: Reader, state: State, request: str) -> None:
-    """Put back the reservation of a request that is open at the state's position, if there is one."""
+def _reopen(reader: Reader, state: State, request: str, known: Reservation | None) -> None:
+    """Put back the reservation of a request that is open at the state's position, if there is one; else `known`."""
     for seq in reader.requests(request):
         if seq >= state.position:
             continue
@@ -116,3 +121,5 @@ def _reopen(reader: Reader, state: State, request: str) -> None:
             model = event.subject.partition("/")[2]
             state.ledger.open[request] = Reservation(model, payload.agent, payload.day, payload.tokens, seq)
             return
+    if known is not None:
+        state.ledger.open[request] = known

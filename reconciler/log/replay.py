@@ -150,7 +150,10 @@ def event_at(reader: Reader, position: int) -> Event:
 
 
 def snapshot_before(reader: Reader, stop: int) -> State:
-    """Give the state of the newest good snapshot at position `stop` or before; that of an empty log if none is."""
+    """Give the state of the newest good snapshot at position `stop` or before; if none is, that of the log's beginning.
+
+    Raises NotFound before that, LogDamaged.
+    """
     return _start(reader, stop)[0]
 
 
