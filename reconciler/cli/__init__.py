@@ -2,8 +2,7 @@
 
 Commands live shortly, so what they import is a good part of the time that they take. Three things are set here before
 anything else is imported: the collector seldom runs, since commands keep what they make; at the end it looks at nothing
-of that; and msgspec does without typing_extensions, which it takes if it is there, needs nothing of on this Python, and
-which takes a sixth of a command.
+of that; and msgspec does without typing_extensions, which it takes if it is there and needs nothing of on this Python.
 """
 
 import atexit

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.log.sqlite import open_reader
+from reconciler.log import check_beside
+from reconciler.log.check import Marks, check
+from reconciler.log.check_bytes import BytesFindings
+from reconciler.log.merkle import Frontier
+from reconciler.log.replay import FOLD_VERSION
+from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.log.store import Snapshot
 from tests import independent_verifier as stranger
 from tests.support import DEADLINE_S, Daemon, Site, copied
 from tests.support_prune import CUT, ROUNDS, SPANNING, busy, request
@@ -221,16 +227,72 @@ TAMPERED = {
 }
 
 
+def tamper(database: Path, statement: str) -> None:
+    """Change the file behind Pai's back."""
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as db:
+        for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
+            db.execute(f"DROP TRIGGER {name}")
+        assert db.execute(statement).rowcount > 0
+
+
 @pytest.mark.parametrize("what", TAMPERED)
 def test_tampering_with_what_stays_is_found(pruned: Site, what: str) -> None:
     """Kept events, hashes of what was dropped, state, beginning: whatever is changed behind Pai's back is told."""
-    with contextlib.closing(sqlite3.connect(pruned.database, isolation_level=None)) as db:
-        for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
-            db.execute(f"DROP TRIGGER {name}")
-        assert db.execute(TAMPERED[what]).rowcount > 0
+    tamper(pruned.database, TAMPERED[what])
     done = pruned.run("verify")
     assert done.code in (1, 3)
     assert "ok" not in done.out
+
+
+@pytest.mark.parametrize("what", ["nothing", *TAMPERED])
+def test_second_process_checks_what_stays_as_one_does(pruned: Site, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the bytes' half done by another process, a check of a pruned log finds the same problems and roots."""
+    if what != "nothing":
+        tamper(pruned.database, TAMPERED[what])
+    monkeypatch.setattr(check_beside, "EVENTS_MIN", 1)
+    monkeypatch.setattr(check_beside.os, "sched_getaffinity", lambda _: {0, 1})
+    answers: list[bool] = []
+    findings = check_beside.Helper.findings
+
+    def counted(helper: check_beside.Helper) -> BytesFindings | None:
+        found = findings(helper)
+        answers.append(found is not None)
+        return found
+
+    monkeypatch.setattr(check_beside.Helper, "findings", counted)
+    sizes = [256, CUT, CUT + 1, CUT + 300]
+    alone, helped = Marks(sizes), Marks(sizes)
+    with contextlib.closing(open_reader(pruned.database)) as log:
+        wanted = check(log, marks=alone)
+        assert check(log, marks=helped, path=pruned.database) == wanted
+    assert bool(wanted) == (what != "nothing")
+    assert helped.roots == alone.roots
+    assert all(answers)
+    if what == "nothing":
+        assert answers
+        assert set(sizes) <= set(alone.roots)
+
+
+def test_second_process_gives_up_when_the_log_was_pruned_since(pruned: Site) -> None:
+    """It says nothing of a log that begins elsewhere than the one that is checked did."""
+    with check_beside.start(pruned.database, Frontier(), 1000, [], False) as helper:
+        assert helper is not None
+        assert helper.findings() is None
+
+
+def test_snapshot_where_the_log_begins_is_compared(pruned: Site) -> None:
+    """A snapshot may stand at the very beginning; it has to be the state there."""
+    for good in (True, False):
+        backend = SqliteBackend(pruned.database)
+        with contextlib.closing(backend.open()) as store:
+            base = store.base()
+            assert base is not None
+            data = base.data if good else base.data.replace(b"flash", b"slash")
+            store.save_snapshot(Snapshot.of(base.position, FOLD_VERSION, base.peaks, data))
+        backend.release()
+        with contextlib.closing(open_reader(pruned.database)) as log:
+            told = [] if good else [f"the snapshot at position {CUT} is not the state that the events give"]
+            assert [problem.message for problem in check(log)] == told
 
 
 def test_guards_are_back_in_place(pruned: Site) -> None:
