@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.evidence.verification import verify
 from reconciler.log import check_beside
 from reconciler.log.check import Marks, check
 from reconciler.log.check_bytes import BytesFindings
@@ -17,6 +18,7 @@ from reconciler.log.merkle import Frontier
 from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.sqlite import SqliteBackend, open_reader
 from reconciler.log.store import Snapshot
+from reconciler.workspace import Workspace
 from tests import independent_verifier as stranger
 from tests.support import DEADLINE_S, Daemon, Site, copied
 from tests.support_prune import CUT, ROUNDS, SPANNING, busy, request
@@ -95,6 +97,16 @@ def test_part_is_an_export_that_strangers_verify(whole: Site, pruned_template: S
     done = pruned_template.pai("verify", "--with", part)
     assert done.out.startswith(f"ok: {pruned_template.state().position:,} events, hashes")
     assert done.err == ""
+
+
+def test_checkpoints_from_before_the_cut_are_compared_with_the_part(pruned: Site, pruned_template: Site) -> None:
+    """Also those of sizes inside a tile: of these the log alone does not know the root any more."""
+    workspace = Workspace.find(pruned.root)
+    alone = verify(workspace, lambda _: None)
+    together = verify(workspace, lambda _: None, [part_of(pruned_template)])
+    assert alone.problems == together.problems == []
+    assert (alone.before > 3, together.before) == (True, 0)
+    assert together.checkpoints == alone.checkpoints + alone.before
 
 
 def test_stories_of_what_stays_lack_nothing(whole: Site, pruned: Site) -> None:
