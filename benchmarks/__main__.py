@@ -2,9 +2,9 @@
 
     python -m benchmarks [--quick] [NAME ...]
 
-Names: push, cold_start, restart, processes, append, budget, gateway, stories, validate, diff; all if none is given. A
-missed figure is marked, and the exit code is 0 all the same: this measures, it does not judge. Machines differ: the
-last column says how many times as much as something that was measured in the same run.
+Names: push, cold_start, restart, processes, append, budget, gateway, stories, validate, diff, webhooks; all if none is
+given. A missed figure is marked, and the exit code is 0 all the same: this measures, it does not judge. Machines
+differ: the last column says how many times as much as something that was measured in the same run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import append, budget, cold_start, diff, gateway, processes, push, restart, stories, validate
+from benchmarks import append, budget, cold_start, diff, gateway, processes, push, restart, stories, validate, webhooks
 from benchmarks.table import Row, show
 
 BENCHMARKS: Mapping[str, Callable[[bool], list[Row]]] = {
@@ -27,6 +27,7 @@ BENCHMARKS: Mapping[str, Callable[[bool], list[Row]]] = {
     "stories": stories.run,
     "validate": validate.run,
     "diff": diff.run,
+    "webhooks": webhooks.run,
 }
 
 

@@ -8,10 +8,11 @@ changes is edited. Nothing here touches the log: the commit comes into force by 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from pathlib import PurePosixPath
+from typing import Any, Literal, NamedTuple
 
 from reconciler.core.canonical import same_value
-from reconciler.core.errors import NotFound, Refused
+from reconciler.core.errors import NotFound, Refused, SourceUnavailable
 from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, Kind, Manifest
 from reconciler.core.state import State
 from reconciler.manifests import (
@@ -26,7 +27,7 @@ from reconciler.manifests import (
     replace_document,
 )
 from reconciler.source import Author, RaceLost, Repository
-from reconciler.verdict import Judge
+from reconciler.verdict import TRAILER, Judge
 
 TRIES = 8
 
@@ -175,6 +176,71 @@ def change(
     raise Refused("the branch moved at every try", "others push at this moment; run the command again")
 
 
+def roll_back(
+    repository: Repository,
+    branch: str,
+    source_path: str,
+    state: State,
+    accepted: Mapping[str, Any],
+    reason: str,
+    allow_deletions: bool = False,
+    send: Send | None = None,
+) -> str:
+    """Commit the manifests of an earlier revision on top of the branch as the user, and give the commit's id.
+
+    `accepted` is what the event says that accepted the revision, `state` what is in force. With `send` the branch is
+    somewhere else, and `repository` its mirror. Gives "" if the branch's tip has these manifests already. Raises
+    Refused with diagnostics if the commit would be refused, SourceUnavailable if it cannot be made.
+    """
+    commit, path = str(accepted["commit"]), str(accepted.get("path", "."))
+    if PurePosixPath(path) != PurePosixPath(source_path):
+        raise Refused(
+            f"revision {commit[:7]} was read from the folder {path}, source.path is {source_path} now",
+            f"pin it instead: pai pin {commit[:12]}",
+        )
+    author = repository.identity()
+    for _ in range(TRIES):
+        tip = repository.tip(branch)
+        if tip is None:
+            raise SourceUnavailable(f"branch {branch} does not exist", "push it again")
+        judge = Judge(repository, source_path)
+        verdict = judge.commit(commit)
+        if not allow_deletions:
+            models: Kind = "model"
+            agents: Kind = "agent"
+            present = {(models, name) for name in state.models} | {(agents, name) for name in state.agents}
+            verdict = judge.guarded(verdict, tip, present, state.revision)
+        _require(verdict, "or give --allow-deletions, if so many objects shall go")
+        message = _rollback_message(accepted, tip, reason, author, allow_deletions)
+        try:
+            made = repository.restore(tip, commit, source_path, message, author)
+            if made == tip:
+                return ""
+            if send is None:
+                repository.land(branch, tip, made, source_path, author)
+            elif not send(made, tip):
+                continue
+        except RaceLost:
+            continue
+        return made
+    raise Refused("the branch moved at every try", "others push at this moment; run the command again")
+
+
+def _rollback_message(accepted: Mapping[str, Any], tip: str, reason: str, author: Author, allow_deletions: bool) -> str:
+    commit, person = str(accepted["commit"]), accepted["author"]
+    subject = str(accepted["message"]).strip().partition("\n")[0][:60]
+    lines = [
+        f"Roll back to {commit[:7]}: {subject}",
+        "",
+        f"{author.name} <{author.email}> puts back the manifests of revision",
+        f"{commit} by {person['name']} <{person['email']}>",
+        f"in place of those of {tip}.",
+    ]
+    lines += ["", *reason.strip().splitlines()] if reason.strip() else []
+    lines += ["", f"{TRAILER[0]}: {TRAILER[1]}"] if allow_deletions else []
+    return "\n".join(lines)
+
+
 def _commit(
     repository: Repository,
     branch: str,
@@ -214,10 +280,21 @@ def document_of(manifest: Manifest) -> Document:
     }
 
 
-def _require(verdict: Verdict) -> None:
+def _require(verdict: Verdict, hint: str = "correct this first") -> None:
     if not verdict.accepted:
         errors = tuple(d for d in verdict.diagnostics if d.severity == "error")
-        raise Refused("the config repository would be refused, so nothing was committed", "correct this first", errors)
+        raise Refused("the config repository would be refused, so nothing was committed", hint, errors)
 
 
-__all__ = ["Action", "Actions", "Author", "Document", "Key", "Outcome", "Proposal", "change", "document_of"]
+__all__ = [
+    "Action",
+    "Actions",
+    "Author",
+    "Document",
+    "Key",
+    "Outcome",
+    "Proposal",
+    "change",
+    "document_of",
+    "roll_back",
+]

@@ -4,14 +4,16 @@ A pass looks at the tip, whatever happened in between, judges every first-parent
 hands the recorder all their events as one command, so that a push comes into force as a whole. A tip that is refused is
 judged once more by every program that starts, which may know more than the one that refused it; that is recorded only
 if something else comes of it. What cannot be read raises SourceUnavailable and changes nothing: the last accepted state
-stays.
+stays. While an operator has a revision pinned or the reconciling suspended, a pass looks and records nothing; the
+commits get their outcomes afterwards.
 
-One reconciler works on a log at a time (the recorder's lock file sees to that); it is not for several threads.
+One reconciler works on a log at a time (the recorder's lock file sees to that); its passes are one after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -19,12 +21,13 @@ import msgspec
 
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic, foremost
-from reconciler.core.errors import SourceUnavailable
+from reconciler.core.errors import CouldNotRun, SourceUnavailable
 from reconciler.core.objects import Desired, Kind
 from reconciler.core.plan import plan
-from reconciler.core.state import Head, Outcome, State
+from reconciler.core.state import Head, Order, Outcome, Push, State
+from reconciler.core.steering import standing_orders
 from reconciler.manifests import Verdict, redact
-from reconciler.recorder import Recorder
+from reconciler.recorder import Decide, Recorder
 from reconciler.source import CommitInfo, Repository, Signatures, Walk
 from reconciler.verdict import Index, Judge, load_index, save_index
 
@@ -33,12 +36,15 @@ DIAGNOSTICS_MAX = 1000
 JUDGED_MAX = 500
 """Commits of one pass judged one by one, the newest; older ones are superseded."""
 MESSAGE_CHARACTERS_MAX = 16_384
+PASS_WAIT_S = 60.0
+"""How long a pass waits for the one before it."""
 
 
 class Result(msgspec.Struct, frozen=True):
     """What a pass found. `head` is "" for a repository without a commit; `counts` is None if nothing was accepted.
 
-    `held` is the commit that was the branch's before a force-push that is held, else "".
+    `waits` says why an operator's order keeps the tip from being followed, "" if none does. `held` is the commit that
+    was the branch's before a force-push that is held, else "".
     """
 
     head: str
@@ -47,6 +53,7 @@ class Result(msgspec.Struct, frozen=True):
     diagnostics: tuple[Diagnostic, ...] = ()
     counts: ev.Counts | None = None
     commits: int = 0
+    waits: str = ""
     held: str = ""
 
 
@@ -77,31 +84,44 @@ class Reconciler:
         self._judge: Judge | None = None
         self._saved: Index | None = None
         self._known: _Known | None = None
+        self._passing = threading.Lock()
         self._signatures = signatures
         self._rewritten = rewritten
         self._held = ("", "")  # the commit whose place was taken, and the tip that was recorded as held
         self._seen = ("", "")  # the tip that this program has judged itself, and whose signatures it took
 
-    def run(self, accept_rewrite: str = "") -> Result:
+    def run(self, accept_rewrite: str = "", first: Decide | None = None) -> Result:
         """Do one pass and return when its events are durable. Raises SourceUnavailable or LogNotWritable.
 
-        `accept_rewrite` names the operator who lets a held tip come into force.
+        `accept_rewrite` names the operator who lets a held tip come into force. What `first` decides comes before the
+        pass in the same transaction, and is recorded also if the source cannot be read.
         """
+        if not self._passing.acquire(timeout=PASS_WAIT_S):
+            raise CouldNotRun("another reconciling pass is still running", "see pai status")
         try:
-            return self._pass(accept_rewrite)
+            while True:
+                try:
+                    return self._pass(accept_rewrite, first)
+                except _Changed:
+                    pass
         except SourceUnavailable:
             self._judge = None  # open the repository anew next time
+            if first is not None:
+                self._recorder.record(first)
             raise
+        finally:
+            self._passing.release()
 
     def warm(self) -> None:
         """Read the tree that is in force, so that the next push costs only its own files."""
-        judge = self._opened()
-        state = self._recorder.read(State.freeze)
-        if state.head is not None and self._known is None:
-            objects = judge.commit(state.head.commit).objects
-            if state.revision == state.head.commit and not any(plan(state, objects, "", "")[:2]):
-                self._known = _Known(state.revision, objects)
-        self.save()
+        with self._passing:
+            judge = self._opened()
+            state = self._recorder.read(State.freeze)
+            if state.head is not None and self._known is None:
+                objects = judge.commit(state.head.commit).objects
+                if state.revision == state.head.commit and not any(plan(state, objects, "", "")[:2]):
+                    self._known = _Known(state.revision, objects)
+            self.save()
 
     @property
     def index(self) -> Index | None:
@@ -123,36 +143,50 @@ class Reconciler:
             self._saved = self._judge.index
         return self._judge
 
-    def _pass(self, accept_rewrite: str) -> Result:
+    def _pass(self, accept_rewrite: str, first: Decide | None) -> Result:
         judge = self._opened()
         repository = judge.repository
         tip = repository.tip(self._branch)
         state = self._recorder.read(State.freeze)
+        before = _decided_on(state)
         if tip is None:
             return self._without_tip(repository, state)
+        lead = [] if first is None else list(first(state))
+        for draft in lead:
+            _fold(state, draft)
+        if orders := standing_orders(state):
+            self._record(lead, before)
+            judged = state.head.outcome if state.head is not None and state.head.commit == tip else None
+            return Result(tip, judged, state.revision, waits="; ".join(orders))
         recorded: Result | None = None
         if state.head is not None and (state.head.commit, state.head.path) == (tip, self._source_path):
             recorded = Result(tip, state.head.outcome, state.revision, self._recorded(state.head))
             if state.head.outcome == "accepted" or self._seen == self._judging(tip):
+                self._record(lead, before)
                 return recorded
         walk = repository.walk(tip, state.head.commit if state.head else None)
         if walk.relation == "rewritten" and self._rewritten is not None and not accept_rewrite:
             assert state.head is not None
+            self._record(lead, before)
             return self._hold(repository, state.head, state.revision, tip)
-        before = state.head  # the pass folds its events into `state`
         this = _Pass(judge, walk, state, self._branch, self._source_path, self._known, accept_rewrite)
         drafts, result = this.events(tip)
         if recorded is not None and _says_the_same(drafts, recorded):
             self._seen = self._judging(tip)
+            self._record(lead, before)
             return recorded
-
-        def decide(live: State) -> Sequence[ev.Draft]:
-            assert live.head == before, "another reconciler works on this log"
-            return drafts
-
-        self._recorder.record(decide)
+        self._record([*lead, *drafts], before)
         self._known, self._seen = this.known, self._judging(tip)
         return result
+
+    def _record(self, drafts: Sequence[ev.Draft], before: _DecidedOn) -> None:
+        def decide(live: State) -> Sequence[ev.Draft]:
+            if _decided_on(live) != before:  # an operator pinned or suspended meanwhile
+                raise _Changed
+            return drafts
+
+        if drafts:
+            self._recorder.record(decide)
 
     def _judging(self, tip: str) -> tuple[str, str]:
         return tip, self._signatures.version() if self._signatures else ""
@@ -185,6 +219,22 @@ class Reconciler:
             f"branch {self._branch} does not exist in {self._path}",
             f"its branches: {branches}; set source.branch, or push {self._branch} again",
         )
+
+
+class _Changed(Exception):
+    """What the pass decided on is no longer so."""
+
+
+_DecidedOn = tuple[Head | None, Order | None, Order | None]
+
+
+def _decided_on(state: State) -> _DecidedOn:
+    return state.head, state.pin, state.suspension
+
+
+def _fold(state: State, draft: ev.Draft) -> None:
+    """Fold what is not recorded yet into a scratch copy of the state."""
+    state.apply(ev.Event(draft.actor, draft.payload, "", draft.subject, state.time))
 
 
 def _says_the_same(drafts: Sequence[ev.Draft], recorded: Result) -> bool:
@@ -222,6 +272,7 @@ class _Pass:
         self._drafts: list[ev.Draft] = []
         self._diagnostics: tuple[Diagnostic, ...] = ()
         self._counts: ev.Counts | None = None
+        self._pushers: Mapping[str, str] = {}
         # The deletion guard compares with what was in force before the pass, as the hook did: else a commit accepted
         # on the way would use up the permission that it carries for the tip.
         self._since = state.revision
@@ -231,6 +282,7 @@ class _Pass:
     def events(self, tip: str) -> tuple[list[ev.Draft], Result]:
         """Give the events of all commits of the walk, oldest first, and what became of the tip."""
         walk, before = self._walk, self._state.head
+        self._pushers = _pushers(self._state.pushes, walk.commits or [tip])
         if walk.relation == "rewritten" and before is not None:
             by = self._accepted_by
             rewritten = ev.HistoryRewritten(from_=before.commit, to=tip, hold="accepted" if by else "")
@@ -258,7 +310,7 @@ class _Pass:
         else:
             shown = list(foremost(verdict.diagnostics, DIAGNOSTICS_MAX))
             omitted = len(verdict.diagnostics) - len(shown)
-            rejected = ev.RevisionRejected(**_commit(info), path=self._path, diagnostics=shown, omitted=omitted)
+            rejected = ev.RevisionRejected(**self._commit(info), path=self._path, diagnostics=shown, omitted=omitted)
             self._add(ev.Draft(actor(info), f"revision/{sha}", rejected))
 
     def _accept(self, sha: str, info: CommitInfo, verdict: Verdict) -> None:
@@ -267,24 +319,38 @@ class _Pass:
         self.known = _Known(sha, verdict.objects)
         warnings = list(foremost(verdict.diagnostics, DIAGNOSTICS_MAX))
         accepted = ev.RevisionAccepted(
-            **_commit(info), counts=self._counts, path=self._path, moved=moved, warnings=warnings
+            **self._commit(info), counts=self._counts, path=self._path, moved=moved, warnings=warnings
         )
         for draft in (*drafts, ev.Draft(actor(info), f"revision/{sha}", accepted)):
             self._add(draft)
 
     def _superseded(self, sha: str, tip: str) -> None:
         info = self._info(sha)
-        self._add(ev.Draft(actor(info), f"revision/{sha}", ev.RevisionSuperseded(**_commit(info), by=tip)))
+        self._add(ev.Draft(actor(info), f"revision/{sha}", ev.RevisionSuperseded(**self._commit(info), by=tip)))
 
     def _add(self, draft: ev.Draft) -> None:
         self._drafts.append(draft)
-        self._state.apply(ev.Event(draft.actor, draft.payload, "", draft.subject, self._state.time))
+        _fold(self._state, draft)
+
+    def _commit(self, info: CommitInfo) -> _CommitFields:
+        return _commit(info, self._pushers.get(info.commit, ""))
 
     def _info(self, sha: str) -> CommitInfo:
         return self._judge.repository.commit(sha)
 
     def _actor(self, sha: str) -> str:
         return actor(self._info(sha))
+
+
+def _pushers(pushes: Sequence[Push], commits: Sequence[str]) -> Mapping[str, str]:
+    """Tell who pushed which of the commits, which are first-parent and oldest first: those after `old` up to `new`."""
+    found: dict[str, str] = {}
+    places = {sha: place for place, sha in enumerate(commits)}
+    for push in pushes:
+        if push.new in places:
+            first = places.get(push.old, -1) + 1
+            found |= dict.fromkeys(commits[first : places[push.new] + 1], push.pusher)
+    return found
 
 
 def _keys(state: State) -> Iterator[tuple[Kind, str]]:
@@ -306,9 +372,10 @@ class _CommitFields(TypedDict):
     committer: ev.Person
     message: str
     signature: ev.Signature | None
+    pusher: str
 
 
-def _commit(info: CommitInfo) -> _CommitFields:
+def _commit(info: CommitInfo, pusher: str) -> _CommitFields:
     message = redact(info.message)
     if len(message) > MESSAGE_CHARACTERS_MAX:
         message = message[:MESSAGE_CHARACTERS_MAX] + "…"
@@ -319,6 +386,7 @@ def _commit(info: CommitInfo) -> _CommitFields:
         "committer": _person(info.committer),
         "message": message,
         "signature": info.signature,
+        "pusher": pusher,
     }
 
 

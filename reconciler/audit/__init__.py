@@ -1,7 +1,8 @@
 """Questions to the log: read only, answered from the stored events."""
 
 from reconciler.audit.lines import describe, outcome_text, usage_text
-from reconciler.audit.moments import Moment, find_moment
+from reconciler.audit.moments import Moment, acceptance, find_moment
+from reconciler.audit.objects import accepted_commit, accepted_state, objects_at
 from reconciler.audit.query import matches, read_row, search
 from reconciler.audit.rehearsing import rehearsal
 from reconciler.audit.spending import KEYS, Key, Spending, spending
@@ -25,11 +26,15 @@ __all__ = [
     "Tail",
     "Term",
     "Version",
+    "acceptance",
+    "accepted_commit",
+    "accepted_state",
     "blame",
     "describe",
     "find_moment",
     "history",
     "matches",
+    "objects_at",
     "outcome_text",
     "parse_query",
     "parse_terms",

@@ -24,7 +24,9 @@ def describe(row: Row) -> str:
             return _object(verb, data)
         case "revision":
             return _revision(verb, data)
-        case "history":
+        case "reconciling":
+            return cut(data["reason"])
+        case "push" | "history":
             return f"from {_short(data['from'])} to {_short(data['to'])}"
         case "secret":
             return cut("keys " + ", ".join(sorted(data["keys"])))
@@ -81,6 +83,9 @@ def _at(spec: Any, field: str) -> Any:
 
 
 def _revision(verb: str, data: dict[str, Any]) -> str:
+    if verb in ("pinned", "unpinned"):
+        back = f"back to {_short(data['revision'])}, " if verb == "unpinned" else ""
+        return f"{back}{_counted(data['counts'])}" + (f": {cut(data['reason'])}" if data["reason"] else "")
     first = cut(data["message"].strip().partition("\n")[0])
     if verb == "rejected":
         problems = len(data["diagnostics"]) + data.get("omitted", 0)
@@ -89,9 +94,13 @@ def _revision(verb: str, data: dict[str, Any]) -> str:
         return f"{problems} problem{'s' * (problems != 1)}: {first_problem}"
     if verb == "superseded":
         return f"by {_short(data['by'])}: {first}"
-    counts = data["counts"]
+    pusher = f" (pushed by {cut(data['pusher'])})" if data.get("pusher") else ""
+    return f"{_counted(data['counts'])}: {first}{pusher}"
+
+
+def _counted(counts: dict[str, int]) -> str:
     changes = ", ".join(f"{counts[name]} {name}" for name in ("created", "changed", "deleted", "moved") if counts[name])
-    return f"{changes or 'no change'}: {first}"
+    return changes or "no change"
 
 
 def _log(verb: str, data: dict[str, Any]) -> str:

@@ -47,6 +47,20 @@ def find_moment(log: Reader, when: str, now: datetime) -> Moment:
     return _at_time(log, when, now)
 
 
+def acceptance(log: Reader, commit: str) -> Row:
+    """Give the newest event that accepted the commit, of which a beginning is enough.
+
+    Raises UsageError for a text that is no commit or could be several, NotFound for a commit that was never looked at,
+    Refused for one that never was in force.
+    """
+    if not _COMMIT.fullmatch(commit):
+        raise UsageError(f"{commit!r} is no commit", "write the beginning of its id, as pai log type:revision shows it")
+    row = _accepted(log, commit.lower())
+    if row is None:
+        raise _unknown(log, commit.lower())
+    return row
+
+
 def _at_position(log: Reader, when: str) -> Moment:
     digits = when[1:]
     if not (digits.isascii() and digits.isdecimal()) or len(digits) > 18:
@@ -83,6 +97,11 @@ def _is_time(when: str, now: datetime) -> bool:
 
 
 def _at_commit(log: Reader, commit: str) -> Moment | None:
+    row = _accepted(log, commit)
+    return None if row is None else Moment(row.seq + 1, row.time)
+
+
+def _accepted(log: Reader, commit: str) -> Row | None:
     """Find the newest acceptance of a commit; None if the log knows no commit that begins so."""
     found = search(log, Query((Term("revision", commit), Term("type", "revision."))))
     rows = [row for row in found if row.data["commit"].startswith(commit)]
@@ -91,7 +110,7 @@ def _at_commit(log: Reader, commit: str) -> Moment | None:
         raise UsageError(f"{commit} may be {', '.join(each[:12] for each in commits[:5])}", "write more of the commit")
     for row in rows:
         if row.type == "revision.accepted.v1":
-            return Moment(row.seq + 1, row.time)
+            return row
     if rows:
         raise _never_in_force(rows[0])
     return None

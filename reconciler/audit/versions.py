@@ -130,12 +130,16 @@ def origin(log: Reader, row: Row) -> Origin:
     """Find out who wrote a version."""
     commit = row.data["revision"]
     author, message = row.actor, ""
-    # The commit's own event follows its objects' in the same transaction.
-    query = Query((Term("revision", commit), Term("type", ev.RevisionAccepted.type)))
+    # The event of what put the objects in force follows theirs in the same transaction.
+    query = Query((Term("type", "revision."),))
     for each in search(log, query, 1, oldest_first=True, start=row.seq):
-        person = each.data["author"]
-        author = f"{person['name']} <{person['email']}>"
-        message = each.data["message"].strip().partition("\n")[0]
+        if each.type == ev.RevisionAccepted.type:
+            person = each.data["author"]
+            author = f"{person['name']} <{person['email']}>"
+            message = each.data["message"].strip().partition("\n")[0]
+        else:
+            verb = "Pin" if each.type == ev.RevisionPinned.type else "Unpin"
+            message = f"{verb} {each.data['commit'][:7]}" + (f": {each.data['reason']}" if each.data["reason"] else "")
     return Origin(row.seq, commit, author, message, row.data["file"], row.data["line"])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from reconciler.audit import accepted_state
 from reconciler.authoring import Actions, Outcome, Proposal, Send, change
 from reconciler.cli.output import note, print_diagnostics
 from reconciler.cli.progress import Progress
@@ -34,20 +35,20 @@ def commit_and_enforce(
             open_session = stack.enter_context(session(workspace))
             # First what is there already: a commit of an interrupted command, or a push that no daemon has seen.
             before = msgspec.convert(open_session.call("reconcile", {}), Result)
-            _require_place(workspace, before, dry_run=dry_run)
+            require_place(workspace, before, dry_run=dry_run)
         repository = Repository.open(workspace.local_repository())
         with contextlib.closing(open_reader(workspace.database)) as log:
-            state = projected(log)
+            state = accepted_state(log, projected(log))
         with Progress("judging"):
             branch, path = settings.source_branch, settings.source_path
-            send = None if workspace.repository else _sender(open_session)
+            send = None if workspace.repository else sender(open_session)
             outcome = change(repository, branch, path, state, edit, describe, dry_run=dry_run, send=send)
         if outcome.commit:
-            _enforce(open_session, repository, outcome.commit)
+            enforce(open_session, repository, outcome.commit)
     return outcome
 
 
-def _sender(open_session: Session) -> Send:
+def sender(open_session: Session) -> Send:
     """Give what moves a remote's branch: whoever holds the log does it, with the credentials of the settings."""
 
     def send(commit: str, expected: str | None) -> bool:
@@ -56,7 +57,7 @@ def _sender(open_session: Session) -> Send:
     return send
 
 
-def _require_place(workspace: Workspace, before: Result, *, dry_run: bool) -> None:
+def require_place(workspace: Workspace, before: Result, *, dry_run: bool) -> None:
     """Refuse where a commit made here could not come into force."""
     if before.held:
         raise Refused(
@@ -71,9 +72,11 @@ def _require_place(workspace: Workspace, before: Result, *, dry_run: bool) -> No
         )
 
 
-def _enforce(open_session: Session, repository: Repository, commit: str) -> None:
+def enforce(open_session: Session, repository: Repository, commit: str) -> None:
     """Have the daemon (or this process) look at the repository; raise Refused unless the commit came into force."""
     result = msgspec.convert(open_session.call("reconcile", {}), Result)
+    if result.waits:
+        raise Refused(f"commit {commit[:7]} was made, but is not in force: {result.waits}", "it gets its outcome then")
     if result.revision and repository.walk(result.revision, commit).relation in ("same", "forward", "merged"):
         print_diagnostics([d for d in result.diagnostics if d.severity == "warning"], to_stderr=True)
         return

@@ -15,6 +15,8 @@ from reconciler.cli.output import FORMATS, print_json, print_yaml
 from reconciler.cli.reading import at_option, read_view
 from reconciler.core.diagnostics import printable
 from reconciler.core.objects import Kind
+from reconciler.core.state import State
+from reconciler.core.steering import standing_orders
 from reconciler.core.text import cut, value_text
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
@@ -40,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     changes = _changes(workspace, args.kind, args.name, view.state.position)
     if args.output in ("table", "wide"):
-        _print(item, changes)
+        _print(item, changes, view.state)
     else:
         whole = {**item, "changes": msgspec.to_builtins(changes)}
         (print_json if args.output == "json" else print_yaml)(whole)
@@ -53,7 +55,7 @@ def _changes(workspace: Workspace, kind: Kind, name: str, before: int) -> list[R
         return list(islice(versions(log, kind, name, before), CHANGES_SHOWN))
 
 
-def _print(item: Any, changes: list[Row]) -> None:
+def _print(item: Any, changes: list[Row], state: State) -> None:
     status = item["status"]
     _line("Name", item["metadata"]["name"])
     _line("Kind", item["kind"])
@@ -71,6 +73,8 @@ def _print(item: Any, changes: list[Row]) -> None:
         _line(condition["type"], f"{condition['status']} ({reason})")
     _line("Defined", f"{status['source']['path']}:{status['source']['line']}")
     _line("Revision", status["revision"])
+    for each in standing_orders(state):
+        _line("Note", each)
     print("Changes:")
     for row in changes:
         kind = row.type.removesuffix(".v1").partition(".")[2]

@@ -12,6 +12,7 @@ from typing import Any
 from reconciler.cli.output import FORMATS, note, print_json, print_table, print_yaml
 from reconciler.cli.reading import at_option, read_view
 from reconciler.core.objects import MANIFEST_OF_KIND
+from reconciler.core.steering import standing_orders
 from reconciler.log.stamp import parse_time, wall_clock
 from reconciler.views import Object, View, not_found
 from reconciler.workspace import Workspace
@@ -53,6 +54,9 @@ def run(args: argparse.Namespace) -> int:
         if not objects:
             note("no secrets are stored" if kind == "secret" else f"no {kind}s are in force")
             return 0
+        if kind in ("model", "agent"):
+            for told in standing_orders(view.state):
+                note(f"note: {told}")
         print_table(headers if wide else headers[: len(headers) - _WIDE[kind]], [row(each, wide) for each in objects])
     return 0
 

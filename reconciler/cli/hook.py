@@ -3,7 +3,8 @@
 Judges the new tip of the source branch only. Other branches pass; the source branch cannot be deleted, `refs/pai/*` not
 be pushed. It runs inside git's quarantine: the pushed objects are visible where git says and nowhere else yet. A
 running daemon is asked, since it has read the tree already; without one the same code judges here, at the price of more
-imports. It changes nothing but the kept index, which is derived. Whatever goes wrong here refuses the push.
+imports. It changes nothing but the kept index, which is derived; a push that comes through the daemon, which knows who
+pushes, it has recorded there. Whatever goes wrong here refuses the push.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from reconciler.workspace import Workspace
 SHOWN_MAX = 100
 DAEMON_TIMEOUT_S = 10.0
 CPU_S_MAX = 60
+PUSH_VARIABLE = "PAI_PUSH"
+"""Where the daemon leaves the number of a push that comes through it; see `daemon.smart_http`."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,8 +43,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         # The settings are the operator's; what the pusher has in the environment must not choose the branch.
         workspace = Workspace.open(Path(arguments[arguments.index("--workspace") + 1]), environment={})
-        for update in parse_updates(sys.stdin):
+        updates = parse_updates(sys.stdin)
+        for update in updates:
             _judge(workspace, update)
+        if number := os.environ.get(PUSH_VARIABLE):
+            _admit(workspace, number, updates)
     except PaiError as error:
         print_error(error)
         return 1
@@ -56,6 +62,14 @@ def _judge(workspace: Workspace, update: RefUpdate) -> None:
     if errors:
         problems = f"{len(errors)} problem{'s' * (len(errors) != 1)}"
         raise Refused(f"Pai refuses {update.new[:7]}: {problems}", "correct the places above and push again")
+
+
+def _admit(workspace: Workspace, number: str, updates: list[RefUpdate]) -> None:
+    """Have the daemon, through which the push comes, record who pushes; without that it is refused."""
+    try:
+        call(workspace.socket, "push.admit", {"push": number, "updates": [list(update) for update in updates]})
+    except PaiError as error:
+        raise Refused(f"the push cannot be recorded: {error.message}", error.hint or "push again") from error
 
 
 def _diagnostics(workspace: Workspace, update: RefUpdate) -> list[Diagnostic]:

@@ -38,6 +38,13 @@ VERBS = (
     Verb("describe", "describe", "everything about one model or agent"),
     Verb("delete", "delete", "remove a model, an agent, a secret or a key"),
     Verb("apply", "apply", "commit manifests from files, a folder or stdin"),
+    Verb(
+        "rollback", "rollback", "put an earlier revision's manifests back by a commit, or pin it where that cannot be"
+    ),
+    Verb("pin", "pin", "put an earlier revision in force and keep it, whatever is pushed"),
+    Verb("unpin", "unpin", "follow the branch again after a pin"),
+    Verb("suspend", "suspend", "stop the reconciling; what is in force stays"),
+    Verb("resume", "resume", "let the reconciling go on"),
     Verb("status", "status", "what is in force, and whether it can serve"),
     Verb("validate", "validate", "judge manifests as the hook and the daemon do; no workspace needed"),
     Verb("diff", "diff", "what would change between two commits, for review; no workspace needed"),

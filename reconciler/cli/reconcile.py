@@ -1,6 +1,7 @@
 """Bring the log up to the branch's tip once. With a running daemon, the daemon is asked to look now.
 
-Exit code 1 if the tip is refused; its problems are printed, and the last accepted revision stays in force.
+Exit code 1 if the tip is refused; its problems are printed, and the last accepted revision stays in force. Exit code 1
+too while another revision is pinned or the reconciling suspended: commits then get their outcomes afterwards.
 """
 
 from __future__ import annotations
@@ -34,7 +35,11 @@ def run(args: argparse.Namespace) -> int:
         order = {"accept_rewrite": True, "actor": actor_of(workspace)} if args.accept_rewrite else {}
         result = msgspec.convert(open_session.call("reconcile", order), Result)
     print_diagnostics(result.diagnostics, to_stderr=has_errors(result.diagnostics))
-    print(_sentence(result))
+    print(sentence(result))
+    if result.waits and result.head != result.revision:
+        note(f"error: commit {result.head[:7]} is not followed: {result.waits}")
+        note("hint: its outcome comes afterwards")
+        return 1
     if result.held:
         note(
             f"error: the branch was rewritten, from {result.held[:7]} to {result.head[:7]}, and source.rewrite is hold"
@@ -48,10 +53,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sentence(result: Result) -> str:
+def sentence(result: Result) -> str:
+    """Say in one line what came of a pass."""
     if not result.head:
         return "the repository has no commit yet; nothing is in force"
     head, in_force = result.head[:7], result.revision[:7] or "nothing"
+    if result.waits:
+        return f"nothing reconciled; in force: {in_force}"
     if result.held:
         return f"revision {head} held; in force: {in_force}"
     if result.outcome == "rejected":

@@ -12,6 +12,7 @@ from reconciler.cli.output import FORMATS, print_json, print_yaml
 from reconciler.cli.reading import at_option, read_view
 from reconciler.core.diagnostics import printable
 from reconciler.core.state import State
+from reconciler.core.steering import standing_orders
 from reconciler.daemon.health import Health, judge_health
 from reconciler.daemon.session import ask_daemon
 from reconciler.views import View
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.output in ("table", "wide"):
         if args.agent is None:
-            _print_health(_health(workspace, view, args.at))
+            _print_health(_health(workspace, view, args.at), view.state)
         print("Models:")
         for name in names:
             print(printable(view.status_line(name)))
@@ -71,11 +72,12 @@ def _health(workspace: Workspace, view: View, at: str | None) -> Health:
 
 def _health_then(state: State) -> Health:
     """Say how things stood as far as the log tells: whether the source could be read then, nobody knows."""
-    return judge_health(state.revision, state.head, "", "", source_read=True, head="")
+    return judge_health(state.revision, state.head, "", "", source_read=True, head="", orders=standing_orders(state))
 
 
-def _print_health(health: Health) -> None:
-    print(f"Revision: {health.revision or 'none'}")
+def _print_health(health: Health, state: State) -> None:
+    pinned = " (pinned)" if state.pin is not None and state.pin.commit == health.revision else ""
+    print(f"Revision: {health.revision or 'none'}{pinned}")
     print(f"Head:     {health.head or 'none'}")
     if health.source is not None:
         fetched = health.source.fetched or "never"

@@ -64,8 +64,32 @@ class Head(msgspec.Struct, frozen=True):
     problems: int = 0
 
 
+class Order(msgspec.Struct, frozen=True):
+    """What an operator ordered: who, when and why, and the `commit` that it is about; "" for none of these."""
+
+    actor: str
+    time: str
+    reason: str
+    commit: str = ""
+
+
+class Push(msgspec.Struct, frozen=True):
+    """A push that was admitted: who pushed, and the commits that the branch was to move from and to."""
+
+    pusher: str
+    old: str
+    new: str
+
+
+PUSHES_MAX = 16
+"""Pushes that are remembered until their commits have an outcome; git may refuse one after it was admitted."""
+
+
 class State(msgspec.Struct):
-    """The state after the first `position` events. `revision` is the commit in force, "" before the first."""
+    """The state after the first `position` events. `revision` is the commit in force, "" before the first.
+
+    `accepted` is the event that accepted the last revision, -1 for none: not the one in force while another is pinned.
+    """
 
     position: int = 0
     time: str = ""
@@ -73,6 +97,10 @@ class State(msgspec.Struct):
     vkey: str = ""
     revision: str = ""
     head: Head | None = None
+    accepted: int = -1
+    pin: Order | None = None
+    suspension: Order | None = None
+    pushes: tuple[Push, ...] = ()
     models: dict[str, Resource] = msgspec.field(default_factory=dict)
     agents: dict[str, Resource] = msgspec.field(default_factory=dict)
     secrets: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
@@ -108,17 +136,29 @@ class State(msgspec.Struct):
                 self._move(payload.moved)
                 self.revision = payload.commit
                 self.head = Head(payload.commit, payload.path, "accepted", self.position)
+                self.accepted = self.position
             case ev.RevisionRejected():
                 problems = len(payload.diagnostics) + payload.omitted
                 self.head = Head(payload.commit, payload.path, "rejected", self.position, problems)
+            case ev.PushAdmitted():
+                self._push(Push(event.actor, payload.from_, payload.to))
+            case ev.RevisionPinned():
+                self._move(payload.moved)
+                self.revision = payload.commit
+                self.pin = Order(event.actor, event.time, payload.reason, payload.commit)
+            case ev.RevisionUnpinned():
+                self._move(payload.moved)
+                self.revision, self.pin = payload.revision, None
+            case ev.ReconcilingSuspended():
+                self.suspension = Order(event.actor, event.time, payload.reason)
+            case ev.ReconcilingResumed():
+                self.suspension = None
             case ev.SecretStored():
                 self.secrets[name] = {**self.secrets.get(name, {}), **payload.keys}
             case ev.SecretDeleted():
                 self.secrets.pop(name, None)
             case ev.KeyIssued():
-                p = payload
-                key = Key(name, p.agent, p.digest, p.expires, p.networks, self.position, p.admin)
-                (self.admins if p.admin else self.keys)[p.digest] = key
+                self._issue(name, payload)
             case ev.KeyRevoked():
                 self.keys.pop(payload.digest, None)
                 self.admins.pop(payload.digest, None)
@@ -136,6 +176,8 @@ class State(msgspec.Struct):
                 pass
             case _:
                 assert_never(payload)
+        if isinstance(payload, ev.Commit) and self.pushes:
+            self.pushes = tuple(push for push in self.pushes if push.new != payload.commit)
         self.time = event.time
         self.position += 1
 
@@ -168,6 +210,13 @@ class State(msgspec.Struct):
             name, data.spec, data.file, data.line, data.revision, self.position, data.labels, data.annotations
         )
 
+    def _push(self, push: Push) -> None:
+        self.pushes = (*(each for each in self.pushes if each.new != push.new), push)[-PUSHES_MAX:]
+
+    def _issue(self, name: str, p: ev.KeyIssued) -> None:
+        key = Key(name, p.agent, p.digest, p.expires, p.networks, self.position, p.admin)
+        (self.admins if p.admin else self.keys)[p.digest] = key
+
     def _move(self, moved: list[ev.Moved]) -> None:
         for place in moved:
             resources = self.resources(place.kind)
@@ -197,6 +246,10 @@ class Row(msgspec.Struct, frozen=True):
     vkey: str
     revision: str
     head: Head | None
+    accepted: int = -1
+    pin: Order | None = None
+    suspension: Order | None = None
+    pushes: tuple[Push, ...] = ()
 
 
 RowKey = tuple[str, str]
@@ -223,7 +276,7 @@ def rows_touched(event: ev.Event) -> list[RowKey]:
         return []
     if kind in ("model", "agent", "secret", "key"):
         return [(kind, name)]
-    if isinstance(payload, ev.RevisionAccepted):
+    if isinstance(payload, ev.RevisionAccepted | ev.Returned):
         return [(place.kind, place.name) for place in payload.moved]
     return []
 
@@ -244,7 +297,7 @@ def row(state: State, key: RowKey) -> bytes | None:
         case "account":
             value = state.ledger.accounts.get(name)
         case _:
-            value = Row(state.time, state.origin, state.vkey, state.revision, state.head)
+            value = Row(*(getattr(state, field) for field in Row.__struct_fields__))
     return None if value is None else _row_encoder.encode(value)
 
 
@@ -264,7 +317,7 @@ def from_rows(rows: dict[RowKey, bytes], position: int) -> State:
     common = msgspec.json.decode(
         rows.get(("log", ""), b'{"time":"","origin":"","vkey":"","revision":"","head":null}'), type=Row
     )
-    state = State(position, common.time, common.origin, common.vkey, common.revision, common.head)
+    state = State(position, **{field: getattr(common, field) for field in Row.__struct_fields__})
     for (kind, name), body in rows.items():
         match kind:
             case "model":

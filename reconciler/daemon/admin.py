@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
@@ -39,7 +40,7 @@ class Metrics:
         self._recorder = recorder
         self._day = day
         self._health = health
-        self._sizes = (0, 0, 0, False)
+        self._sizes = _Sizes(0, 0, 0, False, False, False)
         self.registry = CollectorRegistry()
         self.registry.register(self)
         self._passes = Histogram(
@@ -76,7 +77,7 @@ class Metrics:
         health, writable = self._health(), self._recorder.status().writable
         with contextlib.suppress(LogNotWritable):  # then the gauges keep their last values
             self._sizes = self._recorder.read(_sizes)
-        events, models, agents, refused = self._sizes
+        events, models, agents, refused, pinned, suspended = self._sizes
         for name, text, value in (
             ("pai_ready", "1 if the daemon is ready", health.ready),
             ("pai_log_writable", "1 if the log takes commits", writable),
@@ -84,6 +85,8 @@ class Metrics:
             ("pai_model_bindings", "ModelBindings in force", models),
             ("pai_agent_workloads", "AgentWorkloads in force", agents),
             ("pai_head_refused", "1 while the branch's tip is refused and an older revision in force", refused),
+            ("pai_revision_pinned", "1 while an operator has a revision pinned", pinned),
+            ("pai_reconciling_suspended", "1 while an operator has the reconciling suspended", suspended),
         ):
             yield GaugeMetricFamily(name, text, value=float(value))
         yield from _source(health)
@@ -127,9 +130,19 @@ def _accounts(state: State, day: str) -> list[tuple[str, int | None, Account]]:
     return found
 
 
-def _sizes(state: State) -> tuple[int, int, int, bool]:
+class _Sizes(NamedTuple):
+    events: int
+    models: int
+    agents: int
+    refused: bool
+    pinned: bool
+    suspended: bool
+
+
+def _sizes(state: State) -> _Sizes:
     refused = state.head is not None and state.head.outcome == "rejected"
-    return state.position, len(state.models), len(state.agents), refused
+    orders = (state.pin is not None, state.suspension is not None)
+    return _Sizes(state.position, len(state.models), len(state.agents), refused, *orders)
 
 
 def admin_app(health: Callable[[], Health], metrics: Metrics, api: Sequence[BaseRoute] = ()) -> Starlette:

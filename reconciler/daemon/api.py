@@ -24,7 +24,7 @@ from reconciler.core.objects import Kind
 from reconciler.daemon.openapi import LIMIT_DEFAULT, LIMIT_MAX, document
 from reconciler.daemon.queries import Queries
 from reconciler.daemon.reading import view_of
-from reconciler.daemon.tokens import admitted
+from reconciler.daemon.tokens import identify
 from reconciler.log.index import FIGURES
 from reconciler.log.sqlite import SqliteReader
 from reconciler.recorder import Recorder
@@ -77,7 +77,7 @@ class Api:
                 address = request.client.host if request.client else ""
                 header = request.headers.get("authorization", "")
                 if not await asyncio.to_thread(
-                    self._recorder.read, lambda state: admitted(state, self._token, header, address)
+                    self._recorder.read, lambda state: identify(state, self._token, header, address)
                 ):
                     return _error(401, "the admin listener needs a token in force", _HINT)
                 if request.method not in ("GET", "HEAD"):
@@ -171,6 +171,8 @@ class Api:
                 "time": state.time,
                 "revision": state.revision or None,
                 "head": state.head.commit if state.head else None,
+                "pin": state.pin,
+                "suspension": state.suspension,
                 "models": view.objects("model"),
                 "agents": view.objects("agent"),
                 "secrets": view.secrets(),

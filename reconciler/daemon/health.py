@@ -6,10 +6,13 @@ stays ready while a last state is in force, and says so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from reconciler.core.errors import SourceUnavailable
 from reconciler.core.state import Head, State
+from reconciler.core.steering import standing_orders
 from reconciler.evidence.guard import ROLLBACK, examine
 from reconciler.evidence.published import key_of
 from reconciler.source import Following
@@ -39,13 +42,15 @@ def judge_health(
     head: str,
     in_force: bool = False,
     fault: str = "",
+    orders: Sequence[str] = (),
     held: str = "",
 ) -> Health:
     """Put together what the log, the source and the state say; problems are "" where there is none.
 
     `judged` is the last commit that was given an outcome, `in_force` whether there was one when this began; `head` is
-    the branch's tip if it is known, else "". `fault` is anything else that keeps the work from being done, `held` the
-    commit that `head` took the place of by a force-push that is held.
+    the branch's tip if it is known, else "". `fault` is anything else that keeps the work from being done, `orders`
+    what an operator ordered of the reconciling, `held` the commit that `head` took the place of by a force-push that is
+    held.
     """
     reasons = [fault] if fault else []
     if log_problem.startswith(ROLLBACK):
@@ -56,11 +61,11 @@ def judge_health(
         reasons.append(f"the source cannot be read: {source_problem}")
     elif not source_read and not fault:
         reasons.append("the source has not been read yet")
+    reasons += orders
     if judged is not None and judged.outcome == "rejected":
         problems = f"{judged.problems} problem{'s' * (judged.problems != 1)}"
-        reasons.append(
-            f"commit {judged.commit[:7]} is refused ({problems}), the last accepted one in force: pai reconcile"
-        )
+        stays = "" if orders else ", the last accepted one in force"
+        reasons.append(f"commit {judged.commit[:7]} is refused ({problems}){stays}: pai reconcile")
     if held:
         reasons.append(
             f"the branch was rewritten, from {held[:7]} to {head[:7]}, and source.rewrite = hold keeps the last state "
@@ -104,11 +109,20 @@ def standalone_health(workspace: Workspace, state: State) -> Health:
         problem = error.message
     known = state.head is not None
     log_problem = examine(workspace, key_of(workspace)).rollback
+    orders = standing_orders(state)
     health = judge_health(
-        state.revision, state.head, log_problem, problem, source_read=not problem, head=head, in_force=known, held=held
+        state.revision,
+        state.head,
+        log_problem,
+        problem,
+        source_read=not problem,
+        head=head,
+        in_force=known,
+        orders=orders,
+        held=held,
     )
     health = msgspec.structs.replace(health, source=following)
-    if not problem and head != (state.head.commit if state.head else ""):
+    if not problem and not orders and head != (state.head.commit if state.head else ""):
         if held:
             return health
         waiting = f"no daemon runs, and commit {head[:7]} is not reconciled yet: pai reconcile, or pai serve"

@@ -59,14 +59,21 @@ _LIST: Final[Json] = {
     "properties": {"apiVersion": {"const": "v1"}, "kind": {"const": "List"}, "items": _OBJECTS},
 }
 _TEXT_OR_NULL: Final[Json] = {"type": ["string", "null"]}
+_ORDER: Final[Json] = {
+    "type": ["object", "null"],
+    "required": ["actor", "time", "reason", "commit"],
+    "properties": {name: {"type": "string"} for name in ("actor", "time", "reason", "commit")},
+}
 _STATE: Final[Json] = {
     "type": "object",
-    "required": ["position", "time", "revision", "head", "models", "agents", "secrets", "keys"],
+    "required": ["position", "time", "revision", "head", "pin", "suspension", "models", "agents", "secrets", "keys"],
     "properties": {
         "position": {"type": "integer", "minimum": 1},
         "time": {"type": "string"},
         "revision": _TEXT_OR_NULL,
         "head": _TEXT_OR_NULL,
+        "pin": _ORDER,
+        "suspension": _ORDER,
         "models": _OBJECTS,
         "agents": _OBJECTS,
         "secrets": _OTHERS,

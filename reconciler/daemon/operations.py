@@ -16,13 +16,18 @@ from typing import Annotated
 
 import msgspec
 
+from reconciler.audit import accepted_state
 from reconciler.core import events as ev
 from reconciler.core.errors import NotFound, PaiError, Refused, SourceUnavailable, UsageError
 from reconciler.core.state import State, row_keys
 from reconciler.daemon.health import Health
 from reconciler.daemon.parts import Parts
-from reconciler.daemon.pushes import Push, judge_push, names
+from reconciler.daemon.pushers import Pushes
+from reconciler.daemon.pushes import Names, Push, judge_push, names
+from reconciler.daemon.steering import Steering
 from reconciler.daemon.tokens import forget_first
+from reconciler.log.replay import projected
+from reconciler.log.sqlite import open_reader
 from reconciler.log.stamp import parse_time
 from reconciler.reconcile import Result
 from reconciler.source import RaceLost, is_judged
@@ -70,16 +75,19 @@ class Operations:
         reconcile: Callable[[str], Result],
         health: Callable[[], Health],
         addresses: Mapping[str, Address],
+        pushes: Pushes | None = None,
     ) -> None:
         self._parts = parts
         self._reconcile = reconcile
         self._health = health
+        self._pushes = pushes or Pushes()
         self._verbs: dict[str, Callable[[Arguments], Answer]] = {
             "ping": lambda _: {},
             "addresses": lambda _: {name: str(address) for name, address in addresses.items()},
             "reconcile": self._do_reconcile,
             "health": self._do_health,
             "judge": self._do_judge,
+            "push.admit": self._do_push_admit,
             "secret.store": self._do_secret_store,
             "secret.delete": self._do_secret_delete,
             "key.issue": self._do_key_issue,
@@ -87,6 +95,7 @@ class Operations:
             "checkpoint": self._do_checkpoint,
             "log.accept": self._do_log_accept,
             "source.push": self._do_source_push,
+            **Steering(parts, reconcile).verbs(),
         }
 
     def call(self, verb: str, arguments: Arguments) -> Answer:
@@ -115,9 +124,38 @@ class Operations:
             push = msgspec.convert({name: arguments.get(name) for name in Push.__struct_fields__}, Push)
         except msgspec.ValidationError as error:
             raise UsageError(f"judge: {error}") from error
-        present, revision = parts.recorder.read(lambda state: (names(row_keys(state)), state.revision))
+        present, revision = self._accepted_names()
         verdict, _ = judge_push(parts.workspace, push, present, revision, parts.reconciler.index)
         return {"diagnostics": msgspec.to_builtins(verdict.diagnostics)}
+
+    def _do_push_admit(self, arguments: Arguments) -> Answer:
+        """Record a push that comes through this daemon's HTTP: its hook names it by the number that it was given."""
+        try:
+            updates = msgspec.convert(arguments.get("updates"), list[tuple[str, str, str]])
+        except msgspec.ValidationError as error:
+            raise UsageError(f"push.admit: {error}") from error
+        caller = self._pushes.caller(_text(arguments, "push"))
+        if caller is None:
+            raise Refused("it does not come through this daemon", "unset PAI_PUSH, and push again")
+        branch = self._parts.workspace.settings.source_branch
+        drafts = [
+            ev.Draft(caller.name, f"branch/{branch}", ev.PushAdmitted(from_=old, to=new, key=caller.key))
+            for old, new, ref in updates
+            if ref == f"refs/heads/{branch}"
+        ]
+        self._parts.recorder.record(lambda _: drafts)
+        return {}
+
+    def _accepted_names(self) -> tuple[Names, str]:
+        """Name the objects of the last accepted revision, also while another one is pinned, and that revision."""
+        found: tuple[Names, str] | None = self._parts.recorder.read(
+            lambda state: None if state.pin else (names(row_keys(state)), state.revision)
+        )
+        if found is None:
+            with contextlib.closing(open_reader(self._parts.workspace.database)) as log:
+                state = accepted_state(log, projected(log))
+            found = names(row_keys(state)), state.revision
+        return found
 
     def _do_secret_store(self, arguments: Arguments) -> Answer:
         name = _text(arguments, "name")

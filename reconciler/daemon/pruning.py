@@ -93,6 +93,7 @@ def prune(
             begin, first = log.first(), find_cut(log, before, now)
             if first <= begin:
                 raise Refused(*_nothing(log, begin, before))
+            parts.recorder.read(lambda state: _require_no_pin(state, first))
             _export(parts, folder, first, tell)
             cut = _prepare(parts, log, folder, first, actor)
             live = parts.recorder.read(_where)
@@ -103,6 +104,13 @@ def prune(
         if now_live[0] == live[0] and now_live != live:
             raise LogDamaged("the state is not the one of before", "restore the log from a backup; keep the export")
     return Pruned(begin, first, len(cut.kept), warning)
+
+
+def _require_no_pin(state: State, first: int) -> None:
+    """Refuse to drop what an unpinning brings back. Raises Refused."""
+    if state.pin is not None and state.accepted < first:
+        what = f"revision {state.pin.commit[:7]} is pinned, and #{state.accepted} is what comes back after it"
+        raise Refused(f"{what}: it would be dropped", f"pai unpin first, or prune before #{state.accepted}")
 
 
 def _where(state: State) -> tuple[int, str]:

@@ -76,13 +76,21 @@ def names(keys: Iterable[RowKey]) -> Names:
 
 
 def _in_force(workspace: Workspace) -> tuple[Names, str]:
-    """Name the objects in force and give their revision, without decoding what they say if that can be."""
+    """Name the objects that were accepted last and give their revision, without decoding what they say if that can be.
+
+    They are those in force, unless an operator has another revision pinned.
+    """
     with contextlib.closing(open_reader(workspace.database)) as log:
         with log.moment():
             head, rows = log.head(), log.rows()
         if (head.projected, head.fold) == (head.size, FOLD_VERSION):
             with contextlib.suppress(ValueError):  # then it is damaged, and `projected` says so
                 state = from_rows({key: rows[key] for key in rows if key[0] not in _KINDS}, head.size)
-                return names(rows), state.revision
+                if state.pin is None:
+                    return names(rows), state.revision
         state = projected(log)
+        if state.pin is not None:
+            from reconciler.audit import accepted_state
+
+            state = accepted_state(log, state)
         return names(row_keys(state)), state.revision

@@ -27,6 +27,7 @@ from reconciler.core import events as ev
 from reconciler.core.errors import CouldNotRun, LogBusy, LogNotWritable, PaiError, SourceUnavailable
 from reconciler.core.keys import digest
 from reconciler.core.state import Head
+from reconciler.core.steering import standing_orders
 from reconciler.daemon import logs
 from reconciler.daemon.admin import Metrics, admin_app
 from reconciler.daemon.api import Api
@@ -35,10 +36,13 @@ from reconciler.daemon.health import Health, judge_health, unreachable
 from reconciler.daemon.loop import ReconcileLoop
 from reconciler.daemon.operations import Operations
 from reconciler.daemon.parts import Parts
+from reconciler.daemon.pushers import Pushes
 from reconciler.daemon.remotes import moment
 from reconciler.daemon.session import ask_daemon
+from reconciler.daemon.smart_http import SmartHttp
 from reconciler.daemon.tokens import issue_first, token_in_force
 from reconciler.daemon.variables import hidden_from_the_hook
+from reconciler.daemon.webhooks import Webhooks
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.listener import Limits
@@ -72,13 +76,15 @@ class Daemon:
         self._metrics = Metrics(parts.recorder, self.health, self._days.today)
         self._loop = ReconcileLoop(parts.reconciler, parts.recorder.probe, self._observe)
         self._poll = self._follower()
-        self._operations = Operations(parts, self._look, self._status, _addresses(workspace, admin, agents))
+        self._pushes = Pushes()
+        addresses = _addresses(workspace, admin, agents)
+        self._operations = Operations(parts, self._look, self._status, addresses, self._pushes)
         self._attester = Attester(parts)
         self._reporter = _reporter(workspace, parts)
         if self._reporter is not None:
             self._metrics.registry.register(self._reporter)
         self._had_state = parts.recorder.read(lambda state: state.head is not None)
-        self._known: tuple[str, Head | None] = ("", None)
+        self._known: tuple[str, Head | None, list[str]] = ("", None, [])
         self._told = ""
         self._subject = f"daemon/{socket.gethostname()}"
         self._gateway = Service(
@@ -95,14 +101,16 @@ class Daemon:
         recorder, loop = self._parts.recorder, self._loop
         status = recorder.status()
         with contextlib.suppress(LogNotWritable):  # until the log can be read again, what was known is told
-            self._known = recorder.read(lambda state: (state.revision, state.head))
+            self._known = recorder.read(lambda state: (state.revision, state.head, standing_orders(state)))
+        revision, head, orders = self._known
         error = loop.error
         # A log that takes a small event may still have no room for the one that waits.
         log_problem = status.reason or (error.message if isinstance(error, LogNotWritable) else "")
         following = self._poll.status() if self._poll else None
         source_problem = unreachable(following) or (error.message if isinstance(error, SourceUnavailable) else "")
         health = judge_health(
-            *self._known,
+            revision,
+            head,
             log_problem,
             source_problem,
             source_read=loop.source_read and (self._poll is None or self._poll.read),
@@ -110,6 +118,7 @@ class Daemon:
             held=loop.held,
             in_force=self._had_state,
             fault=loop.fault,
+            orders=orders,
         )
         told = [self._days.problem(), self._attester.problem]
         return msgspec.structs.replace(health, reasons=[*health.reasons, *filter(None, told)], source=following)
@@ -197,8 +206,17 @@ class Daemon:
         return self._loop.request(accept_rewrite)
 
     async def _serve_admin(self, stopping: asyncio.Event) -> None:
-        api = Api(self._workspace, self._parts.recorder, digest(self._token) if self._token else "", stopping)
-        app = admin_app(self.health, self._metrics, api.routes())
+        believed = digest(self._token) if self._token else ""
+        api = Api(self._workspace, self._parts.recorder, believed, stopping)
+        git = SmartHttp(self._workspace, self._parts.recorder, believed, self._pushes, self.look_again)
+        hooks = Webhooks(
+            _webhook_secrets(self._workspace),
+            self._parts.backends.resolve,
+            self._workspace.settings.source_branch,
+            self.look_again,
+            self._metrics.registry,
+        )
+        app = admin_app(self.health, self._metrics, [*api.routes(), *git.routes(), *hooks.routes()])
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5)
         server = _Server(config)
         serving = asyncio.create_task(server.serve(sockets=[self._admin]))
@@ -303,6 +321,18 @@ def _options(workspace: Workspace) -> Options:
         settings.gateway_read_timeout_s,
         Limits(settings.gateway_head_timeout_s, settings.gateway_drain_timeout_s),
     )
+
+
+def _webhook_secrets(workspace: Workspace) -> dict[str, str]:
+    """Give the secret that each forge signs with, "" for none."""
+    settings = workspace.settings
+    return {
+        "github": settings.webhooks_github,
+        "gitlab": settings.webhooks_gitlab,
+        "gitea": settings.webhooks_gitea,
+        "bitbucket": settings.webhooks_bitbucket,
+        "generic": settings.webhooks_generic,
+    }
 
 
 def _opened(workspace: Workspace) -> Parts:

@@ -7,6 +7,7 @@ the other's door. While a log that was rolled back is held, nothing is recorded,
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hmac
 import ipaddress
@@ -93,22 +94,45 @@ def issue_first(recorder: Recorder, token: str, random: Callable[[int], bytes] =
     recorder.record(decide)
 
 
-def admitted(state: State, first: str, authorization: str, address: str) -> bool:
-    """Tell whether an Authorization header holds a token that is in force, from an address that it may come from.
+class Caller(NamedTuple):
+    """Whose token a request holds: the person that it was issued for, and its name as `pai get keys` lists it.
 
-    `first` is the digest of a token that is believed without the log, "" for none.
+    The first token was issued for nobody: it is `admin.token`; its name is "" if the log was not asked.
+    """
+
+    name: str
+    key: str
+
+
+def identify(state: State, first: str, authorization: str, address: str, *, basic: bool = False) -> Caller | None:
+    """Tell whose token an Authorization header holds: the first one, or a person's that is in force; None for neither.
+
+    `first` is the digest of a token that is believed without the log, "" for none; `address` is where the request
+    comes from. With `basic` a token is taken as the password of HTTP Basic too, which is all that git knows.
     """
     scheme, _, presented = authorization.strip().partition(" ")
     presented = presented.strip()
-    if scheme.lower() != "bearer" or not keys.looks_like_key(presented):
-        return False
+    if basic and scheme.lower() == "basic":
+        presented = _password(presented)
+    elif scheme.lower() != "bearer":
+        return None
+    if not keys.looks_like_key(presented):
+        return None
     digest = keys.digest(presented)
     if hmac.compare_digest(digest, first):
-        return True
+        return Caller(NAME, "")
     key = state.admins.get(digest)
     if key is None or (key.expires and key.expires <= format_time(wall_clock())):
-        return False
-    return not key.networks or _inside(address, key)
+        return None
+    return Caller(key.agent, key.name) if not key.networks or _inside(address, key) else None
+
+
+def _password(encoded: str) -> str:
+    """Give the password of HTTP Basic credentials, "" for none; the user's name means nothing here."""
+    try:
+        return base64.b64decode(encoded, validate=True).decode("utf-8", "replace").partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _inside(address: str, key: Key) -> bool:

@@ -197,8 +197,12 @@ def marks_of(event: ev.Event) -> list[tuple[str, str]]:
     elif isinstance(payload, ev.Commit):
         marks.append(("revision", payload.commit))
         marks += [("path", path) for path in _paths(payload)]
-    elif isinstance(payload, ev.HistoryRewritten):
+    elif isinstance(payload, ev.HistoryRewritten | ev.PushAdmitted):
         marks.append(("revision", payload.to))
+    elif isinstance(payload, ev.Returned):
+        marks.append(("revision", payload.commit))
+        marks += [("revision", payload.revision)] if isinstance(payload, ev.RevisionUnpinned) else []
+        marks += [("path", moved.file) for moved in payload.moved]
     return list(dict.fromkeys(marks))
 
 

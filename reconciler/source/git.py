@@ -184,6 +184,26 @@ class Repository:
         with mapped(self.path):
             return writing.write(self._repo, branch, expected_tip, files, message, author)
 
+    def restore(self, expected_tip: str, commit: str, path: str, message: str, author: Author) -> str:
+        """Make a commit on top of `expected_tip` whose folder `path` is that of `commit`; `land` moves the branch.
+
+        Gives `expected_tip` if nothing changes.
+        """
+        with mapped(self.path):
+            return writing.restore(self._repo, expected_tip, path, self._subtree(commit, path), message, author)
+
+    def land(self, branch: str, expected_tip: str, commit: str, path: str, author: Author) -> None:
+        """Move the branch to a commit that differs from `expected_tip` below `path` only; otherwise as `write`."""
+        with mapped(self.path):
+            prefix = "" if path == "." else f"{path.rstrip('/')}/"
+            files = {
+                prefix + name: None if entry is None else self.blob(entry.oid)
+                for name, entry in self.changes(expected_tip, commit, path)
+                if entry is None or entry.kind == "file"
+            }
+            message = self.commit(commit).message
+            writing.land(self._repo, branch, expected_tip, commit, files, message, author)
+
     def prepare(self, expected_tip: str | None, files: Mapping[str, bytes | None], message: str, author: Author) -> str:
         """Make the commit that `write` would make, for somebody else to move the branch there."""
         with mapped(self.path):

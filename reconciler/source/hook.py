@@ -73,6 +73,15 @@ def is_judged(ref: str, deleted: bool, branch: str) -> bool:
     return True
 
 
+def is_installed(repo: Path) -> bool:
+    """Tell whether the bare repository `repo` has Pai's hook, so that pushes to it are judged."""
+    place = repo / "hooks" / "pre-receive"
+    try:
+        return MARK.encode() in place.read_bytes() and os.access(place, os.X_OK)
+    except OSError:
+        return False
+
+
 def install(repo: Path, python: Path, workspace: Path | None = None) -> bool:
     """Write the hook into the bare repository `repo`; False if it stands there already, word for word.
 

@@ -59,13 +59,7 @@ def write(
     tree stays the same.
     """
     commit = prepare(repo, expected_tip, files, message, author)
-    if commit == expected_tip:
-        return commit
-    follow = _checkout(repo, branch, expected_tip, files)
-    made = pygit2.Oid(hex=commit)
-    move(repo, f"refs/heads/{branch}", expected_tip, made, signature_of(author), _text(message))
-    if follow is not None:
-        _follow(repo, follow, commit, files)
+    land(repo, branch, expected_tip, commit, files, message, author)
     return commit
 
 
@@ -79,7 +73,40 @@ def prepare(
         lambda: _tree(repo.odb, base, {_parts(path): content for path, content in files.items()}, "")
     )
     assert tree is not None, "only folders below the root vanish when they are empty"
-    if expected_tip is not None and tree == base:
+    return _commit(repo, expected_tip, tree, message, author)
+
+
+def restore(
+    repo: pygit2.Repository, expected_tip: str, path: str, folder: str | None, message: str, author: Author
+) -> str:
+    """Make the commit on top of `expected_tip` that has the tree `folder` (None for none) at `path`; as `prepare`."""
+    root = str(repo[expected_tip].peel(pygit2.Tree).id)
+    tree = again_while_packed(lambda: _grafted(repo.odb, root, path, folder))
+    return _commit(repo, expected_tip, tree, message, author)
+
+
+def land(
+    repo: pygit2.Repository,
+    branch: str,
+    expected_tip: str | None,
+    commit: str,
+    files: Mapping[str, bytes | None],
+    message: str,
+    author: Author,
+) -> None:
+    """Move the branch to a commit that was made on top of `expected_tip`, in which `files` differ; see `write`."""
+    if commit == expected_tip:
+        return
+    follow = _checkout(repo, branch, expected_tip, files)
+    made = pygit2.Oid(hex=commit)
+    move(repo, f"refs/heads/{branch}", expected_tip, made, signature_of(author), _text(message))
+    if follow is not None:
+        _follow(repo, follow, commit, files)
+
+
+def _commit(repo: pygit2.Repository, expected_tip: str | None, tree: str, message: str, author: Author) -> str:
+    pygit2.settings.enable_fsync_gitdir(True)
+    if expected_tip is not None and tree == str(repo[expected_tip].peel(pygit2.Tree).id):
         return expected_tip
     signature = signature_of(author)
     parents = [] if expected_tip is None else [expected_tip]
@@ -158,6 +185,26 @@ def _tree(odb: pygit2.Odb, base: str | None, files: Mapping[tuple[str, ...], byt
         else:
             present.pop(name, None)
     if not present and prefix:
+        return None
+    return str(odb.write(ObjectType.TREE, serialise((mode, name, oid) for name, (mode, oid) in present.items())))
+
+
+def _grafted(odb: pygit2.Odb, root: str, path: str, folder: str | None) -> str:
+    """Write the tree `root` with `folder` (a tree, or None) in the place of its folder `path`; give its id."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return _graft(odb, root, parts, folder) or str(odb.write(ObjectType.TREE, b""))
+
+
+def _graft(odb: pygit2.Odb, tree: str | None, parts: list[str], folder: str | None) -> str | None:
+    if not parts:
+        return folder
+    present = {} if tree is None else {name: (mode, oid) for mode, name, oid in parse(odb.read(tree)[1], tree)}
+    name = os.fsencode(parts[0])
+    mode, old = present.pop(name, (b"", b""))
+    below = _graft(odb, old.hex() if mode in TREES else None, parts[1:], folder)
+    if below is not None:
+        present[name] = (TREES[0], bytes.fromhex(below))
+    if not present:
         return None
     return str(odb.write(ObjectType.TREE, serialise((mode, name, oid) for name, (mode, oid) in present.items())))
 

@@ -65,6 +65,11 @@ class Settings(NamedTuple):
     gateway_head_timeout_s: float
     gateway_drain_timeout_s: float
     admin_listen: Address
+    webhooks_github: str
+    webhooks_gitlab: str
+    webhooks_gitea: str
+    webhooks_bitbucket: str
+    webhooks_generic: str
     log_database: str
     openai_base_url: str
     anthropic_base_url: str
@@ -233,6 +238,24 @@ SETTINGS = (
         values.address,
         "What people and tools talk to; never the agents' port.",
         "admin_listen",
+    ),
+    *(
+        Setting(
+            "webhooks",
+            forge,
+            "",
+            values.secret_key,
+            f"The stored secret, SECRET:KEY, that webhooks of {title} are signed with; empty for none: then there is "
+            f"no /webhooks/{forge}.",
+            f"webhooks_{forge}",
+        )
+        for forge, title in (
+            ("github", "GitHub"),
+            ("gitlab", "GitLab"),
+            ("gitea", "Gitea and Forgejo"),
+            ("bitbucket", "Bitbucket"),
+            ("generic", "anything else"),
+        )
     ),
     Setting("log", "database", "sqlite:data/log.db", values.database, "The log: sqlite:PATH.", "log_database"),
     *(

@@ -23,6 +23,8 @@ _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!
 _SECRET_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SCP = re.compile(r"[^/:]+:.")
+_SECRET = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
+_SECRET_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _CREDENTIALS = re.compile(r"(?:(?<=/)|\A)[^/@\s]*:[^/@\s]*@")
 _MISTYPED = re.compile(r"\A(?P<scheme>(?:https?|ssh|git)(?::?/+|:))[^\s]*@", re.IGNORECASE)
 """A URL with a slash or a colon too few or too many, up to its last `@`."""
@@ -88,6 +90,16 @@ def integer(value: object) -> int:
     if not 1 <= value <= MAX_INTEGER:
         raise Bad(f"must be from 1 to {MAX_INTEGER}, not {value}")
     return value
+
+
+def secret_key(value: object) -> str:
+    """Check where a secret's value is stored, `SECRET:KEY` or `SECRET` (then its key `token`); "" for nowhere."""
+    name, colon, key = text(value).partition(":")
+    if not name and not colon:
+        return ""
+    if not _SECRET.fullmatch(name) or (colon and not _SECRET_KEY.fullmatch(key)):
+        raise Bad("must name a stored secret, never be one", "pai add secret NAME --from-literal token=- stores it")
+    return f"{name}:{key or 'token'}"
 
 
 def boolean(value: object) -> bool:

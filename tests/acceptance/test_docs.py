@@ -15,7 +15,8 @@ import pytest
 
 from reconciler.cli.main import VERBS
 from reconciler.core import events as ev
-from reconciler.core.state import Head
+from reconciler.core.state import Head, Order, State
+from reconciler.core.steering import standing_orders
 from reconciler.daemon.health import judge_health
 from reconciler.simulator import Simulator
 from reconciler.workspace.settings import SETTINGS
@@ -108,14 +109,16 @@ def test_readiness_reasons_are_explained() -> None:
         re.escape(row[0].strip("`")).replace(re.escape("..."), r"\S+")
         for row in table(DOCS / "operations.md", "reason begins")
     ]
+    order = Order("alice@example.com", "2026-11-25T02:32:30.817429Z", "night", "0123456789")
     refused = Head("0123456789", ".", "rejected", 7, problems=2)
     told = [
         *judge_health("", refused, "full", "gone", source_read=False, head="").reasons,
         *judge_health("", None, "", "", source_read=False, head="").reasons,
         *judge_health("", None, "", "", source_read=True, head="8", held="7").reasons,
+        *standing_orders(State(pin=order, suspension=order)),
     ]
 
-    assert len(told) == 5
+    assert len(told) == 7
     assert [reason for reason in told if not any(re.match(words, reason) for words in explained)] == []
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.audit import Query, matches, parse_query, read_row, search, spending
+from reconciler.audit import Query, matches, objects_at, parse_query, read_row, search, spending
 from reconciler.audit.spending import KEYS
 from reconciler.audit.story import story
 from reconciler.core import events as ev
@@ -76,16 +76,24 @@ def outcome(chance: random.Random, request: str, model: str, agent: str, day: st
 
 
 def revisions(number: int) -> list[ev.Draft]:
-    """Make a revision: refused, or one that changes a binding."""
+    """Make a revision: refused, or one that changes a binding and was pushed, or one that is pinned and unpinned."""
     commit = f"{number * 7919:040x}"[::-1]
     common = {"commit": commit, "parents": [], "author": PERSON, "committer": PERSON, "message": "m", "signature": None}
     if number % 4 == 3:
         problem = Diagnostic(f"models/{number % 3}.yaml", 1, 1, "error", "PAI209", "unknown")
         rejected = ev.RevisionRejected(**common, diagnostics=[problem])  # type: ignore[arg-type]
         return [ev.Draft("a@example.com", f"revision/{commit}", rejected)]
+    if number % 4 == 2:
+        back = {"commit": commit, "position": number, "reason": "", "counts": ev.Counts(3, 0, 0, 1, 0, 0)}
+        moved = [ev.Moved("model", "m1", f"moved/{number}.yaml", 1)]
+        pinned = ev.RevisionPinned(**back, moved=moved)  # type: ignore[arg-type]
+        unpinned = ev.RevisionUnpinned(**back, revision=commit[::-1])  # type: ignore[arg-type]
+        return [ev.Draft("o@example.com", f"revision/{commit}", payload) for payload in (pinned, unpinned)]
     changed = binding(f"m{number % 3}", 1000 + number)
     accepted = ev.RevisionAccepted(**common, counts=ev.Counts(3, 0, 0, 1, 0, 0))  # type: ignore[arg-type]
-    return [changed, ev.Draft("a@example.com", f"revision/{commit}", accepted)]
+    pushed = ev.PushAdmitted(from_=commit[::-1], to=commit, key="key-aaaaaaaaaaaa")
+    push = ev.Draft("dora@example.com", "branch/main", pushed)
+    return [push, changed, ev.Draft("a@example.com", f"revision/{commit}", accepted)]
 
 
 def fill(path: Path, block_events: int, seed: int = 1) -> None:
@@ -147,6 +155,10 @@ QUERIES = [
     "field:maxTokensPerDay",
     "path:models/m1.yaml",
     "path:models/0.yaml",
+    "path:moved/2.yaml",
+    "type:push",
+    "type:revision.pinned",
+    "actor:dora@example.com",
     "revision:a",
     "revision:aaaa",
     "revision:0",
@@ -169,6 +181,16 @@ def test_search_by_index_finds_what_reading_everything_finds(log: SqliteReader, 
         assert [row.seq for row in search(log, query, 3)] == wanted[::-1][:3]
         below = [seq for seq in wanted if 40 <= seq < 170]
         assert [row.seq for row in search(log, query, before=170, start=40)] == below[::-1]
+
+
+def test_objects_of_a_revision_are_those_of_a_whole_replay(log: SqliteReader) -> None:
+    """What is read back of the log for a pin is what a replay of everything gives, at every revision."""
+    seqs = [row.seq for row in search(log, parse_query("type:revision", NOW))]
+    assert len(seqs) > 20
+    for seq in seqs:
+        found, whole = objects_at(log, seq + 1), state_at(log, seq + 1)
+        assert (found.models, found.agents, found.revision) == (whole.models, whole.agents, whole.revision)
+        assert (found.accepted, found.position) == (whole.accepted, whole.position)
 
 
 @pytest.mark.parametrize("terms", ["", "model:m1", "agent:agent-2 -model:m0", "-agent:agent-1"])

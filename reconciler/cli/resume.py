@@ -1,0 +1,21 @@
+"""Let the reconciling go on after pai suspend: the commits that came meanwhile get their outcomes."""
+
+from __future__ import annotations
+
+import argparse
+
+from reconciler.cli.steering import order, print_pass, reason_option
+from reconciler.workspace import Workspace
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai resume`."""
+    reason_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Resume the reconciling; return when what waited is in force."""
+    answer = order(Workspace.find(args.workspace), "resume", args.message)
+    print("the reconciling goes on")
+    print_pass(answer)
+    return 0

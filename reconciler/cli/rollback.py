@@ -1,0 +1,93 @@
+"""Put the manifests of an earlier revision back by one commit on the branch, judged before, and in force on return.
+
+Where Pai cannot commit (the repository is away, is not writable, is a remote one without source.push, or wants signed
+commits) the revision is pinned instead, which is in force just as well until pai unpin. The revision must have been in
+force before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+
+import msgspec
+
+from reconciler.audit import Row, acceptance
+from reconciler.authoring import roll_back
+from reconciler.cli.change import enforce, require_place, sender
+from reconciler.cli.output import note
+from reconciler.cli.pin import pin
+from reconciler.cli.progress import Progress
+from reconciler.cli.steering import reason_option
+from reconciler.core.errors import Refused, SourceUnavailable
+from reconciler.core.state import State
+from reconciler.core.steering import standing_orders
+from reconciler.daemon.session import session
+from reconciler.log.replay import projected
+from reconciler.log.sqlite import open_reader
+from reconciler.reconcile import Result
+from reconciler.source import Repository
+from reconciler.workspace import Workspace
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai rollback`."""
+    parser.add_argument("revision", metavar="REVISION", help="a commit that was accepted; its beginning is enough")
+    parser.add_argument(
+        "--allow-deletions", action="store_true", help="also if more than half of the objects go; the commit says so"
+    )
+    reason_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Roll back; return when the revision's manifests are in force."""
+    workspace = Workspace.find(args.workspace)
+    with contextlib.closing(open_reader(workspace.database)) as log:
+        row = acceptance(log, args.revision)
+    commit = str(row.data["commit"])
+    try:
+        made = _committed(workspace, row, args.message, allow_deletions=args.allow_deletions)
+    except SourceUnavailable as error:
+        note(f"no commit can be made, so the revision is pinned: {error.message}")
+        pin(workspace, commit, args.message)
+        return 0
+    if made:
+        print(f"commit {made[:7]} puts revision {commit[:7]} back")
+        note(f"commit {made[:7]} is in force")
+    else:
+        print(f"the branch has the manifests of revision {commit[:7]} already")
+    return 0
+
+
+def _committed(workspace: Workspace, row: Row, reason: str, *, allow_deletions: bool) -> str:
+    """Make the commit and have it enforced; "" if nothing differs. Raises SourceUnavailable where that cannot be."""
+    with Progress("rolling back"), session(workspace) as open_session:
+        # First what is there already, so that the commit is judged as the successor of what it follows.
+        before = msgspec.convert(open_session.call("reconcile", {}), Result)
+        with contextlib.closing(open_reader(workspace.database)) as log:
+            state = projected(log)
+        _require_followed(state, str(row.data["commit"]))
+        try:
+            require_place(workspace, before, dry_run=False)
+        except Refused as refusal:  # a commit of Pai's would not come into force; a pin does
+            raise SourceUnavailable(refusal.message, refusal.hint) from refusal
+        settings = workspace.settings
+        send = None
+        if workspace.repository is None:
+            if not settings.source_push:
+                raise SourceUnavailable("source.repo is a remote, and source.push does not let Pai push there")
+            send = sender(open_session)
+        repository = Repository.open(workspace.local_repository())
+        made = roll_back(
+            repository, settings.source_branch, settings.source_path, state, row.data, reason, allow_deletions, send
+        )
+        if made:
+            enforce(open_session, repository, made)
+    return made
+
+
+def _require_followed(state: State, commit: str) -> None:
+    if orders := standing_orders(state):
+        raise Refused(
+            f"a commit would not come into force now: {'; '.join(orders)}", f"or pin it: pai pin {commit[:12]}"
+        )

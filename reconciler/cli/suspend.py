@@ -1,0 +1,22 @@
+"""Stop the reconciling: what is in force stays, whatever is pushed, until pai resume. The gateway goes on."""
+
+from __future__ import annotations
+
+import argparse
+
+from reconciler.cli.output import note
+from reconciler.cli.steering import order, reason_option
+from reconciler.workspace import Workspace
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai suspend`."""
+    reason_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Suspend the reconciling."""
+    answer = order(Workspace.find(args.workspace), "suspend", args.message)
+    print("the reconciling is suspended" + ("" if answer["changed"] else " already"))
+    note("what is pushed waits; pai resume goes on")
+    return 0

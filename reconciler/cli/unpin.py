@@ -1,0 +1,24 @@
+"""Follow the branch again after pai pin: the commits that came meanwhile get their outcomes, the tip comes into force.
+
+Where the branch has nothing new, or cannot be read now, the last accepted revision is in force again.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from reconciler.cli.steering import order, print_pass, reason_option
+from reconciler.workspace import Workspace
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `pai unpin`."""
+    reason_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Undo the pin; return when what follows from it is in force."""
+    answer = order(Workspace.find(args.workspace), "unpin", args.message)
+    print(f"revision {str(answer['commit'])[:7]} is no longer pinned")
+    print_pass(answer)
+    return 0
