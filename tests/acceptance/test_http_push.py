@@ -90,7 +90,7 @@ def test_push_comes_into_force_and_says_who_pushed(served: Served) -> None:
     (pushed,) = served.site.rows("type:push")
     assert (pushed["actor"], pushed["subject"]) == ("dora@example.com", "branch/main")
     keys = served.site.pai("get", "keys", "-o", "json").json["items"]
-    (key,) = (item["metadata"]["name"] for item in keys if item["spec"]["agent"] == "dora@example.com")
+    (key,) = (item["metadata"]["name"] for item in keys if item["agent"] == "dora@example.com")
     assert pushed["data"] == {"from": old, "to": two, "key": key}
     assert served.site.state().pushes == ()
     assert token not in served.daemon.log + str(served.site.rows())

@@ -199,6 +199,9 @@ def commands(planted: Planted, folder: Path) -> list[list[str | Path]]:
     made += [["verify", folder / "out"], ["add", "model", "more", "--provider", "openai", "--api-key", "mine:k"]]
     made += [["add", "agent", "worker", "--model", "more"], ["add", "secret", "mine", "--from-literal", f"k={LITERAL}"]]
     made += [["diff", "main~1", "main", "-o", form] for form in forms_of("diff")]
+    made += [["suspend", "-m", "a pause"], ["status"], ["resume"]]
+    first, now = site.rows("type:revision.accepted")[0]["data"]["commit"], site.state().revision
+    made += [["pin", first, "-m", "a pin"], ["pin", now], ["status"], ["unpin"], ["rollback", first], ["rollback", now]]
     made += [["delete", "agent", "worker"], ["delete", "model", "more"], ["delete", "secret", "mine"]]
     return made
 
