@@ -22,6 +22,9 @@ from reconciler.log.store import Reader
 FAMILIES: Final[dict[Kind, str]] = {"model": "binding.", "agent": "agent."}
 """How the types of the events begin that a kind's versions are told by."""
 
+NEAR: Final = 1024
+"""Events among which what put an object in force is looked for first."""
+
 
 class Origin(msgspec.Struct, frozen=True):
     """Who wrote what was in force: the event, the commit and its author as git claims it, and the place.
@@ -130,9 +133,8 @@ def origin(log: Reader, row: Row) -> Origin:
     """Find out who wrote a version."""
     commit = row.data["revision"]
     author, message = row.actor, ""
-    # The event of what put the objects in force follows theirs in the same transaction.
-    query = Query((Term("type", "revision."),))
-    for each in search(log, query, 1, oldest_first=True, start=row.seq):
+    each = _put_in_force_by(log, row.seq)
+    if each is not None:
         if each.type == ev.RevisionAccepted.type:
             person = each.data["author"]
             author = f"{person['name']} <{person['email']}>"
@@ -141,6 +143,17 @@ def origin(log: Reader, row: Row) -> Origin:
             verb = "Pin" if each.type == ev.RevisionPinned.type else "Unpin"
             message = f"{verb} {each.data['commit'][:7]}" + (f": {each.data['reason']}" if each.data["reason"] else "")
     return Origin(row.seq, commit, author, message, row.data["file"], row.data["line"])
+
+
+def _put_in_force_by(log: Reader, position: int) -> Row | None:
+    """Find the event of what put an object in force; it follows the object's in the same transaction, mostly nearby."""
+    query, near, size = Query((Term("type", "revision."),)), NEAR, log.size()
+    while True:
+        for found in search(log, query, 1, oldest_first=True, before=min(position + near, size), start=position):
+            return found
+        if position + near >= size:
+            return None
+        near *= 16
 
 
 def _version(log: Reader, row: Row, older: Row | None) -> Version:
