@@ -23,7 +23,8 @@ def request(n: int) -> str:
     return f"req_{n:026d}"
 
 
-def _reserved(position: int, name: str) -> Draft:
+def reserved(position: int, name: str) -> Draft:
+    """Give the reservation of a request on `flash`, whose binding was written at a position."""
     payload = ev.TokensReserved(
         request=name, agent="my-agent", key="key-a", surface="openai", day=DAY, tokens=150, input=100, output=50,
         binding=position,
@@ -31,7 +32,8 @@ def _reserved(position: int, name: str) -> Draft:
     return Draft("my-agent", "model/flash", payload)
 
 
-def _settled(name: str) -> Draft:
+def settled(name: str) -> Draft:
+    """Give the settlement of a request."""
     payload = ev.TokensSettled(
         request=name, agent="my-agent", day=DAY, status=200, durations=ev.Durations(1, 2), reason="", input=5, cached=0,
         cache_write=0, output=5, reasoning=0, charged=10,
@@ -42,7 +44,7 @@ def _settled(name: str) -> Draft:
 def _requests(parts: Parts, first: int, last: int) -> None:
     position = parts.recorder.read(lambda state: state.models["flash"].position)
     for n in range(first, last):
-        parts.recorder.record(decide(_reserved(position, request(n)), _settled(request(n))))
+        parts.recorder.record(decide(reserved(position, request(n)), settled(request(n))))
 
 
 def busy(template: Site, folder: Path) -> Site:
@@ -59,9 +61,9 @@ def busy(template: Site, folder: Path) -> Site:
     with Parts(workspace) as parts:
         _requests(parts, 0, 300)
         position = parts.recorder.read(lambda state: state.models["flash"].position)
-        parts.recorder.record(decide(_reserved(position, SPANNING)))
+        parts.recorder.record(decide(reserved(position, SPANNING)))
         _requests(parts, 300, 500)
-        parts.recorder.record(decide(_settled(SPANNING)))
+        parts.recorder.record(decide(settled(SPANNING)))
     clone.pushed({"models/flash.yaml": binding("flash", 800_000)}, "Even less for flash")
     site.pai("reconcile")
     with Parts(workspace) as parts:

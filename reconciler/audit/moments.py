@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from reconciler.audit.query import count_before, search
 from reconciler.audit.terms import Query, Row, Term, event_time, parse_when
 from reconciler.core.errors import NotFound, Refused, UsageError
+from reconciler.core.events import RevisionPinned
 from reconciler.log import pruned
 from reconciler.log.replay import event_at
 from reconciler.log.store import Reader
@@ -111,6 +112,9 @@ def _accepted(log: Reader, commit: str) -> Row | None:
     for row in rows:
         if row.type == "revision.accepted.v1":
             return row
+    for row in rows:
+        if row.type == RevisionPinned.type:  # it was accepted once, but that was dropped
+            raise pruned.dropped(log, int(row.data["position"]), f"the acceptance of {row.data['commit'][:7]}")
     if rows:
         raise _never_in_force(rows[0])
     return None

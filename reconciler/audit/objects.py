@@ -23,10 +23,13 @@ _FOLDED: Final = (ev.ObjectWritten, ev.ObjectDeleted, ev.RevisionAccepted, ev.Re
 def objects_at(log: Reader, position: int) -> State:
     """Give the models and agents after the first `position` events; of the rest only what revisions say.
 
-    Raises NotFound for a position before the beginning of a pruned log.
+    Raises NotFound for a position before the beginning of a pruned log, unless it is that of the revision which is in
+    force there.
     """
     state, _ = pruned.start(log)
     if position < state.position:
+        if position == state.accepted + 1 and state.pin is None:
+            return state
         raise pruned.dropped(log, position - 1)
     query = Query(tuple(Term("type", prefix, excluded=True) for prefix in _OTHERS))
     with log.moment():

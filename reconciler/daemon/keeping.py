@@ -2,7 +2,8 @@
 
 Of every model and agent in force, and of every model that tokens are reserved on, all versions since it was created,
 with the commits' own events; so `history`, `blame` and `why` of what comes later lack nothing. The last judged and the
-last accepted revision, keys and secrets in force, open reservations, and all that the log says about itself.
+last accepted revision, what was pinned and unpinned, keys and secrets in force, open reservations, and all that the
+log says about itself.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def kept_events(log: Reader, state: State) -> list[Kept]:
 def _positions(log: Reader, state: State) -> Iterator[int]:
     cut = state.position
     yield 0
-    yield from (row.seq for row in search(log, Query((Term("type", "log."),)), before=cut))
+    for told in ("log.", ev.RevisionPinned.type, ev.RevisionUnpinned.type):
+        yield from (row.seq for row in search(log, Query((Term("type", told),)), before=cut))
     yield from (key.position for key in state.issued())
     yield from _secrets(log, state)
     since: dict[tuple[Kind, str], int] = {("model", name): cut for name in state.models}
