@@ -11,7 +11,7 @@ from reconciler.audit import accepted_state
 from reconciler.authoring import Actions, Outcome, Proposal, Send, change
 from reconciler.cli.output import note, print_diagnostics
 from reconciler.cli.progress import Progress
-from reconciler.core.errors import Refused
+from reconciler.core.errors import CouldNotRun, Refused
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind
 from reconciler.daemon.session import Session, session
 from reconciler.log.replay import projected
@@ -73,8 +73,15 @@ def require_place(workspace: Workspace, before: Result, *, dry_run: bool) -> Non
 
 
 def enforce(open_session: Session, repository: Repository, commit: str) -> None:
-    """Have the daemon (or this process) look at the repository; raise Refused unless the commit came into force."""
-    result = msgspec.convert(open_session.call("reconcile", {}), Result)
+    """Have the daemon (or this process) look at the repository; raise Refused unless the commit came into force.
+
+    Raises CouldNotRun if that cannot be found out: the commit stands in any case.
+    """
+    try:
+        result = msgspec.convert(open_session.call("reconcile", {}), Result)
+    except CouldNotRun as error:
+        told = f"commit {commit[:7]} was made, but is not in force: {error.message}"
+        raise CouldNotRun(told, error.hint) from error
     if result.waits:
         raise Refused(f"commit {commit[:7]} was made, but is not in force: {result.waits}", "it gets its outcome then")
     if result.revision and repository.walk(result.revision, commit).relation in ("same", "forward", "merged"):

@@ -82,7 +82,7 @@ def prune(
     """Export what is before `before` to `folder` and drop it.
 
     `folder` is new or empty, or what an earlier call has left there. Raises Refused if there is nothing to drop,
-    CouldNotRun while a daemon runs, LogBusy, LogDamaged, LogNotWritable; nothing was dropped then.
+    CouldNotRun while a daemon runs, LogBusy, LogDamaged, LogNotWritable; nothing was dropped then, unless it says so.
     """
     if ask_daemon(workspace, "ping") is not None:
         hint = "stop it, prune, and start it again: nothing may be recorded in between"
@@ -99,10 +99,14 @@ def prune(
             live = parts.recorder.read(_where)
         warning = _vouch(parts) or warning
     _drop(workspace, cut)
-    with Parts(workspace, wait_s=WAIT_S) as parts:  # makes the index anew, and looks at everything once more
-        now_live = parts.recorder.read(_where)
-        if now_live[0] == live[0] and now_live != live:
-            raise LogDamaged("the state is not the one of before", "restore the log from a backup; keep the export")
+    try:
+        with Parts(workspace, wait_s=WAIT_S) as parts:  # makes the index anew, and looks at everything once more
+            now_live = parts.recorder.read(_where)
+    except CouldNotRun as error:
+        told = f"events #{begin} to #{first - 1} are in {folder} and no longer in the log, but then: {error.message}"
+        raise CouldNotRun(told, error.hint) from error
+    if now_live[0] == live[0] and now_live != live:
+        raise LogDamaged("the state is not the one of before", "restore the log from a backup; keep the export")
     return Pruned(begin, first, len(cut.kept), warning)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import shutil
 from typing import Any
 
@@ -345,3 +346,20 @@ def test_operator_and_a_push_at_the_same_time_lose_nothing(team: Site) -> None:
             assert budget(team) == number + 100
         until("the tip", lambda: team.state().revision == clone.head)
     assert team.pai("verify").out.startswith("ok: ")
+
+
+def test_commit_that_a_full_disk_keeps_out_of_force_is_told(team: Site) -> None:
+    """What `add` and `rollback` committed stands in git; they say so, and space brings it into force."""
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    first = team.state().revision
+    with team.daemon() as running:
+        push(team, team.clone(), {"models/flash.yaml": binding("flash", 5)})
+        for words in (("add", "agent", "night", "--model", "flash"), ("rollback", first)):
+            resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            done = team.pai(*words, code=3)
+            made = team.bare("rev-parse", "main")
+            assert f"error: commit {made[:7]} was made, but is not in force: " in done.err
+            assert "not recorded" in done.err or "not writable" in done.err
+            resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, unlimited)
+            until("what was committed to be in force", lambda made=made: team.state().revision == made)
+    assert team.state().pin is None

@@ -6,10 +6,14 @@ import contextlib
 import http.client
 import json
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from reconciler.core.errors import CouldNotRun, LogNotWritable
+from reconciler.daemon.parts import Parts
+from reconciler.daemon.pruning import prune
 from reconciler.evidence.verification import verify
 from reconciler.log import check_beside
 from reconciler.log.check import Marks, check
@@ -339,3 +343,23 @@ def test_export_that_does_not_hold_drops_nothing(whole: Site, tmp_path: Path) ->
     assert len(stored(site)) == len(stored(whole))
     assert site.pai("verify").out.startswith("ok: ")
     assert "position 257" in template.pai("verify", "--with", part, code=1).out
+
+
+def test_disk_that_is_full_once_all_was_dropped_is_told_so(
+    whole: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The events are in the folder alone then, which whoever pruned has to know."""
+    site, opened = copied(whole, tmp_path), list[Parts]()
+
+    def full(workspace: Workspace, wait_s: float) -> Parts:
+        if opened:
+            raise LogNotWritable("database or disk is full", "free space")
+        opened.append(Parts(workspace, wait_s))
+        return opened[0]
+
+    monkeypatch.setattr("reconciler.daemon.pruning.Parts", full)
+    with pytest.raises(CouldNotRun) as told:
+        prune(Workspace.find(site.root), f"#{CUT}", site.folder / "p", "alice", datetime.now(UTC), lambda _: None)
+    where = f"events #0 to #{CUT - 1} are in {site.folder / 'p'} and no longer in the log"
+    assert told.value.message == f"{where}, but then: database or disk is full"
+    assert site.pai("verify", "--with", site.folder / "p").out.startswith("ok: ")
