@@ -57,8 +57,11 @@ class Steering:
             then, revision = objects_at(log, state.accepted + 1), accepted_commit(log, state)
         first: Decide = lambda live: steering.unpin(live, then, revision, actor, reason)  # noqa: E731
         answer = _told(lambda: self._parts.reconciler.run(first=first))
-        with contextlib.suppress(PaiError):  # the loop shall know too; what is wrong, readiness tells
-            self._reconcile("")
+        judged = self._parts.recorder.read(lambda live: live.head)
+        with contextlib.suppress(PaiError):  # the loop shall know too, and fetch; what else is wrong, readiness tells
+            later = _told(lambda: self._reconcile(""))
+            if later["problem"] or self._parts.recorder.read(lambda live: live.head) != judged:
+                answer = later
         return {"commit": state.pin.commit, **answer}
 
     def _suspend(self, arguments: Mapping[str, object]) -> Answer:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Git, Site, binding, until
+from tests.support import Git, Site, binding, maybe_daemon, until
 from tests.support_remotes import Authority, HttpRemote, SshRemote, bare_remote, clone_of, silent_listener
 
 TOKEN = "canary-token-7f3a"
@@ -366,3 +366,24 @@ def test_rewrite_during_a_fetch_ends_in_the_new_state(team: Team) -> None:
             assert team.work.push("--force", "HEAD:main").code == 0
         until("the last tip", lambda: team.in_force == tip)
     team.site.pai("verify")
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_unpin_tells_what_the_remote_has_or_that_it_is_away(team: Team, http: HttpRemote, daemon: bool) -> None:
+    """What is said is what is in force in the end, and that a remote which is away may hold more."""
+    team.site.pai("reconcile")
+    second = team.work.pushed({"models/a.yaml": binding("a", 2)})
+    team.site.pai("reconcile")
+    with maybe_daemon(team.site, daemon):
+        team.site.pai("pin", team.first)
+        http.fault = "error 500"
+        done = team.site.pai("unpin")
+        assert "warning: the source cannot be read, so what it holds waits: " in done.err
+        assert team.in_force == second
+        team.site.pai("pin", team.first)
+        third = team.work.commit({"models/a.yaml": binding("a", 3)})
+        http.fault = ""
+        assert team.work.push().code == 0
+        done = team.site.pai("unpin")
+        assert f"revision {third[:7]} " in done.out
+        assert team.in_force == third
