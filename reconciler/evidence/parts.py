@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from reconciler.core.errors import NotFound
+from reconciler.core.errors import NotFound, Refused
 from reconciler.core.state import State, dump
 from reconciler.evidence.layout import MINIMUM_INDEX
 from reconciler.evidence.offline import Export, verify_export
@@ -25,17 +25,17 @@ def check_parts(
 ) -> list[Problem]:
     """Verify the parts in `folders`, in whatever order they are named, and fill `marks`; give what does not fit.
 
-    Raises NotFound if a folder is missing.
+    Raises NotFound if a folder is missing, Refused if the log is whole.
     """
-    return list(_problems(log.base(), key, folders, marks, checked))
+    base = log.base()
+    if base is None:
+        raise Refused("the log was not pruned: there is nothing that a part could add", "leave --with out")
+    return list(_problems(base, key, folders, marks, checked))
 
 
 def _problems(
-    base: Base | None, key: VerifierKey, folders: Sequence[Path], marks: Marks, checked: Callable[[int], None]
+    base: Base, key: VerifierKey, folders: Sequence[Path], marks: Marks, checked: Callable[[int], None]
 ) -> Iterator[Problem]:
-    if base is None:
-        yield Problem(None, "the log was not pruned: there is nothing that a part could add")
-        return
     state: State | None = State()
     reached = 0
     for first, folder in sorted((_first(folder), folder) for folder in folders):

@@ -363,3 +363,11 @@ def test_disk_that_is_full_once_all_was_dropped_is_told_so(
     where = f"events #0 to #{CUT - 1} are in {site.folder / 'p'} and no longer in the log"
     assert told.value.message == f"{where}, but then: database or disk is full"
     assert site.pai("verify", "--with", site.folder / "p").out.startswith("ok: ")
+
+
+def test_part_of_a_log_that_is_whole_is_no_damage(whole: Site, tmp_path: Path) -> None:
+    """Whoever names a folder too many is told so, and not to restore the log."""
+    done = whole.pai("verify", "--with", tmp_path, code=1)
+    assert done.out + done.err == (
+        "error: the log was not pruned: there is nothing that a part could add\nhint: leave --with out\n"
+    )
