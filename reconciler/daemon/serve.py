@@ -231,9 +231,9 @@ class Daemon:
 
     def _observe(self, result: Result, duration_s: float) -> None:
         self._metrics.observe(result, duration_s)
+        if self._reporter is not None:  # at every pass: what `pai unpin` let in, its own pass did
+            self._reporter.wake()
         if result.commits:
-            if self._reporter is not None:
-                self._reporter.wake()
             log.info(
                 "%s %s after %.1f ms: %d commits, %s",
                 result.head[:7],

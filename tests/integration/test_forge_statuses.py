@@ -230,3 +230,19 @@ def test_wrong_settings_are_refused_at_the_start(team: Site, name: str, value: s
     done = team.pai("serve", code=3, env=environment)
     assert message in done.err
     assert "pw" not in done.err
+
+
+def test_what_waits_for_an_operator_is_pending_and_told_then(team: Site, github: StandIn) -> None:
+    """Commits that come under a pin or a suspension have no status until they have an outcome, and then at once."""
+    give_token(team)
+    clone = team.clone()
+    with daemon(team, github):
+        await_told(github, clone.head)
+        for order, end in ((("pin", clone.head), "unpin"), (("suspend",), "resume")):
+            team.pai(*order)
+            waits = clone.pushed({"models/flash.yaml": binding("flash", len(github.statuses) + 5)})
+            team.run("reconcile")
+            assert waits not in [sha for sha, _ in github.statuses]
+            team.pai(end)
+            await_told(github, waits)
+            assert told(github)[-1] == (waits, "success", "in force: 1 changed")
