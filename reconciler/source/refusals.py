@@ -24,6 +24,11 @@ class _Known(NamedTuple):
 _SECRET = "set source.secret to a secret with the key token, or username and password: pai add secret NAME"  # noqa: S105
 _KNOWN = (
     _Known(
+        "(?m)^(?!remote:).*(No space left on device|Disk quota exceeded|Read-only file system)",
+        "cannot be fetched: the disk here takes no more",
+        "free space or repair the disk of the workspace; it is tried again",
+    ),
+    _Known(
         "could not read Username|terminal prompts disabled|could not read Password",
         "asks for credentials, and there are none",
         _SECRET,

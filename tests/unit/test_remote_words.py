@@ -49,6 +49,8 @@ def test_secrets_are_taken_out_of_whatever_comes_back() -> None:
         ("git@h: Permission denied (publickey).\nfatal: Could not read from remote repository.", "the ssh key"),
         ("fatal: write error: File too large\nfatal: fetch-pack: invalid index-pack output", "more than 1,000 bytes"),
         ("error: object 12: badTree\nfatal: fsck error in packed object", "not sound"),
+        ("fatal: write error: No space left on device\nfatal: fetch-pack: invalid index-pack output", "the disk here"),
+        ("remote: fatal: No space left on device\nfatal: early EOF", "broke off"),
         ("fatal: early EOF\nfatal: fetch-pack: invalid index-pack output", "broke off"),
         ("remote: Repository not found.\nfatal: repository 'https://h/x/' not found", "no such repository"),
         ("ssh: connect to host h port 22: Connection timed out\nfatal: Could not read from remote", "does not answer"),
