@@ -223,6 +223,7 @@ class Daemon:
         await stopping.wait()
         server.should_exit = True
         await serving
+        await git.ended()
         api.close()
 
     def _record(self, payload: ev.DaemonStarted | ev.DaemonStopped) -> None:

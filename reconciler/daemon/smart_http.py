@@ -53,6 +53,11 @@ class SmartHttp:
         """Give the one route."""
         return [Route("/git/{rest:path}", self)]
 
+    async def ended(self) -> None:
+        """Wait until no git runs here any more, and let none begin: what is cancelled ends its git first."""
+        for _ in range(RUNNING_MAX):
+            await self._slots.acquire()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         headers = Headers(scope=scope)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.source.hook import MARK
 from tests.support import BAD, DEADLINE_S, Daemon, Done, Git, Site, agent, binding, until
 
 PATH = "/git/config.git"
@@ -260,7 +261,19 @@ def children(daemon: Daemon) -> list[str]:
         with contextlib.suppress(OSError, ValueError):
             fields = (entry / "stat").read_text().rpartition(")")
             if fields[2].split()[1] == str(daemon.process.pid):
-                found.append(fields[0])
+                found.append(fields[0].split()[0])
+    return found
+
+
+def members(session: str) -> list[str]:
+    """Name the processes of a session that still run."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            fields = (entry / "stat").read_text().rpartition(")")
+            state, _, _, number = fields[2].split()[:4]
+            if number == session and state != "Z":
+                found.append(fields[0].split()[0])
     return found
 
 
@@ -387,6 +400,32 @@ def test_daemon_that_stops_ends_a_push_that_hangs(team: Site) -> None:
         with socket.create_connection(("127.0.0.1", daemon.port)) as connection:
             connection.sendall(head.encode())
             until("git to run", lambda: children(daemon))
+            sessions = children(daemon)
             began = time.monotonic()
             assert daemon.stop() == 0
             assert time.monotonic() - began < 25
+            assert not [each for each in sessions if members(each)]
+
+
+def test_daemon_that_stops_ends_a_push_whose_hook_hangs(team: Site) -> None:
+    """What was started for a push ends with the daemon, also a hook that neither reads nor writes."""
+    with team.daemon() as daemon:
+        clone = Served(team, daemon).clone(Served(team, daemon).first)
+        clone.commit({"models/a.yaml": binding("a")})
+        hook = team.root / "config.git" / "hooks" / "pre-receive"
+        began = team.folder / "began"
+        hook.write_text(f"#!/bin/sh\n{MARK}\ntouch {began}\nexec sleep 300 >/dev/null 2>&1\n")
+        with subprocess.Popen(
+            ["git", "push", "--quiet", "origin", "HEAD:main"],
+            cwd=clone.folder,
+            env=clone.environment,
+            stderr=subprocess.DEVNULL,
+        ) as push:
+            until("the hook to run", began.exists)
+            sessions = children(daemon)
+            assert daemon.stop() == 0
+            push.wait(DEADLINE_S)
+        left = [member for each in sessions for member in members(each)]
+        for process in left:
+            os.kill(int(process), signal.SIGKILL)
+        assert not left
