@@ -15,10 +15,10 @@ import gc
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
-from itertools import compress
+from itertools import chain, compress
 from operator import is_not
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
@@ -161,7 +161,9 @@ class Judge:
         signatures, repository = self._signatures, self.repository
         if signatures is None or (signatures.mode == "head" and not tip):
             return []
-        commits = [sha] if signatures.mode == "head" or not since else repository.reachable(sha, hide=since)
+        commits: Iterable[str] = [sha]  # also where the branch was set back, and nothing came since
+        if signatures.mode == "all" and since:
+            commits = chain(commits, (each for each in repository.reachable(sha, hide=since) if each != sha))
         found = []
         for number, commit in enumerate(commits):
             if number == SIGNATURES_MAX:

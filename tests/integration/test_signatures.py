@@ -237,3 +237,19 @@ def _gpg(home: Path, *words: str, stdin: bytes = b"") -> bytes:
     done = subprocess.run([*command, *words], input=stdin, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_branch_set_back_to_an_unsigned_commit_is_refused(site: Site, signer: Signer) -> None:
+    """With `all` a tip needs a signature of its own, also one that the revision in force descends from."""
+    old = signer.commit("", 10)
+    good = signer.commit("alice", 20)
+    _set(site, require_signatures="all")
+    assert signer.clone.push().code == 0
+    site.pai("reconcile")
+    assert site.state().revision == good
+    pushed = signer.clone.run("push", "--force", "origin", f"{old}:refs/heads/main")
+    assert pushed.code != 0
+    assert "is not signed" in pushed.err
+    site.bare("update-ref", "refs/heads/main", old)
+    assert "is not signed" in site.pai("reconcile", code=1).err
+    assert site.state().revision == good
