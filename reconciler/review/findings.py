@@ -23,7 +23,7 @@ _CI_FILES = re.compile(
     r"""\.(?:github|gitea|forgejo)/(?:workflows|actions)/.+
       | (?:.+/)?\.gitlab-ci\.ya?ml | \.gitlab/ci/.+ | \.woodpecker(?:/.+|\.ya?ml) | \.drone\.yml | \.circleci/.+
       | bitbucket-pipelines\.yml | azure-pipelines\.yml | Jenkinsfile | \.ci/.+
-      | \.pre-commit-config\.yaml | (?:\.github/|\.gitlab/|docs/)?CODEOWNERS""",
+      | \.pre-commit-config\.yaml | (?:\.(?:github|gitlab|gitea|forgejo)/|docs/)?CODEOWNERS""",
     re.VERBOSE,
 )
 

@@ -181,7 +181,15 @@ def test_ignoring_files_is_said_and_shows_what_goes(history: History) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [".github/workflows/pai.yml", ".gitlab-ci.yml", ".gitea/workflows/x.yaml", ".forgejo/workflows/x.yaml"]
+    "path",
+    [
+        ".github/workflows/pai.yml",
+        ".gitlab-ci.yml",
+        ".gitea/workflows/x.yaml",
+        ".forgejo/workflows/x.yaml",
+        ".gitea/CODEOWNERS",
+        ".forgejo/CODEOWNERS",
+    ],
 )
 def test_edited_ci_is_said(history: History, path: str) -> None:
     """Also where the manifests lie in a folder of their own."""
