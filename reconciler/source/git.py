@@ -246,6 +246,8 @@ class Repository:
 
     def _read(self, oid: str, kind: ObjectType) -> bytes:
         try:
+            if kind == ObjectType.COMMIT:
+                history.require_small(self._repo, self._odb, oid)
             found, data = self._odb.read(oid)
         except (pygit2.GitError, KeyError, ValueError, OSError) as error:
             raise self._unreadable(oid, error) from error

@@ -19,6 +19,8 @@ from reconciler.core.errors import SourceUnavailable
 
 Relation = Literal["first", "same", "forward", "merged", "rewritten"]
 
+COMMIT_BYTES_MAX = 16 * 1024 * 1024
+"""No commit that people make is larger, and what packs to a few kilobytes must not fill the memory."""
 _PARENTS = re.compile(rb"\Atree [0-9a-f]{40}\n((?:parent [0-9a-f]{40}\n)*)")
 
 
@@ -96,6 +98,7 @@ def _ancestors(repo: pygit2.Repository, start: str, hidden: Set[str] = frozenset
 def _parents(repo: pygit2.Repository, odb: pygit2.Odb, sha: str, start: str) -> list[str] | None:
     """Give a commit's parents; None beyond the edge of a shallow clone, where a walk from `start` ends."""
     try:
+        require_small(repo, odb, sha)
         kind, raw = odb.read(sha)
     except KeyError:
         if sha != start and repo.is_shallow:
@@ -105,6 +108,14 @@ def _parents(repo: pygit2.Repository, odb: pygit2.Odb, sha: str, start: str) -> 
     if kind != ObjectType.COMMIT or found is None:
         raise SourceUnavailable(f"object {sha} in {repo.path} is not a sound commit", "git fsck says more")
     return found[1].decode("ascii").split()[1::2]
+
+
+def require_small(repo: pygit2.Repository, odb: pygit2.Odb, sha: str) -> None:
+    """See that a commit can be read at all. Raises SourceUnavailable, KeyError."""
+    if odb.read_header(sha)[1] > COMMIT_BYTES_MAX:
+        raise SourceUnavailable(
+            f"commit {sha} in {repo.path} has more than {COMMIT_BYTES_MAX:,} bytes", "take it off the branch"
+        )
 
 
 def _walk(relation: Relation, newest_first: list[str], limit: int | None) -> Walk:

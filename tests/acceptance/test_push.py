@@ -409,3 +409,19 @@ def test_inline_keys_are_refused_and_masked(site: Site) -> None:
     for place in (site.root / "data").rglob("*"):
         assert not place.is_file() or key.encode() not in place.read_bytes()
     assert os.listdir(site.root / "config.git" / "objects" / "pack") == []
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_commit_that_would_fill_the_memory_is_refused(team: Site, served: bool) -> None:
+    """A few kilobytes that unpack to a huge message are not let in, with a daemon and without."""
+    clone = team.clone()
+    clone.commit({"models/a.yaml": binding("a")})
+    raw = clone("cat-file", "commit", "HEAD") + "\n" + "x y\n" * 5_000_000
+    sha = clone("hash-object", "-t", "commit", "-w", "--stdin", stdin=raw)
+    with maybe_daemon(team, served):
+        done = clone.run("push", "origin", f"{sha}:refs/heads/main")
+    assert done.code != 0
+    assert f"has more than {16 * 1024 * 1024:,} bytes" in done.err
+    team.bare("fetch", "--quiet", str(clone.folder), f"{sha}")
+    team.bare("update-ref", "refs/heads/main", sha)
+    assert "has more than" in team.pai("reconcile", code=3).err
