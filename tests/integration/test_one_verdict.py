@@ -123,9 +123,9 @@ class Scene(NamedTuple):
         """Give the lines that refuse a tree."""
         return [format_line(d) for d in self.diagnostics(name) if d.severity == "error"]
 
-    def push(self, commit: str, *options: str) -> str:
-        """Push a commit as the branch, whatever comes of it, and give what the other side said."""
-        url = str(self.site.root / "config.git")
+    def push(self, commit: str, *options: str, url: str = "") -> str:
+        """Push a commit as the branch, by path if no URL is given, and give what the other side said."""
+        url = url or str(self.site.root / "config.git")
         said = self.clone.run("push", "--quiet", "--force", *options, url, f"{commit}:refs/heads/main").err
         lines = re.findall(r"^remote: ?(.*?) *$", said, re.MULTILINE)
         return "".join(f"{line}\n" for line in lines if line)
@@ -192,16 +192,23 @@ def terminal(scene: Scene, name: str) -> str:
     return "".join(f"{line}\n" for line in [*shown[:100], *more, *(end if errors else [])])
 
 
-def hook(scene: Scene) -> Iterator[tuple[str, str, str]]:
+def hook(scene: Scene, url: str = "") -> Iterator[tuple[str, str, str]]:
     """Push each tree as the branch, with the hook."""
     for name, commit in scene.commits.items():
-        yield name, scene.push(commit), terminal(scene, name)
+        yield name, scene.push(commit, url=url), terminal(scene, name)
 
 
 def hook_of_a_daemon(scene: Scene) -> Iterator[tuple[str, str, str]]:
     """Push each tree as the branch while a daemon runs, which the hook asks."""
     with scene.site.daemon():
         yield from hook(scene)
+
+
+def smart_http(scene: Scene) -> Iterator[tuple[str, str, str]]:
+    """Push each tree to the daemon over HTTP."""
+    with scene.site.daemon() as daemon:
+        token = (scene.site.root / "data" / "admin.token").read_text().strip()
+        yield from hook(scene, f"http://git:{token}@127.0.0.1:{daemon.port}/git/config.git")
 
 
 def apply(scene: Scene) -> Iterator[tuple[str, str, str]]:
@@ -225,6 +232,7 @@ DOORS: list[Callable[[Scene], Iterator[tuple[str, str, str]]]] = [
     daemon_log,
     hook,
     hook_of_a_daemon,
+    smart_http,
     apply,
 ]
 """Every way to a verdict. It yields a tree's name, what was said of it, and what has to be said by the measure."""
