@@ -20,7 +20,7 @@ from reconciler.cli.progress import Progress
 from reconciler.cli.proof_file import named_key, verify_proof
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import Refused, UsageError
-from reconciler.log.check import Problem
+from reconciler.log.problems import MADE_ANEW, Problem
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
 
@@ -78,6 +78,10 @@ def _log(workspace: Workspace, parts: Sequence[Path]) -> int:
         note(f"warning: {report.warning}")
     if report.problems:
         _print(report.problems)
+        if all(problem.message.endswith(MADE_ANEW) for problem in report.problems):
+            note(f"error: {workspace.database} has what another version of Pai derived from its events")
+            note("hint: the events themselves agree; run pai reconcile once, or start the daemon, and verify again")
+            return 1
         also = ", or what was pruned from it," if parts else ""
         note(f"error: {workspace.database}{also} has been damaged or tampered with")
         note("hint: keep a copy for investigation, then restore the log from a backup")

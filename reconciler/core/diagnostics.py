@@ -46,10 +46,14 @@ def foremost(diagnostics: Sequence[Diagnostic], most: int) -> Sequence[Diagnosti
 
 
 def format_line(diagnostic: Diagnostic) -> str:
-    """Write `diagnostic` on one line: `path:line:col: error PAI101 message (hint)`, control characters escaped."""
+    """Write `diagnostic` on one line: `path:line:col: error PAI101 message (hint)`, control characters escaped.
+
+    A path that a CI runner would take for a command (`::warning ...`, `##vso[...]`) begins with `./`.
+    """
     d = diagnostic
     hint = f" ({d.hint})" if d.hint else ""
-    return printable(f"{d.path}:{d.line}:{d.column}: {d.severity} {d.rule} {d.message}{hint}")
+    here = "./" if d.path.lstrip().startswith(("::", "##")) else ""
+    return printable(f"{here}{d.path}:{d.line}:{d.column}: {d.severity} {d.rule} {d.message}{hint}")
 
 
 def printable(text: str) -> str:

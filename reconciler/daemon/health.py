@@ -13,9 +13,9 @@ import msgspec
 from reconciler.core.errors import SourceUnavailable
 from reconciler.core.state import Head, State
 from reconciler.core.steering import standing_orders
+from reconciler.daemon.polling import Following
 from reconciler.evidence.guard import ROLLBACK, examine
 from reconciler.evidence.published import key_of
-from reconciler.source import Following
 from reconciler.workspace import Workspace
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from reconciler.core.errors import CouldNotRun, LogNotWritable, PaiError, SourceUnavailable
+from reconciler.daemon.asking import Asking
 from reconciler.reconcile import Reconciler, Result
 
 log = logging.getLogger("pai.reconcile")
@@ -38,15 +39,12 @@ class ReconcileLoop:
         self._reconciler = reconciler
         self._probe = probe
         self._observe = observe
-        self._changed = threading.Condition()
-        self._asked = 1
-        self._answered = 0
-        self._stopping = False
+        self._asking = Asking("looking at the repository")
         self._unsaved = 0
         self._accept = ""
         self._began: float | None = None
-        self._result: Result | None = None
-        self._error: PaiError | None = None
+        self._ended: tuple[Result | None, PaiError | None] = (None, None)
+        """The last result there is, and what is wrong with the last pass."""
         self._thread = threading.Thread(target=self._run, name="pai-reconcile", daemon=True)
 
     def start(self) -> None:
@@ -55,16 +53,20 @@ class ReconcileLoop:
 
     def stop(self) -> None:
         """Finish the pass that is running and end the thread."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
+        self._asking.stop()
         self._thread.join(STOP_S)  # a pass that hangs must not keep the daemon; nothing of it is on the log
 
     def wake(self) -> None:
         """Say that the repository may have changed."""
-        with self._changed:
-            self._asked += 1
-            self._changed.notify_all()
+        self._asking.ask()
+
+    @property
+    def _result(self) -> Result | None:
+        return self._ended[0]
+
+    @property
+    def _error(self) -> PaiError | None:
+        return self._ended[1]
 
     @property
     def source_read(self) -> bool:
@@ -102,19 +104,15 @@ class ReconcileLoop:
 
         `accept_rewrite` names the operator who lets a held tip come into force.
         """
-        with self._changed:
+        with self._asking.changed:
             self._accept = accept_rewrite or self._accept
-            self._asked += 1
-            mine = self._asked
-            self._changed.notify_all()
-            if not self._changed.wait_for(lambda: self._answered >= mine or self._stopping, timeout_s):
-                raise CouldNotRun("the daemon did not finish looking at the repository in time", "see pai status")
-            if self._answered < mine:
-                raise CouldNotRun("the daemon is stopping", "try again when it has stopped")
-            if self._error is not None:
-                raise self._error
-            assert self._result is not None
-            return self._result
+            number = self._asking.ask()
+        self._asking.wait(number, timeout_s)
+        result, error = self._ended
+        if error is not None:
+            raise error
+        assert result is not None
+        return result
 
     def _run(self) -> None:
         pause_s = PAUSE_FIRST_S
@@ -135,17 +133,12 @@ class ReconcileLoop:
         """Sleep until there is something to look at; give the request number to answer, None to end."""
         self._unsaved += 1
         if warm and retry_s is None:
-            with self._changed:
-                quiet = not self._changed.wait_for(self._due, IDLE_S)
+            quiet = not self._asking.next(IDLE_S)
             if quiet or self._unsaved > UNSAVED_MAX:
                 self._reconciler.save()
                 self._unsaved = 0
-        with self._changed:
-            self._changed.wait_for(self._due, retry_s)
-            return None if self._stopping else self._asked
-
-    def _due(self) -> bool:
-        return self._stopping or self._asked > self._answered
+        self._asking.next(retry_s)
+        return self._asking.begin()
 
     def _pass(self, asked: int) -> None:
         started = self._began = time.monotonic()
@@ -153,7 +146,7 @@ class ReconcileLoop:
         try:
             if isinstance(self._error, LogNotWritable):
                 self._probe()
-            with self._changed:
+            with self._asking.changed:
                 accept, self._accept = self._accept, ""
             result = self._reconciler.run(accept)
         except PaiError as caught:
@@ -167,11 +160,8 @@ class ReconcileLoop:
         if result is not None:
             self._observe(result, time.monotonic() - started)
         self._began = None
-        with self._changed:
-            self._result = result or self._result
-            self._error = error
-            self._answered = asked
-            self._changed.notify_all()
+        self._ended = (result or self._result, error)
+        self._asking.answer(asked)
 
     def _warm(self) -> bool:
         try:

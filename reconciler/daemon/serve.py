@@ -36,6 +36,7 @@ from reconciler.daemon.health import Health, judge_health, unreachable
 from reconciler.daemon.loop import ReconcileLoop
 from reconciler.daemon.operations import Operations
 from reconciler.daemon.parts import Parts
+from reconciler.daemon.polling import Poll
 from reconciler.daemon.pushers import Pushes
 from reconciler.daemon.remotes import moment
 from reconciler.daemon.session import ask_daemon
@@ -49,7 +50,7 @@ from reconciler.gateway.listener import Limits
 from reconciler.gateway.service import Options, Service
 from reconciler.log.sqlite import open_reader
 from reconciler.reconcile import Result
-from reconciler.source import Poll, Watch
+from reconciler.source import Watch
 from reconciler.workspace import Address, Workspace
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from reconciler.core.errors import PaiError
-from reconciler.daemon.forges import FORGES, Forge, Malformed
+from reconciler.daemon.deliveries import FORGES, Forge, Malformed
 from reconciler.secrets import SecretValue
 
 log = logging.getLogger("pai.webhooks")

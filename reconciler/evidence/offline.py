@@ -57,7 +57,9 @@ def verify_export(
     `before` is the state that the events of a part go on from, for whoever wants that after them; `marks` is filled.
     """
     if not folder.is_dir():
-        raise NotFound(f"{folder} is no folder", "name the folder that pai export made")
+        raise NotFound(
+            f"there is no {folder}", "name the folder that pai export made, or the file that pai prove printed"
+        )
     try:
         checkpoint = _checkpoint(folder, trusted)
         first = _minimum_index(folder, checkpoint.size)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from reconciler.core.events import Event, LogAccepted, decode, decode_all
 from reconciler.core.state import State, dump, row, row_keys
 from reconciler.log.check_index import IndexCheck
-from reconciler.log.problems import Problem, cut
+from reconciler.log.problems import MADE_ANEW, Problem, cut
 from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.store import Head, Reader, Snapshot
 
@@ -90,7 +90,7 @@ def _compare_rows(reader: Reader, head: Head, state: State) -> Iterator[Problem]
         yield Problem(
             None,
             f"the projection stands at position {head.projected}, version {head.fold}, the log at {head.size}, "
-            f"version {FOLD_VERSION}; the next start makes it anew",
+            f"version {FOLD_VERSION}; {MADE_ANEW}",
         )
         return
     stored = reader.rows()

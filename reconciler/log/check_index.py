@@ -14,6 +14,7 @@ from typing import Final
 from reconciler.core.events import Event
 from reconciler.core.state import State
 from reconciler.log.index import INDEX_VERSION, SPANS, Block, BlockBuilder, Mark, SpentKey, added
+from reconciler.log.problems import MADE_ANEW
 from reconciler.log.store import Head, Reader
 
 _MASK: Final = 2**64 - 1
@@ -54,7 +55,7 @@ class IndexCheck:
     def end(self) -> Iterator[str]:
         """Compare what only the whole log tells."""
         if not self._usable:
-            yield "the index is of another version or beyond the log; the next start makes it anew"
+            yield f"the index is of another version or beyond the log; {MADE_ANEW}"
             return
         if self._next is not None or self._stored[1] or self._builder.first != self._indexed:
             yield f"the blocks of the index are not those of {self._indexed} events"

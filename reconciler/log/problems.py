@@ -11,6 +11,10 @@ from reconciler.core.errors import PaiError
 PROBLEMS_MAX: Final = 100
 
 
+MADE_ANEW: Final = "the next start makes it anew"
+"""How a problem ends that is none of the log itself: another version of Pai derived something from it."""
+
+
 class Problem(NamedTuple):
     """Something that does not fit; `position` is the event's, None if it concerns no single one."""
 

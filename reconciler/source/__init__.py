@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from reconciler.source.credentials import Credentials
     from reconciler.source.git import Author, RaceLost, Repository, TreeEntry, Walk, discover, user_identity, work_tree
     from reconciler.source.hook import RefUpdate, install, is_judged, parse_updates
-    from reconciler.source.polling import Following, Poll
     from reconciler.source.quarantine import quarantine_folders
     from reconciler.source.remote import Mirror, Remote, last_seen
     from reconciler.source.signatures import Signatures
@@ -27,9 +26,7 @@ _HOMES = {
     "Signatures": "signatures",
     "last_seen": "remote",
     "Remote": "remote",
-    "Poll": "polling",
     "Mirror": "remote",
-    "Following": "polling",
     "Credentials": "credentials",
     "Author": "git",
     "CommitInfo": "commits",
@@ -55,9 +52,7 @@ __all__ = [
     "Author",
     "CommitInfo",
     "Credentials",
-    "Following",
     "Mirror",
-    "Poll",
     "RaceLost",
     "RefUpdate",
     "Remote",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from reconciler.daemon.forges import FORGES
+from reconciler.daemon.deliveries import FORGES
 from reconciler.daemon.webhooks import BODY_BYTES_MAX
 from tests.support import DEADLINE_S, Daemon, Site, until
 from tests.support_webhooks import SECRET, delivery

@@ -202,3 +202,15 @@ def test_damaged_row_is_no_state(damaged: Damaged, statement: str) -> None:
         assert done.code == 3, done
         assert done.err.startswith("error: the projection is damaged: ")
         assert "hint: run `pai verify`" in done.err
+
+
+def test_what_an_older_version_derived_is_not_called_damage(team: Site) -> None:
+    """After an upgrade `pai verify` tells what to do, and not to restore a backup; then it agrees."""
+    with contextlib.closing(sqlite3.connect(team.database)) as db:
+        db.execute("UPDATE head SET fold = fold - 1, index_version = index_version - 1")
+        db.commit()
+    done = team.pai("verify", code=1)
+    assert "another version of Pai derived" in done.err
+    assert "damaged" not in done.err
+    team.pai("reconcile")
+    assert team.pai("verify").out.startswith("ok: ")

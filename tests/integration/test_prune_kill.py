@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,7 +17,7 @@ SYNCS = "fsync,fdatasync"
 RENAMES = "rename,renameat,renameat2,unlink"
 WRITES = "pwrite64"
 POINTS = (
-    *((SYNCS, n) for n in (1, 4, 9, 14, 19, 23, 25, 26, 27, 28)),
+    *((SYNCS, n) for n in (1, 4, 9, 14, 19, 23, 25)),
     *((RENAMES, n) for n in (1, 2, 4, 7)),
     *((WRITES, n) for n in (1, 20, 40, 55, 65, 70, 75, 80, 85, 90, 130, 190)),
 )
@@ -50,7 +49,6 @@ def in_force(state: State) -> tuple[object, ...]:
     return state.models, state.agents, state.secrets, state.keys, state.ledger, state.revision, state.head
 
 
-@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 @pytest.mark.parametrize(("calls", "when"), POINTS)
 def test_killed_pruning_leaves_a_whole_log(whole: Site, tmp_path: Path, calls: str, when: int) -> None:
     """The log verifies and has everything in force, cut or not; the same command then ends what was begun."""
@@ -58,6 +56,8 @@ def test_killed_pruning_leaves_a_whole_log(whole: Site, tmp_path: Path, calls: s
     words = ["prune", "--before", f"#{CUT}", "--export", str(tmp_path / "part")]
     before = whole.state()
     was_killed = killed(site, words, calls, when)
+
+    assert was_killed, "this call never comes: the point is worth nothing"
 
     assert site.pai("verify").out.startswith("ok: ")
     assert in_force(site.state()) == in_force(before)

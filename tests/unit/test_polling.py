@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.core.errors import CouldNotRun, SourceUnavailable
-from reconciler.source.polling import Poll
+from reconciler.daemon.polling import Poll
 from tests.support import until
 
 

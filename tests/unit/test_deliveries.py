@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.daemon.forges import FORGES, Malformed
+from reconciler.daemon.deliveries import FORGES, Malformed
 from tests.support_webhooks import NOW, SECRET, delivery
 
 NAMES = sorted(FORGES)

@@ -15,7 +15,8 @@ from typing import Protocol
 
 import msgspec
 
-from reconciler.core.errors import CouldNotRun, PaiError, SourceUnavailable
+from reconciler.core.errors import PaiError, SourceUnavailable
+from reconciler.daemon.asking import Asking
 
 PAUSE_FIRST_S = 1.0
 PAUSE_MAX_S = 60.0
@@ -70,10 +71,7 @@ class Poll:
         self._wake_up = wake
         self._clock = clock
         self._observe = observe
-        self._changed = threading.Condition()
-        self._asked = 1
-        self._answered = 0
-        self._stopping = False
+        self._asking = Asking("fetching the remote")
         self._error: PaiError | None = None
         self._since = ""
         self._next = ""
@@ -101,39 +99,24 @@ class Poll:
 
     def stop(self) -> None:
         """End the fetch that runs, and the thread."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
+        self._asking.stop()
         self._mirror.cancel()
         if self._thread.is_alive():
             self._thread.join(STOP_S)
 
     def wake(self) -> None:
         """Say that the remote may have changed: it is fetched at once, however long the pause would still be."""
-        with self._changed:
-            self._asked += 1
-            self._changed.notify_all()
+        self._asking.ask()
 
     def request(self, timeout_s: float = 90.0) -> None:
         """Wait for a fetch that begins after this call. Raises what it raises, CouldNotRun after the timeout."""
-        with self._changed:
-            self._asked += 1
-            mine = self._asked
-            self._changed.notify_all()
-            if not self._changed.wait_for(lambda: self._answered >= mine or self._stopping, timeout_s):
-                raise CouldNotRun("the daemon did not finish fetching the remote in time", "see pai status")
-            if self._answered < mine:
-                raise CouldNotRun("the daemon is stopping", "try again when it has stopped")
-            if self._error is not None:
-                raise self._error
+        self._asking.wait(self._asking.ask(), timeout_s)
+        if (error := self._error) is not None:
+            raise error
 
     def _run(self) -> None:
         pause_s = PAUSE_FIRST_S
-        while True:
-            with self._changed:
-                if self._stopping:
-                    return
-                asked = self._asked
+        while (asked := self._asking.begin()) is not None:
             self._fetch(asked)
             if self._error is None:
                 pause_s = PAUSE_FIRST_S
@@ -153,19 +136,16 @@ class Poll:
         except Exception as bug:
             error = SourceUnavailable(f"internal error while fetching: {bug!r}", "see the daemon's log")
         self._observe(time.monotonic() - started, error)
-        with self._changed:
-            if error is None:
-                self._since, self._fetched = "", self._mirror.fetched()
-            elif self._error is None:
-                self._since = self._clock(0)
-            self._error = error
-            self._answered = asked
-            self._changed.notify_all()
+        if error is None:
+            self._since, self._fetched = "", self._mirror.fetched()
+        elif self._error is None:
+            self._since = self._clock(0)
+        self._error = error
+        self._asking.answer(asked)
 
     def _wait(self, seconds: float) -> None:
         self._next = self._clock(seconds)
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._asked > self._answered, seconds)
+        self._asking.next(seconds)
 
 
 def _jitter() -> float:
