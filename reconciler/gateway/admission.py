@@ -26,11 +26,12 @@ from reconciler.gateway.auth import Caller
 from reconciler.gateway.body import INTEGER_MAX
 from reconciler.gateway.books import NOT_SENT, Books, Changed
 from reconciler.gateway.calls import FREE, Call, Credentials, Needs, Provider
+from reconciler.gateway.connection import Lost
 from reconciler.gateway.needs import NEEDS
 from reconciler.gateway.providers import PROVIDERS
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.surfaces import SURFACES
-from reconciler.gateway.upstream import Lost, Unsent, Upstream
+from reconciler.gateway.upstream import Unsent, Upstream
 from reconciler.secrets import SecretValue
 
 log = logging.getLogger("pai.gateway")

@@ -21,11 +21,12 @@ from reconciler.gateway.admission import Held
 from reconciler.gateway.books import Books
 from reconciler.gateway.calls import FREE
 from reconciler.gateway.client import Client, Headers
+from reconciler.gateway.connection import Lost
 from reconciler.gateway.metering import meter
 from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.streams import Stream, stream_of
-from reconciler.gateway.upstream import Answer, Lost, Unsent, Upstream
+from reconciler.gateway.upstream import Answer, Unsent, Upstream
 
 log = logging.getLogger("pai.gateway")
 

@@ -1,53 +1,73 @@
-"""Requests to providers: one connection pool, a deadline for each phase, and what can be said when it goes wrong.
+"""Requests to providers: one pool of connections, and what can be said when it goes wrong.
 
 The one difference that money hangs on: Unsent means that the provider certainly saw nothing, Lost that nobody knows.
-aiohttp's exceptions are mapped here and nowhere else. Redirects are answers, never followed; no proxy, cookie or
-credential of the surroundings is used.
+Redirects are answers, never followed; no proxy, cookie or credential of the surroundings is used, and no request is
+sent twice.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import socket
+import ssl
 from collections.abc import Mapping
+from functools import lru_cache
 from types import TracebackType
-from typing import Self
+from typing import Final, NamedTuple, Self
+from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
+from aiohappyeyeballs import AddrInfoType, start_connection
 
-KEEP_ALIVE_S = 15.0
-CONNECTIONS_MAX = 4096
+from reconciler.gateway.connection import Connection, Lost
+from reconciler.gateway.unpacking import plain
+
+KEEP_ALIVE_S: Final = 15.0
+CONNECTIONS_MAX: Final = 4096
+ADDRESSES_S: Final = 10.0
+"""How long the addresses of a name are believed."""
+NEXT_ADDRESS_S: Final = 0.25
+"""How long an address may take before the next one is tried beside it (RFC 8305)."""
 
 
 class Unsent(Exception):
     """The provider was not reached; it has seen nothing of the request."""
 
 
-class Lost(Exception):
-    """The request may have been sent, and its answer did not come to its end."""
+class _Origin(NamedTuple):
+    secure: bool
+    host: str
+    port: int
+
+
+class _Target(NamedTuple):
+    origin: _Origin
+    start: str
+    """The first lines of a request."""
 
 
 class Answer:
     """A provider's answer that has begun. To be closed; closing before the end drops the connection."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status = response.status
-        self.headers = response.raw_headers
-        self.content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    def __init__(self, connection: Connection, pool: Upstream) -> None:
+        self._connection: Connection | None = connection
+        self._pool = pool
+        self._read = plain(connection.headers, connection.read)
+        self.status = connection.status
+        self.headers = connection.headers
+        named = next((value for name, value in self.headers if name.lower() == b"content-type"), b"")
+        self.content_type = named.decode("latin-1").partition(";")[0].strip().lower()
 
     async def read(self) -> bytes:
         """Give the next piece as it came, b"" at the end. Raises Lost."""
-        try:
-            return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            raise Lost(_said(error)) from error
+        return await self._read()
 
     async def whole(self, size_max: int) -> bytes:
         """Read to the end. Raises Lost, also if there are more than `size_max` bytes."""
         pieces: list[bytes] = []
         size = 0
-        while piece := await self.read():
+        while piece := await self._read():
             size += len(piece)
             if size > size_max:
                 raise Lost(f"the answer has more than {size_max} bytes")
@@ -55,8 +75,10 @@ class Answer:
         return b"".join(pieces)
 
     def close(self) -> None:
-        """Give the connection back, or drop it if the answer was not read to its end."""
-        self._response.close() if not self._response.content.at_eof() else self._response.release()
+        """Give the connection back, or drop it if the answer was not read to its end; safe to call twice."""
+        connection, self._connection = self._connection, None
+        if connection is not None and connection.end():
+            self._pool.take_back(connection)
 
 
 class Upstream:
@@ -66,48 +88,173 @@ class Upstream:
     """
 
     def __init__(self, connect_s: float, read_s: float) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=read_s)
-        self._session: aiohttp.ClientSession | None = None
+        self._connect_s = connect_s
+        self._read_s = read_s
+        self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
+        self._open: dict[Connection, _Origin] = {}
+        self._idle: dict[_Origin, list[tuple[float, Connection]]] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._addresses: dict[_Origin, tuple[float, asyncio.Future[list[AddrInfoType]]]] = {}
+        self._tls: ssl.SSLContext | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEP_ALIVE_S)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=self._timeout,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
-            read_bufsize=2**18,
-        )
+        self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._session is not None
-        await self._session.close()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for connection in list(self._open):
+            connection.abort()
+        await asyncio.sleep(0)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send a request and wait for the answer to begin. Raises Unsent, Lost."""
-        assert self._session is not None
+        target = _target(url)
+        head = _head(target, headers, len(body))
+        connection = self._take(target.origin) or await self._connect(target.origin)
         try:
-            response = await self._session.post(
-                URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
+            connection.send(head, body)
+            await connection.begun()
+        except BaseException:
+            connection.abort()
+            raise
+        return Answer(connection, self)
+
+    # Connections that are kept
+
+    def _take(self, origin: _Origin) -> Connection | None:
+        """Give the connection that was used last, if one is kept and still open."""
+        kept = self._idle.get(origin)
+        while kept:
+            since, connection = kept.pop()
+            if connection.usable and self._loop.time() - since < KEEP_ALIVE_S:
+                return connection
+            connection.abort()
+        return None
+
+    def take_back(self, connection: Connection) -> None:
+        """Keep a connection for the next request, unless others wait for one that they can make."""
+        if self._slots.locked():
+            connection.abort()
+            return
+        self._idle.setdefault(self._open[connection], []).append((self._loop.time(), connection))
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(KEEP_ALIVE_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close what nobody has used for long."""
+        self._sweeping = None
+        until = self._loop.time() - KEEP_ALIVE_S
+        for kept in self._idle.values():
+            while kept and kept[0][0] <= until:
+                kept.pop(0)[1].abort()
+        if any(self._idle.values()):
+            self._sweeping = self._loop.call_later(KEEP_ALIVE_S, self._sweep)
+
+    def _make_room(self) -> None:
+        """Close a kept connection if there are as many as there may be."""
+        if self._slots.locked() and (kept := next(filter(None, self._idle.values()), None)):
+            kept.pop(0)[1].abort()
+
+    def _lost(self, connection: Connection) -> None:
+        origin = self._open.pop(connection, None)
+        if origin is None:
+            return  # it was never used
+        self._slots.release()
+        self._idle[origin] = [kept for kept in self._idle.get(origin, ()) if kept[1] is not connection]
+
+    # Connections that are made
+
+    async def _connect(self, origin: _Origin) -> Connection:
+        self._make_room()
+        await self._slots.acquire()
+        try:
+            async with asyncio.timeout(self._connect_s):
+                connection = await self._connected(origin)
+            if not connection.usable:
+                raise ConnectionResetError(errno.ECONNRESET, "closed at once")
+        except BaseException as error:
+            self._slots.release()
+            if isinstance(error, OSError):  # TimeoutError and those of TLS too
+                raise Unsent(_said(error)) from error
+            raise
+        self._open[connection] = origin
+        return connection
+
+    async def _connected(self, origin: _Origin) -> Connection:
+        loop = self._loop
+        sock = await start_connection(
+            await self._resolve(origin), happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1, loop=loop
+        )
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tls = await self._context() if origin.secure else None
+            _, connection = await loop.create_connection(
+                lambda: Connection(loop, self._read_s, self._lost),
+                sock=sock,
+                ssl=tls,
+                server_hostname=origin.host if origin.secure else None,
             )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
-            raise Unsent(_said(error)) from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Lost(_said(error)) from error
-        return Answer(response)
+        except BaseException:
+            sock.close()
+            raise
+        return connection
+
+    async def _resolve(self, origin: _Origin) -> list[AddrInfoType]:
+        """Look a name up; many that ask at once, or soon after, ask once."""
+        expires, found = self._addresses.get(origin, (0.0, None))
+        if found is None or expires <= self._loop.time():
+            found = self._loop.create_task(self._look_up(origin))
+            found.add_done_callback(lambda found: self._resolved(origin, found))
+            self._addresses[origin] = self._loop.time() + ADDRESSES_S, found
+        return await asyncio.shield(found)
+
+    async def _look_up(self, origin: _Origin) -> list[AddrInfoType]:
+        return list(await self._loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM))
+
+    def _resolved(self, origin: _Origin, found: asyncio.Future[list[AddrInfoType]]) -> None:
+        """Forget a look-up that failed."""
+        if found.cancelled() or found.exception() is not None:
+            self._addresses.pop(origin, None)
+
+    async def _context(self) -> ssl.SSLContext:
+        """Give the settings of TLS, which take a while to be made: certificates are read."""
+        if self._tls is None:
+            tls = await asyncio.to_thread(ssl.create_default_context)
+            tls.set_alpn_protocols(["http/1.1"])
+            self._tls = tls
+        return self._tls
 
 
-def _said(error: BaseException) -> str:
+@lru_cache(1024)
+def _target(url: str) -> _Target:
+    parts = urlsplit(url)
+    secure, host = parts.scheme == "https", parts.hostname or ""
+    path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    origin = _Origin(secure, host, parts.port or (443 if secure else 80))
+    return _Target(origin, f"POST {path} HTTP/1.1\r\nhost: {parts.netloc}\r\n")
+
+
+def _head(target: _Target, headers: Mapping[str, str], size: int) -> bytes:
+    """Write the head of a request. Raises Unsent for a header that would be more than one."""
+    lines = [target.start, *(f"{name}: {value}\r\n" for name, value in headers.items())]
+    text = "".join((*lines, f"content-length: {size}\r\n\r\n"))
+    if not text.count("\n") == text.count("\r") == len(headers) + 4 or "\0" in text:
+        raise Unsent("a header or the path of the request holds a line break")
+    return text.encode("utf-8", "replace")
+
+
+def _said(error: OSError) -> str:
     """Word an error for people: without addresses and nothing of what was sent."""
     if isinstance(error, TimeoutError):
         return "it took too long"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        reason = error.os_error.strerror or type(error.os_error).__name__
-        return f"it cannot be reached: {reason}"
-    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
-        return "it closed the connection"
-    return f"its answer was broken off ({type(error).__name__})"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = f"its certificate is not trusted: {error.verify_message}"
+    elif isinstance(error, ssl.SSLError | socket.gaierror):
+        reason = error.strerror or type(error).__name__
+    else:
+        reason = os.strerror(error.errno) if error.errno else "none of its addresses answers"
+    return f"it cannot be reached: {reason}"

@@ -1,0 +1,222 @@
+"""One HTTP/1.1 connection to a provider: a request goes out whole, its answer comes in as it comes.
+
+Invariants
+- One exchange at a time: `send`, then `begun`, then `read` until b"", then `end`.
+- Bytes that nobody asked for, or that are no HTTP, end the connection: nothing of one answer gets into the next one.
+- An answer is whole if its framing says so, or if it has none and the provider closed the connection in good order.
+- What is read and not yet taken is bounded: a slow reader slows the provider down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import httptools
+
+HEAD_BYTES_MAX: Final = 256 * 1024
+BUFFER_BYTES_MAX: Final = 256 * 1024
+"""Read and not yet taken; beyond it reading pauses."""
+
+_FRAMING: Final = frozenset((b"content-length", b"transfer-encoding"))
+_TOGETHER_MAX: Final = 64 * 1024
+"""A body up to this is copied behind its head, which costs less than a second system call."""
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Lost(Exception):
+    """The request may have been sent, and its answer did not come to its end."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection, and the answer that it brings at present: `status` and `headers` once it has begun."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, read_s: float, lost: Callable[[Connection], None]) -> None:
+        """`read_s` bounds each wait for the provider; `lost` is called when the connection has ended."""
+        self.status = 0
+        self.headers: Headers = []
+        self._loop = loop
+        self._read_s = read_s
+        self._on_lost = lost
+        self._transport: Any = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._since = 0.0
+        self._parser: httptools.HttpResponseParser | None = None
+        self._reset()
+        self._closed = False
+
+    def _reset(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._head_bytes = 0
+        self._begun = self._done = self._keep = self._paused = False
+        self._broken = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the connection is open, as far as anybody here knows."""
+        return not self._closed and not self._transport.is_closing()
+
+    # The exchange
+
+    def send(self, head: bytes, body: bytes) -> None:
+        """Write a request, and expect its answer."""
+        self._reset()
+        self.status, self.headers = 0, []
+        self._parser = httptools.HttpResponseParser(self)
+        if len(body) <= _TOGETHER_MAX:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._read_s, self._check)
+
+    async def begun(self) -> None:
+        """Wait until the answer's head has come. Raises Lost."""
+        while not self._begun:
+            if self._broken:
+                raise Lost(self._broken)
+            await self._wait()
+
+    async def read(self) -> bytes:
+        """Give what has come of the body, or wait for it; b"" at its end. Raises Lost, after what came before."""
+        while not self._pieces:
+            if self._broken:
+                raise Lost(self._broken)
+            if self._done:
+                return b""
+            await self._wait()
+        found = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces, self._size = [], 0
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        return found
+
+    def end(self) -> bool:
+        """End the exchange, and tell whether the connection may carry another one; if not, it is dropped."""
+        reusable = self._done and self._keep and not self._broken and self.usable and not self._paused
+        if reusable and not self._transport.get_write_buffer_size():  # else the provider answered before it had it all
+            self._parser = None
+            self._pieces = []
+            return True
+        self.abort()
+        return False
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        if not self._closed and self._transport is not None:
+            self._transport.abort()
+
+    async def _wait(self) -> None:
+        self._since = self._loop.time()
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _check(self) -> None:
+        """Look whether the provider has been silent for too long; one timer serves many waits."""
+        self._timer = None
+        if self._parser is None:
+            return
+        left = self._read_s
+        if self._waiter is not None:
+            left = self._since + self._read_s - self._loop.time()
+            if left <= 0:
+                self._fail("it took too long")
+                return
+        self._timer = self._loop.call_later(left, self._check)
+
+    def _fail(self, reason: str) -> None:
+        """End an answer that does not come to its end by itself."""
+        if not self._done and not self._broken:
+            self._broken = reason
+        self._keep = False
+        self.abort()
+        self._wake()
+
+    # What the transport says
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the answer."""
+        if self._parser is None:
+            self.abort()  # nobody asked
+            return
+        if not self._begun:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._fail("its answer is no HTTP")
+            return
+        if not self._begun and self._head_bytes > HEAD_BYTES_MAX:
+            self._fail(f"the head of its answer has more than {HEAD_BYTES_MAX:,} bytes")
+        elif self._size > BUFFER_BYTES_MAX and not self._paused and not self._done:
+            self._paused = True
+            self._transport.pause_reading()
+        if self._begun:
+            self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note the end of the connection, which may be that of the answer."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._parser is not None and not self._done and not self._broken:
+            if exc is None and self._begun and not any(name.lower() in _FRAMING for name, _ in self.headers):
+                self._done = True
+            else:
+                self._broken = "it closed the connection"
+        self._parser = None  # which holds on to this object
+        self._wake()
+        self._on_lost(self)
+
+    # What the parser says
+
+    def on_message_begin(self) -> None:
+        """Note a second answer, which nobody asked for."""
+        if self._done:
+            self._keep = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; what comes after the body is none of the answer's."""
+        if not self._begun:
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Take the head, unless it only says that an answer will come."""
+        if self._begun:
+            return
+        assert self._parser is not None
+        status = self._parser.get_status_code()
+        if 100 <= status < 200:
+            self.headers = []
+            return
+        self.status, self._begun = status, True
+        self._keep = self._parser.should_keep_alive()
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        if not self._done:
+            self._pieces.append(data)
+            self._size += len(data)
+
+    def on_message_complete(self) -> None:
+        """Take the end, unless it is that of a head which only said that an answer will come."""
+        if self._begun:
+            self._done = True

@@ -1,0 +1,293 @@
+"""What the client of the providers makes of their answers, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+
+import pytest
+
+from reconciler.gateway import connection as connections
+from reconciler.gateway.connection import Lost
+from reconciler.gateway.unpacking import PIECE_BYTES_MAX
+from reconciler.gateway.upstream import Unsent
+from tests.support_upstream import HI, MIB, OK, Server, answering, asked, pool, run, serving
+
+
+def lost(*answers: bytes, hang: bool = False) -> str:
+    """Give what is said of an answer that does not come to its end."""
+    said = []
+
+    async def work() -> None:
+        async with answering(*answers, hang=hang) as server, pool(read_s=0.5) as client:
+            with pytest.raises(Lost) as caught:
+                await asked(client, server.url)
+            said.append(str(caught.value))
+
+    run(work())
+    return said[0]
+
+
+def got(answer: bytes) -> tuple[int, bytes]:
+    """Give status and body of what a provider answers before it closes."""
+    found = []
+
+    async def work() -> None:
+        async with answering(answer) as server, pool() as client:
+            found.append(await asked(client, server.url))
+
+    run(work())
+    return found[0]
+
+
+def test_request_is_written_as_it_was_given() -> None:
+    """One head with host and length, the headers in order, the body untouched."""
+
+    async def work() -> None:
+        async with answering(HI) as server, pool() as client:
+            answer = await client.post(server.url, {"x-one": "1", "x-two": "zwölf"}, b'{"a":1}')
+            assert (answer.status, answer.content_type) == (200, "text/plain")
+            assert await answer.whole(10) == b"hi"
+            answer.close()
+            host = server.url.split("/")[2]
+            head = (
+                f"POST /v1/chat?a=b HTTP/1.1\r\nhost: {host}\r\nx-one: 1\r\nx-two: zwölf\r\ncontent-length: 7\r\n\r\n"
+            )
+            assert server.requests == [head.encode() + b'{"a":1}']
+
+    run(work())
+
+
+@pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "a\nb", "a\rb", "a\0b"])
+def test_header_that_would_be_two_is_never_sent(value: str) -> None:
+    """A line break in a header's value would let it say anything: nothing of the request leaves."""
+
+    async def work() -> None:
+        async with answering(HI) as server, pool() as client:
+            with pytest.raises(Unsent, match="line break"):
+                await client.post(server.url, {"x-a": value}, b"{}")
+            assert server.connections == 0
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (OK + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n", b"abcde"),
+        (OK + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-late: 1\r\n\r\n", b"abc"),
+        (OK + b"\r\nuntil the end", b"until the end"),
+        (OK + b"content-length: 0\r\n\r\n", b""),
+        (b"HTTP/1.0 200 OK\r\n\r\nold", b"old"),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" + HI, b"hi"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+    ],
+)
+def test_body_ends_where_its_framing_says(answer: bytes, body: bytes) -> None:
+    """Chunks with extensions and trailers, none at all until the connection ends, and answers before the answer."""
+    assert got(answer)[1] == body
+
+
+def test_headers_are_the_answers_own() -> None:
+    """Neither those of an answer before the answer nor those after the body are among them."""
+
+    async def work() -> None:
+        early = b"HTTP/1.1 103 Early Hints\r\nx-early: 1\r\n\r\n"
+        chunked = OK + b"transfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx-late: 1\r\n\r\n"
+        async with answering(early + chunked) as server, pool() as client:
+            answer = await client.post(server.url, {}, b"")
+            assert await answer.whole(10) == b"a"
+            assert [name for name, _ in answer.headers] == [b"content-type", b"transfer-encoding"]
+            answer.close()
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", "it closed the connection"),
+        (b"HTTP/1.1 200 O", "it closed the connection"),
+        (OK + b"content-length: 10\r\n\r\nabc", "it closed the connection"),
+        (OK + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", "it closed the connection"),
+        (OK + b"transfer-encoding: chunked\r\n\r\nzzz\r\n", "its answer is no HTTP"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "its answer is no HTTP"),
+        (
+            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+            "its answer is no HTTP",
+        ),
+        (OK + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "its answer is no HTTP"),
+        (
+            b"HTTP/1.1 200 OK\r\n" + b"x-a: " + b"a" * 900_000 + b"\r\n\r\n",
+            "the head of its answer has more than 262,144",
+        ),
+    ],
+)
+def test_answer_that_does_not_come_to_its_end_is_lost(answer: bytes, said: str) -> None:
+    """Cut, garbled, switched over, framed twice or endless in its head: nobody may take it for whole."""
+    assert lost(answer).startswith(said)
+
+
+def test_what_came_before_the_end_is_given_first() -> None:
+    """A broken stream gives its pieces, then says that it is broken."""
+
+    async def work() -> None:
+        async with answering(OK + b"content-length: 10\r\n\r\nabc") as server, pool() as client:
+            answer = await client.post(server.url, {}, b"")
+            assert await answer.read() == b"abc"
+            with pytest.raises(Lost):
+                await answer.read()
+            answer.close()
+
+    run(work())
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200", OK + b"content-length: 10\r\n\r\nabc"])
+def test_silence_is_given_up(answer: bytes) -> None:
+    """A provider that says nothing, or no more, has its time and no longer."""
+    assert lost(answer, hang=True) == "it took too long"
+
+
+def test_answer_that_goes_on_may_take_any_time() -> None:
+    """Only silence is bounded: pieces that keep coming take longer altogether than one may."""
+    server = Server()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        writer.write(OK + b"content-length: 8\r\n\r\n")
+        for _ in range(8):
+            await asyncio.sleep(0.2)
+            writer.write(b"a")
+
+    async def work() -> None:
+        async with serving(handler, server), pool(read_s=0.6) as client:
+            assert await asked(client, server.url) == (200, b"a" * 8)
+
+    run(work())
+
+
+def test_slow_reader_slows_the_provider_down() -> None:
+    """What was read and not taken is bounded, and all of it comes in the end."""
+    server, sent = Server(), 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await server.request(reader)
+        writer.write(OK + b"content-length: %d\r\n\r\n" % (64 * MIB))
+        for _ in range(64):
+            writer.write(b"x" * MIB)
+            await writer.drain()
+            sent += MIB
+
+    async def work() -> None:
+        async with serving(handler, server), pool() as client:
+            answer = await client.post(server.url, {}, b"")
+            await asyncio.sleep(0.5)
+            assert sent < 32 * MIB
+            size = 0
+            while piece := await answer.read():
+                assert len(piece) <= 2 * connections.BUFFER_BYTES_MAX
+                size += len(piece)
+            assert size == 64 * MIB
+            answer.close()
+
+    run(work())
+
+
+def test_answer_that_is_too_large_is_lost() -> None:
+    """A whole answer has a bound."""
+
+    async def work() -> None:
+        async with answering(OK + b"content-length: 20\r\n\r\n" + b"a" * 20) as server, pool() as client:
+            answer = await client.post(server.url, {}, b"")
+            with pytest.raises(Lost, match="more than 19 bytes"):
+                await answer.whole(19)
+            answer.close()
+
+    run(work())
+
+
+def framed(encoding: bytes, body: bytes) -> bytes:
+    return OK + b"content-encoding: %s\r\ncontent-length: %d\r\n\r\n" % (encoding, len(body)) + body
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        (b"gzip", gzip.compress(b"plain text")),
+        (b"X-GZIP", gzip.compress(b"plain text")),
+        (b"deflate", zlib.compress(b"plain text")),
+        (b"gzip", gzip.compress(b"plain ") + gzip.compress(b"") + gzip.compress(b"text")),
+        (b"identity", b"plain text"),
+    ],
+)
+def test_packed_answer_is_read_plain(encoding: bytes, packed: bytes) -> None:
+    """Gzip of one or more members, and deflate as HTTP means it."""
+    assert got(framed(encoding, packed)) == (200, b"plain text")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed", "said"),
+    [
+        (b"gzip", gzip.compress(b"plain text")[:-5], "its packed answer is cut"),
+        (b"gzip", b"plain text", "its packed answer cannot be unpacked"),
+        (b"gzip", gzip.compress(b"plain text") + b"garbage", "its packed answer cannot be unpacked"),
+        (b"br", b"plain text", "its answer is packed in a way that was not asked for"),
+        (b"gzip, br", gzip.compress(b"plain text"), "its answer is packed in a way that was not asked for"),
+    ],
+)
+def test_packed_answer_that_cannot_be_read_is_lost(encoding: bytes, packed: bytes, said: str) -> None:
+    """What cannot be read has no usage that anybody could believe."""
+    assert lost(framed(encoding, packed)) == said
+
+
+@pytest.mark.parametrize("size", [PIECE_BYTES_MAX - 1, PIECE_BYTES_MAX, PIECE_BYTES_MAX + 1, 40 * MIB])
+def test_packed_answer_comes_in_bounded_pieces(size: int) -> None:
+    """Zeros pack a thousandfold: what is unpacked at once is bounded all the same, and nothing is left out."""
+
+    async def work() -> None:
+        async with answering(framed(b"gzip", gzip.compress(bytes(size)))) as server, pool() as client:
+            answer = await client.post(server.url, {}, b"")
+            found = 0
+            while piece := await answer.read():
+                assert len(piece) <= PIECE_BYTES_MAX
+                found += len(piece)
+            assert found == size
+            answer.close()
+
+    run(work())
+
+
+def test_answer_is_the_same_however_it_is_cut() -> None:
+    """Byte by byte, as TCP may give it: the same headers and body as at once."""
+    answers = (
+        HI,
+        OK + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nx-late: 1\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+        + OK
+        + b"content-encoding: gzip\r\n\r\n"
+        + gzip.compress(b"abc"),
+    )
+    server = Server()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        answer = answers[(server.connections - 1) // 2]
+        for byte in answer if server.connections % 2 else ():
+            writer.write(bytes((byte,)))
+            await asyncio.sleep(0.001)
+        writer.write(b"" if server.connections % 2 else answer)
+
+    async def work() -> None:
+        async with serving(handler, server), pool() as client:
+            for _ in answers:
+                found = []
+                for _ in range(2):
+                    answer = await client.post(server.url, {}, b"")
+                    found.append((answer.status, answer.headers, await answer.whole(MIB)))
+                    answer.close()
+                    await asyncio.sleep(0.05)
+                assert found[0] == found[1]
+
+    run(work())

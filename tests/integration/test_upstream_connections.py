@@ -1,0 +1,276 @@
+"""How the client of the providers makes, keeps and gives up connections, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from reconciler.gateway import upstream as pools
+from reconciler.gateway.upstream import Unsent
+from tests.support_upstream import HI, MIB, OK, Server, answering, asked, pool, run, serving
+
+
+def test_connection_is_used_again() -> None:
+    """After a whole answer, one after the other; at once, one connection each."""
+
+    async def work() -> None:
+        async with answering(*[HI] * 10, hang=True) as server, pool() as client:
+            for _ in range(5):
+                assert await asked(client, server.url) == (200, b"hi")
+            assert server.connections == 1
+            await asyncio.gather(*(asked(client, server.url) for _ in range(3)))
+            assert server.connections == 3
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK + b"content-length: 2\r\nconnection: close\r\n\r\nhi",
+        HI + b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
+        HI + b"\0garbage",
+        HI + b"HTTP/1.1 200 OK\r\nx-half: ",
+    ],
+)
+def test_nothing_of_one_answer_gets_into_the_next(answer: bytes) -> None:
+    """More than was asked for, or a connection that is to end: the next request has a new one, and its own answer."""
+
+    async def work() -> None:
+        async with answering(answer, OK + b"content-length: 4\r\n\r\nevil", hang=True) as server, pool() as client:
+            for number in range(1, 4):
+                assert await asked(client, server.url) == (200, b"hi")
+                assert server.connections == number
+
+    run(work())
+
+
+def test_bytes_that_come_unasked_end_the_connection() -> None:
+    """What a provider sends between two requests answers none of them."""
+    server = Server()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await server.request(reader):
+            writer.write(HI)
+            await asyncio.sleep(0.05)
+            writer.write(OK + b"content-length: 4\r\n\r\nevil")
+
+    async def work() -> None:
+        async with serving(handler, server), pool() as client:
+            for number in range(1, 4):
+                assert await asked(client, server.url) == (200, b"hi")
+                await asyncio.sleep(0.2)
+                assert (server.connections, server.ended) == (number, number)
+
+    run(work())
+
+
+def test_answer_that_is_not_read_to_its_end_costs_its_connection() -> None:
+    """Whoever closes early drops the connection: its rest would stand before the next answer."""
+
+    async def work() -> None:
+        async with answering(OK + b"content-length: 9\r\n\r\nhi", hang=True) as server, pool() as client:
+            answer = await client.post(server.url, {}, b"")
+            assert await answer.read() == b"hi"
+            answer.close()
+            answer.close()
+            await asyncio.sleep(0.1)
+            assert (server.connections, server.ended) == (1, 1)
+
+    run(work())
+
+
+def test_request_that_is_cancelled_drops_its_connection() -> None:
+    """A task that ends while it waits leaves no connection that could bring its answer to somebody else."""
+
+    async def work() -> None:
+        async with answering(b"", hang=True) as server, pool() as client:
+            task = asyncio.create_task(client.post(server.url, {}, b""))
+            await asyncio.sleep(0.2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.sleep(0.1)
+            assert (server.connections, server.ended) == (1, 1)
+
+    run(work())
+
+
+def test_connection_that_nobody_uses_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept for a while, and no longer; one that the provider closed meanwhile is not used either."""
+    monkeypatch.setattr(pools, "KEEP_ALIVE_S", 0.3)
+
+    async def work() -> None:
+        async with answering(HI, HI, hang=True) as server, pool() as client:
+            await asked(client, server.url)
+            await asyncio.sleep(0.1)
+            await asked(client, server.url)
+            assert server.connections == 1
+            await asyncio.sleep(1)
+            assert server.ended == 1
+        async with answering(HI) as server, pool() as client:
+            for number in range(1, 4):
+                assert await asked(client, server.url) == (200, b"hi")
+                await asyncio.sleep(0.1)
+                assert server.connections == number
+
+    run(work())
+
+
+def test_answer_that_comes_before_the_whole_request_is_heard() -> None:
+    """A provider that refuses a large body half way is understood, and its connection not used again."""
+    server = Server()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 9\r\n\r\ntoo large")
+        await writer.drain()
+        await asyncio.sleep(0.3)
+
+    async def work() -> None:
+        async with serving(handler, server), pool() as client:
+            for number in range(1, 3):
+                assert await asked(client, server.url, b"x" * 32 * MIB) == (413, b"too large")
+                assert server.connections == number
+
+    run(work())
+
+
+def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the most there may be requests wait; a connection that is only kept gives way."""
+    monkeypatch.setattr(pools, "CONNECTIONS_MAX", 2)
+
+    async def work() -> None:
+        async with answering(*[HI] * 9, hang=True) as one, answering(*[HI] * 9, hang=True) as other, pool() as client:
+            await asyncio.gather(*(asked(client, one.url) for _ in range(8)))
+            assert one.most == 2
+            await asked(client, one.url)
+            assert one.connections - one.ended == 1
+            await asyncio.gather(*(asked(client, other.url) for _ in range(8)))
+            assert other.most == 2
+
+    run(work())
+
+
+def unsent(url: str, connect_s: float = 5) -> str:
+    said = []
+
+    async def work() -> None:
+        async with pool(connect_s) as client:
+            with pytest.raises(Unsent) as caught:
+                await client.post(url, {}, b"{}")
+            said.append(str(caught.value))
+
+    run(work())
+    return said[0]
+
+
+def test_provider_that_is_not_there_saw_nothing() -> None:
+    """Nobody listens, no such name, nobody answers in time: said without an address."""
+
+    async def free() -> None:
+        async with answering(HI) as server:
+            urls.append(server.url)
+
+    urls: list[str] = []
+    run(free())
+    assert unsent(urls[0]) == "it cannot be reached: Connection refused"
+    assert unsent("http://no-such-name.invalid/v1").startswith("it cannot be reached: ")
+
+
+def test_failed_look_up_is_tried_again() -> None:
+    """A name that could not be found a moment ago may be found now."""
+
+    async def work() -> None:
+        async with answering(HI) as server, pool() as client:
+            loop, asked_for = asyncio.get_running_loop(), []
+            port = int(server.url.split(":")[2].split("/")[0])
+            real = client._look_up
+
+            async def look_up(origin: pools._Origin) -> list[object]:
+                asked_for.append(loop.time())
+                if len(asked_for) == 1:
+                    raise OSError(5, "the resolver is down")
+                return await real(origin._replace(host="127.0.0.1"))  # type: ignore[return-value]
+
+            client._look_up = look_up  # type: ignore[assignment, method-assign]
+            with pytest.raises(Unsent):
+                await client.post(f"http://provider.example:{port}/", {}, b"")
+            await asyncio.gather(*(asked(client, f"http://provider.example:{port}/") for _ in range(5)))
+            assert len(asked_for) == 2
+
+    run(work())
+
+
+def test_provider_that_does_not_finish_its_greeting_is_given_up() -> None:
+    """The handshake of TLS is part of reaching a provider, and has its time."""
+
+    async def work() -> None:
+        server = Server()
+
+        async def handler(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+            await reader.read()
+
+        async with serving(handler, server), pool(connect_s=0.3) as client:
+            with pytest.raises(Unsent, match="it took too long"):
+                await client.post(server.url.replace("http:", "https:"), {}, b"")
+
+    run(work())
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Make a certificate of 127.0.0.1 that signs itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "provider")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(True, None), True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "certificate.pem"
+    pem, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    path.write_bytes(made.public_bytes(pem) + key.private_bytes(pem, private, serialization.NoEncryption()))
+    return path
+
+
+def test_certificate_decides_who_is_sent_anything(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that nobody vouches for is sent nothing; one that the operator's own bundle names works, and is kept."""
+
+    async def work() -> None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(certificate)
+        server = Server()
+
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while await server.request(reader):
+                writer.write(HI)
+
+        async with serving(handler, server, tls):
+            async with pool() as client:
+                with pytest.raises(Unsent, match="certificate is not trusted"):
+                    await client.post(server.url, {}, b"")
+            assert server.requests == []
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            async with pool() as client:
+                for _ in range(3):
+                    assert await asked(client, server.url) == (200, b"hi")
+            assert len(server.requests) == 3
+
+    run(work())
