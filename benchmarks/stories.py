@@ -20,13 +20,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from benchmarks import picking, whole
 from benchmarks import stories_http as http
-from benchmarks import whole
 from benchmarks.biglog import AGENTS, MODELS, finish, write
 from benchmarks.site import call, pai, percentile
 from benchmarks.table import Row, at_least, at_most, note, show
 from benchmarks.timing import timed
-from reconciler.audit import read_row
 from reconciler.core import events as ev
 from reconciler.log.creation import create_log
 from reconciler.log.sqlite import SqliteBackend, open_reader
@@ -70,7 +69,10 @@ def _made(workspace: Path, events: int) -> list[Row]:
 
 def _asked(workspace: Path, rounds: int) -> list[Row]:
     chance = random.Random(7)
-    requests, commits, positions = picked(workspace / "data" / "log.db", chance, rounds)
+    with contextlib.closing(open_reader(workspace / "data" / "log.db")) as log:
+        requests = picking.requests(log, chance, rounds)
+        commits = picking.commits(log, chance, rounds)
+        positions = picking.positions(log, chance, rounds)
 
     def model() -> str:
         return f"model-{chance.randrange(MODELS):02}"
@@ -107,20 +109,6 @@ def _asked(workspace: Path, rounds: int) -> list[Row]:
     size = max(len(call(pai(), "-w", workspace, "prove", str(position))) for position in positions[:5])
     rows.append(at_most("a proof", size, 2048, "bytes"))
     return [*rows, at_most("most memory of any of these", peak, whole.MEMORY_MB, "MB")]
-
-
-def picked(database: Path, chance: random.Random, count: int) -> tuple[list[str], list[str], list[int]]:
-    """Pick requests, commits and positions from all over the log."""
-    requests: list[str] = []
-    with contextlib.closing(open_reader(database)) as log:
-        size = log.size()
-        while len(requests) < count:
-            position = chance.randrange(size)
-            found = map(read_row, log.read(position, position + 1))
-            requests += [row.data["request"] for row in found if row.type == "tokens.reserved.v1"]
-        commits = log.marked("revision")
-    positions = [chance.randrange(size // 20, size) for _ in range(count)]
-    return requests, [chance.choice(commits) for _ in range(count)], positions
 
 
 def _appending(folder: Path, seconds: float) -> list[Row]:

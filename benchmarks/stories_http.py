@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from benchmarks import picking
 from benchmarks.biglog import AGENTS, MODELS
 from benchmarks.site import environment, pai, percentile
 from benchmarks.table import Row, at_most, note
@@ -27,8 +28,10 @@ def run(workspace: Path, rounds: int) -> list[Row]:
     """Ask each question `rounds` times."""
     chance = random.Random(11)
     with contextlib.closing(open_reader(workspace / "data" / "log.db")) as log:
-        size = log.size()
-        commits = log.marked("revision")
+        positions = picking.positions(log, chance, rounds)
+        commits = picking.commits(log, chance, rounds)
+        served = picking.requests(log, chance, rounds)
+        refused = picking.requests(log, chance, rounds, picking.REFUSED)
     events = "/api/v1/events?limit=50&q="
 
     def model() -> str:
@@ -39,9 +42,13 @@ def run(workspace: Path, rounds: int) -> list[Row]:
         "events of an agent": lambda: f"{events}agent:agent-{chance.randrange(AGENTS):03}",
         "versions of a model": lambda: f"{events}{quote(f'model:{model()} type:binding')}",
         "events of a revision": lambda: f"{events}revision:{chance.choice(commits)[:8]}",
+        "why of a request that was served": lambda: f"/api/v1/requests/{chance.choice(served)}",
+        "why of one that was refused": lambda: f"/api/v1/requests/{chance.choice(refused)}",
+        "history of a model": lambda: f"/api/v1/models/{model()}/history",
+        "blame of a model": lambda: f"/api/v1/models/{model()}/blame",
         "usage of a month": lambda: f"/api/v1/usage?q={_MONTH}",
         "models in force": lambda: "/api/v1/models",
-        "models at a past moment": lambda: f"/api/v1/models?at={quote(f'#{chance.randrange(size // 20, size)}')}",
+        "models at a past moment": lambda: f"/api/v1/models?at={quote(f'#{chance.choice(positions)}')}",
     }
     rows: list[Row] = []
     with _serving(workspace) as connection:

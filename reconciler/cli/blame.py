@@ -7,10 +7,13 @@ import contextlib
 
 import msgspec
 
-from reconciler.audit import Blame, blame
-from reconciler.cli.objects import about_object, not_on_the_log
+from reconciler.audit import Blame
+from reconciler.cli.beginning import tell_pruned
+from reconciler.cli.objects import about_object
 from reconciler.cli.output import print_json, print_table
+from reconciler.core.errors import NotFound
 from reconciler.core.text import cut, value_text
+from reconciler.daemon.stories import origins_of
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
 
@@ -23,13 +26,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one line a field."""
     with contextlib.closing(open_reader(Workspace.find(args.workspace).database)) as log:
-        found = blame(log, args.kind, args.name)
-        if not found:
-            raise not_on_the_log(log, args.kind, args.name)
+        try:
+            found = origins_of(log, args.kind, args.name)
+        except NotFound:
+            tell_pruned(log)  # it may have been there
+            raise
     if args.output == "json":
-        print_json({"kind": args.kind, "name": args.name, "fields": msgspec.to_builtins(found)})
+        print_json(msgspec.to_builtins(found))
     else:
-        print_table(("FIELD", "VALUE", "COMMIT", "AUTHOR", "TIME", "PLACE"), [_line(each) for each in found])
+        print_table(("FIELD", "VALUE", "COMMIT", "AUTHOR", "TIME", "PLACE"), [_line(each) for each in found.fields])
     return 0
 
 

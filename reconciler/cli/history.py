@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from reconciler.audit import Change, Version, history
+from reconciler.audit import Change, Version
 from reconciler.cli.beginning import tell_pruned
-from reconciler.cli.objects import about_object, not_on_the_log
+from reconciler.cli.objects import about_object
 from reconciler.cli.output import print_json, print_table
 from reconciler.core.text import cut, value_text
+from reconciler.daemon.stories import history_of
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
 
@@ -28,15 +29,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one line a changed field; the lines of a version have its commit on the first of them."""
     with contextlib.closing(open_reader(Workspace.find(args.workspace).database)) as log:
-        found = history(log, args.kind, args.name)
-        if not found:
-            raise not_on_the_log(log, args.kind, args.name)
         tell_pruned(log)
+        found = history_of(log, args.kind, args.name)
     if args.output == "json":
-        print_json({"kind": args.kind, "name": args.name, "versions": msgspec.to_builtins(found)})
+        print_json(msgspec.to_builtins(found))
     else:
         headers = ("SEQ", "TIME", "COMMIT", "AUTHOR", "PLACE", "CHANGE")
-        print_table(headers, [line for version in found for line in _lines(version)], ("SEQ",))
+        print_table(headers, [line for version in found.versions for line in _lines(version)], ("SEQ",))
     return 0
 
 

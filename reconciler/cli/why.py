@@ -11,11 +11,12 @@ from collections.abc import Iterator
 
 import msgspec
 
-from reconciler.audit import Binding, Decision, Outcome, outcome_text, story, usage_text
+from reconciler.audit import Binding, Decision, Outcome, outcome_text, usage_text
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import print_json
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import NotFound
+from reconciler.daemon.stories import story_of
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
 
@@ -33,17 +34,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the story, decision by decision."""
     with contextlib.closing(open_reader(Workspace.find(args.workspace).database)) as log:
-        decisions = story(log, args.request)
-        if not decisions or decisions[0].position < log.first() + _NEAR:
-            tell_pruned(log)  # a request, or its first tries, may be in what was pruned
-    if not decisions:
-        hint = "the id is in the answer's x-pai-request-id; refusals that repeat are on the log within a minute"
-        raise NotFound(f"there is no request {args.request} on the log", hint)
+        try:
+            found = story_of(log, args.request)
+        except NotFound:
+            tell_pruned(log)  # it may be in what was pruned
+            raise
+        if found.decisions[0].position < log.first() + _NEAR:
+            tell_pruned(log)  # so may its first tries
     if args.output == "json":
-        print_json({"request": args.request, "decisions": msgspec.to_builtins(decisions)})
+        print_json(msgspec.to_builtins(found))
         return 0
     print(printable(f"request {args.request}"))
-    for decision in decisions:
+    for decision in found.decisions:
         print()
         print(printable(f"{decision.model}: {_headline(decision)}"))
         for label, text in _lines(decision):

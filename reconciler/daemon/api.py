@@ -1,4 +1,4 @@
-"""The HTTP API for people and tools, below `/api/v1` on the admin listener: what `pai log`, `usage` and `get` answer.
+"""The HTTP API for people and tools, below `/api/v1` on the admin listener: what the verbs that ask answer.
 
 Every request needs a token (see `tokens`). Answers are JSON; an error is `{"error","hint"}`. `openapi` describes it
 all. It reads and changes nothing; questions run in `queries`.
@@ -24,6 +24,7 @@ from reconciler.core.objects import Kind
 from reconciler.daemon.openapi import LIMIT_DEFAULT, LIMIT_MAX, document
 from reconciler.daemon.queries import Queries
 from reconciler.daemon.reading import view_of
+from reconciler.daemon.stories import History, Origins, Story, history_of, origins_of, story_of
 from reconciler.daemon.tokens import identify
 from reconciler.log.index import FIGURES
 from reconciler.log.sqlite import SqliteReader
@@ -59,8 +60,13 @@ class Api:
             "/api/v1/usage": (self._usage, ("q", "by")),
             "/api/v1/models": (self._objects, ("at",)),
             "/api/v1/models/{name}": (self._objects, ("at",)),
+            "/api/v1/models/{name}/history": (self._history, ()),
+            "/api/v1/models/{name}/blame": (self._blame, ()),
             "/api/v1/agents": (self._objects, ("at",)),
             "/api/v1/agents/{name}": (self._objects, ("at",)),
+            "/api/v1/agents/{name}/history": (self._history, ()),
+            "/api/v1/agents/{name}/blame": (self._blame, ()),
+            "/api/v1/requests/{request}": (self._request, ()),
             "/api/v1/state": (self._state, ("at",)),
             "/api/v1/openapi.json": (self._document, ()),
             "/api/{rest:path}": (self._nothing, ()),
@@ -152,7 +158,7 @@ class Api:
         return _json({"usage": usage} | _pruned(first))
 
     async def _objects(self, request: Request, given: Parameters) -> Response:
-        kind: Kind = "model" if request.url.path.startswith("/api/v1/models") else "agent"
+        kind = _kind(request)
         name = request.path_params.get("name")
         view = await self._view(given)
         if name is None:
@@ -161,6 +167,19 @@ class Api:
         if name not in known:
             raise not_found(kind, name, known)
         return _json(view.object(kind, name))
+
+    async def _history(self, request: Request, _: Parameters) -> Response:
+        return await self._told(lambda log: history_of(log, _kind(request), request.path_params["name"]))
+
+    async def _blame(self, request: Request, _: Parameters) -> Response:
+        return await self._told(lambda log: origins_of(log, _kind(request), request.path_params["name"]))
+
+    async def _request(self, request: Request, _: Parameters) -> Response:
+        return await self._told(lambda log: story_of(log, request.path_params["request"]))
+
+    async def _told(self, question: Callable[[SqliteReader], History | Origins | Story]) -> Response:
+        found, first = await self._queries.ask(lambda log: (question(log), log.first()))
+        return _json(msgspec.to_builtins(found) | _pruned(first))
 
     async def _state(self, _: Request, given: Parameters) -> Response:
         view = await self._view(given)
@@ -191,6 +210,10 @@ class Api:
 
 
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"]
+
+
+def _kind(request: Request) -> Kind:
+    return "model" if request.url.path.startswith("/api/v1/models") else "agent"
 
 
 def _pruned(first: int) -> dict[str, Any]:

@@ -103,6 +103,36 @@ _USAGE: Final[Json] = {
         },
     },
 }
+_FIELD: Final[Json] = {
+    "type": "object",
+    "required": ["field", "value", "position", "time", "commit", "author", "message", "file", "line"],
+}
+_VERSION: Final[Json] = {
+    "type": "object",
+    "required": ["position", "time", "change", "commit", "author", "message", "file", "line", "changes"],
+    "properties": {"change": {"enum": ["created", "changed", "deleted"]}, "changes": {"type": "array"}},
+}
+_DECISION: Final[Json] = {
+    "type": "object",
+    "required": ["decision", "position", "time", "model", "data", "binding", "budget", "outcome"],
+    "properties": {"decision": {"enum": ["reserved", "refused"]}},
+}
+_STORY: Final[Json] = {
+    "type": "object",
+    "required": ["request", "decisions"],
+    "properties": {
+        "request": {"type": "string"},
+        "decisions": {"type": "array", "items": _DECISION, "minItems": 1},
+        "prunedBefore": _PRUNED,
+    },
+}
+_REQUEST: Final[Json] = {
+    "name": "request",
+    "in": "path",
+    "required": True,
+    "description": "What an answer's x-pai-request-id says",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+}
 _ERROR: Final[Json] = {
     "type": "object",
     "required": ["error", "hint"],
@@ -138,8 +168,13 @@ def document() -> Json:
             "/api/v1/usage": _get("Tokens spent, in groups", _USAGE, [_QUERY, _by()]),
             "/api/v1/models": _get("Models in force", _LIST, [_AT]),
             "/api/v1/models/{name}": _get("One model", _OBJECT, [_name("model"), _AT]),
+            "/api/v1/models/{name}/history": _get("Its versions", _about("versions", _VERSION), [_name("model")]),
+            "/api/v1/models/{name}/blame": _get("Who set its fields", _about("fields", _FIELD), [_name("model")]),
             "/api/v1/agents": _get("Agents in force", _LIST, [_AT]),
             "/api/v1/agents/{name}": _get("One agent", _OBJECT, [_name("agent"), _AT]),
+            "/api/v1/agents/{name}/history": _get("Its versions", _about("versions", _VERSION), [_name("agent")]),
+            "/api/v1/agents/{name}/blame": _get("Who set its fields", _about("fields", _FIELD), [_name("agent")]),
+            "/api/v1/requests/{request}": _get("What was decided on a request", _STORY, [_REQUEST]),
             "/api/v1/state": _get("Everything in force, now or then", _STATE, [_AT]),
             "/api/v1/openapi.json": _get("This document", {"type": "object", "required": ["openapi"]}, []),
         },
@@ -147,6 +182,16 @@ def document() -> Json:
             "schemas": {"Error": _ERROR},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
+    }
+
+
+def _about(what: str, each: Json) -> Json:
+    """Describe an answer about one object: a list beside its kind and name."""
+    properties = {"kind": {"enum": ["model", "agent"]}, "name": {"type": "string"}, "prunedBefore": _PRUNED}
+    return {
+        "type": "object",
+        "required": ["kind", "name", what],
+        "properties": {**properties, what: {"type": "array", "items": each, "minItems": 1}},
     }
 
 

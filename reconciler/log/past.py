@@ -63,8 +63,7 @@ def _fold_objects(reader: Reader, state: State, stop: int) -> None:
     """Fold the events from the state's position up to `stop` that change anything but the ledger."""
     positions = sorted(
         block + offset
-        for block, kind, offsets in reader.type_marks(state.position, stop)
-        if kind not in _PASSED_OVER
+        for block, offsets in reader.type_marks(state.position, stop, _PASSED_OVER)
         for offset in unpack(offsets)
         if state.position <= block + offset < stop
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -64,8 +64,9 @@ _BLOCK_AT = "SELECT max(block) FROM marks WHERE block <= ?"
 _TYPE_MARKS = (
     "WITH RECURSIVE blocks(block) AS (SELECT max(block) FROM marks WHERE block <= ?1 UNION ALL"
     " SELECT (SELECT min(block) FROM marks WHERE block > blocks.block) FROM blocks WHERE blocks.block IS NOT NULL)"
-    " SELECT marks.block, value, offsets FROM blocks CROSS JOIN marks"
-    " ON marks.block = blocks.block AND kind = 'type' WHERE blocks.block < ?2"
+    " SELECT marks.block, offsets FROM blocks CROSS JOIN marks"
+    " ON marks.block = blocks.block AND kind = 'type' AND value NOT IN (SELECT value FROM json_each(?3))"
+    " WHERE blocks.block < ?2"
 )
 _BLOCKS_BACK = (
     "WITH RECURSIVE blocks(block) AS (SELECT max(block) FROM marks WHERE block < ? UNION ALL"
@@ -111,10 +112,10 @@ class IndexReader:
         with self._mapped():
             return _block_of(self._db, position)
 
-    def type_marks(self, start: int, stop: int) -> Iterator[tuple[int, str, bytes]]:
-        """Give the marks of event types, (block, type, offsets), in blocks from that of `start` to before `stop`."""
+    def type_marks(self, start: int, stop: int, without: Collection[str]) -> Iterator[tuple[int, bytes]]:
+        """Give the marks of event types but some, (block, offsets), in blocks from that of `start` to before `stop`."""
         with self._mapped():
-            yield from self._db.execute(_TYPE_MARKS, (start, stop))
+            yield from self._db.execute(_TYPE_MARKS, (start, stop, json.dumps(list(without))))
 
     def accounts_back(self, block: int) -> Iterator[tuple[str, str]]:
         """Give the models that have an account at the end of a block before `block`, with it, newest first."""

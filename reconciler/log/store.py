@@ -14,7 +14,7 @@ does not let us), CouldNotRun (a reader that the machine does not let read).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, Protocol
 
@@ -180,8 +180,8 @@ class Reader(Protocol):
     def block_of(self, position: int) -> int | None:
         """Give the newest block of the index that begins at a position or before."""
 
-    def type_marks(self, start: int, stop: int) -> Iterator[tuple[int, str, bytes]]:
-        """Give the marks of event types, (block, type, offsets), in blocks from that of `start` to before `stop`."""
+    def type_marks(self, start: int, stop: int, without: Collection[str]) -> Iterator[tuple[int, bytes]]:
+        """Give the marks of event types but some, (block, offsets), in blocks from that of `start` to before `stop`."""
 
     def accounts_back(self, block: int) -> Iterator[tuple[str, str]]:
         """Give the models that have an account at the end of a block before `block`, with it, newest first."""

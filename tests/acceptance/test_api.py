@@ -148,6 +148,7 @@ def test_deleted_first_token_is_never_issued_again(team: Site) -> None:
 
 @pytest.mark.parametrize(
     "path", ["/api/v1/events", "/api/v1/events?follow=1", "/api/v1/usage", "/api/v1/models", "/api/v1/models/flash",
+             "/api/v1/models/flash/history", "/api/v1/agents/my-agent/blame", "/api/v1/requests/req_1",
              "/api/v1/agents", "/api/v1/state", "/api/v1/openapi.json", "/api/v1/nothing", "/api/x"],
 )  # fmt: skip
 def test_without_a_token_nothing_is_told(served: Served, path: str) -> None:
@@ -227,6 +228,12 @@ def test_usage_models_agents_and_state_are_those_of_the_commands(served: Served)
     assert served.get("/api/v1/models") == pai("get", "models", "-o", "json").json
     assert served.get("/api/v1/models/flash") == pai("get", "model", "flash", "-o", "json").json
     assert served.get("/api/v1/agents/my-agent") == pai("get", "agent", "my-agent", "-o", "json").json
+    for kind, name in (("model", "flash"), ("agent", "my-agent")):
+        for verb in ("history", "blame"):
+            assert served.get(f"/api/v1/{kind}s/{name}/{verb}") == pai(verb, kind, name, "-o", "json").json
+    story = served.get("/api/v1/requests/req_1")
+    assert story == pai("why", "req_1", "-o", "json").json
+    assert story["decisions"][0]["outcome"]["charged"] == 42
     first = served.site.rows("type:revision.accepted")[0]
     then = served.get(f"/api/v1/state?at={first['data']['commit'][:8]}")
     assert (then["position"], then["revision"]) == (first["seq"] + 1, first["data"]["commit"])
@@ -255,6 +262,11 @@ def test_usage_models_agents_and_state_are_those_of_the_commands(served: Served)
         ("models/flsh", 404, "there is no model flsh"),
         ("agents/flash", 404, "there is no agent flash"),
         ("models/a/b", 404, "nothing at"),
+        ("models/flsh/history", 404, "there is no model flsh"),
+        ("agents/flash/blame", 404, "there is no agent flash"),
+        ("requests/req_2", 404, "there is no request req_2"),
+        ("requests/", 404, "nothing at"),
+        ("requests/req_1?at=0s", 400, "unknown parameter 'at'"),
         ("nothing", 404, "nothing at"),
     ],
 )

@@ -153,8 +153,10 @@ def test_no_page_shows_a_canary(planted: Planted) -> None:
     """Every path that the API documents, in the past too, its errors, its stream, the metrics and health."""
     token = planted.secrets["admin token"]
     last = planted.site.rows()[-1]["seq"]
-    paths = [each.replace("{name}", "openai" if "models" in each else "robot") for each in document()["paths"]]
-    assert {"/api/v1/events", "/api/v1/models/openai", "/api/v1/agents/robot"} <= set(paths)
+    requests = sorted({row["data"]["request"] for row in planted.site.rows() if "request" in row["data"]})
+    names = [each.replace("{name}", "openai" if "models" in each else "robot") for each in document()["paths"]]
+    paths = [path for name in names for path in ([name.format(request=r) for r in requests] if "{" in name else [name])]
+    assert {"/api/v1/events", "/api/v1/models/openai/blame", f"/api/v1/requests/{requests[-1]}"} <= set(paths)
     pages = {path: page(planted, path, token) for path in (*paths, "/metrics", "/readyz", "/healthz", "/", "/api/v1/x")}
     pages |= {f"{path}?at=%23{last}": page(planted, f"{path}?at=%23{last}", token) for path in paths}
     pages |= {
@@ -163,6 +165,7 @@ def test_no_page_shows_a_canary(planted: Planted) -> None:
     pages["401"] = page(planted, "/api/v1/events", planted.secrets["other key"])
     pages["400"] = page(planted, "/api/v1/events?limit=0", token)
     pages["stream"] = followed(planted, token, last)
+    assert all(pages[path].startswith("200") for path in paths)
     assert sum(text.startswith("200") for text in pages.values()) >= len(paths) + 4
     assert pages["401"].startswith("401")
     assert "tokens.settled.v1" in pages["stream"]
