@@ -46,7 +46,7 @@ class _Amounts(NamedTuple):
     growth: int
 
 
-_FULL = _Amounts(5, 4_000, 400, 400, 100, 640, 96, 200_000)
+_FULL = _Amounts(5, 4_000, 400, 400, 100, 640, 96, 1_000_000)
 _QUICK = _Amounts(2, 2_000, 128, 300, 50, 320, 64, 20_000)
 
 

@@ -9,6 +9,7 @@ from reconciler.audit.query import search
 from reconciler.audit.terms import Query, Term
 from reconciler.core.events import TokensForfeited, TokensReserved, TokensSettled, TokensVoided
 from reconciler.core.rehearsal import Rehearsal, Step, rehearse
+from reconciler.log.replay import event_at
 from reconciler.log.store import Reader
 
 DAYS = 7
@@ -18,9 +19,12 @@ DAYS = 7
 def rehearsal(log: Reader, model: str, limit: int, now: datetime) -> Rehearsal | None:
     """Replay the last DAYS of a binding against a daily limit in tokens; None if it had no request.
 
-    Raises LogDamaged.
+    Of a pruned log the days are those that it has all of. Raises LogDamaged.
     """
     days = [f"{now - timedelta(days=back):%Y-%m-%d}" for back in reversed(range(DAYS))]
+    if first := log.first():
+        begins = event_at(log, first).time[:10]
+        days = [day for day in days if day > begins]
     # A day is the one of the reservation, which the clock may be ahead of: the day before is read with it.
     since = f"{now - timedelta(days=DAYS):%Y-%m-%d}T00:00:00.000000Z"
     query = Query((Term("type", "tokens."), Term("model", model)), since)

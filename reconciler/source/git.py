@@ -248,6 +248,8 @@ class Repository:
         try:
             if kind == ObjectType.COMMIT:
                 history.require_small(self._repo, self._odb, oid)
+            elif kind == ObjectType.TREE:
+                trees.require_small(oid, self._odb.read_header(oid)[1])
             found, data = self._odb.read(oid)
         except (pygit2.GitError, KeyError, ValueError, OSError) as error:
             raise self._unreadable(oid, error) from error

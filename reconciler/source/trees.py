@@ -22,6 +22,9 @@ ReadEntries = Callable[[str], frozenset[bytes]]
 ENTRIES_MAX = 1_000_000
 """Entries of one tree, folders counted too. A few kilobytes of nested equal folders can stand for billions of files."""
 
+TREE_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of one tree object, unpacked: more than a million usual names. A name of gigabytes packs to a thousandth."""
+
 PATH_MAX = 4096
 """Characters of a path, as in the operating system; deeper folders cannot be checked out, and cost memory squared."""
 
@@ -135,6 +138,12 @@ def changes(read: ReadEntries, old: str | None, new: str | None) -> list[tuple[s
             else:
                 found[prefix + _text(name)] = _leaf(prefix + _text(name), mode, oid.hex())
     return [(path, found.get(path)) for path in sorted(gone | found.keys())]
+
+
+def require_small(oid: str, size: int) -> None:
+    """See that a tree object of `size` bytes can be read at all. Raises TreeRefused."""
+    if size > TREE_BYTES_MAX:
+        raise TreeRefused(f"tree {oid} has more than {TREE_BYTES_MAX:,} bytes", "rename what it holds, or split it")
 
 
 def parse(raw: bytes, oid: str) -> list[RawEntry]:

@@ -425,3 +425,29 @@ def test_commit_that_would_fill_the_memory_is_refused(team: Site, served: bool) 
     team.bare("fetch", "--quiet", str(clone.folder), f"{sha}")
     team.bare("update-ref", "refs/heads/main", sha)
     assert "has more than" in team.pai("reconcile", code=3).err
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_tree_that_would_fill_the_memory_is_refused(team: Site, served: bool) -> None:
+    """A name of gigabytes packs to kilobytes: the commit is refused like any that cannot be judged."""
+    clone = team.clone()
+    clone.commit({"models/a.yaml": binding("a")})
+    raw = clone.folder / "raw"
+    raw.write_bytes(b"100644 " + b"a" * (100 * 1024 * 1024) + b"\0" + b"x" * 20)
+    tree = clone("hash-object", "-t", "tree", "--literally", "-w", str(raw))
+    raw.unlink()
+    sha = clone("commit-tree", tree, "-p", "HEAD", "-m", "huge")
+    team.bare("fetch", "--quiet", str(clone.folder), "main")
+    pack = clone.folder / "huge"
+    names = clone("pack-objects", str(pack), stdin=f"{tree}\n{sha}\n")
+    for end in ("pack", "idx"):
+        shutil.copy(f"{pack}-{names}.{end}", team.bare.folder / "objects" / "pack")
+    with maybe_daemon(team, served):
+        team.bare("update-ref", "refs/heads/main", sha)
+        if served:
+            until("the refusal", lambda: team.rows(f"revision:{sha}"))
+        else:
+            assert "has more than 67,108,864 bytes" in team.pai("reconcile", code=1).err
+    row = team.rows(f"revision:{sha}")[0]
+    assert row["type"] == "revision.rejected.v1"
+    assert row["data"]["diagnostics"][0]["rule"] == "PAI115"

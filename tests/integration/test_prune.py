@@ -6,11 +6,12 @@ import contextlib
 import http.client
 import json
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from reconciler.audit import rehearsal
 from reconciler.core.errors import CouldNotRun, LogNotWritable
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.pruning import prune
@@ -19,13 +20,14 @@ from reconciler.log import check_beside
 from reconciler.log.check import Marks, check
 from reconciler.log.check_bytes import BytesFindings
 from reconciler.log.merkle import Frontier
-from reconciler.log.replay import FOLD_VERSION
+from reconciler.log.replay import FOLD_VERSION, event_at
 from reconciler.log.sqlite import SqliteBackend, open_reader
 from reconciler.log.store import Snapshot
 from reconciler.workspace import Workspace
 from tests import independent_verifier as stranger
 from tests.support import DEADLINE_S, Daemon, Site, copied
 from tests.support_prune import CUT, ROUNDS, SPANNING, busy, request
+from tests.support_tokens import record, reserved
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +204,29 @@ def test_life_goes_on(pruned: Site, pruned_template: Site, tmp_path: Path) -> No
     assert str(part_of(pruned_template)) in pruned.pai("prove", "300", code=1).err
     assert str(tmp_path / "second") in pruned.pai("prove", "1000", code=1).err
     assert "nothing to prune" in pruned.pai("prune", "--before", "#1600", "--export", tmp_path / "x", code=1).err
+
+
+def test_rehearsal_of_a_pruned_log_speaks_of_whole_days_only(whole: Site, pruned: Site) -> None:
+    """What a limit would have met is said of the days that the log has all of, not of the one that it was cut in."""
+    with contextlib.closing(open_reader(whole.database)) as log:
+        now = datetime.fromisoformat(event_at(log, log.first()).time)
+        found = rehearsal(log, "flash", 1_000, now)
+        assert found is not None
+        assert (len(found.days), sum(day.requests for day in found.days)) == (7, ROUNDS + 1)
+    with contextlib.closing(open_reader(pruned.database)) as log:
+        now = datetime.fromisoformat(event_at(log, log.first()).time)
+        assert rehearsal(log, "flash", 1_000, now) is None
+        later = rehearsal(log, "flash", 1_000, now + timedelta(days=2))
+    assert later is None
+    tomorrow = f"{now + timedelta(days=1):%Y-%m-%d}"
+    record(pruned, reserved("req_late", on=tomorrow))
+    with contextlib.closing(open_reader(pruned.database)) as log:
+        later = rehearsal(log, "flash", 1_000, now + timedelta(days=2))
+    assert later is not None
+    assert [(day.day, day.requests) for day in later.days] == [
+        (tomorrow, 1),
+        (f"{now + timedelta(days=2):%Y-%m-%d}", 0),
+    ]
 
 
 def asked(site: Site, daemon: Daemon, path: str, **headers: str) -> bytes:
