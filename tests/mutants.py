@@ -34,6 +34,8 @@ RECORDER = "tests/integration/test_recorder_decisions.py"
 AUTH = "tests/unit/test_gateway_auth.py"
 BOOKS = "tests/integration/test_gateway_books.py"
 METERING = "tests/unit/test_metering.py"
+ANSWERS = "tests/integration/test_upstream_answers.py"
+CONNECTIONS = "tests/integration/test_upstream_connections.py"
 SYNC = "tests/integration/test_log_faults.py::test_every_acknowledgement_follows_a_sync"
 
 
@@ -230,6 +232,34 @@ MUTANTS = (
         "PRAGMA synchronous = FULL",
         "PRAGMA synchronous = NORMAL",
         (SYNC,),
+    ),
+    Mutant(
+        "cut-answer-is-whole",
+        "reconciler/gateway/connection.py",
+        "exc is None and self._begun and not any(name.lower() in _FRAMING for name, _ in self.headers)",
+        "exc is None and self._begun",
+        (ANSWERS,),
+    ),
+    Mutant(
+        "answer-to-nobody-is-kept",
+        "reconciler/gateway/connection.py",
+        "            self.abort()  # nobody asked\n",
+        "",
+        (CONNECTIONS,),
+    ),
+    Mutant(
+        "rest-of-an-answer-is-the-next-one",
+        "reconciler/gateway/connection.py",
+        "        self.abort()\n        return False\n",
+        "        self._parser = None\n        return True\n",
+        (CONNECTIONS,),
+    ),
+    Mutant(
+        "header-holds-two",
+        "reconciler/gateway/upstream.py",
+        'text.count("\\n") == text.count("\\r") == len(headers) + 4 or "\\0" in text',
+        "text",
+        (ANSWERS,),
     ),
 )
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}

@@ -25,6 +25,8 @@ from reconciler.gateway.unpacking import plain
 
 KEEP_ALIVE_S: Final = 15.0
 CONNECTIONS_MAX: Final = 4096
+KEEP_AWAKE_S: Final = 60
+"""After how many seconds of silence TCP asks whether the other side is still there."""
 ADDRESSES_S: Final = 10.0
 """How long the addresses of a name are believed."""
 NEXT_ADDRESS_S: Final = 0.25
@@ -190,7 +192,7 @@ class Upstream:
             await self._resolve(origin), happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1, loop=loop
         )
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _prepare(sock)
             tls = await self._context() if origin.secure else None
             _, connection = await loop.create_connection(
                 lambda: Connection(loop, self._read_s, self._lost),
@@ -245,6 +247,15 @@ def _head(target: _Target, headers: Mapping[str, str], size: int) -> bytes:
     if not text.count("\n") == text.count("\r") == len(headers) + 4 or "\0" in text:
         raise Unsent("a header or the path of the request holds a line break")
     return text.encode("utf-8", "replace")
+
+
+def _prepare(sock: socket.socket) -> None:
+    """Send at once, and let no router on the way forget a connection on which a model thinks for minutes."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), KEEP_AWAKE_S)
 
 
 def _said(error: OSError) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,21 @@ def test_connection_is_used_again() -> None:
             assert server.connections == 1
             await asyncio.gather(*(asked(client, server.url) for _ in range(3)))
             assert server.connections == 3
+
+    run(work())
+
+
+def test_connection_asks_whether_a_silent_provider_is_still_there() -> None:
+    """Models think for minutes, and routers forget connections: TCP keeps them alive, and sends at once."""
+
+    async def work() -> None:
+        async with answering(HI, hang=True) as server, pool() as client:
+            await asked(client, server.url)
+            (connection,) = client._open
+            sock = connection._transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == pools.KEEP_AWAKE_S
 
     run(work())
 
