@@ -30,16 +30,20 @@ def mapped(path: Path) -> Iterator[None]:
 
 
 def again_while_packed(write: Callable[[], T]) -> T:
-    """Write objects, and do it again if git took away the folder that one was to go into.
+    """Write objects, and do it again if git moved something away meanwhile.
 
-    Git packs loose objects and then removes folders that are empty, which libgit2 makes just before it needs them.
-    Objects are named by what they hold, so writing them twice changes nothing.
+    Git packs loose objects and then removes folders that are empty, which libgit2 makes just before it needs them. It
+    also packs what nothing reaches yet, such as a tree whose commit is about to be made, and replaces packs by others,
+    so that libgit2 may look for an object where it just was. Objects are named by what they hold, so writing them twice
+    changes nothing.
     """
     for _ in range(_TIMES):
         try:
             return write()
-        except (pygit2.GitError, OSError) as error:
-            if os.strerror(errno.ENOENT) not in str(error) or "/objects/" not in str(error):
+        except (pygit2.GitError, KeyError, OSError) as error:
+            text = str(error)
+            folder_gone = os.strerror(errno.ENOENT) in text and "/objects/" in text
+            if not folder_gone and "object not found" not in text:
                 raise
     return write()
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
+import pygit2
 import pytest
+from pygit2.enums import FileMode
 
 from reconciler.source import packing, witness
 from reconciler.source.bare import init_bare
+from reconciler.source.mapping import again_while_packed
 from reconciler.source.packing import Packer, crowded
 from reconciler.source.writing import Author
 from tests.support import until
@@ -93,3 +97,28 @@ def test_missing_git_stops_nobody(repository: Path, monkeypatch: pytest.MonkeyPa
         top = publish(repository, top, n)
         packer.tidy()
     assert len(list(witness.history(repository))) == 3
+
+
+def test_object_that_git_moves_meanwhile_is_looked_for_again(repository: Path) -> None:
+    """A tree that git packs between its writing and its commit's is written again; one that nobody has is an error."""
+    repo = pygit2.Repository(str(repository))
+    signature = pygit2.Signature("Pai", "pai@localhost")
+    tries = 0
+
+    def write() -> pygit2.Oid:
+        nonlocal tries
+        tries += 1
+        blob = repo.create_blob(b"checkpoint")
+        tree = repo.TreeBuilder()
+        tree.insert("checkpoint", blob, FileMode.BLOB)
+        oid = tree.write()
+        if tries < 3:
+            shutil.rmtree(repository / "objects" / str(oid)[:2])
+        return repo.create_commit(None, signature, signature, "Checkpoint", oid, [])
+
+    commit = again_while_packed(write)
+    assert tries == 3
+    assert repo[commit].peel(pygit2.Tree)["checkpoint"].data == b"checkpoint"  # type: ignore[attr-defined]
+    nowhere = pygit2.Oid(hex="1" * 40)
+    with pytest.raises(KeyError, match="object not found"):
+        again_while_packed(lambda: repo.create_commit(None, signature, signature, "Checkpoint", nowhere, []))
