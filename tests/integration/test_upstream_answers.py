@@ -215,10 +215,10 @@ def framed(encoding: bytes, body: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("encoding", "packed"),
     [
-        (b"gzip", gzip.compress(b"plain text")),
-        (b"X-GZIP", gzip.compress(b"plain text")),
+        (b"gzip", gzip.compress(b"plain text", mtime=0)),
+        (b"X-GZIP", gzip.compress(b"plain text", mtime=0)),
         (b"deflate", zlib.compress(b"plain text")),
-        (b"gzip", gzip.compress(b"plain ") + gzip.compress(b"") + gzip.compress(b"text")),
+        (b"gzip", gzip.compress(b"plain ", mtime=0) + gzip.compress(b"", mtime=0) + gzip.compress(b"text", mtime=0)),
         (b"identity", b"plain text"),
     ],
 )
@@ -230,11 +230,11 @@ def test_packed_answer_is_read_plain(encoding: bytes, packed: bytes) -> None:
 @pytest.mark.parametrize(
     ("encoding", "packed", "said"),
     [
-        (b"gzip", gzip.compress(b"plain text")[:-5], "its packed answer is cut"),
+        (b"gzip", gzip.compress(b"plain text", mtime=0)[:-5], "its packed answer is cut"),
         (b"gzip", b"plain text", "its packed answer cannot be unpacked"),
-        (b"gzip", gzip.compress(b"plain text") + b"garbage", "its packed answer cannot be unpacked"),
+        (b"gzip", gzip.compress(b"plain text", mtime=0) + b"garbage", "its packed answer cannot be unpacked"),
         (b"br", b"plain text", "its answer is packed in a way that was not asked for"),
-        (b"gzip, br", gzip.compress(b"plain text"), "its answer is packed in a way that was not asked for"),
+        (b"gzip, br", gzip.compress(b"plain text", mtime=0), "its answer is packed in a way that was not asked for"),
     ],
 )
 def test_packed_answer_that_cannot_be_read_is_lost(encoding: bytes, packed: bytes, said: str) -> None:
@@ -247,7 +247,7 @@ def test_packed_answer_comes_in_bounded_pieces(size: int) -> None:
     """Zeros pack a thousandfold: what is unpacked at once is bounded all the same, and nothing is left out."""
 
     async def work() -> None:
-        async with answering(framed(b"gzip", gzip.compress(bytes(size)))) as server, pool() as client:
+        async with answering(framed(b"gzip", gzip.compress(bytes(size), mtime=0))) as server, pool() as client:
             answer = await client.post(server.url, {}, b"")
             found = 0
             while piece := await answer.read():
@@ -267,7 +267,7 @@ def test_answer_is_the_same_however_it_is_cut() -> None:
         b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
         + OK
         + b"content-encoding: gzip\r\n\r\n"
-        + gzip.compress(b"abc"),
+        + gzip.compress(b"abc", mtime=0),
     )
     server = Server()
 

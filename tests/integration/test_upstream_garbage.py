@@ -14,7 +14,7 @@ from reconciler.gateway.connection import Lost
 from tests.support_upstream import HI, OK, Server, asked, pool, run, serving
 
 CASES = 250
-PACKED = gzip.compress(b"x" * 1000)
+PACKED = gzip.compress(b"x" * 1000, mtime=0)
 WHOLE = (
     OK + b"content-length: 20\r\n\r\n" + b"a" * 20,
     OK + b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n3\r\nabc\r\n0\r\n\r\n",
