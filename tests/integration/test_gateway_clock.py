@@ -6,7 +6,6 @@ Unlike a person who sets a clock, it moves the steady clock as well, as time tha
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -102,7 +101,7 @@ def test_machine_that_slept_wakes_on_its_new_day(clocked: Clocked) -> None:
     bench.simulator.fault(Fault(stall_after=3, stall_s=3))
     found: list[httpx.Response | httpx.HTTPError] = []
     thread = streaming(bench, found)
-    time.sleep(0.5)
+    until("the request upstream", lambda: bench.seen("openai"))
     clocked.set(later, "12:00:00")
     until("the new day", lambda: clocked.today() == later)
     thread.join()

@@ -240,10 +240,12 @@ def asked(site: Site, daemon: Daemon, path: str, **headers: str) -> bytes:
 
 
 def test_api_says_that_the_log_was_pruned(pruned: Site) -> None:
-    """Events and usage name the position that the log begins at; whoever followed from before it is told, and where."""
+    """Answers that may lack something name the position that the log begins at; a follower from before it is told."""
+    late = f"/api/v1/requests/{request(ROUNDS - 1)}"
+    lacking = ("events?q=type:tokens", "usage", "models/flash/history", "models/flash/blame", "agents/my-agent/history")
     with pruned.daemon() as daemon:
-        for path in ("/api/v1/events?q=type:tokens", "/api/v1/usage"):
-            assert json.loads(asked(pruned, daemon, path))["prunedBefore"] == CUT
+        for path in (*(f"/api/v1/{each}" for each in lacking), late):
+            assert json.loads(asked(pruned, daemon, path))["prunedBefore"] == CUT, path
         gone = json.loads(asked(pruned, daemon, "/api/v1/state?at=%23300"))
         assert "is not on the log any more" in gone["error"]
         stream = asked(pruned, daemon, "/api/v1/events?follow=1", **{"Last-Event-ID": "10"})

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from aiohappyeyeballs import AddrInfoType
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -202,7 +203,7 @@ def test_provider_that_is_not_there_saw_nothing() -> None:
     assert unsent("http://no-such-name.invalid/v1").startswith("it cannot be reached: ")
 
 
-def test_failed_look_up_is_tried_again() -> None:
+def test_failed_look_up_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that could not be found a moment ago may be found now."""
 
     async def work() -> None:
@@ -211,13 +212,13 @@ def test_failed_look_up_is_tried_again() -> None:
             port = int(server.url.split(":")[2].split("/")[0])
             real = client._look_up
 
-            async def look_up(origin: pools._Origin) -> list[object]:
+            async def look_up(origin: pools._Origin) -> list[AddrInfoType]:
                 asked_for.append(loop.time())
                 if len(asked_for) == 1:
                     raise OSError(5, "the resolver is down")
-                return await real(origin._replace(host="127.0.0.1"))  # type: ignore[return-value]
+                return await real(origin._replace(host="127.0.0.1"))
 
-            client._look_up = look_up  # type: ignore[assignment, method-assign]
+            monkeypatch.setattr(client, "_look_up", look_up)
             with pytest.raises(Unsent):
                 await client.post(f"http://provider.example:{port}/", {}, b"")
             await asyncio.gather(*(asked(client, f"http://provider.example:{port}/") for _ in range(5)))
