@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -26,12 +25,14 @@ from reconciler.gateway.books import Books
 from reconciler.gateway.calls import FREE, Call
 from reconciler.gateway.client import Client, Headers, Message, Send, named
 from reconciler.gateway.exchange import Exchange, Failed
+from reconciler.gateway.headers import fallback_of, kept_headers
 from reconciler.gateway.hosts import Hosts
 from reconciler.gateway.ids import RequestIds
 from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.refusal import TRY_NEXT, Refusal
 from reconciler.gateway.refusals import Refusals
 from reconciler.gateway.room import SMALL_BYTES_MAX, Room
+from reconciler.gateway.routing import Route, find_route, instead, speaks
 from reconciler.gateway.surfaces import SURFACES, Surface, anthropic, gemini, openai
 from reconciler.gateway.waiting import within
 
@@ -47,55 +48,6 @@ Receive = Callable[[], Awaitable[Message]]
 Scope = dict[str, Any]
 
 _JSON = (b"content-type", b"application/json")
-_DROPPED = frozenset(
-    (
-        # of this connection
-        "host",
-        "connection",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "expect",
-        "content-length",
-        "content-type",
-        "accept-encoding",
-        # credentials, and what chooses whom a credential stands for
-        "authorization",
-        "x-api-key",
-        "x-goog-api-key",
-        "api-key",
-        "cookie",
-        "openai-organization",
-        "openai-project",
-        "x-goog-user-project",
-        # of the agents' network
-        "forwarded",
-        "via",
-        "x-real-ip",
-        # what would make it another request
-        "x-http-method",
-        "x-http-method-override",
-        "x-method-override",
-        # what would leave the usage out of the answer
-        "x-goog-fieldmask",
-        "x-goog-field-mask",
-    )
-)
-_DROPPED_PREFIXES = ("proxy-", "x-forwarded-", "x-pai-", "x-goog-iam-", "cf-")
-
-
-_VERSIONS = re.compile(r"^(?:/v1(?:beta)?(?=/))+")
-
-
-class Route(NamedTuple):
-    """What a path asks for; `name` and `method` are parts of a Gemini path."""
-
-    surface: str
-    operation: str
-    name: str = ""
-    method: str = ""
 
 
 class Ready(NamedTuple):
@@ -215,7 +167,7 @@ class _Request:
     async def _serve(self) -> None:
         scope = self._scope
         headers: Headers = scope["headers"]
-        self._surface = SURFACES[_speaks(scope["path"], headers, scope["query_string"])]
+        self._surface = SURFACES[speaks(scope["path"], headers, scope["query_string"])]
         self._gateway._hosts.check(headers)
         self._gateway._books.require_log()
         route = self._route()
@@ -225,14 +177,14 @@ class _Request:
             return
         call = self._parse(route, Body(await self._body(headers, caller.agent)), headers)
         self._binding = call.names[0]
-        await self._try_all(call, caller, _kept(headers))
+        await self._try_all(call, caller, kept_headers(headers))
 
     def _route(self) -> Route:
         """Find what is asked for, and from then on speak the client's words. Raises Refusal."""
         path, method = self._scope["path"], self._scope["method"]
         route = find_route(path, self._surface.NAME)
         if route is None:
-            raise Refusal("no-path", f"there is no {path[:100]} here{_instead(path, self._surface.NAME)}")
+            raise Refusal("no-path", f"there is no {path[:100]} here{instead(path, self._surface.NAME)}")
         self._surface = SURFACES[route.surface]
         self._binding = route.name
         allowed = "GET" if route.operation == "models" else "POST"
@@ -290,7 +242,7 @@ class _Request:
                 return b"".join(pieces)
 
     def _parse(self, route: Route, body: Body, headers: Headers) -> Call:
-        fallback = _fallback(headers)
+        fallback = fallback_of(headers)
         if route.surface == gemini.NAME:
             alt = dict(parse_qsl(self._scope["query_string"].decode("latin-1"))).get("alt", "")
             call = gemini.parse(route.name, route.method, body, fallback, alt)
@@ -346,67 +298,6 @@ class _Request:
             found = read(lambda state: _listed(state, caller.agent))
             body = surface.models([surface.model(name, *of) for name, of in found.items()])
         await self._client.whole(200, [_JSON], msgspec.json.encode(body))
-
-
-def find_route(path: str, speaks: str) -> Route | None:
-    """Find what a path asks for; `speaks` is the surface that answers where several share a path."""
-    for surface in (openai, anthropic):
-        if path in surface.ROUTES:
-            return Route(surface.NAME, surface.ROUTES[path])
-    if found := gemini.PATH.fullmatch(path):
-        method = found["method"]
-        return Route(gemini.NAME, gemini.METHODS[method], found["name"], method) if method in gemini.METHODS else None
-    for prefix in ("/v1/models", "/v1beta/models"):
-        if path in (prefix, f"{prefix}/"):
-            return Route(speaks, "models")
-        if path.startswith(f"{prefix}/") and "/" not in path[len(prefix) + 1 :]:
-            return Route(speaks, "models", unquote(path[len(prefix) + 1 :]))
-    return None
-
-
-def _instead(path: str, speaks: str) -> str:
-    """Name what was meant if an SDK was given a base URL of too many or too few parts, else all there is."""
-    stripped = _VERSIONS.sub("", path[:200])
-    for meant in (f"/v1{stripped}", f"/v1beta{stripped}"):
-        if meant != path and find_route(meant, speaks) is not None:
-            return f": did you mean {meant[:100]}? The SDK's base URL is at fault, see pai env AGENT"
-    return f"; there are {', '.join((*openai.ROUTES, *anthropic.ROUTES))}, /v1beta/models/NAME:METHOD and /v1/models"
-
-
-def _speaks(path: str, headers: Headers, query: bytes) -> str:
-    """Guess whose words a client expects where the path does not say."""
-    if path in openai.ROUTES:
-        return openai.NAME
-    names = {name for name, _ in headers}
-    if path.startswith("/v1beta") or ":" in path or b"x-goog-api-key" in names or b"key=" in query:
-        return gemini.NAME
-    if path.startswith("/v1/messages") or b"anthropic-version" in names:
-        return anthropic.NAME
-    return openai.NAME
-
-
-def _fallback(headers: Headers) -> tuple[str, ...]:
-    given = b",".join(value for name, value in headers if name == b"x-pai-fallback")
-    return tuple(name for part in given.decode("latin-1").split(",") if (name := part.strip()))
-
-
-def _kept(headers: Headers) -> dict[str, str]:
-    """Pick the client's headers that go upstream."""
-    kept = {"content-type": "application/json", "accept-encoding": "identity"}
-    for raw, value in headers:
-        name = raw.decode("latin-1")
-        if name not in _DROPPED and not name.startswith(_DROPPED_PREFIXES):
-            text = _text(value)
-            kept[name] = f"{kept[name]}, {text}" if name in kept else text  # several lines are one list
-    return kept
-
-
-def _text(value: bytes) -> str:
-    """Read a header's value so that it is written with the same bytes again, if they are UTF-8 at all."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
 
 
 def _left(state: State, held: Held) -> int:
