@@ -1,10 +1,12 @@
 """Measure the figures that Pai promises and print them as one table.
 
     python -m benchmarks [--quick] [NAME ...]
+    python -m benchmarks --against PYTHON [--rounds N] [--quick] [NAME ...]
 
 Names: push, cold_start, restart, processes, append, budget, gateway, stories, validate, diff, webhooks; all if none is
 given. A missed figure is marked, and the exit code is 0 all the same: this measures, it does not judge. Machines
-differ: the last column says how many times as much as something that was measured in the same run.
+differ: the last column says how many times as much as something that was measured in the same run. With --against,
+another checkout's benchmarks run in turns with these, and the table compares them.
 """
 
 from __future__ import annotations
@@ -12,8 +14,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
-from benchmarks import append, budget, cold_start, diff, gateway, processes, push, restart, stories, validate, webhooks
+from benchmarks import (
+    against,
+    append,
+    budget,
+    cold_start,
+    diff,
+    gateway,
+    processes,
+    push,
+    restart,
+    stories,
+    validate,
+    webhooks,
+)
 from benchmarks.table import Row, show
 
 BENCHMARKS: Mapping[str, Callable[[bool], list[Row]]] = {
@@ -36,10 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the figures that Pai promises.")
     parser.add_argument("--quick", action="store_true", help="a small part of the work: less certain, a minute")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)} (default: all)")
+    parser.add_argument(
+        "--against", type=Path, metavar="PYTHON", help="the interpreter of another checkout's environment"
+    )
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds with --against (default: 3)")
     arguments = parser.parse_args(argv)
     unknown = set(arguments.names) - BENCHMARKS.keys()
     if unknown:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    if arguments.against is not None:
+        names = arguments.names or list(BENCHMARKS)
+        print(against.compare(arguments.against, names, max(1, arguments.rounds), quick=arguments.quick))
+        return 0
     rows: list[Row] = []
     for name in arguments.names or BENCHMARKS:
         print(f"{name} ...", file=sys.stderr, flush=True)
