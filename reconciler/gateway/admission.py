@@ -19,6 +19,7 @@ import msgspec
 
 from reconciler.core.budget import Ask, Limits
 from reconciler.core.errors import SecretMissing, SecretsUnavailable
+from reconciler.core.models import output_cap
 from reconciler.core.objects import DEFAULT_SECRET_KEY
 from reconciler.core.reservations import Denied, limits_of
 from reconciler.core.state import Resource, State
@@ -167,7 +168,8 @@ class Admission:
         if call.operation in FREE:
             return await self._book(call, caller, target, NOTHING, request, lower=False)
         bound = max(0, call.body.size + needs.extra)
-        asked = self._default_output if needs.output is None else needs.output
+        cap = output_cap(target.model) or INTEGER_MAX
+        asked = min(self._default_output, cap) if needs.output is None else needs.output
         ask = Ask(bound, bound, asked, needs.choices, needs.least)
         allowed = target.limits == Limits() or target.resource.annotations.get(ALLOW_UNBOUNDED) == "allow"
         must_count = bool(needs.uncertain) and not allowed
@@ -184,6 +186,7 @@ class Admission:
         else:
             most = counted + counted // 20 + COUNT_MARGIN
             ask = ask._replace(input=most if must_count else min(most, bound), counted=counted)
+        ask = ask._replace(output=min(asked, max(cap, needs.least)))  # what is lowered is something the model takes
         try:
             return await self._book(call, caller, target, ask, request, lower=True)
         except Denied as denied:
@@ -212,10 +215,11 @@ class Admission:
         if counting is None:
             return None
         surface = SURFACES[call.surface]
-        url = self._origins[target.provider.name] + _path(target, counting, "")
-        headers = credentials | {"content-type": "application/json", "accept-encoding": "identity"}
-        if target.provider.name == "anthropic":
-            headers["anthropic-version"] = ANTHROPIC_VERSION
+        query = "&".join(part for part in call.query.split("&") if not part.startswith("alt="))  # how to frame streams
+        path = _path(target, counting, "")
+        url = f"{self._origins[target.provider.name]}{path}{'?' + query if query else ''}"
+        version = {"anthropic-version": ANTHROPIC_VERSION} if target.provider.name == "anthropic" else {}
+        headers = version | {**call.headers, **credentials}  # what it says of betas decides how the input is read
         # It is a request of its own, and no request reaches a provider unless it is on the log.
         name = f"{request}-count"
         await self._book(call, caller, target, NOTHING, name, lower=False)

@@ -176,8 +176,9 @@ class _Request:
             await self._models(route, caller)
             return
         call = self._parse(route, Body(await self._body(headers, caller.agent)), headers)
+        call = call._replace(headers=kept_headers(headers))
         self._binding = call.names[0]
-        await self._try_all(call, caller, kept_headers(headers))
+        await self._try_all(call, caller)
 
     def _route(self) -> Route:
         """Find what is asked for, and from then on speak the client's words. Raises Refusal."""
@@ -255,13 +256,13 @@ class _Request:
             raise Refusal("invalid", f"a request may name at most {NAMES_MAX} bindings")
         return call
 
-    async def _try_all(self, call: Call, caller: Caller, headers: dict[str, str]) -> None:
+    async def _try_all(self, call: Call, caller: Caller) -> None:
         """Try the bindings in order. If none works, the last provider's error is the answer, else the first refusal."""
         first: Refusal | None = None
         failed: tuple[str, Failed] | None = None
         for number, name in enumerate(call.names):
             try:
-                outcome = await self._try(call, caller, name, headers)
+                outcome = await self._try(call, caller, name)
             except Refusal as refusal:
                 self._gateway._refusals.note(caller.agent, name, call.surface, self._request, refusal)
                 first = first or refusal
@@ -283,10 +284,10 @@ class _Request:
         self._binding, self._held = call.names[0], None
         raise first
 
-    async def _try(self, call: Call, caller: Caller, name: str, headers: dict[str, str]) -> Failed | None:
+    async def _try(self, call: Call, caller: Caller, name: str) -> Failed | None:
         held = await self._gateway._admission.admit(call, caller, name, self._request)
         self._binding, self._held = name, held
-        return await self._gateway._exchange.run(held, headers, self._client, self._began)
+        return await self._gateway._exchange.run(held, self._client, self._began)
 
     async def _models(self, route: Route, caller: Caller) -> None:
         surface = self._surface

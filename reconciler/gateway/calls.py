@@ -24,7 +24,7 @@ class Call(NamedTuple):
     """A parsed request.
 
     `names` are the bindings to try, in order. `method` is the last word of a Gemini path. `asked_usage`: whether the
-    client wants usage in the stream. `query` goes upstream as it is.
+    client wants usage in the stream. `query` and `headers` go upstream as they are.
     """
 
     operation: str
@@ -35,6 +35,7 @@ class Call(NamedTuple):
     method: str = ""
     asked_usage: bool = True
     query: str = ""
+    headers: Mapping[str, str] = {}
 
 
 class Needs(NamedTuple):

@@ -75,15 +75,15 @@ class Exchange:
         self._upstream = upstream
         self._metrics = metrics
 
-    async def run(self, held: Held, headers: dict[str, str], client: Client, began: float) -> Failed | None:
+    async def run(self, held: Held, client: Client, began: float) -> Failed | None:
         """Send the call and pass its answer on; None if the client has it.
 
-        `headers` are the client's own that may go, `began` the loop's time when the request came. Raises Refusal if the
-        provider was not reached, or the log does not take the outcome.
+        `began` is the loop's time when the request came. Raises Refusal if the provider was not reached, or the log
+        does not take the outcome.
         """
         one = _One(self._books, self._metrics, held, client, began)
         try:
-            return await one.run(self._upstream, headers)
+            return await one.run(self._upstream)
         except BaseException:
             one.abandon()
             raise
@@ -107,10 +107,10 @@ class _One:
         if not self._resolved:
             self._books.forfeit_now(self._held.request, "the gateway was interrupted")
 
-    async def run(self, upstream: Upstream, headers: dict[str, str]) -> Failed | None:
+    async def run(self, upstream: Upstream) -> Failed | None:
         held = self._held
         try:
-            answer = await upstream.post(held.url, headers | held.credentials, held.body)
+            answer = await upstream.post(held.url, {**held.call.headers, **held.credentials}, held.body)
         except Unsent as error:
             await self._void(0, f"not sent: {error}")
             raise Refusal("upstream", f"{held.provider.title} was not reached: {error}") from None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
+
 from reconciler.gateway.client import Headers
 
 _DROPPED = frozenset(
@@ -18,15 +21,12 @@ _DROPPED = frozenset(
         "content-length",
         "content-type",
         "accept-encoding",
-        # credentials, and what chooses whom a credential stands for
+        # credentials
         "authorization",
         "x-api-key",
         "x-goog-api-key",
         "api-key",
         "cookie",
-        "openai-organization",
-        "openai-project",
-        "x-goog-user-project",
         # of the agents' network
         "forwarded",
         "via",
@@ -40,7 +40,20 @@ _DROPPED = frozenset(
         "x-goog-field-mask",
     )
 )
-_DROPPED_PREFIXES = ("proxy-", "x-forwarded-", "x-pai-", "x-goog-iam-", "cf-")
+_DROPPED_PREFIXES = (
+    *("proxy-", "x-forwarded-", "x-pai-", "cf-"),
+    # of other clouds' accounts, and of Google's: its internal ones, and who pays
+    *("x-amz-", "x-ms-", "ocp-apim-", "x-goog-iam-", "x-goog-ext-", "x-goog-authenticated-", "x-goog-quota-"),
+    *("x-goog-request-params", "x-goog-visibilities"),
+)
+_CHOOSES_ACCOUNT = re.compile(
+    r"(?:^|-)(?:organi[sz]ation|org|project|workspace|account|tenant|subscription|profile|billing|customer)(?:-ids?)?$"
+    r"|(?:^|-)(?:authorization|credentials?|api-?key|secret|(?:access|auth|security|session|bearer)-token)$"
+)
+"""What chooses whom a credential stands for, whatever provider's name stands before it, and credentials by any name:
+`openai-organization`, `anthropic-workspace-id`, `anthropic-user-profile-id`, `x-goog-user-project`,
+`chatgpt-account-id`, `x-openai-actor-authorization`."""
+_REMEMBERED_BYTES_MAX = 64
 
 
 def fallback_of(headers: Headers) -> tuple[str, ...]:
@@ -53,11 +66,18 @@ def kept_headers(headers: Headers) -> dict[str, str]:
     """Pick the client's headers that go upstream."""
     kept = {"content-type": "application/json", "accept-encoding": "identity"}
     for raw, value in headers:
-        name = raw.decode("latin-1")
-        if name not in _DROPPED and not name.startswith(_DROPPED_PREFIXES):
+        if _goes(raw) if len(raw) <= _REMEMBERED_BYTES_MAX else _goes.__wrapped__(raw):
+            name = raw.decode("latin-1")
             text = _text(value)
             kept[name] = f"{kept[name]}, {text}" if name in kept else text  # several lines are one list
     return kept
+
+
+@lru_cache(maxsize=1024)
+def _goes(raw: bytes) -> bool:
+    """Tell whether a header goes upstream; servers take an underscore in a name for a hyphen."""
+    name = raw.decode("latin-1").replace("_", "-")
+    return not (name in _DROPPED or name.startswith(_DROPPED_PREFIXES) or _CHOOSES_ACCOUNT.search(name))
 
 
 def _text(value: bytes) -> str:

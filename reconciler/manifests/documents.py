@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from reconciler.core.models import KNOWN_MODELS
 from reconciler.core.objects import API_VERSION, KIND_OF_MANIFEST, Kind, Manifest, Reference
 from reconciler.manifests import rules
 from reconciler.manifests.facts import Named, Problem
@@ -16,11 +17,6 @@ from reconciler.manifests.inline_keys import holds_key, is_literal_secret, is_se
 from reconciler.manifests.schema import BUDGET_HINT, BUDGETS, closest, explain, first_words, screen
 from reconciler.manifests.tree import Document, Mapping, Node, Scalar, Sequence
 
-KNOWN_MODELS: dict[str, tuple[str, ...]] = {
-    "anthropic": ("claude-sonnet-4-6", "claude-haiku-4-5", "claude-opus-4-6"),
-    "gemini": ("gemini-2.5-flash", "gemini-2.0-flash", "gemini-2.5-pro"),
-    "openai": ("gpt-4o", "gpt-4o-mini", "o1", "o3-mini"),
-}
 ANNOTATIONS_MAX = 256 * 1024
 _BUDGET = re.compile(r"[1-9][0-9]{0,15}")
 _IGNORE_HINT = "list the file in .paiignore if it is no manifest of Pai"

@@ -1,0 +1,105 @@
+"""What is asked of a provider before the request: the free count of its input; and what is put into the request."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support import Site, agent
+from tests.support_gateway import Bench, asked, assert_books_balance, bound, headers_of
+
+
+def put(bench: Bench, **bindings: str) -> str:
+    """Put bindings into force, and give a key of an agent that may use them."""
+    files = {f"models/{name}.yaml": text for name, text in bindings.items()}
+    bench.site.clone().pushed({**files, "agents/counter.yaml": agent("counter", *bindings)})
+    bench.site.pai("reconcile")
+    return key_for(bench.site)
+
+
+def key_for(site: Site) -> str:
+    """Give a new key of the agent."""
+    return site.pai("add", "key", "counter").out.strip()
+
+
+PROMPT = "a word or two " * 100
+
+
+@pytest.mark.parametrize(
+    ("operation", "provider", "count", "query"),
+    [
+        ("messages", "anthropic", "/v1/messages/count_tokens", "beta=true"),
+        ("responses", "openai", "/v1/responses/input_tokens", ""),
+        ("generate", "gemini", ":countTokens", ""),
+    ],
+)
+def test_count_is_asked_as_the_request_is(own: Bench, operation: str, provider: str, count: str, query: str) -> None:
+    """Betas, version and query of the request decide how its input is read: the count has them too."""
+    key = put(own, small=bound("small", provider, day=700, model=f"m-{provider}"))
+    path, body = asked(operation, "small", PROMPT, limit=40)
+    sent = {
+        "anthropic-beta": "interleaved-2026-01-01, context-1m-2025-08-07",
+        "anthropic-version": "2026-10-21",
+        "openai-beta": "responses=v2",
+        "x-goog-api-client": "genai/3",
+        "anthropic-workspace-id": "canary",
+        "openai-organization": "canary",
+        "x-goog-user-project": "canary",
+    }
+    answer = own.client.post(path, params=query, json=body, headers={**headers_of(operation, key), **sent})
+    assert answer.status_code == 200, answer.text
+    counted, real = own.simulator.requests()
+    assert count in counted.path
+    assert (counted.query, real.query) == (query, query)
+    for seen in (counted, real):
+        headers = dict(seen.headers)
+        assert {name: headers[name] for name in sent if sent[name] != "canary"} == {
+            name: value for name, value in sent.items() if value != "canary"
+        }
+        assert "canary" not in str([headers.get(name) for name in sent])
+    assert_books_balance(own)
+
+
+@pytest.mark.parametrize(
+    ("operation", "provider", "model", "limit"),
+    [
+        ("generate", "gemini", "gemini-2.0-flash", 8_192),
+        ("chat", "gemini", "gemini-2.0-flash-001", 8_192),
+        ("chat", "openai", "gpt-4-0613", 4_096),
+        ("responses", "openai", "gpt-4o-2024-08-06", 16_384),
+        ("chat", "openrouter", "openai/gpt-3.5-turbo", 4_096),
+        ("chat", "anthropic", "claude-opus-4-6", 16_384),
+        ("chat", "openai", "not-known-yet", 16_384),
+    ],
+)
+def test_limit_that_is_put_in_is_one_that_the_model_takes(
+    own: Bench, operation: str, provider: str, model: str, limit: int
+) -> None:
+    """The default output limit is never above the model's own, which its provider would refuse."""
+    key = put(own, capped=bound("capped", provider, model=model))
+    assert own.ask(operation, "capped", key=key, limit=None).status_code == 200
+    assert limit_of(own) == limit
+
+
+def test_limit_that_is_lowered_is_one_that_the_model_takes(own: Bench) -> None:
+    """A client's limit above the model's own goes as it is while it fits, and is lowered to no more than that."""
+    key = put(
+        own,
+        roomy=bound("roomy", "openai", model="gpt-4-0613"),
+        tight=bound("tight", "openai", day=60_000, model="gpt-4-0314"),
+    )
+    assert own.ask("chat", "roomy", key=key, limit=100_000).status_code == 200
+    assert limit_of(own) == 100_000
+    assert own.ask("chat", "tight", key=key, limit=100_000).status_code == 200
+    assert limit_of(own) == 4_096
+
+
+def limit_of(bench: Bench) -> Any:
+    """Give the output limit of the last request that reached a provider."""
+    body = json.loads(bench.simulator.requests()[-1].body)
+    found = {**body, **body.get("generationConfig", {})}
+    names = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens")
+    (limit,) = [found[name] for name in names if name in found]
+    return limit

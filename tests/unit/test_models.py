@@ -1,0 +1,46 @@
+"""What is known of the providers' models."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.core.models import KNOWN_MODELS, output_cap
+
+
+@pytest.mark.parametrize(
+    ("model", "cap"),
+    [
+        ("gemini-2.0-flash", 8_192),
+        ("gemini-2.0-flash-001", 8_192),
+        ("gemini-2.5-flash", 65_536),
+        ("gemini-2.5-flash-lite", 65_536),
+        ("gemini-2.5-flash-preview-05-20", 65_536),
+        ("gpt-4o-2024-08-06", 16_384),
+        ("gpt-4o-mini-2024-07-18", 16_384),
+        ("gpt-4-0613", 4_096),
+        ("gpt-4.1-2025-04-14", 32_768),
+        ("gpt-5-mini", 128_000),
+        ("claude-haiku-4-5-20251001", 64_000),
+        ("claude-haiku-4-5@20251001", 64_000),
+        ("claude-opus-4-6", 128_000),
+        ("ft:gpt-4o-mini-2024-07-18:acme::abc", 16_384),
+        ("openai/gpt-4o:free", 16_384),
+        ("anthropic/claude-sonnet-4.6", 128_000),
+        ("google/gemini-2.0-flash-001", 8_192),
+        ("gpt-4o-search-preview", None),
+        ("gpt-4-32k", None),
+        ("o1-pro", None),
+        ("gpt-4o-canary", None),
+        ("vendor/model", None),
+        ("ft:", None),
+        ("", None),
+    ],
+)
+def test_cap_of_a_model_is_that_of_its_family(model: str, cap: int | None) -> None:
+    """Snapshots, fine-tuned models and slugs answer as much as their family; of another model nothing is said."""
+    assert output_cap(model) == cap
+
+
+def test_every_known_model_has_a_cap() -> None:
+    """The models that manifests may name without a warning are known with their output caps."""
+    assert all(output_cap(model) for models in KNOWN_MODELS.values() for model in models)
