@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import uvloop
@@ -104,3 +106,89 @@ async def asked(client: Upstream, url: str, body: bytes = b"{}") -> tuple[int, b
         return answer.status, await answer.whole(64 * MIB)
     finally:
         answer.close()
+
+
+class RawProvider:
+    """A provider beside the test, on a thread, that sends what a test writes: no library frames or checks anything.
+
+    `answer` is called with each connection and the request read from it, and may do with the connection what it likes;
+    if it returns True the connection waits for another request, else it is closed.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[bytes] = []
+        self.answer: Callable[[socket.socket, bytes], bool | None] = lambda sock, _: sock.sendall(HI)
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def origin(self) -> str:
+        """Give what a base URL begins with."""
+        return f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Give the variables that point a gateway here, for all providers."""
+        return {
+            f"PAI_PROVIDERS_{name}_BASE_URL": self.origin for name in ("OPENAI", "ANTHROPIC", "GEMINI", "OPENROUTER")
+        }
+
+    def says(self, *pieces: bytes) -> None:
+        """Answer every request with these pieces, and close."""
+
+        def answer(sock: socket.socket, request: bytes) -> None:
+            del request
+            for piece in pieces:
+                sock.sendall(piece)
+
+        self.answer = answer
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listening.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self._listening.accept()
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        with contextlib.suppress(OSError), sock:
+            while request := _request(sock):
+                self.requests.append(request)
+                if not self.answer(sock, request):
+                    return
+
+
+def _request(sock: socket.socket) -> bytes:
+    """Read one request, which has a Content-Length; b"" at the end of the connection."""
+    found = b""
+    while b"\r\n\r\n" not in found:
+        piece = sock.recv(65536)
+        if not piece:
+            return b""
+        found += piece
+    head, _, body = found.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    while len(body) < length:
+        body += sock.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def framed(body: bytes, *headers: str, status: str = "200 OK", kind: str = "application/json") -> bytes:
+    """Give a whole answer with its length."""
+    lines = [f"HTTP/1.1 {status}", f"content-type: {kind}", f"content-length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+def streamed(*headers: str, kind: str = "text/event-stream", status: str = "200 OK") -> bytes:
+    """Give the head of an answer in chunks."""
+    lines = [f"HTTP/1.1 {status}", *([f"content-type: {kind}"] if kind else []), "transfer-encoding: chunked", *headers]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+
+
+def chunked(data: bytes) -> bytes:
+    """Give one chunk; b"" is the end."""
+    return b"%x\r\n" % len(data) + data + b"\r\n"

@@ -2,8 +2,9 @@
 
 Invariants
 - A reservation that comes in here is resolved here exactly once, whatever happens on either side.
-- Voided is only what the provider certainly did not charge: it was not reached, or it answered with an error that
-  names no usage. What nobody knows is forfeited.
+- Voided is only what the provider certainly did not charge: it was not reached, or it answered with an error (a status
+  of 400 to 599) that names no usage. What nobody knows is forfeited, a redirect and a status that is none included.
+- A redirect is never followed nor passed on: it would carry a prompt and a key to whoever it names.
 - A client that leaves changes nothing: the answer is read to its end and settled.
 - The last byte of an answer leaves after its tokens are settled durably.
 """
@@ -12,16 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from reconciler.core.events import Durations
 from reconciler.core.reservations import Usage
 from reconciler.gateway.admission import Held
+from reconciler.gateway.answer_headers import passed
 from reconciler.gateway.books import Books
 from reconciler.gateway.calls import FREE
 from reconciler.gateway.client import Client, Headers
 from reconciler.gateway.connection import Lost
+from reconciler.gateway.masking import Mask
 from reconciler.gateway.metering import meter
 from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.refusal import Refusal
@@ -33,30 +35,8 @@ log = logging.getLogger("pai.gateway")
 WHOLE_BYTES_MAX = 256 * 1024 * 1024
 ERROR_BYTES_MAX = 4 * 1024 * 1024
 
-KEY_BYTES_MIN = 8
-"""What is shorter is no key of a provider, and may stand in any text."""
-
 RETRIED = frozenset((408, 429))
 """Errors below 500 after which an alternative is tried."""
-
-_DROPPED = frozenset(
-    (
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"content-length",
-        b"content-encoding",
-        b"set-cookie",
-        b"alt-svc",
-        b"date",
-        b"strict-transport-security",
-    )
-)
 
 
 class Failed(NamedTuple):
@@ -100,6 +80,7 @@ class _One:
         self._began = began
         self._first = 0.0
         self._resolved = False
+        self._mask = Mask(held.credentials.values())
         self._meter = meter(held.call.operation, held.provider.name)
 
     def abandon(self) -> None:
@@ -110,7 +91,8 @@ class _One:
     async def run(self, upstream: Upstream) -> Failed | None:
         held = self._held
         try:
-            answer = await upstream.post(held.url, {**held.call.headers, **held.credentials}, held.body)
+            headers = {**held.call.headers, **held.credentials}
+            answer = await upstream.post(held.url, headers, held.body, self._mask)
         except Unsent as error:
             await self._void(0, f"not sent: {error}")
             raise Refusal("upstream", f"{held.provider.title} was not reached: {error}") from None
@@ -120,7 +102,9 @@ class _One:
         self._first = asyncio.get_running_loop().time()
         try:
             if not 200 <= answer.status < 600 or 300 <= answer.status < 400:
-                await self._no_answer(answer.status)
+                await self._forfeit(answer.status, "the provider's status says neither success nor failure")
+                title = held.provider.title
+                raise Refusal("broken", f"{title} answered with status {answer.status}, which is not passed on")
             if answer.status >= 400:
                 return await self._error(answer)
             stream = stream_of(held.call, answer.content_type)
@@ -132,14 +116,6 @@ class _One:
         finally:
             answer.close()
 
-    async def _no_answer(self, status: int) -> NoReturn:
-        """Refuse a redirect, which would carry a prompt and a key to whoever it names, and a status that is none."""
-        if status < 400:
-            await self._void(status, "the provider answered with a redirect")
-        else:
-            await self._forfeit(status, "the provider answered with an unknown status")
-        raise Refusal("broken", f"{self._held.provider.title} answered with status {status}, which is not passed on")
-
     async def _error(self, answer: Answer) -> Failed | None:
         """Settle an error, which may have cost tokens, and pass it on unless an alternative may do better."""
         status = answer.status
@@ -148,26 +124,17 @@ class _One:
         except Lost as error:
             await self._forfeit(status, f"broken off: {error}")
             raise Refusal("broken", f"{self._held.provider.title} broke its answer off: {error}") from None
-        body = self._without_key(body)
         self._meter.feed(body)
         usage = self._meter.usage(complete=True)
         if usage is None or usage.charge == 0:
             await self._void(status, "the provider answered with an error")
         else:
             await self._settle(status, "the provider answered with an error")
-        headers = _passed(answer.headers)
+        headers = passed(answer.headers, self._mask)
         if status in RETRIED or status >= 500:
             return Failed(status, headers, body)
         await self._client.whole(status, headers, body)
         return None
-
-    def _without_key(self, body: bytes) -> bytes:
-        """Take the provider's key out of an error that repeats it: no agent ever sees it."""
-        for value in self._held.credentials.values():
-            key = value.removeprefix("Bearer ").encode()
-            if len(key) >= KEY_BYTES_MIN:
-                body = body.replace(key, b"***")
-        return body
 
     async def _whole(self, answer: Answer) -> None:
         try:
@@ -177,12 +144,12 @@ class _One:
             raise Refusal("broken", f"{self._held.provider.title} broke its answer off: {error}") from None
         self._meter.feed(body)
         await self._charge(answer.status, "no usage in the answer", complete=True)
-        await self._client.whole(answer.status, _passed(answer.headers), body)
+        await self._client.whole(answer.status, passed(answer.headers, self._mask), body)
 
     async def _stream(self, answer: Answer, stream: Stream) -> None:
         """Pass pieces on as they come; what may be the last of them is held back until the tokens are settled."""
         client = self._client
-        await client.start(answer.status, _passed(answer.headers))
+        await client.start(answer.status, passed(answer.headers, self._mask))
         lost = ""
         last: list[bytes] = []
         try:
@@ -259,12 +226,3 @@ class _One:
             usage.charged if usage is not None else 0,
             round((now - self._began) * 1000),
         )
-
-
-def _passed(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Leave out what belongs to the connection with the provider; whoever answers frames the answer anew."""
-    return [
-        (name, value)
-        for name, value in headers
-        if (low := name.lower()) not in _DROPPED and not low.startswith(b"x-pai-")
-    ]

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from reconciler.gateway.connection import Connection, Lost
+from reconciler.gateway.masking import Mask
 from reconciler.gateway.unpacking import plain
 
 KEEP_ALIVE_S: Final = 15.0
@@ -52,24 +53,28 @@ class _Target(NamedTuple):
 class Answer:
     """A provider's answer that has begun. To be closed; closing before the end drops the connection."""
 
-    def __init__(self, connection: Connection, pool: Upstream) -> None:
+    def __init__(self, connection: Connection, pool: Upstream, mask: Mask) -> None:
         self._connection: Connection | None = connection
         self._pool = pool
         self._read = plain(connection.headers, connection.read)
+        self._mask = mask
         self.status = connection.status
         self.headers = connection.headers
         named = next((value for name, value in self.headers if name.lower() == b"content-type"), b"")
         self.content_type = named.decode("latin-1").partition(";")[0].strip().lower()
 
     async def read(self) -> bytes:
-        """Give the next piece as it came, b"" at the end. Raises Lost."""
-        return await self._read()
+        """Give the next piece as it came, but for the provider's key, b"" at the end. Raises Lost."""
+        while piece := await self._read():
+            if shown := self._mask.feed(piece):
+                return shown
+        return self._mask.rest()
 
     async def whole(self, size_max: int) -> bytes:
         """Read to the end. Raises Lost, also if there are more than `size_max` bytes."""
         pieces: list[bytes] = []
         size = 0
-        while piece := await self._read():
+        while piece := await self.read():
             size += len(piece)
             if size > size_max:
                 raise Lost(f"the answer has more than {size_max} bytes")
@@ -112,8 +117,8 @@ class Upstream:
             connection.abort()
         await asyncio.sleep(0)
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Send a request and wait for the answer to begin. Raises Unsent, Lost."""
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, mask: Mask | None = None) -> Answer:
+        """Send a request and wait for the answer to begin, of which `mask` takes the key out. Raises Unsent, Lost."""
         target = _target(url)
         head = _head(target, headers, len(body))
         connection = self._take(target.origin) or await self._connect(target.origin)
@@ -123,7 +128,7 @@ class Upstream:
         except BaseException:
             connection.abort()
             raise
-        return Answer(connection, self)
+        return Answer(connection, self, mask or Mask(()))
 
     # Connections that are kept
 

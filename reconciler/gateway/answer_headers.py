@@ -1,0 +1,71 @@
+"""A provider's headers: which of them go to the client.
+
+What an SDK or a person reads goes: request ids, rate limits, retry-after, and what is not known. What would make a
+proxy in front of the gateway or a browser behind it do something stays here, and so does what belongs to the
+connection with the provider. Line breaks and control characters in a header were refused before, by the parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from reconciler.gateway.client import Headers
+from reconciler.gateway.masking import Mask
+
+_DROPPED = frozenset(
+    (
+        # of the connection with the provider: whoever answers frames the answer anew
+        *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"),
+        *("content-length", "content-encoding", "date"),
+        # where a client or a proxy is sent instead
+        *("location", "content-location", "refresh", "alt-svc", "alternates", "link", "sourcemap"),
+        # a proxy's files, buffers and caches
+        *("x-sendfile", "x-send-file", "x-lighttpd-send-file", "x-lighttpd-send-tempfile", "x-sendfile2", "x-file"),
+        *("x-internal-redirect", "x-original-url", "x-rewrite-url", "x-esi", "x-purge", "x-varnish-ttl", "xkey"),
+        *("cache-control", "cache-tag", "cache-tags", "cache-status", "expires", "pragma", "age", "etag", "vary"),
+        *("last-modified", "no-vary-search", "use-as-dictionary", "priority"),
+        # a browser's memory of this origin, and what pages may do with it
+        *("set-cookie", "set-cookie2", "clear-site-data", "service-worker-allowed", "nel", "report-to", "expect-ct"),
+        *("strict-transport-security", "www-authenticate", "authentication-info", "set-login", "referrer-policy"),
+        *("origin-agent-cluster", "origin-trial", "timing-allow-origin", "speculation-rules", "critical-ch", "p3p"),
+        *("supports-loading-mode", "content-disposition", "x-frame-options", "x-xss-protection", "x-sourcemap"),
+        *("x-ua-compatible", "x-dns-prefetch-control", "x-download-options", "x-permitted-cross-domain-policies"),
+        *("activate-storage-access", "observe-browsing-topics", "shared-storage-write", "delegate-ch", "default-style"),
+        *("integrity-policy", "integrity-policy-report-only", "x-content-security-policy", "x-webkit-csp"),
+    )
+)
+_DROPPED_PREFIXES = (
+    "x-pai-",  # the gateway's own
+    # of the connection with the provider, and credentials for proxies
+    *("proxy-", "sec-"),
+    # orders to nginx, LiteSpeed, Perlbal, Envoy, HAProxy, Apache Traffic Server, and to the caches of networks
+    *("x-accel-", "x-litespeed-", "x-lsadc-", "x-reproxy-", "x-envoy-", "x-haproxy-", "x-ats-", "@"),
+    *("surrogate-", "edge-", "akamai-", "x-akamai-", "fastly-", "x-fastly-", "x-cache-tag", "x-drupal-cache-"),
+    # what pages of other origins may read, and what a page of this one may do
+    *("access-control-", "cross-origin-", "content-security-policy", "permissions-policy", "feature-policy"),
+    *("document-policy", "require-document-policy", "reporting-", "public-key-pins", "accept-", "ad-auction-"),
+    *("attribution-reporting-", "hx-", "turbo-", "x-turbo-", "x-inertia", "x-pjax", "x-chromelogger", "x-wf-"),
+)
+_DROPPED_SUFFIXES = ("-cache-control",)  # Cloudflare's, Netlify's, Vercel's and others' own
+_REMEMBERED_BYTES_MAX = 64
+
+
+def passed(headers: Iterable[tuple[bytes, bytes]], mask: Mask) -> Headers:
+    """Give the headers that go to the client, without the provider's key; one that has it in its name does not go."""
+    found = [
+        header
+        for header in headers
+        if (_goes(header[0]) if len(header[0]) <= _REMEMBERED_BYTES_MAX else _goes.__wrapped__(header[0]))
+    ]
+    text = b"\n".join([part for header in found for part in header])
+    if mask.masked(text) == text:
+        return found
+    return [(name, mask.masked(value)) for name, value in found if mask.masked(name) == name]
+
+
+@lru_cache(1024)
+def _goes(raw: bytes) -> bool:
+    """Tell whether a header goes to the client; some servers take an underscore in a name for a hyphen."""
+    name = raw.decode("latin-1").lower().replace("_", "-")
+    return not (name in _DROPPED or name.startswith(_DROPPED_PREFIXES) or name.endswith(_DROPPED_SUFFIXES))
