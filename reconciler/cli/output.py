@@ -1,7 +1,8 @@
 """How data is printed: table, wide, json, yaml, name.
 
-Text that came from git, a manifest or the log is escaped for tables and lines, so that it cannot steer a terminal; json
-and yaml carry it as data. Messages do not repeat a key that somebody typed in the wrong place.
+Text that came from git, a manifest or the log is escaped for tables, lines and CSV, so that it cannot steer a terminal;
+json and yaml carry it as data, with what cannot be shown in their own escapes. Messages do not repeat a key that
+somebody typed in the wrong place.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from reconciler.core.diagnostics import Diagnostic, format_line, printable
+from reconciler.core.diagnostics import Diagnostic, csv_cell, format_line, printable, printable_json
 from reconciler.core.errors import PaiError, QueryError
 
 FORMATS = ("table", "wide", "json", "yaml", "name")
@@ -42,8 +43,8 @@ def print_json_array(items: Iterable[object]) -> None:
 
 
 def json_text(value: object, indent: int | None = None) -> str:
-    """Write JSON that stays JSON in the encoding of stdout."""
-    return json.dumps(value, indent=indent, ensure_ascii=not _shows_unicode())
+    """Write JSON that stays JSON in the encoding of stdout; what no terminal should get is escaped in it."""
+    return printable_json(json.dumps(value, indent=indent, ensure_ascii=not _shows_unicode()))
 
 
 def _shows_unicode() -> bool:
@@ -54,10 +55,13 @@ def print_yaml(value: object) -> None:
     """Print YAML that reads back as the same values."""
     import yaml
 
-    text = yaml.dump(
-        value, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=_shows_unicode(), default_flow_style=False
-    )
-    sys.stdout.write(text)
+    def written(unicode: bool) -> str:
+        return str(
+            yaml.dump(value, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=unicode, default_flow_style=False)
+        )
+
+    text = written(_shows_unicode())
+    sys.stdout.write(text if text.replace("\n", "").isprintable() else written(False))
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[str] = ()) -> None:
@@ -70,13 +74,13 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: 
 
 
 def print_csv(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print CSV; no cell can be taken for a formula by a spreadsheet."""
+    """Print CSV whose cells nothing takes for more than text; see `csv_cell`."""
     import csv
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(headers)
     for row in rows:
-        writer.writerow([f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell for cell in row])
+        writer.writerow(map(csv_cell, row))
 
 
 def print_diagnostics(diagnostics: Sequence[Diagnostic], omitted: int = 0, *, to_stderr: bool = False) -> None:

@@ -6,6 +6,7 @@ in Unicode code points.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -61,6 +62,30 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def printable_json(text: str) -> str:
+    """Escape the same in a text that is JSON, as JSON does, so that it says what it said; line ends stay."""
+    return _UNUSUAL.sub(_json_escaped, text)
+
+
+_UNUSUAL = re.compile(r"[^\n -~]+")
+
+
+def _json_escaped(found: re.Match[str]) -> str:
+    if found[0].isprintable():
+        return found[0]
+    units = found[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
+def csv_cell(text: str) -> str:
+    """Make text safe in a cell of CSV: nothing that steers a terminal, and no spreadsheet takes it for a formula."""
+    shown = printable(text)
+    return f"'{shown}" if shown[:1] in _FORMULA else shown
+
+
+_FORMULA = ("=", "+", "-", "@")
 
 
 def _escaped(character: str) -> str:

@@ -14,6 +14,7 @@ from typing import BinaryIO, Final, Literal
 
 import msgspec
 
+from reconciler.core.diagnostics import csv_cell, printable_json
 from reconciler.core.errors import LogDamaged
 from reconciler.evidence import folders, formats, parquet
 from reconciler.log.merkle import leaf_hash
@@ -29,7 +30,6 @@ FILES: Final[dict[Format, str]] = {
     "ocsf": "events.jsonl",
     "parquet": "events.parquet",
 }
-_FORMULA: Final = ("=", "+", "-", "@")
 _STEP: Final = 1000
 _encode = msgspec.json.Encoder().encode
 
@@ -101,5 +101,4 @@ def _csv(events: Iterator[Stored], file: BinaryIO) -> int:
 
 
 def _cell(value: object) -> str:
-    text = bytes(value).decode("utf-8") if isinstance(value, msgspec.Raw) else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return csv_cell(printable_json(bytes(value).decode()) if isinstance(value, msgspec.Raw) else str(value))
