@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from reconciler.cli.place import find_workspace
 from reconciler.core.errors import CouldNotRun, Refused, UsageError
 from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, Kind
 from reconciler.workspace import Workspace
@@ -60,7 +61,7 @@ def _digits(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `pai add KIND`."""
-    workspace = Workspace.find(args.workspace_here or args.workspace)
+    workspace = find_workspace(args.workspace_here or args.workspace, strict=True)
     if args.kind == "secret":
         return _secret(workspace, args)
     if args.kind == "key":

@@ -13,9 +13,9 @@ from pathlib import Path
 from reconciler.authoring import Actions, Document, Key, Proposal
 from reconciler.cli.change import commit_and_enforce, print_actions, resource_name
 from reconciler.cli.files import read_paths
+from reconciler.cli.place import find_workspace
 from reconciler.core.errors import Refused, UsageError
 from reconciler.manifests import judge, read_manifests, rules
-from reconciler.workspace import Workspace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Apply everything as one commit."""
-    workspace = Workspace.find(args.workspace)
+    workspace = find_workspace(args.workspace, strict=True)
     wanted = _wanted(args.filename)
 
     def edit(proposal: Proposal) -> Actions:

@@ -11,11 +11,11 @@ from reconciler.audit import Blame
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.objects import about_object
 from reconciler.cli.output import print_json, print_table
+from reconciler.cli.place import find_workspace
 from reconciler.core.errors import NotFound
 from reconciler.core.text import cut, value_text
 from reconciler.daemon.stories import origins_of
 from reconciler.log.sqlite import open_reader
-from reconciler.workspace import Workspace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one line a field."""
-    with contextlib.closing(open_reader(Workspace.find(args.workspace).database)) as log:
+    with contextlib.closing(open_reader(find_workspace(args.workspace).database)) as log:
         try:
             found = origins_of(log, args.kind, args.name)
         except NotFound:

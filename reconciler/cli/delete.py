@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 
+from reconciler.cli.place import find_workspace
 from reconciler.core.objects import Kind
 from reconciler.workspace import Workspace
 
@@ -19,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Remove one thing; return when it is no longer in force."""
-    workspace = Workspace.find(args.workspace)
+    workspace = find_workspace(args.workspace, strict=True)
     if args.kind in _VERBS:
         return _directly(workspace, args.kind, args.name)
     from reconciler.authoring import Actions, Proposal

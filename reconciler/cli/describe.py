@@ -12,6 +12,7 @@ import msgspec
 from reconciler.audit import Row, describe, versions
 from reconciler.cli.get import find, resource
 from reconciler.cli.output import FORMATS, print_json, print_yaml
+from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import at_option, read_view
 from reconciler.core.diagnostics import printable
 from reconciler.core.objects import Kind
@@ -34,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one object and its last changes."""
-    workspace = Workspace.find(args.workspace)
+    workspace = find_workspace(args.workspace)
     view = read_view(workspace, args.at)
     item: Any = find(view, args.kind, args.name)
     if args.output == "name":

@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from reconciler.cli.output import note, print_error, print_json
+from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.core.errors import CouldNotRun, NotFound, Refused, SourceUnavailable, UsageError, WorkspaceError
 from reconciler.review import Review, compare, review
 from reconciler.source import Repository, discover
-from reconciler.workspace import Workspace
 
 SHOWN_MAX = 1000
 PATH_VARIABLE = "PAI_SOURCE_PATH"
@@ -100,7 +100,7 @@ def rehearsed(args: argparse.Namespace, found: Review) -> Review:
     if not found.limits:
         return found
     try:
-        workspace = Workspace.find(args.workspace)
+        workspace = find_workspace(args.workspace)
     except WorkspaceError:
         return found
     from reconciler.audit import Query, rehearsal
@@ -152,7 +152,7 @@ def _repositories(args: argparse.Namespace) -> list[tuple[Repository, str]]:
     if here is not None:
         found.append((Repository.open(here), args.path or os.environ.get(PATH_VARIABLE) or "."))
     try:
-        workspace = Workspace.find(args.workspace)
+        workspace = find_workspace(args.workspace)
         theirs = (Repository.open(workspace.local_repository()), args.path or workspace.settings.source_path)
     except (WorkspaceError, SourceUnavailable):
         if args.workspace is not None:

@@ -12,6 +12,7 @@ import os
 import shlex
 from collections.abc import Iterator
 
+from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import read_state
 from reconciler.core.errors import CouldNotRun, UsageError
 from reconciler.daemon.session import ask_daemon
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the lines."""
     if args.key == "":
         raise UsageError("--key is empty", "leave it out for the text $PAI_KEY")
-    workspace = Workspace.find(args.workspace)
+    workspace = find_workspace(args.workspace)
     agents = read_state(workspace).agents
     if args.agent not in agents:
         raise not_found("agent", args.agent, agents)

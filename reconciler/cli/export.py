@@ -12,6 +12,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
+from reconciler.cli.place import find_workspace, folder
 from reconciler.cli.progress import Progress
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
@@ -21,13 +22,13 @@ FORMATS = ("jsonl", "csv", "cloudevents", "ocsf", "parquet")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai export`."""
-    parser.add_argument("dir", type=Path, metavar="DIR", help="a new or an empty folder")
+    parser.add_argument("dir", type=folder, metavar="DIR", help="a new or an empty folder")
     parser.add_argument("--format", choices=FORMATS, help="rows instead of tiles")
 
 
 def run(args: argparse.Namespace) -> int:
     """Export, and say what is there now."""
-    workspace = Workspace.find(args.workspace)
+    workspace = find_workspace(args.workspace)
     with contextlib.closing(open_reader(workspace.database)) as log:
         size = log.size()
     return _tiles(workspace, args.dir, size) if args.format is None else _rows(workspace, args.dir, args.format, size)

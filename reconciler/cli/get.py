@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from reconciler.cli.output import FORMATS, note, print_json, print_table, print_yaml
+from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import at_option, read_view
 from reconciler.core.objects import MANIFEST_OF_KIND
 from reconciler.core.steering import standing_orders
 from reconciler.log.stamp import parse_time, wall_clock
 from reconciler.views import Object, View, not_found
-from reconciler.workspace import Workspace
 
 KINDS = {
     "models": "model",
@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a list, or one object."""
-    view = read_view(Workspace.find(args.workspace), args.at)
+    view = read_view(find_workspace(args.workspace), args.at)
     kind = KINDS[args.kind]
     objects = _all(view, kind) if args.name is None else [find(view, kind, args.name)]
     if args.output in ("json", "yaml"):

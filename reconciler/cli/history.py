@@ -15,10 +15,10 @@ from reconciler.audit import Change, Version
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.objects import about_object
 from reconciler.cli.output import print_json, print_table
+from reconciler.cli.place import find_workspace
 from reconciler.core.text import cut, value_text
 from reconciler.daemon.stories import history_of
 from reconciler.log.sqlite import open_reader
-from reconciler.workspace import Workspace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one line a changed field; the lines of a version have its commit on the first of them."""
-    with contextlib.closing(open_reader(Workspace.find(args.workspace).database)) as log:
+    with contextlib.closing(open_reader(find_workspace(args.workspace).database)) as log:
         tell_pruned(log)
         found = history_of(log, args.kind, args.name)
     if args.output == "json":

@@ -20,11 +20,12 @@ from pathlib import Path
 import msgspec
 
 from reconciler.cli.output import open_streams, print_diagnostics, print_error
+from reconciler.cli.place import warn
 from reconciler.control import call
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import PaiError, Refused
 from reconciler.source import RefUpdate, is_judged, parse_updates, quarantine_folders
-from reconciler.workspace import Workspace
+from reconciler.workspace import OF_THE_HOOK, Workspace
 
 SHOWN_MAX = 100
 DAEMON_TIMEOUT_S = 10.0
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))  # a push that takes longer is refused
     try:
         # The settings are the operator's; what the pusher has in the environment must not choose the branch.
-        workspace = Workspace.open(Path(arguments[arguments.index("--workspace") + 1]), environment={})
+        workspace = Workspace.open(Path(arguments[arguments.index("--workspace") + 1]), {}, OF_THE_HOOK)
+        warn(workspace.settings)
         updates = parse_updates(sys.stdin)
         for update in updates:
             _judge(workspace, update)

@@ -25,12 +25,12 @@ import msgspec
 from reconciler.audit import Query, Row, Tail, describe, search
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import json_text, note, print_csv, print_json_array
+from reconciler.cli.place import find_workspace
 from reconciler.cli.terms import preprocess, query_of
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import UsageError
 from reconciler.core.text import cut
 from reconciler.log.sqlite import SqliteReader, open_reader
-from reconciler.workspace import Workspace
 
 __all__ = ["arguments", "preprocess", "run"]
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if args.follow and args.output == "json":
         raise UsageError("--follow never comes to the end of a JSON array", "use -o jsonl: one object a line")
     query = query_of(args.terms)
-    database = Workspace.find(args.workspace).database
+    database = find_workspace(args.workspace).database
     print_rows = _PRINTERS[args.output]
     with contextlib.closing(open_reader(database)) as log:
         tell_pruned(log, query)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 
 from reconciler.cli.output import note
+from reconciler.cli.place import find_workspace
 from reconciler.cli.steering import order, reason_option
 from reconciler.workspace import Workspace
 
@@ -21,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Pin the revision; return when it is in force."""
-    pin(Workspace.find(args.workspace), args.revision, args.message)
+    pin(find_workspace(args.workspace, strict=True), args.revision, args.message)
     return 0
 
 

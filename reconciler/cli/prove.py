@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 
+from reconciler.cli.place import find_workspace
 from reconciler.core.errors import CouldNotRun, UsageError
-from reconciler.workspace import Workspace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.evidence.published import key_of
 
     position = _position(args.seq)
-    workspace = Workspace.find(args.workspace)
+    workspace = find_workspace(args.workspace)
     key = key_of(workspace)
     proof = prove(workspace, key, position, args.with_event)
     if proof is None:

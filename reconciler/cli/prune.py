@@ -11,26 +11,25 @@ from __future__ import annotations
 import argparse
 import contextlib
 from datetime import UTC, datetime
-from pathlib import Path
 
 from reconciler.cli.actor import actor_of
 from reconciler.cli.output import note
+from reconciler.cli.place import find_workspace, folder
 from reconciler.cli.progress import Progress
 from reconciler.log.sqlite import open_reader
-from reconciler.workspace import Workspace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai prune`."""
     parser.add_argument("--before", required=True, metavar="WHEN", help="a time, a date, 90d (ago) or #SEQ")
-    parser.add_argument("--export", required=True, type=Path, metavar="DIR", help="a new or an empty folder")
+    parser.add_argument("--export", required=True, type=folder, metavar="DIR", help="a new or an empty folder")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prune, and say what is where now."""
     from reconciler.daemon.pruning import find_cut, prune
 
-    workspace, now = Workspace.find(args.workspace), datetime.now(UTC)
+    workspace, now = find_workspace(args.workspace, strict=True), datetime.now(UTC)
     with contextlib.closing(open_reader(workspace.database)) as log:
         count = find_cut(log, args.before, now) - log.first()
     with Progress("exporting", max(0, count)) as progress:

@@ -12,11 +12,11 @@ import msgspec
 
 from reconciler.cli.actor import actor_of
 from reconciler.cli.output import note, print_diagnostics
+from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.core.diagnostics import has_errors
 from reconciler.daemon.session import session
 from reconciler.reconcile import Result
-from reconciler.workspace import Workspace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do one pass and say what came of it."""
-    workspace = Workspace.find(args.workspace)
+    workspace = find_workspace(args.workspace, strict=True)
     with Progress("reconciling"), session(workspace) as open_session:
         order = {"accept_rewrite": True, "actor": actor_of(workspace)} if args.accept_rewrite else {}
         result = msgspec.convert(open_session.call("reconcile", order), Result)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from reconciler.cli.place import find_workspace
 from reconciler.cli.steering import order, print_pass, reason_option
-from reconciler.workspace import Workspace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Resume the reconciling; return when what waited is in force."""
-    answer = order(Workspace.find(args.workspace), "resume", args.message)
+    answer = order(find_workspace(args.workspace, strict=True), "resume", args.message)
     print("the reconciling goes on")
     print_pass(answer)
     return 0

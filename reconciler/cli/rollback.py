@@ -17,6 +17,7 @@ from reconciler.authoring import roll_back
 from reconciler.cli.change import enforce, require_place, sender
 from reconciler.cli.output import note
 from reconciler.cli.pin import pin
+from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.cli.steering import reason_option
 from reconciler.core.errors import Refused, SourceUnavailable
@@ -41,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Roll back; return when the revision's manifests are in force."""
-    workspace = Workspace.find(args.workspace)
+    workspace = find_workspace(args.workspace, strict=True)
     with contextlib.closing(open_reader(workspace.database)) as log:
         row = acceptance(log, args.revision)
     commit = str(row.data["commit"])

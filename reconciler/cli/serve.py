@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from reconciler.cli.output import note
-from reconciler.workspace import Workspace
+from reconciler.cli.place import find_workspace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,5 +20,5 @@ def run(args: argparse.Namespace) -> int:
     """Run the daemon until a signal ends it."""
     from reconciler.daemon.serve import serve
 
-    serve(Workspace.find(args.workspace), note)
+    serve(find_workspace(args.workspace, strict=True), note)
     return 0

@@ -9,6 +9,7 @@ import msgspec
 
 from reconciler.cli.get import find, resource
 from reconciler.cli.output import FORMATS, print_json, print_yaml
+from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import at_option, read_view
 from reconciler.core.diagnostics import printable
 from reconciler.core.state import State
@@ -28,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the status of an agent's models, or of everything."""
-    workspace = Workspace.find(args.workspace)
+    workspace = find_workspace(args.workspace)
     view = read_view(workspace, args.at)
     if args.agent is None:
         names = sorted(view.state.models)

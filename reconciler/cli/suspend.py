@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from reconciler.cli.output import note
+from reconciler.cli.place import find_workspace
 from reconciler.cli.steering import order, reason_option
-from reconciler.workspace import Workspace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Suspend the reconciling."""
-    answer = order(Workspace.find(args.workspace), "suspend", args.message)
+    answer = order(find_workspace(args.workspace, strict=True), "suspend", args.message)
     print("the reconciling is suspended" + ("" if answer["changed"] else " already"))
     note("what is pushed waits; pai resume goes on")
     return 0

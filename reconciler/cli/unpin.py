@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 
+from reconciler.cli.place import find_workspace
 from reconciler.cli.steering import order, print_pass, reason_option
-from reconciler.workspace import Workspace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Undo the pin; return when what follows from it is in force."""
-    answer = order(Workspace.find(args.workspace), "unpin", args.message)
+    answer = order(find_workspace(args.workspace, strict=True), "unpin", args.message)
     print(f"revision {str(answer['commit'])[:7]} is no longer pinned")
     print_pass(answer)
     return 0

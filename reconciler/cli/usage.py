@@ -13,11 +13,11 @@ import sys
 from reconciler.audit import KEYS, Key, Spending, spending
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import note, print_csv, print_json, print_table
+from reconciler.cli.place import find_workspace
 from reconciler.cli.terms import preprocess, query_of
 from reconciler.core.errors import UsageError
 from reconciler.log.index import FIGURES
 from reconciler.log.sqlite import open_reader
-from reconciler.workspace import Workspace
 
 __all__ = ["arguments", "preprocess", "run"]
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Print one line a group."""
     by = _keys(args.by)
     query = query_of(args.terms)
-    with contextlib.closing(open_reader(Workspace.find(args.workspace).database)) as log:
+    with contextlib.closing(open_reader(find_workspace(args.workspace).database)) as log:
         tell_pruned(log, query)
         groups = spending(log, query, by)
     if args.output == "json":

@@ -60,14 +60,14 @@ def _of_staged(args: argparse.Namespace) -> _Judged:
 
 
 def _of_commit(args: argparse.Namespace) -> _Judged:
+    from reconciler.cli.place import find_workspace
     from reconciler.source import Repository, discover
-    from reconciler.workspace import Workspace
 
     here = None if args.workspace is not None else discover(Path.cwd())
     if here is not None:
         repository, path = Repository.open(here), "."
     else:
-        workspace = Workspace.find(args.workspace)
+        workspace = find_workspace(args.workspace)
         repository, path = Repository.open(workspace.local_repository()), workspace.settings.source_path
     path = _folder_in(repository, args.paths) if args.paths else path
     return _of_tree(repository, repository.resolve(args.rev), path, args.rev)

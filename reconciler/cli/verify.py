@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.actor import actor_of
 from reconciler.cli.output import note
+from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.cli.proof_file import named_key, verify_proof
 from reconciler.core.diagnostics import printable
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--event is for a proof, which is a file", "leave it out")
     if args.path is not None:
         return _export(args.path, args.vkey)
-    workspace = Workspace.find(args.workspace)
+    workspace = find_workspace(args.workspace)
     return _accept(workspace) if args.accept else _log(workspace, args.parts or ())
 
 

@@ -14,11 +14,11 @@ import msgspec
 from reconciler.audit import Binding, Decision, Outcome, outcome_text, usage_text
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import print_json
+from reconciler.cli.place import find_workspace
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import NotFound
 from reconciler.daemon.stories import story_of
 from reconciler.log.sqlite import open_reader
-from reconciler.workspace import Workspace
 
 Line = tuple[str, str]
 _NEAR = 4096
@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the story, decision by decision."""
-    with contextlib.closing(open_reader(Workspace.find(args.workspace).database)) as log:
+    with contextlib.closing(open_reader(find_workspace(args.workspace).database)) as log:
         try:
             found = story_of(log, args.request)
         except NotFound:

@@ -9,16 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.core.errors import WorkspaceError
-from reconciler.workspace import Workspace
-
-OF_THE_HOOK = (
-    "source.branch",
-    "source.path",
-    "source.require_signatures",
-    "source.allowed_signers",
-    "source.gnupg_home",
-    "log.database",
-)
+from reconciler.workspace import OF_THE_HOOK, Workspace
 
 
 def hidden_from_the_hook(workspace: Workspace) -> Iterator[str]:
@@ -26,7 +17,7 @@ def hidden_from_the_hook(workspace: Workspace) -> Iterator[str]:
     if workspace.repository is None:
         return
     try:
-        kept = Workspace.open(workspace.root, environment={}).settings.shown
+        kept = Workspace.open(workspace.root, {}, OF_THE_HOOK).settings.shown
     except WorkspaceError as error:
         yield f"without this environment the hook refuses every push while no daemon runs: {error.message}"
         return

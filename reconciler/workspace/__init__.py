@@ -4,11 +4,21 @@
 the repository or a secret.
 """
 
-from reconciler.workspace.paths import CONFIG_NAME, Workspace
-from reconciler.workspace.settings import SETTINGS, Address, Setting, Settings, display, is_remote, read_settings
+from reconciler.workspace.paths import CONFIG_NAME, Workspace, require_folder_name
+from reconciler.workspace.settings import (
+    OF_THE_HOOK,
+    SETTINGS,
+    Address,
+    Setting,
+    Settings,
+    display,
+    is_remote,
+    read_settings,
+)
 
 __all__ = [
     "CONFIG_NAME",
+    "OF_THE_HOOK",
     "SETTINGS",
     "Address",
     "Setting",
@@ -17,4 +27,5 @@ __all__ = [
     "display",
     "is_remote",
     "read_settings",
+    "require_folder_name",
 ]

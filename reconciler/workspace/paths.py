@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.core.errors import WorkspaceError
-from reconciler.workspace.settings import Settings, is_remote, read_settings, template
+from reconciler.core.errors import UsageError, WorkspaceError
+from reconciler.workspace.settings import Settings, display, is_remote, read_settings, template
 
 CONFIG_NAME = "pai.toml"
 MASTER_KEY_BYTES = 32
@@ -36,21 +37,23 @@ class Workspace(NamedTuple):
     ) -> Workspace:
         """Find the workspace: `explicit`, else PAI_WORKSPACE, else the nearest parent of `cwd` with pai.toml.
 
-        Raises WorkspaceError if there is none or its settings are wrong.
+        Raises WorkspaceError if there is none or its settings are wrong, UsageError for an address.
         """
         environment = os.environ if environment is None else environment
         return cls.open(_locate(explicit, environment, cwd), environment)
 
     @classmethod
-    def open(cls, root: Path, environment: Mapping[str, str] | None = None) -> Workspace:
-        """Read the settings of the workspace in `root`. Raises WorkspaceError."""
+    def open(
+        cls, root: Path, environment: Mapping[str, str] | None = None, needed: Collection[str] | None = None
+    ) -> Workspace:
+        """Read the settings of the workspace in `root`; see `read_settings`. Raises WorkspaceError."""
         root = _absolute(root)
         config = root / CONFIG_NAME
         try:
             data = config.read_bytes()
         except OSError as error:
             raise WorkspaceError(f"{config} cannot be read: {error.strerror}", "check its owner and mode") from error
-        return cls(root, read_settings(data, config, os.environ if environment is None else environment))
+        return cls(root, read_settings(data, config, os.environ if environment is None else environment, needed))
 
     @classmethod
     def create(cls, root: Path, environment: Mapping[str, str] | None = None) -> Workspace:
@@ -166,7 +169,22 @@ class Workspace(NamedTuple):
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path.expanduser()))
+    return Path(os.path.abspath(require_folder_name(path).expanduser()))
+
+
+def require_folder_name(path: Path) -> Path:
+    """Give back what may name a folder. Raises UsageError for an address, of which the system would make folders."""
+    if _ADDRESS.match(str(path)):
+        typed = display(str(path).replace(":/", "://", 1))
+        raise UsageError(
+            f"{typed} is an address, and a folder is needed",
+            "this version works on folders of this machine alone: run pai where that folder is",
+        )
+    return path
+
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(/|\Z)")
+"""A Path has one slash there, however many were typed."""
 
 
 def _locate(explicit: Path | None, environment: Mapping[str, str], cwd: Path | None) -> Path:

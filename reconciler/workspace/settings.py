@@ -1,23 +1,35 @@
 """All settings in one table, and how `pai.toml` and `PAI_<SECTION>_<KEY>` become values.
 
-Every value is checked, whichever way it came; an error names `file:line` or the variable. In `pai.toml` an unknown
-section or key is an error. In the environment it is not: container platforms put variables there by themselves (a
-Kubernetes service `pai-gateway` becomes `PAI_GATEWAY_PORT`). Credentials are in no message and not in `shown`.
+Every value is checked, whichever way it came; an error names `file:line` or the variable. What `pai.toml` has beside
+these settings is listed in `unknown`, for a newer program may have written it: the daemon and what changes something
+do not start with it; the hook and what only reads warn of it and go on. In the environment it is nothing: container
+platforms put variables there by themselves (a Kubernetes service `pai-gateway` becomes `PAI_GATEWAY_PORT`). Credentials
+are in no message and not in `shown`.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from reconciler.core.errors import WorkspaceError
 from reconciler.workspace import values
+from reconciler.workspace.toml_file import TomlFile
 from reconciler.workspace.values import Address, Bad, display, is_remote
 
-__all__ = ["SETTINGS", "Address", "Setting", "Settings", "display", "is_remote", "read_settings", "template"]
+__all__ = [
+    "OF_THE_HOOK",
+    "SETTINGS",
+    "Address",
+    "Setting",
+    "Settings",
+    "display",
+    "is_remote",
+    "read_settings",
+    "template",
+]
 
 
 class Setting(NamedTuple):
@@ -42,7 +54,10 @@ class Setting(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """The settings in force, checked. `shown` has every one by name as text without secrets, for the log."""
+    """The settings in force, checked. `shown` has every one by name as text without secrets, for the log.
+
+    `unknown` has an error for everything in `pai.toml` that was passed over.
+    """
 
     source_repo: str
     source_branch: str
@@ -81,6 +96,7 @@ class Settings(NamedTuple):
     forge_repo: str
     forge_secret: str
     shown: Mapping[str, str]
+    unknown: tuple[WorkspaceError, ...]
 
 
 SETTINGS = (
@@ -314,24 +330,32 @@ SETTINGS = (
     ),
 )
 
+OF_THE_HOOK = (
+    "source.branch",
+    "source.path",
+    "source.require_signatures",
+    "source.allowed_signers",
+    "source.gnupg_home",
+    "log.database",
+)
+"""What judging a push without a daemon depends on."""
+
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
-_SECTIONS = {
-    ".".join(parts[:n]) for parts in (s.section.split(".") for s in SETTINGS) for n in range(1, len(parts) + 1)
-}
-_HEADER = re.compile(r"\s*\[\s*([^\[\]#]+?)\s*\]")
-_ASSIGNMENT = re.compile(r"""\s*([A-Za-z0-9_."'\- ]+?)\s*=""")
-_TOML_PLACE = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)")
 
 
-def read_settings(data: bytes, path: Path, environment: Mapping[str, str]) -> Settings:
+def read_settings(
+    data: bytes, path: Path, environment: Mapping[str, str], needed: Collection[str] | None = None
+) -> Settings:
     """Read the bytes of `pai.toml` and the variables that override it.
 
-    `path` is for messages. Raises WorkspaceError for the first thing that is wrong.
+    `path` is for messages. Raises WorkspaceError for the first value that is wrong; of settings that are not `needed`
+    (None: all are) a wrong value is passed over and the default stands in its place.
     """
-    source = _File(data, path)
+    source = TomlFile(data, path, _BY_NAME)
     found: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    given = dict(source.settings())
+    given = source.settings()
+    unknown = source.unknown
     for setting in SETTINGS:
         value: object = given.get(setting.name, setting.default)
         origin = source.place(setting.name)
@@ -342,12 +366,18 @@ def read_settings(data: bytes, path: Path, environment: Mapping[str, str]) -> Se
         try:
             found[setting.field] = setting.check(value)
         except Bad as bad:
-            raise WorkspaceError(f"{origin}: {setting.name} {bad}", bad.hint) from None
+            wrong = WorkspaceError(f"{origin}: {setting.name} {bad}", bad.hint)
+            if needed is None or setting.name in needed:
+                raise wrong from None
+            unknown.append(wrong)
+            found[setting.field] = setting.check(setting.default)
         origins[setting.field] = origin
-    settings = Settings(**found, shown={s.name: _shown(s, found[s.field]) for s in SETTINGS})
-    _check_listeners(settings, origins)
-    _check_forge(settings, origins)
+    shown = {s.name: _shown(s, found[s.field]) for s in SETTINGS}
+    settings = Settings(**found, shown=shown, unknown=tuple(unknown))
     _check_signers(settings, origins)
+    if needed is None:
+        _check_listeners(settings, origins)
+        _check_forge(settings, origins)
     return settings
 
 
@@ -388,89 +418,6 @@ def _check_signers(settings: Settings, origins: Mapping[str, str]) -> None:
             f"{origins['source_require_signatures']}: source.require_signatures is {wanted}, and nobody may sign",
             "set source.allowed_signers (ssh keys), source.gnupg_home (OpenPGP keys), or both",
         )
-
-
-class _File:
-    """A parsed `pai.toml` that still knows its lines."""
-
-    def __init__(self, data: bytes, path: Path) -> None:
-        self._path = path
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            raise WorkspaceError(f"{path}:{line}: not UTF-8 text", "save the file as UTF-8") from None
-        self._lines = _lines(text)
-        try:
-            self._tree: dict[str, object] = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise self._syntax(str(error), text) from None
-        except RecursionError:
-            raise WorkspaceError(f"{path}: nested too deeply") from None
-
-    def settings(self) -> Iterator[tuple[str, object]]:
-        """Give every setting of the file by name. Raises WorkspaceError for one that does not exist."""
-        return self._walk(self._tree, "")
-
-    def place(self, name: str) -> str:
-        """Give `path:line` of a setting, else of the nearest section around it, else only `path`."""
-        while name:
-            if name in self._lines:
-                return f"{self._path}:{self._lines[name]}"
-            name = name.rpartition(".")[0]
-        return str(self._path)
-
-    def _walk(self, table: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
-        for key, value in table.items():
-            name = prefix + key
-            if name in _BY_NAME:
-                yield name, value
-            elif name in _SECTIONS:
-                if not isinstance(value, dict):
-                    raise WorkspaceError(f"{self.place(name)}: {name} is a section", f"write [{name}]")
-                yield from self._walk(value, f"{name}.")
-            else:
-                what = "section" if isinstance(value, dict) else "setting"
-                raise WorkspaceError(f"{self.place(name)}: there is no {what} {name}", _meant(name, what))
-
-    def _syntax(self, message: str, text: str) -> WorkspaceError:
-        place = _TOML_PLACE.search(message)
-        line, column = (place[1], place[2]) if place and place[1] else (str(text.count("\n") + 1), "1")
-        reason = _TOML_PLACE.sub("", message)
-        return WorkspaceError(f"{self._path}:{line}:{column}: {reason[:1].lower()}{reason[1:]}", 'write key = "value"')
-
-
-def _lines(text: str) -> dict[str, int]:
-    """Find the line of each section header and key; good enough for messages, tomllib alone decides what is there."""
-    lines: dict[str, int] = {}
-    section = ""
-    for number, line in enumerate(text.split("\n"), 1):
-        if header := _HEADER.match(line):
-            section = _dotted(header[1])
-            lines.setdefault(section, number)
-        elif assignment := _ASSIGNMENT.match(line):
-            name = _dotted(assignment[1])
-            lines.setdefault(f"{section}.{name}" if section else name, number)
-    return lines
-
-
-def _dotted(name: str) -> str:
-    return ".".join(part.strip().strip("\"'") for part in name.split("."))
-
-
-def _meant(name: str, what: str) -> str:
-    from difflib import get_close_matches
-
-    section, _, last = name.rpartition(".")
-    if what == "section":
-        known, close = sorted(_SECTIONS), get_close_matches(name, sorted(_SECTIONS), 1)
-    else:
-        known = [s.name for s in SETTINGS if s.section == section] or sorted(_BY_NAME)
-        keys = get_close_matches(last, [n.rpartition(".")[2] for n in known], 1)
-        close = [n for n in _BY_NAME if n.rpartition(".")[2] == last] or [
-            n for n in known if n.rpartition(".")[2] in keys
-        ]
-    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
 
 
 def template() -> str:

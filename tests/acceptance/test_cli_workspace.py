@@ -210,7 +210,7 @@ def test_bad_settings_exit_3_with_the_line(team: Site) -> None:
     settings = team.root / "pai.toml"
     good = settings.read_text()
     settings.write_text(good.replace("branch =", "brnch ="))
-    done = team.pai("status", code=3)
+    done = team.pai("reconcile", code=3)
     assert "brnch" in done.err
     assert "pai.toml" in done.err
     settings.write_text(good)

@@ -451,3 +451,55 @@ def test_tree_that_would_fill_the_memory_is_refused(team: Site, served: bool) ->
     row = team.rows(f"revision:{sha}")[0]
     assert row["type"] == "revision.rejected.v1"
     assert row["data"]["diagnostics"][0]["rule"] == "PAI115"
+
+
+NEWER = """
+[audit]
+sink = "syslog:"
+
+[gateway]
+listen = "unix:/run/pai.sock"
+lanes = 4
+"""
+
+
+@pytest.mark.parametrize("daemon", [False, True], ids=["alone", "daemon"])
+def test_settings_that_the_hook_does_not_need_refuse_no_push(site: Site, daemon: bool) -> None:
+    """A section, a key and a value that a newer program wrote are warnings on the pusher's terminal; it is judged."""
+    clone = site.clone()
+    with maybe_daemon(site, daemon):
+        (site.root / "pai.toml").write_text(NEWER)
+        clone.commit({"models/a.yaml": binding("a")})
+        good = clone.push()
+        clone.commit({"models/bad.yaml": BAD})
+        bad = clone.push()
+    assert good.code == 0, good
+    for words in ("there is no section audit", "there is no setting gateway.lanes", "gateway.listen must be host:port"):
+        assert words in good.err, good.err
+    assert good.err.count("warning: ") == 3
+    assert bad.code != 0
+    assert "remote: models/bad.yaml:8:3: error PAI209" in bad.err
+
+
+def test_setting_that_the_hook_needs_refuses_the_push_if_it_is_wrong(site: Site) -> None:
+    """What the verdict depends on is never guessed."""
+    clone = site.clone()
+    (site.root / "pai.toml").write_text('[source]\nrequire_signatures = "quantum"\n')
+    clone.commit({"models/a.yaml": binding("a")})
+    done = clone.push()
+    assert done.code != 0
+    assert "source.require_signatures must be" in done.err
+
+
+def test_unknown_settings_warn_readers_and_stop_the_daemon(team: Site) -> None:
+    """Reading goes on with a warning that names the line; `pai serve` does not start without what it may promise."""
+    (team.root / "pai.toml").write_text('[source]\nrequire_signature = "all"\n')
+    done = team.pai("get", "models", "-o", "name")
+    assert (
+        "pai.toml:2: there is no setting source.require_signature (did you mean source.require_signatures?)" in done.err
+    )
+    assert done.err.startswith("warning: ")
+    assert done.out.splitlines() == ["modelbinding.pai.io/flash", "modelbinding.pai.io/sonnet"]
+    stopped = team.pai("serve", code=3)
+    assert stopped.err.startswith("error: ")
+    assert "there is no setting source.require_signature\nhint: did you mean" in stopped.err

@@ -140,9 +140,11 @@ def test_wrong_setting_is_refused_with_its_line(text: str, place: str, words: st
         ('[source]\nbrnch = "x"\n', "did you mean source.branch?"),
     ],
 )
-def test_unknown_setting_is_refused_with_the_one_meant(text: str, hint: str) -> None:
-    """An unknown section or key is an error that says which one was probably meant."""
-    error = failure(text)
+def test_unknown_setting_is_passed_over_with_the_one_meant(text: str, hint: str) -> None:
+    """An unknown section or key changes nothing, and is told with its line and the one that was probably meant."""
+    settings = read(text)
+    (error,) = settings.unknown
+    assert settings._replace(unknown=()) == read("")
     assert error.message.startswith("/w/pai.toml:")
     assert "there is no" in error.message
     assert error.hint.startswith(hint)
