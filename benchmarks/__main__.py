@@ -3,10 +3,10 @@
     python -m benchmarks [--quick] [NAME ...]
     python -m benchmarks --against PYTHON [--rounds N] [--quick] [NAME ...]
 
-Names: push, cold_start, restart, processes, append, budget, gateway, stories, validate, diff, webhooks; all if none is
-given. A missed figure is marked, and the exit code is 0 all the same: this measures, it does not judge. Machines
-differ: the last column says how many times as much as something that was measured in the same run. With --against,
-another checkout's benchmarks run in turns with these, and the table compares them.
+Names: push, cold_start, restart, processes, append, budget, gateway, stories, validate, diff, webhooks, attacks; all if
+none is given. A missed figure is marked, and the exit code is 0 all the same: this measures, it does not judge.
+Machines differ: the last column says how many times as much as something that was measured in the same run. With
+--against, another checkout's benchmarks run in turns with these, and the table compares them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from benchmarks import (
     against,
     append,
+    attacks,
     budget,
     cold_start,
     diff,
@@ -44,6 +45,7 @@ BENCHMARKS: Mapping[str, Callable[[bool], list[Row]]] = {
     "validate": validate.run,
     "diff": diff.run,
     "webhooks": webhooks.run,
+    "attacks": attacks.run,
 }
 
 

@@ -134,7 +134,7 @@ class Site(NamedTuple):
                 time.sleep(POLL_S)
 
 
-def await_ready(process: subprocess.Popen[str], log: Path, timeout_s: float = 120) -> None:
+def await_ready(process: subprocess.Popen[str] | subprocess.Popen[bytes], log: Path, timeout_s: float = 120) -> None:
     """Wait until the daemon that writes to `log` says that it is ready."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
