@@ -74,6 +74,7 @@ def request(api: str, prompt: str = "Hello", **more: object) -> dict[str, Any]:
     body: dict[str, Any] = {
         "chat": {"model": "gpt-4o", "messages": [message]},
         "responses": {"model": "gpt-4o", "input": prompt},
+        "responses_compact": {"model": "gpt-4o", "input": prompt},
         "input_tokens": {"model": "gpt-4o", "input": prompt},
         "embeddings": {"model": "text-embedding-3-small", "input": prompt},
         "messages": {"model": "claude-sonnet-4-5", "max_tokens": 100, "messages": [message]},
@@ -96,6 +97,7 @@ def tools(api: str) -> list[dict[str, Any]]:
 PATHS: dict[tuple[Provider, str], str] = {
     ("openai", "chat"): "/v1/chat/completions",
     ("openai", "responses"): "/v1/responses",
+    ("openai", "responses_compact"): "/v1/responses/compact",
     ("openai", "input_tokens"): "/v1/responses/input_tokens",
     ("openai", "embeddings"): "/v1/embeddings",
     ("anthropic", "messages"): "/v1/messages",

@@ -29,12 +29,13 @@ from reconciler.simulator.writing import encode, kept
 
 CONTROL = "/_simulator/"
 _APIS: tuple[str, ...] = get_args(Api)
-_GEMINI_PATH = re.compile(r"/(?:v1beta|v1)/models/([^:]+):(\w+)")
+_GEMINI_PATH = re.compile(r"/(?:v1beta|v1alpha|v1)/models/([^:]+):(\w+)")
 _PATHS: dict[str, dict[str, Api]] = {
     "openai": {
         "/v1/chat/completions": "chat",
         "/v1/responses": "responses",
         "/v1/responses/input_tokens": "input_tokens",
+        "/v1/responses/compact": "responses_compact",
         "/v1/embeddings": "embeddings",
     },
     "anthropic": {
@@ -96,6 +97,9 @@ class Format(NamedTuple):
 _FORMATS: dict[str, Format] = {
     "chat": Format(chat.read, kept(chat.whole), kept(chat.flow), chat.failure),
     "responses": Format(responses.read, kept(responses.whole), kept(responses.flow), responses.failure),
+    "responses_compact": Format(
+        responses.read_compaction, kept(responses.compaction), kept(responses.flow), responses.failure
+    ),
     "messages": Format(messages.read, kept(messages.whole), kept(messages.flow), messages.failure),
     "generateContent": Format(gemini.read, kept(gemini.whole), kept(gemini.flow), gemini.failure),
 }

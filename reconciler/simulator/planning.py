@@ -68,6 +68,7 @@ def plan(
         chunks=settings.chunks,
         text=settings.text,
         told=ask.told,
+        asked=ask.prompt if incoming.api == "responses_compact" else "",
         usage=usage,
         sse=ask.sse,
     )

@@ -41,6 +41,16 @@ def read(incoming: Incoming) -> Ask:
     )
 
 
+def read_compaction(incoming: Incoming) -> Ask:
+    """Read a request to make its input shorter, or decline it: it neither streams nor has a limit.
+
+    Nothing is kept of earlier responses: who only names one has an empty input.
+    """
+    if incoming.body.get("previous_response_id") and not incoming.body.get("input"):
+        incoming = incoming._replace(body={**incoming.body, "input": ""})
+    return read(incoming)._replace(stream=False, limit=None, call=None)
+
+
 def usage(answer: Answer, visible: int) -> Json:
     """Give the usage after so many visible tokens."""
     output = visible + answer.reasoning
@@ -70,6 +80,15 @@ def whole(answer: Answer) -> bytes:
     if answer.provider == "openrouter":
         return b"\n         \n" + with_usage(answer, body, "usage", usage, encode)
     return with_usage(answer, body, "usage", usage, pretty)
+
+
+def compaction(answer: Answer) -> bytes:
+    """Write what is left of an input that was made shorter: what the user said, and one item for all else."""
+    part = {"type": "input_text", "text": answer.asked}
+    said = {"id": f"msg_{stamp(answer)}", "type": "message", "status": "completed", "role": "user", "content": [part]}
+    rest = {"id": f"cmp_{stamp(answer)}", "type": "compaction", "encrypted_content": answer.said}
+    body: Json = {"id": f"resp_{stamp(answer)}", "object": "response.compaction", "created_at": CREATED}
+    return with_usage(answer, body | {"output": [said, rest]}, "usage", usage, pretty)
 
 
 def _end(answer: Answer) -> str:

@@ -19,6 +19,7 @@ PROVIDERS: tuple[Provider, ...] = ("openai", "anthropic", "gemini", "openrouter"
 Api = Literal[
     "chat",
     "responses",
+    "responses_compact",
     "embeddings",
     "input_tokens",
     "messages",
@@ -126,6 +127,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     chunks: int = 20
     text: str = TEXT
     told: bool = True
+    asked: str = ""
+    """The last text of the user, where the reply repeats it."""
     usage: UsageTold = "once"
     sse: bool = True
 
