@@ -40,6 +40,9 @@ _OUTPUT_CAPS = {
 """Tokens that one answer may have at most. Source: the models table of litellm 1.110 (November 2026), the providers'
 model pages for gemini-2.0-flash and claude-3-haiku."""
 
+OUTPUT_CAP_MAX = max(_OUTPUT_CAPS.values())
+"""What a model that is not known is taken to answer at most, where its answer cannot be limited."""
+
 _SNAPSHOT = re.compile(r"[-@](?:\d{4}-\d\d-\d\d|\d{8}|\d{3,4}|latest|default|preview(?:-[\d-]+)?|exp(?:-[\d-]+)?)")
 """How providers name one state of a model: gpt-4o-2024-08-06, claude-haiku-4-5-20251001, gemini-2.0-flash-001,
 gpt-4-0613, claude-haiku-4-5@20251001, gemini-2.5-flash-preview-05-20."""

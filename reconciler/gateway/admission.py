@@ -30,6 +30,7 @@ from reconciler.gateway.calls import FREE, Call, Credentials, Needs, Provider
 from reconciler.gateway.connection import Lost
 from reconciler.gateway.needs import NEEDS
 from reconciler.gateway.providers import PROVIDERS
+from reconciler.gateway.query import unframed
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.surfaces import SURFACES
 from reconciler.gateway.upstream import Unsent, Upstream
@@ -215,8 +216,8 @@ class Admission:
         if counting is None:
             return None
         surface = SURFACES[call.surface]
-        query = "&".join(part for part in call.query.split("&") if not part.startswith("alt="))  # how to frame streams
-        path = _path(target, counting, "")
+        query = unframed(call.query)
+        path = _path(target, counting, call)
         url = f"{self._origins[target.provider.name]}{path}{'?' + query if query else ''}"
         version = {"anthropic-version": ANTHROPIC_VERSION} if target.provider.name == "anthropic" else {}
         headers = version | {**call.headers, **credentials}  # what it says of betas decides how the input is read
@@ -268,7 +269,7 @@ def _held(
 ) -> Held:
     """Write what goes upstream, now that `tokens` are reserved and `output` is the limit of each choice."""
     limited = target.limits != Limits() and call.operation not in FREE and needs.choices > 0
-    path = _path(target, call.operation, call.method)
+    path = _path(target, call.operation, call)
     return Held(
         call,
         request,
@@ -365,6 +366,9 @@ def _has_room(state: State, name: str, day: str) -> bool:
     return not isinstance(limit, int) or account.used + account.reserved < limit
 
 
-def _path(target: _Target, operation: str, method: str) -> str:
+def _path(target: _Target, operation: str, call: Call) -> str:
     path = target.provider.paths[operation]
-    return path.format(model=quote(target.model, safe=""), method=method) if "{" in path else path
+    if "{" not in path:
+        return path
+    version = call.version or target.provider.version
+    return path.format(version=version, model=quote(target.model, safe=""), method=call.method)

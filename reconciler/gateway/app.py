@@ -13,7 +13,6 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -29,10 +28,11 @@ from reconciler.gateway.headers import fallback_of, kept_headers
 from reconciler.gateway.hosts import Hosts
 from reconciler.gateway.ids import RequestIds
 from reconciler.gateway.metrics import GatewayMetrics
+from reconciler.gateway.query import check_framing, kept_query
 from reconciler.gateway.refusal import TRY_NEXT, Refusal
 from reconciler.gateway.refusals import Refusals
 from reconciler.gateway.room import SMALL_BYTES_MAX, Room
-from reconciler.gateway.routing import Route, find_route, instead, speaks
+from reconciler.gateway.routing import Route, find_route, guess_surface, instead
 from reconciler.gateway.surfaces import SURFACES, Surface, anthropic, gemini, openai
 from reconciler.gateway.waiting import within
 
@@ -167,7 +167,7 @@ class _Request:
     async def _serve(self) -> None:
         scope = self._scope
         headers: Headers = scope["headers"]
-        self._surface = SURFACES[speaks(scope["path"], headers, scope["query_string"])]
+        self._surface = SURFACES[guess_surface(scope["path"], headers, scope["query_string"])]
         self._gateway._hosts.check(headers)
         self._gateway._books.require_log()
         route = self._route()
@@ -244,17 +244,17 @@ class _Request:
 
     def _parse(self, route: Route, body: Body, headers: Headers) -> Call:
         fallback = fallback_of(headers)
+        query: bytes = self._scope["query_string"]
         if route.surface == gemini.NAME:
-            alt = dict(parse_qsl(self._scope["query_string"].decode("latin-1"))).get("alt", "")
-            call = gemini.parse(route.name, route.method, body, fallback, alt)
+            check_framing(query)
+            call = gemini.parse(route.name, route.method, body, fallback)
         elif route.surface == anthropic.NAME:
-            beta = b"beta=true" in self._scope["query_string"]
-            call = anthropic.parse(route.operation, body, fallback)._replace(query="beta=true" if beta else "")
+            call = anthropic.parse(route.operation, body, fallback)
         else:
             call = openai.parse(route.operation, body, fallback)
         if len(call.names) > NAMES_MAX:
             raise Refusal("invalid", f"a request may name at most {NAMES_MAX} bindings")
-        return call
+        return call._replace(query=kept_query(query), version=route.version)
 
     async def _try_all(self, call: Call, caller: Caller) -> None:
         """Try the bindings in order. If none works, the last provider's error is the answer, else the first refusal."""

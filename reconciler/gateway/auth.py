@@ -9,10 +9,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from typing import NamedTuple
-from urllib.parse import parse_qsl
 
 from reconciler.core import keys
 from reconciler.core.state import State
+from reconciler.gateway.query import keys_in
 from reconciler.gateway.refusal import Refusal
 
 _HEADERS = (b"x-api-key", b"x-goog-api-key")
@@ -35,8 +35,7 @@ def credential(headers: Iterable[tuple[bytes, bytes]], query: bytes) -> str:
         elif name == b"authorization":
             scheme, _, rest = value.decode("latin-1").strip().partition(" ")
             found.add(rest.strip() if scheme.lower() == "bearer" else f"{scheme} {rest}")
-    if b"key=" in query:
-        found.update(value for name, value in parse_qsl(query.decode("latin-1")) if name == "key")
+    found |= keys_in(query)
     found.discard("")
     if len(found) > 1:
         raise Refusal("unauthenticated", "the request has two different credentials: send one key")

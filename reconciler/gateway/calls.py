@@ -4,9 +4,9 @@ Operations are named once for all surfaces and providers:
 
     chat        OpenAI chat completions       messages         Anthropic messages
     responses   OpenAI responses              messages.count   ... counting only
-    embeddings  OpenAI embeddings             generate         Gemini generateContent, streamed or not
-                                              generate.count   ... counting only
-                                              embed            Gemini embedContent, batchEmbedContents
+    responses.count    ... counting only      generate         Gemini generateContent, streamed or not
+    responses.compact  ... made shorter       generate.count   ... counting only
+    embeddings  OpenAI embeddings             embed            Gemini embedContent, batchEmbedContents
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ FREE = frozenset(("messages.count", "generate.count", "responses.count"))
 class Call(NamedTuple):
     """A parsed request.
 
-    `names` are the bindings to try, in order. `method` is the last word of a Gemini path. `asked_usage`: whether the
-    client wants usage in the stream. `query` and `headers` go upstream as they are.
+    `names` are the bindings to try, in order. `method` is the last word of a Gemini path, `version` its first, "" for
+    the provider's own. `asked_usage`: whether the client wants usage in the stream. `query` and `headers` go upstream
+    as they are.
     """
 
     operation: str
@@ -35,6 +36,7 @@ class Call(NamedTuple):
     method: str = ""
     asked_usage: bool = True
     query: str = ""
+    version: str = ""
     headers: Mapping[str, str] = {}
 
 
@@ -65,11 +67,10 @@ class Credentials(dict[str, str]):
 class Provider(NamedTuple):
     """An upstream: where its operations are, how it is authenticated, and what it adds to a prompt.
 
-    `paths`: operation to path, with `{model}` and `{method}`. `credentials`: headers for a
-    key and an operation. `hidden`: tokens that
-    any prompt may grow by beyond its bytes, `hidden_tools` with tools. `image`: the most that one inline image of a
-    model costs. `output_field`: how chat's output limit is called. `counts`: operations whose input it counts for free,
-    by which operation.
+    `paths`: operation to path, with `{model}`, `{method}` and `{version}`; `version` stands where a client names none.
+    `credentials`: headers for a key and an operation. `hidden`: tokens that any prompt may grow by beyond its bytes,
+    `hidden_tools` with tools. `image`: the most that one inline image of a model costs. `output_field`: how chat's
+    output limit is called. `counts`: operations whose input it counts for free, by which operation.
     """
 
     name: str
@@ -81,3 +82,4 @@ class Provider(NamedTuple):
     image: Callable[[str], int]
     output_field: str
     counts: Mapping[str, str]
+    version: str = "v1"

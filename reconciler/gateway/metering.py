@@ -334,6 +334,7 @@ RULES: Mapping[str, type[Meter]] = {
     "completions": Chat,
     "responses": Responses,
     "responses.count": Count,
+    "responses.compact": Responses,
     "embeddings": Embeddings,
     "messages": Messages,
     "messages.count": Count,

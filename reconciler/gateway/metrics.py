@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304)
 COMMIT_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.5, 2.0)
-_NAMES = {"chat": "chat", "messages": "chat", "responses": "chat", "generate": "generate_content"}
+_NAMES = {"messages": "chat", "responses": "chat", "generate": "generate_content"}
 """OpenTelemetry's names of operations; all others are as they are."""
 
 

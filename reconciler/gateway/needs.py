@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from reconciler.core.models import OUTPUT_CAP_MAX, output_cap
 from reconciler.gateway.body import Body, whole
 from reconciler.gateway.calls import Needs, Provider
 from reconciler.gateway.prompt import Found, look
@@ -163,6 +164,12 @@ def responses(body: Body, provider: Provider, model: str) -> Needs:
     return Needs(extra, body.integer("max_output_tokens"), 1, 16, unbounded, uncertain)
 
 
+def compact(body: Body, provider: Provider, model: str) -> Needs:
+    """Judge a response's input that shall be made shorter: what comes of it, no field can limit."""
+    most = output_cap(model) or OUTPUT_CAP_MAX
+    return responses(body, provider, model)._replace(output=most, least=most)
+
+
 def embeddings(body: Body, provider: Provider, model: str) -> Needs:
     """Judge OpenAI's embeddings: input only."""
     found = look(body, ("input",))
@@ -246,6 +253,8 @@ def either(config: dict[str, Any], name: str, other: str) -> Any:
 NEEDS: dict[str, Callable[[Body, Provider, str], Needs]] = {
     "chat": chat,
     "responses": responses,
+    "responses.count": free,
+    "responses.compact": compact,
     "embeddings": embeddings,
     "messages": messages,
     "messages.count": free,

@@ -1,61 +1,76 @@
 """What a path asks for: the surface whose words its client speaks, the operation, and the parts of the path.
 
-Nothing of a request but its path, its query and the names of its headers is looked at.
+Nothing of a request but its path, its query and the names of its headers is looked at. A path without a version means
+the same as the one with it, for base URLs that lack it; a version that the API does not have is no path.
 """
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from reconciler.gateway.client import Headers
+from reconciler.gateway.query import names_in
 from reconciler.gateway.surfaces import anthropic, gemini, openai
 
-_VERSIONS = re.compile(r"^(?:/v1(?:beta)?(?=/))+")
+_VERSION = re.compile(r"/(v1|v1beta|v1alpha)(?=/)")
+_GEMINIS_OWN = ("v1beta", "v1alpha")
+_MODEL = re.compile(r"/models(?:/([^/:]*))?")
 
 
 class Route(NamedTuple):
-    """What a path asks for; `name` and `method` are parts of a Gemini path."""
+    """What a path asks for; `name`, `method` and `version` are parts of the path, "" where it lacks them."""
 
     surface: str
     operation: str
     name: str = ""
     method: str = ""
+    version: str = ""
 
 
 def find_route(path: str, speaks: str) -> Route | None:
     """Find what a path asks for; `speaks` is the surface that answers where several share a path."""
-    for surface in (openai, anthropic):
-        if path in surface.ROUTES:
-            return Route(surface.NAME, surface.ROUTES[path])
-    if found := gemini.PATH.fullmatch(path):
+    version, rest = _split(path)
+    if version not in _GEMINIS_OWN:
+        for surface in (openai, anthropic):
+            if rest in surface.ROUTES:
+                return Route(surface.NAME, surface.ROUTES[rest], version=version)
+    if found := gemini.PATH.fullmatch(rest):
         method = found["method"]
-        return Route(gemini.NAME, gemini.METHODS[method], found["name"], method) if method in gemini.METHODS else None
-    for prefix in ("/v1/models", "/v1beta/models"):
-        if path in (prefix, f"{prefix}/"):
-            return Route(speaks, "models")
-        if path.startswith(f"{prefix}/") and "/" not in path[len(prefix) + 1 :]:
-            return Route(speaks, "models", unquote(path[len(prefix) + 1 :]))
+        if method not in gemini.METHODS:
+            return None
+        return Route(gemini.NAME, gemini.METHODS[method], found["name"], method, version)
+    if found := _MODEL.fullmatch(rest):
+        return Route(speaks, "models", found[1] or "", version=version)
     return None
 
 
+def _split(path: str) -> tuple[str, str]:
+    """Cut the version off a path."""
+    found = _VERSION.match(path)
+    return (found[1], path[found.end() :]) if found else ("", path)
+
+
 def instead(path: str, speaks: str) -> str:
-    """Name what was meant if an SDK was given a base URL of too many or too few parts, else all there is."""
-    stripped = _VERSIONS.sub("", path[:200])
-    for meant in (f"/v1{stripped}", f"/v1beta{stripped}"):
+    """Name what was meant if an SDK was given a base URL with a part too many, else all there is."""
+    rest = path[:200]
+    while (cut := _split(rest))[0]:
+        rest = cut[1]
+    for meant in (f"/v1{rest}", f"/v1beta{rest}"):
         if meant != path and find_route(meant, speaks) is not None:
             return f": did you mean {meant[:100]}? The SDK's base URL is at fault, see pai env AGENT"
-    return f"; there are {', '.join((*openai.ROUTES, *anthropic.ROUTES))}, /v1beta/models/NAME:METHOD and /v1/models"
+    ways = ", ".join(f"/v1{way}" for way in (*openai.ROUTES, *anthropic.ROUTES))
+    return f"; there are {ways}, /v1beta/models/NAME:METHOD and /v1/models"
 
 
-def speaks(path: str, headers: Headers, query: bytes) -> str:
-    """Guess whose words a client expects where the path does not say."""
-    if path in openai.ROUTES:
+def guess_surface(path: str, headers: Headers, query: bytes) -> str:
+    """Guess whose words a client expects, where the path does not say it either."""
+    version, rest = _split(path)
+    if rest in openai.ROUTES and version not in _GEMINIS_OWN:
         return openai.NAME
     names = {name for name, _ in headers}
-    if path.startswith("/v1beta") or ":" in path or b"x-goog-api-key" in names or b"key=" in query:
+    if version in _GEMINIS_OWN or ":" in rest or b"x-goog-api-key" in names or "key" in names_in(query):
         return gemini.NAME
-    if path.startswith("/v1/messages") or b"anthropic-version" in names:
+    if rest.startswith("/messages") or b"anthropic-version" in names:
         return anthropic.NAME
     return openai.NAME

@@ -236,13 +236,18 @@ class Upstream:
         return self._tls
 
 
-@lru_cache(1024)
 def _target(url: str) -> _Target:
+    base, mark, query = url.partition("?")
+    origin, path, host = _base(base)
+    return _Target(origin, f"POST {path}{mark}{query} HTTP/1.1\r\nhost: {host}\r\n")
+
+
+@lru_cache(1024)
+def _base(url: str) -> tuple[_Origin, str, str]:
+    """Take a URL without its query apart: that is the operator's and the bindings', the query is the clients'."""
     parts = urlsplit(url)
     secure, host = parts.scheme == "https", parts.hostname or ""
-    path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    origin = _Origin(secure, host, parts.port or (443 if secure else 80))
-    return _Target(origin, f"POST {path} HTTP/1.1\r\nhost: {parts.netloc}\r\n")
+    return _Origin(secure, host, parts.port or (443 if secure else 80)), parts.path or "/", parts.netloc
 
 
 def _head(target: _Target, headers: Mapping[str, str], size: int) -> bytes:

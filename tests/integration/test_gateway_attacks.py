@@ -161,15 +161,13 @@ def test_error_that_repeats_the_providers_key_does_not_show_it(bench: Bench, pro
 @pytest.mark.parametrize(
     ("path", "meant"),
     [
-        ("/chat/completions", "/v1/chat/completions"),
         ("/v1/v1/messages", "/v1/messages"),
         ("/v1beta/v1beta/models/gemini:generateContent", "/v1/models/gemini:generateContent"),
-        ("/models/gemini:generateContent", "/v1/models/gemini:generateContent"),
         ("/v1beta/chat/completions", "/v1/chat/completions"),
     ],
 )
 def test_wrong_base_url_is_told_the_right_path(bench: Bench, path: str, meant: str) -> None:
-    """An SDK whose base URL has a part too many or too few learns which path was meant."""
+    """An SDK whose base URL has a part too many learns which path was meant."""
     answer = bench.client.post(path, json={}, headers=headers_of("chat"))
     assert answer.status_code == 404
     assert f"did you mean {meant}?" in answer.json()["error"]["message"]

@@ -19,9 +19,9 @@ GEMINI = Provider(
     paths={
         "chat": "/v1beta/openai/chat/completions",
         "embeddings": "/v1beta/openai/embeddings",
-        "generate": "/v1beta/models/{model}:{method}",
-        "generate.count": "/v1beta/models/{model}:countTokens",
-        "embed": "/v1beta/models/{model}:{method}",
+        "generate": "/{version}/models/{model}:{method}",
+        "generate.count": "/{version}/models/{model}:countTokens",
+        "embed": "/{version}/models/{model}:{method}",
     },
     credentials=_credentials,
     hidden=64,
@@ -29,4 +29,5 @@ GEMINI = Provider(
     image=lambda _: _TILE * _TILES_MAX,
     output_field="max_tokens",
     counts={"generate": "generate.count"},
+    version="v1beta",
 )

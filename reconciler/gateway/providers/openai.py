@@ -22,6 +22,7 @@ OPENAI = Provider(
         "chat": "/v1/chat/completions",
         "responses": "/v1/responses",
         "responses.count": "/v1/responses/input_tokens",
+        "responses.compact": "/v1/responses/compact",
         "embeddings": "/v1/embeddings",
     },
     credentials=lambda key, _: {"authorization": f"Bearer {key}"},
@@ -29,5 +30,5 @@ OPENAI = Provider(
     hidden_tools=1024,
     image=_image,
     output_field="max_completion_tokens",
-    counts={"responses": "responses.count"},
+    counts={"responses": "responses.count", "responses.compact": "responses.count"},
 )

@@ -14,7 +14,8 @@ from reconciler.gateway.refusal import Reason, Refusal
 NAME = "anthropic"
 TITLE = "Anthropic"
 
-ROUTES = {"/v1/messages": "messages", "/v1/messages/count_tokens": "messages.count"}
+ROUTES = {"/messages": "messages", "/messages/count_tokens": "messages.count"}
+"""Paths behind their version."""
 
 _TYPES = {
     400: "invalid_request_error",

@@ -19,7 +19,8 @@ from reconciler.gateway.refusal import Reason, Refusal
 NAME = "gemini"
 TITLE = "Gemini"
 
-PATH = re.compile(r"/v1(?:beta)?/models/(?P<name>[^/:]+):(?P<method>[A-Za-z]+)")
+PATH = re.compile(r"/models/(?P<name>[^/:]+):(?P<method>[A-Za-z]+)")
+"""A path behind its version."""
 METHODS = {
     "generateContent": "generate",
     "streamGenerateContent": "generate",
@@ -41,14 +42,10 @@ _STATUSES = {
 }
 
 
-def parse(name: str, method: str, body: Body, fallback: tuple[str, ...], alt: str) -> Call:
-    """Read a request; `alt` is how the answer is to be framed. Raises Refusal."""
-    if alt not in ("", "json", "sse"):
-        raise Refusal("invalid", f"alt={alt} is not supported: use json or sse")
+def parse(name: str, method: str, body: Body, fallback: tuple[str, ...]) -> Call:
+    """Read a request. Raises Refusal."""
     names = tuple(dict.fromkeys((name, *fallback)))
-    return Call(
-        METHODS[method], NAME, names, body, method == "streamGenerateContent", method, query=f"alt={alt}" if alt else ""
-    )
+    return Call(METHODS[method], NAME, names, body, method == "streamGenerateContent", method)
 
 
 def write(call: Call, model: str, output: int | None, provider: Provider) -> bytes:

@@ -14,10 +14,13 @@ NAME = "openai"
 TITLE = "OpenAI"
 
 ROUTES = {
-    "/v1/chat/completions": "chat",
-    "/v1/responses": "responses",
-    "/v1/embeddings": "embeddings",
+    "/chat/completions": "chat",
+    "/responses": "responses",
+    "/responses/input_tokens": "responses.count",
+    "/responses/compact": "responses.compact",
+    "/embeddings": "embeddings",
 }
+"""Paths behind their version."""
 
 _TYPES: dict[Reason, tuple[str, str]] = {
     "unauthenticated": ("invalid_request_error", "invalid_api_key"),
@@ -49,7 +52,7 @@ def parse(operation: str, body: Body, fallback: tuple[str, ...]) -> Call:
     found = tuple(dict.fromkeys(name for name in names if name))
     if not found:
         raise Refusal("invalid", "model is missing: it names a binding")
-    stream = body.flag("stream") and operation != "embeddings"
+    stream = body.flag("stream") and operation in ("chat", "responses")
     asked = body.mapping("stream_options").get("include_usage") is True or "usage" in body
     return Call(operation, NAME, found, body, stream, asked_usage=asked or operation != "chat")
 

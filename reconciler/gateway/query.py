@@ -1,0 +1,98 @@
+"""A request's query: what of it stays here, the key that may stand in it, and whether its framing can be read.
+
+All else goes upstream as it came, byte for byte and in its order. Names are compared decoded and in small letters, and
+where a semicolon might part two of them both are looked at: readers differ in what they take for a name.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qsl, quote, unquote_plus
+
+from reconciler.gateway.refusal import Refusal
+
+_STAYS = frozenset(
+    (
+        # credentials, and what chooses whom a credential stands for
+        "key",
+        "api_key",
+        "apikey",
+        "api-key",
+        "x-api-key",
+        "x-goog-api-key",
+        "access_token",
+        "oauth_token",
+        "bearer_token",
+        "authorization",
+        "userproject",
+        "x-goog-user-project",
+        # what would leave the usage out of the answer, or hide it
+        "fields",
+        "x-goog-fieldmask",
+        "x-goog-field-mask",
+        "callback",
+        # what would make it another request
+        "httpheaders",
+        "httpmethod",
+        "x-http-method-override",
+    )
+)
+"""Names that stay, without the `$` that Google lets them have: https://cloud.google.com/apis/docs/system-parameters."""
+_IN_A_NAME = re.compile(r"[^!-~]|^\$")
+_ODD = re.compile(rb'[^!"$-~]')
+_FRAMINGS = ("", "json", "sse")
+PARAMETERS_MAX = 100
+
+
+def kept_query(query: bytes) -> str:
+    """Give what of a query goes upstream. Raises Refusal if it has too many parts to look at each."""
+    if not query:
+        return ""
+    if query.count(b"&") + query.count(b";") >= PARAMETERS_MAX:
+        raise Refusal("invalid", f"the query has more than {PARAMETERS_MAX} parameters")
+    text = query.decode() if not _ODD.search(query) else quote(query, safe="!\"$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+    pieces = text.split("&")
+    kept = [_kept(piece) for piece in pieces]
+    return text if kept == pieces else "&".join(piece for piece in kept if piece)
+
+
+def _kept(piece: str) -> str:
+    if ";" not in piece:
+        return "" if _name(piece) in _STAYS else piece
+    return ";".join(part for part in piece.split(";") if _name(part) not in _STAYS)
+
+
+def _name(piece: str) -> str:
+    """Give the name in a piece, as the most forgiving reader would take it."""
+    return _IN_A_NAME.sub("", unquote_plus(piece.partition("=")[0])).lower()
+
+
+def unframed(query: str) -> str:
+    """Give a query without what frames a stream, for a request whose answer is none."""
+    return "&".join(piece for piece in query.split("&") if _name(piece) != "alt")
+
+
+def names_in(query: bytes) -> set[str]:
+    """Give the names in a query, as they are written but decoded."""
+    return {name for name, _ in _pairs(query)} if query else set()
+
+
+def keys_in(query: bytes) -> set[str]:
+    """Give the keys in a query."""
+    return {value for name, value in _pairs(query) if name == "key"} if query else set()
+
+
+def check_framing(query: bytes) -> None:
+    """Raise Refusal if Gemini is asked to frame its answer in a way that nobody here reads, or in two."""
+    if not query:
+        return
+    found = {value.partition(";")[0] for name, value in _pairs(query) if name in ("alt", "$alt")}
+    if len(found) > 1 or not found.issubset(_FRAMINGS):
+        raise Refusal("invalid", f"alt={', '.join(sorted(found))[:100]} is not supported: use json or sse")
+
+
+def _pairs(query: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=PARAMETERS_MAX)
+    except ValueError:  # too many
+        return []
