@@ -88,9 +88,10 @@ class LogBusy(CouldNotRun):
 
 
 class LogNotWritable(CouldNotRun):
-    """A commit failed; what it held was not acknowledged."""
+    """A commit failed; what it held was not acknowledged. `internal`: by a bug of this program, not by the disk."""
 
     retry = True
+    internal = False
 
 
 class SourceUnavailable(CouldNotRun):

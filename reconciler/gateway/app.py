@@ -29,7 +29,7 @@ from reconciler.gateway.hosts import Hosts
 from reconciler.gateway.ids import RequestIds
 from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.query import check_framing, kept_query
-from reconciler.gateway.refusal import TRY_NEXT, Refusal
+from reconciler.gateway.refusal import FORWARDED, TRY_NEXT, Refusal
 from reconciler.gateway.refusals import Refusals
 from reconciler.gateway.room import SMALL_BYTES_MAX, Room
 from reconciler.gateway.routing import Route, find_route, guess_surface, instead
@@ -132,15 +132,20 @@ class _Request:
         try:
             await self._serve()
         except Refusal as refusal:
-            self._gateway._metrics.refused(refusal.reason)
+            if refusal.reason not in FORWARDED:
+                self._gateway._metrics.refused(refusal.reason)
             await self._refuse(refusal)
             refusal.forget()
         except asyncio.CancelledError:  # only the end of the drain cancels, and nobody waits for this task
             log.warning("request %s was given up, since the gateway stops", self._request)
             await self._refuse(Refusal("stopping", "the gateway stops; try again"))
         except Exception:
-            log.exception("request %s failed", self._request)
-            await self._refuse(Refusal("log", "an internal error; the operator's log says more"))
+            log.exception("request %s failed by a bug", self._request)
+            self._held = None  # what is left of its budget is not asked for again
+            self._gateway._metrics.refused("internal")
+            await self._refuse(
+                Refusal("internal", f"an internal error of the gateway: its log tells of {self._request}")
+            )
         finally:
             self._held = None  # this object is part of a cycle: what hangs on it would stay until cycles are looked for
             if self._taken is not None:

@@ -53,6 +53,8 @@ def identify(state: State, presented: str, now: str, address: str) -> Caller:
         raise Refusal("unauthenticated", f"the key {key.name} expired at {key.expires} ({_HINT})")
     if key.networks and not _inside(address, key.networks):
         raise Refusal("unauthenticated", f"the key {key.name} may not be used from {address or 'this address'}")
+    if key.agent not in state.agents:
+        raise Refusal("unauthenticated", f"agent {key.agent}, to whom the key {key.name} belongs, is not in force")
     return Caller(key.agent, key.name)
 
 

@@ -238,5 +238,7 @@ class Books:
 
 
 def unwritable(error: LogNotWritable) -> Refusal:
-    """Word a log that cannot be written for a client."""
+    """Word a log that cannot be written for a client. Raises the error itself if it tells of a bug."""
+    if error.internal:
+        raise error
     return Refusal("log", f"nothing is forwarded unrecorded, and {error.message}")

@@ -22,6 +22,7 @@ Reason = Literal[
     "day-budget",
     "not-ready",
     "log",
+    "internal",
     "upstream",
     "broken",
     "stopping",
@@ -43,6 +44,7 @@ STATUS: dict[Reason, int] = {
     "day-budget": 429,
     "not-ready": 503,
     "log": 503,
+    "internal": 500,
     "upstream": 502,
     "broken": 502,
     "stopping": 503,
@@ -50,9 +52,12 @@ STATUS: dict[Reason, int] = {
 }
 
 RECORDED: frozenset[Reason] = frozenset(
-    ("forbidden", "unsupported", "unbounded", "request-budget", "day-budget", "not-ready", "upstream", "broken")
+    ("forbidden", "unsupported", "unbounded", "request-budget", "day-budget", "not-ready")
 )
 """Refusals of a known agent that concern a binding which exists; the others would let strangers write on the log."""
+
+FORWARDED: frozenset[Reason] = frozenset(("upstream", "broken"))
+"""Refusals of what was reserved and sent, or tried to be: its outcome on the log says what became of it."""
 
 TRY_NEXT: frozenset[Reason] = frozenset(("request-budget", "day-budget", "not-ready", "upstream"))
 """Refusals after which the agent's alternatives are tried; an answer that began and broke is none of them."""

@@ -38,7 +38,7 @@ from reconciler.log.merkle import leaf_hash
 from reconciler.log.replay import FOLD_VERSION, event_at, restore
 from reconciler.log.stamp import Clock, Random, Stamper, wall_clock
 from reconciler.log.store import Backend, Snapshot, Store, Stored
-from reconciler.recorder.tickets import Batch, Receipt, Ticket
+from reconciler.recorder.tickets import Batch, Receipt, Ticket, report
 
 T = TypeVar("T")
 
@@ -416,6 +416,9 @@ class Recorder:
         self._spoiled = False
         self._reopen()
         problem = LogNotWritable(f"the event was not recorded: {_message(error)}", _HINT)
+        if not isinstance(error, PaiError | OSError):
+            problem.internal = True
+            report("the recorder failed by a bug", error)
         survived = failed is not None and not self._reason and self._holds(failed)
         if failed is not None:
             failed.answer(None if survived else problem)
@@ -438,4 +441,10 @@ class Recorder:
 
 
 def _message(error: BaseException) -> str:
-    return error.message if isinstance(error, PaiError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, PaiError):
+        return error.message
+    return (
+        f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError)
+        else f"an internal error, {type(error).__name__}"
+    )

@@ -49,7 +49,9 @@ class Ticket:
                 raise TimeoutError("the log has not answered yet")
             self._gate.release()  # for the next thread: all at once would only fight for the interpreter
         if self._error is not None:
-            raise LogNotWritable(self._error.message, self._error.hint) from self._error
+            again = LogNotWritable(self._error.message, self._error.hint)
+            again.internal = self._error.internal
+            raise again from self._error
         return self._receipt
 
     def add_done_callback(self, callback: Callable[[Ticket], object]) -> None:
@@ -77,7 +79,7 @@ class Ticket:
             try:
                 callback(self)
             except Exception as problem:  # a caller's mistake must not stop the one writer
-                _report(problem)
+                report("a callback of the recorder failed", problem)
 
 
 class Batch:
@@ -100,7 +102,8 @@ class Batch:
         self.gate.release()
 
 
-def _report(problem: Exception) -> None:
+def report(what: str, problem: BaseException) -> None:
+    """Log a bug of this program, with where it is."""
     import logging
 
-    logging.getLogger(__name__).error("a callback of the recorder failed", exc_info=problem)
+    logging.getLogger(__name__).error(what, exc_info=problem)

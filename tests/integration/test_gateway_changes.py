@@ -48,6 +48,11 @@ class Team:
         self.git.pushed({f"models/{self.name}.yaml": None, f"agents/{self.name}.yaml": agent(self.name, "openai-free")})
         self.bench.site.pai("reconcile")
 
+    def dismiss(self) -> None:
+        """Take the agent away, but not the binding."""
+        self.git.pushed({f"agents/{self.name}.yaml": None})
+        self.bench.site.pai("reconcile")
+
     def ask(self, operation: str = "chat", **options: object) -> httpx.Response:
         """Send a request."""
         return self.bench.ask(operation, self.name, key=self.key, **options)  # type: ignore[arg-type]
@@ -86,6 +91,23 @@ def test_revoked_key_is_refused_at_the_next_request(bench: Bench) -> None:
         assert rest().endswith("data: [DONE]\n\n")
     assert team.outcomes() == ["settled"]
     assert_books_balance(bench)
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/openai-free", "/v1/models/nothing", "/v1beta/models"])
+def test_key_of_a_deleted_agent_is_refused_until_it_comes_back(bench: Bench, path: str) -> None:
+    """Without its agent a key is a 401 for whatever it asks, models included; with it the same key works again."""
+    team = Team(bench, "dismissed")
+    credential = {"authorization": f"Bearer {team.key}"}
+    with team.stream() as rest:
+        team.dismiss()
+        assert bench.client.get(path, headers=credential).status_code == 401
+        for operation in ("chat", "responses", "messages", "generate"):
+            assert refused(operation, team.ask(operation)).status == 401
+        assert rest().endswith("data: [DONE]\n\n")
+    team.put()
+    assert bench.client.get("/v1/models", headers=credential).status_code == 200
+    assert team.ask().status_code == 200
+    assert team.outcomes()[-2:] == ["settled", "settled"]
 
 
 def test_key_expires_at_its_time(bench: Bench) -> None:

@@ -14,7 +14,9 @@ from reconciler.gateway.refusal import Reason, Refusal
 from reconciler.gateway.refusals import OTHERS_MAX, Refusals
 from reconciler.log.sqlite import SqliteBackend, open_reader
 from reconciler.recorder import Recorder
-from tests.support_gateway import Bench, refused
+from reconciler.simulator import Fault
+from tests.support import until
+from tests.support_gateway import PAIRS, Bench, refused
 from tests.support_log import new_log
 
 
@@ -79,10 +81,43 @@ def test_window_closes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [(p.request, p.count) for p in found] == [("r0", 1), ("r1", 1)]
 
 
-@pytest.mark.parametrize("reason", ["unauthenticated", "host", "no-binding", "no-path", "invalid", "too-large"])
+@pytest.mark.parametrize(
+    "reason",
+    ["unauthenticated", "host", "no-binding", "no-path", "invalid", "too-large", "upstream", "broken", "internal"],
+)
 def test_strangers_and_malformed_requests_write_nothing(tmp_path: Path, reason: Reason) -> None:
     """What needs no key, or names no binding, cannot fill the log."""
     assert recorded(tmp_path, lambda noted: note(noted, "r", reason=reason)) == []
+
+
+BREAKING = {
+    "silent": Fault(refuse=True),
+    "cut": Fault(cut_after=1),
+    "redirect": Fault(status=302),
+    "unknown status": Fault(status=999),
+}
+
+
+@pytest.mark.parametrize(("operation", "provider"), PAIRS)
+def test_forwarded_request_is_resolved_and_not_refused_too(bench: Bench, operation: str, provider: str) -> None:
+    """What was sent, or tried to be, has one outcome on the ledger, also where the client is told 502."""
+    metric = bench.metric('pai_requests_refused_total{reason="upstream"}')
+    requests = []
+    for fault in BREAKING.values():
+        bench.simulator.fault(fault)
+        requests.append(bench.ask(operation, provider))
+        bench.simulator.clear()
+    with bench.simulator.unreachable(provider):  # type: ignore[arg-type]
+        requests.append(bench.ask(operation, provider))
+    ids = {refused(operation, answer) and answer.headers["x-pai-request-id"] for answer in requests}
+    assert [answer.status_code for answer in requests] == [502] * 5
+    assert refused(operation, bench.ask(operation, f"{provider}-keyless")).status == 503
+    until("a refusal on the log", lambda: bench.site.rows("type:request.refused", f"model:{provider}-keyless"))
+    resolved = [row["data"]["request"] for row in bench.tokens(provider) if row["type"] != "tokens.reserved.v1"]
+    assert ids.issubset(resolved)
+    told = [{row["data"]["request"], *row["data"].get("others", [])} for row in bench.site.rows("type:request.refused")]
+    assert not any(ids & names for names in told)
+    assert bench.metric('pai_requests_refused_total{reason="upstream"}') == metric
 
 
 def test_bindings_with_room_are_those_that_could_serve(bench: Bench) -> None:

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from reconciler.core import keys
-from reconciler.core.state import Key, State
+from reconciler.core.state import Key, Resource, State
 from reconciler.gateway.auth import Caller, identify
 from reconciler.gateway.refusal import Refusal
 
@@ -16,8 +16,9 @@ KEYS = [keys.make_key(number.to_bytes(keys.KEY_BYTES, "big")) for number in rang
 
 
 def _state(key: str, expires: str = "", networks: tuple[str, ...] = ()) -> State:
-    """Give a state in which `key` belongs to agent `ann`."""
+    """Give a state in which `key` belongs to agent `ann`, who is in force."""
     state = State()
+    state.agents["ann"] = Resource("ann", {"modelBindings": ["flash"]}, "agents/ann.yaml", 1, "c" * 40, 0)
     digest = keys.digest(key)
     state.keys[digest] = Key("key-1", "ann", digest, expires, list(networks), 1)
     return state
@@ -26,6 +27,17 @@ def _state(key: str, expires: str = "", networks: tuple[str, ...] = ()) -> State
 def test_key_in_force_names_its_agent() -> None:
     """The agent and the key's name come from the log, never from the request."""
     assert identify(_state(KEYS[0]), KEYS[0], NOW, "127.0.0.1") == Caller("ann", "key-1")
+
+
+def test_key_of_an_agent_that_is_not_in_force_is_none() -> None:
+    """An agent that was deleted, or never was, has no key that works; one that comes back has its own again."""
+    state = _state(KEYS[0])
+    ann = state.agents.pop("ann")
+    with pytest.raises(Refusal, match="not in force") as caught:
+        identify(state, KEYS[0], NOW, "")
+    assert caught.value.status == 401
+    state.agents["ann"] = ann
+    assert identify(state, KEYS[0], NOW, "")
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])

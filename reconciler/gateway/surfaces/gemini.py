@@ -29,6 +29,9 @@ METHODS = {
     "batchEmbedContents": "embed",
 }
 
+SPENT_DAY = "TokensPerDayPerBinding"
+"""The quota of a spent day: Gemini CLI tries again for minutes unless it holds `PerDay` (its googleQuotaErrors.ts)."""
+
 _STATUSES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -37,6 +40,7 @@ _STATUSES = {
     405: "INVALID_ARGUMENT",
     413: "INVALID_ARGUMENT",
     429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
     502: "UNAVAILABLE",
     503: "UNAVAILABLE",
 }
@@ -92,10 +96,19 @@ def read_count(answer: Any) -> int | None:
 
 def error(reason: Reason, status: int, message: str, request_id: str) -> bytes:
     """Give a refusal as Google words it."""
-    detail = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason.upper().replace("-", "_")}
-    detail["domain"] = "pai.io"
-    body = {"code": status, "message": message, "status": _STATUSES.get(status, "UNKNOWN")}
-    return msgspec.json.encode({"error": body | {"details": [{**detail, "metadata": {"requestId": request_id}}]}})
+    details: list[dict[str, Any]] = [
+        {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": reason.upper().replace("-", "_"),
+            "domain": "pai.io",
+            "metadata": {"requestId": request_id},
+        }
+    ]
+    if reason == "day-budget":
+        spent = {"quotaMetric": "pai.io/tokens", "quotaId": SPENT_DAY, "description": message}
+        details.insert(0, {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [spent]})
+    body = {"code": status, "message": message, "status": _STATUSES.get(status, "UNKNOWN"), "details": details}
+    return msgspec.json.encode({"error": body})
 
 
 def model(name: str, provider: str, created: int) -> dict[str, Any]:

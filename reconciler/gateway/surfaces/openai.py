@@ -31,9 +31,10 @@ _TYPES: dict[Reason, tuple[str, str]] = {
     "unsupported": ("invalid_request_error", "unsupported_surface"),
     "too-large": ("invalid_request_error", "request_too_large"),
     "request-budget": ("invalid_request_error", "max_tokens_per_request_exceeded"),
-    "day-budget": ("insufficient_quota", "daily_token_budget_spent"),
+    "day-budget": ("insufficient_quota", "insufficient_quota"),  # OpenAI's own code, by which clients do not try again
     "not-ready": ("api_error", "binding_not_ready"),
     "log": ("api_error", "log_not_writable"),
+    "internal": ("api_error", "internal_error"),
     "upstream": ("api_error", "upstream_unreachable"),
     "broken": ("api_error", "upstream_broken"),
     "stopping": ("api_error", "stopping"),

@@ -224,7 +224,7 @@ def sdk_spent_day_is_told_once(gate: Gate) -> None:
         assert gate.refused("day-budget") == before + 1
         check_spent(error.response.headers)
         check_headers(error.response.headers, f"{name}-spent", budget=False)
-        assert error.code == "daily_token_budget_spent"
+        assert error.code == "insufficient_quota"
         stream: Any = {"stream": True}
         raises(openai.RateLimitError, create, model=f"{name}-spent", messages=HELLO, **stream)
     raises(openai.RateLimitError, client(gate).embeddings.create, model="openai-spent", input="Hello")
