@@ -145,6 +145,14 @@ def _sizes(state: State) -> _Sizes:
     return _Sizes(state.position, len(state.models), len(state.agents), refused, *orders)
 
 
+foreign = JSONResponse(
+    {"error": "this listener does not answer for that host", "hint": "set admin.hosts in pai.toml to its names"},
+    421,
+    {"Cache-Control": "no-store"},
+)
+"""Answers a request under a name that is not ours, whatever it asks for."""
+
+
 def admin_app(health: Callable[[], Health], metrics: Metrics, api: Sequence[BaseRoute] = ()) -> Starlette:
     """Build the ASGI application of the admin listener; `api` are the routes behind the token."""
 

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
-import uvicorn
 import uvloop
 
 from reconciler import __version__, control
@@ -29,7 +28,7 @@ from reconciler.core.keys import digest
 from reconciler.core.state import Head
 from reconciler.core.steering import standing_orders
 from reconciler.daemon import logs
-from reconciler.daemon.admin import Metrics, admin_app
+from reconciler.daemon.admin import Metrics, admin_app, foreign
 from reconciler.daemon.api import Api
 from reconciler.daemon.attesting import Attester
 from reconciler.daemon.health import Health, judge_health, unreachable
@@ -46,8 +45,8 @@ from reconciler.daemon.variables import hidden_from_the_hook
 from reconciler.daemon.webhooks import Webhooks
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
-from reconciler.gateway.listener import Limits
 from reconciler.gateway.service import Options, Service
+from reconciler.listening import Door, Hosts, Limits, Listener, Proxies
 from reconciler.log.sqlite import open_reader
 from reconciler.reconcile import Result
 from reconciler.source import Watch
@@ -60,6 +59,8 @@ log = logging.getLogger("pai.daemon")
 
 COMMAND_S = 10.0
 """How long a start waits for a command that holds the log."""
+ADMIN_DRAIN_S = 5.0
+"""How long open requests of people may take to end when the daemon stops."""
 
 
 class Daemon:
@@ -218,11 +219,18 @@ class Daemon:
             self._metrics.registry,
         )
         app = admin_app(self.health, self._metrics, [*api.routes(), *git.routes(), *hooks.routes()])
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5)
-        server = _Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[self._admin]))
+        settings = self._workspace.settings
+        door = Door(
+            app,
+            foreign,
+            Hosts((*settings.admin_hosts, settings.admin_listen.host)),
+            Proxies(settings.admin_trusted_proxies),
+            Limits(settings.gateway_head_timeout_s, ADMIN_DRAIN_S),
+        )
+        listener = Listener(door, self._admin)
+        serving = asyncio.create_task(listener.run())
         await stopping.wait()
-        server.should_exit = True
+        listener.stop()
         await serving
         await git.ended()
         api.close()
@@ -253,14 +261,6 @@ def _reporter(workspace: Workspace, parts: Parts) -> Reporter | None:
     from reconciler.daemon.reporting import Reporter
 
     return Reporter(workspace, parts.backends.resolve)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling, which is the daemon's business."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
@@ -318,10 +318,11 @@ def _options(workspace: Workspace) -> Options:
     return Options(
         origins,
         settings.gateway_default_max_output_tokens,
-        settings.gateway_hosts,
+        (*settings.gateway_hosts, settings.gateway_listen.host),
         settings.gateway_connect_timeout_s,
         settings.gateway_read_timeout_s,
         Limits(settings.gateway_head_timeout_s, settings.gateway_drain_timeout_s),
+        settings.gateway_trusted_proxies,
     )
 
 

@@ -1,6 +1,6 @@
 """The agents' listener as an ASGI application: from a request's bytes to an answer, whatever went wrong in between.
 
-Order: the Host, the path, the key, the body, then each binding that the request names. Every answer carries the
+Order: the path, the key, the body, then each binding that the request names. Every answer carries the
 request's id and the binding. A refusal is worded by the surface that the client speaks.
 """
 
@@ -25,7 +25,6 @@ from reconciler.gateway.calls import FREE, Call
 from reconciler.gateway.client import Client, Headers, Message, Send, named
 from reconciler.gateway.exchange import Exchange, Failed
 from reconciler.gateway.headers import fallback_of, kept_headers
-from reconciler.gateway.hosts import Hosts
 from reconciler.gateway.ids import RequestIds
 from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.query import check_framing, kept_query
@@ -58,7 +57,7 @@ class Ready(NamedTuple):
 
 
 class Gateway:
-    """The application. `health` says whether the whole is ready, `hosts` which Host headers are answered."""
+    """The application. `health` says whether the whole is ready."""
 
     def __init__(
         self,
@@ -67,7 +66,6 @@ class Gateway:
         exchange: Exchange,
         refusals: Refusals,
         metrics: GatewayMetrics,
-        hosts: Hosts,
         health: Callable[[], Ready],
     ) -> None:
         self._books = books
@@ -75,7 +73,6 @@ class Gateway:
         self._exchange = exchange
         self._refusals = refusals
         self._metrics = metrics
-        self._hosts = hosts
         self._health = health
         self._ids = RequestIds()
         self._room = Room()
@@ -97,6 +94,10 @@ class Gateway:
             self._books.under_way -= 1
             self._metrics.open.dec()
 
+    async def foreign(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a request under a name that is not ours, whatever it asks for."""
+        await _Request(self, scope, receive, send, foreign=True).answer()
+
     def now(self) -> str:
         """Give the time to the second, as events have it."""
         second = int(time.time())
@@ -116,8 +117,9 @@ class Gateway:
 class _Request:
     """One request on its way through."""
 
-    def __init__(self, gateway: Gateway, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, gateway: Gateway, scope: Scope, receive: Receive, send: Send, *, foreign: bool = False) -> None:
         self._gateway = gateway
+        self._foreign = foreign
         self._scope = scope
         self._receive = receive
         self._client = Client(send, self._headers)
@@ -173,7 +175,9 @@ class _Request:
         scope = self._scope
         headers: Headers = scope["headers"]
         self._surface = SURFACES[guess_surface(scope["path"], headers, scope["query_string"])]
-        self._gateway._hosts.check(headers)
+        if self._foreign:
+            shown = b", ".join(value for name, value in headers if name == b"host")[:100].decode("latin-1")
+            raise Refusal("host", f"this gateway does not answer for the host {shown!r}: see gateway.hosts in pai.toml")
         self._gateway._books.require_log()
         route = self._route()
         caller = self._identify(credential(headers, scope["query_string"]))
@@ -194,6 +198,9 @@ class _Request:
         self._surface = SURFACES[route.surface]
         self._binding = route.name
         allowed = "GET" if route.operation == "models" else "POST"
+        if method == "GET" and route.operation == "responses" and _offers_websocket(self._scope["headers"]):
+            needed = (("upgrade", "HTTP/1.1"), ("connection", "upgrade"))  # RFC 9110 15.5.22: what would be answered
+            raise Refusal("websocket", f"there is no websocket on {path[:100]}: POST it, with stream", headers=needed)
         if method != allowed:
             raise Refusal("method", f"{method} is not for {path[:100]}: use {allowed}", headers=(("allow", allowed),))
         return route
@@ -321,3 +328,7 @@ def _listed(state: State, agent: str) -> dict[str, tuple[str, int]]:
 
 def _too_large() -> Refusal:
     return Refusal("too-large", f"the request body has more than {BODY_BYTES_MAX:,} bytes")
+
+
+def _offers_websocket(headers: Headers) -> bool:
+    return any(name == b"upgrade" and b"websocket" in value.lower() for name, value in headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -16,13 +16,14 @@ from reconciler.gateway.admission import Admission, Resolve
 from reconciler.gateway.app import Gateway, Ready
 from reconciler.gateway.books import Books
 from reconciler.gateway.bridge import Bridge
+from reconciler.gateway.client import named
 from reconciler.gateway.day import Days
 from reconciler.gateway.exchange import Exchange
-from reconciler.gateway.hosts import Hosts
-from reconciler.gateway.listener import Limits, Listener
+from reconciler.gateway.ids import RequestIds
 from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.refusals import Refusals
 from reconciler.gateway.upstream import Upstream
+from reconciler.listening import Door, Hosts, Limits, Listener, Network, Proxies
 from reconciler.recorder import Recorder
 
 LAG_EVERY_S = 0.5
@@ -32,7 +33,7 @@ LOG_EVERY_S = 1.0
 class Options(NamedTuple):
     """What the gateway is told: providers' base URLs by name, a default output limit, further Host names, deadlines.
 
-    `connect_s` and `read_s` are those of the providers, `limits` those of the clients.
+    `connect_s` and `read_s` are those of the providers, `limits` those of the clients; `proxies` are trusted.
     """
 
     origins: dict[str, str]
@@ -41,6 +42,7 @@ class Options(NamedTuple):
     connect_s: float
     read_s: float
     limits: Limits
+    proxies: tuple[Network, ...] = ()
 
 
 class Service:
@@ -74,9 +76,8 @@ class Service:
         async with Upstream(self._options.connect_s, self._options.read_s) as upstream:
             admission = Admission(books, upstream, self._resolve, self._options.origins, self._options.default_output)
             exchange = Exchange(books, upstream, self._metrics)
-            hosts = Hosts(_names(self._options.hosts, listening))
-            app = Gateway(books, admission, exchange, refusals, self._metrics, hosts, self._health)
-            listener = Listener(app, listening, self._options.limits)
+            app = Gateway(books, admission, exchange, refusals, self._metrics, self._health)
+            listener = Listener(self._door(app), listening)
             watching = [asyncio.create_task(self._watch_lag()), asyncio.create_task(self._watch_log())]
             serving = asyncio.create_task(listener.run())
             try:
@@ -91,6 +92,19 @@ class Service:
                     task.cancel()
                 refusals.flush()
                 await books.close()
+
+    def _door(self, app: Gateway) -> Door:
+        """Give the agents' door; also an answer that no application gives names its request."""
+        ids = RequestIds()
+        options = self._options
+        return Door(
+            app,
+            app.foreign,
+            Hosts(options.hosts),
+            Proxies(options.proxies),
+            options.limits,
+            lambda: named(ids.next().encode()),
+        )
 
     async def _watch_lag(self) -> None:
         loop = asyncio.get_running_loop()
@@ -107,7 +121,3 @@ class Service:
             if not self._recorder.status().writable:
                 with contextlib.suppress(LogNotWritable):
                     await loop.run_in_executor(None, self._recorder.probe)
-
-
-def _names(given: Iterable[str], listening: socket.socket) -> list[str]:
-    return [*given, str(listening.getsockname()[0])]

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from reconciler.core.errors import WorkspaceError
 from reconciler.workspace import values
 from reconciler.workspace.toml_file import TomlFile
-from reconciler.workspace.values import Address, Bad, display, is_remote
+from reconciler.workspace.values import Address, Bad, Network, display, is_remote
 
 __all__ = [
     "OF_THE_HOOK",
@@ -75,11 +75,14 @@ class Settings(NamedTuple):
     gateway_listen: Address
     gateway_default_max_output_tokens: int
     gateway_hosts: tuple[str, ...]
+    gateway_trusted_proxies: tuple[Network, ...]
     gateway_connect_timeout_s: float
     gateway_read_timeout_s: float
     gateway_head_timeout_s: float
     gateway_drain_timeout_s: float
     admin_listen: Address
+    admin_hosts: tuple[str, ...]
+    admin_trusted_proxies: tuple[Network, ...]
     webhooks_github: str
     webhooks_gitlab: str
     webhooks_gitea: str
@@ -217,6 +220,15 @@ SETTINGS = (
     ),
     Setting(
         "gateway",
+        "trusted_proxies",
+        "",
+        values.networks,
+        "Addresses and networks of reverse proxies in front of the gateway, with commas between; only theirs is "
+        "X-Forwarded-For believed. Empty for none.",
+        "gateway_trusted_proxies",
+    ),
+    Setting(
+        "gateway",
         "connect_timeout",
         "10s",
         values.duration_s,
@@ -236,7 +248,8 @@ SETTINGS = (
         "head_timeout",
         "20s",
         values.duration_s,
-        "How long a client may take to send the head of a request, and the rest of one that was refused.",
+        "How long a client of either port may take to send the head of a request, and the rest of one that was "
+        "answered.",
         "gateway_head_timeout_s",
     ),
     Setting(
@@ -254,6 +267,23 @@ SETTINGS = (
         values.address,
         "What people and tools talk to; never the agents' port.",
         "admin_listen",
+    ),
+    Setting(
+        "admin",
+        "hosts",
+        "",
+        values.hosts,
+        "Names under which people, forges and tools reach it, with commas between; addresses and this machine's own "
+        "names are known.",
+        "admin_hosts",
+    ),
+    Setting(
+        "admin",
+        "trusted_proxies",
+        "",
+        values.networks,
+        "Addresses and networks of reverse proxies in front of it, as gateway.trusted_proxies.",
+        "admin_trusted_proxies",
     ),
     *(
         Setting(
@@ -384,8 +414,8 @@ def read_settings(
 def _shown(setting: Setting, value: object) -> str:
     if setting.check is values.repository:
         return display(str(value))
-    if setting.check is values.hosts and isinstance(value, tuple):
-        return ", ".join(value)
+    if isinstance(value, tuple) and not isinstance(value, Address):
+        return ", ".join(map(str, value))
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}s" if isinstance(value, float) else str(value)

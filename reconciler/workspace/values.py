@@ -31,6 +31,9 @@ _MISTYPED = re.compile(r"\A(?P<scheme>(?:https?|ssh|git)(?::?/+|:))[^\s]*@", re.
 _BRANCH_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|(^|/)\.|\.lock(/|$)|\.$|^/|/$|^-|^@$|^HEAD$")
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
 class Bad(ValueError):
     """A value that cannot be; the message continues the setting's name."""
 
@@ -139,6 +142,23 @@ def hosts(value: object) -> tuple[str, ...]:
         if not _HOST.fullmatch(name):
             raise Bad(f"holds {_shown(name)}, which is no name of a host", "names without ports, commas between them")
     return names
+
+
+def networks(value: object) -> tuple[Network, ...]:
+    """Read addresses and networks with commas between them; "" for none."""
+    if not isinstance(value, str):
+        raise Bad(f"must be networks in quotes, not {_shown(value)}", 'write "10.0.0.0/8, 192.0.2.7"')
+    found = []
+    for text in filter(None, map(str.strip, value.split(","))):
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError:
+            hint = "write 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32, without bits beyond the prefix"
+            raise Bad(f"holds {_shown(text)}, which is no network", hint) from None
+        if not network.prefixlen:
+            raise Bad(f"holds {_shown(text)}, which is everybody", "name the addresses of the proxies alone")
+        found.append(network)
+    return tuple(found)
 
 
 def duration_s(value: object) -> float:

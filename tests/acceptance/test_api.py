@@ -290,7 +290,7 @@ def test_other_methods_are_refused(served: Served) -> None:
 def following(served: Served, query: str, **headers: str) -> Iterator[Iterator[dict[str, str]]]:
     """Follow the events of a query as an EventSource does; gives the messages as they come."""
     connection = socket.create_connection(("127.0.0.1", served.daemon.port), timeout=DEADLINE_S)
-    sent = {"Host": "x", "Authorization": f"Bearer {served.token}", "Accept": "text/event-stream", **headers}
+    sent = {"Host": "localhost", "Authorization": f"Bearer {served.token}", "Accept": "text/event-stream", **headers}
     lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
     with contextlib.closing(connection), connection.makefile("rb") as stream:
         connection.sendall(f"GET /api/v1/events?q={quote(query)} HTTP/1.1\r\n{lines}\r\n".encode())

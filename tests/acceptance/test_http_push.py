@@ -293,7 +293,7 @@ def test_client_that_is_killed_in_the_middle_leaves_nothing(served: Served) -> N
     line = f"{old} {new} refs/heads/main\0 report-status".encode()
     body = b"%04x%b0000" % (len(line) + 4, line) + pack
     head = (
-        f"POST {PATH}/git-receive-pack HTTP/1.1\r\nHost: pai\r\nAuthorization: Bearer {served.first}\r\n"
+        f"POST {PATH}/git-receive-pack HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {served.first}\r\n"
         f"Content-Type: application/x-git-receive-pack-request\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     with socket.create_connection(("127.0.0.1", served.daemon.port)) as connection:
@@ -334,7 +334,7 @@ def test_body_beyond_the_limit_is_refused_before_it_is_read(served: Served) -> N
     headers = {**served.bearer(), "Content-Type": "application/x-git-receive-pack-request"}
     with socket.create_connection(("127.0.0.1", served.daemon.port), timeout=30) as connection:
         lines = "".join(f"{name}: {value}\r\n" for name, value in {**headers, "Content-Length": str(10**12)}.items())
-        connection.sendall(f"POST {PATH}/git-receive-pack HTTP/1.1\r\nHost: pai\r\n{lines}\r\n".encode())
+        connection.sendall(f"POST {PATH}/git-receive-pack HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n".encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
@@ -342,7 +342,7 @@ def test_gzip_body_and_expect_100_are_understood(served: Served) -> None:
     """A compressed request that waits for 100 Continue is answered as git answers it."""
     body = gzip.compress(b"0014command=ls-refs\n" + b"00010009peel\n" + b"0000")
     request = (
-        f"POST {PATH}/git-upload-pack HTTP/1.1\r\nHost: pai\r\nAuthorization: Bearer {served.first}\r\n"
+        f"POST {PATH}/git-upload-pack HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {served.first}\r\n"
         "Content-Type: application/x-git-upload-pack-request\r\nContent-Encoding: gzip\r\nGit-Protocol: version=2\r\n"
         f"Expect: 100-continue\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
     )
@@ -394,7 +394,7 @@ def test_daemon_that_stops_ends_a_push_that_hangs(team: Site) -> None:
     with team.daemon() as daemon:
         served = Served(team, daemon)
         head = (
-            f"POST {PATH}/git-receive-pack HTTP/1.1\r\nHost: pai\r\nAuthorization: Bearer {served.first}\r\n"
+            f"POST {PATH}/git-receive-pack HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {served.first}\r\n"
             "Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 1000\r\n\r\n00"
         )
         with socket.create_connection(("127.0.0.1", daemon.port)) as connection:

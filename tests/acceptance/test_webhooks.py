@@ -147,12 +147,12 @@ def test_large_body_is_refused_by_its_length_and_while_it_is_read(hooked: Hooked
     assert hooked.deliver("github", full).status == 200
     with socket.create_connection(("127.0.0.1", hooked.daemon.port), timeout=DEADLINE_S) as connection:
         connection.sendall(
-            b"POST /webhooks/github HTTP/1.1\r\nHost: pai\r\nX-Hub-Signature-256: sha256=0\r\n"
+            b"POST /webhooks/github HTTP/1.1\r\nHost: localhost\r\nX-Hub-Signature-256: sha256=0\r\n"
             b"Content-Length: 1048577\r\n\r\n"
         )
         assert connection.recv(20).startswith(b"HTTP/1.1 413")
     with socket.create_connection(("127.0.0.1", hooked.daemon.port), timeout=DEADLINE_S) as connection:
-        connection.sendall(b"POST /webhooks/github HTTP/1.1\r\nHost: pai\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(b"POST /webhooks/github HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         with contextlib.suppress(ConnectionError):
             for _ in range(17):
                 connection.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
@@ -163,7 +163,7 @@ def test_large_body_is_refused_by_its_length_and_while_it_is_read(hooked: Hooked
 def test_slow_body_is_given_up(hooked: Hooked) -> None:
     """Who sends half a body is told that it takes too long, and nothing waits for it."""
     with socket.create_connection(("127.0.0.1", hooked.daemon.port), timeout=DEADLINE_S) as connection:
-        connection.sendall(b"POST /webhooks/github HTTP/1.1\r\nHost: pai\r\nContent-Length: 100\r\n\r\n{")
+        connection.sendall(b"POST /webhooks/github HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         assert hooked.deliver("github").status == 200
         assert connection.recv(20).startswith(b"HTTP/1.1 408")
 

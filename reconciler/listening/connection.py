@@ -1,0 +1,449 @@
+"""One connection of a client: what it may send before, while and after it is answered, and for how long.
+
+A connection is in one of four states: it waits for a head (`_body` and `cycle` are None); it reads a body (`_body`;
+without a `cycle` that body was answered already, and is thrown away); it waits for an answer (`cycle` alone); or it was
+told its last word and has a moment to read it (`_ended`). Invariants: no byte of a request is looked at before the one
+before it was answered; what is kept unread is at most a head, or one read and PIPELINED_BYTES_MAX; at most one timer
+runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
+from uvicorn.server import ServerState
+
+from reconciler.listening.framing import Bad, Body, NoRequest
+from reconciler.listening.head import END, HEAD_BYTES_MAX, Head, Headers, begins_well, no_request, too_large
+from reconciler.listening.hosts import Hosts
+from reconciler.listening.proxies import Proxies
+
+IDLE_S: Final = 75.0
+"""How long a connection may be idle between requests: longer than clients and proxies keep theirs."""
+SEND_S: Final = 60.0
+"""How long a client may take none of its answer."""
+LINGER_S: Final = 2.0
+"""How long a client may go on sending after the last word: a closed socket would take that word away from it."""
+PIPELINED_BYTES_MAX: Final = 64 * 1024
+"""Beyond this nothing is read while a request is answered."""
+UNREAD_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Of all connections of a port together: heads that are not whole, and what was sent before its turn."""
+
+Application = Callable[[Any, Any, Any], Any]
+
+_logger = logging.getLogger("uvicorn.error")
+
+_TOO_SLOW: Final = ("408 Request Timeout", "the head of the request did not come in time")
+_BUSY: Final = ("503 Service Unavailable", "too many requests are half sent; try again later")
+
+
+class Limits(NamedTuple):
+    """How long a client may take, and how long open requests to end when the daemon stops.
+
+    `head_s` is for a request's head, and for the rest of a body that was answered already, which is thrown away.
+    """
+
+    head_s: float
+    drain_s: float
+
+
+class Door:
+    """What the connections of a port share.
+
+    `foreign` answers requests under a name that is not ours; `named` gives headers for what no application answers.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        foreign: Application,
+        hosts: Hosts,
+        proxies: Proxies,
+        limits: Limits,
+        named: Callable[[], Headers] = list,
+    ) -> None:
+        self.app = app
+        self.foreign = foreign
+        self.hosts = hosts
+        self.proxies = proxies
+        self.limits = limits
+        self.named = named
+        self.connections_max = 0
+        self.unread_bytes = 0
+
+
+class _Flow(FlowControl):
+    """uvicorn's flow control; whether there is more to read is the connection's business."""
+
+    def __init__(self, transport: asyncio.Transport, wanted: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self._wanted = wanted
+
+    def resume_reading(self) -> None:
+        self._wanted()
+
+    def read(self, *, on: bool) -> None:
+        """Read from the socket, or stop reading."""
+        if on:
+            super().resume_reading()
+        else:
+            self.pause_reading()
+
+
+class _Out:
+    """The transport as uvicorn's cycle sees it, which closes it after an answer: that is the connection's business."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection, for a server of uvicorn."""
+
+    door: Door
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        del config, app_state
+        self._state = server_state
+        self._connections: set[Any] = server_state.connections
+        self._loop = _loop or asyncio.get_running_loop()
+        self._transport: Any = None
+        self.cycle: RequestResponseCycle | None = None
+        self._body: Body | None = None
+        self._unread = b""
+        self._searched = 0
+        self._head_begun = True
+        self._pipelined = False
+        self._expects = self._keeps = False
+        self._going = False
+        self._deaf = self._ended = self._stopping = False
+        self._unsent = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = self._deadline = math.inf
+        self._late: Callable[[], None] = self._too_slow
+
+    # What the event loop and the server say.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the first request."""
+        self._transport = transport
+        if len(self._connections) >= self.door.connections_max:
+            self._make_room()
+        self._connections.add(self)
+        self._flow = _Flow(self._transport, self._wanted)
+        self._out: Any = _Out(self._transport, self._finish)
+        self._server = get_local_addr(self._transport)
+        self._client = get_remote_addr(self._transport)
+        self._trusted = self._client is not None and self.door.proxies.trust(self._client[0])
+        self._within(self.door.limits.head_s, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the application that its client has left."""
+        del exc
+        self._connections.discard(self)
+        self._keep(b"")
+        self._deaf = self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._give_up()
+        self._flow.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came."""
+        if not self._deaf:
+            self._read(self._unread + data if self._unread else data)
+
+    def eof_received(self) -> None:
+        """Look at nothing more: the event loop closes the connection."""
+        self._deaf = self._ended = True
+        self._keep(b"")
+
+    def pause_writing(self) -> None:
+        """Give up a client that takes nothing of its answer for too long."""
+        self._flow.pause_writing()
+        if self.cycle is not None:
+            self._within(SEND_S, self._abort)
+
+    def resume_writing(self) -> None:
+        """Go on sending."""
+        self._flow.resume_writing()
+        if self.cycle is not None:
+            self._deadline = math.inf
+
+    def shutdown(self) -> None:
+        """Take no more requests, and let the one that is open end."""
+        self._stopping = True
+        if self.cycle is None:
+            self._close()
+        else:
+            self.cycle.keep_alive = self._keeps = False
+
+    # Reading.
+
+    def _read(self, data: bytes) -> None:
+        """Read as far as may be read now, keep the rest, and say whether more is wanted from the socket."""
+        try:
+            while data and not self._deaf:
+                body = self._body
+                if body is not None:
+                    data = self._read_body(body, data)
+                    if not body.whole:
+                        break
+                elif self.cycle is not None or (rest := self._read_head(data)) is None:
+                    break
+                else:
+                    data = rest
+        except Bad as bad:
+            self._refuse(bad)
+        if not self._deaf:
+            self._keep(data)
+            self._flow.read(on=self._wants_more())
+
+    def _wants_more(self) -> bool:
+        body, cycle = self._body, self.cycle
+        if cycle is not None and len(cycle.body) > HIGH_WATER_LIMIT:
+            return False
+        if body is not None and body.turn_over:
+            self._go_on_soon()
+            return False
+        return cycle is None or body is not None or len(self._unread) < PIPELINED_BYTES_MAX
+
+    def _go_on_soon(self) -> None:
+        if not self._going:
+            self._going = True
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._going = False
+        if not self._deaf:
+            self._read(self._unread)
+
+    def _wanted(self) -> None:
+        """Hear that the application wants (more of) the body; uvicorn's cycle has just told the client to continue."""
+        if self._expects and self.cycle is not None:
+            self._expects = False
+            self.cycle.keep_alive = self._keeps
+        if self._flow.read_paused:
+            self._go_on_soon()
+
+    def _read_head(self, data: bytes) -> bytes | None:
+        """Begin a request, and give what follows its head; None if that is not whole. Raises Bad."""
+        begin = 2 if data.startswith(b"\r\n") else 0  # an empty line before a request is ignored (RFC 9112 2.2)
+        end = data.find(END, max(begin, self._searched)) + len(END)
+        size = (end if end >= len(END) else len(data)) - begin
+        if size > HEAD_BYTES_MAX:
+            raise too_large()
+        if end < len(END):
+            self._searched = max(0, len(data) - len(END) + 1)
+            if not begins_well(data[begin:]):
+                raise no_request()
+            if not self._head_begun:
+                self._head_begun = True
+                self._within(self.door.limits.head_s, self._too_slow)
+            return None
+        self._begin(Head(data[begin:end]))
+        return data[end:]
+
+    def _begin(self, head: Head) -> None:
+        """Hand a request to the application that answers it."""
+        self._searched, self._head_begun, self._pipelined = 0, False, False
+        self._deadline = math.inf
+        self._body, self._expects, self._keeps = head.body, head.expects, head.keeps
+        cycle = self.cycle = RequestResponseCycle(
+            scope=self._scope(head),
+            transport=self._out,
+            flow=self._flow,
+            logger=_logger,
+            access_logger=_logger,
+            access_log=False,
+            default_headers=self._state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=head.expects,
+            # Who is answered without being told to continue may send its body or not: nobody could tell which.
+            keep_alive=head.keeps and not head.expects,
+            on_response=self._answered,
+        )
+        if head.body is None:
+            cycle.more_body = False
+            cycle.message_event.set()
+        known = self.door.hosts.know(head.hosts)
+        task = self._loop.create_task(cycle.run_asgi(self.door.app if known else self.door.foreign))
+        task.add_done_callback(self._state.tasks.discard)
+        self._state.tasks.add(task)
+
+    def _scope(self, head: Head) -> Any:
+        client, scheme = self._client, "http"
+        if self._trusted and client is not None:
+            client = (self.door.proxies.client(client[0], head.few), 0)
+            scheme = self.door.proxies.scheme(head.few)
+        path = head.path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": head.version,
+            "server": self._server,
+            "client": client,
+            "scheme": scheme,
+            "root_path": "",
+            "headers": head.headers,
+            "state": {},
+            "method": head.method,
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": head.path,
+            "query_string": head.query,
+        }
+
+    def _read_body(self, body: Body, data: bytes) -> bytes:
+        """Give a body's bytes to its reader, if it has one still, and what follows them. Raises Bad."""
+        piece, rest = body.take(data)
+        cycle = self.cycle
+        if cycle is not None and (piece or body.whole):
+            cycle.body += piece
+            cycle.more_body = not body.whole
+            cycle.message_event.set()
+        if body.whole:
+            self._body = None
+            if cycle is None:
+                self._within(IDLE_S, self._finish)
+        return rest
+
+    def _keep(self, data: bytes) -> None:
+        """Keep what cannot be read yet, if all connections together do not keep too much."""
+        if data or self._unread:
+            self.door.unread_bytes += len(data) - len(self._unread)
+            self._unread = data
+            if self.door.unread_bytes > UNREAD_BYTES_MAX and data:
+                self._refuse(Bad(*_BUSY))
+
+    # Ends.
+
+    def _answered(self) -> None:
+        """Go on after an answer: with the rest of its request, then with the next one."""
+        self._state.total_requests += 1
+        self.cycle = None
+        if self._ended:
+            return
+        if self._body is not None:
+            self._within(self.door.limits.head_s, self._finish)
+        else:
+            self._within(IDLE_S, self._finish)
+        self._pipelined = bool(self._unread)
+        if self._unread or self._flow.read_paused:
+            self._go_on_soon()
+
+    def _refuse(self, bad: Bad) -> None:
+        """Say why nothing more is read, unless an answer has begun; one that is under way is ended first."""
+        cycle = self.cycle
+        if cycle is not None and self._body is None:  # it concerns what came behind
+            self._deaf = True
+            self._keep(b"")
+            cycle.keep_alive = self._keeps = False
+            return
+        garbage = self._pipelined and isinstance(bad, NoRequest)  # behind a request it gets no answer of its own
+        if not garbage and (self._body is None or (cycle is not None and not cycle.response_started)):
+            self._transport.write(_written(bad, self.door.named()))
+        self._give_up()
+        self._finish()
+
+    def _too_slow(self) -> None:
+        self._refuse(Bad(*_TOO_SLOW))
+
+    def _give_up(self) -> None:
+        """Tell the application of a request under way that nobody listens any more."""
+        cycle, self.cycle = self.cycle, None
+        if cycle is not None:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    def _finish(self) -> None:
+        """Send the end after the last word, and close when the client has read it, or has had its time."""
+        if self._ended:
+            return
+        if self._stopping:
+            self._close()
+            return
+        self._deaf = self._ended = True
+        self._keep(b"")
+        self._transport.write_eof()
+        self._flow.read(on=True)
+        self._within(LINGER_S, self._lingered)
+
+    def _lingered(self) -> None:
+        """Close for good, unless the client is still taking what was sent before."""
+        unsent = self._transport.get_write_buffer_size()
+        if unsent and unsent != self._unsent:
+            self._unsent = unsent
+            self._within(SEND_S, self._lingered)
+        else:
+            self._abort()
+
+    def _close(self) -> None:
+        self._deaf = self._ended = True
+        self._keep(b"")
+        self._transport.close()
+        self._within(SEND_S, self._abort)
+
+    def _abort(self) -> None:
+        self._deaf = self._ended = True
+        self._transport.abort()
+
+    def _make_room(self) -> None:
+        """Close a connection on which nothing is asked, or this one if there is none."""
+        idle = next((other for other in self._connections if other.cycle is None), self)
+        idle._abort()
+
+    # Time.
+
+    def _within(self, seconds: float, late: Callable[[], None]) -> None:
+        """Have `late` called after so many seconds, unless something else is awaited by then."""
+        self._late = late
+        self._deadline = self._loop.time() + seconds
+        if self._deadline < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        self._timer_at = self._deadline
+        self._timer = self._loop.call_at(self._deadline, self._look_at_clock)
+
+    def _look_at_clock(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        if self._deadline > self._loop.time():
+            if self._deadline < math.inf:
+                self._set_timer()
+            return
+        self._deadline = math.inf
+        self._late()
+
+
+def _written(bad: Bad, named: Headers) -> bytes:
+    """Write an answer to what no application saw; it carries what every answer does."""
+    body = f"{bad.message}\n".encode()
+    headers = [
+        *named,
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"connection", b"close"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+    lines = [b"HTTP/1.1 " + bad.status.encode(), *(name + b": " + value for name, value in headers)]
+    return b"\r\n".join((*lines, b"", body))

@@ -1,0 +1,139 @@
+"""The head of one request: from its bytes to what it says, or why it is none.
+
+llhttp reads the header fields, strictly, with a parser for each head that never sees a byte of a body or of another
+request. So its own states (an accepted upgrade, a body, a closed connection) decide nothing here: an offer to upgrade
+is a header field like any other (RFC 9110 7.8), and where the body ends is decided by `framing`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import httptools
+
+from reconciler.listening.framing import Bad, Body, NoRequest, body_of
+
+Headers = list[tuple[bytes, bytes]]
+
+HEAD_BYTES_MAX: Final = 64 * 1024
+FIELDS_MAX: Final = 200
+"""Apache takes 100 (LimitRequestFields); clients send about 20."""
+END: Final = b"\r\n\r\n"
+
+_LINE = re.compile(rb"([A-Z][A-Z-]{0,31}) ([\x21-\x7e]+) HTTP/(1\.[01])\r\n")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
+_FEW: Final = frozenset(
+    (
+        b"host",
+        b"connection",
+        b"content-length",
+        b"transfer-encoding",
+        b"expect",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+    )
+)
+"""Fields that decide something here; the others are only passed on."""
+
+
+class Head:
+    """What the head of a request says. `hosts` are the authorities that it names: its Host, and its target's if any."""
+
+    __slots__ = (
+        "_complete",
+        "body",
+        "expects",
+        "few",
+        "headers",
+        "hosts",
+        "keeps",
+        "method",
+        "path",
+        "query",
+        "version",
+    )
+
+    def __init__(self, data: bytes) -> None:
+        """Read a head that ends with an empty line. Raises Bad if it is no request that is served here."""
+        line = _LINE.match(data)
+        if line is None:
+            raise no_request()
+        method, target, version = line.groups()
+        self.method: str = method.decode("ascii")
+        self.version: str = version.decode("ascii")
+        self.headers: Headers = []
+        self.few: dict[bytes, list[bytes]] = {}
+        self._complete = False
+        self._read_fields(data)
+        self.hosts = self.few.get(b"host", [])
+        if len(self.hosts) != 1:
+            raise Bad("400 Bad Request", "a request has one Host")
+        self.path, self.query = self._target(target)
+        self.body: Body | None = body_of(
+            self.version, self.few.get(b"content-length", []), self.few.get(b"transfer-encoding", [])
+        )
+        self.keeps = self.version == "1.1" and not self._says(b"connection", b"close")
+        self.expects = self.version == "1.1" and self._says(b"expect", b"100-continue")
+
+    def _read_fields(self, data: bytes) -> None:
+        try:
+            httptools.HttpRequestParser(self).feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError as error:
+            if isinstance(error.__context__, Bad):
+                raise error.__context__ from None
+            raise no_request() from None
+        if not self._complete:  # the parser looks for another end than we do
+            raise no_request()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field from the parser."""
+        name = name.lower()
+        self.headers.append((name, value))
+        if name in _FEW:
+            self.few.setdefault(name, []).append(value.strip(b" \t"))
+        if len(self.headers) > FIELDS_MAX:
+            raise too_large()
+
+    def on_headers_complete(self) -> None:
+        """Take the parser's word that the head is whole."""
+        self._complete = True
+
+    def _target(self, target: bytes) -> tuple[bytes, bytes]:
+        """Give path and query. Raises Bad unless it is a path, a URL, or the `*` of OPTIONS (RFC 9112 3.2)."""
+        if target[:1] != b"/":
+            if found := _ABSOLUTE.fullmatch(target):
+                self.hosts = [*self.hosts, found[1]]
+                rest = found[2]
+                target = rest if rest[:1] == b"/" else b"/" + rest
+            elif target != b"*" or self.method != "OPTIONS":
+                raise Bad("400 Bad Request", "the target of a request is a path or a URL")
+        if b"#" in target or self.method == "CONNECT":
+            raise Bad("400 Bad Request", "the target of a request has no fragment, and nothing is tunneled here")
+        path, _, query = target.partition(b"?")
+        return path, query
+
+    def _says(self, name: bytes, word: bytes) -> bool:
+        return any(
+            token.strip(b" \t").lower() == word for value in self.few.get(name, ()) for token in value.split(b",")
+        )
+
+
+def begins_well(data: bytes) -> bool:
+    """Tell whether what came so far of a head may become one; the rest is judged when it is whole."""
+    if b"\n" in data:
+        return _LINE.match(data) is not None
+    return data[:1].isupper() or data in (b"", b"\r")
+
+
+def no_request() -> Bad:
+    """Refuse what is no request that is served here."""
+    return NoRequest("400 Bad Request", "this is no HTTP request that is served here: HTTP/1.1, and no TLS")
+
+
+def too_large() -> Bad:
+    """Refuse a head that is beyond its bounds."""
+    message = f"the head of a request may have {HEAD_BYTES_MAX:,} bytes and {FIELDS_MAX} fields"
+    return Bad("431 Request Header Fields Too Large", message)
