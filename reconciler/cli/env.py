@@ -1,14 +1,14 @@
-"""Print the lines that point the OpenAI, Anthropic and Google SDKs at the gateway: eval "$(pai env AGENT)".
+"""Print the lines that point SDKs and what is built on them at the gateway: eval "$(pai env AGENT)".
 
-Without --key or --new-key the lines take the key from the variable PAI_KEY of the shell that reads them. Variables that
-are set here and would win over these lines, or name an account of a provider, are unset.
+Without --key or --new-key the lines take the key from the variable PAI_KEY of the shell that reads them. What would win
+over these lines, and so go past the gateway or take the key elsewhere, is unset. No key is put into a variable whose
+readers know of no address to go with it: they would send it to the provider.
 """
 
 from __future__ import annotations
 
 import argparse
 import ipaddress
-import os
 import shlex
 from collections.abc import Iterator
 
@@ -22,12 +22,19 @@ from reconciler.workspace.values import address
 
 KEY_OF_SHELL = '"$PAI_KEY"'
 OVERRIDING = (
-    "ANTHROPIC_AUTH_TOKEN",  # sent beside ANTHROPIC_API_KEY by older SDKs: two credentials in one request
-    "GOOGLE_GENAI_USE_ENTERPRISE",  # these two lead to other addresses than GOOGLE_GEMINI_BASE_URL
-    "GOOGLE_GENAI_USE_VERTEXAI",
-    "OPENAI_ORG_ID",  # these two are sent along, and the provider compares them with the key
-    "OPENAI_PROJECT_ID",
+    # sent beside ANTHROPIC_API_KEY by older SDKs, two credentials in one request; another way to Anthropic
+    ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_UNIX_SOCKET"),
+    # Claude Code goes to another cloud
+    ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY", "CLAUDE_CODE_USE_MANTLE"),
+    ("CLAUDE_CODE_USE_ANTHROPIC_AWS", "CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD", "CLAUDE_CODE_USE_GATEWAY"),
+    # lead to other addresses than GOOGLE_GEMINI_BASE_URL
+    ("GOOGLE_GENAI_USE_ENTERPRISE", "GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_GCA"),
+    # Azure or Bedrock instead; accounts, which are sent along, and which the provider compares with the key
+    ("OPENAI_API_TYPE", "OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID"),
+    # LangChain's other ways out: a gateway of LangSmith's, and proxies, which see the key
+    ("LANGSMITH_GATEWAY", "OPENAI_PROXY", "ANTHROPIC_PROXY"),
 )
+"""What is unset, a line each. Read out of the clients of the table in docs/gateway.md, as of November 2026."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,15 +92,20 @@ def _reachable(listen: Address) -> Address:
 
 def _lines(origin: str, key: str) -> Iterator[str]:
     """Give the lines; `key` is quoted for the shell already."""
-    overriding = [name for name in OVERRIDING if name in os.environ]
-    if overriding:
-        yield f"unset {' '.join(overriding)}"
+    for names in OVERRIDING:
+        yield f"unset {' '.join(names)}"
+    openai, base = shlex.quote(f"{origin}/v1"), shlex.quote(origin)
     for name, value in (
-        ("OPENAI_BASE_URL", shlex.quote(f"{origin}/v1")),
+        ("OPENAI_BASE_URL", openai),
+        ("OPENAI_API_BASE", openai),  # LangChain, LiteLLM and LlamaIndex prefer it, or know no other
         ("OPENAI_API_KEY", key),
-        ("ANTHROPIC_BASE_URL", shlex.quote(origin)),
+        ("OPENAI_AGENTS_DISABLE_TRACING", "1"),  # traces would take the key to api.openai.com
+        ("ANTHROPIC_BASE_URL", base),
+        ("ANTHROPIC_API_URL", base),  # LangChain prefers it
+        ("ANTHROPIC_API_BASE", base),  # LiteLLM prefers it
         ("ANTHROPIC_API_KEY", key),
-        ("GOOGLE_GEMINI_BASE_URL", shlex.quote(origin)),
+        ("GOOGLE_GEMINI_BASE_URL", base),
+        ("GEMINI_API_BASE", base),  # LiteLLM knows no other, and would take GEMINI_API_KEY to Google
         ("GEMINI_API_KEY", key),
         ("GOOGLE_API_KEY", key),  # wins over GEMINI_API_KEY, and might be the provider's own
     ):

@@ -19,15 +19,34 @@ from tests.support import DEADLINE_S, Site, run
 KEY = "pak_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 LISTEN = {"PAI_GATEWAY_LISTEN": "127.0.0.1:9000"}
 REAL = "the-provider's-own"
+ELSEWHERE = "http://127.0.0.1:9"
 INHERITED = {
     "GOOGLE_API_KEY": REAL,
     "ANTHROPIC_AUTH_TOKEN": REAL,
+    "ANTHROPIC_API_URL": ELSEWHERE,
+    "ANTHROPIC_API_BASE": ELSEWHERE,
+    "ANTHROPIC_PROXY": ELSEWHERE,
+    "ANTHROPIC_UNIX_SOCKET": "/nowhere",
+    "CLAUDE_CODE_USE_BEDROCK": "1",
+    "CLAUDE_CODE_USE_VERTEX": "1",
+    "CLAUDE_CODE_USE_FOUNDRY": "1",
+    "CLAUDE_CODE_USE_MANTLE": "1",
+    "CLAUDE_CODE_USE_ANTHROPIC_AWS": "1",
+    "CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD": "1",
+    "CLAUDE_CODE_USE_GATEWAY": "1",
+    "GEMINI_API_BASE": ELSEWHERE,
     "GOOGLE_GENAI_USE_VERTEXAI": "true",
     "GOOGLE_GENAI_USE_ENTERPRISE": "true",
+    "GOOGLE_GENAI_USE_GCA": "true",
+    "LANGSMITH_GATEWAY": "true",
+    "OPENAI_API_BASE": ELSEWHERE,
+    "OPENAI_API_TYPE": "azure",
     "OPENAI_ORG_ID": REAL,
+    "OPENAI_ORGANIZATION": REAL,
     "OPENAI_PROJECT_ID": REAL,
+    "OPENAI_PROXY": ELSEWHERE,
 }
-"""What a developer's shell may hold already, and an SDK would listen to."""
+"""What a developer's shell may hold already, and a client would listen to."""
 
 CLIENTS = """
 import anthropic, openai
@@ -62,16 +81,47 @@ def test_lines_name_the_gateway_and_the_shells_own_key(team: Site) -> None:
     """OpenAI's address ends in /v1, the others' do not; the key is the text $PAI_KEY, for the shell to fill in."""
     out = team.pai("env", "my-agent", env=LISTEN).out
 
-    assert out == (
+    exports = "".join(line for line in out.splitlines(keepends=True) if not line.startswith("unset "))
+    assert exports == (
         "export OPENAI_BASE_URL=http://127.0.0.1:9000/v1\n"
+        "export OPENAI_API_BASE=http://127.0.0.1:9000/v1\n"
         'export OPENAI_API_KEY="$PAI_KEY"\n'
+        "export OPENAI_AGENTS_DISABLE_TRACING=1\n"
         "export ANTHROPIC_BASE_URL=http://127.0.0.1:9000\n"
+        "export ANTHROPIC_API_URL=http://127.0.0.1:9000\n"
+        "export ANTHROPIC_API_BASE=http://127.0.0.1:9000\n"
         'export ANTHROPIC_API_KEY="$PAI_KEY"\n'
         "export GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:9000\n"
+        "export GEMINI_API_BASE=http://127.0.0.1:9000\n"
         'export GEMINI_API_KEY="$PAI_KEY"\n'
         'export GOOGLE_API_KEY="$PAI_KEY"\n'
     )
     assert in_shell(team, out, "echo $GEMINI_API_KEY", {"PAI_KEY": KEY}) == f"{KEY}\n"
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_nothing_that_leads_elsewhere_is_left(team: Site, shell: str) -> None:
+    """Whatever the shell held, exported or not, after the lines no variable names another way, account or key."""
+    out = team.pai("env", "my-agent", "--key", KEY, env=LISTEN).out
+    held = "".join(f"{name}={shlex.quote(value)}\n" for name, value in INHERITED.items())
+    for before, env in (("", INHERITED), (held, {}), (held, INHERITED), ("", {})):
+        done = run([shell, "-euc", f"{before}{out}set"], {**team.environment, **env}, team.folder)
+        assert done.code == 0, done
+        left = set(re.findall(r"^(\w+)=(.*)$", done.out, re.MULTILINE))
+        assert not [pair for pair in left if REAL in pair[1] or pair[1].strip("'") in (ELSEWHERE, "/nowhere")]
+        assert not {name for name, _ in left} & {*INHERITED}.difference(exported(out))
+
+
+def test_key_stands_only_where_an_address_goes_with_it(team: Site) -> None:
+    """A client that reads a key, and knows of no address from here, would take it to the provider."""
+    found = exported(team.pai("env", "my-agent", "--key", KEY, env=LISTEN).out)
+    keyed = {name for name, value in found.items() if value == KEY}
+    assert keyed == {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"}
+    assert {value for name, value in found.items() if name not in keyed} == {
+        "http://127.0.0.1:9000",
+        "http://127.0.0.1:9000/v1",
+        "1",
+    }
 
 
 def test_running_daemon_says_where_it_listens(team: Site) -> None:
