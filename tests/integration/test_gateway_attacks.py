@@ -191,7 +191,7 @@ def test_gateway_takes_all_the_files_it_may_open(own: Bench) -> None:
 
 @pytest.mark.parametrize(
     ("operation", "field"),
-    [("messages", "output_format"), ("messages", "not_known_yet"), ("responses", "not_known_yet")],
+    [("messages", "output_format"), ("messages", "fallback_credit_token"), ("responses", "moderation")],
 )
 def test_what_a_count_does_not_see_is_counted_by_its_bytes(own: Bench, operation: str, field: str) -> None:
     """A field that the provider's count endpoint is not asked about cannot carry a prompt past the day."""

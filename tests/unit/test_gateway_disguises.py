@@ -44,8 +44,6 @@ def parts(*given: Any, **config: Any) -> dict[str, Any]:
         ("chat", "openrouter", said("x") | {"modalities": ["image", "text"]}),
         ("chat", "gemini", said("x") | {"extra_body": {"google": {"cached_content": "cachedContents/1"}}}),
         ("chat", "gemini", said("x") | {"extra_body": {"tools": [{"google_search": {}}]}}),
-        ("responses", "openai", {"input": [{"id": "msg_1"}]}),
-        ("responses", "openai", {"input": [{"id": "msg_1", "type": None}]}),
         ("generate", "gemini", parts({"text": "x"}, responseModalities=["IMAGE"])),
         ("generate", "gemini", parts({"text": "x"}, response_modalities=["Text", "Image"])),
         (
@@ -85,6 +83,10 @@ def test_model_that_searches_by_itself_is_unbounded(model: str) -> None:
             parts({"inlineData": {"mimeType": "image/png", "mime_type": "application/pdf", "data": PDF}}),
         ),
         ("responses", "openai", {"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}),
+        ("responses", "openai", {"input": [{"id": "msg_1"}]}),
+        ("responses", "openai", {"input": [{"id": "msg_1", "type": None}]}),
+        ("responses", "openai", {"input": [{"id": "msg_1", "type": "ITEM_REFERENCE"}]}),
+        ("responses", "openai", {"input": [{"id": "msg_1", "content": "x"}]}),
         (
             "messages",
             "anthropic",

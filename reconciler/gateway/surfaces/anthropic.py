@@ -45,11 +45,14 @@ def write(call: Call, model: str, output: int | None, provider: Provider) -> byt
     return call.body.written(("models", "route") if provider.name == "openrouter" else (), **changes)
 
 
-_COUNTED = ("messages", "system", "tools", "tool_choice", "thinking", "mcp_servers", "output_config")
+_COUNTED = (
+    *("messages", "system", "tools", "tool_choice", "thinking", "mcp_servers", "output_config"),
+    "context_management",
+)
 _NO_PROMPT = frozenset(
     (
         *("model", "models", "route", "max_tokens", "stream", "metadata", "stop_sequences", "temperature", "top_p"),
-        *("top_k", "service_tier", "inference_geo", "speed", "cache_control"),
+        *("top_k", "service_tier", "inference_geo", "speed", "cache_control", "diagnostics", "betas"),
     )
 )
 """Fields that no model reads."""

@@ -84,12 +84,13 @@ _COUNTED = (
     "parallel_tool_calls",
     "previous_response_id",
     "conversation",
+    "personality",
 )
 _NO_PROMPT = frozenset(
     (
         *("model", "models", "route", "stream", "stream_options", "max_output_tokens", "max_tool_calls", "store"),
         *("metadata", "temperature", "top_p", "top_logprobs", "user", "include", "service_tier", "safety_identifier"),
-        *("prompt_cache_key", "prompt_cache_retention", "background"),
+        *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "background", "client_metadata"),
     )
 )
 """Fields that no model reads."""

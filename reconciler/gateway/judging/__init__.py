@@ -1,0 +1,5 @@
+"""What a request's body asks of a provider: every field, item and tool by one table for all APIs."""
+
+from reconciler.gateway.judging.walk import Found, look
+
+__all__ = ["Found", "look"]

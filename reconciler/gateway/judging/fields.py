@@ -1,0 +1,152 @@
+"""Every field of every API's request body, by the place where it stands, and how it is judged.
+
+One table for all APIs, so that one thing is judged alike whatever API it is said in. A test walks the parameter types
+of the providers' SDKs and fails for each field that is not here; `judging/walk.py` has a default for what is not here.
+
+BODY is the top of a body, SETTINGS what says how to answer, PROMPT what the model reads, DEFINITION a tool.
+"""
+
+from __future__ import annotations
+
+from reconciler.gateway.judging.rules import Rule, Table, named
+
+BODY: Table = named(
+    (Rule.PROMPT, "messages input instructions system contents content system_instruction requests prediction"),
+    (Rule.TOOLS, "tools"),
+    (Rule.FUNCTIONS, "functions"),
+    (
+        Rule.SETTINGS,
+        "audio reasoning text image response_format thinking output_config generation_config extra_body"
+        " embed_content_config context_management google",
+    ),
+    (Rule.MODALITIES, "modalities response_modalities"),
+    (
+        Rule.TEXT,
+        # all APIs
+        "model stream stream_options temperature top_p top_k stop stop_sequences metadata user seed service_tier store"
+        " tool_choice tool_config labels cache_control"
+        # chat, responses, embeddings
+        " frequency_penalty presence_penalty logit_bias logprobs top_logprobs max_tokens max_completion_tokens n"
+        " function_call parallel_tool_calls prompt_cache_key prompt_cache_options prompt_cache_retention"
+        " reasoning_effort safety_identifier verbosity moderation max_output_tokens max_tool_calls include truncation"
+        " access_programs background_options client_metadata dimensions encoding_format"
+        # OpenRouter
+        " models route provider transforms usage include_reasoning structured_outputs repetition_penalty min_p top_a"
+        " session_id trace debug input_type"
+        # messages
+        " inference_geo speed diagnostics fallback_credit_token betas anthropic_beta anthropic_version output_format"
+        # Gemini
+        " safety_settings model_armor_config task_type title output_dimensionality auto_truncate",
+    ),
+    (Rule.COUNTED, "personality"),
+    (
+        Rule.REFUSED,
+        # what the provider has kept
+        "previous_response_id previous_message_id previous_interaction_id conversation thread prompt cached_content"
+        " container preset continuation_token"
+        # what it runs, fetches, or does besides
+        " background web_search_options plugins mcp_servers skills compaction search_parameters image_config best_of"
+        # another model or payer than the binding's, and answers that nobody metered
+        " fallbacks fallback billing_policy user_profile_id workspace_id",
+    ),
+)
+
+SETTINGS: Table = named(
+    (Rule.SETTINGS, "format google speech_config voice_config multi_speaker_voice_config speaker_voice_configs"),
+    (Rule.EDITS, "edits"),
+    (Rule.MODE, "mode"),
+    (Rule.MODALITIES, "modalities response_modalities"),
+    (
+        Rule.TEXT,
+        # chat, responses
+        "type effort summary generate_summary context verbosity json_schema schema name description strict grammar"
+        " voice context_compression max_tokens exclude enabled"
+        # messages
+        " budget_tokens block_binding display task_budget"
+        # Gemini
+        " temperature top_p top_k candidate_count max_output_tokens stop_sequences response_logprobs logprobs"
+        " presence_penalty frequency_penalty seed response_mime_type response_schema response_json_schema"
+        " response_format media_resolution audio_timestamp thinking_config thought_tag_marker thought_signature"
+        " audio_transcription_config translation_config enable_affective_dialog language_code prebuilt_voice_config"
+        " speaker task_type title output_dimensionality auto_truncate mime_type",
+    ),
+    (Rule.COUNTED, "replicated_voice_config document_ocr audio_track_extraction"),
+    (
+        Rule.REFUSED,
+        "id compact_threshold cached_content tools mcp_servers routing_config model_selection_config image_config"
+        " generation_output_config continuation_token automatic_continuation enable_enhanced_civic_answers",
+    ),
+)
+
+PROMPT: Table = named(
+    (
+        Rule.HOLDS,
+        # messages, blocks, parts and items, and what they are made of
+        "content parts text source file input input_audio function_response tool_calls function custom summary output"
+        " reasoning_details reasoning images tool tool_changes tool_references extra_content inline_data items",
+    ),
+    (Rule.TOOLS, "tools definition"),
+    (Rule.SETTINGS, "output_config format google embed_content_config"),
+    (Rule.ADDRESS, "url image_url video_url audio_url image video document"),
+    (Rule.INLINE, "data"),
+    (Rule.FILE, "file_data"),
+    (Rule.SOUND, "audio"),
+    (Rule.CITATIONS, "citations"),
+    (Rule.ANNOTATIONS, "annotations"),
+    (Rule.ENVIRONMENT, "environment"),
+    (Rule.MODE, "mode"),
+    (
+        Rule.TEXT,
+        # what a model, a function or a program said: text, whatever it looks like
+        "arguments args partial_args function_call response action actions operation code logs stdout stderr outcome"
+        " error executable_code code_execution_result results outputs queries result tabs state_changes lines reason"
+        # texts
+        " refusal thinking reasoning_content thought name title context role phase status detail filename file_type"
+        " display_name cited_text encrypted_content encrypted_stdout signature thought_signature fingerprint"
+        # ids of what stands in the same body, and what is said about it
+        " id call_id tool_use_id tool_call_id tool_id tool_name toolset_name caller namespace server_label server_name"
+        " mcp_server_name index async is_error is_file_update execution approval_request_id approve"
+        " max_output_length return_code num_lines start_line total_lines old_start old_lines new_start new_lines"
+        " pending_safety_checks acknowledged_safety_checks logprobs revised_prompt background quality size svg_usage"
+        " output_format page_age retrieved_at stop_reason error_code error_message from from_ to trigger media_type"
+        " mime_type will_continue scheduling fps effort"
+        # how it is to be kept, and shown
+        " cache_control prompt_cache_breakpoint clear_at transformations media_resolution video_metadata"
+        " part_metadata media_processing speech_metadata document_metadata spreadsheet_metadata audio_metadata"
+        " audio_transcription provider_specific_fields"
+        # Gemini's requests for several embeddings
+        " model task_type output_dimensionality auto_truncate",
+    ),
+    (Rule.COUNTED, "tool_call tool_response"),
+    (
+        Rule.REFUSED,
+        "file_id file_ids file_url file_uri uri gcs_uri vector_store_ids container_id container skill_id"
+        " previous_response_id previous_message_id cached_content mcp_servers",
+    ),
+)
+
+DEFINITION: Table = named(
+    (Rule.HOLDS, "function custom format"),
+    (Rule.TOOLS, "tools"),
+    (Rule.FUNCTIONS, "function_declarations"),
+    (Rule.ENVIRONMENT, "environment"),
+    (
+        Rule.TEXT,
+        "type name title description parameters parameters_json_schema input_schema output_schema response"
+        " response_json_schema behavior strict async annotations grammar input_examples eager_input_streaming"
+        " allowed_callers defer_loading execution cache_control configs max_characters display_height_px"
+        " display_width_px display_number display_height display_width enable_zoom definition syntax",
+    ),
+)
+
+EXCEPTIONS: dict[tuple[str, str], Rule] = {
+    **{
+        (kind, "input"): Rule.TEXT
+        for kind in ("tool_use", "server_tool_use", "mcp_tool_use", "function_call", "custom_tool_call")
+    },
+    ("mcp_list_tools", "tools"): Rule.FUNCTIONS,
+    ("mcp_tool_listing", "tools"): Rule.FUNCTIONS,
+    ("web_search_result", "url"): Rule.TEXT,
+    ("web_fetch_result", "url"): Rule.TEXT,
+}
+"""Fields of the prompt that mean something else in items of these kinds."""

@@ -1,0 +1,335 @@
+"""What a body holds besides text that is all there: what bytes do not bound, images, tools.
+
+Every field of a body is looked up in the one table of all APIs, at any depth, in the place where it stands. What a
+client says of itself (types, names beside a value) makes nothing harmless that is not: where two things are said, or
+something that is not known, the careful one counts.
+
+What is not in the table is judged by where it stands, and only if it asks for anything at all: null, false, "", [] and
+numbers do not, since they neither name something nor define or switch it on.
+
+    top of the body, settings     refused   a field there may make the provider run, fetch or remember something
+    a tool's kind, or its field   refused   likewise
+    an item, a block, its field   counted   it is read once, before the model answers, so that a count has it
+
+Invariants: pure; the same body gives the same `Found`. What stands in a body without tools, references and media is not
+taken apart any further than `_PLAIN` sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from reconciler.gateway.body import Body, numbers_in
+from reconciler.gateway.judging import kinds
+from reconciler.gateway.judging.fields import BODY, DEFINITION, EXCEPTIONS, PROMPT, SETTINGS
+from reconciler.gateway.judging.rules import Rule, Table
+from reconciler.gateway.refusal import Refusal
+
+DEPTH_MAX = 64
+
+_REWRITTEN = ("generationConfig", "generation_config")
+"""What is sent as it is read here: a name that stands twice in it is sent once."""
+
+_MEDIA_TYPES = ("media_type", "mimeType", "mime_type", "format")
+_IMAGES = frozenset(f"image/{name}" for name in ("png", "jpeg", "jpg", "webp", "gif", "heic", "heif"))
+_TEXT_DATA = ("text", "redacted_thinking", "reasoning.encrypted")
+"""Parts and sources whose `data` is text, or a model's own words, encrypted: no fewer bytes than there are tokens."""
+_FETCHED = "a URL that the provider fetches"
+_KEPT = "files that the provider keeps or fetches"
+_MEDIA = "inline documents, sound or films"
+
+
+class Found(NamedTuple):
+    """What a body holds besides text; `unbounded` and `uncertain` as in `Needs`.
+
+    `clients`: tools that bring a prompt of their own and that the client runs.
+    """
+
+    images: int = 0
+    image_bytes: int = 0
+    tools: bool = False
+    clients: int = 0
+    unbounded: str = ""
+    uncertain: str = ""
+
+
+class _PlainPart(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+    type: Literal["text", "input_text", "output_text"] = "text"
+    cache_control: dict[str, str] | None = None
+
+
+class _PlainCall(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    arguments: str = ""
+
+
+class _PlainToolCall(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    function: _PlainCall
+    type: Literal["function"] = "function"
+
+
+class _PlainMessage(msgspec.Struct, forbid_unknown_fields=True):
+    role: str = ""
+    content: str | list[_PlainPart] | None = None
+    parts: list[_PlainPart] | None = None
+    type: Literal["message", "text"] = "message"
+    text: str = ""
+    name: str | None = None
+    refusal: str | None = None
+    tool_call_id: str = ""
+    tool_calls: list[_PlainToolCall] | None = None
+
+
+_PLAIN = msgspec.json.Decoder(str | list[_PlainMessage] | _PlainMessage | None)
+"""Prompts of nothing but text, as most are: told apart by the parser, which is quicker than looking."""
+
+
+def look(body: Body, operation: str, provider: str) -> Found:
+    """Look through the body of an operation. Raises Refusal if it cannot be read."""
+    walk = _Walk(bare_tools=operation == "messages", remembers=provider != "openrouter")
+    for name, raw in body.fields.items():
+        rule = BODY.get(name)
+        if rule is Rule.TEXT or (rule is Rule.PROMPT and _is_plain(raw)):
+            continue
+        item = body.items(name) if name == "tools" else body.get(name, rewritten=name in _REWRITTEN)
+        if name == "input" and operation == "responses":
+            walk.references(item)
+        walk.field(BODY, name, rule, item, 0)
+    return Found(walk.images, walk.image_bytes, walk.tools, walk.clients, walk.unbounded, walk.uncertain)
+
+
+def _is_plain(raw: Any) -> bool:
+    if numbers_in(raw) is not None:  # tokens to be embedded: they may be many
+        return True
+    try:
+        _PLAIN.decode(raw)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _asks(value: Any) -> bool:
+    """Tell whether a value that nobody knows holds anything but numbers and nothings, at any depth."""
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, list):
+            rest += item
+        elif isinstance(item, dict):
+            rest += item.values()
+        elif item is True or (isinstance(item, str) and item):
+            return True
+    return False
+
+
+def _is_nothing(item: Any) -> bool:
+    """Tell whether a value leaves its field out; an empty object does not: it asks for what the field stands for."""
+    return not item and not isinstance(item, dict)
+
+
+class _Walk:
+    """Walks through a body and notes what is not text."""
+
+    def __init__(self, *, bare_tools: bool, remembers: bool) -> None:
+        """Walk. `bare_tools`: what has no type is a function. `remembers`: the provider keeps a model's reasoning."""
+        self.images = self.image_bytes = self.clients = 0
+        self.tools = False
+        self.unbounded = self.uncertain = ""
+        self._bare_tools = bare_tools
+        self._remembers = remembers
+
+    def field(self, table: Table, name: str, rule: Rule | None, item: Any, depth: int, owner: Any = None) -> None:
+        """Judge a field by its rule, and what stands below it; `owner` is the object that has it."""
+        if rule is Rule.HOLDS:
+            if isinstance(item, dict | list):
+                self._into(table, item, depth + 1)
+        elif rule is Rule.TEXT or _is_nothing(item):
+            pass
+        elif rule is None:
+            self._unknown(table, name, item)
+        elif rule is Rule.COUNTED:
+            self.uncertain = self.uncertain or name
+        elif rule is Rule.REFUSED:
+            self._refuse(name)
+        elif rule is Rule.PROMPT:
+            self._into(PROMPT, item, depth + 1)
+        elif rule is Rule.SETTINGS:
+            self._into(SETTINGS, item, depth + 1)
+        elif rule is Rule.TOOLS or rule is Rule.FUNCTIONS:
+            self._tools(item, depth + 1, bare=rule is Rule.FUNCTIONS or self._bare_tools)
+        else:
+            self._by_value(table, rule, item, depth, owner or {})
+
+    def _refuse(self, what: str) -> None:
+        self.unbounded = self.unbounded or what
+
+    def _unknown(self, table: Table, name: str, item: Any) -> None:
+        what = f"the field {name[:40]}, which is not known"
+        if table is PROMPT:
+            self.uncertain = self.uncertain or (what if _asks(item) else "")
+        elif item == {} or _asks(item):
+            self._refuse(what)
+
+    def references(self, items: Any) -> None:
+        """Judge items of a response's input that have no type: one without a role only names another."""
+        for item in items if isinstance(items, list) else ():
+            if isinstance(item, dict) and item.get("type") is None and "role" not in item:
+                self.uncertain = self.uncertain or "items that only name another"
+
+    def _into(self, table: Table, value: Any, depth: int) -> None:
+        """Look at a value of a place and all below it."""
+        if depth > DEPTH_MAX:
+            raise Refusal("invalid", "the request is nested too deeply")
+        if isinstance(value, list):
+            for item in value:
+                if isinstance(item, dict | list):
+                    self._into(table, item, depth + 1)
+        elif isinstance(value, dict):
+            kind = self._kind(table, value)
+            for name, item in value.items():
+                rule = table.get(name)
+                if rule is Rule.TEXT or (name == "type" and kind is not None):
+                    continue
+                if table is PROMPT and kind is not None and (kind, name) in EXCEPTIONS:
+                    rule = EXCEPTIONS[kind, name]
+                self.field(table, name, rule, item, depth, value)
+
+    def _kind(self, table: Table, value: dict[str, Any]) -> str | None:
+        """Judge an object by its kind, and give that, None if it has none."""
+        kind = value.get("type")
+        if kind is None:
+            return None
+        if table is not PROMPT:
+            if table is SETTINGS and not (isinstance(kind, str) and kind in kinds.FORMATS):
+                self._refuse(f"settings of the kind {kind!s:.40}")
+            return ""
+        if not isinstance(kind, str):
+            self.uncertain = self.uncertain or f"{kind!r:.40} items"
+            return ""
+        rule = kinds.kind_of(kinds.ITEMS, kind)
+        if rule is Rule.REFUSED:
+            self._refuse(f"{kind} items")
+        elif rule is Rule.COMPACTED:
+            kept = not (value.get("encrypted_content") or value.get("content"))
+            self.uncertain = self.uncertain or ("compaction items without their content" if kept else "")
+        elif rule is Rule.REASONING:
+            kept = self._remembers and not value.get("encrypted_content")
+            self.uncertain = self.uncertain or ("reasoning items without their content" if kept else "")
+        elif rule is not Rule.HOLDS:  # to be counted, or not known
+            self.uncertain = self.uncertain or f"{kind[:40]} items"
+        return kind
+
+    def _tools(self, value: Any, depth: int, *, bare: bool) -> None:
+        """Look at definitions of tools; `bare`: one without a type is a function."""
+        if depth > DEPTH_MAX:
+            raise Refusal("invalid", "the request is nested too deeply")
+        if isinstance(value, list):
+            for item in value:
+                self._tools(item, depth + 1, bare=bare)
+        elif isinstance(value, dict):
+            self.tools = True
+            self._tool(value, depth, bare=bare)
+        elif value is not None:
+            self._refuse(f"the tool {value!r:.40}")
+
+    def _tool(self, value: dict[str, Any], depth: int, *, bare: bool) -> None:
+        kind = value.get("type")
+        if kind is None and value.keys() <= kinds.GEMINI_TOOLS.keys():
+            for name, item in value.items():
+                self.field(DEFINITION, f"the tool {name}", kinds.GEMINI_TOOLS[name], item, depth)
+            return
+        if isinstance(kind, str):
+            self._tool_kind(kind, value)
+        elif kind is not None or not bare:
+            self._refuse(f"the tool {next(iter(value), '')[:40] if kind is None else kind!r:.40} without a type")
+        for name, item in value.items():
+            rule = DEFINITION.get(name)
+            if rule is not Rule.TEXT:
+                self.field(DEFINITION, name, rule, item, depth, value)
+
+    def _tool_kind(self, kind: str, value: dict[str, Any]) -> None:
+        rule = kinds.kind_of(kinds.TOOLS, kind)
+        local = rule is Rule.SHELL and _is_local(value.get("environment"))
+        if rule is Rule.CLIENTS or local or (rule is Rule.SEARCH and value.get("execution") == "client"):
+            self.clients += 1
+        elif rule is Rule.COUNTED:
+            self.uncertain = self.uncertain or f"the tool {kind}"
+        elif rule is not Rule.HOLDS:
+            self._refuse(f"the tool {kind[:40]}")
+
+    def _by_value(self, table: Table, rule: Rule, item: Any, depth: int, owner: dict[str, Any]) -> None:
+        """Judge a field of which the value says what it is."""
+        if rule is Rule.MODALITIES:
+            if not _speaks_only(item):
+                self._refuse("images in the answer")
+        elif rule is Rule.EDITS:
+            self._edits(item)
+        elif rule is Rule.MODE:
+            if item != "standard":
+                self._refuse(f"the mode {item!s:.40}")
+        elif isinstance(item, str):
+            self._text(rule, item, owner)
+        elif rule is Rule.ADDRESS and not isinstance(item, dict):
+            self._refuse(_FETCHED)
+        elif isinstance(item, dict):
+            self._object(table, rule, item, depth)
+        elif (
+            isinstance(item, list) and rule is not Rule.CITATIONS
+        ):  # in a list, what was cited, which tells of a source
+            files = [entry for entry in item if isinstance(entry, dict) and entry.get("type") == "file"]
+            self._into(table, files if rule is Rule.ANNOTATIONS else item, depth + 1)
+
+    def _text(self, rule: Rule, item: str, owner: dict[str, Any]) -> None:
+        """Judge a text that may be an address or media."""
+        if rule is Rule.ADDRESS and item[:5].lower() == "data:":
+            self._inline(item, {item[5:60].partition(",")[0].partition(";")[0]})
+        elif rule is Rule.ADDRESS:
+            self._refuse(_FETCHED)
+        elif rule is Rule.INLINE and owner.get("type") not in _TEXT_DATA:
+            self._inline(item, {owner[of] for of in _MEDIA_TYPES if isinstance(owner.get(of), str)})
+        elif rule in (Rule.FILE, Rule.SOUND):
+            self.uncertain = self.uncertain or _MEDIA  # names and types beside it are what the client says
+
+    def _object(self, table: Table, rule: Rule, item: dict[str, Any], depth: int) -> None:
+        """Judge an object that may refer to something, or ask for it."""
+        if rule is Rule.SOUND and item.get("id"):
+            self._refuse(_KEPT)
+        elif rule is Rule.CITATIONS:
+            if item.get("enabled"):
+                self.uncertain = self.uncertain or "documents that are cut into pieces to be cited"
+        elif rule is Rule.ENVIRONMENT:
+            if not _is_local(item):
+                self._refuse("a container of the provider's")
+        elif rule is not Rule.ANNOTATIONS:
+            self._into(table, item, depth + 1)
+
+    def _edits(self, edits: Any) -> None:
+        for edit in edits if isinstance(edits, list) else [edits]:
+            kind = edit.get("type") if isinstance(edit, dict) else None
+            if not isinstance(kind, str) or kinds.kind_of(kinds.EDITS, kind) is not Rule.TEXT:
+                self._refuse(f"the edit {kind!s:.40}")
+
+    def _inline(self, data: str, media_types: set[str]) -> None:
+        media_type = media_types.pop().lower() if len(media_types) == 1 else ""
+        if media_type in _IMAGES:
+            self.images += 1
+            self.image_bytes += len(data)
+        elif not media_type.startswith("text/"):
+            self.uncertain = self.uncertain or _MEDIA
+
+
+def _is_local(environment: Any) -> bool:
+    """Tell whether commands run where the client is, not in a container of the provider's."""
+    kind = environment.get("type") if isinstance(environment, dict) else None
+    return isinstance(kind, str) and kinds.ENVIRONMENTS.get(kind) is Rule.TEXT
+
+
+def _speaks_only(modalities: Any) -> bool:
+    """Tell whether an answer shall be text or sound, which the output limit bounds; images are charged by the piece."""
+    words: Iterable[Any] = modalities if isinstance(modalities, list) else [modalities]
+    return all(isinstance(word, str) and word.lower() in ("text", "audio", "modality_unspecified") for word in words)
