@@ -15,7 +15,6 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
-from reconciler.gateway.listener import Limits
 
 from reconciler.core.errors import LogNotWritable
 from reconciler.core.events import Draft
@@ -23,6 +22,7 @@ from reconciler.core.state import State
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
+from reconciler.listening import Limits
 from reconciler.log.sqlite import SqliteBackend
 from reconciler.log.store import Rows, Stored
 from reconciler.recorder import Recorder, Ticket
