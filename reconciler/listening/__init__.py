@@ -5,7 +5,7 @@ I/O; `connection` bounds what a client may send and for how long; `hosts` and `p
 where it came; `listener` serves an application on a socket.
 """
 
-from reconciler.listening.connection import Door, Limits
+from reconciler.listening.door import Door, Limits
 from reconciler.listening.hosts import Hosts
 from reconciler.listening.listener import Listener
 from reconciler.listening.proxies import Network, Proxies

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import unquote
 
 from uvicorn.config import Config
@@ -22,10 +21,10 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
+from reconciler.listening.deadline import Deadline
+from reconciler.listening.door import Door
 from reconciler.listening.framing import Bad, Body, NoRequest
 from reconciler.listening.head import END, HEAD_BYTES_MAX, Head, Headers, begins_well, no_request, too_large
-from reconciler.listening.hosts import Hosts
-from reconciler.listening.proxies import Proxies
 
 IDLE_S: Final = 75.0
 """How long a connection may be idle between requests: longer than clients and proxies keep theirs."""
@@ -35,50 +34,16 @@ LINGER_S: Final = 2.0
 """How long a client may go on sending after the last word: a closed socket would take that word away from it."""
 PIPELINED_BYTES_MAX: Final = 64 * 1024
 """Beyond this nothing is read while a request is answered."""
+THROWN_BYTES: Final = 512 * 1024
+REST_S: Final = 0.008
+"""After so many bytes that are thrown away reading rests so long (64 MB/s): a flood does not take the others' time."""
 UNREAD_BYTES_MAX: Final = 32 * 1024 * 1024
 """Of all connections of a port together: heads that are not whole, and what was sent before its turn."""
-
-Application = Callable[[Any, Any, Any], Any]
 
 _logger = logging.getLogger("uvicorn.error")
 
 _TOO_SLOW: Final = ("408 Request Timeout", "the head of the request did not come in time")
 _BUSY: Final = ("503 Service Unavailable", "too many requests are half sent; try again later")
-
-
-class Limits(NamedTuple):
-    """How long a client may take, and how long open requests to end when the daemon stops.
-
-    `head_s` is for a request's head, and for the rest of a body that was answered already, which is thrown away.
-    """
-
-    head_s: float
-    drain_s: float
-
-
-class Door:
-    """What the connections of a port share.
-
-    `foreign` answers requests under a name that is not ours; `named` gives headers for what no application answers.
-    """
-
-    def __init__(
-        self,
-        app: Application,
-        foreign: Application,
-        hosts: Hosts,
-        proxies: Proxies,
-        limits: Limits,
-        named: Callable[[], Headers] = list,
-    ) -> None:
-        self.app = app
-        self.foreign = foreign
-        self.hosts = hosts
-        self.proxies = proxies
-        self.limits = limits
-        self.named = named
-        self.connections_max = 0
-        self.unread_bytes = 0
 
 
 class _Flow(FlowControl):
@@ -137,9 +102,9 @@ class Connection(asyncio.Protocol):
         self._going = False
         self._deaf = self._ended = self._stopping = False
         self._unsent = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = self._deadline = math.inf
-        self._late: Callable[[], None] = self._too_slow
+        self._thrown = 0
+        self._resting = False
+        self._deadline = Deadline(self._loop)
 
     # What the event loop and the server say.
 
@@ -154,7 +119,7 @@ class Connection(asyncio.Protocol):
         self._server = get_local_addr(self._transport)
         self._client = get_remote_addr(self._transport)
         self._trusted = self._client is not None and self.door.proxies.trust(self._client[0])
-        self._within(self.door.limits.head_s, self._too_slow)
+        self._deadline.within(self.door.limits.head_s, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the application that its client has left."""
@@ -162,13 +127,14 @@ class Connection(asyncio.Protocol):
         self._connections.discard(self)
         self._keep(b"")
         self._deaf = self._ended = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadline.end()
         self._give_up()
         self._flow.resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Read what came."""
+        if self._deaf or (self._body is not None and self.cycle is None):
+            self._throw_away(len(data))
         if not self._deaf:
             self._read(self._unread + data if self._unread else data)
 
@@ -181,13 +147,13 @@ class Connection(asyncio.Protocol):
         """Give up a client that takes nothing of its answer for too long."""
         self._flow.pause_writing()
         if self.cycle is not None:
-            self._within(SEND_S, self._abort)
+            self._deadline.within(SEND_S, self._abort)
 
     def resume_writing(self) -> None:
         """Go on sending."""
         self._flow.resume_writing()
         if self.cycle is not None:
-            self._deadline = math.inf
+            self._deadline.forget()
 
     def shutdown(self) -> None:
         """Take no more requests, and let the one that is open end."""
@@ -220,12 +186,30 @@ class Connection(asyncio.Protocol):
 
     def _wants_more(self) -> bool:
         body, cycle = self._body, self.cycle
+        if self._resting:
+            return False
         if cycle is not None and len(cycle.body) > HIGH_WATER_LIMIT:
             return False
         if body is not None and body.turn_over:
             self._go_on_soon()
             return False
         return cycle is None or body is not None or len(self._unread) < PIPELINED_BYTES_MAX
+
+    def _throw_away(self, size: int) -> None:
+        self._thrown += size
+        if self._thrown >= THROWN_BYTES:
+            self._thrown = 0
+            self._resting = True
+            self._flow.read(on=False)
+            self._loop.call_later(REST_S, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = False
+        if self._ended:
+            if not self._transport.is_closing():
+                self._flow.read(on=True)
+        else:
+            self._go_on()
 
     def _go_on_soon(self) -> None:
         if not self._going:
@@ -258,7 +242,7 @@ class Connection(asyncio.Protocol):
                 raise no_request()
             if not self._head_begun:
                 self._head_begun = True
-                self._within(self.door.limits.head_s, self._too_slow)
+                self._deadline.within(self.door.limits.head_s, self._too_slow)
             return None
         self._begin(Head(data[begin:end]))
         return data[end:]
@@ -266,7 +250,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, head: Head) -> None:
         """Hand a request to the application that answers it."""
         self._searched, self._head_begun, self._pipelined = 0, False, False
-        self._deadline = math.inf
+        self._deadline.forget()
         self._body, self._expects, self._keeps = head.body, head.expects, head.keeps
         cycle = self.cycle = RequestResponseCycle(
             scope=self._scope(head),
@@ -323,7 +307,7 @@ class Connection(asyncio.Protocol):
         if body.whole:
             self._body = None
             if cycle is None:
-                self._within(IDLE_S, self._finish)
+                self._deadline.within(IDLE_S, self._finish)
         return rest
 
     def _keep(self, data: bytes) -> None:
@@ -343,9 +327,9 @@ class Connection(asyncio.Protocol):
         if self._ended:
             return
         if self._body is not None:
-            self._within(self.door.limits.head_s, self._finish)
+            self._deadline.within(self.door.limits.head_s, self._finish)
         else:
-            self._within(IDLE_S, self._finish)
+            self._deadline.within(IDLE_S, self._finish)
         self._pipelined = bool(self._unread)
         if self._unread or self._flow.read_paused:
             self._go_on_soon()
@@ -385,14 +369,14 @@ class Connection(asyncio.Protocol):
         self._keep(b"")
         self._transport.write_eof()
         self._flow.read(on=True)
-        self._within(LINGER_S, self._lingered)
+        self._deadline.within(LINGER_S, self._lingered)
 
     def _lingered(self) -> None:
         """Close for good, unless the client is still taking what was sent before."""
         unsent = self._transport.get_write_buffer_size()
         if unsent and unsent != self._unsent:
             self._unsent = unsent
-            self._within(SEND_S, self._lingered)
+            self._deadline.within(SEND_S, self._lingered)
         else:
             self._abort()
 
@@ -400,7 +384,7 @@ class Connection(asyncio.Protocol):
         self._deaf = self._ended = True
         self._keep(b"")
         self._transport.close()
-        self._within(SEND_S, self._abort)
+        self._deadline.within(SEND_S, self._abort)
 
     def _abort(self) -> None:
         self._deaf = self._ended = True
@@ -410,30 +394,6 @@ class Connection(asyncio.Protocol):
         """Close a connection on which nothing is asked, or this one if there is none."""
         idle = next((other for other in self._connections if other.cycle is None), self)
         idle._abort()
-
-    # Time.
-
-    def _within(self, seconds: float, late: Callable[[], None]) -> None:
-        """Have `late` called after so many seconds, unless something else is awaited by then."""
-        self._late = late
-        self._deadline = self._loop.time() + seconds
-        if self._deadline < self._timer_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._set_timer()
-
-    def _set_timer(self) -> None:
-        self._timer_at = self._deadline
-        self._timer = self._loop.call_at(self._deadline, self._look_at_clock)
-
-    def _look_at_clock(self) -> None:
-        self._timer, self._timer_at = None, math.inf
-        if self._deadline > self._loop.time():
-            if self._deadline < math.inf:
-                self._set_timer()
-            return
-        self._deadline = math.inf
-        self._late()
 
 
 def _written(bad: Bad, named: Headers) -> bytes:

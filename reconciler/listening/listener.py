@@ -11,7 +11,8 @@ from typing import Final
 
 import uvicorn
 
-from reconciler.listening.connection import Connection, Door
+from reconciler.listening.connection import Connection
+from reconciler.listening.door import Door
 
 CONNECTIONS_MAX: Final = 8192
 BACKLOG: Final = 2048

@@ -1,0 +1,47 @@
+"""What all connections of a port share: whom it leads to, whom it lets in, and how much they may take together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from reconciler.listening.head import Headers
+from reconciler.listening.hosts import Hosts
+from reconciler.listening.proxies import Proxies
+
+Application = Callable[[Any, Any, Any], Any]
+
+
+class Limits(NamedTuple):
+    """How long a client may take, and how long open requests to end when the daemon stops.
+
+    `head_s` is for a request's head, and for the rest of a body that was answered already, which is thrown away.
+    """
+
+    head_s: float
+    drain_s: float
+
+
+class Door:
+    """A port.
+
+    `foreign` answers requests under a name that is not ours, `named` gives headers for answers that are not `app`'s.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        foreign: Application,
+        hosts: Hosts,
+        proxies: Proxies,
+        limits: Limits,
+        named: Callable[[], Headers] = list,
+    ) -> None:
+        self.app = app
+        self.foreign = foreign
+        self.hosts = hosts
+        self.proxies = proxies
+        self.limits = limits
+        self.named = named
+        self.connections_max = 0
+        self.unread_bytes = 0
