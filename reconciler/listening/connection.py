@@ -37,8 +37,6 @@ PIPELINED_BYTES_MAX: Final = 64 * 1024
 THROWN_BYTES: Final = 512 * 1024
 REST_S: Final = 0.008
 """After so many bytes that are thrown away reading rests so long (64 MB/s): a flood does not take the others' time."""
-UNREAD_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Of all connections of a port together: heads that are not whole, and what was sent before its turn."""
 
 _logger = logging.getLogger("uvicorn.error")
 
@@ -58,10 +56,11 @@ class _Flow(FlowControl):
 
     def read(self, *, on: bool) -> None:
         """Read from the socket, or stop reading."""
-        if on:
-            super().resume_reading()
-        else:
-            self.pause_reading()
+        if on == self.read_paused:
+            if on:
+                super().resume_reading()
+            else:
+                self.pause_reading()
 
 
 class _Out:
@@ -181,7 +180,8 @@ class Connection(asyncio.Protocol):
         except Bad as bad:
             self._refuse(bad)
         if not self._deaf:
-            self._keep(data)
+            if data or self._unread:
+                self._keep(data)
             self._flow.read(on=self._wants_more())
 
     def _wants_more(self) -> bool:
@@ -312,11 +312,10 @@ class Connection(asyncio.Protocol):
 
     def _keep(self, data: bytes) -> None:
         """Keep what cannot be read yet, if all connections together do not keep too much."""
-        if data or self._unread:
-            self.door.unread_bytes += len(data) - len(self._unread)
-            self._unread = data
-            if self.door.unread_bytes > UNREAD_BYTES_MAX and data:
-                self._refuse(Bad(*_BUSY))
+        self.door.unread_bytes += len(data) - len(self._unread)
+        self._unread = data
+        if self.door.unread_bytes > self.door.unread_bytes_max and data:
+            self._refuse(Bad(*_BUSY))
 
     # Ends.
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from reconciler.listening.head import Headers
 from reconciler.listening.hosts import Hosts
 from reconciler.listening.proxies import Proxies
+
+UNREAD_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Of all connections of a port together: heads that are not whole, and what was sent before its turn."""
+CONNECTIONS_MAX: Final = 8192
 
 Application = Callable[[Any, Any, Any], Any]
 
@@ -43,5 +47,6 @@ class Door:
         self.proxies = proxies
         self.limits = limits
         self.named = named
-        self.connections_max = 0
+        self.connections_max = CONNECTIONS_MAX
+        self.unread_bytes_max = UNREAD_BYTES_MAX
         self.unread_bytes = 0

@@ -41,21 +41,18 @@ class NoRequest(Bad):
 class Counted:
     """A body of so many bytes."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_left", "whole")
     turn_over = False
 
     def __init__(self, length: int) -> None:
         self._left = length
-
-    @property
-    def whole(self) -> bool:
-        """Whether it has come to its end."""
-        return self._left == 0
+        self.whole = False
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
         """Give what of `data` is body, and what follows it."""
         piece = data[: self._left]
         self._left -= len(piece)
+        self.whole = not self._left
         return piece, data[len(piece) :]
 
 

@@ -73,8 +73,9 @@ class Head:
         self.body: Body | None = body_of(
             self.version, self.few.get(b"content-length", []), self.few.get(b"transfer-encoding", [])
         )
-        self.keeps = self.version == "1.1" and not self._says(b"connection", b"close")
-        self.expects = self.version == "1.1" and self._says(b"expect", b"100-continue")
+        current = version == b"1.1"
+        self.keeps = current and not (b"connection" in self.few and self._says(b"connection", b"close"))
+        self.expects = current and b"expect" in self.few and self._says(b"expect", b"100-continue")
 
     def _read_fields(self, data: bytes) -> None:
         try:
@@ -116,9 +117,7 @@ class Head:
         return path, query
 
     def _says(self, name: bytes, word: bytes) -> bool:
-        return any(
-            token.strip(b" \t").lower() == word for value in self.few.get(name, ()) for token in value.split(b",")
-        )
+        return any(token.strip(b" \t").lower() == word for value in self.few[name] for token in value.split(b","))
 
 
 def begins_well(data: bytes) -> bool:

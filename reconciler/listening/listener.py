@@ -14,7 +14,6 @@ import uvicorn
 from reconciler.listening.connection import Connection
 from reconciler.listening.door import Door
 
-CONNECTIONS_MAX: Final = 8192
 BACKLOG: Final = 2048
 
 
@@ -32,7 +31,8 @@ class Listener:
     def __init__(self, door: Door, listening: socket.socket) -> None:
         """Prepare; nothing is answered before `run`. A port takes at most a quarter of the files that may be open."""
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        door.connections_max = min(CONNECTIONS_MAX, files // 4 if files > 0 else CONNECTIONS_MAX)
+        if files != resource.RLIM_INFINITY:
+            door.connections_max = min(door.connections_max, files // 4)
         served = type("Served", (Connection,), {"door": door})
         # Where nothing is given uvicorn asks the environment (WEB_CONCURRENCY, FORWARDED_ALLOW_IPS).
         config = uvicorn.Config(

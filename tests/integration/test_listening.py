@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import select
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support_listening import Answer, Echo, Wire, wired
+from tests.support import DEADLINE_S, until
+from tests.support_listening import MIB, Answer, Echo, Wire, wired
 
 HEAD = b"POST /a HTTP/1.1\r\nhost: localhost\r\n"
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -332,3 +335,68 @@ def test_head_beyond_its_size_is_a_431(echo: Echo, size: int) -> None:
             assert [answer.status for answer in asked(wire, head, size)] == [431]
     with wired(echo.port) as wire:
         assert [answer.status for answer in asked(wire, HEAD + b"x: " + b"y" * 70_000 + b"\r\n\r\n", size)] == [431]
+
+
+def test_flood_behind_a_refusal_is_not_kept(echo: Echo) -> None:
+    """Trailers, chunks, fields or requests without end behind an answer: refused or slowed, and never held."""
+    chunks = b"transfer-encoding: chunked\r\n\r\n0\r\n"
+    for head, flood in (
+        (b"POST /refuse HTTP/1.1\r\nhost: localhost\r\n" + chunks, b"x-a: " + b"b" * 1000 + b"\r\n"),
+        (b"POST /refuse HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n", b"1;x=y\r\na\r\n"),
+        (b"GET /refuse HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", SMUGGLED),
+        (b"GET /refuse HTTP/1.1\r\nhost: localhost\r\n\r\nGET / HTTP/1.1\r\n", b"x-a: " + b"b" * 1000 + b"\r\n"),
+    ):
+        with wired(echo.port) as wire:
+            wire.send(head)
+            first = wire.answer()
+            assert first is not None
+            assert first.status == 401
+            wire.send(flood * (4 * MIB // len(flood)))
+            assert echo.door.unread_bytes < MIB
+    until("nothing to be kept", lambda: echo.door.unread_bytes == 0)
+
+
+def test_requests_that_wait_for_an_answer_are_bounded(echo: Echo) -> None:
+    """While an answer is under way a few kilobytes behind it are kept, and the rest stays with the client."""
+    echo.gate.clear()
+    try:
+        with wired(echo.port) as wire:
+            wire.socket.settimeout(0.5)
+            sent = 0
+            with contextlib.suppress(TimeoutError):
+                while sent < 64 * MIB:
+                    sent += wire.socket.send(SMUGGLED * 1000)
+            assert sent < 32 * MIB
+            assert 0 < echo.door.unread_bytes < MIB
+            echo.gate.set()
+            wire.socket.settimeout(DEADLINE_S)
+            assert [answer.status for answer in (wire.answer(), wire.answer()) if answer] == [200, 200]
+    finally:
+        echo.gate.set()
+    until("nothing to be kept", lambda: echo.door.unread_bytes == 0)
+
+
+def test_half_heads_of_many_connections_are_bounded_together() -> None:
+    """Connections that each keep a little less than a head may have keep a stated amount together."""
+    with Echo() as echo, contextlib.ExitStack() as stack:
+        echo.door.unread_bytes_max = MIB
+        wires = [stack.enter_context(wired(echo.port)) for _ in range(40)]
+        for wire in wires:
+            wire.send(HEAD + b"x: " + b"y" * 59_000)
+        until("a refusal", lambda: select.select([wire.socket for wire in wires], [], [], 0)[0])
+        assert echo.door.unread_bytes <= MIB
+        refusal = next(wire for wire in wires if select.select([wire.socket], [], [], 0)[0]).answer()
+        assert refusal is not None
+        assert refusal.status == 503
+        with wired(echo.port) as other:
+            assert [answer.status for answer in asked(other, NEXT)] == [200]
+
+
+def test_idle_connection_gives_way_to_one_that_asks() -> None:
+    """Where all connections are taken, one on which nothing is asked is closed."""
+    with Echo() as echo, contextlib.ExitStack() as stack:
+        echo.door.connections_max = 10
+        for _ in range(40):
+            stack.enter_context(wired(echo.port))
+        with wired(echo.port) as wire:
+            assert [answer.status for answer in asked(wire, NEXT)] == [200]
