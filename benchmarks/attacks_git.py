@@ -20,9 +20,10 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
+from benchmarks.attacks_bombs import deflated, gzipped
 from benchmarks.attacks_doors import _status
 from benchmarks.attacks_site import Place, answered, connected, head
 from benchmarks.attacks_told import WRONG, Seen, Told, again, told
@@ -65,16 +66,9 @@ def _command(pack: bytes) -> bytes:
     return b"%04x" % (len(line) + 4) + line + b"0000" + pack
 
 
-@lru_cache
-def _zeros() -> bytes:
-    packer = zlib.compressobj(9)
-    pieces = [packer.compress(b"\0" * (1 << 20)) for _ in range(BOMB >> 20)]
-    return b"".join([*pieces, packer.flush()])
-
-
 def _large_object() -> tuple[bytes, str]:
     """A pack of 440 kB with one object of 450 MiB."""
-    return _command(_pack(_entry(_BLOB, BOMB, _zeros()))), "identity"
+    return _command(_pack(_entry(_BLOB, BOMB, deflated([(b"\0" * (1 << 20), BOMB >> 20)])))), "identity"
 
 
 def _large_delta() -> tuple[bytes, str]:
@@ -100,9 +94,9 @@ def _large_delta() -> tuple[bytes, str]:
 
 def _packed_body() -> tuple[bytes, str]:
     """A body of gzip that becomes a pack of 450 MiB which is not packed itself."""
-    stored = zlib.compressobj(0)
-    data = b"".join([*(stored.compress(b"\0" * (1 << 20)) for _ in range(BOMB >> 20)), stored.flush()])
-    return gzip.compress(_command(_pack(_entry(_BLOB, BOMB, data))), 6), "gzip"
+    stored = deflated([(b"\0" * (1 << 20), BOMB >> 20)], 0)
+    body = _command(_pack(_entry(_BLOB, BOMB, stored)))
+    return gzip.compress(body, 1), "gzip"
 
 
 def post(body: Callable[[], tuple[bytes, str]], place: Place) -> Told:
@@ -223,9 +217,7 @@ def remote() -> Iterator[str]:
     """Serve a remote whose first answer is 1 MB of gzip that becomes 1 GiB of branches, until the block ends."""
     begin = b"001e# service=git-upload-pack\n0000"
     line = b"003d" + b"1" * 40 + b" refs/heads/bbbbb\n"
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    lines = line * ((1 << 20) // len(line))
-    _Remote.body = b"".join([packer.compress(begin), *(packer.compress(lines) for _ in range(1024)), packer.flush()])
+    _Remote.body = gzipped([(begin, 1), (line * ((1 << 20) // len(line)), 1024)])
     server = http.server.ThreadingHTTPServer((HOST, 0), _Remote)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()

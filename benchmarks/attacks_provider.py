@@ -13,18 +13,18 @@ import re
 import socket
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from multiprocessing.connection import Connection
 
+from benchmarks.attacks_bombs import gzipped
 from benchmarks.attacks_doors import _status
 from benchmarks.attacks_site import EVIL, NICE, Place, answered, chat, connected
 from benchmarks.attacks_told import WRONG, Seen, Told, again
 from benchmarks.load import HOST
 
 ANSWER_S = 20.0
-BOMB = 256 * 1024 * 1024 - 1024
+BOMB = 255 << 20
 EVENT = 17 * 1024 * 1024
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 _SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -34,11 +34,9 @@ _CONTEXT = multiprocessing.get_context("spawn")
 
 @lru_cache
 def _packed(stream: bool) -> bytes:
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    begin, rest = (b": ", b"a") if stream else (b"", b" ")
-    pieces = [packer.compress(begin), *(packer.compress(rest * (BOMB // 256)) for _ in range(256))]
-    pieces += [packer.compress(b"\n\n" if stream else _USAGE), packer.flush()]
-    return b"".join(pieces)
+    piece = (b"a" if stream else b" ") * (1 << 20)
+    end = b"\n\n" if stream else _USAGE
+    return gzipped([(b": " if stream else b" ", 1), (piece, BOMB >> 20), (end, 1)])
 
 
 def _chunk(data: bytes) -> bytes:
@@ -120,8 +118,8 @@ def running() -> Iterator[int]:
 
 
 def _serve(told: Connection) -> None:
-    os.nice(NICE)
     _packed(False), _packed(True)
+    os.nice(NICE)
     with socket.create_server((HOST, 0), backlog=512) as listening:
         told.send(listening.getsockname()[1])
         while True:

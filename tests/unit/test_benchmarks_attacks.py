@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import zlib
 from pathlib import Path
 
 from benchmarks.attacks import ATTACKS
+from benchmarks.attacks_bombs import deflated, gzipped
 from benchmarks.attacks_git import _BLOB, _entry, _pack
 from benchmarks.attacks_told import WRONG, Seen, told
 
@@ -43,3 +45,11 @@ def test_pack_written_by_hand_is_read_by_git(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_bombs_unpack_to_what_they_stand_for() -> None:
+    """A repeated piece is packed once, and its checksums are right."""
+    pieces = [(b"begin", 1), (b"ab" * 1000, 3), (b"end", 1)]
+    plain = b"begin" + b"ab" * 3000 + b"end"
+    assert gzip.decompress(gzipped(pieces)) == plain
+    assert zlib.decompress(deflated(pieces)) == plain
