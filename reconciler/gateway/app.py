@@ -271,7 +271,7 @@ class _Request:
     async def _try_all(self, call: Call, caller: Caller) -> None:
         """Try the bindings in order. If none works, the last provider's error is the answer, else the first refusal."""
         first: Refusal | None = None
-        failed: tuple[str, Failed] | None = None
+        failed: tuple[Held, Failed] | None = None
         for number, name in enumerate(call.names):
             try:
                 outcome = await self._try(call, caller, name)
@@ -286,10 +286,11 @@ class _Request:
                 continue
             if outcome is None:
                 return
-            failed = (name, outcome)
+            assert self._held is not None
+            failed = (self._held, outcome)
         if failed is not None:
-            name, answer = failed
-            self._binding = name
+            self._held, answer = failed
+            self._binding = self._held.binding
             await self._client.whole(answer.status, answer.headers, answer.body)
             return
         assert first is not None

@@ -184,6 +184,17 @@ def test_last_provider_error_is_shown_when_all_fail(bench: Bench) -> None:
     assert_books_balance(bench)
 
 
+def test_error_is_shown_with_what_is_left_of_its_own_binding(bench: Bench) -> None:
+    """Whichever binding was tried last, the headers tell of the one whose provider's error the client gets."""
+    for first, last, counted in (("openai-free", "anthropic", False), ("openai", "anthropic-free", True)):
+        bench.simulator.fault(Fault(status=503, model=MODEL_IDS[first]))
+        with bench.simulator.unreachable("anthropic"):
+            answer = ask(bench, "chat", first, last)
+        assert (answer.status_code, answer.headers["x-pai-binding"]) == (503, first)
+        assert ("x-pai-tokens-remaining" in answer.headers) == counted
+    assert_books_balance(bench)
+
+
 def test_first_refusal_is_shown_when_no_provider_answered(bench: Bench) -> None:
     """If none was asked, the refusal is the one of the binding that the agent named first."""
     answer = ask(bench, "chat", "openai-spent", "anthropic-keyless", "no-such-binding")
