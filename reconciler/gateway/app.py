@@ -83,8 +83,7 @@ class Gateway:
         if scope["type"] != "http":
             return
         if scope["path"] in ("/healthz", "/readyz"):
-            request = self._ids.next().encode()
-            await self._probe(scope["path"], Client(send, lambda: named(request)))
+            await self._probe(scope["path"], send)
             return
         self._metrics.open.inc()
         self._books.under_way += 1
@@ -105,13 +104,19 @@ class Gateway:
             self._second = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return self._second[1]
 
-    async def _probe(self, path: str, client: Client) -> None:
+    async def _probe(self, path: str, send: Send) -> None:
+        request = self._ids.next()
+        client = Client(send, lambda: named(request.encode()))
         if path == "/healthz":
             await client.whole(200, [(b"content-type", b"text/plain; charset=utf-8")], b"ok\n")
             return
-        now = await asyncio.get_running_loop().run_in_executor(None, self._health)
-        body = msgspec.json.encode({"ready": now.ready, "reasons": now.reasons})
-        await client.whole(200 if now.ready else 503, [_JSON], body)
+        try:
+            now = await asyncio.get_running_loop().run_in_executor(None, self._health)
+            status = 200 if now.ready else 503
+        except Exception:
+            log.exception("request %s failed by a bug", request)
+            now, status = Ready(False, ["an internal error"]), 500
+        await client.whole(status, [_JSON], msgspec.json.encode({"ready": now.ready, "reasons": now.reasons}))
 
 
 class _Request:

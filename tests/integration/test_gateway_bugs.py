@@ -92,7 +92,7 @@ def serving(
     origins = {name: simulator.origin(name) for name in PROVIDERS}  # type: ignore[arg-type]
     options = Options(origins, 16384, (), 5.0, 30.0, Limits(10.0, 10.0))
     days = Days(lambda: 1_795_000_000_000_000, lambda: 1000.0)
-    service = Service(recorder, resolve, options, days, CollectorRegistry(), lambda: Ready(True, []))
+    service = Service(recorder, resolve, options, days, CollectorRegistry(), unhealthy)
     thread = threading.Thread(target=loop.run_until_complete, args=(service.run(listening, stopping),))
     thread.start()
     try:
@@ -116,6 +116,11 @@ def key(name: str, _: str) -> SecretValue:
 
 
 def broken(_name: str, _key: str) -> SecretValue:
+    """Fail as a bug would."""
+    raise Bug
+
+
+def unhealthy() -> Ready:
     """Fail as a bug would."""
     raise Bug
 
@@ -186,6 +191,18 @@ def test_bug_in_a_commit_is_an_internal_error(
         assert refused("messages", answer).status == 503, "a disk that is full is none"
     assert CANARY in caplog.text
     assert any(record.exc_info and record.name.startswith("reconciler.recorder") for record in caplog.records)
+
+
+def test_bug_in_readiness_is_not_readiness(
+    workspace: Site, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever asks whether the gateway is ready gets an answer all the same: no."""
+    with Recorder(SqliteBackend(workspace.database)) as recorder, serving(recorder, key, simulator) as client:
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()) == (500, {"ready": False, "reasons": ["an internal error"]})
+        request = answer.headers["x-pai-request-id"]
+        assert any(request in record.getMessage() and record.exc_info for record in caplog.records)
+        assert client.get("/healthz").status_code == 200
 
 
 def test_error_of_the_log_says_whether_it_is_a_bug(workspace: Site) -> None:
