@@ -6,6 +6,7 @@ or log what it reads, nor know budgets: its caller settles the usage, or what `f
 Invariants:
 - A charge is never lower than the total an answer names, nor than the parts it names.
 - No usage is made up, not one of zero either: without the numbers that a charge needs there is none.
+- A member that an answer names twice, at any depth, counts as the dearer of its values.
 - Nothing that an upstream sends raises. A number of a wrong type, below zero or above TOKENS_MAX counts as absent; a
   text that speaks of usage and cannot be read takes away the trust in what was not yet the last word.
 
@@ -15,15 +16,17 @@ quotes is a name or a whole string: quotes within an answer's words are escaped.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
 TOKENS_MAX = 999_999_999  # in one number: far above any answer; a sum stays far below what JSON keeps exactly
 
 _DIGITS_MAX = len(str(TOKENS_MAX))
+_ERROR = b'"error"'
 _ABSENT = msgspec.Raw(b"")
 _NULL = msgspec.Raw(b"null")
 
@@ -39,29 +42,10 @@ class Usage(NamedTuple):
     charge: int  # what the budget counts
 
 
-class _Said(msgspec.Struct):
-    """The fields, of all APIs, in which an answer speaks of its usage, its errors and its end."""
+Fields = dict[str, msgspec.Raw]
+"""An object's members. One that is named twice is there once, with the dearer of its values."""
 
-    type: msgspec.Raw = _ABSENT
-    usage: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _ABSENT
-    choices: msgspec.Raw = _ABSENT
-    response: msgspec.Raw = _ABSENT
-    status: msgspec.Raw = _ABSENT
-    message: msgspec.Raw = _ABSENT
-    delta: msgspec.Raw = _ABSENT
-    content_block: msgspec.Raw = _ABSENT
-    stop_reason: msgspec.Raw = _ABSENT
-    candidates: msgspec.Raw = _ABSENT
-    usage_metadata: msgspec.Raw = msgspec.field(name="usageMetadata", default=_ABSENT)
-    finish_reason: msgspec.Raw = msgspec.field(name="finishReason", default=_ABSENT)
-    input_tokens: msgspec.Raw = _ABSENT
-    total_tokens: msgspec.Raw = msgspec.field(name="totalTokens", default=_ABSENT)
-
-
-_NOTHING = _Said()
-_said_decoder = msgspec.json.Decoder(_Said)
-_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_fields_decoder = msgspec.json.Decoder(Fields)
 _entries_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _GARBAGE = (msgspec.MsgspecError, ValueError, RecursionError)
 
@@ -75,9 +59,10 @@ class Meter:
 
     `known_input` is the input of an answer that was cut, if it named it and reads no more on its own account.
     `seen` is the highest charge that numbers so far have added up to; no charge is made below it when one is guessed.
+    `unread`: a text that speaks of usage could not be read.
     """
 
-    __slots__ = ("_broken", "_final", "_usage", "known_input", "seen")
+    __slots__ = ("_broken", "_final", "_usage", "known_input", "seen", "unread")
 
     MARKS: ClassVar[tuple[bytes, ...]]  # a text with none of them says nothing of interest
 
@@ -85,6 +70,7 @@ class Meter:
         self._usage: Usage | None = None
         self._final = False
         self._broken = False  # an error, or something unreadable, came in the middle of the answer
+        self.unread = False
         self.known_input: int | None = None
         self.seen = 0
 
@@ -92,12 +78,17 @@ class Meter:
         """Read one JSON text: a whole body, the data of one event, or one item of an array."""
         for mark in self.MARKS:
             if mark in item:
-                said = _decode(item) or _decode(_SURROGATE.sub(rb"\\ufffd", item))
+                said = _object(item) or _object(_SURROGATE.sub(rb"\\ufffd", item))
                 if said is None:
                     self._broken = True
+                    self.unread |= any(mark != _ERROR and mark in item for mark in self.MARKS)
                 else:
                     self._read(said)
                 return
+
+    def lose(self) -> None:
+        """Take note that a part of the answer was too large or too odd to be read: what it says is not known."""
+        self._broken, self.unread, self._final = True, True, False
 
     def usage(self, complete: bool) -> Usage | None:
         """Say what was used, or None if the answer does not tell.
@@ -115,7 +106,7 @@ class Meter:
         known = self.known_input if input_given else None
         return max((input_tokens if known is None else known) + output_tokens, self.seen)
 
-    def _read(self, said: _Said) -> None:
+    def _read(self, said: Fields) -> None:
         raise NotImplementedError
 
     def _keep_highest(self, usage: Usage) -> None:
@@ -134,7 +125,7 @@ class Chat(Meter):
 
     __slots__ = ()
 
-    MARKS = (b'_tokens"', b'"error"')
+    MARKS = (b'_tokens"', _ERROR)
     SAID_ONCE: ClassVar[bool] = False
 
     def feed(self, item: bytes) -> None:
@@ -144,14 +135,14 @@ class Chat(Meter):
         else:
             super().feed(item)
 
-    def _read(self, said: _Said) -> None:
-        usage = _openai(said.usage, "prompt_tokens", "completion_tokens")
-        failed = _there(said.error)
+    def _read(self, said: Fields) -> None:
+        usage = _openai(_raw(said, "usage"), "prompt_tokens", "completion_tokens")
+        failed = _there(_raw(said, "error"))
         if usage is None:
             self._broken |= failed
             return
         self._keep_highest(usage)
-        self._final |= self.SAID_ONCE or failed or bytes(said.choices) in (b"", b"[]")
+        self._final |= self.SAID_ONCE or failed or bytes(_raw(said, "choices")) in (b"", b"[]")
 
 
 class ChatSaidOnce(Chat):
@@ -167,18 +158,18 @@ class Responses(Meter):
 
     __slots__ = ()
 
-    MARKS = (b'_tokens"', b'"error"')
+    MARKS = (b'_tokens"', _ERROR)
     ENDS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
     UNFINISHED = (b'"queued"', b'"in_progress"')
 
-    def _read(self, said: _Said) -> None:
-        if _there(said.response):
-            said = _inner(said.response) if bytes(said.type) in self.ENDS else _NOTHING
-        usage = _openai(said.usage, "input_tokens", "output_tokens")
-        if usage is not None and bytes(said.status) not in self.UNFINISHED:
+    def _read(self, said: Fields) -> None:
+        if _there(_raw(said, "response")):
+            said = _fields(_raw(said, "response")) if bytes(_raw(said, "type")) in self.ENDS else {}
+        usage = _openai(_raw(said, "usage"), "input_tokens", "output_tokens")
+        if usage is not None and bytes(_raw(said, "status")) not in self.UNFINISHED:
             self._keep_highest(usage)
             self._final = True
-        elif bytes(said.type) == b'"error"' or _there(said.error):
+        elif bytes(_raw(said, "type")) == b'"error"' or _there(_raw(said, "error")):
             self._broken = True
 
 
@@ -189,8 +180,8 @@ class Embeddings(Meter):
 
     MARKS = (b'_tokens"',)
 
-    def _read(self, said: _Said) -> None:
-        usage = _openai(said.usage, "prompt_tokens", None)
+    def _read(self, said: Fields) -> None:
+        usage = _openai(_raw(said, "usage"), "prompt_tokens", None)
         if usage is not None:
             self._keep_highest(usage)
             self._final = True
@@ -209,7 +200,7 @@ class Messages(Meter):
 
     __slots__ = ("_beside", "_counts", "_reads_more")
 
-    MARKS = (b'_tokens"', b'"content_block_start"', b'"error"')
+    MARKS = (b'_tokens"', b'"content_block_start"', _ERROR)
     BESIDE = (b'"compaction"', b'"advisor_message"')
     PLAIN_BLOCKS = (b'"text"', b'"thinking"', b'"redacted_thinking"', b'"tool_use"')
 
@@ -225,22 +216,22 @@ class Messages(Meter):
         self._usage = None
         self.known_input = None
 
-    def _read(self, said: _Said) -> None:
-        kind = bytes(said.type)
+    def _read(self, said: Fields) -> None:
+        kind = bytes(_raw(said, "type"))
         if kind == b'"message_start"':
             self._begin()
-            message = _inner(said.message)
-            whole = _there(message.stop_reason)
-            self._merge(message.usage, whole=whole, last=whole)
+            message = _fields(_raw(said, "message"))
+            whole = _there(_raw(message, "stop_reason"))
+            self._merge(_raw(message, "usage"), whole=whole, last=whole)
         elif kind == b'"message_delta"':
-            self._merge(said.usage, whole=True, last=_there(_inner(said.delta).stop_reason))
+            self._merge(_raw(said, "usage"), whole=True, last=_there(_raw(_fields(_raw(said, "delta")), "stop_reason")))
         elif kind == b'"content_block_start"':
-            if bytes(_inner(said.content_block).type) not in self.PLAIN_BLOCKS:
+            if bytes(_raw(_fields(_raw(said, "content_block")), "type")) not in self.PLAIN_BLOCKS:
                 self._reads_more, self.known_input = True, None
-        elif kind == b'"error"' or _there(said.error):
+        elif kind == b'"error"' or _there(_raw(said, "error")):
             self._broken = True
-        elif _there(said.usage):
-            self._merge(said.usage, whole=True, last=True)
+        elif _there(_raw(said, "usage")):
+            self._merge(_raw(said, "usage"), whole=True, last=True)
 
     def _merge(self, raw: msgspec.Raw, *, whole: bool, last: bool) -> None:
         """Take the numbers of one `usage`. `whole`: it counts the output so far. `last`: no other one follows."""
@@ -276,15 +267,15 @@ class Generate(Meter):
 
     __slots__ = ("_counts",)
 
-    MARKS = (b'"usageMetadata"', b'"error"')
+    MARKS = (b'"usageMetadata"', _ERROR)
 
     def __init__(self) -> None:
         super().__init__()
         self._counts: dict[str, int] = {}
 
-    def _read(self, said: _Said) -> None:
-        self._broken |= _there(said.error)
-        fields = _fields(said.usage_metadata)
+    def _read(self, said: Fields) -> None:
+        self._broken |= _there(_raw(said, "error"))
+        fields = _fields(_raw(said, "usageMetadata"))
         if not fields:
             return
         for name in fields:
@@ -294,7 +285,7 @@ class Generate(Meter):
         usage = self._settled(self._counts)
         if usage is not None:
             self.seen = max(self.seen, usage.charge)
-            self._usage, self._final = usage, _finished(said.candidates)
+            self._usage, self._final = usage, _finished(_raw(said, "candidates"))
 
     def _settled(self, counts: Mapping[str, int]) -> Usage | None:
         """Add the parts up. The candidates' count is left out when it is zero; then the total has to be there."""
@@ -323,8 +314,8 @@ class Count(Meter):
 
     MARKS = (b'"input_tokens"', b'"totalTokens"')
 
-    def _read(self, said: _Said) -> None:
-        for count in (_number(said.input_tokens), _number(said.total_tokens)):
+    def _read(self, said: Fields) -> None:
+        for count in (_number(_raw(said, "input_tokens")), _number(_raw(said, "totalTokens"))):
             if count is not None:
                 self._usage, self._final = Usage(count, 0, 0, 0, 0, 0), True
 
@@ -393,7 +384,7 @@ def _anthropic(fields: Mapping[str, msgspec.Raw]) -> dict[str, int]:
 def _finished(candidates: msgspec.Raw) -> bool:
     if b'"finishReason"' not in bytes(candidates):
         return False
-    return all(_there(_inner(candidate).finish_reason) for candidate in _entries(candidates))
+    return all(_there(_raw(_fields(candidate), "finishReason")) for candidate in _entries(candidates))
 
 
 def _kind(fields: Mapping[str, msgspec.Raw]) -> bytes:
@@ -408,22 +399,55 @@ def _there(raw: msgspec.Raw) -> bool:
     return raw not in (_ABSENT, _NULL)
 
 
-def _decode(item: bytes | msgspec.Raw) -> _Said | None:
+def _raw(fields: Fields, name: str) -> msgspec.Raw:
+    return fields.get(name, _ABSENT)
+
+
+def _fields(raw: msgspec.Raw) -> Fields:
+    return {} if raw is _ABSENT else _object(raw) or {}
+
+
+def _object(raw: bytes | msgspec.Raw) -> Fields | None:
+    """Read an object's members, None if it is none or cannot be read."""
     try:
-        return _said_decoder.decode(item)
+        fields = _fields_decoder.decode(raw)
+    except _GARBAGE:
+        return None
+    text = bytes(raw)
+    colons = len(fields)
+    for value in fields.values():
+        colons += bytes(value).count(b":")
+    return (
+        fields if text.count(b":") == colons else _dearest(text)
+    )  # else a member is named twice, or has a colon in it
+
+
+def _dearest(text: bytes) -> Fields | None:
+    """Read an object, at any depth of which a member is named twice."""
+    try:
+        found = json.loads(text, object_pairs_hook=_once)
+        return {name: msgspec.Raw(json.dumps(value).encode()) for name, value in found.items()}
     except _GARBAGE:
         return None
 
 
-def _inner(raw: msgspec.Raw) -> _Said:
-    return _decode(raw) or _NOTHING
+def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in members:
+        found[name] = _dearer(found[name], value) if name in found else value
+    return found
 
 
-def _fields(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
-    try:
-        return _fields_decoder.decode(raw)
-    except _GARBAGE:
-        return {}
+def _dearer(one: Any, other: Any) -> Any:
+    """Give what charges no less than either of two values: the higher number, all members, all items."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return _once([*one.items(), *other.items()])
+    if isinstance(one, list) and isinstance(other, list):
+        return one + other
+    counts = [value for value in (one, other) if type(value) is int and 0 <= value <= TOKENS_MAX]
+    if counts:
+        return max(counts)
+    return one if other is None or isinstance(one, dict | list) else other
 
 
 def _entries(raw: msgspec.Raw) -> list[msgspec.Raw]:

@@ -145,6 +145,69 @@ def test_words_about_usage_are_not_usage() -> None:
     assert used("responses", "openai", {"type": "response.output_text.delta", "delta": text}) is None
 
 
+TWICE = [
+    ("chat", '{"choices":[],%s}', '"usage":{"total_tokens":%d}', (5, 900)),
+    ("chat", '{"choices":[],"usage":{%s}}', '"total_tokens":%d', (5, 900)),
+    ("chat", '{"choices":[],"usage":{"prompt_tokens":1,%s}}', '"completion_tokens":%d', (4, 899)),
+    ("chat", '{"usage":{"total_tokens":5,"completion_tokens_details":{%s}}}', '"reasoning_tokens":%d', (5, 900)),
+    ("chat", '{"usage":{"total_tokens":5,%s}}', '"prompt_tokens_details":{"cached_tokens":%d}', (5, 900)),
+    ("responses", '{"type":"response.completed",%s}', '"response":{"usage":{"total_tokens":%d}}', (5, 900)),
+    ("responses", '{"type":"response.completed","response":{%s}}', '"usage":{"total_tokens":%d}', (5, 900)),
+    ("responses", '{"object":"response",%s}', '"usage":{"total_tokens":%d}', (5, 900)),
+    ("embeddings", '{"data":[],%s}', '"usage":{"prompt_tokens":%d}', (5, 900)),
+    ("messages", '{"type":"message",%s}', '"usage":{"input_tokens":1,"output_tokens":%d}', (4, 899)),
+    ("messages", '{"usage":{"input_tokens":1,%s}}', '"output_tokens":%d', (4, 899)),
+    ("messages", '{"usage":{"output_tokens":1,"input_tokens":1,%s}}', '"cache_read_input_tokens":%d', (3, 898)),
+    ("messages", '{"type":"message_delta","usage":{"input_tokens":1,%s}}', '"output_tokens":%d', (4, 899)),
+    (
+        "messages",
+        '{"usage":{"output_tokens":1,"input_tokens":1,"iterations":[{"type":"compaction",%s}]}}',
+        '"input_tokens":%d',
+        (3, 898),
+    ),
+    ("generate", '{"candidates":[{"finishReason":"STOP"}],%s}', '"usageMetadata":{"totalTokenCount":%d}', (5, 900)),
+    ("generate", '{"candidates":[],"usageMetadata":{%s}}', '"totalTokenCount":%d', (5, 900)),
+    (
+        "generate",
+        '{"usageMetadata":{"totalTokenCount":5,"promptTokenCount":1,%s}}',
+        '"thoughtsTokenCount":%d',
+        (4, 899),
+    ),
+    ("embed", "{%s}", '"usageMetadata":{"promptTokenCount":%d}', (5, 900)),
+]
+
+
+@pytest.mark.parametrize(("operation", "body", "member", "counts"), TWICE)
+def test_member_named_twice_counts_as_the_dearer(
+    operation: str, body: str, member: str, counts: tuple[int, int]
+) -> None:
+    """In any order, also with a name that is escaped, and with nothing in one of its places."""
+    one, other = (member % count for count in counts)
+    name = member.split('"')[1]
+    escaped = other.replace(name, name.replace(name[0], f"\\u{ord(name[0]):04X}", 1), 1)
+    nothing = f'"{name}":null'
+    for twice in (
+        *((one, other), (other, one), (one, escaped), (escaped, one), (nothing, other), (other, nothing)),
+        *((one, other, one), (other, f'"{name}":{{}}'), (other, f'"{name}":-1'), (f'"{name}":"x"', other)),
+    ):
+        text = body % ",".join(twice)
+        assert charge(used(operation, "openai", text.encode())) == 900, text
+
+
+def test_usage_named_twice_is_found_beside_any_text() -> None:
+    """Words with colons, names with colons and repeated names elsewhere do not hide it, and cost nothing."""
+    begin = '{"a:b":1,"text":"usage: a:b \\ud83d","choices":[{"x":1,"x":2}],"usage":{"total_tokens":900}'
+    for end in ("}", ',"usage":{"total_tokens":5}}'):
+        assert charge(used("chat", "openai", (begin + end).encode())) == 900
+
+
+def test_part_that_could_not_be_read_takes_the_trust_away() -> None:
+    """A usage that came before counts no more as the last, and is the least that is charged."""
+    it = fed("chat", "openai", {"choices": [], "usage": {"total_tokens": 9}})
+    it.lose()
+    assert (it.usage(complete=True), it.unread, it.forfeit(2, 3)) == (None, True, 9)
+
+
 def test_an_operation_without_a_rule_is_a_bug() -> None:
     """There is no meter by default: what is not in the table must not run."""
     with pytest.raises(KeyError):
