@@ -321,6 +321,7 @@ def _options(workspace: Workspace) -> Options:
         (*settings.gateway_hosts, settings.gateway_listen.host),
         settings.gateway_connect_timeout_s,
         settings.gateway_read_timeout_s,
+        settings.gateway_left_timeout_s,
         Limits(settings.gateway_head_timeout_s, settings.gateway_drain_timeout_s),
         settings.gateway_trusted_proxies,
     )

@@ -127,7 +127,7 @@ class _Request:
         self._foreign = foreign
         self._scope = scope
         self._receive = receive
-        self._client = Client(send, self._headers)
+        self._client = Client(send, self._headers, receive)
         self._request = gateway._ids.next()
         self._binding = ""
         self._held: Held | None = None

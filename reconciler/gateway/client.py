@@ -1,18 +1,19 @@
 """The client's side of an answer: what is sent, and whether anybody still takes it.
 
-A client that left, or that does not read, never stops what was begun upstream: sending to it simply does nothing any
-more. Nothing is buffered here; a slow client slows the reading of its own answer down, until it is given up.
+Sending to a client that left, or that does not read, simply does nothing any more. Nothing is buffered here; a slow
+client slows the reading of its own answer down, until it is given up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from typing import Any
 
 from reconciler.gateway.waiting import within
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Coroutine[Any, Any, None]]
+Receive = Callable[[], Awaitable[Message]]
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -26,17 +27,27 @@ SEND_S = 60.0
 
 
 class Client:
-    """One request's client. `begun` says whether any of an answer was sent, `gone` whether it was given up."""
+    """One request's client. `begun` says whether any of an answer was sent, `gone` whether it left or was given up."""
 
-    __slots__ = ("_send", "_send_s", "begun", "extra", "gone")
+    __slots__ = ("_receive", "_send", "_send_s", "begun", "extra", "gone")
 
-    def __init__(self, send: Send, extra: Callable[[], Headers], send_s: float = SEND_S) -> None:
+    def __init__(
+        self, send: Send, extra: Callable[[], Headers], receive: Receive | None = None, send_s: float = SEND_S
+    ) -> None:
         """`extra` gives the headers that every answer carries, as they are when it begins."""
         self._send = send
+        self._receive = receive
         self._send_s = send_s
         self.extra = extra
         self.begun = False
         self.gone = False
+
+    async def left(self) -> None:
+        """Wait until the client has left; its request has been read to its end before."""
+        assert self._receive is not None
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the head of an answer."""

@@ -5,6 +5,8 @@ Invariants
 - Bytes that nobody asked for, or that are no HTTP, end the connection: nothing of one answer gets into the next one.
 - An answer is whole if its framing says so, or if it has none and the provider closed the connection in good order.
 - What is read and not yet taken is bounded: a slow reader slows the provider down.
+- What is no body is bounded: all heads of an answer together, and what stands between two pieces of its body (sizes of
+  chunks and their extensions, trailers), in bytes and, as any wait for a piece, in time.
 """
 
 from __future__ import annotations
@@ -15,9 +17,17 @@ from typing import Any, Final
 
 import httptools
 
-HEAD_BYTES_MAX: Final = 256 * 1024
-BUFFER_BYTES_MAX: Final = 256 * 1024
+HEAD_BYTES_MAX: Final = 64 * 1024
+HEADERS_MAX: Final = 256
+INTERIM_MAX: Final = 32
+"""Answers before the answer (statuses below 200)."""
+READ_BYTES_MAX: Final = 32 * 1024
+"""Read from a socket at once."""
+BUFFER_BYTES_MAX: Final = 64 * 1024
 """Read and not yet taken; beyond it reading pauses."""
+REST_BYTES_MAX: Final = 64 * 1024
+REST_S: Final = 5.0
+"""What may follow the last word of an answer, and for how long, if its connection is to carry another one."""
 
 _FRAMING: Final = frozenset((b"content-length", b"transfer-encoding"))
 _TOGETHER_MAX: Final = 64 * 1024
@@ -30,13 +40,19 @@ class Lost(Exception):
     """The request may have been sent, and its answer did not come to its end."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """A connection, and the answer that it brings at present: `status` and `headers` once it has begun."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, read_s: float, lost: Callable[[Connection], None]) -> None:
-        """`read_s` bounds each wait for the provider; `lost` is called when the connection has ended."""
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, read_s: float, lost: Callable[[Connection], None], buffer: memoryview
+    ) -> None:
+        """`read_s` bounds each wait for the provider; `lost` is called when the connection has ended.
+
+        `buffer` is what is read into; connections of one loop may share it.
+        """
         self.status = 0
         self.headers: Headers = []
+        self._buffer = buffer
         self._loop = loop
         self._read_s = read_s
         self._on_lost = lost
@@ -51,7 +67,9 @@ class Connection(asyncio.Protocol):
     def _reset(self) -> None:
         self._pieces: list[bytes] = []
         self._size = 0
-        self._head_bytes = 0
+        self._loose = 0  # bytes since the last one of a body
+        self._interim = 0
+        self._drained: Callable[[Connection], None] | None = None
         self._begun = self._done = self._keep = self._paused = False
         self._broken = ""
 
@@ -59,6 +77,11 @@ class Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether the connection is open, as far as anybody here knows."""
         return not self._closed and not self._transport.is_closing()
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether more of the answer may come."""
+        return self.usable and not self._done and not self._broken
 
     # The exchange
 
@@ -77,6 +100,7 @@ class Connection(asyncio.Protocol):
 
     async def begun(self) -> None:
         """Wait until the answer's head has come. Raises Lost."""
+        self._since = self._loop.time()
         while not self._begun:
             if self._broken:
                 raise Lost(self._broken)
@@ -84,6 +108,8 @@ class Connection(asyncio.Protocol):
 
     async def read(self) -> bytes:
         """Give what has come of the body, or wait for it; b"" at its end. Raises Lost, after what came before."""
+        if not self._pieces:
+            self._since = self._loop.time()
         while not self._pieces:
             if self._broken:
                 raise Lost(self._broken)
@@ -107,13 +133,22 @@ class Connection(asyncio.Protocol):
         self.abort()
         return False
 
+    def leave(self, drained: Callable[[Connection], None]) -> None:
+        """Throw away what is left of an answer; `drained` is called if it ends soon and the connection is of use."""
+        self._pieces, self._size, self._drained = [], 0, drained
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(REST_S, self.fail, "it did not end")
+
     def abort(self) -> None:
         """Drop the connection at once."""
         if not self._closed and self._transport is not None:
             self._transport.abort()
 
     async def _wait(self) -> None:
-        self._since = self._loop.time()
         self._waiter = self._loop.create_future()
         try:
             await self._waiter
@@ -133,12 +168,12 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None:
             left = self._since + self._read_s - self._loop.time()
             if left <= 0:
-                self._fail("it took too long")
+                self.fail("it took too long")
                 return
         self._timer = self._loop.call_later(left, self._check)
 
-    def _fail(self, reason: str) -> None:
-        """End an answer that does not come to its end by itself."""
+    def fail(self, reason: str) -> None:
+        """End an answer that does not come to its end by itself: whoever reads it is told this reason."""
         if not self._done and not self._broken:
             self._broken = reason
         self._keep = False
@@ -151,25 +186,55 @@ class Connection(asyncio.Protocol):
         """Take the transport."""
         self._transport = transport
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give where the next bytes are put."""
+        del sizehint
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take bytes of the answer."""
         if self._parser is None:
             self.abort()  # nobody asked
             return
-        if not self._begun:
-            self._head_bytes += len(data)
+        self._loose += nbytes
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(self._buffer[:nbytes])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fail("its answer is no HTTP")
+            self.fail("its answer is no HTTP")
             return
-        if not self._begun and self._head_bytes > HEAD_BYTES_MAX:
-            self._fail(f"the head of its answer has more than {HEAD_BYTES_MAX:,} bytes")
+        if reason := self._excess():
+            self.fail(reason)
+        elif self._drained is not None:
+            self._drain(self._drained)
         elif self._size > BUFFER_BYTES_MAX and not self._paused and not self._done:
             self._paused = True
             self._transport.pause_reading()
         if self._begun:
             self._wake()
+
+    def _excess(self) -> str:
+        """Say what of the answer is more than there may be, "" if nothing is."""
+        if self._loose > HEAD_BYTES_MAX and not self._done:
+            where = "beside its body" if self._begun else "in its head"
+            return f"its answer has more than {HEAD_BYTES_MAX:,} bytes {where}"
+        if len(self.headers) > HEADERS_MAX:
+            return f"its answer has more than {HEADERS_MAX} headers"
+        if self._interim > INTERIM_MAX:
+            return f"more than {INTERIM_MAX} answers came before its answer"
+        return ""
+
+    def _drain(self, drained: Callable[[Connection], None]) -> None:
+        """Throw away what came after the last word."""
+        self._pieces = []
+        if self._size > REST_BYTES_MAX:
+            self.fail("it did not end")
+        elif self._done:
+            self._drained = None
+            if self._timer is not None:  # that of the rest
+                self._timer.cancel()
+                self._timer = None
+            if self.end():
+                drained(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end of the connection, which may be that of the answer."""
@@ -206,12 +271,14 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if 100 <= status < 200:
             self.headers = []
+            self._interim += 1
             return
         self.status, self._begun = status, True
         self._keep = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
+        self._loose = 0
         if not self._done:
             self._pieces.append(data)
             self._size += len(data)

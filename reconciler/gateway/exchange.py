@@ -5,15 +5,19 @@ Invariants
 - Voided is only what the provider certainly did not charge: it was not reached, or it answered with an error (a status
   of 400 to 599) that names no usage. What nobody knows is forfeited, a redirect and a status that is none included.
 - A redirect is never followed nor passed on: it would carry a prompt and a key to whoever it names.
-- A client that leaves changes nothing: the answer is read to its end and settled.
-- The last byte of an answer leaves after its tokens are settled durably.
+- An answer whose client leaves is read on and settled, for a stated time and size; then it is cut and charged as one
+  that broke off.
+- The last byte of an answer leaves after its tokens are settled durably. A stream ends with its last word: what follows
+  that at once is metered and passed on with it, what comes later is thrown away.
+- What is held of answers is bounded, for one agent and for all; what finds no room passes without being held.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from reconciler.core.events import Durations
 from reconciler.core.reservations import Usage
@@ -22,18 +26,28 @@ from reconciler.gateway.answer_headers import passed
 from reconciler.gateway.books import Books
 from reconciler.gateway.calls import FREE
 from reconciler.gateway.client import Client, Headers
-from reconciler.gateway.connection import Lost
+from reconciler.gateway.connection import REST_BYTES_MAX, Lost
 from reconciler.gateway.masking import Mask
 from reconciler.gateway.metering import meter
 from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.refusal import Refusal
-from reconciler.gateway.streams import Stream, stream_of
+from reconciler.gateway.room import Room, Share
+from reconciler.gateway.streams import EVENT_STREAM, Array, Large, Sse, Stream, stream_of
 from reconciler.gateway.upstream import Answer, Unsent, Upstream
+from reconciler.gateway.waiting import within
 
 log = logging.getLogger("pai.gateway")
 
-WHOLE_BYTES_MAX = 256 * 1024 * 1024
-ERROR_BYTES_MAX = 4 * 1024 * 1024
+HELD_BYTES_MAX = 1024 * 1024
+"""What is held of one answer, or of one event of a stream; what is larger passes in parts."""
+HELD_BYTES_EACH = 16 * 1024 * 1024
+HELD_BYTES_ALL = 32 * 1024 * 1024
+"""The same of all answers of one agent, and of all agents."""
+SLICE_BYTES = 8 * 1024
+"""What is read of an answer in one turn of the loop, once it brings more than AT_ONCE_BYTES a second."""
+AT_ONCE_BYTES = 32 * 1024
+LEFT_BYTES_MAX = 4 * 1024 * 1024
+"""What is read of an answer whose client has left."""
 
 RETRIED = frozenset((408, 429))
 """Errors below 500 after which an alternative is tried."""
@@ -48,12 +62,15 @@ class Failed(NamedTuple):
 
 
 class Exchange:
-    """Carries out reserved calls."""
+    """Carries out reserved calls. `left_s`: for how long an answer is read whose client has left."""
 
-    def __init__(self, books: Books, upstream: Upstream, metrics: GatewayMetrics) -> None:
-        self._books = books
+    def __init__(self, books: Books, upstream: Upstream, metrics: GatewayMetrics, left_s: float) -> None:
+        self.books = books
+        self.metrics = metrics
+        self.left_s = left_s
+        self.room = Room(HELD_BYTES_ALL, HELD_BYTES_EACH)
+        self.turns = asyncio.Lock()
         self._upstream = upstream
-        self._metrics = metrics
 
     async def run(self, held: Held, client: Client, began: float) -> Failed | None:
         """Send the call and pass its answer on; None if the client has it.
@@ -61,7 +78,7 @@ class Exchange:
         `began` is the loop's time when the request came. Raises Refusal if the provider was not reached, or the log
         does not take the outcome.
         """
-        one = _One(self._books, self._metrics, held, client, began)
+        one = _One(self, held, client, began)
         try:
             return await one.run(self._upstream)
         except BaseException:
@@ -72,9 +89,11 @@ class Exchange:
 class _One:
     """One exchange."""
 
-    def __init__(self, books: Books, metrics: GatewayMetrics, held: Held, client: Client, began: float) -> None:
-        self._books = books
-        self._metrics = metrics
+    def __init__(self, whole: Exchange, held: Held, client: Client, began: float) -> None:
+        self._books = whole.books
+        self._metrics = whole.metrics
+        self._turns = whole.turns
+        self._left_s = whole.left_s
         self._held = held
         self._client = client
         self._began = began
@@ -82,6 +101,13 @@ class _One:
         self._resolved = False
         self._mask = Mask(held.credentials.values())
         self._meter = meter(held.call.operation, held.provider.name)
+        self._share = Share(whole.room, held.agent, HELD_BYTES_MAX)
+        self._said_all = False
+        self._watching: asyncio.Task[None] | None = None
+        self._leaving = False
+        self._since = 0.0  # when what was read ahead of others was begun to be counted
+        self._ahead = 0
+        self._unwanted = 0  # bytes that nobody takes any more
 
     def abandon(self) -> None:
         """Forfeit what was not resolved: the work was cancelled, or failed by a bug."""
@@ -105,59 +131,89 @@ class _One:
                 await self._forfeit(answer.status, "the provider's status says neither success nor failure")
                 title = held.provider.title
                 raise Refusal("broken", f"{title} answered with status {answer.status}, which is not passed on")
-            if answer.status >= 400:
-                return await self._error(answer)
-            stream = stream_of(held.call, answer.content_type)
-            if stream is None:
-                await self._whole(answer)
-            else:
-                await self._stream(answer, stream)
-            return None
+            return await self._deliver(answer)
         finally:
-            answer.close()
+            self._share.give_back()
+            if self._watching is not None:
+                self._watching.cancel()
+            answer.close(said_all=self._said_all)
 
-    async def _error(self, answer: Answer) -> Failed | None:
-        """Settle an error, which may have cost tokens, and pass it on unless an alternative may do better."""
-        status = answer.status
+    async def _deliver(self, answer: Answer) -> Failed | None:
+        stream = await self._framing(answer)
+        if stream is None:
+            return await self._whole(answer)
+        await self._stream(answer, stream)
+        return None
+
+    async def _framing(self, answer: Answer) -> Stream | None:
+        """Tell how an answer is streamed, None if it is a whole or an error; its first bytes say so if nothing else."""
+        call = self._held.call
+        if answer.status >= 400 or not (call.stream or answer.content_type == EVENT_STREAM):
+            return None
+        if answer.content_type == EVENT_STREAM:
+            return Sse(call, self._share)
+        begin = b""
+        with contextlib.suppress(Lost):  # which is said again to who reads on
+            begin = await answer.peek()
+        return stream_of(call, begin, self._share, answer.content_type)
+
+    async def _lost(self, answer: Answer, error: Lost) -> NoReturn:
+        """Charge an answer that broke off before any of it was passed on."""
+        await self._charge(answer.status, f"broken off: {error}", complete=False)
+        raise Refusal("broken", f"{self._held.provider.title} broke its answer off: {error}") from None
+
+    async def _whole(self, answer: Answer) -> Failed | None:
+        """Pass on an answer that is no stream; an error is handed back if an alternative may do better."""
+        held = bytearray()
         try:
-            body = await answer.whole(ERROR_BYTES_MAX)
+            while piece := await self._next(answer):
+                held += piece
+                if not self._share.holds(len(held)):
+                    self._share.give_back()
+                    answer.put_back(bytes(held))
+                    held.clear()
+                    await self._stream(answer, Large())
+                    return None
+                if answer.open_ended:
+                    self._watch(answer)
         except Lost as error:
-            await self._forfeit(status, f"broken off: {error}")
-            raise Refusal("broken", f"{self._held.provider.title} broke its answer off: {error}") from None
-        self._meter.feed(body)
-        usage = self._meter.usage(complete=True)
-        if usage is None or usage.charge == 0:
-            await self._void(status, "the provider answered with an error")
-        else:
-            await self._settle(status, "the provider answered with an error")
-        headers = passed(answer.headers, self._mask)
+            await self._lost(answer, error)
+        status, body, headers = answer.status, bytes(held), passed(answer.headers, self._mask)
+        self._read(body, answer.content_type)
+        await self._charge(status, "no usage in the answer", complete=True)
         if status in RETRIED or status >= 500:
             return Failed(status, headers, body)
         await self._client.whole(status, headers, body)
         return None
 
-    async def _whole(self, answer: Answer) -> None:
-        try:
-            body = await answer.whole(WHOLE_BYTES_MAX)
-        except Lost as error:
-            await self._charge(answer.status, f"broken off: {error}", complete=False)
-            raise Refusal("broken", f"{self._held.provider.title} broke its answer off: {error}") from None
-        self._meter.feed(body)
-        await self._charge(answer.status, "no usage in the answer", complete=True)
-        await self._client.whole(answer.status, passed(answer.headers, self._mask), body)
+    def _read(self, body: bytes, content_type: str) -> None:
+        """Meter a whole answer, which may hold events, too."""
+        stream = stream_of(self._held.call, body, self._share, content_type)
+        if stream is None and not body.lstrip().startswith(b"["):
+            self._meter.feed(body)
+        else:  # or an array, as Google's errors may be
+            stream = stream or Array()
+            stream.feed(body, self._meter, [])
+            stream.rest(self._meter)
 
     async def _stream(self, answer: Answer, stream: Stream) -> None:
         """Pass pieces on as they come; what may be the last of them is held back until the tokens are settled."""
         client = self._client
         await client.start(answer.status, passed(answer.headers, self._mask))
+        self._watch(answer)
         lost = ""
         last: list[bytes] = []
         try:
-            while piece := await answer.read():
-                now, last = stream.feed(piece, self._meter, last)
-                if now:
-                    await client.piece(now)
-        except (Lost, ValueError) as error:
+            piece = await self._next(answer)
+            while piece:
+                for at in range(0, len(piece), SLICE_BYTES):
+                    part = piece if len(piece) <= SLICE_BYTES else piece[at : at + SLICE_BYTES]
+                    now, last = stream.feed(part, self._meter, last)
+                    if now:
+                        await client.piece(now)
+                    await self._let_others(len(part))
+                piece = await self._more(answer, stream, last)
+        except Lost as error:
             lost = str(error)
         ending = stream.rest(self._meter)
         reason = f"broken off: {lost}" if lost else "no usage in the answer"
@@ -166,12 +222,68 @@ class _One:
             await client.end(b"".join((*last, ending)))
         # Else the answer is left without an end, and the server closes the connection: the client sees it broken.
 
+    async def _more(self, answer: Answer, stream: Stream, last: list[bytes]) -> bytes:
+        """Give the next piece, b"" at the end: that of the connection, or of the stream if nothing follows soon."""
+        patience = stream.patience(self._meter, last) if last else None
+        if patience is None:
+            return await self._next(answer)
+        if sum(map(len, last)) > REST_BYTES_MAX:
+            return b""
+        try:
+            return await within(patience, self._next(answer))
+        except TimeoutError:
+            self._said_all = True
+            return b""
+
+    async def _next(self, answer: Answer) -> bytes:
+        """Give the next piece, b"" at the end. Raises Lost, also if its client has left and it goes on and on."""
+        piece = await answer.read()
+        if self._client.gone:
+            if not self._unwanted:
+                self._watch(answer)
+            self._unwanted += len(piece)
+            if self._unwanted > LEFT_BYTES_MAX:
+                raise Lost(f"its client left, and {LEFT_BYTES_MAX:,} bytes more came")
+        return piece
+
+    async def _let_others(self, size: int) -> None:
+        """Let others have their turn, one such answer after the other, if this one brings much."""
+        self._ahead += size
+        if self._ahead <= AT_ONCE_BYTES:
+            return
+        now = asyncio.get_running_loop().time()
+        if now - self._since >= 1.0:
+            self._since, self._ahead = now, size
+            return
+        async with self._turns:
+            await asyncio.sleep(0)
+
+    def _watch(self, answer: Answer) -> None:
+        """Have the answer given up some time after its client has left, or was given up itself."""
+        if self._watching is not None:
+            if self._leaving or not self._client.gone:
+                return
+            self._watching.cancel()
+        self._watching = asyncio.get_running_loop().create_task(self._give_up(answer))
+
+    async def _give_up(self, answer: Answer) -> None:
+        if not self._client.gone:
+            await self._client.left()
+        self._leaving = True
+        await asyncio.sleep(self._left_s)
+        answer.give_up(f"its client left {self._left_s:g} s before")
+
     async def _charge(self, status: int, reason: str, complete: bool) -> None:
         """Settle by what the meter read; without a usage, all that was reserved counts, or the most that it saw."""
         held, read = self._held, self._meter
+        usage = read.usage(complete)
+        if status >= 400 and complete and not read.unread:
+            if usage is None or usage.charge == 0:
+                return await self._void(status, "the provider answered with an error")
+            return await self._settle(status, "the provider answered with an error")
         if held.call.operation in FREE:
             return await self._settle(status, "")
-        if read.usage(complete) is not None:
+        if usage is not None:
             return await self._settle(status, "", complete)
         read_bound = held.tokens - held.output
         known = read.known_input if held.input_given else None

@@ -36,7 +36,10 @@ class _Key(NamedTuple):
 
 
 @lru_cache(64)
-def _key(key: bytes) -> _Key:
+def _key(credential: str) -> _Key | None:
+    key = credential.removeprefix("Bearer ").encode()
+    if len(key) < KEY_BYTES_MIN:
+        return None
     ways = [_ways(character) for character in key]
     begins = re.compile(rb"[\\%" + re.escape(key[:1]) + rb"]")
     ends = frozenset(key + rb"\%u0123456789abcdefABCDEF")
@@ -59,8 +62,7 @@ class Mask:
 
     def __init__(self, credentials: Iterable[str]) -> None:
         """`credentials` are values of headers that hold a key."""
-        keys = (value.removeprefix("Bearer ").encode() for value in credentials)
-        self._keys = [_key(key) for key in keys if len(key) >= KEY_BYTES_MIN]
+        self._keys = [key for value in credentials if (key := _key(value)) is not None]
         self._kept = b""
 
     def masked(self, text: bytes) -> bytes:
@@ -73,16 +75,21 @@ class Mask:
         return text
 
     def feed(self, piece: bytes) -> bytes:
-        """Give what may go of a stream, now that this piece came."""
+        """Give what may go of a stream, now that this piece came, which is not empty."""
         if self._kept:
             piece = self._kept + piece
             self._kept = b""
-        piece = self.masked(piece)
         for key in self._keys:
-            if piece and piece[-1] in key.ends:
+            for mark in key.marks:
+                if mark in piece:
+                    piece = key.whole.sub(MASKED, piece)
+                    break
+            if piece[-1] in key.ends:
                 at = _beginning(key, piece)
                 self._kept = piece[at:] + self._kept
                 piece = piece[:at]
+                if not piece:
+                    break
         return piece
 
     def rest(self) -> bytes:

@@ -1,7 +1,8 @@
-"""Room for large request bodies: how many bytes of them are held at once, in all and for one agent.
+"""Room for large bodies, of requests and of answers: how many bytes are held at once, in all and for one agent.
 
-A body is in memory about three times until its request is answered, so a few agents with many large requests could
-take all there is. Who finds no room waits, and its connection with it.
+A request's body is in memory about three times until it is answered, so a few agents with many large requests could
+take all there is. Who finds no room waits, and its connection with it. Answers have a room of their own; what finds
+none there is not held.
 
 Invariants
 - Held are never more than `total` bytes, and never more than `each` of one agent.
@@ -36,6 +37,13 @@ class Room:
         self._each = each
         self._held: Counter[str] = Counter()
         self._waiting: list[_Waiting] = []
+
+    def take_now(self, agent: str, size: int) -> bool:
+        """Take room if there is some, and tell whether there was."""
+        if self._held[agent] + size > self._each or self._held.total() + size > self._total:
+            return False
+        self._held[agent] += size
+        return True
 
     async def take(self, agent: str, size: int) -> None:
         """Take room for a body of an agent, or wait for it."""
@@ -72,3 +80,30 @@ class Room:
             self._held[waiting.agent] += waiting.size
             self._waiting.remove(waiting)
             waiting.turn.set_result(None)
+
+
+class Share:
+    """What one answer of an agent holds of a room: `taken`, of which a little is not counted."""
+
+    def __init__(self, room: Room, agent: str, most: int) -> None:
+        """No answer holds more than `most` bytes."""
+        self._room = room
+        self._agent = agent
+        self._most = most
+        self.taken = SMALL_BYTES_MAX
+
+    def holds(self, size: int) -> bool:
+        """Have room for so many bytes in all, and tell whether there is; a share grows in steps."""
+        if size <= self.taken:
+            return True
+        step = SMALL_BYTES_MAX * (size // SMALL_BYTES_MAX + 1) - self.taken
+        if size > self._most or not self._room.take_now(self._agent, step):
+            return False
+        self.taken += step
+        return True
+
+    def give_back(self) -> None:
+        """Hold only a little again."""
+        if self.taken > SMALL_BYTES_MAX:
+            self._room.give(self._agent, self.taken - SMALL_BYTES_MAX)
+            self.taken = SMALL_BYTES_MAX

@@ -33,7 +33,8 @@ LOG_EVERY_S = 1.0
 class Options(NamedTuple):
     """What the gateway is told: providers' base URLs by name, a default output limit, further Host names, deadlines.
 
-    `connect_s` and `read_s` are those of the providers, `limits` those of the clients; `proxies` are trusted.
+    `connect_s` and `read_s` are those of the providers, `left_s` is for an answer whose client has left, `limits` are
+    those of the clients; `proxies` are trusted.
     """
 
     origins: dict[str, str]
@@ -41,6 +42,7 @@ class Options(NamedTuple):
     hosts: tuple[str, ...]
     connect_s: float
     read_s: float
+    left_s: float
     limits: Limits
     proxies: tuple[Network, ...] = ()
 
@@ -75,7 +77,7 @@ class Service:
         refusals = Refusals(self._recorder)
         async with Upstream(self._options.connect_s, self._options.read_s) as upstream:
             admission = Admission(books, upstream, self._resolve, self._options.origins, self._options.default_output)
-            exchange = Exchange(books, upstream, self._metrics)
+            exchange = Exchange(books, upstream, self._metrics, self._options.left_s)
             app = Gateway(books, admission, exchange, refusals, self._metrics, self._health)
             listener = Listener(self._door(app), listening)
             watching = [asyncio.create_task(self._watch_lag()), asyncio.create_task(self._watch_log())]

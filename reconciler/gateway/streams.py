@@ -1,34 +1,50 @@
-"""How the answers of each operation are framed, and what is done to a stream on its way: next to nothing.
+"""How the answers of each operation are framed, and what is done to them on their way: next to nothing.
 
 A stream is fed what came from the provider and gives what may go to the client. It tells the meter what it read, takes
 out the usage that the client did not ask for, and keeps back what may be the end, until the next piece shows that it
 was not, or the tokens are settled. Bytes are never changed but for that usage.
+
+What is too large to be held passes in parts, of which only an outline is metered and the last one may be kept back; the
+usage stays in it. A limit of the meter never keeps a byte from the client.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Protocol
 
 import msgspec
 
 from reconciler.gateway.calls import Call
 from reconciler.gateway.metering import Meter
-from reconciler.gateway.sse import Events, Items, data_of
+from reconciler.gateway.outline import Outline
+from reconciler.gateway.room import SMALL_BYTES_MAX, Share
+from reconciler.gateway.sse import Events, data_of
 
+EVENT_STREAM = "text/event-stream"
+
+_TYPED = (b"event: ", b"event:", b'data: {"type":"', b'data: {"type": "', b'data:{"type":"')
 _ENDS: dict[str, tuple[bytes, ...]] = {
     "chat": (b"data: [DONE]", b"data:[DONE]"),
-    "messages": (b"event: message_stop", b"event:message_stop"),
+    "messages": tuple(begin + b"message_stop" for begin in _TYPED),
     "responses": tuple(
-        begin + b"response." + end
-        for begin in (b"event: ", b'data: {"type":"', b'data: {"type": "')
-        for end in (b"completed", b"incomplete", b"failed")
+        begin + b"response." + end for begin in _TYPED for end in (b"completed", b"incomplete", b"failed")
     ),
 }
-"""How the events begin that end a stream; Gemini has none, its last event names a finishReason."""
+"""How the events begin that end a stream. Gemini has none: its last event names a finishReason. A response also ends
+with the event by which its meter knows all, wherever in it its type stands."""
 
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NULL_USAGE = (b',"usage":null', b', "usage": null', b'"usage":null,', b'"usage": null, ')
+
+
+SAID_ALL_S = 0.1
+"""How long something may follow the last word of a stream before it is taken for the end."""
+FINISHED_S = 0.5
+"""The same where only its finished candidates show that an event is the last one (Gemini)."""
+
+_DATA = re.compile(rb"(?:^|[\r\n])data:")
 
 
 class Stream(Protocol):
@@ -44,24 +60,34 @@ class Stream(Protocol):
         """Give what is left when the provider has ended."""
         ...
 
-
-def stream_of(call: Call, content_type: str) -> Stream | None:
-    """Give the framing of an answer, None if it is one whole."""
-    if content_type == "text/event-stream":
-        return _Sse(call)
-    if call.stream and call.operation == "generate" and content_type == "application/json":
-        return _Array()
-    return None
+    def patience(self, meter: Meter, held: list[bytes]) -> float | None:
+        """Say for how many seconds more may come before what came is all, None if the provider has to say so."""
+        ...
 
 
-class _Sse:
+def stream_of(call: Call, begin: bytes, share: Share, content_type: str = "") -> Stream | None:
+    """Give the framing of an answer that begins so, None if it is one whole.
+
+    Who asked for a stream gets one, whatever its content type says, unless it is JSON.
+    """
+    text = begin.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] or (b"[" if content_type == "application/json" else b"")
+    if text in (b"{", b"["):
+        return Array() if call.stream and call.operation == "generate" and text == b"[" else None
+    return Sse(call, share) if call.stream or content_type == EVENT_STREAM else None
+
+
+class Sse:
     """Server-sent events."""
 
-    def __init__(self, call: Call) -> None:
-        """Frame the answer to `call`."""
+    def __init__(self, call: Call, share: Share) -> None:
+        """Frame the answer to `call`; what of an event does not fit into its share of the room passes in parts."""
         self._events = Events()
+        self._share = share
+        self._outline: Outline | None = None  # of an event that passes in parts
+        self._is_end = False  # whether that one ends the stream
         self._ends = _ENDS.get(call.operation, ())
         self._gemini = call.operation == "generate"
+        self._until_known = call.operation == "responses"
         self.ended = False
         self._hide_usage = call.operation == "chat" and not call.asked_usage
 
@@ -69,21 +95,42 @@ class _Sse:
         """Cut into events, meter each, and pass on all up to the first that may be the end."""
         out: list[bytes] = []
         for event in self._events.feed(piece):
-            shown = self._event(event, meter)
+            if self._outline is not None:
+                shown, last = event, self._last_part(self._outline, event, meter)
+            else:
+                shown = self._event(event, meter)
+                last = b'"finishReason"' in shown if self._gemini else self._ends_with(shown, meter)
             if self._gemini:
                 out += held
                 held = []
-            if held or (b'"finishReason"' in shown if self._gemini else shown.startswith(self._ends)):
+            if held or last:
                 self.ended = not self._gemini
                 held = [*held, shown]
             else:
                 out.append(shown)
+        size = self._events.size
+        if size > SMALL_BYTES_MAX and not self._share.holds(size):
+            if self._gemini:
+                out += held
+                held = []
+            (held or out).append(self._part(meter))
+        elif size <= SMALL_BYTES_MAX < self._share.taken:
+            self._share.give_back()
         return b"".join(out), held
 
     def rest(self, meter: Meter) -> bytes:
         """Give an event that lacks its empty line."""
         left = self._events.rest()
+        if self._outline is not None:
+            self._last_part(self._outline, left, meter)
+            return left
         return self._event(left, meter) if left else b""
+
+    def patience(self, meter: Meter, held: list[bytes]) -> float | None:
+        """Wait a moment after the last word, and a little longer where the meter has to find it."""
+        if self._gemini:
+            return FINISHED_S if held and meter.usage(complete=False) is not None else None
+        return SAID_ALL_S if self.ended else None
 
     def _event(self, event: bytes, meter: Meter) -> bytes:
         data = data_of(event)
@@ -93,6 +140,95 @@ class _Sse:
         if self._hide_usage and b'"usage"' in data:
             return _without_usage(event, data)
         return event
+
+    def _part(self, meter: Meter) -> bytes:
+        """Take a part of an event that is too large to be held."""
+        part = self._events.spill()
+        if self._outline is None:
+            self._outline = Outline()
+            self._is_end = part.startswith(self._ends)
+            found = _DATA.search(part)
+            _meter_outline(self._outline, part[found.end() :] if found else b"", meter)
+        else:
+            _meter_outline(self._outline, part, meter)
+        return part
+
+    def _last_part(self, outline: Outline, part: bytes, meter: Meter) -> bool:
+        """Take the last part of such an event, and tell whether it may end the stream."""
+        found = _meter_outline(outline, part, meter)
+        if not found:
+            meter.lose()  # it has no end
+        self._outline = None
+        if self._gemini:
+            return any(b'"finishReason"' in item for item in found)
+        return self._is_end or self._ends_with(b"", meter)
+
+    def _ends_with(self, event: bytes, meter: Meter) -> bool:
+        return event.startswith(self._ends) or (self._until_known and meter.usage(complete=False) is not None)
+
+
+def _meter_outline(outline: Outline, part: bytes, meter: Meter) -> list[bytes]:
+    """Meter what a part of a text adds to its outline."""
+    known = not outline.gave_up
+    found = outline.feed(part)
+    for item in found:
+        meter.feed(item)
+    if outline.gave_up and known:
+        meter.lose()
+    return found
+
+
+class Array:
+    """Gemini's JSON array, one object at a time; its end is its closing bracket."""
+
+    def __init__(self) -> None:
+        """Frame one answer."""
+        self._outline = Outline()
+        self.ended = False
+
+    def feed(self, piece: bytes, meter: Meter, held: list[bytes]) -> tuple[bytes, list[bytes]]:
+        """Meter each object, and pass the bytes on as they came, but for a piece that may close the array."""
+        _meter_outline(self._outline, piece, meter)
+        self.ended = self._outline.closed
+        before = b"".join(held)
+        return (before, [piece]) if self.ended or piece.rstrip().endswith(b"]") else (before + piece, [])
+
+    def rest(self, meter: Meter) -> bytes:
+        """Nothing is left: all bytes were passed on or are held back."""
+        del meter
+        return b""
+
+    def patience(self, meter: Meter, held: list[bytes]) -> float | None:
+        """Wait a moment after the array was closed."""
+        del meter, held
+        return SAID_ALL_S if self.ended else None
+
+
+class Large:
+    """One whole that is too large to be held: its last piece waits until the tokens are settled."""
+
+    ended = False
+
+    def __init__(self) -> None:
+        """Frame one answer."""
+        self._outline = Outline()
+        self._metered = False
+
+    def feed(self, piece: bytes, meter: Meter, held: list[bytes]) -> tuple[bytes, list[bytes]]:
+        """Meter the outline, and hold this piece back in place of the one before."""
+        self._metered |= bool(_meter_outline(self._outline, piece, meter))
+        return b"".join(held), [piece]
+
+    def rest(self, meter: Meter) -> bytes:
+        """Nothing is left; what has no end was not read."""
+        if not self._metered:
+            meter.lose()
+        return b""
+
+    def patience(self, meter: Meter, held: list[bytes]) -> float | None:
+        """Wait for the end that the framing of HTTP gives."""
+        del meter, held
+        return None
 
 
 def _without_usage(event: bytes, data: bytes) -> bytes:
@@ -119,23 +255,3 @@ def _decode(data: bytes) -> dict[str, msgspec.Raw]:
     except ValueError:
         found = json.loads(data)
         return {name: msgspec.Raw(json.dumps(item).encode()) for name, item in found.items()}
-
-
-class _Array:
-    """Gemini's JSON array, one object at a time; its end is its closing bracket."""
-
-    def __init__(self) -> None:
-        self._items = Items()
-        self.ended = False
-
-    def feed(self, piece: bytes, meter: Meter, held: list[bytes]) -> tuple[bytes, list[bytes]]:
-        """Meter each object, and pass the bytes on as they came, but for a piece that may close the array."""
-        for item in self._items.feed(piece):
-            meter.feed(item)
-        before = b"".join(held)
-        return (before, [piece]) if piece.rstrip().endswith(b"]") else (before + piece, [])
-
-    def rest(self, meter: Meter) -> bytes:
-        """Nothing is left: all bytes were passed on or are held back."""
-        del meter
-        return b""

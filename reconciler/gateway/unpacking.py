@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from reconciler.gateway.connection import Headers, Lost
 
-PIECE_BYTES_MAX: Final = 256 * 1024
+PIECE_BYTES_MAX: Final = 32 * 1024
+MEMBERS_MAX: Final = 256
+"""Parts of a gzip answer, each packed on its own; an empty one is twenty bytes that give none."""
 _WINDOWS: Final = {b"gzip": 16 + zlib.MAX_WBITS, b"x-gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 
 Read = Callable[[], Awaitable[bytes]]
@@ -17,24 +19,29 @@ Read = Callable[[], Awaitable[bytes]]
 def plain(headers: Headers, read: Read) -> Read:
     """Give a way to read an answer's plain bytes; `read` gives those that came, b"" at the end.
 
-    What it gives raises Lost as `read` does, and for what cannot be unpacked.
+    What it gives raises Lost as `read` does, and for what cannot be unpacked. Raises Lost for a packing that was not
+    asked for and is not known, such as one within another.
     """
-    packed = b",".join(value for name, value in headers if name.lower() == b"content-encoding").strip().lower()
-    if packed in (b"", b"identity"):
+    if not any(name.lower() == b"content-encoding" for name, _ in headers):
         return read
-    return _Unpacked(_WINDOWS.get(packed), read).read
+    named = b",".join(value for name, value in headers if name.lower() == b"content-encoding").lower().split(b",")
+    packed = [way for word in named if (way := word.strip()) not in (b"", b"identity")]
+    if not packed:
+        return read
+    if len(packed) > 1 or packed[0] not in _WINDOWS:
+        raise Lost("its answer is packed in a way that was not asked for")
+    return _Unpacked(_WINDOWS[packed[0]], read).read
 
 
 class _Unpacked:
-    def __init__(self, window: int | None, read: Read) -> None:
+    def __init__(self, window: int, read: Read) -> None:
         self._window = window
         self._read = read
         self._rest = b""
         self._unpacker: Any = None
+        self._members = 0
 
     async def read(self) -> bytes:
-        if self._window is None:
-            raise Lost("its answer is packed in a way that was not asked for")
         while True:
             if not self._rest:
                 self._rest = await self._read()
@@ -42,11 +49,15 @@ class _Unpacked:
                     if self._unpacker is not None:
                         raise Lost("its packed answer is cut")
                     return b""
-            if piece := self._unpack(self._window):
+            if piece := self._unpack():
                 return piece
 
-    def _unpack(self, window: int) -> bytes:
-        unpacker = self._unpacker or zlib.decompressobj(window)
+    def _unpack(self) -> bytes:
+        if self._unpacker is None:
+            self._members += 1
+            if self._members > MEMBERS_MAX:
+                raise Lost(f"its packed answer has more than {MEMBERS_MAX} parts")
+        unpacker = self._unpacker or zlib.decompressobj(self._window)
         try:
             piece: bytes = unpacker.decompress(self._rest, PIECE_BYTES_MAX)
         except zlib.error:

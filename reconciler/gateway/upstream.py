@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
-from reconciler.gateway.connection import Connection, Lost
+from reconciler.gateway.connection import READ_BYTES_MAX, Connection, Lost
 from reconciler.gateway.masking import Mask
 from reconciler.gateway.unpacking import plain
 
@@ -54,10 +54,12 @@ class Answer:
     """A provider's answer that has begun. To be closed; closing before the end drops the connection."""
 
     def __init__(self, connection: Connection, pool: Upstream, mask: Mask) -> None:
+        """Raises Lost if it is packed in a way that nobody asked for."""
         self._connection: Connection | None = connection
         self._pool = pool
         self._read = plain(connection.headers, connection.read)
         self._mask = mask
+        self._back = b""
         self.status = connection.status
         self.headers = connection.headers
         named = next((value for name, value in self.headers if name.lower() == b"content-type"), b"")
@@ -65,26 +67,59 @@ class Answer:
 
     async def read(self) -> bytes:
         """Give the next piece as it came, but for the provider's key, b"" at the end. Raises Lost."""
+        if self._back:
+            piece, self._back = self._back, b""
+            return piece
         while piece := await self._read():
             if shown := self._mask.feed(piece):
                 return shown
         return self._mask.rest()
 
+    async def peek(self) -> bytes:
+        """Give the next piece without taking it. Raises Lost."""
+        self._back = await self.read()
+        return self._back
+
+    def put_back(self, pieces: bytes) -> None:
+        """Have what was read last be read again."""
+        self._back = pieces
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether more of it may come."""
+        return self._connection is not None and self._connection.open_ended
+
     async def whole(self, size_max: int) -> bytes:
-        """Read to the end. Raises Lost, also if there are more than `size_max` bytes."""
+        """Read all of an answer that has to be small and soon at its end. Raises Lost."""
         pieces: list[bytes] = []
         size = 0
-        while piece := await self.read():
-            size += len(piece)
-            if size > size_max:
-                raise Lost(f"the answer has more than {size_max} bytes")
-            pieces.append(piece)
+        try:
+            async with asyncio.timeout(self._pool.read_s):
+                while piece := await self.read():
+                    size += len(piece)
+                    if size > size_max:
+                        raise Lost(f"the answer has more than {size_max} bytes")
+                    pieces.append(piece)
+        except TimeoutError:
+            raise Lost("it took too long") from None
         return b"".join(pieces)
 
-    def close(self) -> None:
-        """Give the connection back, or drop it if the answer was not read to its end; safe to call twice."""
+    def give_up(self, reason: str) -> None:
+        """Read no more of it: whoever reads it is told that it is lost, and why."""
+        if self._connection is not None:
+            self._connection.fail(reason)
+
+    def close(self, *, said_all: bool = False) -> None:
+        """Give the connection back, or drop it if the answer was not read to its end; safe to call twice.
+
+        `said_all`: the answer has said its last word, so what may be left of it is thrown away first.
+        """
         connection, self._connection = self._connection, None
-        if connection is not None and connection.end():
+        if connection is None:
+            return
+        if said_all and connection.open_ended:
+            connection.leave(self._pool.take_back)
+        elif connection.end():
             self._pool.take_back(connection)
 
 
@@ -96,7 +131,8 @@ class Upstream:
 
     def __init__(self, connect_s: float, read_s: float) -> None:
         self._connect_s = connect_s
-        self._read_s = read_s
+        self.read_s = read_s
+        self._buffer = memoryview(bytearray(READ_BYTES_MAX))
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
         self._open: dict[Connection, _Origin] = {}
         self._idle: dict[_Origin, list[tuple[float, Connection]]] = {}
@@ -125,10 +161,10 @@ class Upstream:
         try:
             connection.send(head, body)
             await connection.begun()
+            return Answer(connection, self, mask or Mask(()))
         except BaseException:
             connection.abort()
             raise
-        return Answer(connection, self, mask or Mask(()))
 
     # Connections that are kept
 
@@ -200,7 +236,7 @@ class Upstream:
             _prepare(sock)
             tls = await self._context() if origin.secure else None
             _, connection = await loop.create_connection(
-                lambda: Connection(loop, self._read_s, self._lost),
+                lambda: Connection(loop, self.read_s, self._lost, self._buffer),
                 sock=sock,
                 ssl=tls,
                 server_hostname=origin.host if origin.secure else None,

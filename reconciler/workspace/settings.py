@@ -80,6 +80,7 @@ class Settings(NamedTuple):
     gateway_read_timeout_s: float
     gateway_head_timeout_s: float
     gateway_drain_timeout_s: float
+    gateway_left_timeout_s: float
     admin_listen: Address
     admin_hosts: tuple[str, ...]
     admin_trusted_proxies: tuple[Network, ...]
@@ -259,6 +260,14 @@ SETTINGS = (
         values.duration_s,
         "How long open requests may take to end when the daemon stops; what is open then is forfeited.",
         "gateway_drain_timeout_s",
+    ),
+    Setting(
+        "gateway",
+        "left_timeout",
+        "60s",
+        values.duration_s,
+        "How long an answer is read on, for what it cost, whose client has left.",
+        "gateway_left_timeout_s",
     ),
     Setting(
         "admin",

@@ -62,7 +62,7 @@ class Clocked:
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         origins = {name: simulator.origin(name) for name in PROVIDERS}  # type: ignore[arg-type]
-        options = Options(origins, 16384, (), 5.0, 30.0, Limits(10.0, 10.0))
+        options = Options(origins, 16384, (), 5.0, 30.0, 60.0, Limits(10.0, 10.0))
         ready = lambda: Ready(True, [])  # noqa: E731
         service = Service(parts.recorder, parts.backends.resolve, options, self.days, CollectorRegistry(), ready)
         run = service.run(self._listening, self._stopping)

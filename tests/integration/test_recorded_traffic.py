@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from reconciler.gateway.metering import Meter, Usage, meter
-from reconciler.gateway.sse import Events, Items, data_of
+from reconciler.gateway.outline import Outline
+from reconciler.gateway.sse import Events, data_of
 
 TRAFFIC = Path(__file__).resolve().parents[2].parent / "shared" / "recorded-traffic"
 NAMES = sorted(f"{path.parent.name}/{path.stem}" for path in TRAFFIC.glob("*/*.json"))
@@ -104,9 +105,9 @@ def events_of(body: bytes, random_: random.Random) -> list[bytes]:
 
 
 def items_of(body: bytes, random_: random.Random) -> list[bytes]:
-    """Give the objects of a body that arrives in random pieces."""
-    items = Items()
-    return [item for piece in pieces(body, random_) for item in items.feed(piece)]
+    """Give the outlines of the objects of a body that arrives in random pieces."""
+    outline = Outline()
+    return [item for piece in pieces(body, random_) for item in outline.feed(piece)]
 
 
 def metered(entry: dict[str, Any], random_: random.Random) -> Usage | None:

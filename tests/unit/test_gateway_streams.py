@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from itertools import pairwise
 
 import pytest
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 from reconciler.gateway.body import Body
 from reconciler.gateway.calls import Call
 from reconciler.gateway.metering import meter
-from reconciler.gateway.streams import Stream, stream_of
+from reconciler.gateway.room import Room, Share
+from reconciler.gateway.streams import Array, Sse, Stream, stream_of
 
 SSE = "text/event-stream"
 EMPTY = Body(b"{}")
+ROOM = 16 * 1024 * 1024
 
 
 def call(operation: str, *, asked: bool = True) -> Call:
@@ -41,9 +44,8 @@ class Passed:
     """A stream that was fed in pieces: `before` went out before its end, `end` was held back until then."""
 
     def __init__(self, kind: Call, *pieces: bytes, content_type: str = SSE, provider: str = "openai") -> None:
-        stream = stream_of(kind, content_type)
-        assert stream is not None
-        self.stream: Stream = stream
+        share = Share(Room(ROOM, ROOM), "agent", ROOM)
+        self.stream: Stream = Sse(kind, share) if content_type == SSE else Array()
         self.meter = meter(kind.operation, provider)
         out: list[bytes] = []
         held: list[bytes] = []
@@ -204,18 +206,66 @@ def test_chunk_that_only_looks_like_the_end_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "stream", "content_type", "framed"),
+    ("operation", "stream", "begin", "content_type", "framing"),
     [
-        ("chat", True, "text/event-stream", True),
-        ("chat", True, "application/json", False),
-        ("chat", False, "application/json", False),
-        ("generate", True, "application/json", True),
-        ("generate", False, "application/json", False),
-        ("generate", True, "text/html", False),
-        ("messages", True, "", False),
+        ("chat", True, b"data: {", "", Sse),
+        ("chat", True, b": waiting\n\n", "text/plain", Sse),
+        ("chat", True, b"\xef\xbb\xbfdata: {", "application/json", Sse),
+        ("chat", True, b"", "", Sse),
+        ("chat", True, b' \n{"error"', "text/event-stream", None),
+        ("chat", True, b'{"error"', "application/octet-stream", None),
+        ("chat", False, b"{", "application/json", None),
+        ("chat", False, b"data: {", "text/event-stream", Sse),
+        ("chat", False, b"data: {", "application/json", None),
+        ("generate", True, b"[{", "application/json", Array),
+        ("generate", True, b"\n [", "text/plain", Array),
+        ("generate", True, b"{", "application/json", None),
+        ("generate", True, b"data: {", "application/json", Sse),
+        ("generate", False, b"[{", "application/json", None),
+        ("messages", True, b"event: message_start\n", "", Sse),
+        ("responses", True, b"event: response.created\n", "application/octet-stream", Sse),
     ],
 )
-def test_framing_follows_what_the_provider_sent(operation: str, stream: bool, content_type: str, framed: bool) -> None:
-    """An answer is a stream if it is framed as one, whatever was asked; an error to a streamed request is whole."""
-    kind = Call(operation, "openai", ("b",), EMPTY, stream)
-    assert (stream_of(kind, content_type) is not None) == framed
+def test_framing_follows_what_was_asked_and_sent(
+    operation: str, stream: bool, begin: bytes, content_type: str, framing: type | None
+) -> None:
+    """Who asked for a stream gets one, whatever its content type says; an error as JSON to such a request is whole."""
+    found = stream_of(Call(operation, "openai", ("b",), EMPTY, stream), begin, Share(Room(), "a", ROOM), content_type)
+    assert (None if found is None else type(found)) == framing
+
+
+LONG = "x" * 300_000
+
+
+@pytest.mark.parametrize("size", [1000, 65536, 10_000_000])
+@pytest.mark.parametrize(
+    ("operation", "content_type", "events"), [pytest.param(*kind.values[:3], id=kind.id) for kind in STREAMS]
+)
+def test_event_too_large_to_be_held_passes_and_is_metered(
+    monkeypatch: pytest.MonkeyPatch, operation: str, content_type: str, events: list[bytes], size: int
+) -> None:
+    """Without room the same bytes come out, the same usage is read, and the end still waits for the settlement."""
+    monkeypatch.setattr(sys.modules[__name__], "ROOM", 0)
+    large = [event.replace(b'{"', b'{"a":[{"b":"' + LONG.encode() + b'"},[]],"', 1) for event in events]
+    data = b"".join(large)
+    passed = Passed(
+        call(operation), *(data[at : at + size] for at in range(0, len(data), size)), content_type=content_type
+    )
+    assert passed.whole == data
+    assert passed.end
+    if size < 100_000:
+        assert len(passed.end) < size + 100_000, "parts are not kept"
+    usage = passed.meter.usage(complete=True)
+    assert usage is not None
+    assert usage.charge == 7
+
+
+def test_event_too_large_to_be_read_passes_and_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event of which the meter cannot even keep an outline reaches the client, and nothing is known of it."""
+    monkeypatch.setattr(sys.modules[__name__], "ROOM", 0)
+    event = b'data: {"usage":{"a":"' + LONG.encode() + b'","prompt_tokens":1,"completion_tokens":1},"choices":[]}\n\n'
+    pieces = [event[at : at + 5000] for at in range(0, len(event), 5000)]
+    passed = Passed(call("chat"), *pieces, DONE)
+    assert passed.whole == event + DONE
+    assert passed.meter.usage(complete=True) is None
+    assert passed.meter.unread

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.gateway import sse
-from reconciler.gateway.sse import Events, Items, data_of
+from reconciler.gateway.sse import Events, data_of
 
 
 def cut(pieces: Iterable[bytes]) -> tuple[list[bytes], bytes]:
     """Give the events of a stream that arrives in these pieces, and what is left."""
     events = Events()
     return [event for piece in pieces for event in events.feed(piece)], events.rest()
-
-
-def items_of(pieces: Iterable[bytes]) -> list[bytes]:
-    """Give the items of an array that arrives in these pieces."""
-    items = Items()
-    return [item for piece in pieces for item in items.feed(piece)]
 
 
 def pieces_of(data: bytes, size: int) -> Iterator[bytes]:
@@ -81,24 +73,21 @@ def test_an_event_arrives_with_its_last_byte() -> None:
     assert events.feed(b"\n") == [b"data: b\r\n\r\n"]
 
 
-@pytest.mark.parametrize("end", [b"12345678\n\n", b"123456789"])
-@pytest.mark.parametrize("size", [1, 3, 99])
-def test_an_event_over_the_limit_is_refused_and_kept(monkeypatch: pytest.MonkeyPatch, size: int, end: bytes) -> None:
-    """An endless event raises, in one piece or in many; not even the events before it in its piece are lost."""
-    monkeypatch.setattr(sse, "EVENT_BYTES_MAX", 8)
-    stream = b"123456\n\nb\n\n" + end
-    events, got, taken = Events(), [], b""
-    with pytest.raises(ValueError, match="over 8 bytes"):  # noqa: PT012 - any of the pieces may be the one
-        for piece in pieces_of(stream, size):
-            taken += piece
-            got += events.feed(piece)
-    assert b"".join(got) + events.rest() == taken
-
-
-def test_an_event_of_the_limit_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit is what an event may have, its empty line included."""
-    monkeypatch.setattr(sse, "EVENT_BYTES_MAX", 8)
-    assert cut([b"123456\n\n", b"1234", b"56\n\n"]) == ([b"123456\n\n"] * 2, b"")
+@given(
+    st.lists(st.binary(max_size=9) | st.sampled_from([b"\n\n", b"\r\n\r\n", b"\r", b"\n", b"data: "])),
+    st.integers(0, 3),
+)
+def test_event_that_is_taken_in_parts_is_cut_alike(pieces: list[bytes], every: int) -> None:
+    """What is taken of an event before its end, and what is given at its end, are the event; its end comes last."""
+    events, got, part = Events(), [], b""
+    for number, piece in enumerate(pieces):
+        for event in events.feed(piece):
+            got.append(part + event)
+            part = b""
+        if every and number % every == 0:
+            part += events.spill()
+            assert events.size <= 2
+    assert (got, part + events.rest()) == cut(pieces)
 
 
 def test_a_large_event_in_small_pieces_is_searched_once() -> None:
@@ -129,49 +118,3 @@ def test_a_large_event_in_small_pieces_is_searched_once() -> None:
 def test_data_are_the_data_lines_joined(event: bytes, data: bytes) -> None:
     """One space after the colon is dropped; comments and other fields say nothing."""
     assert data_of(event) == data
-
-
-ARRAY = [{"a": '}{"\\'}, {}, {"b": [{"c": "]"}, {"d": {}}], "{": "\\\\"}, {"text": 'a "quoted" \\" brace }'}]
-
-
-@pytest.mark.parametrize("size", range(1, 40))
-def test_items_of_an_array_are_its_objects(size: int) -> None:
-    """Braces and quotes within strings end nothing, wherever a piece ends."""
-    stream = b"[" + b"\n,\r\n".join(json.dumps(item).encode() for item in ARRAY) + b"\n]\n"
-    assert [json.loads(item) for item in items_of(pieces_of(stream, size))] == ARRAY
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(st.sampled_from('a{}[]",\\\n'), max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.sampled_from('a{}"\\'), max_size=3), inner),
-    max_leaves=8,
-)
-
-
-@given(st.lists(st.dictionaries(st.text(max_size=2), json_values, max_size=3), max_size=4), st.integers(1, 9))
-def test_items_come_whole_in_any_pieces(array: list[dict[str, object]], size: int) -> None:
-    """What the server wrote as objects arrives as the same objects."""
-    stream = json.dumps(array, ensure_ascii=False, indent=1).encode()
-    assert [json.loads(item) for item in items_of(pieces_of(stream, size))] == array
-
-
-def test_an_item_arrives_with_its_last_byte() -> None:
-    """An object is given when it closes, not when the array does; an open one never is."""
-    items = Items()
-    assert items.feed(b'[{"a":1') == []
-    assert items.feed(b'}\n,\n{"b"') == [b'{"a":1}']
-    assert items.feed(b":2") == []
-
-
-@given(st.lists(st.binary(max_size=6) | st.sampled_from([b"{", b"}", b'"', b"\\", b"]"])))
-def test_items_of_garbage_are_pieces_of_it(pieces: list[bytes]) -> None:
-    """Nothing raises, and what is given was there in one piece."""
-    assert all(item in b"".join(pieces) for item in items_of(pieces))
-
-
-def test_an_item_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An object that does not close is not collected for ever; what lies between objects is not collected at all."""
-    monkeypatch.setattr(sse, "EVENT_BYTES_MAX", 8)
-    assert items_of([b"[" + b" " * 20, b" " * 20, b'{"a":12}', b',{"a":3}']) == [b'{"a":12}', b'{"a":3}']
-    with pytest.raises(ValueError, match="over 8 bytes"):
-        items_of([b'[{"a', b'":123}'])
