@@ -44,6 +44,8 @@ COUNT_MARGIN = 128
 ESTIMATE_BYTES = 3
 """Bytes a token, where the limit of one request is judged and nobody counts."""
 COUNT_ANSWER_BYTES_MAX = 65536
+PASSING = frozenset((408, 425, 429))
+"""Errors below 500 that say nothing about the request."""
 CHANGES_MAX = 100
 NAMES_SHOWN_MAX = 30
 ANTHROPIC_VERSION = "2023-06-01"
@@ -179,9 +181,9 @@ class Admission:
                 return await self._book(call, caller, target, ask, request, lower=False)
         counted = None
         if self._may_fit(target, ask):
-            counted = await self._count(call, caller, target, request, credentials)
+            status, counted = await self._count(call, caller, target, request, credentials)
             if counted is None and must_count:
-                raise Refusal("unbounded", f"nobody counts the tokens of {needs.uncertain} for binding {target.name}")
+                raise _uncounted(target, needs, status)
         if counted is None:  # with media nobody was asked, since nothing fits; bytes alone must not make it fit
             ask = ask._replace(input=bound + must_count * COUNT_MARGIN, counted=min(bound, bound // ESTIMATE_BYTES + 1))
         else:
@@ -210,11 +212,14 @@ class Admission:
 
     async def _count(
         self, call: Call, caller: Caller, target: _Target, request: str, credentials: Credentials
-    ) -> int | None:
-        """Ask the provider how many tokens the input has; None if it does not say."""
+    ) -> tuple[int | None, int | None]:
+        """Ask the provider how many tokens the input has: the status of its answer, and the count, None if it has none.
+
+        The status is None if the provider counts no such thing, 0 if it did not answer.
+        """
         counting = target.provider.counts.get(call.operation)
         if counting is None:
-            return None
+            return None, None
         surface = SURFACES[call.surface]
         query = unframed(call.query)
         path = _path(target, counting, call)
@@ -239,8 +244,8 @@ class Admission:
         finally:
             self._books.void_now(name, status, "counting is free")
         if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= INTEGER_MAX:
-            return None
-        return found + surface.uncounted(call)
+            return status, None
+        return status, found + surface.uncounted(call)
 
     def _refused(self, target: _Target, denied: Denied, caller: Caller) -> Refusal:
         denial = denied.denial
@@ -321,6 +326,17 @@ _WAYS = {
     "messages": "POST /v1/messages (Anthropic)",
     "generate": "POST /v1beta/models/NAME:generateContent (Gemini)",
 }
+
+
+def _uncounted(target: _Target, needs: Needs, status: int | None) -> Refusal:
+    """Word the refusal of input that has to be counted, and was not: by whom it should be tried again, or changed."""
+    if status is None:
+        what = f"nobody counts the tokens of {needs.uncertain} for binding {target.name}, which has a budget"
+        return Refusal("unbounded", what)
+    said = f"{target.provider.title} did not count the tokens of {needs.uncertain}"
+    if 400 <= status < 500 and status not in PASSING:
+        return Refusal("unbounded", f"{said}: it answered {status}; binding {target.name} has a budget")
+    return Refusal("upstream", f"{said}, which binding {target.name} needs for its budget; try again")
 
 
 def _other_surface(name: str, provider: Provider, call: Call) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.simulator import Fault
 from tests.support_gateway import ROBOT, Bench, asked, assert_books_balance, headers_of, refused
 
 FUNCTION = {"type": "function", "name": "shell", "description": "d", "parameters": {"type": "object"}, "strict": False}
@@ -119,6 +120,28 @@ def test_reference_is_counted_where_the_provider_counts(bench: Bench) -> None:
     counted, real = bench.seen("openai")[before:]
     assert counted.path.endswith("/input_tokens")
     assert json.loads(counted.body)["input"] == json.loads(real.body)["input"] == items
+    assert_books_balance(bench)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        (Fault(status=500), 502),
+        (Fault(status=429), 502),
+        (Fault(refuse=True), 502),
+        (Fault(garbage=True), 502),
+        (Fault(status=404, message="Item fc_1 not found"), 400),
+    ],
+)
+def test_count_that_fails_says_whether_to_try_again(bench: Bench, fault: Fault, status: int) -> None:
+    """What cannot be counted now is the provider's failure; what it refuses to count is the request's."""
+    bench.simulator.fault(fault)
+    before = bench.outcomes("openai").count("settled")
+    found = refused("responses", bench.ask("responses", "openai", input=[{"type": "item_reference", "id": "fc_1"}]))
+    assert found.status == status
+    assert "count" in found.message
+    bench.simulator.clear()
+    assert bench.outcomes("openai").count("settled") == before
     assert_books_balance(bench)
 
 
