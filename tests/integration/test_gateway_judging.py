@@ -17,7 +17,13 @@ CODEX: dict[str, Any] = {
     "input": [
         {"type": "additional_tools", "role": "developer", "tools": [FUNCTION, {"type": "local_shell"}]},
         {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "be brief"}]},
-        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+        {
+            "type": "message",
+            "id": "msg_1",
+            "role": "user",
+            "content": [{"type": "input_text", "text": "hi"}],
+            "internal_chat_message_metadata_passthrough": {"turn_id": "t", "content_item_kinds": ["user.text"]},
+        },
         {"type": "reasoning", "summary": [], "content": None, "encrypted_content": "gAAA"},
         {"type": "tool_search_call", "execution": "client", "call_id": "c1", "arguments": {"query": "mail"}},
         {**SEARCHED, "tools": [{"type": "namespace", "name": "mail", "description": "d", "tools": [FUNCTION]}]},

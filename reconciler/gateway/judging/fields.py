@@ -114,6 +114,8 @@ PROMPT: Table = named(
         " cache_control prompt_cache_breakpoint clear_at transformations media_resolution video_metadata"
         " part_metadata media_processing speech_metadata document_metadata spreadsheet_metadata audio_metadata"
         " audio_transcription provider_specific_fields"
+        # what Codex says besides
+        " internal_chat_message_metadata_passthrough author recipient encrypted_function_args"
         # Gemini's requests for several embeddings
         " model task_type output_dimensionality auto_truncate",
     ),

@@ -26,9 +26,11 @@ ITEMS: Table = named(
         " local_shell_call local_shell_call_output shell_call shell_call_output apply_patch_call"
         " apply_patch_call_output computer_call computer_call_output tool_search_call"
         # tools that come on the way, and settings that change
-        " tool_search_output additional_tools configuration_update",
+        " tool_search_output additional_tools configuration_update"
+        # Codex's, between its agents
+        " agent_message",
     ),
-    (Rule.COMPACTED, "compaction"),
+    (Rule.COMPACTED, "compaction context_compaction"),
     (Rule.REASONING, "reasoning"),
     (
         Rule.COUNTED,
