@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from reconciler.gateway.client import Headers
-from reconciler.gateway.query import names_in
+from reconciler.gateway.query import keys_in
 from reconciler.gateway.surfaces import anthropic, gemini, openai
 
 _VERSION = re.compile(r"/(v1|v1beta|v1alpha)(?=/)")
@@ -66,11 +66,13 @@ def instead(path: str, speaks: str) -> str:
 def guess_surface(path: str, headers: Headers, query: bytes) -> str:
     """Guess whose words a client expects, where the path does not say it either."""
     version, rest = _split(path)
-    if rest in openai.ROUTES and version not in _GEMINIS_OWN:
-        return openai.NAME
-    names = {name for name, _ in headers}
-    if version in _GEMINIS_OWN or ":" in rest or b"x-goog-api-key" in names or "key" in names_in(query):
+    if version in _GEMINIS_OWN or ":" in rest:
         return gemini.NAME
-    if rest.startswith("/messages") or b"anthropic-version" in names:
+    if rest in openai.ROUTES:
+        return openai.NAME
+    if rest.startswith("/messages"):
         return anthropic.NAME
-    return openai.NAME
+    names = {name for name, _ in headers}
+    if b"x-goog-api-key" in names or keys_in(query):
+        return gemini.NAME
+    return anthropic.NAME if b"anthropic-version" in names else openai.NAME
