@@ -38,7 +38,7 @@ _STAYS = frozenset(
     )
 )
 """Names that stay, without the `$` that Google lets them have: https://cloud.google.com/apis/docs/system-parameters."""
-_IN_A_NAME = re.compile(r"[^!-~]|^\$")
+_NOT_SHOWN = re.compile(r"[^!-~]")
 _ODD = re.compile(rb'[^!"$-~]')
 _ESCAPED = re.compile(rb'[^!"$&-*,-~]')
 _STEMS = tuple(stem.encode() for stem in ("key", "token", "auth", "project", "field", "http", "callback"))
@@ -71,7 +71,7 @@ def _kept(piece: str) -> str:
 
 def _name(piece: str) -> str:
     """Give the name in a piece, as the most forgiving reader would take it."""
-    return _IN_A_NAME.sub("", unquote_plus(piece.partition("=")[0])).lower()
+    return _NOT_SHOWN.sub("", unquote_plus(piece.partition("=")[0])).lower().lstrip("$")
 
 
 def unframed(query: str) -> str:

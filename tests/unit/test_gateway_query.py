@@ -42,6 +42,7 @@ KEPT = (
     "key%20",
     "$key",
     "%24key",
+    "+%24key",
     "access_token",
     "access%5Ftoken",
     "oauth_token",
