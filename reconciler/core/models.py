@@ -20,12 +20,20 @@ _OUTPUT_CAPS = {
     "claude-sonnet-4-6": 128_000,
     "claude-opus-4-6": 128_000,
     "claude-haiku-4-5": 64_000,
+    "claude-3-5-sonnet": 8_192,
+    "claude-3-5-haiku": 8_192,
+    "claude-3-opus": 4_096,
+    "claude-3-sonnet": 4_096,
     "claude-3-haiku": 4_096,
     "gemini-2.5-flash": 65_536,
     "gemini-2.5-flash-lite": 65_536,
     "gemini-2.5-pro": 65_536,
     "gemini-2.0-flash": 8_192,
+    "gemini-2.0-flash-lite": 8_192,
+    "gemini-1.5-pro": 8_192,
+    "gemini-1.5-flash": 8_192,
     "gpt-4o": 16_384,
+    "gpt-4o-2024-05-13": 4_096,
     "gpt-4o-mini": 16_384,
     "gpt-4.1": 32_768,
     "gpt-4-turbo": 4_096,
@@ -38,12 +46,14 @@ _OUTPUT_CAPS = {
     "o4-mini": 100_000,
 }
 """Tokens that one answer may have at most. Source: the models table of litellm 1.110 (November 2026), the providers'
-model pages for gemini-2.0-flash and claude-3-haiku."""
+model pages for older ones."""
 
 OUTPUT_CAP_MAX = max(_OUTPUT_CAPS.values())
 """What a model that is not known is taken to answer at most, where its answer cannot be limited."""
 
-_SNAPSHOT = re.compile(r"[-@](?:\d{4}-\d\d-\d\d|\d{8}|\d{3,4}|latest|default|preview(?:-[\d-]+)?|exp(?:-[\d-]+)?)")
+_SNAPSHOT = re.compile(
+    r"[-@](?:\d{4}-\d\d-\d\d|\d{8}|\d{3,4}(?:-preview)?|latest|default|preview(?:-[\d-]+)?|exp(?:-[\d-]+)?)"
+)
 """How providers name one state of a model: gpt-4o-2024-08-06, claude-haiku-4-5-20251001, gemini-2.0-flash-001,
 gpt-4-0613, claude-haiku-4-5@20251001, gemini-2.5-flash-preview-05-20."""
 

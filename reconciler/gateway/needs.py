@@ -61,13 +61,19 @@ def responses(body: Body, provider: Provider, model: str) -> Needs:
     found = look(body, "responses", provider.name)
     output = body.integer("max_output_tokens")
     choices = body.integer("n") or 1
-    return _needs(found, _extra(found, provider, model), output, choices, 16, _unbounded_model(provider, model))
+    needs = _needs(found, _extra(found, provider, model), output, choices, 16, _unbounded_model(provider, model))
+    return _compacted(needs, model) if found.compacts else needs
 
 
 def compact(body: Body, provider: Provider, model: str) -> Needs:
-    """Judge a response's input that shall be made shorter: what comes of it, no field can limit."""
+    """Judge a response's input that shall be made shorter."""
+    return _compacted(responses(body, provider, model), model)
+
+
+def _compacted(needs: Needs, model: str) -> Needs:
+    """Reserve the most that a model answers: what a compaction writes, no field can limit."""
     most = output_cap(model) or OUTPUT_CAP_MAX
-    return responses(body, provider, model)._replace(output=most, least=most)
+    return needs._replace(output=most, least=most)
 
 
 def embeddings(body: Body, provider: Provider, model: str) -> Needs:

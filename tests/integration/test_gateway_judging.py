@@ -151,6 +151,15 @@ def test_count_that_fails_says_whether_to_try_again(bench: Bench, fault: Fault, 
     assert_books_balance(bench)
 
 
+def test_compaction_on_the_way_reserves_what_a_model_answers_at_most(bench: Bench) -> None:
+    """Codex asks for a compaction by an item: what it writes no field limits, so that the most is reserved."""
+    items = [{"role": "user", "content": "hi"}, {"type": "compaction_trigger"}]
+    assert bench.ask("responses", "openai", input=items).status_code == 200
+    reserved = [row["data"] for row in bench.tokens("openai") if row["type"].startswith("tokens.reserved")][-1]
+    assert reserved["output"] == 128_000
+    assert_books_balance(bench)
+
+
 def test_many_tokens_to_embed_pass_as_arrays(bench: Bench) -> None:
     """A batch of 299,000 tokens is served, and settles what it was reserved for: as many tokens as numbers."""
     path, body = asked("embeddings", "openai")

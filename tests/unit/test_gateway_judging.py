@@ -122,7 +122,6 @@ REFERENCES: dict[str, list[Any]] = {
         {"type": "input_image", "image_url": URL},
         {"type": "input_file", "file_url": URL},
         {"type": "input_image", "file_id": "file-1"},
-        {"type": "compaction_trigger"},
     ],
     "messages": [
         {"type": "image", "source": {"type": "url", "url": URL}},

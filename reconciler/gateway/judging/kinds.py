@@ -30,6 +30,7 @@ ITEMS: Table = named(
         # Codex's, between its agents
         " agent_message",
     ),
+    (Rule.COMPACTS, "compaction_trigger"),
     (Rule.COMPACTED, "compaction context_compaction"),
     (Rule.REASONING, "reasoning"),
     (
@@ -52,7 +53,7 @@ ITEMS: Table = named(
     ),
     (
         Rule.REFUSED,
-        "container_upload compaction_trigger mcp_approval_response mcp_tool_reference mcp_toolset_reference",
+        "container_upload mcp_approval_response mcp_tool_reference mcp_toolset_reference",
     ),
 )
 

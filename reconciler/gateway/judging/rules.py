@@ -31,6 +31,7 @@ class Rule(Enum):
     EDITS = "how the provider is to shorten the input"
     MODE = "whether the model thinks several times at once"
     ENVIRONMENT = "where the commands of a tool run"
+    COMPACTS = "a request to make the input shorter: what comes of it, no field limits"
     COMPACTED = "an earlier conversation, with its content or by its id"
     REASONING = "what a model thought, with its content or by its id"
     SHELL = "a tool that runs commands, at the client or in a container"

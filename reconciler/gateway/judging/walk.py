@@ -45,13 +45,15 @@ _MEDIA = "inline documents, sound or films"
 class Found(NamedTuple):
     """What a body holds besides text; `unbounded` and `uncertain` as in `Needs`.
 
-    `clients`: tools that bring a prompt of their own and that the client runs.
+    `clients`: tools that bring a prompt of their own and that the client runs. `compacts`: the answer is the input made
+    shorter.
     """
 
     images: int = 0
     image_bytes: int = 0
     tools: bool = False
     clients: int = 0
+    compacts: bool = False
     unbounded: str = ""
     uncertain: str = ""
 
@@ -100,7 +102,7 @@ def look(body: Body, operation: str, provider: str) -> Found:
         if name == "input" and operation == "responses":
             walk.references(item)
         walk.field(BODY, name, rule, item, 0)
-    return Found(walk.images, walk.image_bytes, walk.tools, walk.clients, walk.unbounded, walk.uncertain)
+    return Found(walk.images, walk.image_bytes, walk.tools, walk.clients, walk.compacts, walk.unbounded, walk.uncertain)
 
 
 def _is_plain(raw: Any) -> bool:
@@ -138,7 +140,7 @@ class _Walk:
     def __init__(self, *, bare_tools: bool, remembers: bool) -> None:
         """Walk. `bare_tools`: what has no type is a function. `remembers`: the provider keeps a model's reasoning."""
         self.images = self.image_bytes = self.clients = 0
-        self.tools = False
+        self.tools = self.compacts = False
         self.unbounded = self.uncertain = ""
         self._bare_tools = bare_tools
         self._remembers = remembers
@@ -214,6 +216,8 @@ class _Walk:
         rule = kinds.kind_of(kinds.ITEMS, kind)
         if rule is Rule.REFUSED:
             self._refuse(f"{kind} items")
+        elif rule is Rule.COMPACTS:
+            self.compacts = True
         elif rule is Rule.COMPACTED:
             kept = not (value.get("encrypted_content") or value.get("content"))
             self.uncertain = self.uncertain or ("compaction items without their content" if kept else "")
