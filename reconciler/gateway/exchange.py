@@ -43,9 +43,11 @@ HELD_BYTES_MAX = 1024 * 1024
 HELD_BYTES_EACH = 16 * 1024 * 1024
 HELD_BYTES_ALL = 32 * 1024 * 1024
 """The same of all answers of one agent, and of all agents."""
-SLICE_BYTES = 8 * 1024
-"""What is read of an answer in one turn of the loop, once it brings more than AT_ONCE_BYTES a second."""
 AT_ONCE_BYTES = 32 * 1024
+"""An answer that brings more than this in a second lets others have their turn, after each TURN_S."""
+TURN_S = 0.000_25
+SLICE_BYTES = 8 * 1024
+"""What of an answer is worked on before the time is looked at."""
 LEFT_BYTES_MAX = 4 * 1024 * 1024
 """What is read of an answer whose client has left."""
 
@@ -107,6 +109,7 @@ class _One:
         self._leaving = False
         self._since = 0.0  # when what was read ahead of others was begun to be counted
         self._ahead = 0
+        self._turn = 0.0  # when others last had theirs
         self._unwanted = 0  # bytes that nobody takes any more
 
     def abandon(self) -> None:
@@ -152,6 +155,7 @@ class _One:
             return None
         if answer.content_type == EVENT_STREAM:
             return Sse(call, self._share)
+        self._watch(answer)
         begin = b""
         with contextlib.suppress(Lost):  # which is said again to who reads on
             begin = await answer.peek()
@@ -251,12 +255,14 @@ class _One:
         self._ahead += size
         if self._ahead <= AT_ONCE_BYTES:
             return
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         if now - self._since >= 1.0:
             self._since, self._ahead = now, size
-            return
-        async with self._turns:
-            await asyncio.sleep(0)
+        elif now - self._turn >= TURN_S:
+            async with self._turns:
+                await asyncio.sleep(0)
+            self._turn = loop.time()
 
     def _watch(self, answer: Answer) -> None:
         """Have the answer given up some time after its client has left, or was given up itself."""

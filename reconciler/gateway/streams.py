@@ -42,7 +42,8 @@ _NULL_USAGE = (b',"usage":null', b', "usage": null', b'"usage":null,', b'"usage"
 SAID_ALL_S = 0.1
 """How long something may follow the last word of a stream before it is taken for the end."""
 FINISHED_S = 0.5
-"""The same where only its finished candidates show that an event is the last one (Gemini)."""
+"""The same where something often does: a `[DONE]` behind the end of a response, and perhaps an event behind the one in
+which Gemini's candidates are finished."""
 
 _DATA = re.compile(rb"(?:^|[\r\n])data:")
 
@@ -130,7 +131,9 @@ class Sse:
         """Wait a moment after the last word, and a little longer where the meter has to find it."""
         if self._gemini:
             return FINISHED_S if held and meter.usage(complete=False) is not None else None
-        return SAID_ALL_S if self.ended else None
+        if self.ended:
+            return FINISHED_S if self._until_known else SAID_ALL_S
+        return None
 
     def _event(self, event: bytes, meter: Meter) -> bytes:
         data = data_of(event)
