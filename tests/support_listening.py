@@ -116,6 +116,11 @@ class Echo:
         self._listener = Listener(self.door, self._listening)
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._listener.run(),))
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._listener._server.server_state.connections)
+
     def __enter__(self) -> Echo:
         self._thread.start()
         return self

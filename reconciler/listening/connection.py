@@ -145,14 +145,17 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Give up a client that takes nothing of its answer for too long."""
         self._flow.pause_writing()
-        if self.cycle is not None:
-            self._deadline.within(SEND_S, self._abort)
+        if not self._ended:
+            self._unsent = self._transport.get_write_buffer_size()
+            self._deadline.within(SEND_S, self._untaken)
 
     def resume_writing(self) -> None:
         """Go on sending."""
         self._flow.resume_writing()
         if self.cycle is not None:
             self._deadline.forget()
+        elif not self._ended:
+            self._await_next()
 
     def shutdown(self) -> None:
         """Take no more requests, and let the one that is open end."""
@@ -237,9 +240,9 @@ class Connection(asyncio.Protocol):
         if size > HEAD_BYTES_MAX:
             raise too_large()
         if end < len(END):
-            self._searched = max(0, len(data) - len(END) + 1)
-            if not begins_well(data[begin:]):
+            if not begins_well(data, begin, self._searched):
                 raise no_request()
+            self._searched = max(0, len(data) - len(END) + 1)
             if not self._head_begun:
                 self._head_begun = True
                 self._deadline.within(self.door.limits.head_s, self._too_slow)
@@ -250,7 +253,8 @@ class Connection(asyncio.Protocol):
     def _begin(self, head: Head) -> None:
         """Hand a request to the application that answers it."""
         self._searched, self._head_begun, self._pipelined = 0, False, False
-        self._deadline.forget()
+        if not self._flow.write_paused:
+            self._deadline.forget()
         self._body, self._expects, self._keeps = head.body, head.expects, head.keeps
         cycle = self.cycle = RequestResponseCycle(
             scope=self._scope(head),
@@ -307,15 +311,16 @@ class Connection(asyncio.Protocol):
         if body.whole:
             self._body = None
             if cycle is None:
-                self._deadline.within(IDLE_S, self._finish)
+                self._await_next()
         return rest
 
     def _keep(self, data: bytes) -> None:
-        """Keep what cannot be read yet, if all connections together do not keep too much."""
+        """Keep what cannot be read yet; where all connections together keep too much, who keeps most is refused."""
         self.door.unread_bytes += len(data) - len(self._unread)
         self._unread = data
         if self.door.unread_bytes > self.door.unread_bytes_max and data:
-            self._refuse(Bad(*_BUSY))
+            greediest: Connection = max(self._connections, key=lambda each: len(each._unread))
+            greediest._refuse(Bad(*_BUSY))
 
     # Ends.
 
@@ -325,13 +330,16 @@ class Connection(asyncio.Protocol):
         self.cycle = None
         if self._ended:
             return
-        if self._body is not None:
-            self._deadline.within(self.door.limits.head_s, self._finish)
-        else:
-            self._deadline.within(IDLE_S, self._finish)
+        self._await_next()
         self._pipelined = bool(self._unread)
         if self._unread or self._flow.read_paused:
             self._go_on_soon()
+
+    def _await_next(self) -> None:
+        """Wait for the next request, or for the rest of the one that was answered."""
+        if not self._flow.write_paused:  # else its answer is waited for
+            seconds = IDLE_S if self._body is None else self.door.limits.head_s
+            self._deadline.within(seconds, self._finish)
 
     def _refuse(self, bad: Bad) -> None:
         """Say why nothing more is read, unless an answer has begun; one that is under way is ended first."""
@@ -368,14 +376,15 @@ class Connection(asyncio.Protocol):
         self._keep(b"")
         self._transport.write_eof()
         self._flow.read(on=True)
-        self._deadline.within(LINGER_S, self._lingered)
+        self._unsent = 0
+        self._deadline.within(LINGER_S, self._untaken)
 
-    def _lingered(self) -> None:
+    def _untaken(self) -> None:
         """Close for good, unless the client is still taking what was sent before."""
         unsent = self._transport.get_write_buffer_size()
         if unsent and unsent != self._unsent:
             self._unsent = unsent
-            self._deadline.within(SEND_S, self._lingered)
+            self._deadline.within(SEND_S, self._untaken)
         else:
             self._abort()
 

@@ -75,7 +75,9 @@ class Head:
         )
         current = version == b"1.1"
         self.keeps = current and not (b"connection" in self.few and self._says(b"connection", b"close"))
-        self.expects = current and b"expect" in self.few and self._says(b"expect", b"100-continue")
+        self.expects = (
+            self.body is not None and current and b"expect" in self.few and self._says(b"expect", b"100-continue")
+        )
 
     def _read_fields(self, data: bytes) -> None:
         try:
@@ -120,11 +122,15 @@ class Head:
         return any(token.strip(b" \t").lower() == word for value in self.few[name] for token in value.split(b","))
 
 
-def begins_well(data: bytes) -> bool:
-    """Tell whether what came so far of a head may become one; the rest is judged when it is whole."""
-    if b"\n" in data:
-        return _LINE.match(data) is not None
-    return data[:1].isupper() or data in (b"", b"\r")
+def begins_well(data: bytes, begin: int, searched: int) -> bool:
+    """Tell whether what came so far of a head may become one: its first line, and how lines end from `searched` on.
+
+    The rest is judged when the head is whole.
+    """
+    if data.find(b"\n", begin) < 0:
+        return data[begin : begin + 1].isupper() or data[begin:] in (b"", b"\r")
+    new = data[max(begin, searched - 1) :].removeprefix(b"\n")
+    return _LINE.match(data, begin) is not None and new.count(b"\n") == new.count(b"\r\n")
 
 
 def no_request() -> Bad:

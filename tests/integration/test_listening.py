@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from reconciler.listening import connection
 from tests.support import DEADLINE_S, until
 from tests.support_listening import MIB, Answer, Echo, Wire, wired
 
@@ -129,6 +130,9 @@ def test_client_that_was_not_told_to_continue_is_not_heard_again(echo: Echo) -> 
         b"GET / RTSP/1.0\r\nhost: localhost\r\n\r\n",
         b"\r\n\r\nGET / HTTP/1.1\r\nhost: localhost\r\n\r\n",
         b"GET / HTTP/1.1\nhost: localhost\n\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\n\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\n\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\x00",
     ],
@@ -138,6 +142,8 @@ def test_what_is_no_request_of_ours_is_a_400(echo: Echo, data: bytes) -> None:
     with wired(echo.port) as wire:
         answers = asked(wire, data + (SMUGGLED if b"\r\n\r\n" in data else b""))
     assert [answer.status for answer in answers] == [400]
+    with wired(echo.port) as wire:
+        assert [answer.status for answer in asked(wire, data, 1)] == [400]
 
 
 FIELDS = {
@@ -400,3 +406,30 @@ def test_idle_connection_gives_way_to_one_that_asks() -> None:
             stack.enter_context(wired(echo.port))
         with wired(echo.port) as wire:
             assert [answer.status for answer in asked(wire, NEXT)] == [200]
+
+
+def test_client_that_takes_nothing_of_its_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection whose client does not read is closed after its time, and keeps nothing."""
+    monkeypatch.setattr(connection, "SEND_S", 0.3)
+    with Echo() as echo, wired(echo.port) as wire:
+        wire.send(HEAD + counted(b"a" * 16 * MIB))
+        until("the client to be given up", lambda: echo.connections == 0)
+
+
+def test_idle_connection_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an answer a connection is kept for a while, and closed without a word."""
+    monkeypatch.setattr(connection, "IDLE_S", 0.3)
+    with Echo() as echo, wired(echo.port) as wire:
+        assert [answer.status for answer in asked(wire, NEXT.replace(b"close", b"keep-alive"))] == [200]
+
+
+def test_refused_client_that_sends_on_is_closed(echo: Echo) -> None:
+    """It has a moment to read why, however much it sends, and no longer."""
+    with wired(echo.port) as wire:
+        wire.send(b"no request\r\n\r\n")
+        began = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() - began < DEADLINE_S:
+                wire.socket.sendall(b"a" * 100_000)
+        assert time.monotonic() - began < DEADLINE_S / 2
+    until("every connection to be closed", lambda: echo.connections == 0)
