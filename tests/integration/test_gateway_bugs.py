@@ -90,7 +90,7 @@ def serving(
     listening = socket.create_server(("127.0.0.1", 0))
     loop, stopping = asyncio.new_event_loop(), asyncio.Event()
     origins = {name: simulator.origin(name) for name in PROVIDERS}  # type: ignore[arg-type]
-    options = Options(origins, 16384, (), 5.0, 30.0, Limits(10.0, 10.0))
+    options = Options(origins, 16384, (), 5.0, 30.0, 60.0, Limits(10.0, 10.0))
     days = Days(lambda: 1_795_000_000_000_000, lambda: 1000.0)
     service = Service(recorder, resolve, options, days, CollectorRegistry(), unhealthy)
     thread = threading.Thread(target=loop.run_until_complete, args=(service.run(listening, stopping),))
