@@ -5,8 +5,9 @@
 
 Each attack comes from a process of its own, at a real `pai serve` of its own, for a bounded time, on loopback. Beside
 it an agent sends a small chat request every 20 ms; the same without the attack is measured before it. The figures:
-memory grows by 100 MB at most, with git's children, and the probe's slowest of a hundred takes 50 ms at most, from when
-it was due. Attacker and attacked share this machine's cores: where it is busy, read the ratio to the probe alone.
+memory grows by 100 MB at most, with children and files of memory, and the probe's slowest of a hundred takes 50 ms at
+most, from when it was due. Attacker and attacked share this machine's cores: where it is busy, read the ratio to the
+probe alone.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ def _measure(common: Base, name: str, attack: Attack, seconds: float, further: d
         used = memory.end()
     grown = used.growth
     sizes = (
-        f"daemon {used.before:,.0f} MB, peak {used.peak:,.0f}, then {used.after:,.0f}; children {used.children:,.0f}"
+        f"daemon {used.before:,.0f} MB, peak {used.peak:,.0f}, then {used.after:,.0f}; children {used.children:,.0f},"
+        f" files of memory {used.files:,.0f}"
     )
     times = (
         f"{pace.p99 / control.p99:.2f} x alone; p50 {pace.p50:.3g}, most {pace.most:,.0f} ms;"

@@ -86,6 +86,26 @@ def _answer_event(connection: socket.socket) -> None:
     connection.sendall(_SSE + _chunk(event) + _chunk(end) + b"0\r\n\r\n")
 
 
+def _answer_tiny_events(connection: socket.socket) -> None:
+    connection.sendall(_SSE)
+    _endlessly(connection, _chunk(b"data:{}\n\n" * 7000))
+
+
+def _answer_tiny_chunks(connection: socket.socket) -> None:
+    connection.sendall(_SSE)
+    _endlessly(connection, _chunk(b":") * 10_000)
+
+
+def _answer_tiny_objects(connection: socket.socket) -> None:
+    connection.sendall(_OK + b"transfer-encoding: chunked\r\n\r\n" + _chunk(b"["))
+    _endlessly(connection, _chunk(b'{"usage":{}},' * 5000))
+
+
+def _answer_one_member(connection: socket.socket) -> None:
+    connection.sendall(_OK + b"transfer-encoding: chunked\r\n\r\n" + _chunk(b"{"))
+    _endlessly(connection, _chunk(b'"usage":{"a":0},' * 4000))
+
+
 def _answer_head(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nx-long: ")
     _endlessly(connection, b"b" * 65536)
@@ -100,6 +120,10 @@ _ANSWERS: Mapping[str, Callable[[socket.socket], None]] = {
     "dripping": _answer_dripping,
     "event": _answer_event,
     "head": _answer_head,
+    "tiny-events": _answer_tiny_events,
+    "tiny-chunks": _answer_tiny_chunks,
+    "tiny-objects": _answer_tiny_objects,
+    "one-member": _answer_one_member,
 }
 assert set(_ANSWERS) == set(EVIL)
 
@@ -174,6 +198,20 @@ def leave(model: str, count: int, place: Place) -> Told:
     return again(place.seconds, 10, once)
 
 
+def watch(model: str, at_once: int, place: Place) -> Told:
+    """Ask for streams, and read them to their end or until the time is up."""
+
+    def once(deadline: float, seen: Seen) -> None:
+        with connected(place.gateway, 20) as connection:
+            connection.sendall(chat(place.key, model, '"hello"', stream=True))
+            size = 0
+            while time.monotonic() < deadline and (more := connection.recv(1 << 18)):
+                size += len(more)
+            seen["read on to the end of the time" if time.monotonic() >= deadline else "ended"] += 1
+
+    return again(place.seconds, at_once, once)
+
+
 def large_event(place: Place) -> Told:
     """Ask for a stream with an event of 17 MiB, which has to come whole."""
 
@@ -198,4 +236,8 @@ ATTACKS: Mapping[str, Callable[[Place], Told]] = {
     "provider: fast streams whose clients left": partial(leave, "endless", 20),
     "provider: slow streams whose clients left": partial(leave, "dripping", 200),
     "provider: event of 17 MiB": large_event,
+    "provider: tiny events": partial(watch, "tiny-events", 4),
+    "provider: tiny chunks": partial(watch, "tiny-chunks", 4),
+    "provider: tiny objects": partial(ask, "tiny-objects", 4),
+    "provider: one member again and again": partial(ask, "one-member", 4),
 }

@@ -41,7 +41,10 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CONTEXT = multiprocessing.get_context("spawn")
 _TOKEN = "sk-upstream-of-the-attacks"  # noqa: S105 (the simulator takes any)
 HOOK = "a secret that both know"
-EVIL = ("packed", "packed-stream", "trailers", "early-hints", "endless", "dripping", "event", "head")
+EVIL = (
+    *("packed", "packed-stream", "trailers", "early-hints", "endless", "dripping", "event", "head"),
+    *("tiny-events", "tiny-chunks", "tiny-objects", "one-member"),
+)
 """Ways of the provider that breaks its word; each is a binding of this name (`attacks_provider`)."""
 
 
@@ -238,27 +241,29 @@ def answered(connection: socket.socket) -> bytes:
 
 
 class Memory(NamedTuple):
-    """MB of the daemon before, at most and at the end; `children`: what its children held alone, at most."""
+    """MB of the daemon before, at most and at the end.
+
+    `children`: what its children held alone, at most; `files`: what files of memory (memfd, tmpfs) on this machine
+    by, at most; `growth`: what daemon, children and such files took together, at most at one time.
+    """
 
     before: float
     peak: float
     after: float
     children: float
-    together: float
-
-    @property
-    def growth(self) -> float:
-        """What the daemon and its children took together, at most."""
-        return self.together - self.before
+    files: float
+    growth: float
 
 
 class Sampler:
-    """Watches a daemon's memory, and that of its children, until `end`."""
+    """Watches a daemon's memory, that of its children, and files of memory, until `end`."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._before = self._peak = self._together = _resident(pid)[0]
-        self._children = 0.0
+        self._before = self._peak = _resident(pid)[0]
+        self._files_before = _files()
+        self._children_before = self._children = self._held_by_children()
+        self._files = self._growth = 0.0
         self._stop = threading.Event()
         Path(f"/proc/{pid}/clear_refs").write_text("5")  # forget the peak until now: man 5 proc
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -272,16 +277,26 @@ class Sampler:
         status = Path(f"/proc/{self._pid}/status").read_text()
         found = re.search(r"VmHWM:\s+(\d+) kB", status)
         peak = max(self._peak, int(found[1]) / 1024 if found else 0.0)
-        after = _resident(self._pid)[0]
-        return Memory(self._before, peak, after, self._children, max(peak, self._together))
+        growth = max(self._growth, peak - self._before)
+        return Memory(self._before, peak, _resident(self._pid)[0], self._children, self._files, growth)
 
     def _watch(self) -> None:
         while not self._stop.wait(SAMPLE_S):
-            own = _resident(self._pid)[0]
-            children = sum(_resident(pid)[1] for pid in _descendants(self._pid))
+            own, children = _resident(self._pid)[0], self._held_by_children()
+            files = max(0.0, _files() - self._files_before)
             self._peak = max(self._peak, own)
             self._children = max(self._children, children)
-            self._together = max(self._together, own + children)
+            self._files = max(self._files, files)
+            self._growth = max(self._growth, own - self._before + children - self._children_before + files)
+
+    def _held_by_children(self) -> float:
+        return sum(_resident(pid)[1] for pid in _descendants(self._pid))
+
+
+def _files() -> float:
+    """Give the MB in files of memory (memfd_create, tmpfs), which no process's resident memory shows unless mapped."""
+    found = re.search(r"^Shmem: +(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def _resident(pid: int) -> tuple[float, float]:
