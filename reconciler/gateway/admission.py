@@ -62,7 +62,7 @@ class Held(NamedTuple):
     """A call that may go: to where, with which body, and what is reserved for it.
 
     `tokens` are reserved, `output` of them for what comes back. `per_day` is the binding's limit. `input_given`: the
-    provider reads nothing but what is sent.
+    provider reads nothing but what is sent. `choices`: how many answers were asked for.
     """
 
     call: Call
@@ -77,6 +77,7 @@ class Held(NamedTuple):
     output: int
     per_day: int | None
     input_given: bool
+    choices: int = 1
 
 
 class _Target(NamedTuple):
@@ -288,6 +289,7 @@ def _held(
         output * needs.choices,
         target.limits.per_day,
         not needs.unbounded,
+        needs.choices,
     )
 
 

@@ -102,7 +102,7 @@ class _One:
         self._first = 0.0
         self._resolved = False
         self._mask = Mask(held.credentials.values())
-        self._meter = meter(held.call.operation, held.provider.name)
+        self._meter = meter(held.call.operation, held.provider.name, held.choices)
         self._share = Share(whole.room, held.agent, HELD_BYTES_MAX)
         self._said_all = False
         self._watching: asyncio.Task[None] | None = None

@@ -62,11 +62,12 @@ class Meter:
     `unread`: a text that speaks of usage could not be read.
     """
 
-    __slots__ = ("_broken", "_final", "_usage", "known_input", "seen", "unread")
+    __slots__ = ("_broken", "_final", "_usage", "choices", "known_input", "seen", "unread")
 
     MARKS: ClassVar[tuple[bytes, ...]]  # a text with none of them says nothing of interest
 
     def __init__(self) -> None:
+        self.choices = 1
         self._usage: Usage | None = None
         self._final = False
         self._broken = False  # an error, or something unreadable, came in the middle of the answer
@@ -262,19 +263,22 @@ class Generate(Meter):
     """Gemini's generateContent, streamed or not: `usageMetadata` in every chunk, merged by the last of each number.
 
     Thoughts are not in the candidates' count, nor is what tools made the model read in the prompt's. The last chunk's
-    numbers may be lower than earlier ones, or lack one. Nothing ends a stream but that its candidates are finished.
+    numbers may be lower than earlier ones, or lack one. Nothing ends a stream but that its candidates are finished, all
+    that were asked for: one may be long finished, and its event hold no other, while another one goes on.
     """
 
-    __slots__ = ("_counts",)
+    __slots__ = ("_counts", "_ended")
 
     MARKS = (b'"usageMetadata"', _ERROR)
 
     def __init__(self) -> None:
         super().__init__()
         self._counts: dict[str, int] = {}
+        self._ended: set[int] = set()
 
     def _read(self, said: Fields) -> None:
         self._broken |= _there(_raw(said, "error"))
+        finished = self._finished(_raw(said, "candidates"))
         fields = _fields(_raw(said, "usageMetadata"))
         if not fields:
             return
@@ -285,7 +289,16 @@ class Generate(Meter):
         usage = self._settled(self._counts)
         if usage is not None:
             self.seen = max(self.seen, usage.charge)
-            self._usage, self._final = usage, _finished(_raw(said, "candidates"))
+            self._usage, self._final = usage, finished
+
+    def _finished(self, candidates: msgspec.Raw) -> bool:
+        """Tell whether those in this event are finished, and with them all."""
+        if b'"finishReason"' not in bytes(candidates):
+            return False
+        entries = [_fields(candidate) for candidate in _entries(candidates)]
+        ended = [entry for entry in entries if _there(_raw(entry, "finishReason"))]
+        self._ended.update(_number(_raw(entry, "index")) or 0 for entry in ended)
+        return len(ended) == len(entries) and len(self._ended) >= self.choices
 
     def _settled(self, counts: Mapping[str, int]) -> Usage | None:
         """Add the parts up. The candidates' count is left out when it is zero; then the total has to be there."""
@@ -341,9 +354,11 @@ PECULIAR: Mapping[tuple[str, str], type[Meter]] = {
 }
 
 
-def meter(operation: str, provider: str) -> Meter:
-    """Give a new meter for one answer. Raises KeyError for an operation that has no rule."""
-    return PECULIAR.get((operation, provider), RULES[operation])()
+def meter(operation: str, provider: str, choices: int = 1) -> Meter:
+    """Give a new meter for an answer of so many choices. Raises KeyError for an operation that has no rule."""
+    found = PECULIAR.get((operation, provider), RULES[operation])()
+    found.choices = choices
+    return found
 
 
 def _charged(read: int, cached: int, cache_write: int, written: int, reasoning: int, total: int | None) -> Usage:
@@ -379,12 +394,6 @@ def _anthropic(fields: Mapping[str, msgspec.Raw]) -> dict[str, int]:
         "reasoning": _tokens(_fields(fields.get("output_tokens_details", _ABSENT)), "thinking_tokens"),
     }
     return {name: count for name, count in counts.items() if count is not None}
-
-
-def _finished(candidates: msgspec.Raw) -> bool:
-    if b'"finishReason"' not in bytes(candidates):
-        return False
-    return all(_there(_raw(_fields(candidate), "finishReason")) for candidate in _entries(candidates))
 
 
 def _kind(fields: Mapping[str, msgspec.Raw]) -> bytes:

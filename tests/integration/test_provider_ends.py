@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import httpx
 import pytest
 
+from reconciler.gateway.streams import FINISHED_S
 from tests.support import DEADLINE_S, Site
 from tests.support_gateway import Bench, asked, headers_of, opened
 from tests.support_upstream import RawProvider, chunked, framed, streamed
@@ -298,3 +300,23 @@ def test_usage_in_events_counts_with_any_status(lingering: Lingering, status: st
     got = _asked(lingering, "chat")
     assert (got.status_code, got.content) == (int(status[:3]), b"".join(events))
     assert lingering.bench.last("openai").get("charged") == 7
+
+
+def test_finished_candidate_does_not_end_the_others(lingering: Lingering) -> None:
+    """One of two candidates ends, and the provider is silent for a while: the other one is passed on and charged."""
+    more = {"promptTokenCount": 3, "candidatesTokenCount": 900, "totalTokenCount": 903}
+    first = _event({"candidates": [{"index": 0, "finishReason": "STOP"}], "usageMetadata": _META})
+    second = _event({"candidates": [{"index": 1, "finishReason": "STOP"}], "usageMetadata": more})
+
+    def answer(sock: socket.socket, request: bytes) -> None:
+        del request
+        sock.sendall(streamed() + chunked(first))
+        time.sleep(2 * FINISHED_S)  # silence is what is tried
+        sock.sendall(chunked(second) + chunked(b""))
+
+    lingering.provider.answer = answer
+    path, body = asked("generate", "gemini", stream=True)
+    body["generationConfig"] = {**body.get("generationConfig", {}), "candidateCount": 2}
+    got = lingering.bench.client.post(path, json=body, headers=headers_of("generate"))
+    assert got.content == first + second
+    assert lingering.bench.last("gemini").get("charged") == 903

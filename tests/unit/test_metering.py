@@ -419,3 +419,15 @@ def test_counting_is_free(operation: str, body: object) -> None:
     """A count is known as input and charged nothing; an answer without one is not a count of zero."""
     assert used(operation, "any", body) == Usage(16, 0, 0, 0, 0, 0)
     assert used(operation, "any", {"error": {"message": "no such model"}}) is None
+
+
+def test_gemini_is_finished_when_all_candidates_that_were_asked_for_are() -> None:
+    """A short candidate may be finished, alone in its event, long before another one is: that is no end yet."""
+    usage = {"promptTokenCount": 3, "candidatesTokenCount": 1, "totalTokenCount": 4}
+    first, second = (
+        {"candidates": [{"index": index, "finishReason": "STOP"}], "usageMetadata": usage} for index in (0, 1)
+    )
+    it = meter("generate", "gemini", 2)
+    for said, finished in ((first, False), (first, False), (second, True)):
+        it.feed(json.dumps(said).encode())
+        assert (it.usage(complete=False) is not None) is finished
