@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import sysconfig
 import time
 from collections import Counter
@@ -228,8 +229,13 @@ class Site:
 class Daemon:
     """`pai serve` as a real process; entering waits until it answers, leaving ends it by SIGTERM and wants exit 0."""
 
-    def __init__(self, site: Site, *, env: Mapping[str, str] | None = None, ready: bool = True) -> None:
+    def __init__(self, site: Site, *, env: Mapping[str, str] | None = None, ready: bool = True, files: int = 0) -> None:
+        """`files`: how many files it may have open at once, 0 for as many as the test."""
         self._site = site
+        self._command = [PAI, "serve"]
+        if files:
+            limit = f"resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))"
+            self._command = [sys.executable, "-c", f"import os, resource; {limit}; os.execv({PAI!r}, {self._command})"]
         self._environment = {**site.environment, **(env or {})}
         self._ready = ready
         self.port = 0
@@ -255,7 +261,7 @@ class Daemon:
         self._log = self._site.folder / f"serve-{time.monotonic_ns()}.log"
         with self._log.open("wb") as stream:
             self._process = subprocess.Popen(
-                [PAI, "serve"],
+                self._command,
                 cwd=self._site.root,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,

@@ -27,12 +27,14 @@ from reconciler.gateway.exchange import Exchange, Failed
 from reconciler.gateway.headers import fallback_of, kept_headers
 from reconciler.gateway.ids import RequestIds
 from reconciler.gateway.metrics import GatewayMetrics
+from reconciler.gateway.open_requests import OpenRequests
 from reconciler.gateway.query import check_framing, kept_query
 from reconciler.gateway.refusal import FORWARDED, TRY_NEXT, Refusal
 from reconciler.gateway.refusals import Refusals
 from reconciler.gateway.room import SMALL_BYTES_MAX, Room
 from reconciler.gateway.routing import Route, find_route, guess_surface, instead
 from reconciler.gateway.surfaces import SURFACES, Surface, anthropic, gemini, openai
+from reconciler.gateway.upstream import CONNECTIONS_MAX
 from reconciler.gateway.waiting import within
 
 log = logging.getLogger("pai.gateway")
@@ -76,6 +78,7 @@ class Gateway:
         self._health = health
         self._ids = RequestIds()
         self._room = Room()
+        self.open_requests = OpenRequests(CONNECTIONS_MAX // 2)
         self._second = (0, "")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,6 +135,7 @@ class _Request:
         self._binding = ""
         self._held: Held | None = None
         self._taken: tuple[str, int] | None = None
+        self._entered = ""
         self._surface: Surface = openai
         self._began = asyncio.get_running_loop().time()
 
@@ -154,6 +158,8 @@ class _Request:
                 Refusal("internal", f"an internal error of the gateway: its log tells of {self._request}")
             )
         finally:
+            if self._entered:
+                self._gateway.open_requests.leave(self._entered)
             self._held = None  # this object is part of a cycle: what hangs on it would stay until cycles are looked for
             if self._taken is not None:
                 self._gateway._room.give(*self._taken)
@@ -186,6 +192,8 @@ class _Request:
         self._gateway._books.require_log()
         route = self._route()
         caller = self._identify(credential(headers, scope["query_string"]))
+        self._gateway.open_requests.enter(caller.agent)
+        self._entered = caller.agent
         if route.operation == "models":
             await self._models(route, caller)
             return

@@ -22,7 +22,7 @@ from reconciler.gateway.exchange import Exchange
 from reconciler.gateway.ids import RequestIds
 from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.refusals import Refusals
-from reconciler.gateway.upstream import Upstream
+from reconciler.gateway.upstream import CONNECTIONS_MAX, Upstream
 from reconciler.listening import Door, Hosts, Limits, Listener, Network, Proxies
 from reconciler.recorder import Recorder
 
@@ -79,7 +79,9 @@ class Service:
             admission = Admission(books, upstream, self._resolve, self._options.origins, self._options.default_output)
             exchange = Exchange(books, upstream, self._metrics, self._options.left_s)
             app = Gateway(books, admission, exchange, refusals, self._metrics, self._health)
-            listener = Listener(self._door(app), listening)
+            door = self._door(app)
+            listener = Listener(door, listening)
+            app.open_requests.most = max(1, min(door.connections_max, CONNECTIONS_MAX) // 2)
             watching = [asyncio.create_task(self._watch_lag()), asyncio.create_task(self._watch_log())]
             serving = asyncio.create_task(listener.run())
             try:

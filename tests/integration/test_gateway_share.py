@@ -1,0 +1,61 @@
+"""An agent that opens as many requests as it can: it keeps no other agent out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import select
+import socket
+import threading
+from pathlib import Path
+
+from tests.support import DEADLINE_S, Daemon, Site, copied, until
+from tests.support_gateway import MODEL_IDS, OUTSIDER, ROBOT, asked
+from tests.support_upstream import RawProvider, framed
+
+FILES, PORT, EACH = 240, 60, 30
+"""Of the files that may be open a port has a quarter as connections, and an agent half of those."""
+DONE = framed(b'{"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}')
+
+
+def _asking(name: str, key: str) -> bytes:
+    path, body = asked("chat", name)
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\ncontent-length: {len(data)}\r\n\r\n"
+    return head.encode() + data
+
+
+def test_agent_with_all_that_it_may_have_open_keeps_nobody_out(gateway_template: Site, tmp_path: Path) -> None:
+    """Half of the connections is all that one agent gets; what it asks beyond is refused, and others are answered."""
+    go_on = threading.Event()
+    provider = RawProvider()
+
+    def answer(sock: socket.socket, request: bytes) -> None:
+        if MODEL_IDS["hidden"].encode() not in request:
+            go_on.wait(DEADLINE_S)
+        sock.sendall(DONE)
+
+    provider.answer = answer
+    site = copied(gateway_template, tmp_path)
+    with contextlib.closing(provider), Daemon(site, env=provider.environment, files=FILES) as daemon:
+        port = int(re.findall(r"gateway for agents on http://\S+:(\d+)", daemon.log)[0])
+        with contextlib.ExitStack() as stack:
+            opened = []
+            for _ in range(PORT):
+                opened.append(stack.enter_context(socket.create_connection(("127.0.0.1", port), DEADLINE_S)))
+                opened[-1].sendall(_asking("openai", ROBOT))
+            said = until("refusals", lambda: _readable(opened, PORT - EACH))
+            assert {connection.recv(12) for connection in said} == {b"HTTP/1.1 503"}
+            until("the others at the provider", lambda: len(provider.requests) == EACH)
+            with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as other:
+                other.sendall(_asking("hidden", OUTSIDER))
+                assert other.recv(12) == b"HTTP/1.1 200"
+            go_on.set()
+            waiting = [connection for connection in opened if connection not in said]
+            assert {connection.recv(12) for connection in waiting} == {b"HTTP/1.1 200"}
+
+
+def _readable(connections: list[socket.socket], count: int) -> list[socket.socket]:
+    found = select.select(connections, (), (), 0)[0]
+    return found if len(found) == count else []
