@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import openai
 import pytest
+from google import genai
+from google.genai import types as genai_types
 
 from tests.support_gateway import (
     MODEL_IDS,
@@ -172,3 +175,35 @@ def test_other_providers_have_no_such_path(bench: Bench, path: str, provider: st
     found = refused("responses", answer)
     assert found.status == 400
     assert "; use POST /v1" in found.message
+
+
+@pytest.mark.parametrize("base", ["/v1", "", "/"])
+def test_openai_sdk_works_with_and_without_the_version(bench: Bench, base: str) -> None:
+    """All that the SDK offers of these paths works, whichever base URL it was given."""
+    with openai.OpenAI(base_url=f"{bench.origin}{base}", api_key=ROBOT, max_retries=0) as client:
+        said: Any = [{"role": "user", "content": "Hello there"}]
+        assert client.chat.completions.create(model="openai", messages=said).choices[0].message.content
+        assert client.responses.create(model="openai", input="Hello there").output_text
+        assert client.embeddings.create(model="openai", input="Hello there").data
+        counted = client.responses.input_tokens.count(model="openai", input="Hello there")
+        compacted = client.responses.compact(model="openai", input="Hello there")
+        assert compacted.output[-1].type == "compaction"
+        assert compacted.usage.input_tokens == counted.input_tokens > 0
+        assert {model.id for model in client.models.list()} >= {"openai", "anthropic"}
+        assert client.models.retrieve("gemini").id == "gemini"
+    assert_books_balance(bench)
+
+
+@pytest.mark.parametrize("version", [*VERSIONS, None])
+def test_google_sdk_works_in_every_version(bench: Bench, version: str | None) -> None:
+    """Whichever version the SDK is told to speak, the provider is asked in it."""
+    options = genai_types.HttpOptions(base_url=bench.origin, api_version=version)
+    with genai.Client(api_key=ROBOT, vertexai=False, http_options=options) as client:
+        assert client.models.generate_content(model="gemini", contents="Hello there").text
+        path = bench.seen("gemini")[-1].path
+        assert path.startswith(f"/{version}/" if version else "/v1")
+        assert "".join(
+            chunk.text or "" for chunk in client.models.generate_content_stream(model="gemini", contents="x")
+        )
+        assert client.models.count_tokens(model="gemini", contents="Hello there").total_tokens
+    assert_books_balance(bench)
