@@ -34,6 +34,7 @@ RECORDER = "tests/integration/test_recorder_decisions.py"
 AUTH = "tests/unit/test_gateway_auth.py"
 BOOKS = "tests/integration/test_gateway_books.py"
 METERING = "tests/unit/test_metering.py"
+JUDGING = "tests/unit/test_gateway_judging.py"
 ANSWERS = "tests/integration/test_upstream_answers.py"
 CONNECTIONS = "tests/integration/test_upstream_connections.py"
 SYNC = "tests/integration/test_log_faults.py::test_every_acknowledgement_follows_a_sync"
@@ -203,6 +204,20 @@ MUTANTS = (
         "        self._counts |= now\n",
         "        self._counts = {name: self._counts.get(name, 0) + now.get(name, 0) for name in self._counts | now}\n",
         (METERING,),
+    ),
+    Mutant(
+        "what-is-not-known-passes",
+        "reconciler/gateway/judging/walk.py",
+        "        elif item == {} or _asks(item):\n            self._refuse(what)\n",
+        "",
+        (JUDGING,),
+    ),
+    Mutant(
+        "tools-are-judged-at-the-top-alone",
+        "reconciler/gateway/judging/fields.py",
+        '    (Rule.TOOLS, "tools definition"),\n',
+        '    (Rule.TEXT, "tools definition"),\n',
+        (JUDGING,),
     ),
     Mutant(
         "keys-by-prefix",

@@ -200,7 +200,7 @@ def escaped(value: object) -> str:
     return '"' + "".join(f"\\u{ord(c):04x}" for c in value) + '"' if isinstance(value, str) else json.dumps(value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(wrapped(SERVER_TOOLS, TOOLS_IN, TOOLS_AT) | wrapped(REFERENCES, BLOCKS_IN, BLOCKS_AT))
 def test_what_nothing_bounds_is_refused_at_any_depth(found: tuple[str, dict[str, Any]]) -> None:
     """A tool that the provider runs, and what it fetches or keeps, is seen wherever it stands, in any spelling."""
@@ -210,7 +210,7 @@ def test_what_nothing_bounds_is_refused_at_any_depth(found: tuple[str, dict[str,
     assert NEEDS[operation](raw, PROVIDERS[HOME[operation]], "m").unbounded, body
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(wrapped(CLIENT_TOOLS, TOOLS_IN, TOOLS_AT) | wrapped(TEXTS, BLOCKS_IN, BLOCKS_AT))
 def test_what_the_client_runs_and_says_is_accepted_at_any_depth(found: tuple[str, dict[str, Any]]) -> None:
     """Functions, tools that the client runs, and texts are bounded by their bytes wherever they stand."""

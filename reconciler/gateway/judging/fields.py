@@ -119,10 +119,10 @@ PROMPT: Table = named(
         # Gemini's requests for several embeddings
         " model task_type output_dimensionality auto_truncate",
     ),
-    (Rule.COUNTED, "tool_call tool_response"),
+    (Rule.COUNTED, "tool_call tool_response container_id"),
     (
         Rule.REFUSED,
-        "file_id file_ids file_url file_uri uri gcs_uri vector_store_ids container_id container skill_id"
+        "file_id file_ids file_url file_uri uri gcs_uri vector_store_ids container skill_id"
         " previous_response_id previous_message_id cached_content mcp_servers",
     ),
 )
