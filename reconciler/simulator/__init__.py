@@ -12,7 +12,7 @@ By hand: `python -m reconciler.simulator`. Over HTTP, on any provider's port: `G
 
 Input counts one token for four bytes of text and three for a message, and never more than the body has bytes; a reply
 has 30 tokens unless the prompt says `... N tokens ...` or the request's limit is lower. A prompt that says `call the
-tool` gets a call of the first tool.
+tool` gets a call of the first tool, `call the tool NAME {...}` one of that tool with these arguments.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from reconciler.simulator.values import Call, Declined, Incoming, Json, Provider
@@ -21,6 +22,7 @@ UNKNOWN_MODEL = "no-such-model"
 FOREIGN = ("models", "provider", "route", "transforms")
 """Names that only OpenRouter knows; the others refuse a body that has them."""
 
+_NAMED = re.compile(r"call the tool (\w+) (\{.*\})")
 _REASONING_MODELS: dict[Provider, re.Pattern[str]] = {
     "openai": re.compile(r"o\d|gpt-5"),
     "anthropic": re.compile(r"(?!)"),
@@ -149,15 +151,38 @@ def reasons(provider: Provider, model: str) -> bool:
 
 
 def chosen(tools: list[Any], prompt: str, forced: bool) -> Call | None:
-    """Give a call of the first named tool, if the prompt asks (`call the tool`) or the request demands it."""
-    if not forced and "call the tool" not in prompt.lower():
+    """Give a call of the tool that the prompt names, or of the first one if it names none, or the request demands one.
+
+    A prompt asks by `call the tool`, or by `call the tool NAME {...}`: the braces are the arguments, or the free text.
+    """
+    named = _NAMED.search(prompt)
+    if not forced and not named and "call the tool" not in prompt.lower():
         return None
-    for tool in tools:
-        if isinstance(tool, dict) and isinstance(tool.get("name"), str):
-            names = ("parameters", "input_schema", "parametersJsonSchema")
+    for tool in _unfolded(tools):
+        if isinstance(tool, dict) and isinstance(tool.get("name"), str) and (not named or tool["name"] == named[1]):
+            names = ("parameters", "input_schema", "parametersJsonSchema", "parameters_json_schema")
             schema: object = next((tool[name] for name in names if name in tool), None)
-            return Call(tool["name"], json.dumps(_sample(schema)))
+            free = tool.get("type") == "custom"
+            said = _arguments(named[2], free) if named else json.dumps(_sample(schema))
+            return Call(tool["name"], said, free) if said else None
     return None
+
+
+def _arguments(text: str, free: bool) -> str:
+    """Give the arguments as they are sent; none if a tool that takes JSON is to get something else."""
+    if free:
+        return text if text.isascii() else ""
+    try:
+        return json.dumps(json.loads(text))
+    except (ValueError, RecursionError):
+        return ""
+
+
+def _unfolded(tools: list[Any]) -> Iterator[Any]:
+    """Give the tools, of a namespace those that it holds."""
+    for tool in tools:
+        inner = tool.get("tools") if isinstance(tool, dict) else None
+        yield from inner if isinstance(inner, list) else [tool]
 
 
 def _sample(schema: object) -> Json:

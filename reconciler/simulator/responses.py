@@ -26,6 +26,8 @@ def read(incoming: Incoming) -> Ask:
     listed = reading.listed(body, "input") if isinstance(items, list) else [{"role": "user", "content": items}]
     prompt = reading.last_words(listed)
     tools = reading.maybe_listed(body, "tools")
+    added = [item for item in listed if item.get("type") == "additional_tools"]
+    offered = [*tools, *(tool for item in added for tool in reading.maybe_listed(item, "tools"))]
     forced = body.get("tool_choice") not in (None, "auto", "none")
     reasoning = reading.member(body, "reasoning")
     effort = reasoning.get("effort")
@@ -37,7 +39,7 @@ def read(incoming: Incoming) -> Ask:
         stream=reading.yes(body, "stream"),
         limit=reading.whole(body, "max_output_tokens", 16 if incoming.provider == "openai" else 1),
         thinks=effort != "none" and (bool(reasoning) or reading.reasons(incoming.provider, model)),
-        call=reading.chosen(tools, prompt, forced),
+        call=reading.chosen(offered, prompt, forced),
     )
 
 
@@ -133,8 +135,10 @@ def _message_item(answer: Answer, status: str, content: list[Json]) -> Json:
 
 def _call_item(answer: Answer, status: str, arguments: str) -> Json:
     assert answer.call is not None
-    item = {"id": f"fc_{stamp(answer)}", "type": "function_call", "status": status, "arguments": arguments}
-    return {**item, "call_id": f"call_{stamp(answer)}", "name": answer.call.name}
+    told = {"call_id": f"call_{stamp(answer)}", "name": answer.call.name}
+    if answer.call.free:
+        return {"id": f"ctc_{stamp(answer)}", "type": "custom_tool_call", "status": status, "input": arguments, **told}
+    return {"id": f"fc_{stamp(answer)}", "type": "function_call", "status": status, "arguments": arguments, **told}
 
 
 def _part(said: str) -> Json:
@@ -190,11 +194,13 @@ def _finals(answer: Answer, body: Json) -> list[Json]:
 def _call_events(
     answer: Answer, events: _Events, place: int, head: list[bytes], chunks: list[bytes], tail: list[bytes]
 ) -> None:
-    at: Json = {"item_id": f"fc_{stamp(answer)}", "output_index": place}
     item = _call_item(answer, "in_progress", "")
+    at: Json = {"item_id": item["id"], "output_index": place}
+    field = "input" if "input" in item else "arguments"
+    kind = "response.custom_tool_call_input" if "input" in item else "response.function_call_arguments"
     head.append(events("response.output_item.added", output_index=place, item=item))
-    chunks += [events("response.function_call_arguments.delta", **at, delta=piece) for piece in answer.pieces]
-    tail.append(events("response.function_call_arguments.done", **at, arguments=answer.said))
+    chunks += [events(f"{kind}.delta", **at, delta=piece) for piece in answer.pieces]
+    tail.append(events(f"{kind}.done", **at, **{field: answer.said}))
     done = _call_item(answer, "completed", answer.said)
     tail.append(events("response.output_item.done", output_index=place, item=done))
 

@@ -78,10 +78,11 @@ class Incoming(NamedTuple):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A tool that the model calls: arguments are JSON, and ASCII."""
+    """A tool that the model calls: arguments are JSON, and ASCII; of one that takes free text, text."""
 
     name: str
     arguments: str
+    free: bool = False
 
     @property
     def tokens(self) -> int:

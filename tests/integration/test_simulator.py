@@ -216,6 +216,29 @@ def clients() -> Iterator[Clients]:
         )
 
 
+@pytest.mark.parametrize("api", ["chat", "responses", "messages", "generateContent"])
+def test_named_tool_is_called_with_what_the_prompt_says(simulator: Simulator, api: str) -> None:
+    """`call the tool NAME {...}` gets a call of that tool with these arguments; what is no JSON gets none."""
+    provider = next(name for name, of in SPEAKING if of == api)
+    for said, called in (('look {"at": "it"}', True), ("look {at}", False), ('nothing {"at": "it"}', False)):
+        got = send(simulator, provider, PATHS[provider, api], request(api, f"call the tool {said}", tools=tools(api)))
+        assert ('"it"' in got.body.decode().replace("\\", "")) == called, got.json
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tool_of_free_text_in_a_namespace_is_called(simulator: Simulator, stream: bool) -> None:
+    """A tool that an item adds, in a namespace, is called as the others are; its text is no JSON."""
+    tool = {"type": "namespace", "name": "functions", "description": "", "tools": [{"type": "custom", "name": "exec"}]}
+    items = [{"type": "additional_tools", "tools": [tool]}, {"role": "user", "content": "call the tool exec {x()}"}]
+    got = send(simulator, "openai", "/v1/responses", {"model": "gpt-4o", "input": items, "stream": stream})
+    body = got.events[-1]["response"] if stream else got.json
+    (call,) = body["output"]
+    assert (call["type"], call["name"], call["input"]) == ("custom_tool_call", "exec", "{x()}")
+    if stream:
+        deltas = [event["delta"] for event in got.events if event["type"] == "response.custom_tool_call_input.delta"]
+        assert "".join(deltas) == "{x()}"
+
+
 @pytest.mark.parametrize(("status", "for_openai", "for_anthropic"), STATUSES)
 def test_sdk_raises_what_the_status_means(
     clients: Clients, status: int, for_openai: type[Exception], for_anthropic: type[Exception]
