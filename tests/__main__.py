@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SUITES = ("unit", "contract", "integration", "acceptance")
+SUITES = ("unit", "contract", "integration", "acceptance", "clients")
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 
