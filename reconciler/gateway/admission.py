@@ -28,10 +28,12 @@ from reconciler.gateway.body import INTEGER_MAX
 from reconciler.gateway.books import NOT_SENT, Books, Changed
 from reconciler.gateway.calls import FREE, Call, Credentials, Needs, Provider
 from reconciler.gateway.connection import Lost
-from reconciler.gateway.needs import NEEDS
+from reconciler.gateway.offloading import needs as needs_of
+from reconciler.gateway.offloading import write, write_count
 from reconciler.gateway.providers import PROVIDERS
 from reconciler.gateway.query import unframed
 from reconciler.gateway.refusal import Refusal
+from reconciler.gateway.spool import Spool
 from reconciler.gateway.surfaces import SURFACES
 from reconciler.gateway.upstream import Unsent, Upstream
 from reconciler.secrets import SecretValue
@@ -72,7 +74,7 @@ class Held(NamedTuple):
     provider: Provider
     url: str
     credentials: Credentials
-    body: bytes
+    body: bytes | Spool
     tokens: int
     output: int
     per_day: int | None
@@ -114,11 +116,11 @@ class Admission:
     async def _admit(self, call: Call, caller: Caller, name: str, request: str) -> Held:
         target = self._books.read(lambda state: _target(state, call, caller.agent, name))
         credentials = self._credentials(call, target)
-        needs = NEEDS[call.operation](call.body, target.provider, target.model)
+        needs = await needs_of(call, target.provider, target.model)
         self._check_bounded(target, needs)
         output, tokens = await self._reserve(call, caller, target, needs, request, credentials)
         try:
-            return _held(call, caller, target, needs, request, credentials, self._origins, output, tokens)
+            return await _held(call, caller, target, needs, request, credentials, self._origins, output, tokens)
         except BaseException:  # nothing of it has left
             self._books.void_now(request, 0, NOT_SENT)
             raise
@@ -230,9 +232,10 @@ class Admission:
         # It is a request of its own, and no request reaches a provider unless it is on the log.
         name = f"{request}-count"
         await self._book(call, caller, target, NOTHING, name, lower=False)
-        status, found = 0, None
+        status, found, uncounted = 0, None, 0
         try:
-            answer = await self._upstream.post(url, headers, surface.write_count(call, target.model))
+            body, uncounted = await write_count(call, target.model)
+            answer = await self._upstream.post(url, headers, body)
             try:
                 status = answer.status
                 text = await answer.whole(COUNT_ANSWER_BYTES_MAX)
@@ -246,7 +249,7 @@ class Admission:
             self._books.void_now(name, status, "counting is free")
         if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= INTEGER_MAX:
             return status, None
-        return status, found + surface.uncounted(call)
+        return status, found + uncounted
 
     def _refused(self, target: _Target, denied: Denied, caller: Caller) -> Refusal:
         denial = denied.denial
@@ -262,7 +265,7 @@ class Admission:
         )
 
 
-def _held(
+async def _held(
     call: Call,
     caller: Caller,
     target: _Target,
@@ -276,6 +279,8 @@ def _held(
     """Write what goes upstream, now that `tokens` are reserved and `output` is the limit of each choice."""
     limited = target.limits != Limits() and call.operation not in FREE and needs.choices > 0
     path = _path(target, call.operation, call)
+    limit = output if limited else None
+    body = await write(call, target.model, limit, target.provider, last=target.name == call.names[-1])
     return Held(
         call,
         request,
@@ -284,7 +289,7 @@ def _held(
         target.provider,
         f"{origins[target.provider.name]}{path}{'?' + call.query if call.query else ''}",
         credentials,
-        SURFACES[call.surface].write(call, target.model, output if limited else None, target.provider),
+        body,
         tokens,
         output * needs.choices,
         target.limits.per_day,

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -20,32 +20,27 @@ from reconciler.core.state import State
 from reconciler.gateway.admission import Admission, Held, find_binding
 from reconciler.gateway.auth import Caller, credential, identify
 from reconciler.gateway.body import Body
+from reconciler.gateway.body_pool import BodyPool
 from reconciler.gateway.books import Books
 from reconciler.gateway.calls import FREE, Call
-from reconciler.gateway.client import Client, Headers, Message, Send, named
+from reconciler.gateway.client import Client, Headers, Send, named
 from reconciler.gateway.exchange import Exchange, Failed
 from reconciler.gateway.headers import fallback_of, kept_headers
 from reconciler.gateway.ids import RequestIds
+from reconciler.gateway.intake import Intake, Receive
 from reconciler.gateway.metrics import GatewayMetrics
+from reconciler.gateway.offloading import Elsewhere, parse
 from reconciler.gateway.open_requests import OpenRequests
-from reconciler.gateway.query import check_framing, kept_query
 from reconciler.gateway.refusal import FORWARDED, TRY_NEXT, Refusal
 from reconciler.gateway.refusals import Refusals
-from reconciler.gateway.room import SMALL_BYTES_MAX, Room
+from reconciler.gateway.room import Room
 from reconciler.gateway.routing import Route, find_route, guess_surface, instead
-from reconciler.gateway.surfaces import SURFACES, Surface, anthropic, gemini, openai
+from reconciler.gateway.spool import Spool
+from reconciler.gateway.surfaces import SURFACES, Surface, openai
 from reconciler.gateway.upstream import CONNECTIONS_MAX
-from reconciler.gateway.waiting import within
 
 log = logging.getLogger("pai.gateway")
 
-BODY_BYTES_MAX = 32 * 1024 * 1024
-BODY_S = 120.0
-"""How long a client may take to send its body."""
-NAMES_MAX = 16
-"""Bindings that one request may name."""
-
-Receive = Callable[[], Awaitable[Message]]
 Scope = dict[str, Any]
 
 _JSON = (b"content-type", b"application/json")
@@ -65,6 +60,7 @@ class Gateway:
         self,
         books: Books,
         admission: Admission,
+        judging: BodyPool,
         exchange: Exchange,
         refusals: Refusals,
         metrics: GatewayMetrics,
@@ -72,6 +68,7 @@ class Gateway:
     ) -> None:
         self._books = books
         self._admission = admission
+        self._judging = judging
         self._exchange = exchange
         self._refusals = refusals
         self._metrics = metrics
@@ -129,12 +126,12 @@ class _Request:
         self._gateway = gateway
         self._foreign = foreign
         self._scope = scope
-        self._receive = receive
+        self._intake = Intake(gateway._room, receive)
+        self._call: Call | None = None
         self._client = Client(send, self._headers, receive)
         self._request = gateway._ids.next()
         self._binding = ""
         self._held: Held | None = None
-        self._taken: tuple[str, int] | None = None
         self._entered = ""
         self._surface: Surface = openai
         self._began = asyncio.get_running_loop().time()
@@ -160,9 +157,11 @@ class _Request:
         finally:
             if self._entered:
                 self._gateway.open_requests.leave(self._entered)
-            self._held = None  # this object is part of a cycle: what hangs on it would stay until cycles are looked for
-            if self._taken is not None:
-                self._gateway._room.give(*self._taken)
+            if self._call is not None and isinstance(self._call.body, Elsewhere):
+                self._call.body.drop()
+            self._intake.release()
+            # This object is part of a cycle: what hangs on it would stay until cycles are looked for.
+            self._held = self._call = None
 
     async def _refuse(self, refusal: Refusal) -> None:
         if self._client.begun:
@@ -197,8 +196,8 @@ class _Request:
         if route.operation == "models":
             await self._models(route, caller)
             return
-        call = self._parse(route, Body(await self._body(headers, caller.agent)), headers)
-        call = call._replace(headers=kept_headers(headers))
+        call = (await self._read(route, caller, headers))._replace(headers=kept_headers(headers))
+        self._call = call
         self._binding = call.names[0]
         await self._try_all(call, caller)
 
@@ -224,62 +223,13 @@ class _Request:
         now = self._gateway.now()
         return self._gateway._books.read(lambda state: identify(state, presented, now, address))
 
-    async def _body(self, headers: Headers, agent: str) -> bytes:
-        size = BODY_BYTES_MAX  # of one that does not say
-        for name, value in headers:
-            if name == b"content-length" and value.isdigit():
-                size = int(value)
-                if size > BODY_BYTES_MAX:
-                    raise _too_large()
-            if name == b"content-encoding" and value.lower() != b"identity":
-                raise Refusal("invalid", "the request body must not be compressed")
-        if size > SMALL_BYTES_MAX:
-            await self._take_room(agent, size)
-        try:
-            body = await within(BODY_S, self._pieces())
-        except TimeoutError:
-            raise Refusal("invalid", f"the request body did not come within {BODY_S:g} s") from None
-        if self._taken is not None and len(body) < size:
-            self._gateway._room.give(agent, size - len(body))
-            self._taken = agent, len(body)
-        return body
-
-    async def _take_room(self, agent: str, size: int) -> None:
-        try:
-            await within(BODY_S, self._gateway._room.take(agent, size))
-        except TimeoutError:
-            raise Refusal("busy", f"agent {agent} has too many large requests under way; try again later") from None
-        self._taken = agent, size
-
-    async def _pieces(self) -> bytes:
-        """Read the body to its end. Raises Refusal if it is too large, or has none."""
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                raise Refusal("invalid", "the client left before its request was whole")
-            piece = message.get("body", b"")
-            size += len(piece)
-            if size > BODY_BYTES_MAX:
-                raise _too_large()
-            pieces.append(piece)
-            if not message.get("more_body"):
-                return b"".join(pieces)
-
-    def _parse(self, route: Route, body: Body, headers: Headers) -> Call:
-        fallback = fallback_of(headers)
-        query: bytes = self._scope["query_string"]
-        if route.surface == gemini.NAME:
-            check_framing(query)
-            call = gemini.parse(route.name, route.method, body, fallback)
-        elif route.surface == anthropic.NAME:
-            call = anthropic.parse(route.operation, body, fallback)
-        else:
-            call = openai.parse(route.operation, body, fallback)
-        if len(call.names) > NAMES_MAX:
-            raise Refusal("invalid", f"a request may name at most {NAMES_MAX} bindings")
-        return call._replace(query=kept_query(query), version=route.version)
+    async def _read(self, route: Route, caller: Caller, headers: Headers) -> Call:
+        """Read the body and what it asks for. Raises Refusal."""
+        body = await self._intake.read(headers, caller.agent)
+        fallback, query = fallback_of(headers), self._scope["query_string"]
+        if isinstance(body, Spool):
+            return await self._gateway._judging.read(caller.agent, body, route, fallback, query)
+        return parse(route, Body(body), fallback, query)
 
     async def _try_all(self, call: Call, caller: Caller) -> None:
         """Try the bindings in order. If none works, the last provider's error is the answer, else the first refusal."""
@@ -313,6 +263,8 @@ class _Request:
     async def _try(self, call: Call, caller: Caller, name: str) -> Failed | None:
         held = await self._gateway._admission.admit(call, caller, name, self._request)
         self._binding, self._held = name, held
+        if isinstance(held.body, Spool) and name == call.names[-1]:
+            held.body.on_close = self._intake.release
         return await self._gateway._exchange.run(held, self._client, self._began)
 
     async def _models(self, route: Route, caller: Caller) -> None:
@@ -338,10 +290,6 @@ def _listed(state: State, agent: str) -> dict[str, tuple[str, int]]:
     names = workload.spec.get("modelBindings") if workload is not None else None
     listed = [str(name) for name in names] if isinstance(names, list) else []
     return {name: (str(state.models[name].spec["provider"]), 0) for name in listed if name in state.models}
-
-
-def _too_large() -> Refusal:
-    return Refusal("too-large", f"the request body has more than {BODY_BYTES_MAX:,} bytes")
 
 
 def _offers_websocket(headers: Headers) -> bool:

@@ -7,7 +7,10 @@ refused where its value is judged: readers differ in which one they take.
 
 from __future__ import annotations
 
-from typing import Any
+from codecs import getincrementaldecoder
+from collections.abc import Iterator
+from mmap import mmap
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,6 +20,12 @@ INTEGER_MAX = 2**53 - 1
 VALUES_MAX = 250_000
 """Values, and names, that are taken apart at most: what holds more would keep everybody else waiting for a second."""
 
+BLOCK_BYTES = 256 * 1024
+"""What is looked at in one go, so that looking at a large body takes little memory beside it."""
+
+Buffer = bytes | memoryview | mmap
+
+_utf8 = getincrementaldecoder("utf-8")
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
@@ -27,11 +36,11 @@ class Body:
 
     __slots__ = ("fields", "size")
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes | mmap) -> None:
         """Read a body. Raises Refusal if it is no JSON object in UTF-8."""
         try:
-            raw.decode()
-            if len(raw) > VALUES_MAX and raw.count(b":") > VALUES_MAX and _outside(raw).count(b":") > VALUES_MAX:
+            _check_text(raw)
+            if len(raw) > VALUES_MAX and _signs(raw).names > VALUES_MAX:
                 raise Refusal("invalid", f"the request body holds more than {VALUES_MAX:,} names")
             self.fields: dict[str, Any] = _top.decode(raw)
         except UnicodeDecodeError:
@@ -42,22 +51,22 @@ class Body:
 
     def __contains__(self, name: str) -> bool:
         raw = self.fields.get(name)
-        return raw is not None and bytes(raw) != b"null"
+        return raw is not None and bytes(memoryview(raw)[:5]) != b"null"
 
     def get(self, name: str, *, rewritten: bool = False) -> Any:
         """Decode a field; None if it is not there or null. `rewritten`: the value will be sent. Raises Refusal."""
         raw = self.fields.get(name)
         if raw is None:
             return None
-        text = bytes(raw)
-        signs = _outside(text) if text[:1] in (b"{", b"[") else b""
-        if len(signs) > VALUES_MAX and sum(map(signs.count, (b",", b"[", b"{"))) > VALUES_MAX:
+        text = memoryview(raw)
+        signs = _signs(text) if text[0] in b"{[" else _NO_SIGNS
+        if signs.values > VALUES_MAX:
             raise Refusal("invalid", f"{name} holds more than {VALUES_MAX:,} values")
         try:
             value = _any.decode(text)
         except (ValueError, RecursionError) as error:
             raise Refusal("invalid", f"{name} cannot be read: {error}") from None
-        if not rewritten and isinstance(value, dict | list) and signs.count(b":") != _names_in(value):
+        if not rewritten and isinstance(value, dict | list) and signs.names != _names_in(value):
             raise Refusal("invalid", f"{name} holds a name twice in one object")
         return value
 
@@ -101,7 +110,7 @@ class Body:
 
     def size_without(self, names: frozenset[str]) -> int:
         """Give how many bytes the values have whose fields are not among `names`."""
-        return sum(len(bytes(raw)) for name, raw in self.fields.items() if name not in names)
+        return sum(len(memoryview(raw)) for name, raw in self.fields.items() if name not in names)
 
     def only(self, names: tuple[str, ...], **changes: Any) -> bytes:
         """Write a body of these fields, where they are there, and of changes."""
@@ -128,12 +137,54 @@ def whole(value: Any, name: str, least: int = 1) -> int | None:
     return value
 
 
-def _outside(raw: bytes) -> bytes:
-    """Give what of JSON stands outside its strings. Raises Refusal if there are too many strings to look for it."""
-    unescaped = raw.replace(rb"\\", b"").replace(rb"\"", b"")
-    if len(raw) > VALUES_MAX and unescaped.count(b'"') > 4 * VALUES_MAX:  # two for each name and for each value
-        raise Refusal("invalid", f"the request body holds more than {2 * VALUES_MAX:,} texts")
-    return b"".join(unescaped.split(b'"')[::2])
+class _Signs(NamedTuple):
+    """What of JSON stands outside its strings: signs of names, and of values."""
+
+    names: int
+    values: int
+
+
+_NO_SIGNS = _Signs(0, 0)
+
+
+def _signs(raw: Buffer) -> _Signs:
+    """Count the signs of JSON outside its strings. Raises Refusal if there are too many strings to look for them."""
+    names = values = quotes = inside = 0
+    for block in _blocks(raw):
+        unescaped = block.replace(rb"\\", b"").replace(rb"\"", b"")
+        pieces = unescaped.split(b'"')
+        outside = b"".join(pieces[inside::2])
+        names += outside.count(b":")
+        values += outside.count(b",") + outside.count(b"[") + outside.count(b"{")
+        quotes += len(pieces) - 1
+        if quotes > 4 * VALUES_MAX:  # two for each name and for each value
+            raise Refusal("invalid", f"the request body holds more than {2 * VALUES_MAX:,} texts")
+        inside = quotes & 1
+    return _Signs(names, values)
+
+
+def _blocks(raw: Buffer) -> Iterator[bytes]:
+    """Cut text into blocks that do not end within an escape."""
+    view, start = memoryview(raw), 0
+    while start < len(view):
+        end = start + BLOCK_BYTES
+        block = bytes(view[start:end])
+        if (len(block) - len(block.rstrip(b"\\"))) & 1:
+            end += 1
+            block = bytes(view[start:end])
+        yield block
+        start = end
+
+
+def _check_text(raw: Buffer) -> None:
+    """Raise UnicodeDecodeError unless it is UTF-8."""
+    if isinstance(raw, bytes) and len(raw) <= BLOCK_BYTES:
+        raw.decode()
+        return
+    view, decode = memoryview(raw), _utf8().decode
+    for start in range(0, len(view), BLOCK_BYTES):
+        decode(view[start : start + BLOCK_BYTES])
+    decode(b"", final=True)
 
 
 def _names_in(value: Any) -> int:

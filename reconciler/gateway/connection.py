@@ -12,7 +12,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import httptools
@@ -30,9 +30,6 @@ REST_S: Final = 5.0
 """What may follow the last word of an answer, and for how long, if its connection is to carry another one."""
 
 _FRAMING: Final = frozenset((b"content-length", b"transfer-encoding"))
-_TOGETHER_MAX: Final = 64 * 1024
-"""A body up to this is copied behind its head, which costs less than a second system call."""
-
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -62,7 +59,7 @@ class Connection(asyncio.BufferedProtocol):
         self._since = 0.0
         self._parser: httptools.HttpResponseParser | None = None
         self._reset()
-        self._closed = False
+        self._closed = self._full = False
 
     def _reset(self) -> None:
         self._pieces: list[bytes] = []
@@ -87,14 +84,26 @@ class Connection(asyncio.BufferedProtocol):
 
     def send(self, head: bytes, body: bytes) -> None:
         """Write a request, and expect its answer."""
+        self._expect()
+        self._transport.write(head + body)
+
+    async def send_pieces(self, head: bytes, body: Iterable[bytes]) -> None:
+        """Do the same with a large body, no faster than the provider takes it. An answer that begins ends it."""
+        self._expect()
+        self._transport.write(head)
+        for piece in body:
+            self._since = self._loop.time()
+            while self._full and not self._begun and not self._broken:
+                await self._wait()
+            if self._begun or self._broken:
+                self._keep = False  # the provider waits for the rest
+                return
+            self._transport.write(piece)
+
+    def _expect(self) -> None:
         self._reset()
         self.status, self.headers = 0, []
         self._parser = httptools.HttpResponseParser(self)
-        if len(body) <= _TOGETHER_MAX:
-            self._transport.write(head + body)
-        else:
-            self._transport.write(head)
-            self._transport.write(body)
         if self._timer is None:
             self._timer = self._loop.call_later(self._read_s, self._check)
 
@@ -185,6 +194,15 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = transport
+
+    def pause_writing(self) -> None:
+        """Note that the provider is slower than what is sent."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """Note that there is room again."""
+        self._full = False
+        self._wake()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give where the next bytes are put."""

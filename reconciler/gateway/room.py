@@ -1,8 +1,8 @@
 """Room for large bodies, of requests and of answers: how many bytes are held at once, in all and for one agent.
 
-A request's body is in memory about three times until it is answered, so a few agents with many large requests could
-take all there is. Who finds no room waits, and its connection with it. Answers have a room of their own; what finds
-none there is not held.
+A request's body is in memory twice, and what it says beside it, until it has been sent, so a few agents with many large
+requests could take all there is. Who finds no room waits, and its connection with it. Answers have a room of their own;
+what finds none there is not held.
 
 Invariants
 - Held are never more than `total` bytes, and never more than `each` of one agent.
@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 SMALL_BYTES_MAX = 64 * 1024
 """What is no larger than this need not be counted."""
-TOTAL_BYTES_MAX = 512 * 1024 * 1024
-EACH_BYTES_MAX = 128 * 1024 * 1024
+TOTAL_BYTES_MAX = 256 * 1024 * 1024
+EACH_BYTES_MAX = 32 * 1024 * 1024
+"""One of the largest, or several that are no larger together: an agent waits for itself."""
 
 
 class _Waiting(NamedTuple):

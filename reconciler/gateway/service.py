@@ -14,6 +14,7 @@ from reconciler.core.errors import LogNotWritable
 from reconciler.core.reservations import forfeit_open
 from reconciler.gateway.admission import Admission, Resolve
 from reconciler.gateway.app import Gateway, Ready
+from reconciler.gateway.body_pool import BodyPool
 from reconciler.gateway.books import Books
 from reconciler.gateway.bridge import Bridge
 from reconciler.gateway.client import named
@@ -78,7 +79,9 @@ class Service:
         async with Upstream(self._options.connect_s, self._options.read_s) as upstream:
             admission = Admission(books, upstream, self._resolve, self._options.origins, self._options.default_output)
             exchange = Exchange(books, upstream, self._metrics, self._options.left_s)
-            app = Gateway(books, admission, exchange, refusals, self._metrics, self._health)
+            judging = BodyPool()
+            app = Gateway(books, admission, judging, exchange, refusals, self._metrics, self._health)
+            judging.start()
             door = self._door(app)
             listener = Listener(door, listening)
             app.open_requests.most = max(1, min(door.connections_max, CONNECTIONS_MAX) // 2)
@@ -94,6 +97,7 @@ class Service:
             finally:
                 for task in watching:
                     task.cancel()
+                judging.close()
                 refusals.flush()
                 await books.close()
 

@@ -22,6 +22,7 @@ from aiohappyeyeballs import AddrInfoType, start_connection
 
 from reconciler.gateway.connection import READ_BYTES_MAX, Connection, Lost
 from reconciler.gateway.masking import Mask
+from reconciler.gateway.spool import Spool
 from reconciler.gateway.unpacking import plain
 
 KEEP_ALIVE_S: Final = 15.0
@@ -153,13 +154,20 @@ class Upstream:
             connection.abort()
         await asyncio.sleep(0)
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, mask: Mask | None = None) -> Answer:
-        """Send a request and wait for the answer to begin, of which `mask` takes the key out. Raises Unsent, Lost."""
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes | Spool, mask: Mask | None = None) -> Answer:
+        """Send a request and wait for the answer to begin, of which `mask` takes the key out. Raises Unsent, Lost.
+
+        A spool is closed once it is sent.
+        """
         target = _target(url)
         head = _head(target, headers, len(body))
         connection = self._take(target.origin) or await self._connect(target.origin)
         try:
-            connection.send(head, body)
+            if isinstance(body, Spool):
+                await connection.send_pieces(head, body.pieces())
+                body.close()
+            else:
+                connection.send(head, body)
             await connection.begun()
             return Answer(connection, self, mask or Mask(()))
         except BaseException:

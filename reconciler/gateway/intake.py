@@ -1,0 +1,124 @@
+"""A request's body on its way in: how large it may be, how long it may take, and where it is kept meanwhile.
+
+A small one is one object, unless so much stands in it that taking it apart would keep others waiting. A larger one
+waits for room first (`room.py`) and goes into a spool piece by piece; what has come of it before stays with the
+connection, which reads no further meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from reconciler.gateway.client import Headers, Message
+from reconciler.gateway.refusal import Refusal
+from reconciler.gateway.room import SMALL_BYTES_MAX, Room
+from reconciler.gateway.spool import Spool
+from reconciler.gateway.waiting import within
+
+T = TypeVar("T")
+
+BODY_BYTES_MAX = 32 * 1024 * 1024
+BODY_S = 120.0
+"""How long a client may take to send its body, and how long it may wait for room."""
+SIGNS_MAX = 2000
+"""Of a body that the loop takes apart itself, which takes half a millionth of a second for each of these signs."""
+_SIGNS = (b"{", b"[", b",")
+
+Receive = Callable[[], Awaitable[Message]]
+
+
+class Intake:
+    """One request's body. To be released, when nothing of it is needed any more."""
+
+    def __init__(self, room: Room, receive: Receive) -> None:
+        self._room = room
+        self._receive = receive
+        self._taken: tuple[str, int] | None = None
+        self._size = 0
+        self._whole = False
+
+    async def read(self, headers: Headers, agent: str) -> bytes | Spool:
+        """Read the body to its end. Raises Refusal."""
+        declared = _declared(headers)
+        first = await self._in_time(self._small())
+        small = self._whole and self._size <= SMALL_BYTES_MAX
+        if small and (len(first) <= SIGNS_MAX or sum(map(first.count, _SIGNS)) <= SIGNS_MAX):
+            return first
+        if not small:
+            await self._take_room(agent, declared)
+        spool = Spool()
+        try:
+            spool.add(first)
+            await self._in_time(self._spill(spool))
+        except BaseException:
+            spool.close()
+            raise
+        self._shrink(declared - spool.size)
+        return spool
+
+    def release(self) -> None:
+        """Give back the room; safe to call twice."""
+        taken, self._taken = self._taken, None
+        if taken is not None:
+            self._room.give(*taken)
+
+    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await within(BODY_S, work)
+        except TimeoutError:
+            raise Refusal("invalid", f"the request body did not come within {BODY_S:g} s") from None
+
+    async def _take_room(self, agent: str, size: int) -> None:
+        try:
+            await within(BODY_S, self._room.take(agent, size))
+        except TimeoutError:
+            raise Refusal("busy", f"agent {agent} has too many large requests under way; try again later") from None
+        self._taken = agent, size
+
+    def _shrink(self, size: int) -> None:
+        """Give back what was taken for a body that did not say its size."""
+        if self._taken is not None and size > 0:
+            agent, taken = self._taken
+            self._taken = agent, taken - size
+            self._room.give(agent, size)
+
+    async def _small(self) -> bytes:
+        """Read the body, or what is more of it than a small one has."""
+        pieces = [await self._piece()]
+        while not self._whole and self._size <= SMALL_BYTES_MAX:
+            pieces.append(await self._piece())
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _spill(self, spool: Spool) -> None:
+        """Read the rest."""
+        while not self._whole:
+            spool.add(await self._piece())
+
+    async def _piece(self) -> bytes:
+        message = await self._receive()
+        if message["type"] != "http.request":
+            raise Refusal("invalid", "the client left before its request was whole")
+        piece: bytes = message.get("body", b"")
+        self._size += len(piece)
+        if self._size > BODY_BYTES_MAX:
+            raise _too_large()
+        self._whole = not message.get("more_body")
+        return piece
+
+
+def _declared(headers: Headers) -> int:
+    """Give the size that a body says it has, or may have at most. Raises Refusal."""
+    size = BODY_BYTES_MAX  # of one that does not say
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit():
+            size = int(value)
+            if size > BODY_BYTES_MAX:
+                raise _too_large()
+        if name == b"content-encoding" and value.lower() != b"identity":
+            raise Refusal("invalid", "the request body must not be compressed")
+    return size
+
+
+def _too_large() -> Refusal:
+    return Refusal("too-large", f"the request body has more than {BODY_BYTES_MAX:,} bytes")

@@ -1,0 +1,84 @@
+"""What is read from a request's body and written anew, wherever that is done: here for a small one, else elsewhere.
+
+A small body is taken apart by the loop itself, which costs less than any change of threads. A large one would keep
+everybody else waiting, so another process has it (`body_worker.py`), and what is asked of it is asked there. Both
+run the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+from reconciler.gateway.body import Body
+from reconciler.gateway.calls import Call, Needs, Provider
+from reconciler.gateway.needs import NEEDS
+from reconciler.gateway.query import check_framing, kept_query
+from reconciler.gateway.refusal import Refusal
+from reconciler.gateway.routing import Route
+from reconciler.gateway.spool import Spool
+from reconciler.gateway.surfaces import SURFACES, anthropic, gemini, openai
+
+NAMES_MAX = 16
+"""Bindings that one request may name."""
+NAME_CHARS_MAX = 300
+"""Of a name that is passed on: no binding has one as long."""
+
+Ask = Callable[..., Awaitable[Any]]
+"""Asks another process: a word and its arguments."""
+
+
+class Elsewhere(Body):
+    """A body that another process has: only its size is known here, and looking into it is a bug."""
+
+    __slots__ = ("ask", "drop")
+
+    def __init__(self, size: int, ask: Ask, drop: Callable[[], object]) -> None:
+        """`ask` asks that process about it, `drop` tells it that nobody will any more."""
+        self.size = size
+        self.ask = ask
+        self.drop = drop
+
+    @property
+    def fields(self) -> NoReturn:  # type: ignore[override] # there are none here
+        """Never give any."""
+        raise AssertionError("a body that another process has was looked into")
+
+
+def parse(route: Route, body: Body, fallback: tuple[str, ...], query: bytes) -> Call:
+    """Read a request. Raises Refusal."""
+    if route.surface == gemini.NAME:
+        check_framing(query)
+        call = gemini.parse(route.name, route.method, body, fallback)
+    elif route.surface == anthropic.NAME:
+        call = anthropic.parse(route.operation, body, fallback)
+    else:
+        call = openai.parse(route.operation, body, fallback)
+    if len(call.names) > NAMES_MAX:
+        raise Refusal("invalid", f"a request may name at most {NAMES_MAX} bindings")
+    if max(map(len, call.names)) > NAME_CHARS_MAX:
+        call = call._replace(names=tuple(name[:NAME_CHARS_MAX] for name in call.names))
+    return call._replace(query=kept_query(query), version=route.version)
+
+
+async def needs(call: Call, provider: Provider, model: str) -> Needs:
+    """Say how much the call can cost. Raises Refusal."""
+    if isinstance(call.body, Elsewhere):
+        return Needs(*await call.body.ask("needs", provider.name, model))
+    return NEEDS[call.operation](call.body, provider, model)
+
+
+async def write(call: Call, model: str, output: int | None, provider: Provider, *, last: bool) -> bytes | Spool:
+    """Give the body that goes upstream; after the `last` time the call is not asked about again. Raises Refusal."""
+    if isinstance(call.body, Elsewhere):
+        found: Spool = await call.body.ask("write", provider.name, model, output, last)
+        return found
+    return SURFACES[call.surface].write(call, model, output, provider)
+
+
+async def write_count(call: Call, model: str) -> tuple[bytes | Spool, int]:
+    """Give the body of the free count of the call's input, and the bytes that it lacks and that a model may read."""
+    if isinstance(call.body, Elsewhere):
+        return await call.body.ask("count", model), await call.body.ask("uncounted")
+    surface = SURFACES[call.surface]
+    return surface.write_count(call, model), surface.uncounted(call)
