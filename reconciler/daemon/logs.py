@@ -1,8 +1,9 @@
 """The daemon's own lines on standard error. There is one for every request, so a line has to cost little.
 
-A write gives the interpreter away to another thread, and getting it back takes longer than the line. So lines of the
-event loop wait a moment for others and leave together; warnings, and lines of other threads, leave at once with all
-that waited before them. At the end of the program everything leaves.
+A write gives the interpreter away to another thread, and getting it back takes longer than the line; and whoever reads
+the lines may stop reading, so that a write does not return. So a thread writes them and nobody waits for it: lines of
+the event loop wait a moment for others, warnings and lines of other threads make it write at once all that there is.
+What nobody takes is counted from `LOST_FROM` lines on. At the end of the program everything leaves.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from typing import TextIO
 
 TOGETHER_S = 0.05
 """How long a line of the event loop waits for others."""
 LINES_MAX = 1000
+LOST_FROM = 10_000
+END_S = 2.0
+"""How long the end of the program waits for the last lines to be taken."""
 
 
 def configure(stream: TextIO) -> None:
@@ -28,21 +33,29 @@ def configure(stream: TextIO) -> None:
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # no line for each piece of garbage that a stranger sends
 
 
-class _Together(logging.StreamHandler[TextIO]):
-    """Writes lines together where nobody waits for them."""
+class _Together(logging.Handler):
+    """Keeps lines, and has a thread write them together."""
 
     def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
+        super().__init__()
+        self._stream = stream
         self._lines: list[str] = []
+        self._lost = 0
         self._waiting = False
+        self._wake = threading.Event()
+        self._written = threading.Event()
+        threading.Thread(target=self._run, name="pai-log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep or write a line; logging holds the handler's lock."""
+        """Keep a line; logging holds the handler's lock."""
         try:
-            self._lines.append(self.format(record) + self.terminator)
+            if len(self._lines) >= LOST_FROM:
+                self._lost += 1
+                return
+            self._lines.append(self.format(record) + "\n")
             loop = asyncio._get_running_loop()
             if loop is None or record.levelno >= logging.WARNING or len(self._lines) >= LINES_MAX:
-                self.flush()
+                self._wake.set()
             elif not self._waiting:
                 self._waiting = True
                 loop.call_later(TOGETHER_S, self._waited)
@@ -50,17 +63,27 @@ class _Together(logging.StreamHandler[TextIO]):
             self.handleError(record)
 
     def flush(self) -> None:
-        """Write what waits."""
-        self.acquire()
-        try:
-            if self._lines:
-                lines, self._lines = self._lines, []
-                self.stream.write("".join(lines))
-            super().flush()
-        finally:
-            self.release()
+        """Have everything written, and wait for that, unless nobody reads."""
+        self._written.clear()
+        self._wake.set()
+        self._written.wait(END_S)
 
     def _waited(self) -> None:
         self._waiting = False
-        with contextlib.suppress(OSError, ValueError):  # nobody reads; there is nowhere to say so
-            self.flush()
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            self.acquire()
+            lines, lost = self._lines, self._lost
+            self._lines, self._lost = [], 0
+            self.release()
+            if lost:
+                lines.append(f"{lost:,} lines were lost here, since nobody read them\n")
+            with contextlib.suppress(OSError, ValueError):  # nobody reads; there is nowhere to say so
+                self._stream.write("".join(lines))
+                self._stream.flush()
+            if not self._wake.is_set():
+                self._written.set()

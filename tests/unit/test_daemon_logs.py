@@ -1,16 +1,21 @@
-"""The daemon's lines all come, in order: those of the loop together, warnings and those of other threads at once."""
+"""The daemon's lines all come, in order: those of the loop together, warnings and those of other threads at once.
+
+And whoever does not read them keeps nobody waiting.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import logging
+import os
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from reconciler.daemon import logs
+from tests.support import until
 
 
 @pytest.fixture
@@ -46,7 +51,7 @@ def test_lines_of_the_loop_wait_for_each_other(stream: io.StringIO) -> None:
             log.info("line %d", number)
         assert not messages(stream)
         await asyncio.sleep(3 * logs.TOGETHER_S)
-        assert messages(stream) == [f"line {number}" for number in range(5)]
+        until("them to be written", lambda: messages(stream) == [f"line {number}" for number in range(5)])
 
     asyncio.run(run())
 
@@ -58,7 +63,7 @@ def test_warning_is_written_at_once_with_what_waits(stream: io.StringIO) -> None
     async def run() -> None:
         log.info("before")
         log.warning("now")
-        assert messages(stream) == ["before", "now"]
+        until("both to be written", lambda: messages(stream) == ["before", "now"])
 
     asyncio.run(run())
 
@@ -72,7 +77,7 @@ def test_line_of_another_thread_is_written_at_once(stream: io.StringIO) -> None:
         thread = threading.Thread(target=log.info, args=("from a thread",))
         thread.start()
         thread.join()
-        assert messages(stream) == ["before", "from a thread"]
+        until("both to be written", lambda: messages(stream) == ["before", "from a thread"])
 
     asyncio.run(run())
 
@@ -96,6 +101,22 @@ def test_lines_that_wait_are_bounded(stream: io.StringIO) -> None:
     async def run() -> None:
         for number in range(logs.LINES_MAX):
             log.info("%d", number)
-        assert len(messages(stream)) == logs.LINES_MAX
+        until("all to be written", lambda: len(messages(stream)) == logs.LINES_MAX)
 
     asyncio.run(run())
+
+
+def test_lines_that_nobody_reads_keep_nobody_waiting_and_are_counted() -> None:
+    """A pipe that is full blocks the thread that writes and no other; what did not fit is told afterwards."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream, os.fdopen(reading, "r") as reader:
+        handler = logs._Together(stream)
+        record = logging.LogRecord("pai.test", logging.WARNING, "", 0, "x" * 100, None, None)
+        for _ in range(3 * logs.LOST_FROM):
+            handler.handle(record)
+        found = ""
+        while "lost here" not in found:
+            found += os.read(reader.fileno(), 65536).decode()
+        lost = int(found.rpartition(" lines were lost here")[0].rpartition("\n")[2].replace(",", ""))
+        assert found.count("x" * 100) + lost == 3 * logs.LOST_FROM
+        handler.flush()
