@@ -7,11 +7,10 @@ a key is shown but its name, whose it is and when and from where it is taken.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime, timedelta
 
-from reconciler.core.budget import Account
 from reconciler.core.errors import NotFound
-from reconciler.core.objects import API_VERSION, DEFAULT_SECRET_KEY, MANIFEST_OF_KIND, Kind
+from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, NO_REFERENCE, Kind, key_reference
+from reconciler.core.standing import Standing, standing
 from reconciler.core.state import Key, Resource, State
 
 Object = dict[str, object]
@@ -28,15 +27,12 @@ def not_found(kind: str, name: str, known: Iterable[str]) -> NotFound:
 
 
 class View:
-    """The state at one moment as objects for people; usage is that of the UTC day of `now`."""
+    """The state at one moment as objects for people; usage is that of `day`, or of the ledger's if that is later."""
 
-    def __init__(self, state: State, secret_problem: SecretProblem, now: datetime) -> None:
+    def __init__(self, state: State, secret_problem: SecretProblem, day: str) -> None:
         self.state = state
         self._secret_problem = secret_problem
-        # Budgets know no way back: after a later day has been counted, that one is today, whatever this clock says.
-        days = (account.day for account in state.ledger.accounts.values())
-        self._day = max([now.astimezone(UTC).date().isoformat(), *days])
-        self._resets = f"{date.fromisoformat(self._day) + timedelta(days=1)}T00:00:00Z"
+        self._day = day
 
     def objects(self, kind: Kind) -> list[Object]:
         """Give all objects of a kind by name, as manifests plus `status`."""
@@ -81,37 +77,34 @@ class View:
 
     def not_ready(self, resource: Resource) -> str:
         """Say why a binding cannot serve, or "" if it can."""
-        reference = resource.spec.get("apiKeySecretRef")
-        if not isinstance(reference, dict):
-            return "apiKeySecretRef is not set"
-        return self._secret_problem(str(reference["name"]), str(reference.get("key", DEFAULT_SECRET_KEY)))
+        reference = key_reference(resource.spec)
+        return NO_REFERENCE if reference is None else self._secret_problem(*reference)
 
     def status_line(self, name: str) -> str:
         """Give a binding's line of `pai status` (SPEC section 4.1)."""
         resource = self.state.models.get(name)
         if resource is None:
             return f"- {name} — not ready: no such binding"
-        spec, usage = resource.spec, self._account(name)
-        limit = spec.get("maxTokensPerDay")
-        figure = f"{usage.used:,} / {limit:,}" if isinstance(limit, int) else f"{usage.used:,}"
+        spec, stands = resource.spec, self._standing(name)
+        used, reserved = stands.account.used, stands.account.reserved
+        figure = f"{used:,}" if stands.limit is None else f"{used:,} / {stands.limit:,}"
         line = f"- {name} ({spec['provider']} / {spec['model']}) — {figure} tokens today"
-        if usage.reserved:
-            line += f" (+{usage.reserved:,} reserved)"
-        if isinstance(limit, int) and usage.used >= limit:
+        if reserved:
+            line += f" (+{reserved:,} reserved)"
+        if stands.exhausted:
             line += " — exhausted until 00:00 UTC"
         problem = self.not_ready(resource)
         return line + (f" — not ready: {problem}" if problem else "")
 
-    def _account(self, name: str) -> Account:
-        return self.state.ledger.account(name, self._day)
+    def _standing(self, name: str) -> Standing:
+        return standing(self.state, name, self._day)
 
     def _model_status(self, resource: Resource) -> Object:
-        usage = self._account(resource.name)
-        status: Object = {"usedTokensToday": usage.used, "reservedTokens": usage.reserved}
-        limit = resource.spec.get("maxTokensPerDay")
-        if isinstance(limit, int):
-            status["remainingTokens"] = max(0, limit - usage.used - usage.reserved)
-        status["resetsAt"] = self._resets
+        stands = self._standing(resource.name)
+        status: Object = {"usedTokensToday": stands.account.used, "reservedTokens": stands.account.reserved}
+        if stands.left is not None:
+            status["remainingTokens"] = stands.left
+        status["resetsAt"] = stands.resets
         problem = self.not_ready(resource)
         status.update(_origin(resource))
         status["conditions"] = [_condition("SecretNotReady" if problem else "Resolved", problem)]

@@ -130,7 +130,7 @@ def _budget(log: Reader, reserved: Row, limit: int | None) -> Budget:
         held -= opened.pop(request) if request in opened else _held(log, row)
         spent = row.data["charged"] if row.type == ev.TokensSettled.type else row.data["tokens"]
         used += 0 if row.type == ev.TokensVoided.type else spent
-    return Budget(day, used, held, limit, None if limit is None else max(0, limit - used - held))
+    return Budget(day, used, held, limit, None if limit is None else Account(day, used, held).left(limit))
 
 
 def _account_before(log: Reader, model: str, position: int) -> tuple[int, Account | None]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from datetime import UTC, datetime
 
+from reconciler.control import call as call_daemon
+from reconciler.core.errors import PaiError
 from reconciler.core.state import State
 from reconciler.daemon.reading import view_of
 from reconciler.log.replay import projected
 from reconciler.log.sqlite import open_reader
 from reconciler.views import View
 from reconciler.workspace import Workspace
+
+DAY_S = 2.0
+"""How long a command waits for the daemon's day."""
 
 
 def read_state(workspace: Workspace) -> State:
@@ -28,4 +34,11 @@ def at_option(parser: argparse.ArgumentParser) -> None:
 def read_view(workspace: Workspace, at: str | None = None) -> View:
     """Read the state as people see it, at the moment WHEN that `at` names if it is given."""
     with contextlib.closing(open_reader(workspace.database)) as log:
-        return view_of(workspace, log, at)
+        return view_of(workspace, log, lambda: _today(workspace), at)
+
+
+def _today(workspace: Workspace) -> str:
+    """Give the day that the running daemon counts on, whatever this machine's clock says; without one, the clock's."""
+    with contextlib.suppress(PaiError):  # a daemon that is older, or has no time, is no reason to show nothing
+        return str(call_daemon(workspace.socket, "day", {}, DAY_S)["day"])
+    return datetime.now(UTC).date().isoformat()

@@ -33,6 +33,10 @@ class Account(msgspec.Struct, frozen=True, gc=False):
     used: int = 0
     reserved: int = 0
 
+    def left(self, limit: int) -> int:
+        """Give what may still be reserved under a limit."""
+        return max(0, limit - self.used - self.reserved)
+
 
 class Reservation(msgspec.Struct, frozen=True, gc=False):
     """Tokens held for a request that has no outcome yet. `position` is that of the event that says so."""
@@ -50,6 +54,10 @@ class Ledger(msgspec.Struct):
     day: str = ""
     accounts: dict[str, Account] = msgspec.field(default_factory=dict)
     open: dict[str, Reservation] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.day:
+            self.day = max((account.day for account in self.accounts.values()), default="")
 
     def today(self, day: str) -> str:
         """Give the day that a request of `day` counts to: days never go back."""
@@ -139,7 +147,7 @@ def grant(limits: Limits, account: Account, ask: Ask, *, lower: bool) -> Grant |
             return Denial("request", ask.counted + asked * ask.choices, limits.per_request)
         room = min(room, left // ask.choices) if ask.choices else room
     if limits.per_day is not None:
-        remaining = max(0, limits.per_day - account.used - account.reserved)
+        remaining = account.left(limits.per_day)
         left = remaining - ask.input
         if left < asked * ask.choices:
             return Denial("day", ask.input + asked * ask.choices, remaining)

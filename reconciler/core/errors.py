@@ -105,4 +105,4 @@ class SecretsUnavailable(CouldNotRun):
 
 
 class SecretMissing(SecretsUnavailable):
-    """There is no such secret, or it lacks the key; the message names nothing of this machine."""
+    """There is no such secret, it lacks the key, or no request can carry it; the message names nothing here."""

@@ -22,6 +22,18 @@ Spec = dict[str, object]
 """A manifest's `spec` as JSON values (str, int, float, bool, None, list, dict)."""
 
 
+def key_reference(spec: Spec) -> tuple[str, str] | None:
+    """Give the name and the key of the secret that a binding's requests go with; None if it names none."""
+    reference = spec.get("apiKeySecretRef")
+    if not isinstance(reference, dict) or not reference.get("name"):
+        return None
+    return str(reference["name"]), str(reference.get("key", DEFAULT_SECRET_KEY))
+
+
+NO_REFERENCE = "apiKeySecretRef is not set"
+"""Why a binding without one is not ready."""
+
+
 class Reference(msgspec.Struct, frozen=True, array_like=True):
     """A binding's name as an agent's list item names it, with its place in the file."""
 

@@ -60,7 +60,7 @@ def rehearse(model: str, limit: int, days: Sequence[str], steps: Iterable[Step])
                 found[held.day] = found[held.day]._replace(used=found[held.day].used + step.tokens)
             continue
         account = ledger.account(model, step.day)
-        fits = account.used + account.reserved + step.tokens <= limit
+        fits = step.tokens <= account.left(limit)
         if fits:
             ledger.reserve(step.request, Reservation(model, "", step.day, step.tokens, position))
         if (day := found.get(step.day)) is not None:

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from reconciler.core.budget import Account, Ask, Denial, Grant, Limits, Reservation, grant
+from reconciler.core.budget import Ask, Denial, Grant, Reservation, grant
 from reconciler.core.canonical import MAX_SAFE_INTEGER
 from reconciler.core.errors import NotFound, Refused
 from reconciler.core.events import Draft, Durations, TokensForfeited, TokensReserved, TokensSettled, TokensVoided
-from reconciler.core.state import Resource, State
+from reconciler.core.standing import Standing, limits_of, standing
+from reconciler.core.state import State
 
 UNLIMITED_TOKENS_MAX: Final = 10**12
 """The most that is noted as reserved where no daily limit bounds it: any sum of such notes can still be stored."""
@@ -57,26 +58,17 @@ class Reserved(NamedTuple):
 
 
 class Denied(Refused):
-    """The request does not fit into what `account`, its binding's day, and `limits` leave."""
+    """The request does not fit into what its binding's day, which stands so, and its limits leave."""
 
-    def __init__(self, model: str, denial: Denial, limits: Limits, account: Account) -> None:
+    def __init__(self, model: str, denial: Denial, standing: Standing) -> None:
         if denial.reason == "day":
-            left = f"{denial.remaining:,} of {limits.per_day:,} are left on {account.day}"
+            left = f"{denial.remaining:,} of {standing.limit:,} are left on {standing.account.day}"
         else:
             left = f"one request may use {denial.remaining:,}"
         super().__init__(f"model/{model}: the request needs {denial.needed:,} tokens, {left}")
         self.model = model
         self.denial = denial
-        self.limits = limits
-        self.account = account
-
-
-def limits_of(binding: Resource) -> Limits:
-    """Give the limits that a binding's spec sets."""
-    per_day, per_request = binding.spec.get("maxTokensPerDay"), binding.spec.get("maxTokensPerRequest")
-    assert per_day is None or isinstance(per_day, int)
-    assert per_request is None or isinstance(per_request, int)
-    return Limits(per_day, per_request)
+        self.standing = standing
 
 
 def reserve(
@@ -92,18 +84,17 @@ def reserve(
     binding = state.models.get(model)
     if binding is None:
         raise NotFound(f"model/{model} is not in force")
-    day = state.ledger.today(day)
-    limits, account = limits_of(binding), state.ledger.account(model, day)
-    decided = grant(limits, account, ask, lower=lower)
+    stands = standing(state, model, day)
+    decided = grant(limits_of(binding), stands.account, ask, lower=lower)
     if isinstance(decided, Denial):
-        raise Denied(model, decided, limits, account)
-    most = UNLIMITED_TOKENS_MAX if limits.per_day is None else limits.per_day
+        raise Denied(model, decided, stands)
+    most = UNLIMITED_TOKENS_MAX if stands.limit is None else stands.limit
     payload = TokensReserved(
         request=request,
         agent=agent,
         key=key,
         surface=surface,
-        day=day,
+        day=stands.account.day,
         tokens=min(most, decided.tokens),
         input=min(most, ask.input),
         output=min(most, decided.output * ask.choices),

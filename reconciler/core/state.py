@@ -318,6 +318,7 @@ def from_rows(rows: dict[RowKey, bytes], position: int) -> State:
         rows.get(("log", ""), b'{"time":"","origin":"","vkey":"","revision":"","head":null}'), type=Row
     )
     state = State(position, **{field: getattr(common, field) for field in Row.__struct_fields__})
+    accounts: dict[str, Account] = {}
     for (kind, name), body in rows.items():
         match kind:
             case "model":
@@ -330,7 +331,8 @@ def from_rows(rows: dict[RowKey, bytes], position: int) -> State:
                 key = _decode_key(body)
                 (state.admins if key.admin else state.keys)[key.digest] = key
             case "account":
-                state.ledger.accounts[name] = _decode_account(body)
+                accounts[name] = _decode_account(body)
             case _:
                 pass
+    state.ledger = Ledger(accounts=accounts)
     return state

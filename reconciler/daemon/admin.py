@@ -21,8 +21,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from reconciler.core.budget import Account
 from reconciler.core.errors import LogNotWritable, PaiError
+from reconciler.core.standing import Standing, standing
 from reconciler.core.state import State
 from reconciler.daemon.health import Health
 from reconciler.reconcile import Result
@@ -97,11 +97,11 @@ class Metrics:
         limit = GaugeMetricFamily("pai_budget_limit_tokens", "maxTokensPerDay in force", labels=["model"])
         with contextlib.suppress(LogNotWritable):
             day = self._day()
-            for name, per_day, account in self._recorder.read(lambda state: _accounts(state, day)):
-                used.add_metric([name], account.used)
-                reserved.add_metric([name], account.reserved)
-                if per_day is not None:
-                    limit.add_metric([name], per_day)
+            for name, stands in self._recorder.read(lambda state: _budgets(state, day)):
+                used.add_metric([name], stands.account.used)
+                reserved.add_metric([name], stands.account.reserved)
+                if stands.limit is not None:
+                    limit.add_metric([name], stands.limit)
         yield from (used, reserved, limit)
 
 
@@ -119,15 +119,10 @@ def _source(health: Health) -> Iterator[Metric]:
         )
 
 
-def _accounts(state: State, day: str) -> list[tuple[str, int | None, Account]]:
-    """Give each binding in force that has a limit or was used, its limit, and its account of the day."""
-    found = []
-    for name, resource in state.models.items():
-        limit = resource.spec.get("maxTokensPerDay")
-        per_day = limit if isinstance(limit, int) else None
-        if per_day is not None or name in state.ledger.accounts:
-            found.append((name, per_day, state.ledger.account(name, state.ledger.today(day))))
-    return found
+def _budgets(state: State, day: str) -> list[tuple[str, Standing]]:
+    """Say how each binding in force stands that has a limit or was used."""
+    found = [(name, standing(state, name, day)) for name in state.models]
+    return [(name, stands) for name, stands in found if stands.limit is not None or name in state.ledger.accounts]
 
 
 class _Sizes(NamedTuple):

@@ -43,11 +43,17 @@ _HINT: Final = "send Authorization: Bearer TOKEN; it is in data/admin.token, and
 
 
 class Api:
-    """The endpoints. `token` is the digest of one that is believed without the log; `stopping` ends who follows."""
+    """The endpoints. `day` gives the trusted day, `token` is the digest of a token that is believed without the log.
 
-    def __init__(self, workspace: Workspace, recorder: Recorder, token: str, stopping: asyncio.Event) -> None:
+    `stopping` ends who follows.
+    """
+
+    def __init__(
+        self, workspace: Workspace, recorder: Recorder, day: Callable[[], str], token: str, stopping: asyncio.Event
+    ) -> None:
         self._workspace = workspace
         self._recorder = recorder
+        self._day = day
         self._token = token
         self._stopping = stopping
         self._queries = Queries(workspace.database)
@@ -200,7 +206,7 @@ class Api:
         )
 
     async def _view(self, given: Parameters) -> View:
-        return await self._queries.ask(lambda log: view_of(self._workspace, log, given.get("at")))
+        return await self._queries.ask(lambda log: view_of(self._workspace, log, self._day, given.get("at")))
 
     async def _document(self, _: Request, __: Parameters) -> Response:
         return _json(document())

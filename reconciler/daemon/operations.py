@@ -24,6 +24,7 @@ from reconciler.daemon.health import Health
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.pushers import Pushes
 from reconciler.daemon.pushes import Names, Push, judge_push, names
+from reconciler.daemon.secret_uses import check_fit
 from reconciler.daemon.steering import Steering
 from reconciler.daemon.tokens import forget_first
 from reconciler.log.replay import projected
@@ -62,7 +63,8 @@ class KeyOrder(msgspec.Struct, frozen=True):
 
 
 class Operations:
-    """Answers verbs. `reconcile` does a pass that begins after the call; `health` says how things stand.
+    """Answers verbs. `reconcile` does a pass that begins after the call; `health` says how things stand, `day` which
+    day budgets are on.
 
     `reconcile` is given who accepts a rewritten branch that is held, "" for nobody.
 
@@ -76,6 +78,7 @@ class Operations:
         health: Callable[[], Health],
         addresses: Mapping[str, Address],
         pushes: Pushes | None = None,
+        day: Callable[[], str] = str,
     ) -> None:
         self._parts = parts
         self._reconcile = reconcile
@@ -83,6 +86,7 @@ class Operations:
         self._pushes = pushes or Pushes()
         self._verbs: dict[str, Callable[[Arguments], Answer]] = {
             "ping": lambda _: {},
+            "day": lambda _: {"day": day()},
             "addresses": lambda _: {name: str(address) for name, address in addresses.items()},
             "reconcile": self._do_reconcile,
             "health": self._do_health,
@@ -172,6 +176,8 @@ class Operations:
 
     def _store_secret(self, name: str, actor: str, values: Mapping[str, bytes]) -> str:
         store, recorder = self._parts.secrets, self._parts.recorder
+        settings = self._parts.workspace.settings
+        recorder.read(lambda state: check_fit(settings, state, name, values))
         known = recorder.read(lambda state: name in state.secrets)
         digests = store.put(name, values)
         draft = ev.Draft(actor, f"secret/{name}", ev.SecretStored(keys=digests))

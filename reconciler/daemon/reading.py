@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from reconciler.audit import find_moment
@@ -20,12 +21,12 @@ from reconciler.views import View
 from reconciler.workspace import Workspace
 
 
-def view_of(workspace: Workspace, log: Reader, at: str | None = None) -> View:
-    """Read the state of a log as a view, at the moment WHEN that `at` names if it is given.
+def view_of(workspace: Workspace, log: Reader, today: Callable[[], str], at: str | None = None) -> View:
+    """Read the state of a log as a view, of the trusted day `today`, or at the moment WHEN that `at` names.
 
     Raises LogDamaged, and what finding the moment raises.
     """
-    state, now = (projected(log), datetime.now(UTC)) if at is None else _state_then(log, at)
+    state, day = (projected(log), today()) if at is None else _state_then(log, at)
     store = SecretStore(workspace.secrets, workspace.master_key)
     backends = Backends(store, state.secrets.get, workspace.secrets_directory, os.environ)
 
@@ -33,10 +34,10 @@ def view_of(workspace: Workspace, log: Reader, at: str | None = None) -> View:
         """Say of the past only what the log knows: a value that was stored then counts, also if it is gone now."""
         return "" if at is not None and key in state.secrets.get(name, {}) else backends.problem(name, key)
 
-    return View(state, functools.cache(problem), now)
+    return View(state, functools.cache(problem), day)
 
 
-def _state_then(log: Reader, when: str) -> tuple[State, datetime]:
+def _state_then(log: Reader, when: str) -> tuple[State, str]:
     with log.moment():
         moment = find_moment(log, when, datetime.now(UTC))
-        return state_then(log, moment.position), datetime.fromisoformat(moment.time)
+        return state_then(log, moment.position), datetime.fromisoformat(moment.time).astimezone(UTC).date().isoformat()

@@ -49,6 +49,7 @@ from reconciler.gateway.service import Options, Service
 from reconciler.listening import Door, Hosts, Limits, Listener, Proxies
 from reconciler.log.sqlite import open_reader
 from reconciler.reconcile import Result
+from reconciler.secrets import SecretReader
 from reconciler.source import Watch
 from reconciler.workspace import Address, Workspace
 
@@ -80,7 +81,7 @@ class Daemon:
         self._poll = self._follower()
         self._pushes = Pushes()
         addresses = _addresses(workspace, admin, agents)
-        self._operations = Operations(parts, self._look, self._status, addresses, self._pushes)
+        self._operations = Operations(parts, self._look, self._status, addresses, self._pushes, self._days.today)
         self._attester = Attester(parts)
         self._reporter = _reporter(workspace, parts)
         if self._reporter is not None:
@@ -91,7 +92,7 @@ class Daemon:
         self._subject = f"daemon/{socket.gethostname()}"
         self._gateway = Service(
             parts.recorder,
-            parts.backends.resolve,
+            parts.backends,
             _options(workspace),
             self._days,
             self._metrics.registry,
@@ -209,11 +210,11 @@ class Daemon:
 
     async def _serve_admin(self, stopping: asyncio.Event) -> None:
         believed = digest(self._token) if self._token else ""
-        api = Api(self._workspace, self._parts.recorder, believed, stopping)
+        api = Api(self._workspace, self._parts.recorder, self._days.today, believed, stopping)
         git = SmartHttp(self._workspace, self._parts.recorder, believed, self._pushes, self.look_again)
         hooks = Webhooks(
             _webhook_secrets(self._workspace),
-            self._parts.backends.resolve,
+            SecretReader(self._parts.backends),
             self._workspace.settings.source_branch,
             self.look_again,
             self._metrics.registry,

@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Route
 
 from reconciler.core.errors import PaiError
 from reconciler.daemon.deliveries import FORGES, Forge, Malformed
-from reconciler.secrets import SecretValue
+from reconciler.secrets import SecretReader
 
 log = logging.getLogger("pai.webhooks")
 
@@ -45,9 +45,6 @@ _REFUSALS: Final[Mapping[str, tuple[int, str]]] = {
     "no_secret": (404, ""),
 }
 
-Resolve = Callable[[str, str], SecretValue]
-"""Gives the value in force of a secret's key; raises SecretsUnavailable."""
-
 
 class Webhooks:
     """The endpoints of the forges that have a secret.
@@ -59,13 +56,13 @@ class Webhooks:
     def __init__(
         self,
         secrets: Mapping[str, str],
-        resolve: Resolve,
+        reader: SecretReader,
         branch: str,
         look: Callable[[], None],
         registry: CollectorRegistry,
     ) -> None:
         self._secrets = secrets
-        self._resolve = resolve
+        self._reader = reader
         self._ref = f"refs/heads/{branch}"
         self._look = look
         self._buffered = 0
@@ -139,7 +136,7 @@ class Webhooks:
     async def _secret(self, forge: str) -> bytes:
         name, _, key = self._secrets[forge].partition(":")
         try:
-            value = await asyncio.to_thread(self._resolve, name, key)
+            value = await self._reader.read(name, key)
         except PaiError as error:
             self._tell(forge, "no_secret", error.message)
             raise _Refusal("no_secret") from None

@@ -7,11 +7,9 @@ input, where it does that for free; then the output limit is lowered to what is 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
-import re
-from collections.abc import Callable
-from datetime import date, timedelta
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -20,8 +18,9 @@ import msgspec
 from reconciler.core.budget import Ask, Limits
 from reconciler.core.errors import SecretMissing, SecretsUnavailable
 from reconciler.core.models import output_cap
-from reconciler.core.objects import DEFAULT_SECRET_KEY
-from reconciler.core.reservations import Denied, limits_of
+from reconciler.core.objects import NO_REFERENCE, key_reference
+from reconciler.core.reservations import Denied
+from reconciler.core.standing import limits_of, standing
 from reconciler.core.state import Resource, State
 from reconciler.gateway.auth import Caller
 from reconciler.gateway.body import INTEGER_MAX
@@ -36,7 +35,7 @@ from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.spool import Spool
 from reconciler.gateway.surfaces import SURFACES
 from reconciler.gateway.upstream import Unsent, Upstream
-from reconciler.secrets import SecretValue
+from reconciler.secrets import SecretReader, header_text
 
 log = logging.getLogger("pai.gateway")
 
@@ -51,20 +50,17 @@ PASSING = frozenset((408, 425, 429))
 CHANGES_MAX = 100
 NAMES_SHOWN_MAX = 30
 ANTHROPIC_VERSION = "2023-06-01"
-_KEY = re.compile(r"[!-~]+")
-"""What a header can carry."""
+READY_S = 1.0
+"""How long a refusal waits to know which other bindings could serve."""
 NOTHING = Ask(0, 0, 0, 0, 0)
 """What a request asks for that costs nothing."""
-
-Resolve = Callable[[str, str], SecretValue]
-"""Gives the value of a secret's key, or raises SecretsUnavailable."""
 
 
 class Held(NamedTuple):
     """A call that may go: to where, with which body, and what is reserved for it.
 
-    `tokens` are reserved, `output` of them for what comes back. `per_day` is the binding's limit. `input_given`: the
-    provider reads nothing but what is sent. `choices`: how many answers were asked for.
+    `tokens` are reserved, `output` of them for what comes back. `input_given`: the provider reads nothing but what is
+    sent. `choices`: how many answers were asked for.
     """
 
     call: Call
@@ -77,7 +73,6 @@ class Held(NamedTuple):
     body: bytes | Spool
     tokens: int
     output: int
-    per_day: int | None
     input_given: bool
     choices: int = 1
 
@@ -96,11 +91,11 @@ class Admission:
     """Decides about calls. `origins`: each provider's base URL."""
 
     def __init__(
-        self, books: Books, upstream: Upstream, resolve: Resolve, origins: dict[str, str], default_output: int
+        self, books: Books, upstream: Upstream, secrets: SecretReader, origins: dict[str, str], default_output: int
     ) -> None:
         self._books = books
         self._upstream = upstream
-        self._resolve = resolve
+        self._secrets = secrets
         self._origins = origins
         self._default_output = default_output
 
@@ -115,7 +110,7 @@ class Admission:
 
     async def _admit(self, call: Call, caller: Caller, name: str, request: str) -> Held:
         target = self._books.read(lambda state: _target(state, call, caller.agent, name))
-        credentials = self._credentials(call, target)
+        credentials = await self._credentials(call, target)
         needs = await needs_of(call, target.provider, target.model)
         self._check_bounded(target, needs)
         output, tokens = await self._reserve(call, caller, target, needs, request, credentials)
@@ -125,35 +120,30 @@ class Admission:
             self._books.void_now(request, 0, NOT_SENT)
             raise
 
-    def _credentials(self, call: Call, target: _Target) -> Credentials:
-        reference = target.resource.spec.get("apiKeySecretRef")
+    async def _credentials(self, call: Call, target: _Target) -> Credentials:
         try:
-            if not isinstance(reference, dict):
-                raise SecretMissing("apiKeySecretRef is not set")
-            value = self._resolve(str(reference["name"]), str(reference.get("key", DEFAULT_SECRET_KEY)))
-            key = value.reveal().decode("ascii")
-            if not _KEY.fullmatch(key):
-                raise Refusal(
-                    "not-ready", f"binding {target.name} is not ready: its key has blanks or control characters"
-                )
-            return Credentials(target.provider.credentials(key, call.operation))
+            return Credentials(target.provider.credentials(await self._key(target.resource), call.operation))
         except SecretMissing as error:
             raise Refusal("not-ready", f"binding {target.name} is not ready: {error.message}") from None
         except SecretsUnavailable as error:  # its message is for the operator: it names files
             log.warning("binding %s is not ready: %s", target.name, error.message)
             raise Refusal("not-ready", f"binding {target.name} is not ready: its secret cannot be read now") from None
-        except UnicodeDecodeError:
-            raise Refusal("not-ready", f"binding {target.name} is not ready: its key is not ASCII text") from None
 
-    def _ready(self, resource: Resource) -> bool:
-        """Tell whether the binding's key can be had."""
-        reference = resource.spec.get("apiKeySecretRef")
+    async def _key(self, resource: Resource) -> str:
+        """Give the provider's key. Raises SecretsUnavailable."""
+        reference = key_reference(resource.spec)
+        if reference is None:
+            raise SecretMissing(NO_REFERENCE)
+        return header_text(*reference, (await self._secrets.read(*reference)).reveal())
+
+    async def _ready(self, resources: list[Resource]) -> list[str]:
+        """Name those whose keys can be had, and without waiting long."""
         try:
-            return isinstance(reference, dict) and bool(
-                self._resolve(str(reference["name"]), str(reference.get("key", DEFAULT_SECRET_KEY)))
-            )
-        except SecretsUnavailable:
-            return False
+            async with asyncio.timeout(READY_S):
+                found = await asyncio.gather(*map(self._key, resources), return_exceptions=True)
+        except TimeoutError:
+            return []
+        return [resource.name for resource, key in zip(resources, found, strict=True) if isinstance(key, str)]
 
     def _check_bounded(self, target: _Target, needs: Needs) -> None:
         if not needs.unbounded or target.limits == Limits():
@@ -196,15 +186,15 @@ class Admission:
         try:
             return await self._book(call, caller, target, ask, request, lower=True)
         except Denied as denied:
-            raise self._refused(target, denied, caller) from None
+            raise await self._refused(target, denied, caller) from None
 
     def _may_fit(self, target: _Target, ask: Ask) -> bool:
         """Tell whether there is room for any input at all: else nobody is asked to count, however often this comes."""
         least = min(ask.output, ask.least) * ask.choices
-        per_day, per_request = target.limits
-        if per_request is not None and per_request <= least:
+        if target.limits.per_request is not None and target.limits.per_request <= least:
             return False
-        return per_day is None or self._books.left(target.name, per_day) > COUNT_MARGIN + least
+        left = self._books.standing(target.name).left
+        return left is None or left > COUNT_MARGIN + least
 
     async def _book(
         self, call: Call, caller: Caller, target: _Target, ask: Ask, request: str, *, lower: bool
@@ -251,11 +241,11 @@ class Admission:
             return status, None
         return status, found + uncounted
 
-    def _refused(self, target: _Target, denied: Denied, caller: Caller) -> Refusal:
+    async def _refused(self, target: _Target, denied: Denied, caller: Caller) -> Refusal:
         denial = denied.denial
         if denial.reason == "day":
             others = self._books.read(lambda state: _with_room(state, denied, caller.agent))
-            return _spent(denied, [resource.name for resource in others if self._ready(resource)])
+            return _spent(denied, await self._ready(others))
         return Refusal(
             "request-budget",
             f"binding {target.name} allows {denial.remaining:,} tokens a request (maxTokensPerRequest), and this one"
@@ -292,7 +282,6 @@ async def _held(
         body,
         tokens,
         output * needs.choices,
-        target.limits.per_day,
         not needs.unbounded,
         needs.choices,
     )
@@ -356,37 +345,24 @@ def _with_room(state: State, denied: Denied, agent: str) -> list[Resource]:
     workload = state.agents.get(agent)
     listed = workload.spec.get("modelBindings") if workload is not None else None
     others = [str(name) for name in listed if name != denied.model] if isinstance(listed, list) else []
-    return [state.models[name] for name in others if _has_room(state, name, denied.account.day)]
+    day = denied.standing.account.day
+    return [state.models[name] for name in others if name in state.models and standing(state, name, day).left != 0]
 
 
 def _spent(denied: Denied, open_ones: list[str]) -> Refusal:
     """Word the refusal of a request that does not fit into the day, with what the agent could use instead."""
-    denial, account = denied.denial, denied.account
+    denial, stands = denied.denial, denied.standing
+    account = stands.account
     held = f" (+{account.reserved:,} reserved)" if account.reserved else ""
     room = f"bindings with room: {', '.join(open_ones)}" if open_ones else "no other binding of this agent has room"
-    reset = reset_of(account.day)
     return Refusal(
         "day-budget",
-        f"binding {denied.model} has used {account.used:,}{held} of {denied.limits.per_day:,} tokens today, and this"
-        f" request needs at least {denial.needed:,}; the budget resets at {reset}; {room}",
-        headers=(("x-should-retry", "false"), ("x-pai-reset", reset)),
+        f"binding {denied.model} has used {account.used:,}{held} of {stands.limit:,} tokens today, and this"
+        f" request needs at least {denial.needed:,}; the budget resets at {stands.resets}; {room}",
+        headers=(("x-should-retry", "false"), ("x-pai-reset", stands.resets)),
         needed=denial.needed,
         left=denial.remaining,
     )
-
-
-def reset_of(day: str) -> str:
-    """Give the moment when a day's budget ends, as RFC 3339 has it."""
-    return f"{date.fromisoformat(day) + timedelta(days=1)}T00:00:00Z"
-
-
-def _has_room(state: State, name: str, day: str) -> bool:
-    resource = state.models.get(name)
-    if resource is None:
-        return False
-    limit = resource.spec.get("maxTokensPerDay")
-    account = state.ledger.account(name, day)
-    return not isinstance(limit, int) or account.used + account.reserved < limit
 
 
 def _path(target: _Target, operation: str, call: Call) -> str:

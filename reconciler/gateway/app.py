@@ -175,10 +175,11 @@ class _Request:
         binding = self._binding.encode("ascii", "replace")[:63] if self._binding.isprintable() else b""
         found = named(self._request.encode(), binding)
         held = self._held
-        if held is not None and held.per_day is not None and held.call.operation not in FREE:
+        if held is not None and held.call.operation not in FREE:
             with contextlib.suppress(Refusal):
-                left = self._gateway._books.read(lambda state: _left(state, held))
-                found.append((b"x-pai-tokens-remaining", b"%d" % left))
+                left = self._gateway._books.standing(held.binding).left
+                if left is not None:
+                    found.append((b"x-pai-tokens-remaining", b"%d" % left))
         return found
 
     async def _serve(self) -> None:
@@ -277,11 +278,6 @@ class _Request:
             found = read(lambda state: _listed(state, caller.agent))
             body = surface.models([surface.model(name, *of) for name, of in found.items()])
         await self._client.whole(200, [_JSON], msgspec.json.encode(body))
-
-
-def _left(state: State, held: Held) -> int:
-    account = state.ledger.account(held.binding, state.ledger.day)
-    return max(0, (held.per_day or 0) - account.used - account.reserved)
 
 
 def _listed(state: State, agent: str) -> dict[str, tuple[str, int]]:

@@ -18,6 +18,7 @@ from reconciler.core.budget import Ask, Grant
 from reconciler.core.errors import LogNotWritable
 from reconciler.core.events import Draft, Durations
 from reconciler.core.reservations import Usage
+from reconciler.core.standing import Standing, standing
 from reconciler.core.state import State
 from reconciler.gateway.auth import Caller
 from reconciler.gateway.bridge import Bridge
@@ -66,11 +67,10 @@ class Books:
         except LogNotWritable as error:
             raise unwritable(error) from None
 
-    def left(self, model: str, per_day: int) -> int:
-        """Give what is left of a binding's day. Raises Refusal like `read`."""
+    def standing(self, model: str) -> Standing:
+        """Say how a binding's budget stands today. Raises Refusal like `read`."""
         day = self._day()
-        account = self.read(lambda state: state.ledger.account(model, state.ledger.today(day)))
-        return max(0, per_day - account.used - account.reserved)
+        return self.read(lambda state: standing(state, model, day))
 
     async def grant(
         self, caller: Caller, surface: str, request: str, model: str, position: int, ask: Ask, *, lower: bool
@@ -147,15 +147,17 @@ class Books:
         )
 
     async def close(self) -> None:
-        """Try once more what the log has not taken."""
+        """Try once more what the log has not taken; the loop goes on meanwhile, for `WAIT_S` at most."""
         if self._retrying is not None:
             self._retrying.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._retrying
-        for request, outcome in list(self._unsettled.items()):
-            with contextlib.suppress(LogNotWritable):
-                self._recorder.submit(outcome).wait(WAIT_S)
-                del self._unsettled[request]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_S):
+                for request, outcome in list(self._unsettled.items()):
+                    with contextlib.suppress(LogNotWritable):
+                        await self._bridge.outcome(self._recorder.submit(outcome))
+                        self._unsettled.pop(request, None)
 
     async def _durable(self, request: str, decide: Outcome) -> None:
         """Record a reservation. Where nobody hears of it, it may be on the log all the same: then it is voided."""

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from reconciler.core.errors import LogNotWritable
 from reconciler.core.reservations import forfeit_open
-from reconciler.gateway.admission import Admission, Resolve
+from reconciler.gateway.admission import Admission
 from reconciler.gateway.app import Gateway, Ready
 from reconciler.gateway.body_pool import BodyPool
 from reconciler.gateway.books import Books
@@ -26,6 +26,7 @@ from reconciler.gateway.refusals import Refusals
 from reconciler.gateway.upstream import CONNECTIONS_MAX, Upstream
 from reconciler.listening import Door, Hosts, Limits, Listener, Network, Proxies
 from reconciler.recorder import Recorder
+from reconciler.secrets import SecretReader, Secrets
 
 LAG_EVERY_S = 0.5
 LOG_EVERY_S = 1.0
@@ -49,19 +50,19 @@ class Options(NamedTuple):
 
 
 class Service:
-    """Serves agents. `resolve` gives a secret's value, `health` says whether the whole is ready."""
+    """Serves agents. `secrets` gives the providers' keys, `health` says whether the whole is ready."""
 
     def __init__(
         self,
         recorder: Recorder,
-        resolve: Resolve,
+        secrets: Secrets,
         options: Options,
         days: Days,
         registry: CollectorRegistry,
         health: Callable[[], Ready],
     ) -> None:
         self._recorder = recorder
-        self._resolve = resolve
+        self._secrets = secrets
         self._options = options
         self._days = days
         self._metrics = GatewayMetrics(registry)
@@ -77,7 +78,8 @@ class Service:
         books = Books(self._recorder, Bridge(), self._days.today, self._metrics.commits.observe)
         refusals = Refusals(self._recorder)
         async with Upstream(self._options.connect_s, self._options.read_s) as upstream:
-            admission = Admission(books, upstream, self._resolve, self._options.origins, self._options.default_output)
+            secrets = SecretReader(self._secrets)
+            admission = Admission(books, upstream, secrets, self._options.origins, self._options.default_output)
             exchange = Exchange(books, upstream, self._metrics, self._options.left_s)
             judging = BodyPool()
             app = Gateway(books, admission, judging, exchange, refusals, self._metrics, self._health)

@@ -257,7 +257,7 @@ class Upstream:
     async def _resolve(self, origin: _Origin) -> list[AddrInfoType]:
         """Look a name up; many that ask at once, or soon after, ask once."""
         expires, found = self._addresses.get(origin, (0.0, None))
-        if found is None or expires <= self._loop.time():
+        if found is None or (found.done() and expires <= self._loop.time()):
             found = self._loop.create_task(self._look_up(origin))
             found.add_done_callback(lambda found: self._resolved(origin, found))
             self._addresses[origin] = self._loop.time() + ADDRESSES_S, found

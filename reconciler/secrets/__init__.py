@@ -1,12 +1,23 @@
 """Secrets: the encrypted store in the workspace, and the folders and variables that other tools fill.
 
 `value` is the type that cannot be printed, `store` keeps values encrypted at rest, `backends` finds the value that a
-binding's apiKeySecretRef names. Which stored version is in force is the log's word, given by the caller; nothing here
-reads the log.
+binding's apiKeySecretRef names, `reader` does that for an event loop. Which stored version is in force is the log's
+word, given by the caller; nothing here reads the log.
 """
 
 from reconciler.secrets.backends import Backends
+from reconciler.secrets.reader import SecretReader, Secrets
 from reconciler.secrets.store import SecretStore
-from reconciler.secrets.value import SecretValue, check_key, check_name
+from reconciler.secrets.value import SecretValue, check_key, check_name, header_text, unfit
 
-__all__ = ["Backends", "SecretStore", "SecretValue", "check_key", "check_name"]
+__all__ = [
+    "Backends",
+    "SecretReader",
+    "SecretStore",
+    "SecretValue",
+    "Secrets",
+    "check_key",
+    "check_name",
+    "header_text",
+    "unfit",
+]

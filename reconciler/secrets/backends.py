@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reconciler.core.errors import SecretMissing, SecretsUnavailable, UsageError
 from reconciler.secrets.store import SecretStore
-from reconciler.secrets.value import VALUE_BYTES_MAX, SecretValue, check_key, check_name
+from reconciler.secrets.value import VALUE_BYTES_MAX, SecretValue, check_key, check_name, header_text
 
 Stored = Callable[[str], Mapping[str, str] | None]
 """What the log says of a secret: the digest in force of each key; None if it stores no secret of that name."""
@@ -61,26 +61,26 @@ class Backends:
             raise SecretMissing(self._absence(name, key), f"pai add secret {name} --from-literal {key}=-")
         return SecretValue(data)
 
-    def problem(self, name: str, key: str) -> str:
-        """Say why `resolve` would fail, or "" if the value is there. Decrypts nothing."""
-        try:
-            digest = (self._stored(check_name(name)) or {}).get(check_key(key))
-            if digest is not None:
-                if not self._store.has(name, key, digest):
-                    return _lost(name, key)
-                return self._master_key_problem()
-            if self._from_directory(name, key) or self._environment.get(variable(name, key)):
-                return ""
-        except (SecretsUnavailable, UsageError) as error:
-            return error.message
-        return self._absence(name, key)
+    def at_hand(self, name: str, key: str) -> SecretValue | None:
+        """Give the value in force if nothing has to be read for it, else None."""
+        digest = (self._stored(name) or {}).get(key)
+        return self._decrypted.get((name, key, digest)) if digest is not None else None
 
-    def _master_key_problem(self) -> str:
+    def problem(self, name: str, key: str) -> str:
+        """Say why no request can be sent with the value, or "" if one can: what the gateway refuses by."""
+        try:
+            if (self._stored(name) or {}).get(key) is not None:
+                self._check_master_key()
+            header_text(name, key, self.resolve(name, key).reveal())
+        except SecretsUnavailable as error:
+            return error.message
+        return ""
+
+    def _check_master_key(self) -> None:
         try:
             self._store.check()
         except SecretsUnavailable as error:
-            return f"the master key cannot be used: {error.message}"
-        return ""
+            raise SecretsUnavailable(f"the master key cannot be used: {error.message}", error.hint) from error
 
     def _absence(self, name: str, key: str) -> str:
         prefix = variable(name, "")

@@ -10,13 +10,20 @@ import hmac
 import re
 from typing import NoReturn, SupportsIndex
 
-from reconciler.core.errors import UsageError
+from reconciler.core.errors import SecretMissing, UsageError
 
 VALUE_BYTES_MAX = 1024 * 1024
 
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _KEY = re.compile(r"[-._a-zA-Z0-9]+")
+_HEADER = re.compile(rb"[!-~]+")
+"""What a header can carry, and any provider's key is made of."""
+_MARKS = {
+    b"\xef\xbb\xbf": "begins with a byte order mark (save its file without one)",
+    b"\xff\xfe": "is UTF-16 text (save its file as UTF-8)",
+    b"\xfe\xff": "is UTF-16 text (save its file as UTF-8)",
+}
 _MASK = "SecretValue(***)"
 
 
@@ -45,6 +52,27 @@ class SecretValue:
 
     def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
         raise TypeError("a SecretValue cannot be pickled or copied")
+
+
+def header_text(name: str, key: str, value: bytes) -> str:
+    """Give a value as a header carries it. Raises SecretMissing, which says why it can serve no request."""
+    if why := unfit(value):
+        raise SecretMissing(f"secret {name} key {key} {why}", f"store it again: pai add secret {name}")
+    return value.decode("ascii")
+
+
+def unfit(value: bytes) -> str:
+    """Say why no header can carry a value, as what follows its name; "" if one can. Nothing of the value is shown."""
+    if _HEADER.fullmatch(value):
+        return ""
+    for mark, text in _MARKS.items():
+        if value.startswith(mark):
+            return text
+    if not value:
+        return "is empty"
+    if not value.isascii():
+        return "is not ASCII text"
+    return "has blanks or control characters"
 
 
 def check_name(name: str) -> str:

@@ -82,6 +82,17 @@ class BreakingStore(FaultyStore):
         super().append(events, rows)
 
 
+class Given:
+    """Secrets that are read by a function."""
+
+    def __init__(self, resolve: Callable[[str, str], SecretValue]) -> None:
+        self.resolve = resolve
+
+    def at_hand(self, _name: str, _key: str) -> SecretValue | None:
+        """Give nothing: all is read."""
+        return None
+
+
 @contextlib.contextmanager
 def serving(
     recorder: Recorder, resolve: Callable[[str, str], SecretValue], simulator: Simulator
@@ -92,7 +103,7 @@ def serving(
     origins = {name: simulator.origin(name) for name in PROVIDERS}  # type: ignore[arg-type]
     options = Options(origins, 16384, (), 5.0, 30.0, 60.0, Limits(10.0, 10.0))
     days = Days(lambda: 1_795_000_000_000_000, lambda: 1000.0)
-    service = Service(recorder, resolve, options, days, CollectorRegistry(), unhealthy)
+    service = Service(recorder, Given(resolve), options, days, CollectorRegistry(), unhealthy)
     thread = threading.Thread(target=loop.run_until_complete, args=(service.run(listening, stopping),))
     thread.start()
     try:

@@ -112,3 +112,35 @@ def test_machine_that_slept_wakes_on_its_new_day(clocked: Clocked) -> None:
     assert {day for what, day in days if what != "reserved"} == {str(TODAY), str(later)}
     assert days[-1] == ("settled", str(later))
     assert bench.daemon.readiness()[0] == 200
+
+
+def resets(site: Site, env: dict[str, str]) -> set[str]:
+    """Give when budgets are said to reset."""
+    items = site.pai("get", "models", "-o", "json", env=env).json["items"]
+    return {item["status"]["resetsAt"] for item in items}
+
+
+def test_people_see_the_day_that_the_gateway_counts_on(gateway_template: Site, tmp_path: Path) -> None:
+    """After a jump of the wall clock alone the old day goes on, for commands too, and after a restart the new one."""
+    clock = tmp_path / "clock"
+    clock.write_text(f"@{TODAY} 12:00:00\n")
+    preload = {"LD_PRELOAD": preloaded(), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1", "TZ": "UTC"}
+    preload["FAKETIME_DONT_FAKE_MONOTONIC"] = "1"
+    with opened(gateway_template, tmp_path, **preload) as bench:
+        clocked, site = Clocked(bench, clock), bench.site
+        after = {f"{TODAY + timedelta(days=1)}T00:00:00Z"}
+        assert resets(site, {}) == after, "the daemon's day, not that of the command's clock"
+        assert bench.ask("chat", "openai").status_code == 200
+        bench.quiet()
+        used = bench.tokens("openai")[-1]["data"]["charged"]
+        jumped = TODAY + timedelta(days=40)
+        clocked.set(jumped, "12:00:00")
+        assert resets(site, preload) == after
+        assert f"— {used:,} / " in site.pai("status", "robot", env=preload).out
+        assert "the clock jumped forward" in site.pai("status", env=preload).out
+        assert bench.metric('pai_budget_used_tokens{model="openai"}') == used
+        refusal = bench.ask("chat", "openai-spent")
+        assert {refusal.headers["x-pai-reset"]} == after
+        bench.daemon.stop()
+        assert resets(site, preload) == {f"{jumped + timedelta(days=1)}T00:00:00Z"}
+        assert "— 0 / " in site.pai("status", "robot", env=preload).out

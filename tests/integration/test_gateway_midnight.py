@@ -64,7 +64,7 @@ class Clocked:
         origins = {name: simulator.origin(name) for name in PROVIDERS}  # type: ignore[arg-type]
         options = Options(origins, 16384, (), 5.0, 30.0, 60.0, Limits(10.0, 10.0))
         ready = lambda: Ready(True, [])  # noqa: E731
-        service = Service(parts.recorder, parts.backends.resolve, options, self.days, CollectorRegistry(), ready)
+        service = Service(parts.recorder, parts.backends, options, self.days, CollectorRegistry(), ready)
         run = service.run(self._listening, self._stopping)
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(run,))
         origin = f"http://127.0.0.1:{self._listening.getsockname()[1]}"

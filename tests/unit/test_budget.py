@@ -19,11 +19,11 @@ from reconciler.core.reservations import (
     Usage,
     forfeit,
     forfeit_open,
-    limits_of,
     reserve,
     settle,
     void,
 )
+from reconciler.core.standing import Standing, limits_of
 from reconciler.core.state import State
 
 DAY = "2026-11-23"
@@ -218,7 +218,7 @@ def test_reservation_without_binding_or_room_is_refused() -> None:
     with pytest.raises(Denied, match="needs 1 tokens, 0 of 1,000 are left on 2026-11-23") as caught:
         hold(state, "s", 1)
     assert caught.value.denial == Denial("day", 1, 0)
-    assert (caught.value.limits, caught.value.account) == (Limits(1000, 500), Account(DAY, 0, 1000))
+    assert caught.value.standing == Standing(1000, Account(DAY, 0, 1000))
     with pytest.raises(Denied, match="needs 501 tokens, one request may use 500"):
         reserve(state, "m", Ask(0, 501, 0), lower=True, day=DAY, request="s", agent="a", key="", surface="openai")
 

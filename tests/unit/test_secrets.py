@@ -238,14 +238,14 @@ def test_backends_are_asked_in_order(store: SecretStore, tmp_path: Path) -> None
     file = mounted / "gemini-key" / "token"
     file.write_bytes(b"from file\n\n")
     stored = {"gemini-key": store.put("gemini-key", {"token": b"from store"})}
-    environment = {"PAI_SECRET_GEMINI_KEY_TOKEN": "from environment"}
+    environment = {"PAI_SECRET_GEMINI_KEY_TOKEN": "from-environment"}
     assert backends(store, stored, mounted, **environment).resolve("gemini-key", "token").reveal() == b"from store"
     others = backends(store, {}, mounted, **environment)
     assert others.resolve("gemini-key", "token").reveal() == b"from file\n"
     file.write_bytes(b"rotated")
     assert others.resolve("gemini-key", "token").reveal() == b"rotated"
     file.unlink()
-    assert others.resolve("gemini-key", "token").reveal() == b"from environment"
+    assert others.resolve("gemini-key", "token").reveal() == b"from-environment"
     assert others.problem("gemini-key", "token") == ""
 
 

@@ -13,7 +13,9 @@ SPEC: dict[str, object] = {"provider": "gemini", "model": "gemini-2.0-flash", "m
 def view(now: datetime = NOON, **accounts: Account) -> View:
     """Show two models with these accounts."""
     models = {name: Resource(name, SPEC, "a.yaml", 1, "a" * 40, 1) for name in ("a", "b")}
-    return View(State(models=models, ledger=Ledger(accounts=accounts)), lambda *_: "", now)
+    return View(
+        State(models=models, ledger=Ledger(accounts=accounts)), lambda *_: "", now.astimezone(UTC).date().isoformat()
+    )
 
 
 def status(seen: View, name: str) -> dict[str, object]:
@@ -59,6 +61,6 @@ def test_keys_are_listed_by_agent_oldest_first() -> None:
     order = (("key-a", "x", 3), ("key-b", "x", 1), ("key-c", "w", 2))
     keys = {name: Key(name, agent, name, "", [], position) for name, agent, position in order}
 
-    listed = [item["metadata"] for item in View(State(keys=keys), lambda *_: "", NOON).issued_keys()]
+    listed = [item["metadata"] for item in View(State(keys=keys), lambda *_: "", "2026-11-23").issued_keys()]
 
     assert listed == [{"name": "key-c"}, {"name": "key-b"}, {"name": "key-a"}]

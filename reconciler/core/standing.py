@@ -1,0 +1,61 @@
+"""How a binding stands: what its budget is, what of it is used and reserved today, what is left, when it resets.
+
+The one place where that is put together: whoever decides by it, or tells it, asks here. Pure: the day comes in.
+
+Invariants
+- A day counts as the ledger counts it: never an earlier one than the latest that a reservation was made on.
+- What is left is what could still be reserved: open reservations are not left.
+"""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from typing import NamedTuple
+
+from reconciler.core.budget import Account, Limits
+from reconciler.core.state import Resource, State
+
+
+class Standing(NamedTuple):
+    """A binding's account of a day, and its limit in tokens, None where there is none."""
+
+    limit: int | None
+    account: Account
+
+    @property
+    def left(self) -> int | None:
+        """Give what may still be reserved; None is anything."""
+        return None if self.limit is None else self.account.left(self.limit)
+
+    @property
+    def exhausted(self) -> bool:
+        """Tell whether all of it is used, whatever becomes of open reservations."""
+        return self.limit is not None and self.account.used >= self.limit
+
+    @property
+    def resets(self) -> str:
+        """Give the moment when the day ends, as RFC 3339 has it."""
+        return f"{_next(self.account.day)}T00:00:00Z"
+
+
+def limits_of(binding: Resource) -> Limits:
+    """Give the limits that a binding's spec sets."""
+    per_day, per_request = binding.spec.get("maxTokensPerDay"), binding.spec.get("maxTokensPerRequest")
+    assert per_day is None or isinstance(per_day, int)
+    assert per_request is None or isinstance(per_request, int)
+    return Limits(per_day, per_request)
+
+
+def standing(state: State, name: str, day: str) -> Standing:
+    """Say how a binding stands on a day, or on the ledger's own if that is later; one that is gone has no limit."""
+    binding = state.models.get(name)
+    limit = limits_of(binding).per_day if binding is not None else None
+    return Standing(limit, state.ledger.account(name, state.ledger.today(day)))
+
+
+def _next(day: str) -> str:
+    """Give the day after a day."""
+    year, month, number = map(int, day.split("-"))
+    if number < monthrange(year, month)[1]:
+        return f"{year:04}-{month:02}-{number + 1:02}"
+    return f"{year:04}-{month + 1:02}-01" if month < 12 else f"{year + 1:04}-01-01"

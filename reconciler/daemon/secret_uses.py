@@ -1,0 +1,43 @@
+"""What a secret's value may hold, by who reads it: a value that could serve nobody is refused before it is stored.
+
+A binding's key goes out in a header, so it is one line of visible ASCII. Git's credentials and the secrets that forges
+sign with may hold anything. Until a binding names it, any secret may become a binding's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from reconciler.core.errors import UsageError
+from reconciler.core.objects import key_reference
+from reconciler.core.state import State
+from reconciler.daemon.remotes import KNOWN_HOSTS, PASSWORD, SSH_KEY, USERNAME
+from reconciler.secrets import unfit
+from reconciler.workspace.settings import Settings
+
+_GIT_KEYS: Final = frozenset((USERNAME, PASSWORD, SSH_KEY, KNOWN_HOSTS))
+"""Keys of a secret for git, which is mostly stored before the settings name it."""
+_HINT: Final = "a provider's key is one line of ASCII without blanks; for another use name the secret in pai.toml first"
+
+
+def check_fit(settings: Settings, state: State, name: str, values: Mapping[str, bytes]) -> None:
+    """Raise UsageError for a value that no reader of the secret could use; it is not shown."""
+    bound = {key_reference(resource.spec) for resource in state.models.values()}
+    for key, value in values.items():
+        why = unfit(value)
+        if why and ((name, key) in bound or not (key in _GIT_KEYS or _named(settings, name, key))):
+            raise UsageError(f"the value of {name} key {key} {why}, so that no request could carry it", _HINT)
+
+
+def _named(settings: Settings, name: str, key: str) -> bool:
+    """Tell whether the settings name the secret, or this key of it, for something else than a binding."""
+    forges = (
+        settings.webhooks_github,
+        settings.webhooks_gitlab,
+        settings.webhooks_gitea,
+        settings.webhooks_bitbucket,
+        settings.webhooks_generic,
+        settings.forge_secret,
+    )
+    return settings.source_secret == name or f"{name}:{key}" in forges or name in forges
