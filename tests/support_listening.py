@@ -9,7 +9,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import uvloop
@@ -121,6 +121,10 @@ class Echo:
         """How many are open."""
         return len(self._listener._server.server_state.connections)
 
+    def watch(self, told: Callable[[Any], None]) -> None:
+        """Have the loop tell of exceptions that nobody took."""
+        self._loop.set_exception_handler(lambda _, context: told(context))
+
     def __enter__(self) -> Echo:
         self._thread.start()
         return self
@@ -145,7 +149,7 @@ class Echo:
             "path": scope["path"],
             "query": scope["query_string"].decode(),
             "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]],
-            "client": scope["client"][0],
+            "client": scope["client"][0] if scope["client"] else "",
             "scheme": scope["scheme"],
             "body": body.decode("latin-1"),
         }
