@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -144,6 +145,19 @@ def test_body_of_too_many_values_is_refused_before_it_is_taken_apart(unit: bytes
     raw = b'{"messages":[' + unit * (2 * VALUES_MAX + 1) + b'{"url":"data:"}]}'
     with pytest.raises(Refusal, match="more than"):
         NEEDS["chat"](Body(raw), PROVIDERS["openai"], "m")
+
+
+@pytest.mark.parametrize("field", ["messages", "input", "contents", "system"])
+def test_prompt_of_too_many_messages_is_refused_before_they_are_made(field: str) -> None:
+    """A prompt of nothing but messages that say nothing is refused as well: ten million of them take a gigabyte."""
+    raw = b'{"%s":[' % field.encode() + b"{}," * (4 * VALUES_MAX) + b"{}]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal, match="more than"):
+            NEEDS["chat"](Body(raw), PROVIDERS["openai"], "m")
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(raw)
+    finally:
+        tracemalloc.stop()
 
 
 def test_body_of_too_many_names_is_refused() -> None:

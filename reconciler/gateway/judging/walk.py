@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from reconciler.gateway.body import Body, numbers_in
+from reconciler.gateway.body import VALUES_MAX, Body, numbers_in
 from reconciler.gateway.judging import kinds
 from reconciler.gateway.judging.fields import BODY, DEFINITION, EXCEPTIONS, PROMPT, SETTINGS
 from reconciler.gateway.judging.rules import Rule, Table
@@ -108,8 +108,11 @@ def look(body: Body, operation: str, provider: str) -> Found:
 def _is_plain(raw: Any) -> bool:
     if numbers_in(raw) is not None:  # tokens to be embedded: they may be many
         return True
+    text = bytes(raw)
+    if len(text) > VALUES_MAX and text.count(b"{") > VALUES_MAX:  # too many messages to be made, or words with braces
+        return False
     try:
-        _PLAIN.decode(raw)
+        _PLAIN.decode(text)
     except (ValueError, RecursionError):
         return False
     return True
