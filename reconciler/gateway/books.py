@@ -107,7 +107,7 @@ class Books:
         """Raise Refusal while an operator has to decide whether the log is the right one."""
         status = self._recorder.status()
         if status.held:
-            raise unwritable(LogNotWritable(status.reason))
+            raise Refusal("log", f"nothing is forwarded unrecorded, and {status.reason}")
 
     async def settle(self, request: str, usage: Usage, status: int, durations: Durations, reason: str = "") -> None:
         """Record what the provider says. Raises Refusal if the log does not take it in time (it is tried again)."""
@@ -240,7 +240,10 @@ class Books:
 
 
 def unwritable(error: LogNotWritable) -> Refusal:
-    """Word a log that cannot be written for a client. Raises the error itself if it tells of a bug."""
+    """Word a log that cannot be written for a client. Raises the error itself if it tells of a bug.
+
+    Why it cannot be written names files of this machine: readiness tells that to the operator.
+    """
     if error.internal:
         raise error
-    return Refusal("log", f"nothing is forwarded unrecorded, and {error.message}")
+    return Refusal("log", "nothing is forwarded unrecorded, and the log cannot be written now; try again later")
