@@ -27,6 +27,7 @@ TOKENS_MAX = 999_999_999  # in one number: far above any answer; a sum stays far
 
 _DIGITS_MAX = len(str(TOKENS_MAX))
 _ERROR = b'"error"'
+_WORD_BYTES_MAX = 32  # of the word that ends a stream, and blanks around it
 _ABSENT = msgspec.Raw(b"")
 _NULL = msgspec.Raw(b"null")
 
@@ -59,10 +60,10 @@ class Meter:
 
     `known_input` is the input of an answer that was cut, if it named it and reads no more on its own account.
     `seen` is the highest charge that numbers so far have added up to; no charge is made below it when one is guessed.
-    `unread`: a text that speaks of usage could not be read.
+    `unread`: a text that speaks of usage could not be read. `said_all`: a stream has said its last word.
     """
 
-    __slots__ = ("_broken", "_final", "_usage", "choices", "known_input", "seen", "unread")
+    __slots__ = ("_broken", "_final", "_usage", "choices", "known_input", "said_all", "seen", "unread")
 
     MARKS: ClassVar[tuple[bytes, ...]]  # a text with none of them says nothing of interest
 
@@ -72,6 +73,7 @@ class Meter:
         self._final = False
         self._broken = False  # an error, or something unreadable, came in the middle of the answer
         self.unread = False
+        self.said_all = False
         self.known_input: int | None = None
         self.seen = 0
 
@@ -131,7 +133,8 @@ class Chat(Meter):
 
     def feed(self, item: bytes) -> None:
         """Read one JSON text, or the word that ends a stream."""
-        if item == b"[DONE]":
+        if len(item) < _WORD_BYTES_MAX and item.strip() == b"[DONE]":
+            self.said_all = True
             self._final |= not self._broken
         else:
             super().feed(item)
@@ -159,13 +162,15 @@ class Responses(Meter):
 
     __slots__ = ()
 
-    MARKS = (b'_tokens"', _ERROR)
     ENDS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
+    MARKS = (b'_tokens"', *ENDS, _ERROR)
     UNFINISHED = (b'"queued"', b'"in_progress"')
 
     def _read(self, said: Fields) -> None:
+        ends = bytes(_raw(said, "type")) in self.ENDS
+        self.said_all |= ends
         if _there(_raw(said, "response")):
-            said = _fields(_raw(said, "response")) if bytes(_raw(said, "type")) in self.ENDS else {}
+            said = _fields(_raw(said, "response")) if ends else {}
         usage = _openai(_raw(said, "usage"), "input_tokens", "output_tokens")
         if usage is not None and bytes(_raw(said, "status")) not in self.UNFINISHED:
             self._keep_highest(usage)
@@ -201,7 +206,7 @@ class Messages(Meter):
 
     __slots__ = ("_beside", "_counts", "_reads_more")
 
-    MARKS = (b'_tokens"', b'"content_block_start"', _ERROR)
+    MARKS = (b'_tokens"', b'"content_block_start"', b'"message_stop"', _ERROR)
     BESIDE = (b'"compaction"', b'"advisor_message"')
     PLAIN_BLOCKS = (b'"text"', b'"thinking"', b'"redacted_thinking"', b'"tool_use"')
 
@@ -229,6 +234,8 @@ class Messages(Meter):
         elif kind == b'"content_block_start"':
             if bytes(_raw(_fields(_raw(said, "content_block")), "type")) not in self.PLAIN_BLOCKS:
                 self._reads_more, self.known_input = True, None
+        elif kind == b'"message_stop"':
+            self.said_all = True
         elif kind == b'"error"' or _there(_raw(said, "error")):
             self._broken = True
         elif _there(_raw(said, "usage")):

@@ -24,17 +24,6 @@ from reconciler.gateway.sse import Events, data_of
 
 EVENT_STREAM = "text/event-stream"
 
-_TYPED = (b"event: ", b"event:", b'data: {"type":"', b'data: {"type": "', b'data:{"type":"')
-_ENDS: dict[str, tuple[bytes, ...]] = {
-    "chat": (b"data: [DONE]", b"data:[DONE]"),
-    "messages": tuple(begin + b"message_stop" for begin in _TYPED),
-    "responses": tuple(
-        begin + b"response." + end for begin in _TYPED for end in (b"completed", b"incomplete", b"failed")
-    ),
-}
-"""How the events begin that end a stream. Gemini has none: its last event names a finishReason. A response also ends
-with the event by which its meter knows all, wherever in it its type stands."""
-
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NULL_USAGE = (b',"usage":null', b', "usage": null', b'"usage":null,', b'"usage": null, ')
 
@@ -85,10 +74,8 @@ class Sse:
         self._events = Events()
         self._share = share
         self._outline: Outline | None = None  # of an event that passes in parts
-        self._is_end = False  # whether that one ends the stream
-        self._ends = _ENDS.get(call.operation, ())
         self._gemini = call.operation == "generate"
-        self._until_known = call.operation == "responses"
+        self._patience_s = FINISHED_S if call.operation == "responses" else SAID_ALL_S
         self.ended = False
         self._hide_usage = call.operation == "chat" and not call.asked_usage
 
@@ -100,13 +87,14 @@ class Sse:
                 shown, last = event, self._last_part(self._outline, event, meter)
             else:
                 shown = self._event(event, meter)
-                last = b'"finishReason"' in shown if self._gemini else self._ends_with(shown, meter)
+                last = b'"finishReason"' in shown
+            last = last if self._gemini else meter.said_all
             if self._gemini:
                 out += held
                 held = []
             if held or last:
                 self.ended = not self._gemini
-                held = [*held, shown]
+                held.append(shown)
             else:
                 out.append(shown)
         size = self._events.size
@@ -131,9 +119,7 @@ class Sse:
         """Wait a moment after the last word, and a little longer where the meter has to find it."""
         if self._gemini:
             return FINISHED_S if held and meter.usage(complete=False) is not None else None
-        if self.ended:
-            return FINISHED_S if self._until_known else SAID_ALL_S
-        return None
+        return self._patience_s if self.ended else None
 
     def _event(self, event: bytes, meter: Meter) -> bytes:
         data = data_of(event)
@@ -149,7 +135,6 @@ class Sse:
         part = self._events.spill()
         if self._outline is None:
             self._outline = Outline()
-            self._is_end = part.startswith(self._ends)
             found = _DATA.search(part)
             _meter_outline(self._outline, part[found.end() :] if found else b"", meter)
         else:
@@ -157,17 +142,12 @@ class Sse:
         return part
 
     def _last_part(self, outline: Outline, part: bytes, meter: Meter) -> bool:
-        """Take the last part of such an event, and tell whether it may end the stream."""
+        """Take the last part of such an event, and tell whether it finishes candidates of Gemini's."""
         found = _meter_outline(outline, part, meter)
         if not found:
             meter.lose()  # it has no end
         self._outline = None
-        if self._gemini:
-            return any(b'"finishReason"' in item for item in found)
-        return self._is_end or self._ends_with(b"", meter)
-
-    def _ends_with(self, event: bytes, meter: Meter) -> bool:
-        return event.startswith(self._ends) or (self._until_known and meter.usage(complete=False) is not None)
+        return any(b'"finishReason"' in item for item in found)
 
 
 def _meter_outline(outline: Outline, part: bytes, meter: Meter) -> list[bytes]:

@@ -234,6 +234,34 @@ def test_framing_follows_what_was_asked_and_sent(
     assert (None if found is None else type(found)) == framing
 
 
+_SPACED = json.dumps({"response": _RESPONSE, "sequence_number": 9, "type": "response.completed"}, indent=1)
+_LINES = "".join(f"data: {line}\n" for line in _SPACED.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("operation", "word"),
+    [
+        ("chat", b"id: 7\ndata: [DONE]\n\n"),
+        ("chat", b": waiting\r\ndata:[DONE] \r\n\r\n"),
+        ("chat", b"data: [DONE]\nevent: done\n\n"),
+        ("chat", b"\ndata: [DONE]\n\n"),
+        ("messages", b'id: 7\nevent: message_stop\ndata: { "type" : "message_stop" }\n\n'),
+        ("messages", b'data: {"x": 1, "type": "message_stop"}\nevent: message_stop\n\n'),
+        ("messages", b'data:{"type":"message_stop"}\n\n'),
+        ("responses", f"id: 7\n{_LINES}\n".encode()),
+        ("responses", b'data: {"response": null, "type": "response.failed"}\n\n'),
+        ("responses", b'retry: 1\ndata: {"type": "response.incomplete", "response": {}}\n\n'),
+    ],
+)
+def test_last_word_is_known_however_it_is_written(operation: str, word: bytes) -> None:
+    """Other fields before it, blanks in its JSON, in any order: it waits for the settlement, and ends the stream."""
+    words = b'data: {"choices": [], "type": "x"}\n\n'
+    passed = Passed(call(operation), words, word)
+    assert (passed.before, passed.end) == (words, word)
+    assert passed.stream.ended
+    assert passed.stream.patience(passed.meter, [word]) is not None
+
+
 LONG = "x" * 300_000
 
 
