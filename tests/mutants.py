@@ -97,8 +97,8 @@ MUTANTS = (
     Mutant(
         "reserved-counts-when-settled",
         "reconciler/core/budget.py",
-        "limits.per_day - account.used - account.reserved",
-        "limits.per_day - account.used",
+        "limit - self.used - self.reserved",
+        "limit - self.used",
     ),
     Mutant(
         "one-token-over",
