@@ -123,8 +123,9 @@ class Admission:
     async def _credentials(self, call: Call, target: _Target) -> Credentials:
         try:
             return Credentials(target.provider.credentials(await self._key(target.resource), call.operation))
-        except SecretMissing as error:
-            raise Refusal("not-ready", f"binding {target.name} is not ready: {error.message}") from None
+        except SecretMissing as error:  # somebody has to do something: asking again in a minute changes nothing
+            message = f"binding {target.name} is not ready: {error.message}"
+            raise Refusal("not-ready", message, headers=(("x-should-retry", "false"),)) from None
         except SecretsUnavailable as error:  # its message is for the operator: it names files
             log.warning("binding %s is not ready: %s", target.name, error.message)
             raise Refusal("not-ready", f"binding {target.name} is not ready: its secret cannot be read now") from None

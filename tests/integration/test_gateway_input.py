@@ -452,11 +452,13 @@ def test_surface_that_the_provider_lacks_is_a_400_with_the_right_one(
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_binding_without_its_secret_is_a_503_that_says_why(bench: Bench, provider: str) -> None:
-    """A binding whose key is missing is a 503 that names the secret, on every surface it has."""
+    """A binding whose key is missing is a 503 that names the secret, on every surface it has; asking again is no use."""
     for operation in {operation for operation, of in PAIRS if of == provider}:
-        found = refused(operation, bench.ask(operation, f"{provider}-keyless"))
+        answer = bench.ask(operation, f"{provider}-keyless")
+        found = refused(operation, answer)
         assert found.status == 503
         assert "missing" in found.message
+        assert answer.headers["x-should-retry"] == "false"
 
 
 def test_other_paths_and_methods_are_told(bench: Bench) -> None:
