@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import http.server
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -111,8 +112,8 @@ def post(body: Callable[[], tuple[bytes, str]], place: Place) -> Told:
             with contextlib.suppress(ConnectionError):
                 connection.sendall(request)
             answer = answered(connection)
-            unpacked = b"unpack ok" in answer
-            seen[f"{WRONG}unpacked" if unpacked else _status(answer)] += 1
+            taken = re.search(rb"\bok refs/heads/attack", answer)
+            seen[f"{WRONG}taken" if taken else _status(answer)] += 1
 
     return again(place.seconds, 2, once)
 
