@@ -39,7 +39,7 @@ from reconciler.gateway.waiting import within
 log = logging.getLogger("pai.gateway")
 
 HELD_BYTES_MAX = 1024 * 1024
-"""What is held of one answer, or of one event of a stream; what is larger passes in parts."""
+"""What is held of one whole answer; what is larger passes in parts."""
 HELD_BYTES_EACH = 16 * 1024 * 1024
 HELD_BYTES_ALL = 32 * 1024 * 1024
 """The same of all answers of one agent, and of all agents."""
@@ -154,12 +154,12 @@ class _One:
         if answer.status >= 400 or not (call.stream or answer.content_type == EVENT_STREAM):
             return None
         if answer.content_type == EVENT_STREAM:
-            return Sse(call, self._share)
+            return Sse(call)
         self._watch(answer)
         begin = b""
         with contextlib.suppress(Lost):  # which is said again to who reads on
             begin = await answer.peek()
-        return stream_of(call, begin, self._share, answer.content_type)
+        return stream_of(call, begin, answer.content_type)
 
     async def _lost(self, answer: Answer, error: Lost) -> NoReturn:
         """Charge an answer that broke off before any of it was passed on."""
@@ -192,7 +192,7 @@ class _One:
 
     def _read(self, body: bytes, content_type: str) -> None:
         """Meter a whole answer, which may hold events, too."""
-        stream = stream_of(self._held.call, body, self._share, content_type)
+        stream = stream_of(self._held.call, body, content_type)
         if stream is None and not body.lstrip().startswith(b"["):
             self._meter.feed(body)
         else:  # or an array, as Google's errors may be

@@ -19,7 +19,7 @@ import msgspec
 from reconciler.gateway.calls import Call
 from reconciler.gateway.metering import Meter
 from reconciler.gateway.outline import Outline
-from reconciler.gateway.room import SMALL_BYTES_MAX, Share
+from reconciler.gateway.room import SMALL_BYTES_MAX
 from reconciler.gateway.sse import Events, data_of
 
 EVENT_STREAM = "text/event-stream"
@@ -28,6 +28,8 @@ _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NULL_USAGE = (b',"usage":null', b', "usage": null', b'"usage":null,', b'"usage": null, ')
 
 
+EVENT_BYTES_MAX = SMALL_BYTES_MAX
+"""What is held of one event: taking it apart may take half a millionth of a second a byte, in one go."""
 SAID_ALL_S = 0.1
 """How long something may follow the last word of a stream before it is taken for the end."""
 FINISHED_S = 0.5
@@ -55,7 +57,7 @@ class Stream(Protocol):
         ...
 
 
-def stream_of(call: Call, begin: bytes, share: Share, content_type: str = "") -> Stream | None:
+def stream_of(call: Call, begin: bytes, content_type: str = "") -> Stream | None:
     """Give the framing of an answer that begins so, None if it is one whole.
 
     Who asked for a stream gets one, whatever its content type says, unless it is JSON.
@@ -63,16 +65,15 @@ def stream_of(call: Call, begin: bytes, share: Share, content_type: str = "") ->
     text = begin.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] or (b"[" if content_type == "application/json" else b"")
     if text in (b"{", b"["):
         return Array() if call.stream and call.operation == "generate" and text == b"[" else None
-    return Sse(call, share) if call.stream or content_type == EVENT_STREAM else None
+    return Sse(call) if call.stream or content_type == EVENT_STREAM else None
 
 
 class Sse:
     """Server-sent events."""
 
-    def __init__(self, call: Call, share: Share) -> None:
-        """Frame the answer to `call`; what of an event does not fit into its share of the room passes in parts."""
+    def __init__(self, call: Call) -> None:
+        """Frame the answer to `call`; an event of more than EVENT_BYTES_MAX passes in parts."""
         self._events = Events()
-        self._share = share
         self._outline: Outline | None = None  # of an event that passes in parts
         self._gemini = call.operation == "generate"
         self._patience_s = FINISHED_S if call.operation == "responses" else SAID_ALL_S
@@ -97,14 +98,11 @@ class Sse:
                 held.append(shown)
             else:
                 out.append(shown)
-        size = self._events.size
-        if size > SMALL_BYTES_MAX and not self._share.holds(size):
+        if self._events.size > EVENT_BYTES_MAX:
             if self._gemini:
                 out += held
                 held = []
             (held or out).append(self._part(meter))
-        elif size <= SMALL_BYTES_MAX < self._share.taken:
-            self._share.give_back()
         return b"".join(out), held
 
     def rest(self, meter: Meter) -> bytes:

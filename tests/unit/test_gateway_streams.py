@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from itertools import pairwise
 
 import pytest
@@ -13,12 +12,10 @@ from hypothesis import strategies as st
 from reconciler.gateway.body import Body
 from reconciler.gateway.calls import Call
 from reconciler.gateway.metering import meter
-from reconciler.gateway.room import Room, Share
-from reconciler.gateway.streams import Array, Sse, Stream, stream_of
+from reconciler.gateway.streams import EVENT_BYTES_MAX, Array, Sse, Stream, stream_of
 
 SSE = "text/event-stream"
 EMPTY = Body(b"{}")
-ROOM = 16 * 1024 * 1024
 
 
 def call(operation: str, *, asked: bool = True) -> Call:
@@ -44,8 +41,7 @@ class Passed:
     """A stream that was fed in pieces: `before` went out before its end, `end` was held back until then."""
 
     def __init__(self, kind: Call, *pieces: bytes, content_type: str = SSE, provider: str = "openai") -> None:
-        share = Share(Room(ROOM, ROOM), "agent", ROOM)
-        self.stream: Stream = Sse(kind, share) if content_type == SSE else Array()
+        self.stream: Stream = Sse(kind) if content_type == SSE else Array()
         self.meter = meter(kind.operation, provider)
         out: list[bytes] = []
         held: list[bytes] = []
@@ -230,7 +226,7 @@ def test_framing_follows_what_was_asked_and_sent(
     operation: str, stream: bool, begin: bytes, content_type: str, framing: type | None
 ) -> None:
     """Who asked for a stream gets one, whatever its content type says; an error as JSON to such a request is whole."""
-    found = stream_of(Call(operation, "openai", ("b",), EMPTY, stream), begin, Share(Room(), "a", ROOM), content_type)
+    found = stream_of(Call(operation, "openai", ("b",), EMPTY, stream), begin, content_type)
     assert (None if found is None else type(found)) == framing
 
 
@@ -270,10 +266,9 @@ LONG = "x" * 300_000
     ("operation", "content_type", "events"), [pytest.param(*kind.values[:3], id=kind.id) for kind in STREAMS]
 )
 def test_event_too_large_to_be_held_passes_and_is_metered(
-    monkeypatch: pytest.MonkeyPatch, operation: str, content_type: str, events: list[bytes], size: int
+    operation: str, content_type: str, events: list[bytes], size: int
 ) -> None:
-    """Without room the same bytes come out, the same usage is read, and the end still waits for the settlement."""
-    monkeypatch.setattr(sys.modules[__name__], "ROOM", 0)
+    """In parts the same bytes come out, the same usage is read, and the end still waits for the settlement."""
     large = [event.replace(b'{"', b'{"a":[{"b":"' + LONG.encode() + b'"},[]],"', 1) for event in events]
     data = b"".join(large)
     passed = Passed(
@@ -288,12 +283,20 @@ def test_event_too_large_to_be_held_passes_and_is_metered(
     assert usage.charge == 7
 
 
-def test_event_too_large_to_be_read_passes_and_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_too_large_to_be_read_passes_and_is_not_trusted() -> None:
     """An event of which the meter cannot even keep an outline reaches the client, and nothing is known of it."""
-    monkeypatch.setattr(sys.modules[__name__], "ROOM", 0)
     event = b'data: {"usage":{"a":"' + LONG.encode() + b'","prompt_tokens":1,"completion_tokens":1},"choices":[]}\n\n'
     pieces = [event[at : at + 5000] for at in range(0, len(event), 5000)]
     passed = Passed(call("chat"), *pieces, DONE)
     assert passed.whole == event + DONE
     assert passed.meter.usage(complete=True) is None
     assert passed.meter.unread
+
+
+def test_event_is_taken_apart_in_small_parts() -> None:
+    """An event of nothing but signs, each of which is looked at, never has others wait for more than a small part."""
+    stream, it = Sse(call("chat")), meter("chat", "openai")
+    held: list[bytes] = []
+    for _ in range(500):
+        passed, held = stream.feed(b":" * 5000, it, held)
+        assert len(passed) <= EVENT_BYTES_MAX + 5000
