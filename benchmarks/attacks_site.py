@@ -40,7 +40,7 @@ _MB = 1024 * 1024
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CONTEXT = multiprocessing.get_context("spawn")
 _TOKEN = "sk-upstream-of-the-attacks"  # noqa: S105 (the simulator takes any)
-HOOK = "a secret that both know"
+HOOK = "a-secret-that-both-know"
 EVIL = (
     *("packed", "packed-stream", "trailers", "early-hints", "endless", "dripping", "event", "head"),
     *("tiny-events", "tiny-chunks", "tiny-objects", "one-member"),

@@ -32,7 +32,7 @@ from benchmarks.site import BRANCH, WITHOUT_HOOK, Site, await_ready, call, envir
 from benchmarks.table import Row, at_most, note
 from reconciler.log.sqlite import SqliteReader, open_reader
 
-SECRET = "a secret that both know"  # noqa: S105 (of the benchmark)
+SECRET = "a-secret-that-both-know"  # noqa: S105 (of the benchmark)
 BODY = b'{"ref": "refs/heads/main"}'
 FORGED = 10_000
 CONNECTIONS = 8

@@ -452,7 +452,7 @@ def test_surface_that_the_provider_lacks_is_a_400_with_the_right_one(
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_binding_without_its_secret_is_a_503_that_says_why(bench: Bench, provider: str) -> None:
-    """A binding whose key is missing is a 503 that names the secret, on every surface it has; asking again is no use."""
+    """A binding whose key is missing is a 503 that names the secret, on every surface; asking again is no use."""
     for operation in {operation for operation, of in PAIRS if of == provider}:
         answer = bench.ask(operation, f"{provider}-keyless")
         found = refused(operation, answer)
