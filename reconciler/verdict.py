@@ -18,17 +18,17 @@ import sys
 from collections.abc import Iterable, Iterator, Set
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
-from itertools import chain, compress
+from itertools import chain, compress, islice
 from operator import is_not
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from reconciler.core.diagnostics import Diagnostic
-from reconciler.core.errors import SourceUnavailable
+from reconciler.core.errors import CouldNotRun, SourceUnavailable
 from reconciler.core.events import Signature
 from reconciler.core.objects import Kind, Placed
 from reconciler.manifests import (
@@ -44,9 +44,11 @@ from reconciler.manifests import (
     judge,
 )
 from reconciler.manifests.ignore import IGNORE_FILE
+from reconciler.manifests.judging import FILES_MAX, too_many_files
 from reconciler.manifests.reading import SUFFIXES
 from reconciler.manifests.rules import SIGNATURE, TREE
 from reconciler.source import Repository, TreeEntry, TreeRefused
+from reconciler.source.trees import LINKS, Budget
 
 if TYPE_CHECKING:  # the hook is in a hurry
     from reconciler.source import Signatures
@@ -79,6 +81,20 @@ _index_decoder = msgspec.msgpack.Decoder(Index)
 _index_encoder = msgspec.msgpack.Encoder()
 
 
+class Most(NamedTuple):
+    """What a judge that must not hold others up may read: entries, paths that differ, and bytes of all of either."""
+
+    entries: int
+    paths: int
+    tree_bytes: int
+    characters: int
+    file_bytes: int
+
+
+class TooLarge(CouldNotRun):
+    """There is more to read than this judge may; another one gives the verdict."""
+
+
 class Judge:
     """Judges commits of one repository, reading a blob once.
 
@@ -91,9 +107,16 @@ class Judge:
         path: str = ".",
         index: Index | None = None,
         signatures: Signatures | None = None,
+        most: Most | None = None,
     ) -> None:
-        """`signatures` is whose signature a revision needs, None for nobody's."""
+        """`signatures` is whose signature a revision needs, None for nobody's.
+
+        With `most`, what would take more than that raises TooLarge.
+        """
         self.repository = repository
+        self._most = most
+        if most is not None:
+            repository.tree_bytes_max = most.tree_bytes
         self._signatures = signatures
         self._path = str(PurePosixPath(path))
         self.index = index if index is not None and (index.version, index.path) == (VERSION, self._path) else None
@@ -109,6 +132,8 @@ class Judge:
             self.repository.require_folder(sha, self._path)
             index = self.index = self.read(sha)
         except (TreeRefused, IgnoreRefused) as error:
+            if self._most is not None:
+                raise TooLarge(error.message) from error
             path = self.full(IGNORE_FILE) if isinstance(error, IgnoreRefused) else self._path
             return Verdict({}, (Diagnostic(path, 1, 1, "error", TREE, error.message, error.hint),))
         verdict = self._of_edit(index) or judge(index.files)
@@ -195,23 +220,42 @@ class Judge:
         if old is not None and old.commit == sha:
             return old
         if old is not None:
-            try:
-                changes = self.repository.changes(old.commit, sha, self._path)
-            except SourceUnavailable:
-                return self._read_all(sha)  # the old commit is gone (a force-push and a garbage collection)
-            if not any(path == IGNORE_FILE for path, _ in changes):
+            changes = self._changes(old.commit, sha)
+            if changes is not None and not any(path == IGNORE_FILE for path, _ in changes):
                 return self._read_changes(sha, old, changes)
+        if self._most is not None:
+            raise TooLarge("the whole tree would have to be read")
         return self._read_all(sha)
 
+    def _changes(self, old: str, sha: str) -> list[tuple[str, TreeEntry | None]] | None:
+        """Compare two commits; None if only reading the whole of the newer one tells what it means."""
+        most = self._most
+        budget = None if most is None else Budget(most.entries, most.characters)
+        try:
+            changes = self.repository.changes(old, sha, self._path, budget)
+        except SourceUnavailable:
+            return None  # the old commit is gone (a force-push and a garbage collection)
+        except TreeRefused:
+            return None  # or more differs than may be compared: what is wrong is said of the whole tree
+        if most is not None:
+            size = sum(self.repository.size(e.oid) for _, e in changes[: most.paths] if e is not None and _is_read(e))
+            if len(changes) > most.paths or size > most.file_bytes:
+                raise TooLarge(f"{len(changes):,} files differ")
+        return changes
+
     def _read_all(self, sha: str) -> Index:
-        entries = list(self.repository.entries(sha, self._path))
-        ignore = next((e.oid for e in entries if e.path == IGNORE_FILE and e.kind == "file"), "")
+        ignored = self.repository.leaf(sha, self._path, IGNORE_FILE)
+        ignore = ignored.oid if ignored is not None and ignored.kind == "file" else ""
         rules = self.rules(ignore)
+        found = (e for e in self.repository.entries(sha, self._path, _may_be_read) if not rules.skips(e.path))
+        entries = list(islice(found, FILES_MAX + 1))
+        if len(entries) > FILES_MAX:
+            raise TreeRefused(*_too_many)
         known: dict[str, Facts] = {}
         files = {}
-        with _helpers(self.repository, entries, rules) as helped:
+        with _helpers(self.repository, entries) as helped:
             for entry in entries:
-                if entry.oid in helped and _is_read(entry) and not rules.skips(entry.path):
+                if entry.oid in helped and _is_read(entry):
                     known |= helped.facts()
                 facts = self.facts(entry, rules, known)
                 if facts is not None:
@@ -227,6 +271,8 @@ class Judge:
                 files.pop(self.full(path), None)
             else:
                 files[self.full(path)] = facts
+        if len(files) > FILES_MAX:
+            raise TreeRefused(*_too_many)
         return Index(VERSION, sha, self._path, old.ignore, files)
 
     def rules(self, oid: str) -> IgnoreRules:
@@ -240,7 +286,7 @@ class Judge:
         if rules.skips(entry.path):
             return None
         oid, repository = entry.oid, self.repository
-        size = repository.size(oid) if _is_read(entry) else -1
+        size = repository.size(oid) if _is_read(entry) and oid not in known else -1
         self.files_read += 1
         return facts_of(Entry(entry.path, entry.kind, oid, size, lambda: repository.blob(oid)), known)
 
@@ -251,6 +297,16 @@ class Judge:
 
 def _is_read(entry: TreeEntry) -> bool:
     return entry.kind == "file" and entry.path.endswith(SUFFIXES)
+
+
+def _may_be_read(mode: bytes, name: bytes) -> bool:
+    """Tell whether the verdict has something to say about what is no folder: manifests, links and submodules."""
+    return name.endswith(_SUFFIXES) or mode in LINKS
+
+
+_SUFFIXES = tuple(suffix.encode() for suffix in SUFFIXES)
+_problem = too_many_files(".")
+_too_many = _problem.message, _problem.hint
 
 
 class _Helper:
@@ -310,13 +366,13 @@ class _Helped:
 
 
 @contextmanager
-def _helpers(repository: Repository, entries: list[TreeEntry], rules: IgnoreRules) -> Iterator[_Helped]:
+def _helpers(repository: Repository, entries: list[TreeEntry]) -> Iterator[_Helped]:
     """Leave equal shares of a large tree to one process per further CPU; of a small one, nothing."""
     helped = _Helped()
     with ExitStack() as stack:
         count = min(_cpus() - 1, HELPERS_MAX)
         if count > 0 and len(entries) >= HELPED_FROM:
-            oids = list(dict.fromkeys(e.oid for e in entries if _is_read(e) and not rules.skips(e.path)))
+            oids = list(dict.fromkeys(e.oid for e in entries if _is_read(e)))
             share = (len(oids) - HEAD_START) // (count + 1)
             if len(oids) >= HELPED_FROM and share > 0 and _others_see(repository, oids[-1]):
                 for number in range(count):

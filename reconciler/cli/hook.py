@@ -22,14 +22,15 @@ import msgspec
 from reconciler.cli.output import open_streams, print_diagnostics, print_error
 from reconciler.cli.place import warn
 from reconciler.control import call
-from reconciler.core.diagnostics import Diagnostic
+from reconciler.core.diagnostics import Shown, shown
 from reconciler.core.errors import PaiError, Refused
 from reconciler.source import RefUpdate, is_judged, parse_updates, quarantine_folders
 from reconciler.workspace import OF_THE_HOOK, Workspace
 
-SHOWN_MAX = 100
 DAEMON_TIMEOUT_S = 10.0
 CPU_S_MAX = 60
+MEMORY_BYTES_MAX = 1024 * 1024 * 1024
+"""What any push within the bounds of a tree fits in many times."""
 PUSH_VARIABLE = "PAI_PUSH"
 """Where the daemon leaves the number of a push that comes through it; see `daemon.smart_http`."""
 
@@ -40,7 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     open_streams()
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # git's bytes, whatever the locale
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))  # a push that takes longer is refused
+    # A push that takes more is refused, whatever its objects become.
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     try:
         # The settings are the operator's; what the pusher has in the environment must not choose the branch.
         workspace = Workspace.open(Path(arguments[arguments.index("--workspace") + 1]), {}, OF_THE_HOOK)
@@ -53,16 +56,19 @@ def main(arguments: Sequence[str]) -> int:
     except PaiError as error:
         print_error(error)
         return 1
+    except MemoryError:
+        print_error(Refused("the push takes more memory than judging may", "push less at a time"))
+        return 1
     return 0
 
 
 def _judge(workspace: Workspace, update: RefUpdate) -> None:
-    diagnostics = _diagnostics(workspace, update)
-    errors = [d for d in diagnostics if d.severity == "error"]
-    shown = errors or diagnostics
-    print_diagnostics(shown[:SHOWN_MAX], len(shown) - SHOWN_MAX, to_stderr=True)
+    found = _found(workspace, update)
+    errors = [d for d in found.diagnostics if d.severity == "error"]
+    listed = errors or found.diagnostics
+    print_diagnostics(listed, (found.errors or found.problems) - len(listed), to_stderr=True)
     if errors:
-        problems = f"{len(errors)} problem{'s' * (len(errors) != 1)}"
+        problems = f"{found.errors} problem{'s' * (found.errors != 1)}"
         raise Refused(f"Pai refuses {update.new[:7]}: {problems}", "correct the places above and push again")
 
 
@@ -74,24 +80,23 @@ def _admit(workspace: Workspace, number: str, updates: list[RefUpdate]) -> None:
         raise Refused(f"the push cannot be recorded: {error.message}", error.hint or "push again") from error
 
 
-def _diagnostics(workspace: Workspace, update: RefUpdate) -> list[Diagnostic]:
-    """Get the verdict from the daemon, which has read the tree; from the files if there is none that can give it."""
+def _found(workspace: Workspace, update: RefUpdate) -> Shown:
+    """Get the verdict from the daemon, which has read the tree; from the files if none can give it, or it is large."""
     repository = os.path.abspath(os.environ.get("GIT_DIR", "."))
     folders = quarantine_folders(os.environ)
     push = {"commit": update.new, "repository": repository, "folders": folders}
     arguments = {"ref": update.ref, "deleted": update.deleted, **push}
     try:
-        answer = call(workspace.socket, "judge", arguments, DAEMON_TIMEOUT_S)
-        return msgspec.convert(answer["diagnostics"], list[Diagnostic])
+        return msgspec.convert(call(workspace.socket, "judge", arguments, DAEMON_TIMEOUT_S), Shown)
     except Refused:
         raise
-    except PaiError:
-        pass  # whatever the daemon's trouble is, the push is judged without it
+    except (PaiError, msgspec.ValidationError):
+        pass  # whatever the daemon's trouble is, the push is judged without it; also if it is of another version
     if not is_judged(update.ref, update.deleted, workspace.settings.source_branch):
-        return []
+        return Shown([], 0, 0)
     from reconciler.daemon.pushes import Push, judge_alone
 
-    return list(judge_alone(workspace, Push(update.new, repository, folders)).diagnostics)
+    return shown(judge_alone(workspace, Push(update.new, repository, folders)).diagnostics)
 
 
 if __name__ == "__main__":

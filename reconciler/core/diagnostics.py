@@ -46,6 +46,24 @@ def foremost(diagnostics: Sequence[Diagnostic], most: int) -> Sequence[Diagnosti
     return sorted(errors + warnings)
 
 
+class Shown(msgspec.Struct, frozen=True):
+    """What of a verdict a pusher is shown: the first diagnostics, errors before warnings, and how many there are."""
+
+    diagnostics: list[Diagnostic]
+    problems: int
+    errors: int
+
+
+SHOWN_MAX = 100
+"""Diagnostics that a pusher is shown."""
+
+
+def shown(diagnostics: Sequence[Diagnostic]) -> Shown:
+    """Pick what a pusher is shown."""
+    errors = sum(diagnostic.severity == "error" for diagnostic in diagnostics)
+    return Shown(list(foremost(diagnostics, SHOWN_MAX)), len(diagnostics), errors)
+
+
 def format_line(diagnostic: Diagnostic) -> str:
     """Write `diagnostic` on one line: `path:line:col: error PAI101 message (hint)`, control characters escaped.
 

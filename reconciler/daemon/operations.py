@@ -11,19 +11,20 @@ import base64
 import binascii
 import contextlib
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
 
 from reconciler.audit import accepted_state
 from reconciler.core import events as ev
+from reconciler.core.diagnostics import Diagnostic, shown
 from reconciler.core.errors import NotFound, PaiError, Refused, SourceUnavailable, UsageError
 from reconciler.core.state import State, row_keys
 from reconciler.daemon.health import Health
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.pushers import Pushes
-from reconciler.daemon.pushes import Names, Push, judge_push, names
+from reconciler.daemon.pushes import Names, Push, judge_small, names
 from reconciler.daemon.secret_uses import check_fit
 from reconciler.daemon.steering import Steering
 from reconciler.daemon.tokens import forget_first
@@ -119,18 +120,21 @@ class Operations:
         return health
 
     def _do_judge(self, arguments: Arguments) -> Answer:
-        """Judge a push that is under way; the commit and the folders of its objects come from the hook."""
+        """Judge a push that is under way; the commit and the folders of its objects come from the hook.
+
+        Raises TooLarge for what the hook judges better itself.
+        """
         parts = self._parts
         branch = parts.workspace.settings.source_branch
         if not is_judged(_text(arguments, "ref"), arguments.get("deleted") is True, branch):
-            return {"diagnostics": []}
+            return _shown(())
         try:
             push = msgspec.convert({name: arguments.get(name) for name in Push.__struct_fields__}, Push)
         except msgspec.ValidationError as error:
             raise UsageError(f"judge: {error}") from error
         present, revision = self._accepted_names()
-        verdict, _ = judge_push(parts.workspace, push, present, revision, parts.reconciler.index)
-        return {"diagnostics": msgspec.to_builtins(verdict.diagnostics)}
+        verdict = judge_small(parts.workspace, push, present, revision, parts.reconciler.index)
+        return _shown(verdict.diagnostics)
 
     def _do_push_admit(self, arguments: Arguments) -> Answer:
         """Record a push that comes through this daemon's HTTP: its hook names it by the number that it was given."""
@@ -261,6 +265,11 @@ class Operations:
         expected = arguments.get("expected")
         pushed = mirror.push(_text(arguments, "commit"), str(expected) if expected else None)
         return {"pushed": pushed}
+
+
+def _shown(diagnostics: Sequence[Diagnostic]) -> Answer:
+    answer: Answer = msgspec.to_builtins(shown(diagnostics))
+    return answer
 
 
 def _text(arguments: Arguments, field: str) -> str:

@@ -1,12 +1,14 @@
 """The verdict on a push that git holds in quarantine, by a daemon that knows the tree or by the hook alone.
 
 Both ways end in the same `Judge.revision`; they differ only in where the names in force and what was read of the tree
-come from. Nothing here changes the log or the repository.
+come from. The daemon judges what is small, as it serves agents meanwhile; what is larger, whatever it becomes, the hook
+judges in its own process. Nothing here changes the log or the repository.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +21,7 @@ from reconciler.log.replay import FOLD_VERSION, projected
 from reconciler.log.sqlite import open_reader
 from reconciler.manifests import Verdict
 from reconciler.source import Repository
-from reconciler.verdict import Index, Judge, load_index, save_index
+from reconciler.verdict import Index, Judge, Most, TooLarge, load_index, save_index
 from reconciler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
 
 SAVED_AFTER_FILES = 500
 """Files read beyond which the index is kept, so that the next push is fast even if no daemon runs."""
+
+SMALL = Most(entries=50_000, paths=500, tree_bytes=2 * 1024 * 1024, characters=256 * 1024, file_bytes=256 * 1024)
+"""What the daemon reads for a push: some 20 ms of work."""
+SMALL_PACK_BYTES = 64 * 1024
+"""Of a pack that git keeps as it came. Its objects may be made of others a thousand times its size."""
 
 _KINDS: Mapping[str, Kind] = {"model": "model", "agent": "agent"}
 Names = Set[tuple[Kind, str]]
@@ -40,13 +47,20 @@ class Push(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folders: list[str]
 
 
-def judge_push(
-    workspace: Workspace, push: Push, present: Names, revision: str, index: Index | None
-) -> tuple[Verdict, Judge]:
-    """Judge the commit as the successor of `revision`, which put the objects `present` in force."""
+def judge_small(workspace: Workspace, push: Push, present: Names, revision: str, index: Index | None) -> Verdict:
+    """Judge the commit as the successor of `revision`, which put the objects `present` in force.
+
+    Raises TooLarge if that takes more than a moment.
+    """
+    packs = [pack for folder in push.folders[:1] for pack in Path(folder, "pack").glob("*.pack")]
+    if any(os.path.getsize(pack) > SMALL_PACK_BYTES for pack in packs):
+        raise TooLarge("many objects are pushed")
+    return _judge(workspace, push, index, SMALL).revision(push.commit, present, revision)
+
+
+def _judge(workspace: Workspace, push: Push, index: Index | None, most: Most | None) -> Judge:
     repository = Repository.open(Path(push.repository), push.folders)
-    judge = Judge(repository, workspace.settings.source_path, index, signatures_of(workspace))
-    return judge.revision(push.commit, present, revision), judge
+    return Judge(repository, workspace.settings.source_path, index, signatures_of(workspace), most)
 
 
 def signatures_of(workspace: Workspace) -> Signatures | None:
@@ -63,8 +77,8 @@ def signatures_of(workspace: Workspace) -> Signatures | None:
 def judge_alone(workspace: Workspace, push: Push) -> Verdict:
     """Judge without a daemon. Raises LogDamaged and what else reading the log and the repository raises."""
     present, revision = _in_force(workspace)
-    index = load_index(workspace.index_file)
-    verdict, judge = judge_push(workspace, push, present, revision, index)
+    judge = _judge(workspace, push, load_index(workspace.index_file), None)
+    verdict = judge.revision(push.commit, present, revision)
     if verdict.accepted and judge.index is not None and judge.files_read > SAVED_AFTER_FILES:
         save_index(workspace.index_file, judge.index)
     return verdict

@@ -8,7 +8,7 @@ inline key is not kept.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,6 +17,7 @@ import msgspec
 
 from reconciler.core.diagnostics import Diagnostic, Severity
 from reconciler.core.objects import Kind, Manifest, Reference
+from reconciler.core.text import cut
 from reconciler.manifests.inline_keys import redact
 from reconciler.manifests.rules import RULES_VERSION
 
@@ -35,6 +36,10 @@ class Entry(NamedTuple):
     read: Callable[[], bytes]
 
 
+SAID_MAX = 1000
+"""Characters of a problem's message, hint and text each."""
+
+
 class Problem(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A Diagnostic that does not know its path."""
 
@@ -50,6 +55,14 @@ class Problem(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Give the Diagnostic of this problem in the file at `path`."""
         said = (redact(self.message), redact(self.hint), redact(self.text))  # whatever was quoted, never a key
         return Diagnostic(path, self.line, self.column, self.severity, self.rule, *said)
+
+    def short(self) -> Problem:
+        """Give it with texts of at most `SAID_MAX` characters, whatever they quote."""
+        said = self.message, self.hint, self.text
+        if max(map(len, said)) <= SAID_MAX:
+            return self
+        message, hint, text = (cut(redact(each), SAID_MAX) for each in said)  # masked before half a key is cut off
+        return Problem(self.line, self.column, self.severity, self.rule, message, hint, text)
 
 
 class Named(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -75,7 +88,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
     omitted: int = 0
 
 
-def most_severe(problems: list[Problem], most: int) -> list[Problem]:
+def most_severe(problems: Iterable[Problem], most: int) -> list[Problem]:
     """Give at most `most` of them, sorted by place; a warning is left out before an error is."""
     problems = sorted(problems, key=lambda p: (p.line, p.column, p.rule))
     if len(problems) <= most:

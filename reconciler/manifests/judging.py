@@ -6,11 +6,12 @@ This runs over every file at every push, so the usual path does nothing twice.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from typing import NamedTuple
 
 from reconciler.core.diagnostics import Diagnostic, has_errors, printable
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind, Placed, Reference
+from reconciler.core.text import cut
 from reconciler.manifests import rules
 from reconciler.manifests.facts import Facts, Problem, most_severe
 
@@ -18,8 +19,16 @@ PROBLEMS_MAX = 1000
 """Problems of one file that are listed; the rest is counted."""
 LISTED_MAX = 50_000
 """Problems of a revision that are listed; the rest is counted."""
+LISTED_CHARACTERS_MAX = 16 * 1024 * 1024
+"""Characters of all problems that are listed, paths included: one path may have 4,096, and be that of many."""
+COUNTED_FILES_MAX = 1000
+"""Files whose unlisted problems are counted for each; those of further files are counted together."""
+FILES_MAX = 200_000
+"""Manifests of a revision, and links in their place."""
 PARTS_MAX = 1_000_000
 """Objects, references and problems of a revision, counted at every path: a small push can have one file at many."""
+_PLACE_MAX = 200
+"""Characters of a path that a message names."""
 _GUARDED_MIN = 4
 _SUGGESTIONS_MAX = 20
 _Key = tuple[Kind, str]
@@ -39,11 +48,13 @@ class Verdict(NamedTuple):
 
 def judge(files: Mapping[str, Facts]) -> Verdict:
     """Judge a revision, given the facts of each of its files by path."""
+    if len(files) > FILES_MAX:
+        return Verdict({}, (too_many_files("."),))
     objects: dict[_Key, Placed] = {}
     broken: set[_Key] = set()
-    references: list[tuple[str, Reference]] = []
-    problems: dict[str, list[Problem]] = {}
-    count = broken_count = 0
+    references: list[tuple[str, tuple[Reference, ...]]] = []
+    wrong = _Wrong()
+    count = broken_count = referred = 0
     for path in sorted(files):
         facts = files[path]
         for manifest in facts.manifests:
@@ -51,31 +62,47 @@ def judge(files: Mapping[str, Facts]) -> Verdict:
             objects.setdefault((manifest.kind, manifest.name), placed)
             count += 1
             if manifest.references:
-                references += [(path, reference) for reference in manifest.references]
+                references.append((path, manifest.references))
+                referred += len(manifest.references)
         if facts.named:
             for name in facts.named:
                 broken.add((name.kind, name.name))
-                references += [(path, reference) for reference in name.references]
+                references.append((path, name.references))
+                referred += len(name.references)
         if facts.problems:
-            problems[path] = []
+            wrong.paths.add(path)
             broken_count += len(facts.problems) + len(facts.named)
-        if count + broken_count + len(references) > PARTS_MAX:
+        if count + broken_count + referred > PARTS_MAX:
             return Verdict({}, (_too_much(path),))
     if count != len(objects) or broken:
-        _same_names(files, problems)
-    for path, reference in references:
-        if (key := ("model", reference.name)) not in objects and key not in broken:
-            place = reference.line, reference.column
-            problem = Problem(*place, "error", rules.NO_BINDING, "", text=reference.name)
-            problems.setdefault(path, []).append(problem)
-    if not problems:
+        _same_names(files, wrong)
+    _no_bindings(references, objects.keys() | broken if broken else objects.keys(), wrong)
+    if not wrong.paths:
         return Verdict(objects, ())
-    return Verdict(
-        objects, _diagnostics(files, problems, [name for kind, name in (*objects, *broken) if kind == "model"])
-    )
+    models = [name for kind, name in (*objects, *broken) if kind == "model"]
+    return Verdict(objects, _diagnostics(files, wrong, models))
 
 
-def _same_names(files: Mapping[str, Facts], problems: dict[str, list[Problem]]) -> None:
+class _Wrong:
+    """Which files have problems, and those that lie between files: as many as can be listed, the others counted."""
+
+    def __init__(self) -> None:
+        self.paths: set[str] = set()
+        self.problems: dict[str, list[Problem]] = {}
+        self.more: dict[str, int] = {}
+        self._room = LISTED_MAX
+
+    def add(self, path: str, problem: Problem) -> None:
+        """Add an error in the file at `path`."""
+        self.paths.add(path)
+        if self._room:
+            self._room -= 1
+            self.problems.setdefault(path, []).append(problem)
+        else:
+            self.more[path] = self.more.get(path, 0) + 1
+
+
+def _same_names(files: Mapping[str, Facts], wrong: _Wrong) -> None:
     """Find the second and later definitions, in order of path and line, broken documents included."""
     first: dict[_Key, tuple[str, int]] = {}
     for path in sorted(files):
@@ -86,45 +113,108 @@ def _same_names(files: Mapping[str, Facts], problems: dict[str, list[Problem]]) 
             known = first.setdefault((kind, name), (path, line))
             if known == (path, line):
                 continue
-            message = f"{MANIFEST_OF_KIND[kind]} {name} is already defined at {printable(known[0])}:{known[1]}"
-            problem = Problem(line, column, "error", rules.SAME_NAME, message, "rename or remove one of the two", name)
-            problems.setdefault(path, []).append(problem)
+            message = f"{MANIFEST_OF_KIND[kind]} {cut(name)} is already defined at {_place(*known)}"
+            hint = "rename or remove one of the two"
+            wrong.add(path, Problem(line, column, "error", rules.SAME_NAME, message, hint, cut(name)))
 
 
-def _diagnostics(
-    files: Mapping[str, Facts], problems: Mapping[str, list[Problem]], models: list[str]
-) -> tuple[Diagnostic, ...]:
-    """List what is wrong: what each file says of itself, and what `problems` adds to it."""
+def _place(path: str, line: int) -> str:
+    """Name a place in a message; of a long path its end says most."""
+    shown = printable(path[-_PLACE_MAX:])
+    return f"{'…' * (len(path) > _PLACE_MAX)}{shown}:{line}"
+
+
+def _no_bindings(references: list[tuple[str, tuple[Reference, ...]]], known: Set[_Key], wrong: _Wrong) -> None:
+    """Find references to bindings that nobody defines."""
+    for path, several in references:
+        for reference in several:
+            if ("model", reference.name) not in known:
+                place = reference.line, reference.column
+                wrong.add(path, Problem(*place, "error", rules.NO_BINDING, "", text=reference.name))
+
+
+def _diagnostics(files: Mapping[str, Facts], wrong: _Wrong, models: list[str]) -> tuple[Diagnostic, ...]:
+    """List what is wrong: what each file says of itself, and what `wrong` adds to it."""
     hints: dict[str, str] = {}
-    listed: list[Diagnostic] = []
-    for path in sorted(problems):
-        shown, facts = printable(path), files[path]
-        of_path = [*facts.problems, *problems[path]]
-        kept = most_severe(of_path, min(PROBLEMS_MAX, max(0, LISTED_MAX - len(listed))))
+    listing = _Listing()
+    for path in sorted(wrong.paths):
+        facts, between = files[path], wrong.problems.get(path, [])
+        of_path = [*facts.problems, *between] if between else facts.problems
+        kept = most_severe(of_path, min(PROBLEMS_MAX, listing.room)) if listing.room else []
+        shown = printable(path)
         for problem in kept:
-            if problem.rule == rules.NO_BINDING:
-                listed.append(_no_binding(problem, models, hints).at(shown))
-            else:
-                listed.append(problem.at(shown))
-        if more := facts.omitted + len(of_path) - len(kept):
+            whole = _no_binding(problem, models, hints) if problem.rule == rules.NO_BINDING else problem
+            listing.add(whole.at(shown))
+        beyond = wrong.more.get(path, 0)
+        if more := facts.omitted + len(of_path) - len(kept) + beyond:
             # A file's facts leave out a warning before an error, so while they list one, no error is left out.
             hidden = facts.omitted > 0 and _errors(facts.problems) == len(facts.problems)
-            severe = hidden or _errors(of_path) > _errors(kept)
-            rule, what = (rules.MORE_PROBLEMS, "problems") if severe else (rules.MORE_WARNINGS, "warnings")
-            place = (kept[-1].line, kept[-1].column) if kept else (1, 1)
-            message = f"{more:,} more {what} in this file are not listed"
-            listed.append(Diagnostic(shown, *place, rules.RULES[rule].severity, rule, message))
-    return tuple(sorted(listed))
+            severe = hidden or beyond > 0 or _errors(of_path) > _errors(kept)
+            listing.count(shown, (kept[-1].line, kept[-1].column) if kept else (1, 1), more, severe=severe)
+    return listing.all()
+
+
+class _Listing:
+    """Diagnostics in order of path, within the bounds of what is listed; the rest is counted."""
+
+    def __init__(self) -> None:
+        self._listed: list[Diagnostic] = []
+        self._characters = LISTED_CHARACTERS_MAX
+        self._counted = 0
+        self._rest = ("", 0, 0, False)  # the first path, files, problems, and whether there is an error among them
+        self._problems = 0
+
+    @property
+    def room(self) -> int:
+        """How many more may be listed."""
+        return max(0, LISTED_MAX - self._problems) if self._characters > 0 else 0
+
+    def add(self, diagnostic: Diagnostic) -> None:
+        """List one problem."""
+        d = diagnostic
+        self._characters -= len(d.path) + len(d.message) + len(d.hint) + len(d.text)
+        self._problems += 1
+        self._listed.append(d)
+
+    def count(self, path: str, place: tuple[int, int], problems: int, *, severe: bool) -> None:
+        """Count problems of a file that are not listed; `severe` if there is an error among them."""
+        if self._counted == COUNTED_FILES_MAX:
+            first, files, before, severe_before = self._rest
+            self._rest = (first or path, files + 1, before + problems, severe or severe_before)
+            return
+        self._counted += 1
+        self._more(path, place, f"{problems:,} more {{}} in this file are not listed", severe=severe)
+
+    def _more(self, path: str, place: tuple[int, int], message: str, *, severe: bool) -> None:
+        rule, what = (rules.MORE_PROBLEMS, "problems") if severe else (rules.MORE_WARNINGS, "warnings")
+        self._listed.append(Diagnostic(path, *place, rules.RULES[rule].severity, rule, message.format(what)))
+
+    def all(self) -> tuple[Diagnostic, ...]:
+        """Give everything, sorted."""
+        first, files, problems, severe = self._rest
+        if files:
+            self._more(
+                first, (1, 1), f"{problems:,} more {{}} in {files:,} files from here on are not listed", severe=severe
+            )
+        return tuple(sorted(self._listed))
 
 
 def _errors(problems: Collection[Problem]) -> int:
     return sum(problem.severity == "error" for problem in problems)
 
 
+def too_many_files(path: str) -> Diagnostic:
+    """Give the problem of a revision that holds too many manifests to be read."""
+    message = f"the revision holds more than {FILES_MAX:,} manifests"
+    return Diagnostic(path, 1, 1, "error", rules.TREE, message, _TREE_HINT)
+
+
 def _too_much(path: str) -> Diagnostic:
     message = f"the revision holds more than {PARTS_MAX:,} objects, references and problems together"
-    hint = "point source.path at the folder of the manifests, or split the repository"
-    return Diagnostic(printable(path), 1, 1, "error", rules.TREE, message, hint)
+    return Diagnostic(printable(path), 1, 1, "error", rules.TREE, message, _TREE_HINT)
+
+
+_TREE_HINT = "point source.path at the folder of the manifests, or split the repository"
 
 
 def _no_binding(problem: Problem, models: list[str], hints: dict[str, str]) -> Problem:
@@ -134,8 +224,8 @@ def _no_binding(problem: Problem, models: list[str], hints: dict[str, str]) -> P
 
         close = closest(name, models) if len(hints) < _SUGGESTIONS_MAX else None
         hints[name] = f"did you mean {close}?" if close else "add the binding, or take it off the list"
-    message = f"there is no ModelBinding {name}"
-    return Problem(problem.line, problem.column, "error", problem.rule, message, hints[name], name)
+    message = f"there is no ModelBinding {cut(name)}"
+    return Problem(problem.line, problem.column, "error", problem.rule, message, hints[name], cut(name))
 
 
 def deletion_problem(present: Collection[_Key], wanted: Collection[_Key], allowed: bool) -> Diagnostic | None:

@@ -43,7 +43,7 @@ def read_manifests(data: bytes) -> Facts:
         manifests = []
     if not problems:
         return Facts(tuple(manifests), tuple(named))
-    listed = most_severe(problems, PROBLEMS_MAX)
+    listed = [problem.short() for problem in most_severe(problems, PROBLEMS_MAX)]
     return Facts(tuple(manifests), tuple(named), tuple(listed), len(problems) - len(listed))
 
 

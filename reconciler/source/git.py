@@ -45,6 +45,7 @@ class Repository:
         self._entry_set = lru_cache(TREES_REMEMBERED)(lambda oid: trees.entry_set(self._tree(oid), oid))
         self.path = path
         self.quarantine: tuple[str, ...] = ()
+        self.tree_bytes_max = trees.TREE_BYTES_MAX
         self.git_dir = common_dir(Path(repo.path))
 
     @classmethod
@@ -141,14 +142,21 @@ class Repository:
         with mapped(self.path):
             yield from history.reachable(self._repo, sha, hide)
 
-    def entries(self, sha: str, path: str = ".") -> Iterator[TreeEntry]:
-        """List all files, symlinks and submodules below `path` in the commit; nothing if there is no such folder."""
+    def entries(self, sha: str, path: str = ".", wanted: trees.Wanted | None = None) -> Iterator[TreeEntry]:
+        """List files, links and submodules below `path` in the commit, all or those `wanted`."""
         tree = self._subtree(sha, path)
-        return iter(()) if tree is None else trees.entries(self._tree, tree)
+        return iter(()) if tree is None else trees.entries(self._tree, tree, wanted)
 
-    def changes(self, old_sha: str, new_sha: str, path: str = ".") -> list[tuple[str, TreeEntry | None]]:
+    def leaf(self, sha: str, path: str, name: str) -> TreeEntry | None:
+        """Find what is no folder and has that name in the folder `path` of the commit."""
+        tree = self._subtree(sha, path)
+        return None if tree is None else trees.leaf(self._tree, tree, name)
+
+    def changes(
+        self, old_sha: str, new_sha: str, path: str = ".", budget: trees.Budget | None = None
+    ) -> list[tuple[str, TreeEntry | None]]:
         """Compare two commits below `path`: each path that differs with its new entry, or None if it is gone."""
-        return trees.changes(self._entry_set, self._subtree(old_sha, path), self._subtree(new_sha, path))
+        return trees.changes(self._entry_set, self._subtree(old_sha, path), self._subtree(new_sha, path), budget)
 
     def blob(self, oid: str) -> bytes:
         """Give the content of a file by its object id; ask `size` first."""
@@ -157,8 +165,7 @@ class Repository:
     def blob_at(self, sha: str, path: str) -> bytes | None:
         """Give the content of the file at `path` (relative to the repository) in the commit; None if there is none."""
         folder, _, name = path.rpartition("/")
-        tree = self._subtree(sha, folder or ".")
-        found = None if tree is None else trees.leaf(self._tree, tree, name)
+        found = self.leaf(sha, folder or ".", name)
         return self.blob(found.oid) if found is not None and found.kind == "file" else None
 
     def size(self, oid: str) -> int:
@@ -249,7 +256,7 @@ class Repository:
             if kind == ObjectType.COMMIT:
                 history.require_small(self._repo, self._odb, oid)
             elif kind == ObjectType.TREE:
-                trees.require_small(oid, self._odb.read_header(oid)[1])
+                trees.require_small(oid, self._odb.read_header(oid)[1], self.tree_bytes_max)
             found, data = self._odb.read(oid)
         except (pygit2.GitError, KeyError, ValueError, OSError) as error:
             raise self._unreadable(oid, error) from error

@@ -16,6 +16,8 @@ from reconciler.core.errors import Refused
 EntryKind = Literal["file", "symlink", "submodule"]
 ReadTree = Callable[[str], bytes]
 """Gives the raw bytes of the tree with that id; raises SourceUnavailable."""
+Wanted = Callable[[bytes, bytes], bool]
+"""Tells by mode and name whether what is no folder is to be listed."""
 ReadEntries = Callable[[str], frozenset[bytes]]
 """Gives the entries of the tree with that id, each as its raw bytes; raises SourceUnavailable."""
 
@@ -23,10 +25,19 @@ ENTRIES_MAX = 1_000_000
 """Entries of one tree, folders counted too. A few kilobytes of nested equal folders can stand for billions of files."""
 
 TREE_BYTES_MAX = 64 * 1024 * 1024
-"""Bytes of one tree object, unpacked: more than a million usual names. A name of gigabytes packs to a thousandth."""
+"""Bytes of one tree object, unpacked, and of all that one look at a tree reads: more than a million usual names.
+
+A name of gigabytes packs to a thousandth.
+"""
 
 PATH_MAX = 4096
 """Characters of a path, as in the operating system; deeper folders cannot be checked out, and cost memory squared."""
+
+PATHS_CHARACTERS_MAX = 32 * 1024 * 1024
+"""Characters of all paths that one look gives, folders on the way counted too."""
+
+CHUNK_BYTES = 128 * 1024
+"""A larger tree is taken apart entry by entry, so that whoever else runs meanwhile waits for no large piece."""
 
 _WHOLE = re.compile(rb"[0-7]{5,6} [^\0]+\0.{20}", re.DOTALL)
 _PARTS = re.compile(rb"([0-7]{5,6}) ([^\0]+)\0(.{20})", re.DOTALL)
@@ -34,6 +45,8 @@ RawEntry = tuple[bytes, bytes, bytes]
 """Mode in octal digits, name, and binary object id, as they stand in a tree object."""
 TREES = (b"40000", b"040000")
 """The modes of a folder; old tools wrote the zero."""
+LINKS = (b"120000", b"160000")
+"""The modes of a symbolic link and of a submodule; everything else that is no folder is a file."""
 
 
 _Entries = TypeVar("_Entries", bound=Sized)
@@ -89,30 +102,55 @@ def leaf(read: ReadTree, tree: str, name: str) -> TreeEntry | None:
     return next((TreeEntry(name, _kind(mode), oid.hex()) for mode, _, oid in found), None)
 
 
-def entries(read: ReadTree, tree: str) -> Iterator[TreeEntry]:
-    """List everything below the tree that is not a folder, in git's order."""
-    budget = _Budget()
-    stack = [("", iter(budget.spend(parse(read(tree), tree))))]
+def entries(read: ReadTree, tree: str, wanted: Wanted | None = None) -> Iterator[TreeEntry]:
+    """List everything below the tree that is not a folder, or what of it is `wanted`, in git's order."""
+    budget = Budget()
+    stack = [("", _parsed(read(tree), tree, budget))]
     while stack:
         prefix, rest = stack[-1]
         for mode, raw_name, raw_oid in rest:
-            name, oid = prefix + raw_name.decode("utf-8", "surrogateescape"), raw_oid.hex()
             if mode in TREES:
-                stack.append((_folder(prefix, raw_name), iter(budget.spend(parse(read(oid), oid)))))
+                oid, folder = raw_oid.hex(), _folder(prefix, raw_name)
+                budget.spend_path(folder)
+                stack.append((folder, _parsed(read(oid), oid, budget)))
                 break
-            yield _leaf(name, mode, oid)
+            if wanted is None or wanted(mode, raw_name):
+                found = _leaf(prefix + _text(raw_name), mode, raw_oid.hex())
+                budget.spend_path(found.path)
+                yield found
+            elif len(prefix) + len(raw_name) > PATH_MAX:  # perhaps: it has more bytes than characters
+                _leaf(prefix + _text(raw_name), mode, "")
         else:
             stack.pop()
 
 
-def changes(read: ReadEntries, old: str | None, new: str | None) -> list[tuple[str, TreeEntry | None]]:
+def _parsed(raw: bytes, oid: str, budget: Budget) -> Iterator[RawEntry]:
+    """Give the entries of a tree object, counted; one that is malformed says so where it is."""
+    budget.spend_bytes(len(raw))
+    if len(raw) <= CHUNK_BYTES:
+        yield from budget.spend(parse(raw, oid))
+        return
+    end = 0
+    for found in _PARTS.finditer(raw):
+        if found.start() != end:
+            break
+        end = found.end()
+        budget.spend_entries(1)
+        yield found[1], found[2], found[3]
+    if end != len(raw):
+        raise _malformed(oid)
+
+
+def changes(
+    read: ReadEntries, old: str | None, new: str | None, budget: Budget | None = None
+) -> list[tuple[str, TreeEntry | None]]:
     """Compare two trees (None is an empty one): the new entry of each path that differs, or None if it is gone.
 
     `read` gives `entry_set` of a tree's id, and may remember it: today's new tree is tomorrow's old one. A path
     whose kind or content changed counts; a change of the executable bit alone does not. Sorted by path. Only the new
-    tree's entries are counted: the old one was read before.
+    tree's entries are counted: the old one was read before. Raises TreeRefused, also if more differs than `budget` has.
     """
-    budget = _Budget()
+    budget = budget or Budget()
     gone: set[str] = set()
     found: dict[str, TreeEntry] = {}
     stack = [("", old, new)]
@@ -126,9 +164,15 @@ def changes(read: ReadEntries, old: str | None, new: str | None) -> list[tuple[s
         added = [_take_apart(entry) for entry in new_entries - old_entries]
         old_trees = {name: oid.hex() for mode, name, oid in removed if mode in TREES}
         new_trees = {name: oid.hex() for mode, name, oid in added if mode in TREES}
-        both = old_trees.keys() | new_trees.keys()
-        stack.extend((_folder(prefix, name), old_trees.get(name), new_trees.get(name)) for name in both)
-        gone.update(prefix + _text(name) for mode, name, _ in removed if mode not in TREES)
+        for name in old_trees.keys() | new_trees.keys():
+            folder = _folder(prefix, name)
+            budget.spend_path(folder)
+            stack.append((folder, old_trees.get(name), new_trees.get(name)))
+        for mode, name, _ in removed:
+            if mode not in TREES:
+                path = prefix + _text(name)
+                budget.spend_path(path)
+                gone.add(path)
         old_leaves = {(name, _kind(mode), oid) for mode, name, oid in removed if mode not in TREES}
         for mode, name, oid in added:
             if mode in TREES:
@@ -136,21 +180,23 @@ def changes(read: ReadEntries, old: str | None, new: str | None) -> list[tuple[s
             if (name, _kind(mode), oid) in old_leaves:
                 gone.discard(prefix + _text(name))
             else:
-                found[prefix + _text(name)] = _leaf(prefix + _text(name), mode, oid.hex())
+                path = prefix + _text(name)
+                budget.spend_path(path)
+                found[path] = _leaf(path, mode, oid.hex())
     return [(path, found.get(path)) for path in sorted(gone | found.keys())]
 
 
-def require_small(oid: str, size: int) -> None:
+def require_small(oid: str, size: int, most: int) -> None:
     """See that a tree object of `size` bytes can be read at all. Raises TreeRefused."""
-    if size > TREE_BYTES_MAX:
-        raise TreeRefused(f"tree {oid} has more than {TREE_BYTES_MAX:,} bytes", "rename what it holds, or split it")
+    if size > most:
+        raise TreeRefused(f"tree {oid} has more than {most:,} bytes", "rename what it holds, or split it")
 
 
 def parse(raw: bytes, oid: str) -> list[RawEntry]:
     """Read a tree object; `oid` names it if it is malformed (TreeRefused)."""
     found: list[RawEntry] = _PARTS.findall(raw)
     if sum(len(mode) + len(name) for mode, name, _ in found) + 22 * len(found) != len(raw):
-        raise TreeRefused(f"tree {oid} is malformed", "git fsck says more")
+        raise _malformed(oid)
     return found
 
 
@@ -158,8 +204,12 @@ def entry_set(raw: bytes, oid: str) -> frozenset[bytes]:
     """Read a tree object as its whole entries, not taken apart: in a folder of 10,000 that halves the time."""
     found = _WHOLE.findall(raw)
     if sum(map(len, found)) != len(raw):
-        raise TreeRefused(f"tree {oid} is malformed", "git fsck says more")
+        raise _malformed(oid)
     return frozenset(found)
+
+
+def _malformed(oid: str) -> TreeRefused:
+    return TreeRefused(f"tree {oid} is malformed", "git fsck says more")
 
 
 def _take_apart(entry: bytes) -> RawEntry:
@@ -173,25 +223,46 @@ def serialise(tree: Iterable[RawEntry]) -> bytes:
     return b"".join(b"%s %s\0%s" % entry for entry in ordered)
 
 
-class _Budget:
-    """Counts entries, so that a small bomb of nested folders ends in a message and not in all memory."""
+class Budget:
+    """Counts what one look at a tree takes, so that a small bomb of nested folders ends in a message."""
 
-    def __init__(self) -> None:
-        self._left = ENTRIES_MAX
+    def __init__(self, entries: int | None = None, characters: int | None = None) -> None:
+        """`entries` are those that may be read, `characters` those of all paths that may come of it."""
+        self._entries = self._most = ENTRIES_MAX if entries is None else entries
+        self._characters = PATHS_CHARACTERS_MAX if characters is None else characters
+        self._bytes = TREE_BYTES_MAX
 
     def spend(self, read: _Entries) -> _Entries:
-        self._left -= len(read)
-        if self._left < 0:
-            raise TreeRefused(
-                f"the tree holds more than {ENTRIES_MAX:,} files",
-                "point source.path at the folder of the manifests",
-            )
+        """Count the entries of a folder, and give them back."""
+        self.spend_entries(len(read))
         return read
+
+    def spend_entries(self, count: int) -> None:
+        """Count entries. Raises TreeRefused, as all of these do."""
+        self._entries -= count
+        if self._entries < 0:
+            raise TreeRefused(f"the tree holds more than {self._most:,} files", _ELSEWHERE)
+
+    def spend_path(self, path: str) -> None:
+        """Count the characters of a path."""
+        self._characters -= len(path)
+        if self._characters < 0:
+            message = f"the paths of the tree have more than {PATHS_CHARACTERS_MAX:,} characters together"
+            raise TreeRefused(message, f"shorten its names, or {_ELSEWHERE}")
+
+    def spend_bytes(self, size: int) -> None:
+        """Count the bytes of a tree object."""
+        self._bytes -= size
+        if self._bytes < 0:
+            raise TreeRefused(f"the folders of the tree have more than {TREE_BYTES_MAX:,} bytes together", _ELSEWHERE)
+
+
+_ELSEWHERE = "point source.path at the folder of the manifests"
 
 
 def _folder(prefix: str, name: bytes) -> str:
     if len(prefix) + len(name) > PATH_MAX:
-        raise _too_long("folder", prefix + _text(name))
+        raise _too_long("folder", prefix + _text(name[:PATH_MAX]))
     return f"{prefix}{_text(name)}/"
 
 
@@ -213,6 +284,6 @@ def _text(name: bytes) -> str:
 
 
 def _kind(mode: bytes) -> EntryKind:
-    if mode == b"120000":
-        return "symlink"
-    return "submodule" if mode == b"160000" else "file"
+    if mode not in LINKS:
+        return "file"
+    return "symlink" if mode == LINKS[0] else "submodule"

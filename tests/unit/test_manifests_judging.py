@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from reconciler.manifests import (
     Problem,
     deletion_problem,
     judge,
+    judging,
     read_manifests,
     render,
     rules_document,
@@ -184,6 +186,40 @@ def test_errors_that_are_not_listed_are_an_error() -> None:
         ("050.yaml", "PAI351"),
         ("z.yaml", "PAI304"),
     ]
+
+
+def test_problems_at_long_paths_are_listed_within_bounds() -> None:
+    """However long paths and names are, a listing stays within its characters, and what is left out is counted."""
+    broken = read(model("same", provider="nobody"), agent("a", *(f"none{n}" for n in range(3))))
+    paths = [f"{'d' * 3900}/{n:05}.yaml" for n in range(6000)]
+    verdict = judge(dict.fromkeys(paths, broken))
+    characters = sum(len(d.path) + len(d.message) + len(d.hint) + len(d.text) for d in verdict.diagnostics)
+    assert characters < 1.5 * judging.LISTED_CHARACTERS_MAX
+    assert max(len(d.message) for d in verdict.diagnostics) < 400
+    assert verdict.diagnostics == tuple(sorted(verdict.diagnostics))
+    said = re.compile(r"([0-9,]+) more problems in ")
+    more = sum(int(found[1].replace(",", "")) for d in verdict.diagnostics if (found := said.match(d.message)))
+    listed = sum(d.rule not in ("PAI304", "PAI351") for d in verdict.diagnostics)
+    assert listed + more == 6000 * 4 + 2 * 5999  # a provider, three bindings; and the two names but for the first time
+    assert any("files from here on are not listed" in d.message for d in verdict.diagnostics)
+
+
+def test_texts_of_a_problem_stay_short() -> None:
+    """A problem quotes no more than a line of what it is about."""
+    long = "n" * 500_000
+    facts = read(agent("a", long, long + "x"), {"kind": "ModelBinding", long: 1})
+    verdict = judge({"a.yaml": facts, "b.yaml": read(model(long), model(long))})
+    assert not verdict.accepted
+    assert max(len(text) for d in verdict.diagnostics for text in (d.message, d.hint, d.text)) <= 1000
+
+
+def test_more_manifests_than_a_revision_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their number alone refuses a revision."""
+    monkeypatch.setattr(judging, "FILES_MAX", 3)
+    files = {f"{n}.yaml": read(model(f"m{n}")) for n in range(4)}
+    assert [(d.path, d.rule) for d in judge(files).diagnostics] == [(".", "PAI115")]
+    del files["3.yaml"]
+    assert judge(files).accepted
 
 
 @pytest.mark.parametrize(

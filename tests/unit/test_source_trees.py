@@ -136,6 +136,40 @@ def test_long_names_are_refused_in_words_that_the_log_can_hold() -> None:
         trees.changes(store.entries, None, store.add({"a" * 5000: FILE}))
 
 
+def test_paths_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few objects may stand for many long paths: their characters end a listing and a comparison."""
+    store = Store()
+    tree = nested(store, 9, b"d" * 200)
+    monkeypatch.setattr(trees, "PATHS_CHARACTERS_MAX", 5_000)
+    for look in (lambda: list(trees.entries(store.read, tree)), lambda: trees.changes(store.entries, None, tree)):
+        with pytest.raises(trees.TreeRefused, match="more than 5,000 characters together"):
+            look()
+    assert trees.changes(store.entries, tree, tree) == []
+
+
+def test_large_folders_are_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder beyond a chunk gives the same entries, is counted, and is no less refused where it is malformed."""
+    store = Store()
+    files = {f"{number:03}.{'yaml' if number % 2 else 'txt'}": FILE for number in range(100)}
+    tree = store.add(files)
+    whole = list(trees.entries(store.read, tree))
+    monkeypatch.setattr(trees, "CHUNK_BYTES", 64)
+    assert list(trees.entries(store.read, tree)) == whole
+    wanted = list(trees.entries(store.read, tree, lambda _, name: name.endswith(b".yaml")))
+    assert [entry.path for entry in wanted] == [entry.path for entry in whole if entry.path.endswith(".yaml")]
+    raw = store.read(tree)
+    for broken in (raw[:-1], b"x" + raw, raw + b"100644 "):
+        with pytest.raises(trees.TreeRefused, match="malformed"):
+            list(trees.entries(lambda _, data=broken: data, tree))
+    monkeypatch.setattr(trees, "TREE_BYTES_MAX", len(raw) - 1)
+    with pytest.raises(trees.TreeRefused, match="bytes together"):
+        list(trees.entries(store.read, tree))
+    monkeypatch.setattr(trees, "ENTRIES_MAX", 99)
+    monkeypatch.setattr(trees, "TREE_BYTES_MAX", len(raw))
+    with pytest.raises(trees.TreeRefused, match="more than 99 files"):
+        list(trees.entries(store.read, tree))
+
+
 def test_a_comparison_counts_the_new_tree_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two trees that may be listed may be compared, however many entries they have together."""
     store = Store()
