@@ -28,6 +28,7 @@ def mirror_of(workspace: Workspace, secrets: Backends) -> Mirror | None:
         settings.source_timeout_s,
         settings.source_max_transfer_bytes,
         settings.source_push,
+        settings.source_max_memory_bytes,
     )
     mirror = Mirror(workspace.mirror, remote, lambda: credentials(settings.source_secret, secrets), lambda: moment(0))
     mirror.prepare()

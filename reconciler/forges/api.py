@@ -84,7 +84,7 @@ class Api:
         self._deadline_s = deadline_s
         self.sleep = sleep
         self._client = httpx.Client(
-            headers={"User-Agent": "pai", "Accept": "application/json", **headers},
+            headers={"User-Agent": "pai", "Accept": "application/json", "Accept-Encoding": "identity", **headers},
             timeout=timeout_s,
             follow_redirects=False,
         )
@@ -130,8 +130,10 @@ class Api:
         """Do one request. Raises httpx.RequestError, also for an answer that takes too long or is too long."""
         until = time.monotonic() + self._deadline_s
         with self._client.stream(method, self.url + path, json=body, params=params) as answer:
+            if answer.headers.get("content-encoding", "identity").lower() != "identity":
+                raise httpx.ReadError("the answer is packed, which was not asked for")  # into who knows how much
             content = bytearray()
-            for part in answer.iter_bytes():
+            for part in answer.iter_raw():
                 content += part
                 if time.monotonic() > until:
                     raise httpx.ReadTimeout("the answer takes too long")

@@ -2,7 +2,8 @@
 
 Every run has a deadline and a session of its own, and is ended with all its helpers (ssh, index-pack) when the time is
 over or somebody else says `cancel`. No configuration of the machine or the user reaches it, nothing asks on a terminal,
-and what it says is bounded. What it is given on the command line and in the environment is no secret.
+and what it says is bounded, as is its memory, whatever it is sent. What it is given on the command line and in the
+environment is no secret.
 """
 
 from __future__ import annotations
@@ -40,6 +41,24 @@ _OPTIONS = {
 }
 
 
+FRUGAL = {
+    "core.bigFileThreshold": "8m",
+    "core.deltaBaseCacheLimit": "8m",
+    "core.packedGitLimit": "64m",
+    "core.packedGitWindowSize": "8m",
+    "pack.deltaCacheSize": "8m",
+    "pack.threads": "1",
+    "pack.windowMemory": "16m",
+}
+"""Settings by which git takes its time rather than memory: larger files go through in pieces."""
+MEMORY_BYTES_MAX = 96 * 1024 * 1024
+"""What one git process may hold beside what it maps of files; 100,000 objects at a time take a third of it."""
+
+
+_NO_COMMAND = 127
+"""What a shell ends with if there is no such command: POSIX, XCU 2.8.2."""
+
+
 class Ran(NamedTuple):
     """A git that has ended: its exit code (negative for a signal), and what it said, replaced where it is no UTF-8."""
 
@@ -53,8 +72,11 @@ class Ran(NamedTuple):
 class GitRunner:
     """Runs git in one repository, one at a time; `cancel` may come from any thread, and is for good."""
 
-    def __init__(self, repository: Path, timeout_s: float, file_bytes_max: int) -> None:
-        """`file_bytes_max` is the size beyond which no file may grow, in bytes."""
+    def __init__(
+        self, repository: Path, timeout_s: float, file_bytes_max: int, memory_bytes_max: int = MEMORY_BYTES_MAX
+    ) -> None:
+        """`file_bytes_max` is the size beyond which no file may grow, in bytes; `memory_bytes_max` is for each git."""
+        self._memory_bytes_max = memory_bytes_max
         self._repository = repository
         self._timeout_s = timeout_s
         self._file_bytes_max = file_bytes_max
@@ -78,9 +100,9 @@ class GitRunner:
         timeout_s: float | None = None,
     ) -> Ran:
         """Run `git WORDS` with further settings `options`. Raises CouldNotRun if git cannot be started."""
-        pairs = {**_OPTIONS, **(options or {})}.items()
+        pairs = {**_OPTIONS, **FRUGAL, **(options or {})}.items()
         settings = [word for key, value in pairs for word in ("-c", f"{key}={value}")]
-        command = ["git", f"--git-dir={self._repository}", *settings, *words]
+        command = limited(["git", f"--git-dir={self._repository}", *settings, *words], self._memory_bytes_max)
         with TemporaryFile() as out, TemporaryFile() as err:
             with self._lock:
                 if self._cancelled:
@@ -93,6 +115,8 @@ class GitRunner:
                 with self._lock:  # from here on `cancel` has nothing to end
                     self._process = None
                 _end(process)
+            if process.returncode == _NO_COMMAND:
+                raise CouldNotRun("git is not installed", "install git 2.34 or newer")
             return Ran(process.returncode, _said(out), _said(err), late, self._cancelled)
 
 
@@ -127,9 +151,18 @@ def _start(
             pass_fds=tuple(pass_fds),
         )
     except FileNotFoundError as error:
-        raise CouldNotRun("git is not installed", "install git 2.34 or newer") from error
+        raise CouldNotRun("there is no shell", "/bin/sh is needed") from error
     except OSError as error:
         raise CouldNotRun(f"git cannot be started: {error.strerror}") from error
+
+
+def limited(command: Sequence[str], memory_bytes_max: int, cpu_s: int | None = None) -> list[str]:
+    """Give the command that runs another one, and all that starts, with so much memory and work a process at most.
+
+    The limits are soft ones: a hook that git starts sets limits of its own.
+    """
+    limits = f"ulimit -S -d {memory_bytes_max // 1024}" + (f"; ulimit -S -t {cpu_s}" if cpu_s else "")
+    return ["/bin/sh", "-c", f'{{ {limits}; }} 2>/dev/null; exec "$@"', "sh", *command]
 
 
 def _limit(process: subprocess.Popen[bytes], file_bytes_max: int) -> None:

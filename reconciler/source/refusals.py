@@ -76,6 +76,12 @@ _KNOWN = (
         "raise source.max_transfer_bytes, or use a smaller repository for the configuration",
     ),
     _Known(
+        "Out of memory|out of memory|malloc failed|mmap failed: Cannot allocate|Cannot allocate memory|bad_alloc"
+        "|signal (6|9|11)\\b",
+        "sends what takes git more than {memory:,} bytes of memory",
+        "is it the right repository? raise source.max_memory_bytes, or use a smaller one for the configuration",
+    ),
+    _Known(
         "fsck error|error in (commit|tree|blob|tag)|bad(Tree|Date|Email|Name)|invalid (author|committer)",
         "sends objects that are not sound",
         "git fsck in the remote repository says more",
@@ -112,7 +118,9 @@ _REJECTED = re.compile(r"^!\t[^\t]*\t(.*)$", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
 
 
-def failure(ran: Ran, shown: str, scheme: str, timeout_s: float, bytes_max: int) -> SourceUnavailable:
+def failure(
+    ran: Ran, shown: str, scheme: str, timeout_s: float, bytes_max: int, memory_bytes_max: int
+) -> SourceUnavailable:
     """Say why `git fetch` or `git push` failed at the remote `shown`."""
     if ran.cancelled:
         return SourceUnavailable("the daemon is stopping", "try again when it has stopped")
@@ -124,7 +132,7 @@ def failure(ran: Ran, shown: str, scheme: str, timeout_s: float, bytes_max: int)
     said = _reason(ran.err)
     for known in _KNOWN:
         if re.search(known.words, ran.err):
-            message = known.message.format(limit=bytes_max)
+            message = known.message.format(limit=bytes_max, memory=memory_bytes_max)
             if scheme == "ssh" and known.hint is _SECRET:
                 continue
             return SourceUnavailable(f"{shown} {message}" + (f" ({said})" if said else ""), known.hint)

@@ -22,7 +22,7 @@ from reconciler.source import refusals
 from reconciler.source.bare import init_bare
 from reconciler.source.credentials import Address, Credentials, opened
 from reconciler.source.git import Repository
-from reconciler.source.gitrun import GitRunner, Ran
+from reconciler.source.gitrun import MEMORY_BYTES_MAX, GitRunner, Ran
 
 CHECKPOINTS = "refs/pai/checkpoints"
 REMOTE_CHECKPOINTS = "refs/pai/remote/checkpoints"
@@ -39,6 +39,7 @@ class Remote(NamedTuple):
     timeout_s: float
     bytes_max: int
     push: bool
+    memory_bytes_max: int = MEMORY_BYTES_MAX
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -64,7 +65,7 @@ class Mirror:
         self._moved = False
         self.on_checkpoints: Callable[[], None] = lambda: None
         """Called after a fetch that brought other checkpoints than the mirror had."""
-        self._git = GitRunner(path, remote.timeout_s, remote.bytes_max)
+        self._git = GitRunner(path, remote.timeout_s, remote.bytes_max, remote.memory_bytes_max)
         self._digest = hashlib.sha256(self._address.url.encode()).hexdigest()
 
     def prepare(self) -> None:
@@ -211,7 +212,8 @@ class Mirror:
         remote, said = self.remote, self._scrubbed(ran)
         # The address stands before the message anyway, and its words must not be taken for the reason.
         said = said._replace(err=said.err.replace(self._address.url.rstrip("/"), "it"))
-        return refusals.failure(said, remote.shown, self._address.scheme, remote.timeout_s, remote.bytes_max)
+        limits = remote.timeout_s, remote.bytes_max, remote.memory_bytes_max
+        return refusals.failure(said, remote.shown, self._address.scheme, *limits)
 
     def _holds(self, tip: str, commit: str) -> bool:
         return Repository.open(self.path).walk(tip, commit).relation in ("same", "forward", "merged")

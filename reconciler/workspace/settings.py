@@ -65,6 +65,7 @@ class Settings(NamedTuple):
     source_interval_s: float
     source_timeout_s: float
     source_max_transfer_bytes: int
+    source_max_memory_bytes: int
     source_secret: str
     source_ca_file: str
     source_push: bool
@@ -140,6 +141,14 @@ SETTINGS = (
         values.integer,
         "The largest pack that is taken from a remote.",
         "source_max_transfer_bytes",
+    ),
+    Setting(
+        "source",
+        "max_memory_bytes",
+        100663296,
+        values.integer,
+        "What one git process may hold in memory for a remote or a client of /git/; large repositories need more.",
+        "source_max_memory_bytes",
     ),
     Setting(
         "source",

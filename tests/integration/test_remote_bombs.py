@@ -1,0 +1,90 @@
+"""A remote that answers little and becomes much: git's memory is bounded, and the reason is told."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import resource
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.errors import SourceUnavailable
+from reconciler.forges.api import Api, ForgeUnavailable
+from reconciler.source import Credentials, Mirror, Remote
+
+BECOMES = 600 * 1024 * 1024
+MEMORY_BYTES_MAX = 96 * 1024 * 1024
+
+
+def packed(head: bytes, piece: bytes, size: int) -> bytes:
+    """Give a gzip that becomes `head` and then `piece` over and over, up to `size` bytes."""
+    packing = zlib.compressobj(1, wbits=31)
+    many = piece * (1024 * 1024 // len(piece))
+    made = [packing.compress(head)]
+    made += [packing.compress(many) for _ in range(size // len(many))]
+    return b"".join(made) + packing.flush()
+
+
+def line(text: bytes) -> bytes:
+    """Write one of git's lines."""
+    return b"%04x%s" % (len(text) + 4, text)
+
+
+@contextmanager
+def answering(body: bytes, kind: str) -> Iterator[str]:
+    """Answer every request with a packed body; give the address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_list_of_refs_that_becomes_much_is_refused(tmp_path: Path) -> None:
+    """Git ends where its memory does, which is said, with the setting; nothing is fetched and nothing is left."""
+    head = line(b"# service=git-upload-pack\n") + b"0000"
+    head += line(b"1" * 40 + b" HEAD\0 symref=HEAD:refs/heads/main\n")
+    ref = line(b"1" * 40 + b" refs/heads/" + b"x" * 200 + b"\n")
+    body = packed(head, ref, BECOMES)
+    assert len(body) < 8_000_000
+    with answering(body, "application/x-git-upload-pack-advertisement") as address:
+        remote = Remote(f"{address}/team.git", address, "main", None, 60.0, 2**30, False)
+        mirror = Mirror(tmp_path / "mirror.git", remote, Credentials, lambda: "2026-11-24T00:00:00Z")
+        mirror.prepare()
+        with pytest.raises(SourceUnavailable) as caught:
+            mirror.fetch()
+    assert f"more than {MEMORY_BYTES_MAX:,} bytes of memory" in caught.value.message
+    assert "source.max_memory_bytes" in caught.value.hint
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < 300 * 1024 * 1024
+    assert not list((tmp_path / "mirror.git").rglob("tmp_*"))
+
+
+def test_forge_that_packs_unasked_is_refused_unread() -> None:
+    """Packed answers are not asked for; one that comes all the same is not unpacked."""
+    with (
+        answering(packed(b"", b" ", BECOMES), "application/json") as address,
+        contextlib.closing(Api(address, {}, patience_s=0.0)) as api,
+        pytest.raises(ForgeUnavailable, match="ReadError"),
+    ):
+        api.call("GET", "/x")
