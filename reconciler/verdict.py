@@ -265,8 +265,9 @@ class Judge:
     def _read_changes(self, sha: str, old: Index, changes: list[tuple[str, TreeEntry | None]]) -> Index:
         rules = self.rules(old.ignore)
         files = dict(old.files)
+        known: dict[str, Facts] = {}
         for path, entry in changes:
-            facts = None if entry is None else self.facts(entry, rules, {})
+            facts = None if entry is None else self.facts(entry, rules, known)
             if facts is None:
                 files.pop(self.full(path), None)
             else:
