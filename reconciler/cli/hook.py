@@ -42,8 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # git's bytes, whatever the locale
     # A push that takes more is refused, whatever its objects become.
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    _limit(resource.RLIMIT_CPU, CPU_S_MAX)
+    _limit(resource.RLIMIT_DATA, MEMORY_BYTES_MAX)
     try:
         # The settings are the operator's; what the pusher has in the environment must not choose the branch.
         workspace = Workspace.open(Path(arguments[arguments.index("--workspace") + 1]), {}, OF_THE_HOOK)
@@ -60,6 +60,13 @@ def main(arguments: Sequence[str]) -> int:
         print_error(Refused("the push takes more memory than judging may", "push less at a time"))
         return 1
     return 0
+
+
+def _limit(what: int, most: int) -> None:
+    """Take as much of something as there may be, whatever git was given of it, or less if the system gives less."""
+    hard = resource.getrlimit(what)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(what, (most, most))
 
 
 def _judge(workspace: Workspace, update: RefUpdate) -> None:

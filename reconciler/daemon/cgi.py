@@ -1,8 +1,9 @@
 """Answering an HTTP request by a CGI program (RFC 3875), both ways streamed through bounded buffers.
 
 The program gets exactly the environment that it is given. It runs in a session of its own and is ended, with what it
-started, when the client goes away, sends too much or takes too long: first by the end of its input, so that it can tidy
-up, then by SIGTERM and SIGKILL.
+started, when the client goes away, sends too much or takes too long, and when the daemon stops: first by the end of its
+input, so that it can tidy up, then by SIGTERM and SIGKILL. A packed body is unpacked here, piece by piece: the limit is
+on what it becomes, and the memory of the program is bounded too.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import contextlib
 import logging
 import os
 import signal
+import zlib
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from starlette.types import Receive, Send
+
+from reconciler.source.gitrun import limited
 
 log = logging.getLogger("pai.cgi")
 
@@ -26,6 +30,8 @@ STDERR_BYTES_MAX: Final = 2_000
 GRACE_S: Final = 5.0
 """How long a program, and what it started, may take to end before it is made to."""
 LOOK_S: Final = 0.02
+STOP_S: Final = 2.0
+"""How long a request may go on when the daemon stops."""
 
 
 class Gone(Exception):
@@ -34,6 +40,23 @@ class Gone(Exception):
 
 class TooLarge(Exception):
     """The request's body is beyond the limit."""
+
+
+class Malformed(Exception):
+    """The request's body is not packed as it says."""
+
+
+class Stopping(Exception):
+    """The daemon stops."""
+
+
+class Bounds(NamedTuple):
+    """What one request may take: bytes of its body, unpacked, seconds, CPU seconds, and bytes of memory a process."""
+
+    body_bytes: int
+    time_s: float
+    cpu_s: int
+    memory_bytes: int
 
 
 class Broken(Exception):
@@ -54,43 +77,61 @@ async def answer(
     environment: Mapping[str, str],
     receive: Receive,
     send: Send,
+    bounds: Bounds,
     *,
-    body_bytes_max: int,
-    deadline_s: float,
+    packed: bool,
+    stopping: asyncio.Event,
 ) -> bool:
     """Run the program on the request's body and send its answer; tell whether it ended well.
 
-    Errors before its answer begins are answered here: 413, 504, 502.
+    `packed` says that the body is gzip. Once `stopping` is set the request has `STOP_S` to end by itself.
+    Errors before the answer begins are answered here: 400, 413, 502, 503, 504.
     """
     program = await asyncio.create_subprocess_exec(
-        *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=dict(environment), start_new_session=True
+        *limited(command, bounds.memory_bytes, bounds.cpu_s),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+        env=dict(environment),
+        start_new_session=True,
     )
-    run = _Run(program, receive, send, body_bytes_max)
+    run = _Run(program, receive, send, Unpacked(bounds.body_bytes, packed=packed), stopping)
     try:
-        async with asyncio.timeout(deadline_s):
+        async with asyncio.timeout(bounds.time_s):
             return await run.relay()
     except Gone:
         return False
     except TooLarge:
-        return await run.refuse(413, f"error: the request is larger than {body_bytes_max:,} bytes\n")
+        unpacked = ", unpacked" if packed else ""
+        return await run.refuse(413, f"error: the request is larger than {bounds.body_bytes:,} bytes{unpacked}\n")
+    except Malformed:
+        return await run.refuse(400, "error: the request's body is no gzip\n")
+    except Stopping:
+        return await run.refuse(503, "error: the daemon is stopping\nhint: try again when it runs\n")
     except TimeoutError:
-        return await run.refuse(504, f"error: this took longer than {deadline_s:.0f} s\n")
+        return await run.refuse(504, f"error: this took longer than {bounds.time_s:.0f} s\n")
     except Broken as problem:
         log.warning("%s ended without an answer: %s", command[0], problem)
         return await run.refuse(502, "error: git gave no answer\nhint: the daemon's log says more\n")
     finally:
         if not run.ended:
-            await asyncio.shield(_end(program))
+            ending = asyncio.create_task(_end(program))
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:
+                await ending  # nothing that was started outlives the request
+                raise
 
 
 class _Run:
     """One program and the request that it answers."""
 
-    def __init__(self, program: Process, receive: Receive, send: Send, body_bytes_max: int) -> None:
+    def __init__(self, program: Process, receive: Receive, send: Send, body: Unpacked, stopping: asyncio.Event) -> None:
         self._program = program
         self._receive = receive
         self._send = send
-        self._body_bytes_max = body_bytes_max
+        self._body = body
+        self._stopping = stopping
         self._begun = False
         self.ended = False
         self._stderr = b""
@@ -99,15 +140,24 @@ class _Run:
         feeding = asyncio.create_task(self._feed())
         draining = asyncio.create_task(self._drain_stderr())
         answering = asyncio.create_task(self._answer())
+        ending = asyncio.create_task(self._stopped())
+        tasks = (feeding, answering, draining, ending)
         try:
-            await asyncio.wait({feeding, answering}, return_when=asyncio.FIRST_COMPLETED)
-            if feeding.done():  # it never ends well: the client has gone, or has sent too much
-                feeding.result()
+            await asyncio.wait({feeding, answering, ending}, return_when=asyncio.FIRST_COMPLETED)
+            for failed in (feeding, ending):  # neither ends well: the client has gone, or has sent too much
+                if failed.done() and not answering.done():
+                    failed.result()
             return await answering
         finally:
-            for task in (feeding, answering, draining):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(feeding, answering, draining, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _stopped(self) -> None:
+        """Wait for the daemon to stop, and some time more. Raises Stopping."""
+        await self._stopping.wait()
+        await asyncio.sleep(STOP_S)
+        raise Stopping
 
     async def refuse(self, status: int, message: str) -> bool:
         """Say what went wrong if nothing was answered yet; an answer that has begun is cut off."""
@@ -116,20 +166,17 @@ class _Run:
         return False
 
     async def _feed(self) -> None:
-        """Pass the body on; then wait for the client to go away. Raises Gone or TooLarge."""
-        stdin, size = self._program.stdin, 0
+        """Pass the body on; then wait for the client to go away. Raises Gone, TooLarge or Malformed."""
+        stdin = self._program.stdin
         assert stdin is not None
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise Gone
-            body = message.get("body", b"")
-            size += len(body)
-            if size > self._body_bytes_max:
-                raise TooLarge
-            with contextlib.suppress(ConnectionError):  # it wants no more; what follows is read and dropped
-                if body:
-                    stdin.write(body)
+            # It may want no more, and uvloop has two words for that; what follows is read and dropped.
+            with contextlib.suppress(ConnectionError, RuntimeError):
+                for piece in self._body.pieces(message.get("body", b"")):
+                    stdin.write(piece)
                     await stdin.drain()
                 if not message.get("more_body", False):
                     stdin.close()
@@ -138,11 +185,13 @@ class _Run:
         stdout = self._program.stdout
         assert stdout is not None
         status, headers, rest = await self._head(stdout)
+        # The head comes before the request is read; until there is more, the request can still be refused.
+        chunk = rest or await stdout.read(CHUNK_BYTES)
         self._begun = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        while chunk := rest or await stdout.read(CHUNK_BYTES):
-            rest = b""
+        while chunk:
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+            chunk = await stdout.read(CHUNK_BYTES)
         code = await self._program.wait()
         if code or status >= 500:
             log.warning("git http-backend answered %d and ended with %d: %s", status, code, self._said())
@@ -176,6 +225,31 @@ class _Run:
 
     def _said(self) -> str:
         return repr(self._stderr.decode("utf-8", "replace"))
+
+
+class Unpacked:
+    """A body as it becomes, in pieces of at most CHUNK_BYTES that are counted."""
+
+    def __init__(self, bytes_max: int, *, packed: bool) -> None:
+        self._left = bytes_max
+        self._inflating = zlib.decompressobj(16 + zlib.MAX_WBITS) if packed else None
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """Give what more of the body becomes. Raises TooLarge, Malformed."""
+        for piece in (data,) if self._inflating is None else self._inflated(self._inflating, data):
+            self._left -= len(piece)
+            if self._left < 0:
+                raise TooLarge
+            if piece:
+                yield piece
+
+    def _inflated(self, inflating: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+        try:
+            while data and not inflating.eof:
+                yield inflating.decompress(data, CHUNK_BYTES)
+                data = inflating.unconsumed_tail
+        except zlib.error as error:
+            raise Malformed from error
 
 
 async def _end(program: Process) -> None:

@@ -1,12 +1,13 @@
 """Who pushes through the daemon now, by numbers that cannot be guessed.
 
 The hook of such a push is given its number and nothing else, and names it when it has the push recorded: what a pusher
-has in the environment never says who it is.
+has in the environment never says who it is. One push at a time is let in: the next one sees what became of it.
 """
 
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,8 @@ class Pushes:
 
     def __init__(self) -> None:
         self._callers: dict[str, Caller] = {}
+        self._let_in = ""
+        self._changed = threading.Condition()
 
     @contextmanager
     def under_way(self, caller: Caller) -> Iterator[str]:
@@ -27,7 +30,19 @@ class Pushes:
         try:
             yield number
         finally:
-            del self._callers[number]
+            with self._changed:
+                del self._callers[number]
+                if self._let_in == number:
+                    self._let_in = ""
+                self._changed.notify_all()
+
+    def let_in(self, number: str, timeout_s: float) -> bool:
+        """Wait until no other push is between being recorded and its end; False if that takes too long."""
+        with self._changed:
+            free = self._changed.wait_for(lambda: self._let_in in ("", number), timeout_s)
+            if free and number in self._callers:
+                self._let_in = number
+            return free
 
     def caller(self, number: str) -> Caller | None:
         """Tell who pushes under a number, None if nobody does."""

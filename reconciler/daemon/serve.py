@@ -211,7 +211,7 @@ class Daemon:
     async def _serve_admin(self, stopping: asyncio.Event) -> None:
         believed = digest(self._token) if self._token else ""
         api = Api(self._workspace, self._parts.recorder, self._days.today, believed, stopping)
-        git = SmartHttp(self._workspace, self._parts.recorder, believed, self._pushes, self.look_again)
+        git = SmartHttp(self._workspace, self._parts.recorder, believed, self._pushes, self.look_again, stopping)
         hooks = Webhooks(
             _webhook_secrets(self._workspace),
             SecretReader(self._parts.backends),

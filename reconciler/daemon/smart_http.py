@@ -4,6 +4,9 @@ Only the workspace's own config repository is there, and only the two services o
 whole, none is made from the request. A push is judged by the repository's pre-receive hook as any other, with the same
 words on the pusher's terminal. The hook is given a number that stands for who pushes, which nobody else knows; with it
 the daemon records the push before git moves the branch, so a push that cannot be recorded is refused.
+
+What a client sends is bounded by what it becomes, and so is what git takes for it. More clients than may use git at a
+time wait for their turn. No client waits for git's packing, which the daemon has done afterwards.
 """
 
 from __future__ import annotations
@@ -22,13 +25,24 @@ from reconciler.daemon import cgi
 from reconciler.daemon.pushers import Pushes
 from reconciler.daemon.tokens import Caller, identify
 from reconciler.recorder import Recorder
+from reconciler.source.gitrun import FRUGAL
 from reconciler.source.hook import is_installed
+from reconciler.source.leftovers import remove_leftovers
+from reconciler.source.packing import Packer
 from reconciler.workspace import Workspace
 
 BODY_BYTES_MAX: Final = 256 * 1024 * 1024
+ASKED_BYTES_MAX: Final = 10 * 1024 * 1024
+"""What a client may ask of upload-pack: git's own default of http.maxRequestBuffer."""
 DEADLINE_S: Final = 600.0
-RUNNING_MAX: Final = 8
-"""git processes at a time; more are told to come again."""
+CPU_S: Final = 120
+"""What a git process may work: a pack may become a thousand times its size on the way."""
+RUNNING_MAX: Final = 4
+"""git processes at a time."""
+WAITING_MAX: Final = 64
+"""Clients that wait for their turn; more are told to come again."""
+WAIT_S: Final = 60.0
+RETRY_S: Final = 5
 
 PREFIX: Final = "/git/config.git"
 SERVICES: Final = ("git-upload-pack", "git-receive-pack")
@@ -40,14 +54,25 @@ class SmartHttp:
     """The application below /git/. `token` is the digest of the first token; `wake` is told after a push."""
 
     def __init__(
-        self, workspace: Workspace, recorder: Recorder, token: str, pushes: Pushes, wake: Callable[[], None]
+        self,
+        workspace: Workspace,
+        recorder: Recorder,
+        token: str,
+        pushes: Pushes,
+        wake: Callable[[], None],
+        stopping: asyncio.Event,
     ) -> None:
         self._workspace = workspace
         self._recorder = recorder
         self._token = token
         self._pushes = pushes
         self._wake = wake
+        self._stopping = stopping
         self._slots = asyncio.Semaphore(RUNNING_MAX)
+        self._waiting = 0
+        self._repository = workspace.root / "config.git"
+        self._packer = Packer(self._repository)
+        remove_leftovers(self._repository)
 
     def routes(self) -> list[BaseRoute]:
         """Give the one route."""
@@ -77,17 +102,43 @@ class SmartHttp:
             status, reason, hint = await asyncio.to_thread(self._closed)
         if not reason and _length(headers) > BODY_BYTES_MAX:
             status, reason, hint = 413, f"the push is larger than {BODY_BYTES_MAX:,} bytes", "push in parts"
-        if not reason and self._slots.locked():
-            status, reason, hint = 503, "too many clients use git here now", "try again in a moment"
+        packing = headers.get("content-encoding", "identity").lower()
+        if not reason and packing not in ("identity", "gzip", "x-gzip"):
+            status, reason, hint = 415, "the request is packed in a way that is not read here", "git uses gzip"
         if reason:
             return await _say(send, status, reason, hint)
-        async with self._slots:
-            await self._run(scope, receive, send, caller, service)
+        if not await self._turn():
+            retry = {"retry-after": str(RETRY_S)}
+            return await _say(send, 503, "too many clients use git here now", "try again in a moment", retry)
+        try:
+            await self._run(scope, receive, send, caller, service, packed=packing != "identity")
+        finally:
+            self._slots.release()
         return None
 
-    async def _run(self, scope: Scope, receive: Receive, send: Send, caller: Caller, service: str) -> None:
+    async def _turn(self) -> bool:
+        """Wait until git may run once more; False if too many wait, it takes too long, or the daemon stops."""
+        if self._slots.locked() and self._waiting >= WAITING_MAX:
+            return False
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await self._slots.acquire()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting -= 1
+        if self._stopping.is_set():
+            self._slots.release()
+        return not self._stopping.is_set()
+
+    async def _run(
+        self, scope: Scope, receive: Receive, send: Send, caller: Caller, service: str, *, packed: bool
+    ) -> None:
+        most = BODY_BYTES_MAX if service == "git-receive-pack" else ASKED_BYTES_MAX
+        bounds = cgi.Bounds(most, DEADLINE_S, CPU_S, self._workspace.settings.source_max_memory_bytes)
         with self._pushes.under_way(caller) as number:
-            environment = self._environment(scope, caller)
+            environment = self._environment(scope, caller, service)
             if service == "git-receive-pack":
                 environment[VARIABLE] = number
             done = await cgi.answer(
@@ -95,11 +146,19 @@ class SmartHttp:
                 environment,
                 receive,
                 send,
-                body_bytes_max=BODY_BYTES_MAX,
-                deadline_s=DEADLINE_S,
+                bounds,
+                packed=packed,
+                stopping=self._stopping,
             )
-        if done and service == "git-receive-pack" and scope["method"] == "POST":
-            self._wake()
+        if service == "git-receive-pack" and scope["method"] == "POST":
+            if done:
+                self._wake()
+            await asyncio.to_thread(self._tidy)
+
+    def _tidy(self) -> None:
+        """Do what git would do at the end of a push, or was kept from doing."""
+        remove_leftovers(self._repository)
+        self._packer.tidy()
 
     def _asked(self, scope: Scope) -> tuple[str, int, str, str]:
         """Give the service that is asked for, or the status, reason and hint of why there is none."""
@@ -129,15 +188,19 @@ class SmartHttp:
             return 503, "the repository has no hook of Pai, so pushes would not be judged", "run pai init"
         return 200, "", ""
 
-    def _environment(self, scope: Scope, caller: Caller) -> dict[str, str]:
+    def _environment(self, scope: Scope, caller: Caller, service: str) -> dict[str, str]:
         headers = Headers(scope=scope)
-        repository = str(self._workspace.root / "config.git")
+        repository = str(self._repository)
         settings = {
             "http.receivepack": "true",
             "http.uploadpack": "true",
             "safe.directory": repository,
+            "receive.autogc": "false",
             "receive.maxInputSize": str(BODY_BYTES_MAX),
+            **FRUGAL,
         }
+        if service == "git-receive-pack":  # what does not fit into git's memory is refused, and not passed on in pieces
+            settings["core.bigFileThreshold"] = "2g"
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             "LC_ALL": "C.UTF-8",
@@ -163,10 +226,10 @@ class SmartHttp:
         return environment
 
 
-# Not the length: without it git reads to the end itself, and tidies up if that comes too early.
+# Not the packing, which is undone here, nor the length: without it git reads to the end itself, and tidies up if that
+# comes too early.
 _PASSED: Final = {
     "content-type": "CONTENT_TYPE",
-    "content-encoding": "HTTP_CONTENT_ENCODING",
     "accept-encoding": "HTTP_ACCEPT_ENCODING",
     "git-protocol": "GIT_PROTOCOL",
 }

@@ -19,8 +19,12 @@ from typing import Final
 import pygit2
 from pygit2.enums import RepositoryOpenFlag
 
+from reconciler.source.gitrun import FRUGAL
+
 _AUTO: Final = 6700
 """Git's default of `gc.auto`: loose objects."""
+_AUTO_PACKS: Final = 50
+"""Git's default of `gc.autoPackLimit`: packs that nothing says to keep."""
 _SAMPLE: Final = "17"
 """The folder of objects that git looks into; there are 256, which fill alike."""
 PAUSE_S: Final = 60.0
@@ -49,19 +53,23 @@ class Packer:
 
 
 def crowded(path: Path) -> bool:
-    """Tell whether a repository has more loose objects than its `gc.auto` allows, estimated as git does."""
+    """Tell whether a repository has more loose objects or packs than its settings allow, estimated as git does."""
     try:
         repo = pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
         allowed = repo.config.get_int("gc.auto") if "gc.auto" in repo.config else _AUTO
-        found = len(os.listdir(Path(repo.path, "objects", _SAMPLE)))
+        packs_allowed = repo.config.get_int("gc.autoPackLimit") if "gc.autoPackLimit" in repo.config else _AUTO_PACKS
+        folder = Path(repo.path, "objects")
+        packs = sum(not each.with_suffix(".keep").exists() for each in folder.glob("pack/pack-*.pack"))
+        found = len(list(folder.glob(f"{_SAMPLE}/*")))
     except (pygit2.GitError, OSError, ValueError):
         return False
-    return 0 < allowed < found * 256
+    return allowed > 0 and (allowed < found * 256 or 0 < packs_allowed < packs)
 
 
 def _gc(path: Path) -> None:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    words = ["git", "-C", str(path), "-c", "gc.autoDetach=false", "-c", "pack.threads=1", "gc", "--auto", "--quiet"]
+    settings = [word for pair in {"gc.autoDetach": "false", **FRUGAL}.items() for word in ("-c", "=".join(pair))]
+    words = ["git", "-C", str(path), *settings, "gc", "--auto", "--quiet"]
     with contextlib.suppress(OSError):  # no git here: the repository only has more files than it needs
         subprocess.run(
             words,

@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from reconciler.core.errors import SourceUnavailable
-from reconciler.source.gitrun import Ran
+from reconciler.source.gitrun import MEMORY_BYTES_MAX, Ran
 
 SAID_CHARACTERS_MAX = 300
 
@@ -119,7 +119,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u20
 
 
 def failure(
-    ran: Ran, shown: str, scheme: str, timeout_s: float, bytes_max: int, memory_bytes_max: int
+    ran: Ran, shown: str, scheme: str, timeout_s: float, bytes_max: int, memory_bytes_max: int = MEMORY_BYTES_MAX
 ) -> SourceUnavailable:
     """Say why `git fetch` or `git push` failed at the remote `shown`."""
     if ran.cancelled:

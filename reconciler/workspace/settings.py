@@ -145,7 +145,7 @@ SETTINGS = (
     Setting(
         "source",
         "max_memory_bytes",
-        100663296,
+        67108864,
         values.integer,
         "What one git process may hold in memory for a remote or a client of /git/; large repositories need more.",
         "source_max_memory_bytes",

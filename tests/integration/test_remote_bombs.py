@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import resource
 import threading
 import zlib
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from reconciler.forges.api import Api, ForgeUnavailable
 from reconciler.source import Credentials, Mirror, Remote
 
 BECOMES = 600 * 1024 * 1024
-MEMORY_BYTES_MAX = 96 * 1024 * 1024
+MEMORY_BYTES_MAX = 64 * 1024 * 1024
 
 
 def packed(head: bytes, piece: bytes, size: int) -> bytes:
@@ -76,7 +75,6 @@ def test_list_of_refs_that_becomes_much_is_refused(tmp_path: Path) -> None:
             mirror.fetch()
     assert f"more than {MEMORY_BYTES_MAX:,} bytes of memory" in caught.value.message
     assert "source.max_memory_bytes" in caught.value.hint
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < 300 * 1024 * 1024
     assert not list((tmp_path / "mirror.git").rglob("tmp_*"))
 
 

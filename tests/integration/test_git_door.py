@@ -1,0 +1,348 @@
+"""The door for git over HTTP: bounded by what a body becomes, fair to many clients, and tidy behind whoever dies."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import itertools
+import os
+import signal
+import socket
+import struct
+import subprocess
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.daemon import cgi
+from reconciler.daemon.smart_http import ASKED_BYTES_MAX
+from reconciler.source.hook import MARK
+from tests.acceptance.test_http_push import PATH, Served, children, members
+from tests.support import Git, Site, binding, until
+
+LEFT = "objects/tmp_objdir-incoming-*"
+
+
+@pytest.fixture
+def served(team: Site) -> Iterator[Served]:
+    """Give a workspace whose daemon takes pushes."""
+    with team.daemon() as daemon:
+        yield Served(team, daemon)
+
+
+def left(site: Site) -> list[Path]:
+    """List folders of pushes that are not accepted yet."""
+    return list((site.root / "config.git").glob(LEFT))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"0014command=ls-refs\n0001" + b"0009peel\n" * (ASKED_BYTES_MAX // 9 + 1),
+        b"0032want " + b"1" * 40 + b"\n" + (b"0032have " + b"1" * 40 + b"\n") * (ASKED_BYTES_MAX // 50 + 1),
+    ],
+    ids=["arguments", "haves"],
+)
+def test_request_is_bounded_by_what_it_becomes(served: Served, body: bytes) -> None:
+    """A small packed request that becomes a large one is refused with the limit; the daemon does not grow with it."""
+    packed = gzip.compress(body, 1)
+    assert len(packed) < 200_000
+    before = peak(served)
+    headers = {
+        **served.bearer(),
+        "Content-Type": "application/x-git-upload-pack-request",
+        "Content-Encoding": "gzip",
+        "Git-Protocol": "version=2" if body.startswith(b"0014") else "version=0",
+    }
+    status, _, said = served.ask("POST", f"{PATH}/git-upload-pack", packed, headers)
+    expected = f"error: the request is larger than {ASKED_BYTES_MAX:,} bytes, unpacked\n"
+    assert (status, said.decode()) == (413, expected)
+    assert peak(served) - before < 50_000_000
+    until("git to end", lambda: not children(served.daemon))
+
+
+def test_push_is_bounded_by_what_it_becomes(served: Served) -> None:
+    """The same of a push, of which git reads on while it becomes more."""
+    line = f"{served.site.bare('rev-parse', 'main')} {'1' * 40} refs/heads/x\n".encode()
+    refs = b"%04x%b" % (len(line) + 4, line)
+    piece = zlib.compressobj(1, wbits=31)
+    part = piece.compress(refs * 10_000)
+    before = peak(served)
+    headers = {
+        **served.bearer(),
+        "Content-Type": "application/x-git-receive-pack-request",
+        "Content-Encoding": "gzip",
+    }
+    packed = part + b"".join(piece.compress(refs * 10_000) for _ in range(40)) + piece.flush()
+    served.ask("POST", f"{PATH}/git-receive-pack", packed, headers)
+    assert served.site.bare("for-each-ref", "refs/heads/x") == ""
+    assert peak(served) - before < 50_000_000
+    until("git to end", lambda: not children(served.daemon))
+
+
+def entry(kind: int, size: int, data: bytes, between: bytes = b"") -> bytes:
+    """Write an entry of a pack: its kind and unpacked size, then what it consists of (gitformat-pack)."""
+    numbers, size = [kind << 4 | size & 15], size >> 4
+    while size:
+        numbers[-1] |= 0x80
+        numbers, size = [*numbers, size & 0x7F], size >> 7
+    return bytes(numbers) + between + data
+
+
+def varint(number: int) -> bytes:
+    """Write a size at the head of a delta."""
+    out = b""
+    while number > 0x7F:
+        out, number = out + bytes([number & 0x7F | 0x80]), number >> 7
+    return out + bytes([number])
+
+
+MIB = 1024 * 1024
+
+
+def large_object() -> list[bytes]:
+    """Give a pack's entries: one object of 300 MiB."""
+    packing = zlib.compressobj(1)
+    data = b"".join(packing.compress(bytes(MIB)) for _ in range(300)) + packing.flush()
+    return [entry(3, 300 * MIB, data)]
+
+
+def large_delta() -> list[bytes]:
+    """Give a pack's entries: an object of 1 MiB, and one that is 300 copies of it."""
+    base = entry(3, MIB, zlib.compress(bytes(MIB)))
+    delta = varint(MIB) + varint(300 * MIB) + bytes([0x80 | 0x40, 0x10]) * 300
+    back, offset = len(base) >> 7, bytes([len(base) & 0x7F])
+    while back:
+        back -= 1
+        offset, back = bytes([0x80 | back & 0x7F]) + offset, back >> 7
+    return [base, entry(6, len(delta), zlib.compress(delta), offset)]
+
+
+@pytest.mark.parametrize("entries", [large_object, large_delta])
+@pytest.mark.parametrize("kept", ["100", "1"], ids=["unpacked", "kept"])
+def test_object_is_bounded_by_what_it_becomes(served: Served, entries: Callable[[], list[bytes]], kept: str) -> None:
+    """A small pack whose object becomes a large one is refused, whether git unpacks it or keeps it; nothing stays."""
+    served.site.bare("config", "receive.unpackLimit", kept)
+    made = entries()
+    pack = b"PACK" + struct.pack(">II", 2, len(made)) + b"".join(made)
+    line = f"{'0' * 40} {'1' * 40} refs/heads/x\0 report-status".encode()
+    body = b"%04x%b0000" % (len(line) + 4, line) + pack + hashlib.sha1(pack, usedforsecurity=False).digest()
+    assert len(body) < 2 * MIB
+    headers = {**served.bearer(), "Content-Type": "application/x-git-receive-pack-request"}
+    before = peak(served)
+    _, _, said = served.ask("POST", f"{PATH}/git-receive-pack", body, headers)
+    assert b"unpack ok" not in said
+    assert b"unpack" in said
+    assert peak(served) - before < 50_000_000
+    until("the folder to be removed", lambda: not left(served.site))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_body_is_counted_in_pieces_of_what_it_becomes(packed: bool) -> None:
+    """However small the pieces that come, those that go on are bounded, and so is their sum."""
+    data = b"x" * 1_000_000
+    sent = gzip.compress(data) if packed else data
+    whole = cgi.Unpacked(1_000_000, packed=packed)
+    got = [piece for start in range(0, len(sent), 1000) for piece in whole.pieces(sent[start : start + 1000])]
+    assert b"".join(got) == data
+    assert max(map(len, got)) <= cgi.CHUNK_BYTES
+    with pytest.raises(cgi.TooLarge):
+        list(cgi.Unpacked(999_999, packed=packed).pieces(sent))
+
+
+def peak(served: Served) -> int:
+    """Give the most memory that the daemon has held, in bytes."""
+    status = Path(f"/proc/{served.daemon.process.pid}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+
+
+@pytest.mark.parametrize(("packing", "body", "status"), [("br", b"x", 415), ("gzip", b"no gzip at all", 400)])
+def test_body_that_is_not_packed_as_it_says_is_refused(served: Served, packing: str, body: bytes, status: int) -> None:
+    """Another packing, and a gzip that is none, are the client's mistake."""
+    headers = {**served.bearer(), "Content-Encoding": packing, "Content-Type": "application/x-git-upload-pack-request"}
+    assert served.ask("POST", f"{PATH}/git-upload-pack", body, headers)[0] == status
+
+
+def test_git_of_a_client_is_bounded(served: Served) -> None:
+    """Whatever git starts for a client has a limit of memory and of work, and takes its time rather than memory."""
+    clone = served.clone(served.first)
+    clone.commit({"models/a.yaml": binding("a")})
+    hook = served.site.root / "config.git" / "hooks" / "pre-receive"
+    hook.write_text(
+        f"#!/bin/sh\n{MARK}\nulimit -S -d >&2\nulimit -S -t >&2\ngit config pack.windowMemory >&2\nexit 1\n"
+    )
+    said = [
+        line.removeprefix("remote: ").strip() for line in clone.push().err.splitlines() if line.startswith("remote")
+    ]
+    assert said[:3] == [str(64 * 1024), "120", "16m"]
+
+
+def test_24_clones_at_once_wait_for_their_turn(served: Served) -> None:
+    """More clients than may use git at a time are all served, one after the other."""
+    running = [
+        subprocess.Popen(
+            ["git", "clone", "--quiet", served.url(served.first), f"clone-{number}"],
+            cwd=served.site.folder,
+            env=served.site.environment,
+            stderr=subprocess.PIPE,
+        )
+        for number in range(24)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in running]
+    assert [process.returncode for process in running] == [0] * 24, said
+
+
+def half_a_push(served: Served) -> bytes:
+    """Give the beginning of a request that pushes, and never comes to its end."""
+    return (
+        f"POST {PATH}/git-receive-pack HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {served.first}\r\n"
+        "Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 100000\r\n\r\n"
+    ).encode()
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_daemon_that_stops_under_half_a_push_says_so_in_order(team: Site, signal_number: signal.Signals) -> None:
+    """It ends with 0 and without a stack trace, the client is told, and git and its quarantine are gone."""
+    with team.daemon() as daemon:
+        served = Served(team, daemon)
+        clone = served.clone(served.first)
+        old = clone.head
+        clone.commit({"junk": os.urandom(50_000)})
+        pack = subprocess.run(
+            ["git", "pack-objects", "--revs", "--stdout", "-q"],
+            cwd=clone.folder,
+            input=f"{clone.head}\n^{old}\n".encode(),
+            env=clone.environment,
+            capture_output=True,
+            check=True,
+        ).stdout
+        line = f"{old} {clone.head} refs/heads/main\0 report-status".encode()
+        body = b"%04x%b0000" % (len(line) + 4, line) + pack[: len(pack) // 2]
+        with socket.create_connection(("127.0.0.1", daemon.port), timeout=30) as connection:
+            connection.sendall(half_a_push(served) + body)
+            until("git to take it", lambda: left(team))
+            sessions = children(daemon)
+            daemon.process.send_signal(signal_number)
+            assert connection.recv(1000).startswith(b"HTTP/1.1 503 ")
+            assert daemon.process.wait(30) == 0
+        log = daemon.log
+        assert not [each for each in sessions if members(each)]
+    assert "Traceback" not in log
+    assert "Exception" not in log
+    assert left(team) == []
+
+
+def test_folder_of_a_push_that_was_killed_is_removed(served: Served) -> None:
+    """Also if git itself is killed, and cannot tidy up; the next push works."""
+    clone = served.clone(served.first)
+    clone.commit({"models/a.yaml": binding("a")})
+    hook = served.site.root / "config.git" / "hooks" / "pre-receive"
+    kept = hook.read_text()
+    hook.write_text(f"#!/bin/sh\n{MARK}\nkill -9 $PPID\n")
+    assert clone.push().code != 0
+    until("the folder to be removed", lambda: not left(served.site))
+    hook.write_text(kept)
+    assert clone.push().code == 0
+
+
+def test_folders_that_are_left_go_at_the_next_start_unless_somebody_pushes(team: Site) -> None:
+    """What a crash left is removed; while a push is taken, everything stays."""
+    repository = team.root / "config.git"
+    stale = repository / "objects" / "tmp_objdir-incoming-stale1"
+    (stale / "pack").mkdir(parents=True)
+    (stale / "pack" / "tmp_pack_x").write_bytes(b"x")
+    with subprocess.Popen(
+        ["git", "receive-pack", str(repository)],
+        env=team.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as push:
+        assert push.stdout is not None
+        push.stdout.read(4)  # it stands in the repository now
+        with team.daemon():
+            assert stale.exists()
+        push.kill()
+    with team.daemon():
+        assert not stale.exists()
+
+
+def blob(text: str) -> str:
+    """Give the id that git gives to a file's content."""
+    return hashlib.sha1(b"blob %d\0%s" % (len(text), text.encode()), usedforsecurity=False).hexdigest()
+
+
+def test_push_does_not_wait_for_packing(served: Served) -> None:
+    """Git's tidying goes on beside the next push, and is done all the same."""
+    repository = served.site.root / "config.git"
+    served.site.bare("config", "gc.auto", "1")
+    began, go = served.site.folder / "began", served.site.folder / "go"
+    hook = repository / "hooks" / "pre-auto-gc"
+    hook.write_text(f"#!/bin/sh\ntouch {began}\nwhile [ ! -e {go} ]; do sleep 0.05; done\n")
+    hook.chmod(0o755)
+    clone = served.clone(served.first)
+    texts = (f"text {number}\n" for number in itertools.count())
+    sampled = itertools.islice((each for each in texts if blob(each).startswith("17")), 3)  # the folder that git counts
+    clone.commit({f"notes/{number}": each for number, each in enumerate(sampled)})
+    assert clone.push().code == 0
+    assert not go.exists()
+    until("packing to begin", began.exists)
+    go.touch()
+
+
+def tracked(site: Site, rest: str) -> None:
+    """Have the hook say who comes, and run `rest` as the update hook, right before git moves the branch."""
+    hooks = site.root / "config.git" / "hooks"
+    text = (hooks / "pre-receive").read_text()
+    (hooks / "pre-receive").write_text(text.replace(f"{MARK}", f'touch "{site.folder}/came-$REMOTE_USER"\n{MARK}', 1))
+    (hooks / "update").write_text(f"#!/bin/sh\n{rest}\n")
+    (hooks / "update").chmod(0o755)
+
+
+def push(clone: Git) -> subprocess.Popen[bytes]:
+    """Begin to push."""
+    return subprocess.Popen(
+        ["git", "push", "--quiet", "origin", "HEAD:main"],
+        cwd=clone.folder,
+        env=clone.environment,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_of_two_pushers_of_one_commit_the_one_who_moved_the_branch_is_named(served: Served) -> None:
+    """The other is not on the log as one who was let in, and reads that the branch moved."""
+    site = served.site
+    tracked(site, f'while [ ! -e "{site.folder}/go-$REMOTE_USER" ]; do sleep 0.05; done')
+    ann, bea = (served.clone(served.token(f"{name}@example.com"), name) for name in ("ann", "bea"))
+    sha = ann.commit({"models/a.yaml": binding("a")})
+    bea("fetch", "--quiet", str(ann.folder), "HEAD")
+    bea("reset", "--quiet", "--hard", sha)
+    with push(ann) as first:
+        until("the first to be let in", lambda: site.rows("type:push"))
+        with push(bea) as second:
+            until("the second to come", (site.folder / "came-bea@example.com").exists)
+            (site.folder / "go-ann@example.com").touch()
+            assert first.wait(60) == 0
+            until("the commit to be in force", lambda: site.state().revision == sha)
+            (site.folder / "go-bea@example.com").touch()
+            assert second.wait(60) != 0
+            assert second.stderr is not None
+            assert b"moved meanwhile" in second.stderr.read()
+    assert [row["actor"] for row in site.rows("type:push")] == ["ann@example.com"]
+    assert [row["data"]["pusher"] for row in site.rows(f"revision:{sha}", "type:revision")] == ["ann@example.com"]
+
+
+def test_push_that_died_after_it_was_let_in_keeps_nobody_out(served: Served) -> None:
+    """The next pusher of the same commit moves the branch, and is the one who is named."""
+    site = served.site
+    tracked(site, 'test "$REMOTE_USER" != ann@example.com || kill -9 $PPID')
+    ann, bea = (served.clone(served.token(f"{name}@example.com"), name) for name in ("ann", "bea"))
+    sha = ann.commit({"models/a.yaml": binding("a")})
+    bea("fetch", "--quiet", str(ann.folder), "HEAD")
+    bea("reset", "--quiet", "--hard", sha)
+    assert ann.push().code != 0
+    assert bea.push().code == 0
+    until("the commit to be in force", lambda: site.state().revision == sha)
+    assert [row["data"]["pusher"] for row in site.rows(f"revision:{sha}", "type:revision")] == ["bea@example.com"]
