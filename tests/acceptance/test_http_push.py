@@ -255,12 +255,13 @@ def test_two_pushes_that_race_leave_one_and_lose_nothing(served: Served) -> None
 
 
 def children(daemon: Daemon) -> list[str]:
-    """Name the processes that the daemon has started and that still run."""
+    """Name the processes that the daemon has started for git and that still run; those that judge bodies stay."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
             fields = (entry / "stat").read_text().rpartition(")")
-            if fields[2].split()[1] == str(daemon.process.pid):
+            lasting = b"body_worker" in (entry / "cmdline").read_bytes()
+            if fields[2].split()[1] == str(daemon.process.pid) and not lasting:
                 found.append(fields[0].split()[0])
     return found
 
