@@ -1,11 +1,13 @@
 """What a secret's value may hold, by who reads it: a value that could serve nobody is refused before it is stored.
 
 A binding's key goes out in a header, so it is one line of visible ASCII. Git's credentials and the secrets that forges
-sign with may hold anything. Until a binding names it, any secret may become a binding's.
+sign with may hold anything. Until a binding names it, a secret may become a binding's, unless it is words that do not
+begin as keys of providers do.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,6 +20,10 @@ from reconciler.workspace.settings import Settings
 
 _GIT_KEYS: Final = frozenset((USERNAME, PASSWORD, SSH_KEY, KNOWN_HOSTS))
 """Keys of a secret for git, which is mostly stored before the settings name it."""
+_WORDS: Final = re.compile(rb"[ -~]+")
+"""A passphrase for a forge, whose setting may come later."""
+_KEY: Final = re.compile(rb" *(sk-|AIza)")
+"""How keys of providers begin."""
 _HINT: Final = "a provider's key is one line of ASCII without blanks; for another use name the secret in pai.toml first"
 
 
@@ -26,7 +32,10 @@ def check_fit(settings: Settings, state: State, name: str, values: Mapping[str, 
     bound = {key_reference(resource.spec) for resource in state.models.values()}
     for key, value in values.items():
         why = unfit(value)
-        if why and ((name, key) in bound or not (key in _GIT_KEYS or _named(settings, name, key))):
+        free = (name, key) not in bound and (
+            key in _GIT_KEYS or _named(settings, name, key) or (_WORDS.fullmatch(value) and not _KEY.match(value))
+        )
+        if why and not free:
             raise UsageError(f"the value of {name} key {key} {why}, so that no request could carry it", _HINT)
 
 

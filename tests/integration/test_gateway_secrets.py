@@ -132,10 +132,11 @@ def test_value_for_git_or_a_forge_may_hold_anything(either: Site) -> None:
     """An ssh key has many lines; a secret that the settings name is no binding's. What a binding names has to fit."""
     pem = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA\n-----END OPENSSH PRIVATE KEY-----\n"
     either.pai("add", "secret", "git", "--from-literal", f"ssh-key={pem}", "--from-literal", "known-hosts=a b c")
-    either.pai("add", "secret", "forge", "--from-literal", "hook=two words", code=2)
+    either.pai("add", "secret", "words", "--from-literal", "hook=some words")
+    either.pai("add", "secret", "forge", "--from-literal", "hook=zwei wörter", code=2)
     if not (either.root / "data" / "pai.sock").exists():  # a daemon goes by its own settings
         named = {"PAI_WEBHOOKS_GITHUB": "forge:hook"}
-        either.pai("add", "secret", "forge", "--from-literal", "hook=two words", env=named)
+        either.pai("add", "secret", "forge", "--from-literal", "hook=zwei wörter", env=named)
     either.clone("named").pushed({"models/odd.yaml": bound("odd", "openai").replace("key: openai", "key: ssh-key")})
     either.pai("reconcile")
     either.pai("add", "secret", "provider-keys", "--from-literal", f"ssh-key={pem}", code=2)
