@@ -18,6 +18,8 @@ TOGETHER_S = 0.05
 """How long a line of the event loop waits for others."""
 LINES_MAX = 1000
 LOST_FROM = 10_000
+LEAVE_S = 0.05
+"""How long a line that leaves at once is waited for."""
 END_S = 2.0
 """How long the end of the program waits for the last lines to be taken."""
 
@@ -41,10 +43,17 @@ class _Together(logging.Handler):
         self._stream = stream
         self._lines: list[str] = []
         self._lost = 0
-        self._waiting = False
+        self._waiting = self._stuck = False
         self._wake = threading.Event()
         self._written = threading.Event()
         threading.Thread(target=self._run, name="pai-log", daemon=True).start()
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Keep a line, and if it leaves at once, wait until it has: not again while nobody reads."""
+        kept = bool(super().handle(record))
+        if _at_once(record) and not self._stuck:
+            self._stuck = not self._written.wait(LEAVE_S)
+        return kept
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line; logging holds the handler's lock."""
@@ -53,12 +62,12 @@ class _Together(logging.Handler):
                 self._lost += 1
                 return
             self._lines.append(self.format(record) + "\n")
-            loop = asyncio._get_running_loop()
-            if loop is None or record.levelno >= logging.WARNING or len(self._lines) >= LINES_MAX:
+            if _at_once(record) or len(self._lines) >= LINES_MAX:
+                self._written.clear()
                 self._wake.set()
             elif not self._waiting:
                 self._waiting = True
-                loop.call_later(TOGETHER_S, self._waited)
+                asyncio.get_running_loop().call_later(TOGETHER_S, self._waited)
         except Exception:  # as logging has it: a line that cannot be written stops nobody
             self.handleError(record)
 
@@ -85,5 +94,10 @@ class _Together(logging.Handler):
             with contextlib.suppress(OSError, ValueError):  # nobody reads; there is nowhere to say so
                 self._stream.write("".join(lines))
                 self._stream.flush()
+            self._stuck = False
             if not self._wake.is_set():
                 self._written.set()
+
+
+def _at_once(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or asyncio._get_running_loop() is None
