@@ -215,8 +215,10 @@ class _One:
                     now, last = stream.feed(part, self._meter, last)
                     if now:
                         await client.piece(now)
-                    await self._let_others(len(part))
-                piece = await self._more(answer, stream, last)
+                    self._ahead += len(part)
+                    if self._ahead > AT_ONCE_BYTES:
+                        await self._let_others(len(part))
+                piece = await (self._more(answer, stream, last) if last else self._next(answer))
         except Lost as error:
             lost = str(error)
         ending = stream.rest(self._meter)
@@ -228,7 +230,7 @@ class _One:
 
     async def _more(self, answer: Answer, stream: Stream, last: list[bytes]) -> bytes:
         """Give the next piece, b"" at the end: that of the connection, or of the stream if nothing follows soon."""
-        patience = stream.patience(self._meter, last) if last else None
+        patience = stream.patience(self._meter, last)
         if patience is None:
             return await self._next(answer)
         if sum(map(len, last)) > REST_BYTES_MAX:
@@ -251,10 +253,7 @@ class _One:
         return piece
 
     async def _let_others(self, size: int) -> None:
-        """Let others have their turn, one such answer after the other, if this one brings much."""
-        self._ahead += size
-        if self._ahead <= AT_ONCE_BYTES:
-            return
+        """Let others have their turn, one such answer after the other, where this one brings much."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         if now - self._since >= 1.0:
