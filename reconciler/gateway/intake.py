@@ -21,6 +21,8 @@ T = TypeVar("T")
 BODY_BYTES_MAX = 32 * 1024 * 1024
 BODY_S = 120.0
 """How long a client may take to send its body, and how long it may wait for room."""
+WAITING_MAX = 100
+"""Of one agent's bodies that wait for room: up to half a megabyte of each came before that, and stays with it."""
 SIGNS_MAX = 2000
 """Of a body that the loop takes apart itself, which takes half a millionth of a second for each of these signs."""
 _SIGNS = (b"{", b"[", b",")
@@ -70,10 +72,13 @@ class Intake:
             raise Refusal("invalid", f"the request body did not come within {BODY_S:g} s") from None
 
     async def _take_room(self, agent: str, size: int) -> None:
+        busy = f"agent {agent} has too many large requests under way; try again later"
+        if self._room.waiting(agent) >= WAITING_MAX:
+            raise Refusal("busy", busy)
         try:
             await within(BODY_S, self._room.take(agent, size))
         except TimeoutError:
-            raise Refusal("busy", f"agent {agent} has too many large requests under way; try again later") from None
+            raise Refusal("busy", busy) from None
         self._taken = agent, size
 
     def _shrink(self, size: int) -> None:

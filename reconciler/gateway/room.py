@@ -46,6 +46,10 @@ class Room:
         self._held[agent] += size
         return True
 
+    def waiting(self, agent: str) -> int:
+        """Say how many of an agent's bodies wait."""
+        return sum(waiting.agent == agent for waiting in self._waiting)
+
     async def take(self, agent: str, size: int) -> None:
         """Take room for a body of an agent, or wait for it."""
         assert size <= self._each <= self._total

@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
@@ -32,6 +32,8 @@ SEND_S: Final = 60.0
 """How long a client may take none of its answer."""
 LINGER_S: Final = 2.0
 """How long a client may go on sending after the last word: a closed socket would take that word away from it."""
+AHEAD_BYTES_MAX: Final = 8 * 1024
+"""Of a body that nobody has asked for yet: beyond this nothing is read of it, since many may come at once."""
 PIPELINED_BYTES_MAX: Final = 64 * 1024
 """Beyond this nothing is read while a request is answered."""
 THROWN_BYTES: Final = 512 * 1024
@@ -74,7 +76,7 @@ class _Out:
         self.close = close
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One client's connection, for a server of uvicorn."""
 
     door: Door
@@ -130,8 +132,14 @@ class Connection(asyncio.Protocol):
         self._give_up()
         self._flow.resume_writing()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give where the next bytes are put: no more is read at once, however much has come on however many sockets."""
+        del sizehint
+        return self.door.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Read what came."""
+        data = bytes(self.door.buffer[:nbytes])
         if self._deaf or (self._body is not None and self.cycle is None):
             self._throw_away(len(data))
         if not self._deaf:
@@ -191,7 +199,7 @@ class Connection(asyncio.Protocol):
         body, cycle = self._body, self.cycle
         if self._resting:
             return False
-        if cycle is not None and len(cycle.body) > HIGH_WATER_LIMIT:
+        if cycle is not None and len(cycle.body) > AHEAD_BYTES_MAX:
             return False
         if body is not None and body.turn_over:
             self._go_on_soon()

@@ -9,9 +9,11 @@ from reconciler.listening.head import Headers
 from reconciler.listening.hosts import Hosts
 from reconciler.listening.proxies import Proxies
 
-UNREAD_BYTES_MAX: Final = 32 * 1024 * 1024
+UNREAD_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of all connections of a port together: heads that are not whole, and what was sent before its turn."""
 CONNECTIONS_MAX: Final = 8192
+READ_BYTES_MAX: Final = 16 * 1024
+"""Read from a socket at once."""
 
 Application = Callable[[Any, Any, Any], Any]
 
@@ -50,3 +52,4 @@ class Door:
         self.connections_max = CONNECTIONS_MAX
         self.unread_bytes_max = UNREAD_BYTES_MAX
         self.unread_bytes = 0
+        self.buffer = memoryview(bytearray(READ_BYTES_MAX))

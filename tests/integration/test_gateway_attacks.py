@@ -227,6 +227,35 @@ def test_many_large_bodies_of_one_agent_do_not_take_all_memory(own: Bench) -> No
     assert int(peak[0]) < 300 * 1024
 
 
+def _beginnings(stack: contextlib.ExitStack, port: int, number: int, key: str) -> None:
+    """Begin so many requests of 30 MB at once, and send of each as much as is taken."""
+    path, _ = asked("chat", "openai")
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\n{key}content-length: 30000000\r\n\r\n"
+    opened = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(number)]
+    for connection in opened:
+        connection.setblocking(False)
+        with contextlib.suppress(OSError):
+            connection.send(head.encode() + b" " * 250_000)
+
+
+def test_bodies_that_nobody_asked_for_are_not_read_ahead(own: Bench) -> None:
+    """Of requests without a key little is read before they are refused, however many come at once."""
+    status = Path(f"/proc/{own.daemon.process.pid}/status")
+    before = int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0])
+    with contextlib.ExitStack() as stack:
+        _beginnings(stack, own.port, 800, "")
+        assert own.ask("chat", "openai").status_code == 200
+    assert int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) - before < 50 * 1024
+
+
+def test_who_has_too_many_large_bodies_waiting_is_refused(own: Bench) -> None:
+    """A hundred bodies of one agent wait for room; the next one is told to come again, and other agents are served."""
+    with contextlib.ExitStack() as stack:
+        _beginnings(stack, own.port, 101, f"x-api-key: {ROBOT}\r\n")
+        until("a refusal", lambda: own.ask("chat", "openai", "a" * 100_000).status_code == 503)
+        assert own.ask("chat", "hidden", "a" * 100_000, key=OUTSIDER).status_code == 200
+
+
 def test_refused_requests_leave_nothing_behind(own: Bench) -> None:
     """The bodies of refused requests are let go at once, whatever the reason, also while the refusal is counted."""
     large = "a" * 20_000_000
