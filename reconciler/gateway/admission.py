@@ -13,8 +13,6 @@ import logging
 from typing import NamedTuple
 from urllib.parse import quote
 
-import msgspec
-
 from reconciler.core.budget import Ask, Limits
 from reconciler.core.errors import SecretMissing, SecretsUnavailable
 from reconciler.core.models import output_cap
@@ -23,7 +21,7 @@ from reconciler.core.reservations import Denied
 from reconciler.core.standing import limits_of, standing
 from reconciler.core.state import Resource, State
 from reconciler.gateway.auth import Caller
-from reconciler.gateway.body import INTEGER_MAX
+from reconciler.gateway.body import INTEGER_MAX, decode
 from reconciler.gateway.books import NOT_SENT, Books, Changed
 from reconciler.gateway.calls import FREE, Call, Credentials, Needs, Provider
 from reconciler.gateway.connection import Lost
@@ -233,8 +231,8 @@ class Admission:
             finally:
                 answer.close()
             if status == 200:
-                found = surface.read_count(msgspec.json.decode(text))
-        except (Unsent, Lost, ValueError):
+                found = surface.read_count(decode(text))
+        except (Unsent, Lost, ValueError, RecursionError):
             pass
         finally:
             self._books.void_now(name, status, "counting is free")

@@ -13,6 +13,7 @@ from reconciler.gateway.calls import Needs
 from reconciler.gateway.needs import NEEDS
 from reconciler.gateway.providers import PROVIDERS
 from reconciler.gateway.refusal import Refusal
+from reconciler.gateway.surfaces import gemini
 
 URL = {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}
 PDF = "JVBERi0xLjcK" * 1000
@@ -145,6 +146,26 @@ def test_body_of_too_many_values_is_refused_before_it_is_taken_apart(unit: bytes
     raw = b'{"messages":[' + unit * (2 * VALUES_MAX + 1) + b'{"url":"data:"}]}'
     with pytest.raises(Refusal, match="more than"):
         NEEDS["chat"](Body(raw), PROVIDERS["openai"], "m")
+
+
+def test_values_are_counted_in_the_whole_body() -> None:
+    """What no field holds too much of, all fields together may: they are judged one after the other."""
+    half = b"[" + b"0," * (VALUES_MAX // 2) + b"0]"
+    for fields in (b'"a":%s', b'"a":%s,"b":%s', b'"a":%s,"b":%s,"input":%s'):
+        raw = b"{" + fields.replace(b"%s", half) + b"}"
+        if fields.count(b"%s") == 1:
+            Body(raw)
+            continue
+        with pytest.raises(Refusal, match="more than 250,000 values"):
+            Body(raw)
+
+
+def test_numbers_are_written_as_they_came() -> None:
+    """What is taken apart and written anew gets no longer: `1e15` has four bytes, and not eighteen, as a number has."""
+    numbers = b"[1e15,1.50,-0.0,8.5e300,12345678901234567890123]"
+    body = Body(b'{"contents":[],"generationConfig":{"responseSchema":{"enum":%s}}}' % numbers)
+    call = gemini.parse("name", "generateContent", body, ())
+    assert numbers in gemini.write(call, "gemini-2.5-pro", 100, PROVIDERS["gemini"])
 
 
 @pytest.mark.parametrize("field", ["messages", "input", "contents", "system"])
