@@ -141,9 +141,8 @@ class BodyPool:
         self._numbers = itertools.count()
 
     def start(self) -> None:
-        """Have the processes started, without waiting for them."""
-        for lane in self._lanes:
-            lane.start()
+        """Have the first process started, without waiting for it; another one starts when two agents need one."""
+        self._lanes[0].start()
 
     async def read(self, agent: str, spool: Spool, route: Route, fallback: tuple[str, ...], query: bytes) -> Call:
         """Have a body read that is handed over with this. Raises Refusal."""

@@ -7,11 +7,13 @@ the same as the one with it, for base URLs that lack it; a version that the API 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.gateway.client import Headers
 from reconciler.gateway.query import keys_in
 from reconciler.gateway.surfaces import anthropic, gemini, openai
+
+if TYPE_CHECKING:  # else the processes that judge bodies would load an event loop, 6 MB of it
+    from reconciler.gateway.client import Headers
 
 _VERSION = re.compile(r"/(v1|v1beta|v1alpha)(?=/)")
 _GEMINIS_OWN = ("v1beta", "v1alpha")
