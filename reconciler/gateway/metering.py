@@ -25,6 +25,9 @@ import msgspec
 
 TOKENS_MAX = 999_999_999  # in one number: far above any answer; a sum stays far below what JSON keeps exactly
 
+DEAREST_BYTES_MAX = 64 * 1024
+"""Of a text that names a member twice, or has a colon in a name: a larger one, which would take long, is not read."""
+
 _DIGITS_MAX = len(str(TOKENS_MAX))
 _ERROR = b'"error"'
 _WORD_BYTES_MAX = 32  # of the word that ends a stream, and blanks around it
@@ -440,6 +443,8 @@ def _object(raw: bytes | msgspec.Raw) -> Fields | None:
 
 def _dearest(text: bytes) -> Fields | None:
     """Read an object, at any depth of which a member is named twice."""
+    if len(text) > DEAREST_BYTES_MAX:
+        return None
     try:
         found = json.loads(text, object_pairs_hook=_once)
         return {name: msgspec.Raw(json.dumps(value).encode()) for name, value in found.items()}
@@ -448,22 +453,25 @@ def _dearest(text: bytes) -> Fields | None:
 
 
 def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    """Make an object of its members. In one go: to merge them two by two takes the square of their number."""
+    given: dict[str, list[Any]] = {}
     for name, value in members:
-        found[name] = _dearer(found[name], value) if name in found else value
-    return found
+        given.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else _dearer(values) for name, values in given.items()}
 
 
-def _dearer(one: Any, other: Any) -> Any:
-    """Give what charges no less than either of two values: the higher number, all members, all items."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return _once([*one.items(), *other.items()])
-    if isinstance(one, list) and isinstance(other, list):
-        return one + other
-    counts = [value for value in (one, other) if type(value) is int and 0 <= value <= TOKENS_MAX]
+def _dearer(values: list[Any]) -> Any:
+    """Give what charges no less than any of several values: the highest number, all members, all items."""
+    counts = [value for value in values if type(value) is int and 0 <= value <= TOKENS_MAX]
     if counts:
         return max(counts)
-    return one if other is None or isinstance(one, dict | list) else other
+    objects = [value for value in values if isinstance(value, dict)]
+    if objects:
+        return _once([member for value in objects for member in value.items()])
+    lists = [value for value in values if isinstance(value, list)]
+    if lists:
+        return [item for value in lists for item in value]
+    return next((value for value in reversed(values) if value is not None), None)
 
 
 def _entries(raw: msgspec.Raw) -> list[msgspec.Raw]:
