@@ -21,10 +21,10 @@ HEAD_BYTES_MAX: Final = 64 * 1024
 HEADERS_MAX: Final = 256
 INTERIM_MAX: Final = 32
 """Answers before the answer (statuses below 200)."""
-READ_BYTES_MAX: Final = 32 * 1024
+READ_BYTES_MAX: Final = 16 * 1024
 """Read from a socket at once."""
-BUFFER_BYTES_MAX: Final = 64 * 1024
-"""Read and not yet taken; beyond it reading pauses."""
+BUFFER_BYTES_MAX: Final = 16 * 1024
+"""Read and not yet taken; beyond it reading pauses. Thousands of clients may leave their answers unread."""
 REST_BYTES_MAX: Final = 64 * 1024
 REST_S: Final = 5.0
 """What may follow the last word of an answer, and for how long, if its connection is to carry another one."""

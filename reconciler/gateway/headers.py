@@ -20,6 +20,7 @@ _DROPPED = frozenset(
         "expect",
         "content-length",
         "content-type",
+        "content-encoding",
         "accept-encoding",
         # credentials
         "authorization",
@@ -36,6 +37,8 @@ _DROPPED = frozenset(
         "x-http-method-override",
         "x-method-override",
         # what would leave the usage out of the answer
+        "range",
+        "if-range",
         "x-goog-fieldmask",
         "x-goog-field-mask",
     )

@@ -36,6 +36,8 @@ AHEAD_BYTES_MAX: Final = 8 * 1024
 """Of a body that nobody has asked for yet: beyond this nothing is read of it, since many may come at once."""
 PIPELINED_BYTES_MAX: Final = 64 * 1024
 """Beyond this nothing is read while a request is answered."""
+UNTAKEN_BYTES_MAX: Final = 8 * 1024
+"""Of an answer that its client does not take: beyond this the application waits."""
 THROWN_BYTES: Final = 512 * 1024
 REST_S: Final = 0.008
 """After so many bytes that are thrown away reading rests so long (64 MB/s): a flood does not take the others' time."""
@@ -112,6 +114,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first request."""
         self._transport = transport
+        self._transport.set_write_buffer_limits(UNTAKEN_BYTES_MAX)
         if len(self._connections) >= self.door.connections_max:
             self._make_room()
         self._connections.add(self)
