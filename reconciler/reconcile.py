@@ -1,11 +1,12 @@
 """Git becomes state: one level-based pass from the branch's tip to events on the log.
 
 A pass looks at the tip, whatever happened in between, judges every first-parent commit that has no outcome yet and
-hands the recorder all their events as one command, so that a push comes into force as a whole. A tip that is refused is
-judged once more by every program that starts, which may know more than the one that refused it; that is recorded only
-if something else comes of it. What cannot be read raises SourceUnavailable and changes nothing: the last accepted state
-stays. While an operator has a revision pinned or the reconciling suspended, a pass looks and records nothing; the
-commits get their outcomes afterwards.
+hands the recorder all their events as one command, so that a push comes into force as a whole. Only if very many
+commits are passed over, which changes nothing that is in force, is that recorded before and in parts; a program that is
+killed then leaves some that are recorded again. A tip that is refused is judged once more by every program that starts,
+which may know more than the one that refused it; that is recorded only if something else comes of it. What cannot be
+read raises SourceUnavailable and changes nothing: the last accepted state stays. While an operator has a revision
+pinned or the reconciling suspended, a pass looks and records nothing; the commits get their outcomes afterwards.
 
 One reconciler works on a log at a time (the recorder's lock file sees to that); its passes are one after the other.
 """
@@ -26,6 +27,7 @@ from reconciler.core.objects import Desired, Kind
 from reconciler.core.plan import plan
 from reconciler.core.state import Head, Order, Outcome, Push, State
 from reconciler.core.steering import standing_orders
+from reconciler.core.text import cut
 from reconciler.manifests import Verdict, redact
 from reconciler.recorder import Decide, Recorder
 from reconciler.source import CommitInfo, Repository, Signatures, Walk
@@ -35,7 +37,11 @@ DIAGNOSTICS_MAX = 1000
 """Diagnostics an event lists; the rest is counted in `omitted`."""
 JUDGED_MAX = 500
 """Commits of one pass judged one by one, the newest; older ones are superseded."""
+TOGETHER_MAX = 200
+"""Commits passed over that are recorded together; whoever else records waits for a part only."""
 MESSAGE_CHARACTERS_MAX = 16_384
+PERSON_CHARACTERS_MAX = 1000
+"""Of a name or an address: what a commit claims may be as long as the commit."""
 PASS_WAIT_S = 60.0
 """How long a pass waits for the one before it."""
 
@@ -171,6 +177,8 @@ class Reconciler:
             return self._hold(repository, state.head, state.revision, tip)
         this = _Pass(judge, walk, state, self._branch, self._source_path, self._known, accept_rewrite)
         drafts, result = this.events(tip)
+        for part in this.passed_over(tip):
+            self._record(part, before)
         if recorded is not None and _says_the_same(drafts, recorded):
             self._seen = self._judging(tip)
             self._record(lead, before)
@@ -273,6 +281,7 @@ class _Pass:
         self._diagnostics: tuple[Diagnostic, ...] = ()
         self._counts: ev.Counts | None = None
         self._pushers: Mapping[str, str] = {}
+        self._early: list[str] = []
         # The deletion guard compares with what was in force before the pass, as the hook did: else a commit accepted
         # on the way would use up the permission that it carries for the tip.
         self._since = state.revision
@@ -288,17 +297,25 @@ class _Pass:
             rewritten = ev.HistoryRewritten(from_=before.commit, to=tip, hold="accepted" if by else "")
             self._add(ev.Draft(by or self._actor(tip), f"branch/{self._branch}", rewritten))
         commits = [sha for sha in walk.commits if sha != tip] + [tip]  # a branch set back has nothing new but its tip
-        for left, sha in zip(range(len(commits) - 1, -1, -1), commits, strict=True):
-            if sha == tip or (left < JUDGED_MAX and walk.relation in ("first", "forward")):
-                self._judged(sha, tip=sha == tip)
-            else:
-                # Its tree never followed what was in force: another line of history did, or it is long ago.
-                self._superseded(sha, tip)
+        judged = JUDGED_MAX if walk.relation in ("first", "forward") else 1
+        older, newest = commits[:-judged], commits[-judged:]
+        if len(older) > TOGETHER_MAX:
+            self._early, older = older, []
+        for sha in older:
+            # Its tree never followed what was in force: another line of history did, or it is long ago.
+            self._add(self._superseded(sha, tip))
+        for sha in newest:
+            self._judged(sha, tip=sha == tip)
         head = self._state.head
         assert head is not None
         assert head.commit == tip
         result = Result(tip, head.outcome, self._state.revision, self._diagnostics, self._counts, len(commits))
         return self._drafts, result
+
+    def passed_over(self, tip: str) -> Iterator[list[ev.Draft]]:
+        """Give in parts the outcomes that `events` left out because there are so many: they are recorded first."""
+        for start in range(0, len(self._early), TOGETHER_MAX):
+            yield [self._superseded(sha, tip) for sha in self._early[start : start + TOGETHER_MAX]]
 
     def _judged(self, sha: str, *, tip: bool) -> None:
         verdict = self._judge.revision(sha, self._present, self._since, tip=tip)
@@ -324,9 +341,9 @@ class _Pass:
         for draft in (*drafts, ev.Draft(actor(info), f"revision/{sha}", accepted)):
             self._add(draft)
 
-    def _superseded(self, sha: str, tip: str) -> None:
+    def _superseded(self, sha: str, tip: str) -> ev.Draft:
         info = self._info(sha)
-        self._add(ev.Draft(actor(info), f"revision/{sha}", ev.RevisionSuperseded(**self._commit(info), by=tip)))
+        return ev.Draft(actor(info), f"revision/{sha}", ev.RevisionSuperseded(**self._commit(info), by=tip))
 
     def _add(self, draft: ev.Draft) -> None:
         self._drafts.append(draft)
@@ -362,7 +379,7 @@ def _keys(state: State) -> Iterator[tuple[Kind, str]]:
 
 def actor(info: CommitInfo) -> str:
     """Name who a commit's changes are laid to: the author's e-mail, else the name, as git claims them."""
-    return redact(info.author.email or info.author.name or "unknown")
+    return _claimed(info.author.email or info.author.name or "unknown")
 
 
 class _CommitFields(TypedDict):
@@ -391,4 +408,8 @@ def _commit(info: CommitInfo, pusher: str) -> _CommitFields:
 
 
 def _person(person: ev.Person) -> ev.Person:
-    return ev.Person(redact(person.name), redact(person.email), person.time)
+    return ev.Person(_claimed(person.name), _claimed(person.email), person.time)
+
+
+def _claimed(text: str) -> str:
+    return cut(redact(text), PERSON_CHARACTERS_MAX)  # masked before half a key is cut off

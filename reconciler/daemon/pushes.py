@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Mapping, Set
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ SAVED_AFTER_FILES = 500
 
 SMALL = Most(entries=50_000, paths=500, tree_bytes=2 * 1024 * 1024, characters=256 * 1024, file_bytes=256 * 1024)
 """What the daemon reads for a push: some 20 ms of work."""
+SMALL_COMMITS = 500
+"""Commits that the daemon reads for a push, back to the one in force."""
 SMALL_PACK_BYTES = 64 * 1024
 """Of a pack that git keeps as it came. Its objects may be made of others a thousand times its size."""
 
@@ -55,7 +58,11 @@ def judge_small(workspace: Workspace, push: Push, present: Names, revision: str,
     packs = [pack for folder in push.folders[:1] for pack in Path(folder, "pack").glob("*.pack")]
     if any(os.path.getsize(pack) > SMALL_PACK_BYTES for pack in packs):
         raise TooLarge("many objects are pushed")
-    return _judge(workspace, push, index, SMALL).revision(push.commit, present, revision)
+    judge = _judge(workspace, push, index, SMALL)
+    commits = list(islice(judge.repository.first_parents(push.commit), SMALL_COMMITS))
+    if revision not in commits and (revision or len(commits) == SMALL_COMMITS):
+        raise TooLarge("many commits are pushed, or another line of history")
+    return judge.revision(push.commit, present, revision)
 
 
 def _judge(workspace: Workspace, push: Push, index: Index | None, most: Most | None) -> Judge:
@@ -78,6 +85,7 @@ def judge_alone(workspace: Workspace, push: Push) -> Verdict:
     """Judge without a daemon. Raises LogDamaged and what else reading the log and the repository raises."""
     present, revision = _in_force(workspace)
     judge = _judge(workspace, push, load_index(workspace.index_file), None)
+    judge.repository.walk(push.commit, revision or None)  # as what gives the commits their outcomes will have to
     verdict = judge.revision(push.commit, present, revision)
     if verdict.accepted and judge.index is not None and judge.files_read > SAVED_AFTER_FILES:
         save_index(workspace.index_file, judge.index)

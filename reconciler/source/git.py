@@ -123,6 +123,11 @@ class Repository:
         with mapped(self.path):
             return history.walk(self._repo, tip, since, limit)
 
+    def first_parents(self, tip: str) -> Iterator[str]:
+        """List `tip` and its first parents, newest first."""
+        with mapped(self.path):
+            yield from history.first_parents(self._repo, tip)
+
     def merge_base(self, one: str, other: str) -> str | None:
         """Give the commit that two commits both come from; None if there is none here (a shallow clone's edge)."""
         with mapped(self.path):

@@ -19,8 +19,10 @@ from reconciler.core.errors import SourceUnavailable
 
 Relation = Literal["first", "same", "forward", "merged", "rewritten"]
 
-COMMIT_BYTES_MAX = 16 * 1024 * 1024
+COMMIT_BYTES_MAX = 1024 * 1024
 """No commit that people make is larger, and what packs to a few kilobytes must not fill the memory."""
+PARENTS_MAX = 256
+"""Of one commit. Linux, where merges are largest, has one of 66; all of them go to the log."""
 _PARENTS = re.compile(rb"\Atree [0-9a-f]{40}\n((?:parent [0-9a-f]{40}\n)*)")
 
 
@@ -107,7 +109,12 @@ def _parents(repo: pygit2.Repository, odb: pygit2.Odb, sha: str, start: str) -> 
     found = _PARENTS.match(raw)
     if kind != ObjectType.COMMIT or found is None:
         raise SourceUnavailable(f"object {sha} in {repo.path} is not a sound commit", "git fsck says more")
-    return found[1].decode("ascii").split()[1::2]
+    parents = found[1].decode("ascii").split()[1::2]
+    if len(parents) > PARENTS_MAX:
+        raise SourceUnavailable(
+            f"commit {sha} in {repo.path} has more than {PARENTS_MAX} parents", "take it off the branch"
+        )
+    return parents
 
 
 def require_small(repo: pygit2.Repository, odb: pygit2.Odb, sha: str) -> None:
