@@ -15,7 +15,8 @@ import os
 import signal
 import zlib
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from time import monotonic
 from typing import Final, NamedTuple
 
 from starlette.types import Receive, Send
@@ -30,6 +31,9 @@ STDERR_BYTES_MAX: Final = 2_000
 GRACE_S: Final = 5.0
 """How long a program, and what it started, may take to end before it is made to."""
 LOOK_S: Final = 0.02
+PATIENCE_S: Final = 20.0
+"""How long a client may send, or take, less than `RATE_MIN` bytes a second: others wait for its turn."""
+RATE_MIN: Final = 4096
 STOP_S: Final = 2.0
 """How long a request may go on when the daemon stops."""
 
@@ -50,13 +54,21 @@ class Stopping(Exception):
     """The daemon stops."""
 
 
+class Slow(Exception):
+    """The client sends or takes next to nothing."""
+
+
 class Bounds(NamedTuple):
-    """What one request may take: bytes of its body, unpacked, seconds, CPU seconds, and bytes of memory a process."""
+    """What one request may take: bytes of its body, unpacked, seconds, CPU seconds, and bytes of memory a process.
+
+    `patience_s` is how long its client may send or take next to nothing.
+    """
 
     body_bytes: int
     time_s: float
     cpu_s: int
     memory_bytes: int
+    patience_s: float = PATIENCE_S
 
 
 class Broken(Exception):
@@ -85,7 +97,7 @@ async def answer(
     """Run the program on the request's body and send its answer; tell whether it ended well.
 
     `packed` says that the body is gzip. Once `stopping` is set the request has `STOP_S` to end by itself.
-    Errors before the answer begins are answered here: 400, 413, 502, 503, 504.
+    Errors before the answer begins are answered here: 400, 408, 413, 502, 503, 504.
     """
     program = await asyncio.create_subprocess_exec(
         *limited(command, bounds.memory_bytes, bounds.cpu_s),
@@ -95,7 +107,7 @@ async def answer(
         env=dict(environment),
         start_new_session=True,
     )
-    run = _Run(program, receive, send, Unpacked(bounds.body_bytes, packed=packed), stopping)
+    run = _Run(program, receive, send, Unpacked(bounds.body_bytes, packed=packed), stopping, bounds.patience_s)
     try:
         async with asyncio.timeout(bounds.time_s):
             return await run.relay()
@@ -106,6 +118,8 @@ async def answer(
         return await run.refuse(413, f"error: the request is larger than {bounds.body_bytes:,} bytes{unpacked}\n")
     except Malformed:
         return await run.refuse(400, "error: the request's body is no gzip\n")
+    except Slow:
+        return await run.refuse(408, "error: the client sends or reads next to nothing\n")
     except Stopping:
         return await run.refuse(503, "error: the daemon is stopping\nhint: try again when it runs\n")
     except TimeoutError:
@@ -126,12 +140,21 @@ async def answer(
 class _Run:
     """One program and the request that it answers."""
 
-    def __init__(self, program: Process, receive: Receive, send: Send, body: Unpacked, stopping: asyncio.Event) -> None:
+    def __init__(
+        self,
+        program: Process,
+        receive: Receive,
+        send: Send,
+        body: Unpacked,
+        stopping: asyncio.Event,
+        patience_s: float,
+    ) -> None:
         self._program = program
         self._receive = receive
         self._send = send
         self._body = body
         self._stopping = stopping
+        self._patience_s = patience_s
         self._begun = False
         self.ended = False
         self._stderr = b""
@@ -166,11 +189,15 @@ class _Run:
         return False
 
     async def _feed(self) -> None:
-        """Pass the body on; then wait for the client to go away. Raises Gone, TooLarge or Malformed."""
+        """Pass the body on; then wait for the client to go away. Raises Gone, TooLarge, Malformed or Slow."""
         stdin = self._program.stdin
         assert stdin is not None
+        patience, whole = Patience(self._patience_s), False
         while True:
-            message = await self._receive()
+            async with patience.waiting() if not whole else contextlib.nullcontext():
+                message = await self._receive()
+            patience.moved(len(message.get("body", b"")))
+            whole = whole or not message.get("more_body", False)
             if message["type"] == "http.disconnect":
                 raise Gone
             # It may want no more, and uvloop has two words for that; what follows is read and dropped.
@@ -189,8 +216,11 @@ class _Run:
         chunk = rest or await stdout.read(CHUNK_BYTES)
         self._begun = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        patience = Patience(self._patience_s)
         while chunk:
-            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+            async with patience.waiting():
+                await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+            patience.moved(len(chunk))
             chunk = await stdout.read(CHUNK_BYTES)
         code = await self._program.wait()
         if code or status >= 500:
@@ -225,6 +255,31 @@ class _Run:
 
     def _said(self) -> str:
         return repr(self._stderr.decode("utf-8", "replace"))
+
+
+class Patience:
+    """The time that a client may still keep its turn waiting; what moves earns some."""
+
+    def __init__(self, most_s: float) -> None:
+        self._left_s = self._most_s = most_s
+
+    @contextlib.asynccontextmanager
+    async def waiting(self) -> AsyncIterator[None]:
+        """Wait for the client inside. Raises Slow."""
+        began = monotonic()
+        timer = asyncio.timeout(max(0.0, self._left_s))
+        try:
+            async with timer:
+                yield
+        except TimeoutError:
+            if timer.expired():
+                raise Slow from None
+            raise
+        self._left_s -= monotonic() - began
+
+    def moved(self, count: int) -> None:
+        """Take note of bytes that the client sent or took."""
+        self._left_s = min(self._most_s, self._left_s + count / RATE_MIN)
 
 
 class Unpacked:
@@ -268,6 +323,11 @@ async def _end(program: Process) -> None:
                 while _signal(program.pid, 0):
                     await asyncio.sleep(LOOK_S)
     await program.wait()
+    if program.stdout is not None:  # a pipe that is not read to its end stays open
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                while await program.stdout.read(CHUNK_BYTES):
+                    pass
 
 
 def _signal(group: int, number: int) -> bool:

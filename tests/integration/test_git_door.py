@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import itertools
@@ -10,17 +11,19 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from starlette.types import Message
 
 from reconciler.daemon import cgi
 from reconciler.daemon.smart_http import ASKED_BYTES_MAX
 from reconciler.source.hook import MARK
 from tests.acceptance.test_http_push import PATH, Served, children, members
-from tests.support import Git, Site, binding, until
+from tests.support import DEADLINE_S, Git, Site, binding, until
 
 LEFT = "objects/tmp_objdir-incoming-*"
 
@@ -163,6 +166,36 @@ def test_body_that_is_not_packed_as_it_says_is_refused(served: Served, packing: 
     """Another packing, and a gzip that is none, are the client's mistake."""
     headers = {**served.bearer(), "Content-Encoding": packing, "Content-Type": "application/x-git-upload-pack-request"}
     assert served.ask("POST", f"{PATH}/git-upload-pack", body, headers)[0] == status
+
+
+@pytest.mark.parametrize("way", ["sends", "trickles", "reads"])
+def test_client_that_does_nearly_nothing_loses_its_turn(way: str) -> None:
+    """Others wait for it, so it is ended long before the deadline; the program with it."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if way == "reads":
+            return {"type": "http.request", "body": b"x" * 10_000_000, "more_body": True}
+        await asyncio.sleep(0.05 if way == "trickles" else DEADLINE_S)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if message["type"] == "http.response.body" and way == "reads":
+            await asyncio.sleep(DEADLINE_S)
+
+    async def answered() -> bool:
+        bounds = cgi.Bounds(1 << 40, DEADLINE_S, 60, 1 << 30, patience_s=0.3)
+        command = ["sh", "-c", "printf 'a: b\\r\\n\\r\\n'; exec cat"]
+        environment = {"PATH": os.environ["PATH"]}
+        return await cgi.answer(command, environment, receive, send, bounds, packed=False, stopping=asyncio.Event())
+
+    began = time.monotonic()
+    assert not asyncio.run(answered())
+    assert time.monotonic() - began < DEADLINE_S / 2
+    assert sent[0]["type"] == "http.response.start"
+    if way == "sends":
+        assert sent[0]["status"] == 408
 
 
 def test_git_of_a_client_is_bounded(served: Served) -> None:
