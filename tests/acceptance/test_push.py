@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.log.sqlite import SqliteBackend
+from reconciler.source.history import COMMIT_BYTES_MAX
 from tests.support import BAD, Git, Site, agent, binding, copied, maybe_daemon, until
 
 
@@ -421,7 +422,7 @@ def test_commit_that_would_fill_the_memory_is_refused(team: Site, served: bool) 
     with maybe_daemon(team, served):
         done = clone.run("push", "origin", f"{sha}:refs/heads/main")
     assert done.code != 0
-    assert f"has more than {16 * 1024 * 1024:,} bytes" in done.err
+    assert f"has more than {COMMIT_BYTES_MAX:,} bytes" in done.err
     team.bare("fetch", "--quiet", str(clone.folder), f"{sha}")
     team.bare("update-ref", "refs/heads/main", sha)
     assert "has more than" in team.pai("reconcile", code=3).err
