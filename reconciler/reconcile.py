@@ -37,6 +37,10 @@ DIAGNOSTICS_MAX = 1000
 """Diagnostics an event lists; the rest is counted in `omitted`."""
 JUDGED_MAX = 500
 """Commits of one pass judged one by one, the newest; older ones are superseded."""
+READ_MAX = 50_000
+"""Files read for the commits before the tip, beyond which the others of them are superseded."""
+RECORDED_MAX = 10_000
+"""Events and diagnostics of the commits before the tip, likewise: a few kilobytes may change all objects many times."""
 TOGETHER_MAX = 200
 """Commits passed over that are recorded together; whoever else records waits for a part only."""
 MESSAGE_CHARACTERS_MAX = 16_384
@@ -282,6 +286,8 @@ class _Pass:
         self._counts: ev.Counts | None = None
         self._pushers: Mapping[str, str] = {}
         self._early: list[str] = []
+        self._tip = ""
+        self._recorded = 0
         # The deletion guard compares with what was in force before the pass, as the hook did: else a commit accepted
         # on the way would use up the permission that it carries for the tip.
         self._since = state.revision
@@ -304,8 +310,12 @@ class _Pass:
         for sha in older:
             # Its tree never followed what was in force: another line of history did, or it is long ago.
             self._add(self._superseded(sha, tip))
+        before_all, self._tip = self._judge.files_read, tip
         for sha in newest:
-            self._judged(sha, tip=sha == tip)
+            if sha != tip and self._judge.files_read - before_all > READ_MAX:
+                self._add(self._superseded(sha, tip))
+            else:
+                self._judged(sha, tip=sha == tip)
         head = self._state.head
         assert head is not None
         assert head.commit == tip
@@ -326,20 +336,34 @@ class _Pass:
             self._accept(sha, info, verdict)
         else:
             shown = list(foremost(verdict.diagnostics, DIAGNOSTICS_MAX))
+            if self._too_much(sha, len(shown)):
+                return self._add(self._superseded(sha, self._tip))
             omitted = len(verdict.diagnostics) - len(shown)
             rejected = ev.RevisionRejected(**self._commit(info), path=self._path, diagnostics=shown, omitted=omitted)
             self._add(ev.Draft(actor(info), f"revision/{sha}", rejected))
+        return None
 
     def _accept(self, sha: str, info: CommitInfo, verdict: Verdict) -> None:
         known = self.known.objects if self.known else None
-        drafts, moved, self._counts = plan(self._state, verdict.objects, sha, actor(info), known)
-        self.known = _Known(sha, verdict.objects)
+        drafts, moved, counts = plan(self._state, verdict.objects, sha, actor(info), known)
         warnings = list(foremost(verdict.diagnostics, DIAGNOSTICS_MAX))
+        if self._too_much(sha, len(drafts) + len(moved) + len(warnings)):
+            return self._add(self._superseded(sha, self._tip))
+        self._counts = counts
+        self.known = _Known(sha, verdict.objects)
         accepted = ev.RevisionAccepted(
             **self._commit(info), counts=self._counts, path=self._path, moved=moved, warnings=warnings
         )
         for draft in (*drafts, ev.Draft(actor(info), f"revision/{sha}", accepted)):
             self._add(draft)
+        return None
+
+    def _too_much(self, sha: str, count: int) -> bool:
+        """Count what a commit would put on the log; tell whether that is more than one before the tip may."""
+        if sha == self._tip:
+            return False
+        self._recorded += count
+        return self._recorded > RECORDED_MAX
 
     def _superseded(self, sha: str, tip: str) -> ev.Draft:
         info = self._info(sha)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from reconciler.reconcile import JUDGED_MAX, PERSON_CHARACTERS_MAX, TOGETHER_MAX
+from reconciler.reconcile import JUDGED_MAX, PERSON_CHARACTERS_MAX, RECORDED_MAX, TOGETHER_MAX
 from reconciler.source.history import COMMIT_BYTES_MAX, PARENTS_MAX
 from tests.support import Git, Site, binding
 from tests.support_bombs import Objects
@@ -56,6 +56,25 @@ def test_commits_of_a_long_push_come_in_parts_and_each_once(site: Site, clone: G
     times = [row["time"] for row in site.rows("type:revision.superseded")]
     assert len(times) == passed
     assert len(set(times)) == 3
+
+
+def test_commits_that_change_everything_many_times_take_no_more_than_a_share(site: Site, clone: Git) -> None:
+    """Two trees in turn are a small push, and would be very many events; the tip is in force all the same."""
+    trees = []
+    for tokens in (1, 2):
+        clone.commit({f"models/m{n}.yaml": binding(f"m{n}", tokens) for n in range(300)})
+        trees.append(clone("rev-parse", "HEAD^{tree}"))
+    old = clone.head
+    for n in range(60):
+        old = clone("commit-tree", trees[n % 2], "-p", old, "-m", "x")
+    assert clone.push(f"{old}:refs/heads/main").code == 0
+    site.pai("reconcile")
+    outcomes = site.outcomes()
+    assert len(outcomes) == 62
+    assert outcomes[-1] == (old, "accepted")
+    assert {outcome for _, outcome in outcomes[40:-1]} == {"superseded"}
+    assert len(site.rows("type:binding")) <= RECORDED_MAX + 300
+    assert site.state().models["m7"].spec["maxTokensPerDay"] == 2
 
 
 @pytest.mark.parametrize("what", ["parents", "bytes"])
