@@ -43,6 +43,7 @@ class _Together(logging.Handler):
         self._stream = stream
         self._lines: list[str] = []
         self._lost = 0
+        self._kept = threading.Lock()  # not the handler's: logging holds that one while it flushes at the end
         self._waiting = self._stuck = False
         self._wake = threading.Event()
         self._written = threading.Event()
@@ -56,12 +57,13 @@ class _Together(logging.Handler):
         return kept
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line; logging holds the handler's lock."""
+        """Keep a line."""
         try:
-            if len(self._lines) >= LOST_FROM:
-                self._lost += 1
-                return
-            self._lines.append(self.format(record) + "\n")
+            with self._kept:
+                if len(self._lines) >= LOST_FROM:
+                    self._lost += 1
+                    return
+                self._lines.append(self.format(record) + "\n")
             if _at_once(record) or len(self._lines) >= LINES_MAX:
                 self._written.clear()
                 self._wake.set()
@@ -85,10 +87,9 @@ class _Together(logging.Handler):
         while True:
             self._wake.wait()
             self._wake.clear()
-            self.acquire()
-            lines, lost = self._lines, self._lost
-            self._lines, self._lost = [], 0
-            self.release()
+            with self._kept:
+                lines, lost = self._lines, self._lost
+                self._lines, self._lost = [], 0
             if lost:
                 lines.append(f"{lost:,} lines were lost here, since nobody read them\n")
             with contextlib.suppress(OSError, ValueError):  # nobody reads; there is nowhere to say so

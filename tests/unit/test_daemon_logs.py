@@ -6,6 +6,7 @@ And whoever does not read them keeps nobody waiting.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import logging
 import os
@@ -120,3 +121,20 @@ def test_lines_that_nobody_reads_keep_nobody_waiting_and_are_counted() -> None:
         lost = int(found.rpartition(" lines were lost here")[0].rpartition("\n")[2].replace(",", ""))
         assert found.count("x" * 100) + lost == 3 * logs.LOST_FROM
         handler.flush()
+
+
+def test_end_of_the_program_writes_what_waits(stream: io.StringIO) -> None:
+    """Logging flushes at the end with the handler's lock held: the thread that writes must not need it."""
+    handler = next(one for one in logging.getLogger().handlers if isinstance(one, logs._Together))
+
+    async def run() -> None:
+        logging.getLogger("pai.test").info("the last line")
+        with contextlib.closing(handler):
+            handler.acquire()
+            try:
+                handler.flush()
+                assert messages(stream) == ["the last line"]
+            finally:
+                handler.release()
+
+    asyncio.run(run())
