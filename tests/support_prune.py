@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from tests.support_log import decide
 CUT = 768
 SPANNING = "req_00000000000000000000SPAN"
 ROUNDS = 900
-DAY = "2026-11-23"
+DAY = f"{datetime.now(UTC):%Y-%m-%d}"
+"""The day of all requests: what is rehearsed are the last seven."""
 
 
 def request(n: int) -> str:

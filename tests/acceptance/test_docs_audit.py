@@ -76,5 +76,7 @@ def test_audit_page_shows_what_its_commands_print(tmp_path: Path) -> None:
         shown = same("\n".join(step.shown), "/home/alice")
         assert same(output, str(tmp_path)) == shown, step.command
     found = answers(tmp_path / "team" / "data" / "log.db")
-    assert [same("\n".join(rows), "") for rows in found] == [same("\n".join(b), "") for b in blocks(PAGE, "text")]
+    assert [same("\n".join(rows), str(tmp_path)) for rows in found] == [
+        same("\n".join(b), str(tmp_path)) for b in blocks(PAGE, "text")
+    ]
     assert json.loads(printed[-3])["usage"]

@@ -227,7 +227,7 @@ class Spine(RuleBasedStateMachine):
         """Pack the refs."""
         self.git("pack-refs", "--all", "--prune")
 
-    @rule(name=st.sampled_from(("s", "t")), key=st.sampled_from(("token", "api-key")), value=st.binary(min_size=1))
+    @rule(name=st.sampled_from(("s", "t")), key=st.sampled_from(("username", "password")), value=st.binary(min_size=1))
     def store_secret(self, name: str, key: str, value: bytes) -> None:
         """Store a secret's key; the others stay."""
         arguments: dict[str, object] = {"name": name, "actor": "ann", "values": {key: base64.b64encode(value).decode()}}
