@@ -180,15 +180,20 @@ def _request(sock: socket.socket) -> bytes:
     return head + b"\r\n\r\n" + body
 
 
+CLOSE = "connection: close"
+"""A provider that closed a connection without this would lose what is sent on it just then."""
+
+
 def framed(body: bytes, *headers: str, status: str = "200 OK", kind: str = "application/json") -> bytes:
-    """Give a whole answer with its length."""
-    lines = [f"HTTP/1.1 {status}", f"content-type: {kind}", f"content-length: {len(body)}", *headers]
+    """Give a whole answer with its length, the last one of its connection."""
+    lines = [f"HTTP/1.1 {status}", f"content-type: {kind}", f"content-length: {len(body)}", CLOSE, *headers]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
-def streamed(*headers: str, kind: str = "text/event-stream", status: str = "200 OK") -> bytes:
-    """Give the head of an answer in chunks."""
-    lines = [f"HTTP/1.1 {status}", *([f"content-type: {kind}"] if kind else []), "transfer-encoding: chunked", *headers]
+def streamed(*headers: str, kind: str = "text/event-stream", status: str = "200 OK", last: bool = True) -> bytes:
+    """Give the head of an answer in chunks, the last one of its connection or not."""
+    lines = [f"HTTP/1.1 {status}", "transfer-encoding: chunked", *headers]
+    lines += [f"content-type: {kind}"] * bool(kind) + [CLOSE] * last
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
 
 

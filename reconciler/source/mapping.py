@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import pygit2
 
 from reconciler.core.errors import SourceUnavailable
 
-T = TypeVar("T")
-
-_TIMES = 8
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """What no look at the repository explains; libgit2 tells it by the system's own words."""
 
@@ -27,25 +23,6 @@ def mapped(path: Path) -> Iterator[None]:
         yield
     except (pygit2.GitError, KeyError, ValueError, OSError) as error:
         raise unavailable(path, error) from error
-
-
-def again_while_packed(write: Callable[[], T]) -> T:
-    """Write objects, and do it again if git moved something away meanwhile.
-
-    Git packs loose objects and then removes folders that are empty, which libgit2 makes just before it needs them. It
-    also packs what nothing reaches yet, such as a tree whose commit is about to be made, and replaces packs by others,
-    so that libgit2 may look for an object where it just was. Objects are named by what they hold, so writing them twice
-    changes nothing.
-    """
-    for _ in range(_TIMES):
-        try:
-            return write()
-        except (pygit2.GitError, KeyError, OSError) as error:
-            text = str(error)
-            folder_gone = os.strerror(errno.ENOENT) in text and "/objects/" in text
-            if not folder_gone and "object not found" not in text:
-                raise
-    return write()
 
 
 def unavailable(path: Path, error: Exception) -> SourceUnavailable:

@@ -16,7 +16,8 @@ from pygit2.enums import FileMode, RepositoryOpenFlag
 
 from reconciler.core.errors import SourceUnavailable
 from reconciler.source import writing
-from reconciler.source.mapping import again_while_packed, mapped
+from reconciler.source.mapping import mapped
+from reconciler.source.storing import store
 from reconciler.source.writing import Author
 
 CHECKPOINTS: Final = "refs/pai/checkpoints"
@@ -64,13 +65,13 @@ def publish(path: Path, expected: str | None, files: Mapping[str, bytes], messag
         signature = writing.signature_of(author)
         parents = [] if expected is None else [expected]
 
-        def written() -> pygit2.Oid:
-            tree = repo.TreeBuilder()
+        def written(into: pygit2.Repository) -> pygit2.Oid:
+            tree = into.TreeBuilder()
             for name, content in files.items():
-                tree.insert(name, repo.create_blob(content), FileMode.BLOB)
-            return repo.create_commit(None, signature, signature, message, tree.write(), parents)
+                tree.insert(name, into.create_blob(content), FileMode.BLOB)
+            return into.create_commit(None, signature, signature, message, tree.write(), parents)
 
-        commit = again_while_packed(written)
+        commit = store(repo, written)
         writing.move(repo, CHECKPOINTS, expected, commit, signature, message)
     return str(commit)
 

@@ -22,7 +22,7 @@ import pygit2
 from pygit2.enums import FileMode, FileStatus, ObjectType
 
 from reconciler.core.errors import CouldNotRun, NotFound, Refused, SourceUnavailable
-from reconciler.source.mapping import again_while_packed
+from reconciler.source.storing import store
 from reconciler.source.trees import TREES, parse, serialise
 
 _FILES = (b"100644", b"100755", b"100664")
@@ -67,11 +67,9 @@ def prepare(
     repo: pygit2.Repository, expected_tip: str | None, files: Mapping[str, bytes | None], message: str, author: Author
 ) -> str:
     """Make the commit that `write` would make, and move no branch; `expected_tip` if the tree stays the same."""
-    pygit2.settings.enable_fsync_gitdir(True)
     base = None if expected_tip is None else str(repo[expected_tip].peel(pygit2.Tree).id)
-    tree = again_while_packed(
-        lambda: _tree(repo.odb, base, {_parts(path): content for path, content in files.items()}, "")
-    )
+    places = {_parts(path): content for path, content in files.items()}
+    tree = store(repo, lambda into: _tree(into.odb, base, places, ""))
     assert tree is not None, "only folders below the root vanish when they are empty"
     return _commit(repo, expected_tip, tree, message, author)
 
@@ -81,7 +79,7 @@ def restore(
 ) -> str:
     """Make the commit on top of `expected_tip` that has the tree `folder` (None for none) at `path`; as `prepare`."""
     root = str(repo[expected_tip].peel(pygit2.Tree).id)
-    tree = again_while_packed(lambda: _grafted(repo.odb, root, path, folder))
+    tree = store(repo, lambda into: _grafted(into.odb, root, path, folder))
     return _commit(repo, expected_tip, tree, message, author)
 
 
@@ -111,7 +109,7 @@ def _commit(repo: pygit2.Repository, expected_tip: str | None, tree: str, messag
     signature = signature_of(author)
     parents = [] if expected_tip is None else [expected_tip]
     oid = pygit2.Oid(hex=tree)
-    return str(again_while_packed(lambda: repo.create_commit(None, signature, signature, _text(message), oid, parents)))
+    return str(store(repo, lambda into: into.create_commit(None, signature, signature, _text(message), oid, parents)))
 
 
 def _text(message: str) -> str:

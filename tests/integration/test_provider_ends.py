@@ -143,7 +143,7 @@ def test_connection_that_ends_after_the_last_word_is_used_again(lingering: Linge
     def answer(sock: socket.socket, request: bytes) -> bool:
         del request
         connections.add(sock.fileno())
-        sock.sendall(streamed() + b"".join(map(chunked, STREAMS["chat"][2])))
+        sock.sendall(streamed(last=False) + b"".join(map(chunked, STREAMS["chat"][2])))
         ended.wait(DEADLINE_S)
         sock.sendall(chunked(b": late\n\n") + chunked(b""))
         return True

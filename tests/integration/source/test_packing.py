@@ -13,8 +13,8 @@ from pygit2.enums import FileMode
 
 from reconciler.source import packing, witness
 from reconciler.source.bare import init_bare
-from reconciler.source.mapping import again_while_packed
 from reconciler.source.packing import Packer, crowded
+from reconciler.source.storing import store
 from reconciler.source.writing import Author
 from tests.support import until
 
@@ -105,20 +105,22 @@ def test_object_that_git_moves_meanwhile_is_looked_for_again(repository: Path) -
     signature = pygit2.Signature("Pai", "pai@localhost")
     tries = 0
 
-    def write() -> pygit2.Oid:
+    def write(into: pygit2.Repository) -> pygit2.Oid:
         nonlocal tries
         tries += 1
-        blob = repo.create_blob(b"checkpoint")
-        tree = repo.TreeBuilder()
+        blob = into.create_blob(b"checkpoint")
+        tree = into.TreeBuilder()
         tree.insert("checkpoint", blob, FileMode.BLOB)
         oid = tree.write()
         if tries < 3:
-            shutil.rmtree(repository / "objects" / str(oid)[:2])
-        return repo.create_commit(None, signature, signature, "Checkpoint", oid, [])
+            (place,) = repository.glob(f"pai-objects-*/{str(oid)[:2]}")
+            shutil.rmtree(place)
+        return into.create_commit(None, signature, signature, "Checkpoint", oid, [])
 
-    commit = again_while_packed(write)
+    commit = store(repo, write)
     assert tries == 3
     assert repo[repo[commit].peel(pygit2.Tree)["checkpoint"].id].read_raw() == b"checkpoint"
     nowhere = pygit2.Oid(hex="1" * 40)
     with pytest.raises(KeyError, match="object not found"):
-        again_while_packed(lambda: repo.create_commit(None, signature, signature, "Checkpoint", nowhere, []))
+        store(repo, lambda into: into.create_commit(None, signature, signature, "Checkpoint", nowhere, []))
+    assert not list(repository.glob("pai-objects-*"))

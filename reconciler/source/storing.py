@@ -1,0 +1,118 @@
+"""Objects written into a repository, out of the sight of whoever copies it meanwhile.
+
+libgit2 writes each object under a name of its own beside the others and renames it; `git clone` of a folder copies or
+links whatever it finds there, and ends with an error if that is gone a moment later. So objects are written into a
+folder of their own next to `objects`, and moved in when all of them are on disk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import pygit2
+
+T = TypeVar("T")
+
+_PREFIX: Final = "pai-objects-"
+_TIMES = 8
+_FIRST = 10
+"""A priority above those of libgit2's own backends: it writes to the first one that takes it."""
+_YOUNG_S = 60
+"""Before that age the writer of a folder may not have locked it yet."""
+
+
+def store(repo: pygit2.Repository, write: Callable[[pygit2.Repository], T]) -> T:
+    """Give what `write` gives, which writes objects into the repository it is handed; they are on disk (fsync) then.
+
+    It is done again if git moved something away meanwhile: git packs loose objects and then removes folders that are
+    empty. It also packs what nothing reaches yet, such as a tree whose commit is about to be made, and replaces packs
+    by others, so that libgit2 may look for an object where it just was. Objects are named by what they hold, so writing
+    them twice changes nothing.
+    """
+    for _ in range(_TIMES):
+        try:
+            return _stored(repo, write)
+        except (pygit2.GitError, KeyError) as error:
+            if "object not found" not in str(error):
+                raise
+    return _stored(repo, write)
+
+
+def _stored(repo: pygit2.Repository, write: Callable[[pygit2.Repository], T]) -> T:
+    common = _common(Path(repo.path))
+    objects = common / "objects"
+    with _folder(common) as folder:
+        odb = pygit2.Odb(str(objects))
+        odb.add_backend(pygit2.OdbBackendLoose(str(folder), -1, True), _FIRST)
+        beside = pygit2.Repository(repo.path)
+        beside.set_odb(odb)
+        given = write(beside)
+        changed = set()
+        for place in sorted(folder.glob("??/*")):
+            _move(place, objects / place.parent.name)
+            changed.add(objects / place.parent.name)
+        for below in (*changed, objects) if changed else ():
+            _sync(below)
+    return given
+
+
+def _common(path: Path) -> Path:
+    """Give the folder that all work trees of a repository share."""
+    try:
+        return path / (path / "commondir").read_text().strip()
+    except FileNotFoundError:
+        return path
+
+
+@contextmanager
+def _folder(common: Path) -> Iterator[Path]:
+    """Make a folder that is locked as long as somebody writes there, which tells it from what was left over."""
+    _remove_leftovers(common)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=common))
+    try:
+        with _opened(folder) as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_leftovers(common: Path) -> None:
+    """Remove the folders of writers that were killed."""
+    for folder in common.glob(f"{_PREFIX}*"):
+        with suppress(OSError), _opened(folder) as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if folder.stat().st_mtime < time.time() - _YOUNG_S:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _move(place: Path, folder: Path) -> None:
+    """Move an object into a folder that git may remove as long as it is empty."""
+    for _ in range(_TIMES):
+        folder.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):
+            place.rename(folder / place.name)
+            return
+    place.rename(folder / place.name)
+
+
+def _sync(folder: Path) -> None:
+    with suppress(FileNotFoundError), _opened(folder) as handle:  # git packed what was in it, and removed it
+        os.fsync(handle)

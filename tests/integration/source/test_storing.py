@@ -1,0 +1,98 @@
+"""Objects that Pai writes: nobody who copies the repository meanwhile stumbles over them, and none is lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pygit2
+import pytest
+
+from reconciler.source import witness
+from reconciler.source.bare import init_bare
+from reconciler.source.storing import store
+from reconciler.source.writing import Author
+
+PAI = Author("Pai", "pai@localhost")
+KILLED = """
+import os, signal, sys, pygit2
+from reconciler.source.storing import store
+
+def write(into):
+    into.create_blob(b"half")
+    print("written", flush=True)
+    signal.pause()
+
+store(pygit2.Repository(sys.argv[1]), write)
+"""
+
+PUBLISHED = """
+import sys
+from pathlib import Path
+from reconciler.source import witness
+from reconciler.source.writing import Author
+
+witness.publish(Path(sys.argv[1]), None, {"checkpoint": b"1"}, "Checkpoint 1", Author("Pai", "pai@localhost"))
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A bare repository with nothing in it."""
+    path = tmp_path / "config.git"
+    init_bare(path, "main")
+    return path
+
+
+def publish(path: Path, top: str | None, n: int) -> str:
+    """Publish one checkpoint."""
+    return witness.publish(path, top, {"checkpoint": b"%d\n" % n}, f"Checkpoint {n}\n", PAI)
+
+
+def test_nothing_unfinished_stands_among_the_objects(repository: Path, tmp_path: Path) -> None:
+    """`git clone FOLDER` copies what it finds there, and ends with an error if that is gone before it is copied."""
+    found = tmp_path / "calls"
+    calls = "trace=open,openat,creat,rename,renameat,renameat2,link,linkat"
+    subprocess.run(["strace", "-f", "-e", calls, "-o", found, sys.executable, "-c", PUBLISHED, repository], check=True)
+    lines = [line for line in found.read_text().splitlines() if f"{repository}/" in line]
+    assert not [line for line in lines if "O_CREAT" in line and f"{repository}/objects" in line]
+    assert len([line for line in lines if "rename" in line and f"{repository}/objects" in line]) == 3
+    subprocess.run(["git", "-C", repository, "fsck", "--full", "--strict"], check=True)
+
+
+def test_folder_of_a_writer_that_was_killed_is_removed(repository: Path) -> None:
+    """But not that of one who still writes, however long that takes."""
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(repository)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"written\n"
+        (left,) = repository.glob("pai-objects-*")
+        os.utime(left, (time.time() - 3600,) * 2)
+        top = publish(repository, None, 1)
+        assert left.exists()
+        writer.kill()
+    publish(repository, top, 2)
+    assert not left.exists()
+
+
+def test_objects_of_a_linked_work_tree_are_in_the_common_folder(repository: Path, tmp_path: Path) -> None:
+    """Where git looks for them, whichever of the work trees wrote them."""
+    publish(repository, None, 1)
+    subprocess.run(
+        [
+            "git",
+            "-C",
+            str(repository),
+            "worktree",
+            "add",
+            "-q",
+            "--detach",
+            str(tmp_path / "tree"),
+            witness.CHECKPOINTS,
+        ],
+        check=True,
+    )
+    oid = store(pygit2.Repository(str(tmp_path / "tree")), lambda into: into.create_blob(b"from the tree"))
+    assert pygit2.Repository(str(repository))[oid].read_raw() == b"from the tree"
