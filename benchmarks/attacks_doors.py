@@ -234,6 +234,19 @@ def flood(place: Place) -> Told:
     return again(place.seconds, 2, once, pause_s=0.0)
 
 
+def wide_flood(port: Port, place: Place) -> Told:
+    """Ask without a key on each of 200 connections, as fast as refusals come."""
+    request = head("GET", port.closed)
+
+    def once(deadline: float, seen: Seen) -> None:
+        with connected(_number(port, place), 5) as connection:
+            while time.monotonic() < deadline:
+                connection.sendall(request)
+                seen[_status(answered(connection))] += 1
+
+    return again(place.seconds, 200, once)
+
+
 _BOTH: Mapping[str, Callable[[Port, Place], Told]] = {
     "upgrade offers with a request inside": smuggle,
     "head of 100 MB": long_head,
@@ -243,6 +256,7 @@ _BOTH: Mapping[str, Callable[[Port, Place], Told]] = {
     "5 MB of requests at once": partial(pipelined, 5 << 20),
     "50 MB of requests at once": partial(pipelined, 50 << 20),
     "2,000 idle and slow connections": slow_heads,
+    "200 connections without a key": wide_flood,
 }
 ATTACKS: Mapping[str, Callable[[Place], Told]] = {
     **{f"{port.name}: {name}": partial(work, port) for name, work in _BOTH.items() for port in (GATEWAY, ADMIN)},

@@ -92,6 +92,7 @@ class Api:
                     self._recorder.read, lambda state: identify(state, self._token, header, address)
                 ):
                     return _error(401, "the admin listener needs a token in force", _HINT)
+                request.scope["state"]["known"] = True
                 if request.method not in ("GET", "HEAD"):
                     allow = {"Allow": "GET, HEAD"}
                     return _error(405, f"{request.method} is not answered here", "this API reads only", allow)

@@ -97,6 +97,7 @@ class SmartHttp:
         if caller is None:
             hint = "give it as the password; it is in data/admin.token, and pai add key --admin NAME makes more"
             return await _say(send, 401, "this needs a token that is in force", hint, _CHALLENGE)
+        scope["state"]["known"] = True
         service, status, reason, hint = self._asked(scope)
         if not reason and service == "git-receive-pack":
             status, reason, hint = await asyncio.to_thread(self._closed)

@@ -194,6 +194,7 @@ class _Request:
         caller = self._identify(credential(headers, scope["query_string"]))
         self._gateway.open_requests.enter(caller.agent)
         self._entered = caller.agent
+        scope["state"]["known"] = True
         if route.operation == "models":
             await self._models(route, caller)
             return

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from time import perf_counter
 from typing import Any, Final
 
 import httptools
@@ -64,6 +65,8 @@ class Connection(asyncio.BufferedProtocol):
     def _reset(self) -> None:
         self._pieces: list[bytes] = []
         self._size = 0
+        self._unread = 0  # bytes as they came, with their framing
+        self._worked = 0.0
         self._loose = 0  # bytes since the last one of a body
         self._interim = 0
         self._drained: Callable[[Connection], None] | None = None
@@ -126,11 +129,16 @@ class Connection(asyncio.BufferedProtocol):
                 return b""
             await self._wait()
         found = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces, self._size = [], 0
+        self._pieces, self._size, self._unread = [], 0, 0
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
         return found
+
+    def worked_s(self) -> float:
+        """Give the seconds that the parser took since this was last asked."""
+        worked, self._worked = self._worked, 0.0
+        return worked
 
     def end(self) -> bool:
         """End the exchange, and tell whether the connection may carry another one; if not, it is dropped."""
@@ -215,16 +223,19 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()  # nobody asked
             return
         self._loose += nbytes
+        self._unread += nbytes
+        began = perf_counter()
         try:
             self._parser.feed_data(self._buffer[:nbytes])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self.fail("its answer is no HTTP")
             return
+        self._worked += perf_counter() - began
         if reason := self._excess():
             self.fail(reason)
         elif self._drained is not None:
             self._drain(self._drained)
-        elif self._size > BUFFER_BYTES_MAX and not self._paused and not self._done:
+        elif self._unread > BUFFER_BYTES_MAX and self._pieces and not self._paused and not self._done:
             self._paused = True
             self._transport.pause_reading()
         if self._begun:

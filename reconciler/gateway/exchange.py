@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from time import perf_counter
 from typing import NamedTuple, NoReturn
 
 from reconciler.core.events import Durations
@@ -30,6 +31,7 @@ from reconciler.gateway.connection import REST_BYTES_MAX, Lost
 from reconciler.gateway.masking import Mask
 from reconciler.gateway.metering import meter
 from reconciler.gateway.metrics import GatewayMetrics
+from reconciler.gateway.pace import Own, Pace
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.room import Room, Share
 from reconciler.gateway.streams import EVENT_STREAM, Array, Large, Sse, Stream, stream_of
@@ -43,11 +45,8 @@ HELD_BYTES_MAX = 1024 * 1024
 HELD_BYTES_EACH = 16 * 1024 * 1024
 HELD_BYTES_ALL = 32 * 1024 * 1024
 """The same of all answers of one agent, and of all agents."""
-AT_ONCE_BYTES = 32 * 1024
-"""An answer that brings more than this in a second lets others have their turn, after each TURN_S."""
-TURN_S = 0.000_25
 SLICE_BYTES = 8 * 1024
-"""What of an answer is worked on before the time is looked at."""
+"""What of an answer is worked on before others have their turn."""
 LEFT_BYTES_MAX = 4 * 1024 * 1024
 """What is read of an answer whose client has left."""
 
@@ -71,7 +70,7 @@ class Exchange:
         self.metrics = metrics
         self.left_s = left_s
         self.room = Room(HELD_BYTES_ALL, HELD_BYTES_EACH)
-        self.turns = asyncio.Lock()
+        self.pace = Pace()
         self._upstream = upstream
 
     async def run(self, held: Held, client: Client, began: float) -> Failed | None:
@@ -94,7 +93,6 @@ class _One:
     def __init__(self, whole: Exchange, held: Held, client: Client, began: float) -> None:
         self._books = whole.books
         self._metrics = whole.metrics
-        self._turns = whole.turns
         self._left_s = whole.left_s
         self._held = held
         self._client = client
@@ -107,9 +105,7 @@ class _One:
         self._said_all = False
         self._watching: asyncio.Task[None] | None = None
         self._leaving = False
-        self._since = 0.0  # when what was read ahead of others was begun to be counted
-        self._ahead = 0
-        self._turn = 0.0  # when others last had theirs
+        self._own = Own(whole.pace)
         self._unwanted = 0  # bytes that nobody takes any more
 
     def abandon(self) -> None:
@@ -212,12 +208,12 @@ class _One:
             while piece:
                 for at in range(0, len(piece), SLICE_BYTES):
                     part = piece if len(piece) <= SLICE_BYTES else piece[at : at + SLICE_BYTES]
+                    began = perf_counter()
                     now, last = stream.feed(part, self._meter, last)
+                    worked = perf_counter() - began + answer.worked_s()
                     if now:
                         await client.piece(now)
-                    self._ahead += len(part)
-                    if self._ahead > AT_ONCE_BYTES:
-                        await self._let_others(len(part))
+                    await self._own.took(worked)
                 piece = await (self._more(answer, stream, last) if last else self._next(answer))
         except Lost as error:
             lost = str(error)
@@ -251,17 +247,6 @@ class _One:
             if self._unwanted > LEFT_BYTES_MAX:
                 raise Lost(f"its client left, and {LEFT_BYTES_MAX:,} bytes more came")
         return piece
-
-    async def _let_others(self, size: int) -> None:
-        """Let others have their turn, one such answer after the other, where this one brings much."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if now - self._since >= 1.0:
-            self._since, self._ahead = now, size
-        elif now - self._turn >= TURN_S:
-            async with self._turns:
-                await asyncio.sleep(0)
-            self._turn = loop.time()
 
     def _watch(self, answer: Answer) -> None:
         """Have the answer given up some time after its client has left, or was given up itself."""

@@ -90,6 +90,10 @@ class Answer:
         """Whether more of it may come."""
         return self._connection is not None and self._connection.open_ended
 
+    def worked_s(self) -> float:
+        """Give the seconds that taking the answer apart took since this was last asked."""
+        return self._connection.worked_s() if self._connection is not None else 0.0
+
     async def whole(self, size_max: int) -> bytes:
         """Read all of an answer that has to be small and soon at its end. Raises Lost."""
         pieces: list[bytes] = []

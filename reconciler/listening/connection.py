@@ -1,10 +1,10 @@
 """One connection of a client: what it may send before, while and after it is answered, and for how long.
 
-A connection is in one of four states: it waits for a head (`_body` and `cycle` are None); it reads a body (`_body`;
-without a `cycle` that body was answered already, and is thrown away); it waits for an answer (`cycle` alone); or it was
-told its last word and has a moment to read it (`_ended`). Invariants: no byte of a request is looked at before the one
-before it was answered; what is kept unread is at most a head, or one read and PIPELINED_BYTES_MAX; at most one timer
-runs.
+A connection is in one of five states: it waits for a head (`_body` and `cycle` are None); it has one, and waits for its
+turn (`_in_line`); it reads a body (`_body`; without a `cycle` that body was answered already, and is thrown away); it
+waits for an answer (`cycle` alone); or it was told its last word and has a moment to read it (`_ended`). Invariants: no
+byte of a request is looked at before the one before it was answered; what is kept unread is at most a head, or one read
+and PIPELINED_BYTES_MAX; at most one timer runs.
 """
 
 from __future__ import annotations
@@ -102,6 +102,8 @@ class Connection(asyncio.BufferedProtocol):
         self._head_begun = True
         self._pipelined = False
         self._expects = self._keeps = False
+        self._shown: dict[str, Any] = {}
+        self._turn = self._in_line = False
         self._going = False
         self._deaf = self._ended = self._stopping = False
         self._unsent = 0
@@ -200,7 +202,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _wants_more(self) -> bool:
         body, cycle = self._body, self.cycle
-        if self._resting:
+        if self._resting or self._in_line:
             return False
         if cycle is not None and len(cycle.body) > AHEAD_BYTES_MAX:
             return False
@@ -258,12 +260,27 @@ class Connection(asyncio.BufferedProtocol):
                 self._head_begun = True
                 self._deadline.within(self.door.limits.head_s, self._too_slow)
             return None
+        if not self._may_begin():
+            return None
         self._begin(Head(data[begin:end]))
         return data[end:]
 
+    def _may_begin(self) -> bool:
+        """Tell whether the next request may begin now; who has to wait for that is read again then."""
+        if not self._turn and not self._in_line and (self._pipelined or not self._shown.get("known")):
+            self._turn = self.door.turns.take(self._loop, self._called)
+            self._in_line = not self._turn
+            if self._in_line:
+                self._deadline.forget()
+        return not self._in_line
+
+    def _called(self) -> None:
+        self._in_line, self._turn = False, True
+        self._go_on()
+
     def _begin(self, head: Head) -> None:
         """Hand a request to the application that answers it."""
-        self._searched, self._head_begun, self._pipelined = 0, False, False
+        self._searched, self._head_begun, self._pipelined, self._turn = 0, False, False, False
         if not self._flow.write_paused:
             self._deadline.forget()
         self._body, self._expects, self._keeps = head.body, head.expects, head.keeps
@@ -290,6 +307,7 @@ class Connection(asyncio.BufferedProtocol):
         self._state.tasks.add(task)
 
     def _scope(self, head: Head) -> Any:
+        self._shown = {}
         client, scheme = self._client, "http"
         if self._trusted and client is not None:
             client = (self.door.proxies.client(client[0], head.few), 0)
@@ -304,7 +322,7 @@ class Connection(asyncio.BufferedProtocol):
             "scheme": scheme,
             "root_path": "",
             "headers": head.headers,
-            "state": {},
+            "state": self._shown,
             "method": head.method,
             "path": unquote(path) if "%" in path else path,
             "raw_path": head.path,

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from reconciler.listening.head import Headers
 from reconciler.listening.hosts import Hosts
 from reconciler.listening.proxies import Proxies
+from reconciler.listening.turns import Turns
 
 UNREAD_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of all connections of a port together: heads that are not whole, and what was sent before its turn."""
@@ -32,6 +33,7 @@ class Door:
     """A port.
 
     `foreign` answers requests under a name that is not ours, `named` gives headers for answers that are not `app`'s.
+    `app` sets `known` in a request's `state` when it has shown a key: the next one on that connection takes no turn.
     """
 
     def __init__(
@@ -52,4 +54,5 @@ class Door:
         self.connections_max = CONNECTIONS_MAX
         self.unread_bytes_max = UNREAD_BYTES_MAX
         self.unread_bytes = 0
+        self.turns = Turns()
         self.buffer = memoryview(bytearray(READ_BYTES_MAX))
