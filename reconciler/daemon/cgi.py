@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from starlette.types import Receive, Send
 
-from reconciler.source.gitrun import limited
+from reconciler.source.gitrun import limited, lower
 
 log = logging.getLogger("pai.cgi")
 
@@ -107,6 +107,7 @@ async def answer(
         env=dict(environment),
         start_new_session=True,
     )
+    lower(program.pid)
     run = _Run(program, receive, send, Unpacked(bounds.body_bytes, packed=packed), stopping, bounds.patience_s)
     try:
         async with asyncio.timeout(bounds.time_s):

@@ -213,7 +213,7 @@ class _One:
                     worked = perf_counter() - began + answer.worked_s()
                     if now:
                         await client.piece(now)
-                    await self._own.took(worked)
+                    await self._own.took(worked, wanted=not client.gone)
                 piece = await (self._more(answer, stream, last) if last else self._next(answer))
         except Lost as error:
             lost = str(error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-OWN_S: Final = 0.005
+OWN_S: Final = 0.002
 """What one answer may take in a second beside everybody's share."""
 SHARE: Final = 1 / 3
 TICK_S: Final = 0.001
@@ -36,8 +36,11 @@ class Own:
         self._pace = pace
         self._since = self._worked = 0.0
 
-    async def took(self, worked_s: float) -> None:
-        """Note work, and rest if it is more than this answer's own."""
+    async def took(self, worked_s: float, *, wanted: bool) -> None:
+        """Note work, and rest if it is more than this answer's own, which one that nobody wants does not have."""
+        if not wanted:
+            await self._pace.rest(worked_s)
+            return
         self._worked += worked_s
         if self._worked <= OWN_S:
             return

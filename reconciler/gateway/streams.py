@@ -19,7 +19,6 @@ import msgspec
 from reconciler.gateway.calls import Call
 from reconciler.gateway.metering import Meter
 from reconciler.gateway.outline import Outline
-from reconciler.gateway.room import SMALL_BYTES_MAX
 from reconciler.gateway.sse import Events, data_of
 
 EVENT_STREAM = "text/event-stream"
@@ -28,8 +27,10 @@ _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NULL_USAGE = (b',"usage":null', b', "usage": null', b'"usage":null,', b'"usage": null, ')
 
 
-EVENT_BYTES_MAX = SMALL_BYTES_MAX
-"""What is held of one event: taking it apart may take half a millionth of a second a byte, in one go."""
+EVENT_BYTES_MAX = 32 * 1024
+"""What is held of one event: taking it apart may take half a millionth of a second a byte, in one go. Of one that
+passes in parts nothing is held."""
+PART_BYTES_MIN = 1024
 SAID_ALL_S = 0.1
 """How long something may follow the last word of a stream before it is taken for the end."""
 FINISHED_S = 0.5
@@ -98,7 +99,7 @@ class Sse:
                 held.append(shown)
             else:
                 out.append(shown)
-        if self._events.size > EVENT_BYTES_MAX:
+        if self._events.size > (EVENT_BYTES_MAX if self._outline is None else PART_BYTES_MIN):
             if self._gemini:
                 out += held
                 held = []

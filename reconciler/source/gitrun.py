@@ -53,6 +53,7 @@ FRUGAL = {
 """Settings by which git takes its time rather than memory: larger files go through in pieces."""
 MEMORY_BYTES_MAX = 64 * 1024 * 1024
 """What one git process may hold beside what it maps of files; 100,000 objects at a time take half of it."""
+NICENESS = 5
 
 
 _NO_COMMAND = 127
@@ -109,6 +110,7 @@ class GitRunner:
                     return Ran(-signal.SIGTERM, "", "", cancelled=True)
                 process = self._process = _start(command, git_environment(environment), out, err, pass_fds)
             try:
+                lower(process.pid)
                 _limit(process, self._file_bytes_max)
                 late = not _ended(process, self._timeout_s if timeout_s is None else timeout_s)
             finally:
@@ -163,6 +165,12 @@ def limited(command: Sequence[str], memory_bytes_max: int, cpu_s: int | None = N
     """
     limits = f"ulimit -S -d {memory_bytes_max // 1024}" + (f"; ulimit -S -t {cpu_s}" if cpu_s else "")
     return ["/bin/sh", "-c", f'{{ {limits}; }} 2>/dev/null; exec "$@"', "sh", *command]
+
+
+def lower(pid: int) -> None:
+    """Have a process, and all that it starts from now on, come after those who answer everybody."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
 
 
 def _limit(process: subprocess.Popen[bytes], file_bytes_max: int) -> None:

@@ -49,7 +49,7 @@ def test_answer_that_takes_little_never_rests(clock: Clock) -> None:
         for part in range(1, 11):
             clock.now = 200 + second + part / 20
             before = clock.now
-            finish(own.took(OWN_S / 11))
+            finish(own.took(OWN_S / 11, wanted=True))
             assert clock.now == before
 
 
@@ -63,7 +63,7 @@ def test_many_that_take_much_have_one_share(clock: Clock, answers: int) -> None:
         for own in each:
             clock.now += 0.002
             worked += 0.002
-            finish(own.took(0.002))
+            finish(own.took(0.002, wanted=True))
     free = answers * OWN_S * 3
     assert worked - free <= (clock.now - began) * SHARE * 1.01
     assert worked >= (clock.now - began) * SHARE * 0.9
@@ -75,5 +75,15 @@ def test_small_work_is_put_together(clock: Clock) -> None:
     began = clock.now
     for _ in range(10_000):
         clock.now += 0.000_01
-        finish(own.took(0.000_01))
+        finish(own.took(0.000_01, wanted=True))
+    assert (clock.now - began) * SHARE == pytest.approx(0.1, rel=0.1)
+
+
+def test_answer_that_nobody_wants_has_nothing_of_its_own(clock: Clock) -> None:
+    """From the first millisecond on."""
+    pace = Pace()
+    began = clock.now
+    for _ in range(100):
+        clock.now += 0.001
+        finish(Own(pace).took(0.001, wanted=False))
     assert (clock.now - began) * SHARE == pytest.approx(0.1, rel=0.1)
