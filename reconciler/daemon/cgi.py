@@ -14,13 +14,13 @@ import logging
 import os
 import signal
 import zlib
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Final, NamedTuple
 
 from starlette.types import Receive, Send
 
+from reconciler.daemon.spawning import Program
 from reconciler.source.gitrun import limited, lower
 
 log = logging.getLogger("pai.cgi")
@@ -99,14 +99,7 @@ async def answer(
     `packed` says that the body is gzip. Once `stopping` is set the request has `STOP_S` to end by itself.
     Errors before the answer begins are answered here: 400, 408, 413, 502, 503, 504.
     """
-    program = await asyncio.create_subprocess_exec(
-        *limited(command, bounds.memory_bytes, bounds.cpu_s),
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        env=dict(environment),
-        start_new_session=True,
-    )
+    program = await Program.start(limited(command, bounds.memory_bytes, bounds.cpu_s), environment, CHUNK_BYTES)
     lower(program.pid)
     run = _Run(program, receive, send, Unpacked(bounds.body_bytes, packed=packed), stopping, bounds.patience_s)
     try:
@@ -136,6 +129,7 @@ async def answer(
             except asyncio.CancelledError:
                 await ending  # nothing that was started outlives the request
                 raise
+        program.close()
 
 
 class _Run:
@@ -143,7 +137,7 @@ class _Run:
 
     def __init__(
         self,
-        program: Process,
+        program: Program,
         receive: Receive,
         send: Send,
         body: Unpacked,
@@ -192,7 +186,6 @@ class _Run:
     async def _feed(self) -> None:
         """Pass the body on; then wait for the client to go away. Raises Gone, TooLarge, Malformed or Slow."""
         stdin = self._program.stdin
-        assert stdin is not None
         patience, whole = Patience(self._patience_s), False
         while True:
             async with patience.waiting() if not whole else contextlib.nullcontext():
@@ -211,7 +204,6 @@ class _Run:
 
     async def _answer(self) -> bool:
         stdout = self._program.stdout
-        assert stdout is not None
         status, headers, rest = await self._head(stdout)
         # The head comes before the request is read; until there is more, the request can still be refused.
         chunk = rest or await stdout.read(CHUNK_BYTES)
@@ -250,7 +242,6 @@ class _Run:
 
     async def _drain_stderr(self) -> None:
         stderr = self._program.stderr
-        assert stderr is not None
         while more := await stderr.read(CHUNK_BYTES):
             self._stderr = (self._stderr + more)[:STDERR_BYTES_MAX]
 
@@ -308,13 +299,12 @@ class Unpacked:
             raise Malformed from error
 
 
-async def _end(program: Process) -> None:
+async def _end(program: Program) -> None:
     """End the program and what it started, whatever of them still runs.
 
     The end of its input comes first: a git that is told so removes what it has put by, one that is killed does not.
     """
-    if program.stdin is not None:
-        program.stdin.close()
+    program.stdin.close()
     for number in (0, signal.SIGTERM, signal.SIGKILL):
         if not _signal(program.pid, number):
             break
@@ -324,11 +314,6 @@ async def _end(program: Process) -> None:
                 while _signal(program.pid, 0):
                     await asyncio.sleep(LOOK_S)
     await program.wait()
-    if program.stdout is not None:  # a pipe that is not read to its end stays open
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_S):
-                while await program.stdout.read(CHUNK_BYTES):
-                    pass
 
 
 def _signal(group: int, number: int) -> bool:

@@ -37,7 +37,7 @@ ASKED_BYTES_MAX: Final = 10 * 1024 * 1024
 DEADLINE_S: Final = 600.0
 CPU_S: Final = 120
 """What a git process may work: a pack may become a thousand times its size on the way."""
-RUNNING_MAX: Final = 4
+RUNNING_MAX: Final = min(4, max(2, os.cpu_count() or 1))
 """git processes at a time."""
 WAITING_MAX: Final = 64
 """Clients that wait for their turn; more are told to come again."""

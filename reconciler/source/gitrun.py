@@ -53,7 +53,7 @@ FRUGAL = {
 """Settings by which git takes its time rather than memory: larger files go through in pieces."""
 MEMORY_BYTES_MAX = 64 * 1024 * 1024
 """What one git process may hold beside what it maps of files; 100,000 objects at a time take half of it."""
-NICENESS = 5
+NICENESS = 10
 
 
 _NO_COMMAND = 127
