@@ -180,7 +180,8 @@ class Admission:
             ask = ask._replace(input=bound + must_count * COUNT_MARGIN, counted=min(bound, bound // ESTIMATE_BYTES + 1))
         else:
             most = counted + counted // 20 + COUNT_MARGIN
-            ask = ask._replace(input=most if must_count else min(most, bound), counted=counted)
+            above = must_count or counted > bound  # a count beyond the bound shows that it is none
+            ask = ask._replace(input=most if above else min(most, bound), counted=counted)
         ask = ask._replace(output=min(asked, max(cap, needs.least)))  # what is lowered is something the model takes
         try:
             return await self._book(call, caller, target, ask, request, lower=True)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from reconciler.gateway.growth import normalized
 from reconciler.gateway.refusal import Refusal
 
 INTEGER_MAX = 2**53 - 1
@@ -35,7 +36,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Body:
-    """The fields of a JSON object. `size` is the number of bytes that came."""
+    """The fields of a JSON object. `size` is how many bytes came, or may become of them (`growth.py`)."""
 
     __slots__ = ("fields", "size")
 
@@ -53,7 +54,7 @@ class Body:
             raise Refusal("invalid", "the request body is not UTF-8") from None
         except (ValueError, RecursionError) as error:
             raise Refusal("invalid", f"the request body is not a JSON object: {error}") from None
-        self.size = len(raw)
+        self.size = normalized(raw)
 
     def __contains__(self, name: str) -> bool:
         raw = self.fields.get(name)

@@ -209,6 +209,8 @@ class Messages(Meter):
 
     __slots__ = ("_beside", "_counts", "_reads_more")
 
+    SAID_FIRST: ClassVar[bool] = True
+    """Whether what a stream names as its input at its start is all of it."""
     MARKS = (b'_tokens"', b'"content_block_start"', b'"message_stop"', _ERROR)
     BESIDE = (b'"compaction"', b'"advisor_message"')
     PLAIN_BLOCKS = (b'"text"', b'"thinking"', b'"redacted_thinking"', b'"tool_use"')
@@ -256,7 +258,7 @@ class Messages(Meter):
             return
         usage = self._summed()
         self.seen = max(self.seen, usage.charge)
-        self.known_input = None if self._reads_more else usage.input
+        self.known_input = usage.input if self.SAID_FIRST and usage.input and not self._reads_more else None
         if whole and "output" in now:
             self._usage, self._final = usage, last and not self._broken
 
@@ -267,6 +269,14 @@ class Messages(Meter):
             for name in ("input", "cached", "cache_write", "output", "reasoning")
         )
         return _charged(fresh + cached + write, cached, write, output, reasoning, None)
+
+
+class MessagesElsewhere(Messages):
+    """Messages that another provider translates: bridges begin a stream with an input of 0, or with a guess."""
+
+    __slots__ = ()
+
+    SAID_FIRST = False
 
 
 class Generate(Meter):
@@ -361,6 +371,7 @@ PECULIAR: Mapping[tuple[str, str], type[Meter]] = {
     ("chat", "openai"): ChatSaidOnce,
     ("chat", "openrouter"): ChatSaidOnce,
     ("completions", "openai"): ChatSaidOnce,
+    ("messages", "openrouter"): MessagesElsewhere,
 }
 
 

@@ -1,8 +1,9 @@
 """How much a body can cost before it is sent: its output limit, and what its bytes do not say about its input.
 
-A byte-level tokenizer makes no more tokens than there are bytes, so the bytes of the body bound the input, plus what
-the provider adds out of sight (`Provider.hidden`). Not bounded by bytes: what the provider fetches, remembers or does
-itself. Inline images are priced by image; of other inline media the provider has to be asked.
+A byte-level tokenizer makes no more tokens than there are bytes, so the bytes of the body, as they may become
+(`growth.py`), bound the input, plus what the provider adds out of sight (`Provider.hidden`). Not bounded by bytes: what
+the provider fetches, remembers or does itself. Inline images are priced by image; of other inline media the provider
+has to be asked.
 
 Where a name or a kind is not known, the answer is the careful one.
 """
@@ -25,7 +26,8 @@ about 1,600 (measured); its documentation says 735 and 499 for computer use, 700
 
 def _extra(found: Found, provider: Provider, model: str) -> int:
     hidden = provider.hidden_tools if found.tools else provider.hidden
-    return hidden + found.clients * CLIENT_TOOL_TOKENS + found.images * provider.image(model) - found.image_bytes
+    images = found.images * provider.image(model) - found.image_bytes
+    return hidden + found.clients * CLIENT_TOOL_TOKENS + images + found.rendered
 
 
 def _unbounded_model(provider: Provider, model: str) -> str:
@@ -80,7 +82,7 @@ def embeddings(body: Body, provider: Provider, model: str) -> Needs:
     """Judge OpenAI's embeddings: input only. Of token arrays OpenAI reads as many tokens as there are numbers."""
     raw = bytes(body.fields.get("input", b""))
     tokens = numbers_in(raw)
-    found = look(body, "embeddings", provider.name)
+    found = look(body, "embeddings", provider.name)._replace(rendered=0)  # it is read as it is
     extra = _extra(found, provider, model)
     if tokens is not None and provider.name == "openai":  # others may read the text of them anew
         extra += tokens - len(raw)
@@ -110,7 +112,7 @@ def generate(body: Body, provider: Provider, model: str) -> Needs:
 
 def embed(body: Body, provider: Provider, model: str) -> Needs:
     """Judge Gemini's embeddings: input only."""
-    found = look(body, "embed", provider.name)
+    found = look(body, "embed", provider.name)._replace(rendered=0)
     return _needs(found, _extra(found, provider, model), 0, 0, 0)
 
 

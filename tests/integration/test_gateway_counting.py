@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import Site, agent
-from tests.support_gateway import Bench, asked, assert_books_balance, bound, headers_of
+from tests.support_gateway import Bench, asked, assert_books_balance, bound, headers_of, opened
+from tests.support_upstream import RawProvider, framed
 
 
 def put(bench: Bench, **bindings: str) -> str:
@@ -103,3 +106,39 @@ def limit_of(bench: Bench) -> Any:
     names = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens")
     (limit,) = [found[name] for name in names if name in found]
     return limit
+
+
+def test_count_above_the_bound_is_believed(gateway_template: Site, tmp_path: Path) -> None:
+    """It shows that the bytes are no bound there: what it says is reserved, or refused."""
+    provider = RawProvider()
+
+    def answer(sock: socket.socket, request: bytes) -> None:
+        counted = b"/count_tokens" in request
+        body = {"input_tokens": 50_000} if counted else {"usage": {"input_tokens": 50_000, "output_tokens": 1}}
+        sock.sendall(framed(json.dumps(body).encode()))
+
+    provider.answer = answer
+    with opened(gateway_template, tmp_path, **provider.environment) as bench:
+        key = put(
+            bench,
+            tight=bound("tight", "anthropic", day=2000),
+            roomy=bound("roomy", "anthropic", day=54_000),
+        )
+        for name, status in (("tight", 429), ("roomy", 200)):
+            path, body = asked("messages", name, "x" * 1500, limit=60_000)
+            assert bench.client.post(path, json=body, headers=headers_of("messages", key)).status_code == status
+        assert bench.last("roomy")["charged"] == 50_001
+        assert_books_balance(bench)
+    assert sum(b"/count_tokens" in request for request in provider.requests) == 2
+    assert sum(b"/count_tokens" not in request for request in provider.requests) == 1
+    provider.close()
+
+
+def test_stream_is_asked_for_no_usage_but_the_last(own: Bench) -> None:
+    """Some providers say one in every chunk if they are asked to: of a cut stream the first would be taken for all."""
+    options = {"continuous_usage_stats": True, "include_obfuscation": False, "include_usage": False}
+    path, body = asked("chat", "openai", stream=True)
+    answer = own.client.post(path, json={**body, "stream_options": options}, headers=headers_of("chat"))
+    assert answer.status_code == 200
+    sent = json.loads(own.simulator.requests()[-1].body)
+    assert sent["stream_options"] == {"include_obfuscation": False, "include_usage": True}

@@ -10,6 +10,7 @@ import pytest
 
 from reconciler.gateway.body import VALUES_MAX, Body
 from reconciler.gateway.calls import Needs
+from reconciler.gateway.growth import rendered
 from reconciler.gateway.needs import NEEDS
 from reconciler.gateway.providers import PROVIDERS
 from reconciler.gateway.refusal import Refusal
@@ -187,4 +188,4 @@ def test_body_of_too_many_names_is_refused() -> None:
     with pytest.raises(Refusal, match="more than"):
         Body(f"{{{many}}}".encode())
     text = json.dumps({"messages": [{"role": "user", "content": '{"a": [1, 2, ""]}, ' * VALUES_MAX}]}).encode()
-    assert NEEDS["chat"](Body(text), PROVIDERS["openai"], "m") == Needs(64, None)
+    assert NEEDS["chat"](Body(text), PROVIDERS["openai"], "m") == Needs(64 + rendered(text) - 1, None)

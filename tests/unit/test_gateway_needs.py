@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from reconciler.gateway.body import Body
 from reconciler.gateway.calls import Needs
+from reconciler.gateway.growth import rendered
 from reconciler.gateway.judging import kinds
 from reconciler.gateway.judging.fields import BODY, DEFINITION, PROMPT, SETTINGS
 from reconciler.gateway.needs import NEEDS
@@ -108,7 +109,7 @@ SAFE = [
     ("responses", {"input": [{"type": "tool_search_call", "execution": "client", "arguments": {"query": "x"}}]}),
     ("responses", {"input": "x", "tool_choice": {"type": "allowed_tools", "tools": [{"type": "web_search"}]}}),
     ("responses", {"input": "x", "client_metadata": {"session": "x"}, "include": ["reasoning.encrypted_content"]}),
-    ("chat", {"messages": [{"role": "user", "content": "x", "not_known_yet": 5}], "not_known_yet": [1, None, 0.5]}),
+    ("chat", {"messages": [{"role": "user", "content": "x", "not_known_yet": 5}], "not_known_yet": 0.5}),
     ("generate", content("generate", {"text": "https://www.youtube.com/watch?v=x"})),
     ("generate", content("generate", {"inlineData": {"mimeType": "image/png", "data": "AAAA"}})),
     ("generate", content("generate", {"inline_data": {"mime_type": "image/jpeg", "data": "AAAA"}})),
@@ -355,7 +356,7 @@ def test_image_counts_as_the_dearest_of_its_model_instead_of_its_bytes() -> None
     body = json.dumps(content("chat", *parts)).encode()
     found = needs("chat", body, model="gpt-4o-mini")
     images = sum(len(part["image_url"]["url"]) for part in parts)
-    assert len(body) + found.extra == len(body) - images + 2 * (2833 + 5667 * 8) + 64
+    assert len(body) + found.extra == len(body) - images + 2 * (2833 + 5667 * 8) + 64 + rendered(body) - 1
     assert needs("chat", body, model="gpt-4o").extra < found.extra
     assert needs("chat", body, model="not-known-yet").extra == found.extra
 
@@ -412,8 +413,11 @@ def test_thinking_needs_room_for_its_budget() -> None:
 
 def test_client_side_tools_of_anthropic_add_their_prompt() -> None:
     """Each of them brings a hidden prompt, on top of that for tools at all."""
-    plain = needs("messages", tools("messages", {"name": "f"})).extra
-    assert needs("messages", tools("messages", {"name": "f"}, {"type": "bash_20250124"})).extra == plain + 2048
+    plain, with_bash = (
+        tools("messages", *given) for given in ([{"name": "f"}], [{"name": "f"}, {"type": "bash_20250124"}])
+    )
+    more = rendered(json.dumps(with_bash).encode()) - rendered(json.dumps(plain).encode())
+    assert needs("messages", with_bash).extra == needs("messages", plain).extra + 2048 + more
 
 
 def test_prediction_may_be_charged_as_output() -> None:

@@ -291,6 +291,15 @@ def test_messages_cut_stream_forfeits_its_output_alone() -> None:
     assert it.forfeit(9000, 50) == 9050
 
 
+@pytest.mark.parametrize(("provider", "read"), [("anthropic", 0), ("openrouter", 9)])
+def test_messages_input_that_a_bridge_guesses_is_not_known(provider: str, read: int) -> None:
+    """No input is of 0 tokens, and who translates another API does not know it at the start: all is charged."""
+    begin = {"type": "message_start", "message": {"usage": {"input_tokens": read, "output_tokens": 0}}}
+    it = fed("messages", provider, begin, block("text"))
+    assert (it.usage(complete=False), it.known_input) == (None, None)
+    assert it.forfeit(9000, 50, input_given=True) == 9050
+
+
 @pytest.mark.parametrize("kind", ["server_tool_use", "mcp_tool_use", "compaction", "fallback", "of the future"])
 def test_messages_input_is_unknown_once_the_provider_reads_on(kind: str) -> None:
     """A search reads into the same message, a compaction beside it: a stream cut after that forfeits everything."""

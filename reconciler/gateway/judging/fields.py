@@ -46,6 +46,7 @@ BODY: Table = named(
         " container preset continuation_token"
         # what it runs, fetches, or does besides
         " background web_search_options plugins mcp_servers skills compaction search_parameters image_config best_of"
+        " candidate_count"
         # another model or payer than the binding's, and answers that nobody metered
         " fallbacks fallback billing_policy user_profile_id workspace_id",
     ),

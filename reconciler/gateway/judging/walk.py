@@ -5,7 +5,8 @@ client says of itself (types, names beside a value) makes nothing harmless that 
 something that is not known, the careful one counts.
 
 What is not in the table is judged by where it stands, and only if it asks for anything at all: null, false, "", [] and
-numbers do not, since they neither name something nor define or switch it on.
+numbers do not, since they neither name something nor define or switch it on. An object may switch something on by being
+there.
 
     top of the body, settings     refused   a field there may make the provider run, fetch or remember something
     a tool's kind, or its field   refused   likewise
@@ -23,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from reconciler.gateway.body import VALUES_MAX, Body, numbers_in
+from reconciler.gateway.growth import rendered
 from reconciler.gateway.judging import kinds
 from reconciler.gateway.judging.fields import BODY, DEFINITION, EXCEPTIONS, PROMPT, SETTINGS
 from reconciler.gateway.judging.rules import Rule, Table
@@ -46,7 +48,7 @@ class Found(NamedTuple):
     """What a body holds besides text; `unbounded` and `uncertain` as in `Needs`.
 
     `clients`: tools that bring a prompt of their own and that the client runs. `compacts`: the answer is the input made
-    shorter.
+    shorter. `rendered`: bytes by which definitions, schemas and arguments may grow.
     """
 
     images: int = 0
@@ -56,6 +58,7 @@ class Found(NamedTuple):
     compacts: bool = False
     unbounded: str = ""
     uncertain: str = ""
+    rendered: int = 0
 
 
 class _PlainPart(msgspec.Struct, forbid_unknown_fields=True):
@@ -102,7 +105,8 @@ def look(body: Body, operation: str, provider: str) -> Found:
         if name == "input" and operation == "responses":
             walk.references(item)
         walk.field(BODY, name, rule, item, 0)
-    return Found(walk.images, walk.image_bytes, walk.tools, walk.clients, walk.compacts, walk.unbounded, walk.uncertain)
+        walk.rendered += rendered(bytes(raw))
+    return walk.found()
 
 
 def _is_plain(raw: Any) -> bool:
@@ -142,11 +146,17 @@ class _Walk:
 
     def __init__(self, *, bare_tools: bool, remembers: bool) -> None:
         """Walk. `bare_tools`: what has no type is a function. `remembers`: the provider keeps a model's reasoning."""
-        self.images = self.image_bytes = self.clients = 0
+        self.images = self.image_bytes = self.clients = self.rendered = 0
         self.tools = self.compacts = False
         self.unbounded = self.uncertain = ""
         self._bare_tools = bare_tools
         self._remembers = remembers
+
+    def found(self) -> Found:
+        """Give what was noted."""
+        media = (self.images, self.image_bytes)
+        words = (self.unbounded, self.uncertain)
+        return Found(*media, self.tools, self.clients, self.compacts, *words, self.rendered)
 
     def field(self, table: Table, name: str, rule: Rule | None, item: Any, depth: int, owner: Any = None) -> None:
         """Judge a field by its rule, and what stands below it; `owner` is the object that has it."""
@@ -177,13 +187,13 @@ class _Walk:
         what = f"the field {name[:40]}, which is not known"
         if table is PROMPT:
             self.uncertain = self.uncertain or (what if _asks(item) else "")
-        elif item == {} or _asks(item):
+        elif isinstance(item, dict | list) or _asks(item):  # that it is there may be what asks for it
             self._refuse(what)
 
     def references(self, items: Any) -> None:
         """Judge items of a response's input that have no type: one without a role only names another."""
         for item in items if isinstance(items, list) else ():
-            if isinstance(item, dict) and item.get("type") is None and "role" not in item:
+            if isinstance(item, dict) and not item.get("type") and not item.get("role"):
                 self.uncertain = self.uncertain or "items that only name another"
 
     def _into(self, table: Table, value: Any, depth: int) -> None:
@@ -255,7 +265,7 @@ class _Walk:
         elif kind is not None or not bare:
             self._refuse(f"the tool {next(iter(value), '')[:40] if kind is None else kind!r:.40} without a type")
         for name, item in value.items():
-            rule = DEFINITION.get(name)
+            rule = DEFINITION.get(name, kinds.GEMINI_TOOLS.get(name))
             if rule is not Rule.TEXT:
                 self.field(DEFINITION, name, rule, item, depth, value)
 

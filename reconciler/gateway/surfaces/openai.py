@@ -58,6 +58,9 @@ def parse(operation: str, body: Body, fallback: tuple[str, ...]) -> Call:
     return Call(operation, NAME, found, body, stream, asked_usage=asked or operation != "chat")
 
 
+STREAM_OPTIONS = ("include_usage", "include_obfuscation")
+
+
 def write(call: Call, model: str, output: int | None, provider: Provider) -> bytes:
     """Give the body that goes upstream; `output` is the limit of each choice, None to leave it as it is."""
     changes: dict[str, Any] = {"model": model}
@@ -67,7 +70,9 @@ def write(call: Call, model: str, output: int | None, provider: Provider) -> byt
             given = [name for name in ("max_completion_tokens", "max_tokens") if name in call.body]
             changes |= dict.fromkeys(given or [provider.output_field], output)
         if call.stream:
-            changes["stream_options"] = call.body.mapping("stream_options") | {"include_usage": True}
+            options = call.body.mapping("stream_options")  # others may have a usage said before the last
+            kept = {name: options[name] for name in STREAM_OPTIONS if name in options}
+            changes["stream_options"] = kept | {"include_usage": True}
     elif call.operation == "responses" and output is not None:
         changes["max_output_tokens"] = output
     return call.body.written(without, **changes)
