@@ -63,14 +63,13 @@ class Connection(asyncio.BufferedProtocol):
         self._closed = self._full = False
 
     def _reset(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._unread = 0  # bytes as they came, with their framing
+        self._body = bytearray()
+        self._unread = self.taken = 0  # bytes as they came, with their framing: since the last read, and before it
         self._worked = 0.0
         self._loose = 0  # bytes since the last one of a body
         self._interim = 0
         self._drained: Callable[[Connection], None] | None = None
-        self._begun = self._done = self._keep = self._paused = False
+        self._begun = self._done = self._keep = self._paused = self._framed = False
         self._broken = ""
 
     @property
@@ -120,16 +119,16 @@ class Connection(asyncio.BufferedProtocol):
 
     async def read(self) -> bytes:
         """Give what has come of the body, or wait for it; b"" at its end. Raises Lost, after what came before."""
-        if not self._pieces:
+        if not self._body:
             self._since = self._loop.time()
-        while not self._pieces:
+        while not self._body:
             if self._broken:
                 raise Lost(self._broken)
             if self._done:
                 return b""
             await self._wait()
-        found = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces, self._size, self._unread = [], 0, 0
+        found, self._body = bytes(self._body), bytearray()
+        self.taken, self._unread = self._unread, 0
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
@@ -145,14 +144,14 @@ class Connection(asyncio.BufferedProtocol):
         reusable = self._done and self._keep and not self._broken and self.usable and not self._paused
         if reusable and not self._transport.get_write_buffer_size():  # else the provider answered before it had it all
             self._parser = None
-            self._pieces = []
+            self._body = bytearray()
             return True
         self.abort()
         return False
 
     def leave(self, drained: Callable[[Connection], None]) -> None:
         """Throw away what is left of an answer; `drained` is called if it ends soon and the connection is of use."""
-        self._pieces, self._size, self._drained = [], 0, drained
+        self._body, self._rest, self._drained = bytearray(), 0, drained
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
@@ -235,7 +234,7 @@ class Connection(asyncio.BufferedProtocol):
             self.fail(reason)
         elif self._drained is not None:
             self._drain(self._drained)
-        elif self._unread > BUFFER_BYTES_MAX and self._pieces and not self._paused and not self._done:
+        elif self._unread > BUFFER_BYTES_MAX and self._body and not self._paused and not self._done:
             self._paused = True
             self._transport.pause_reading()
         if self._begun:
@@ -254,8 +253,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _drain(self, drained: Callable[[Connection], None]) -> None:
         """Throw away what came after the last word."""
-        self._pieces = []
-        if self._size > REST_BYTES_MAX:
+        self._rest += len(self._body)
+        self._body = bytearray()
+        if self._rest > REST_BYTES_MAX:
             self.fail("it did not end")
         elif self._done:
             self._drained = None
@@ -272,7 +272,7 @@ class Connection(asyncio.BufferedProtocol):
             self._timer.cancel()
             self._timer = None
         if self._parser is not None and not self._done and not self._broken:
-            if exc is None and self._begun and not any(name.lower() in _FRAMING for name, _ in self.headers):
+            if exc is None and self._begun and not self._framed:
                 self._done = True
             else:
                 self._broken = "it closed the connection"
@@ -303,14 +303,14 @@ class Connection(asyncio.BufferedProtocol):
             self._interim += 1
             return
         self.status, self._begun = status, True
+        self._framed = any(name.lower() in _FRAMING for name, _ in self.headers)
         self._keep = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
         self._loose = 0
         if not self._done:
-            self._pieces.append(data)
-            self._size += len(data)
+            self._body += data
 
     def on_message_complete(self) -> None:
         """Take the end, unless it is that of a head which only said that an answer will come."""

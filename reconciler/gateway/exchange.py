@@ -31,7 +31,7 @@ from reconciler.gateway.connection import REST_BYTES_MAX, Lost
 from reconciler.gateway.masking import Mask
 from reconciler.gateway.metering import meter
 from reconciler.gateway.metrics import GatewayMetrics
-from reconciler.gateway.pace import Own, Pace
+from reconciler.gateway.pace import LARGE_BYTES, Pace
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.room import Room, Share
 from reconciler.gateway.streams import EVENT_STREAM, Array, Large, Sse, Stream, stream_of
@@ -40,7 +40,7 @@ from reconciler.gateway.waiting import within
 
 log = logging.getLogger("pai.gateway")
 
-HELD_BYTES_MAX = 1024 * 1024
+HELD_BYTES_MAX = 128 * 1024
 """What is held of one whole answer; what is larger passes in parts."""
 HELD_BYTES_EACH = 16 * 1024 * 1024
 HELD_BYTES_ALL = 32 * 1024 * 1024
@@ -105,7 +105,8 @@ class _One:
         self._said_all = False
         self._watching: asyncio.Task[None] | None = None
         self._leaving = False
-        self._own = Own(whole.pace)
+        self._pace = whole.pace
+        self._turned = 0.0  # when a turn began that is not over
         self._unwanted = 0  # bytes that nobody takes any more
 
     def abandon(self) -> None:
@@ -125,6 +126,7 @@ class _One:
             await self._forfeit(0, f"no answer: {error}")
             raise Refusal("upstream", f"{held.provider.title} gave no answer: {error}") from None
         self._first = asyncio.get_running_loop().time()
+        answer.turn = self._turn
         try:
             if not 200 <= answer.status < 600 or 300 <= answer.status < 400:
                 await self._forfeit(answer.status, "the provider's status says neither success nor failure")
@@ -155,6 +157,7 @@ class _One:
         begin = b""
         with contextlib.suppress(Lost):  # which is said again to who reads on
             begin = await answer.peek()
+        self._took(answer)
         return stream_of(call, begin, answer.content_type)
 
     async def _lost(self, answer: Answer, error: Lost) -> NoReturn:
@@ -167,6 +170,7 @@ class _One:
         held = bytearray()
         try:
             while piece := await self._next(answer):
+                self._took(answer)
                 held += piece
                 if not self._share.holds(len(held)):
                     self._share.give_back()
@@ -179,7 +183,10 @@ class _One:
         except Lost as error:
             await self._lost(answer, error)
         status, body, headers = answer.status, bytes(held), passed(answer.headers, self._mask)
+        if len(body) > LARGE_BYTES:
+            await self._turn()
         self._read(body, answer.content_type)
+        self._took(answer)
         await self._charge(status, "no usage in the answer", complete=True)
         if status in RETRIED or status >= 500:
             return Failed(status, headers, body)
@@ -200,6 +207,7 @@ class _One:
         """Pass pieces on as they come; what may be the last of them is held back until the tokens are settled."""
         client = self._client
         await client.start(answer.status, passed(answer.headers, self._mask))
+        answer.headers.clear()
         self._watch(answer)
         lost = ""
         last: list[bytes] = []
@@ -208,12 +216,12 @@ class _One:
             while piece:
                 for at in range(0, len(piece), SLICE_BYTES):
                     part = piece if len(piece) <= SLICE_BYTES else piece[at : at + SLICE_BYTES]
-                    began = perf_counter()
+                    if at:
+                        await self._turn()
                     now, last = stream.feed(part, self._meter, last)
-                    worked = perf_counter() - began + answer.worked_s()
+                    self._took(answer)
                     if now:
                         await client.piece(now)
-                    await self._own.took(worked, wanted=not client.gone)
                 piece = await (self._more(answer, stream, last) if last else self._next(answer))
         except Lost as error:
             lost = str(error)
@@ -247,6 +255,17 @@ class _One:
             if self._unwanted > LEFT_BYTES_MAX:
                 raise Lost(f"its client left, and {LEFT_BYTES_MAX:,} bytes more came")
         return piece
+
+    async def _turn(self) -> None:
+        """Wait until a large piece may be worked on; `_took` follows."""
+        await self._pace.turn(self._held.agent)
+        self._turned = perf_counter()
+
+    def _took(self, answer: Answer) -> None:
+        """End a turn, if one was taken."""
+        if self._turned:
+            self._pace.took(perf_counter() - self._turned + answer.worked_s())
+            self._turned = 0.0
 
     def _watch(self, answer: Answer) -> None:
         """Have the answer given up some time after its client has left, or was given up itself."""

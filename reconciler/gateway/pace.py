@@ -1,52 +1,68 @@
-"""Time of the event loop that answers may take: each a little of its own, and what is more from one share of them all.
+"""The event loop's time that large pieces of answers may take: one share of all of it, in turns by agent.
 
-A provider may send thousands of tiny events in a moment. Working on them keeps the loop busy, and everybody else waits.
+A provider may send thousands of tiny events in a moment, to many at once. Working on them keeps the loop busy, and
+everybody else waits. So whoever has more than a few usual events at hand waits for a turn before they are looked at,
+and while all of them together take more than the share, turns go round among agents, one by one. Small pieces, as
+nearly all are, take none; where the loop is slow they come together and are large.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from time import monotonic
 from typing import Final
 
-OWN_S: Final = 0.002
-"""What one answer may take in a second beside everybody's share."""
+LARGE_BYTES: Final = 2048
 SHARE: Final = 1 / 3
+AHEAD_S: Final = 0.004
+"""What may be worked at once after a calm moment."""
+GUESS_S: Final = 0.001
+"""What a turn is taken for until it is over."""
+WORK_MAX_S: Final = 0.1
 TICK_S: Final = 0.001
-"""Rests shorter than that are put together."""
 
 
 class Pace:
-    """What all answers of a gateway share."""
+    """What all answers of a gateway share. For one loop."""
 
     def __init__(self) -> None:
-        self._free = 0.0
+        self._level = 0.0  # seconds of work that the share does not cover yet
+        self._drained = 0.0
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
-    async def rest(self, worked_s: float) -> None:
-        """Wait until so much work fits into the share."""
-        now = asyncio.get_running_loop().time()
-        self._free = max(self._free, now - worked_s) + worked_s / SHARE
-        if self._free - now >= TICK_S:
-            await asyncio.sleep(self._free - now)
-
-
-class Own:
-    """What one answer takes."""
-
-    def __init__(self, pace: Pace) -> None:
-        self._pace = pace
-        self._since = self._worked = 0.0
-
-    async def took(self, worked_s: float, *, wanted: bool) -> None:
-        """Note work, and rest if it is more than this answer's own, which one that nobody wants does not have."""
-        if not wanted:
-            await self._pace.rest(worked_s)
+    async def turn(self, agent: str) -> None:
+        """Wait for a turn; `took` says what it took."""
+        self._drain()
+        if not self._waiting and self._level < AHEAD_S:
+            self._level += GUESS_S
             return
-        self._worked += worked_s
-        if self._worked <= OWN_S:
-            return
-        now = asyncio.get_running_loop().time()
-        if now - self._since >= 1.0:
-            self._since, self._worked = now, worked_s
-        if (more := self._worked - OWN_S) > 0:
-            self._worked = OWN_S
-            await self._pace.rest(more)
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_later(TICK_S, self._next, loop)
+        turn = loop.create_future()
+        self._waiting.setdefault(agent, deque()).append(turn)
+        await turn
+
+    def took(self, worked_s: float) -> None:
+        """Note the work of a turn."""
+        self._level += min(worked_s, WORK_MAX_S) - GUESS_S
+
+    def _drain(self) -> None:
+        now = monotonic()
+        self._level = max(0.0, self._level - (now - self._drained) * SHARE)
+        self._drained = now
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._drain()
+        while self._waiting and self._level < AHEAD_S:
+            agent, turns = next(iter(self._waiting.items()))
+            del self._waiting[agent]
+            turn = turns.popleft()
+            if turns:  # behind all others
+                self._waiting[agent] = turns
+            if not turn.done():
+                self._level += GUESS_S
+                turn.set_result(None)
+        if self._waiting:
+            loop.call_later(TICK_S, self._next, loop)

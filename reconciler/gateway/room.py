@@ -87,21 +87,24 @@ class Room:
             waiting.turn.set_result(None)
 
 
+UNCOUNTED_BYTES = 16 * 1024
+
+
 class Share:
-    """What one answer of an agent holds of a room: `taken`, of which a little is not counted."""
+    """What one answer of an agent holds of a room: `taken`, of which UNCOUNTED_BYTES are not counted."""
 
     def __init__(self, room: Room, agent: str, most: int) -> None:
         """No answer holds more than `most` bytes."""
         self._room = room
         self._agent = agent
         self._most = most
-        self.taken = SMALL_BYTES_MAX
+        self.taken = UNCOUNTED_BYTES
 
     def holds(self, size: int) -> bool:
         """Have room for so many bytes in all, and tell whether there is; a share grows in steps."""
         if size <= self.taken:
             return True
-        step = SMALL_BYTES_MAX * (size // SMALL_BYTES_MAX + 1) - self.taken
+        step = UNCOUNTED_BYTES * (size // UNCOUNTED_BYTES + 1) - self.taken
         if size > self._most or not self._room.take_now(self._agent, step):
             return False
         self.taken += step
@@ -109,6 +112,6 @@ class Share:
 
     def give_back(self) -> None:
         """Hold only a little again."""
-        if self.taken > SMALL_BYTES_MAX:
-            self._room.give(self._agent, self.taken - SMALL_BYTES_MAX)
-            self.taken = SMALL_BYTES_MAX
+        if self.taken > UNCOUNTED_BYTES:
+            self._room.give(self._agent, self.taken - UNCOUNTED_BYTES)
+            self.taken = UNCOUNTED_BYTES

@@ -22,6 +22,8 @@ def plain(headers: Headers, read: Read) -> Read:
     What it gives raises Lost as `read` does, and for what cannot be unpacked. Raises Lost for a packing that was not
     asked for and is not known, such as one within another.
     """
+    if any(name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in headers):
+        raise Lost("its answer is packed on its way, which was not asked for")
     if not any(name.lower() == b"content-encoding" for name, _ in headers):
         return read
     named = b",".join(value for name, value in headers if name.lower() == b"content-encoding").lower().split(b",")

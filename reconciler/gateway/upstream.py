@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -22,6 +22,7 @@ from aiohappyeyeballs import AddrInfoType, start_connection
 
 from reconciler.gateway.connection import READ_BYTES_MAX, Connection, Lost
 from reconciler.gateway.masking import Mask
+from reconciler.gateway.pace import LARGE_BYTES
 from reconciler.gateway.spool import Spool
 from reconciler.gateway.unpacking import plain
 
@@ -61,6 +62,8 @@ class Answer:
         self._read = plain(connection.headers, connection.read)
         self._mask = mask
         self._back = b""
+        self.turn: Callable[[], Awaitable[None]] | None = None
+        """Waits until a large piece may be worked on."""
         self.status = connection.status
         self.headers = connection.headers
         named = next((value for name, value in self.headers if name.lower() == b"content-type"), b"")
@@ -72,6 +75,8 @@ class Answer:
             piece, self._back = self._back, b""
             return piece
         while piece := await self._read():
+            if self.turn is not None and (len(piece) > LARGE_BYTES or self._taken() > LARGE_BYTES):
+                await self.turn()
             if shown := self._mask.feed(piece):
                 return shown
         return self._mask.rest()
@@ -89,6 +94,9 @@ class Answer:
     def open_ended(self) -> bool:
         """Whether more of it may come."""
         return self._connection is not None and self._connection.open_ended
+
+    def _taken(self) -> int:
+        return self._connection.taken if self._connection is not None else 0
 
     def worked_s(self) -> float:
         """Give the seconds that taking the answer apart took since this was last asked."""

@@ -1,89 +1,150 @@
-"""The share of the event loop's time that answers have together, by a clock of the test's."""
+"""The share of the event loop's time that large pieces of answers have together, by a clock of the test's."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from reconciler.gateway.pace import OWN_S, SHARE, TICK_S, Own, Pace
+from reconciler.gateway import pace as module
+from reconciler.gateway.pace import AHEAD_S, SHARE, TICK_S, Pace
 
 
-class Clock:
-    """A loop's time, which goes on with work and with sleep."""
+class Loop:
+    """A loop whose time goes on with the work that is done on it, and to the next timer if there is none."""
 
     def __init__(self) -> None:
         self.now = 100.0
+        self._timers: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
+        self._real = asyncio.new_event_loop()
 
-    def time(self) -> float:
-        """Give the time in seconds."""
-        return self.now
+    def create_future(self) -> asyncio.Future[None]:
+        """Make a future."""
+        return self._real.create_future()
 
-    async def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-        assert seconds >= TICK_S
-        self.now += seconds
+    def call_later(self, delay: float, called: Callable[..., None], *arguments: Any) -> None:
+        """Note a call that is due later."""
+        self._timers.append((self.now + delay, called, arguments))
+
+    def tick(self) -> None:
+        """Go on to the next timer."""
+        due, called, arguments = timer = min(self._timers, key=lambda each: each[0])
+        self._timers.remove(timer)
+        self.now = max(self.now, due)
+        called(*arguments)
+
+    def run_due(self) -> None:
+        """Call what is due."""
+        while self._timers and min(self._timers, key=lambda each: each[0])[0] <= self.now:
+            self.tick()
+
+    def close(self) -> None:
+        """End it."""
+        self._real.close()
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Give the clock that is used instead of the loop's."""
-    clock = Clock()
-    monkeypatch.setattr(asyncio, "get_running_loop", lambda: clock)
-    monkeypatch.setattr(asyncio, "sleep", clock.sleep)
-    return clock
+def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
+    """Give a loop that is used instead of the real one."""
+    loop = Loop()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
+    monkeypatch.setattr(module, "monotonic", lambda: loop.now)
+    yield loop
+    loop.close()
 
 
-def finish(work: Coroutine[Any, Any, None]) -> None:
-    """Run what never waits for anything but the clock."""
-    with pytest.raises(StopIteration):
-        work.send(None)
+class Worker:
+    """An answer of an agent, with a piece at hand that costs so much, again and again."""
+
+    def __init__(self, pace: Pace, agent: str, cost_s: float) -> None:
+        self.agent = agent
+        self.cost_s = cost_s
+        self._pace = pace
+        self._turn: Any = None
+        self._future: Any = None
+
+    def step(self, loop: Loop) -> bool:
+        """Work on a piece if it is its turn, and tell whether it was."""
+        if self._turn is None:
+            self._turn = self._pace.turn(self.agent)
+        elif not self._future.done():
+            return False
+        try:
+            self._future = self._turn.send(None)
+        except StopIteration:
+            self._turn = None
+            loop.now += self.cost_s
+            self._pace.took(self.cost_s)
+            return True
+        return False
 
 
-def test_answer_that_takes_little_never_rests(clock: Clock) -> None:
-    """Up to its own time in each second."""
-    own = Own(Pace())
-    for second in range(5):
-        for part in range(1, 11):
-            clock.now = 200 + second + part / 20
-            before = clock.now
-            finish(own.took(OWN_S / 11, wanted=True))
-            assert clock.now == before
+def worked(loop: Loop, workers: list[Worker], seconds: float) -> tuple[Counter[str], dict[str, float]]:
+    """Let them work for some time; give each agent's work, and the longest pause between two pieces."""
+    began, done = loop.now, Counter[str]()
+    last = {worker.agent: began for worker in workers}
+    longest = dict.fromkeys(last, 0.0)
+    while loop.now < began + seconds:
+        loop.run_due()
+        busy = False
+        for worker in workers:
+            before = loop.now
+            if worker.step(loop):
+                busy = True
+                done[worker.agent] += worker.cost_s
+                longest[worker.agent] = max(longest[worker.agent], before - last[worker.agent])
+                last[worker.agent] = loop.now
+        if not busy:
+            loop.tick()
+    return done, longest
 
 
-@pytest.mark.parametrize("answers", [1, 4, 30])
-def test_many_that_take_much_have_one_share(clock: Clock, answers: int) -> None:
+@pytest.mark.parametrize("answers", [1, 4, 400])
+@pytest.mark.parametrize("cost_s", [0.0002, 0.003, 0.02])
+def test_many_that_take_much_have_one_share(loop: Loop, answers: int, cost_s: float) -> None:
     """However many there are, the loop has the rest of the time for others."""
     pace = Pace()
-    each = [Own(pace) for _ in range(answers)]
-    began, worked = clock.now, 0.0
-    while clock.now < began + 2:
-        for own in each:
-            clock.now += 0.002
-            worked += 0.002
-            finish(own.took(0.002, wanted=True))
-    free = answers * OWN_S * 3
-    assert worked - free <= (clock.now - began) * SHARE * 1.01
-    assert worked >= (clock.now - began) * SHARE * 0.9
+    done, _ = worked(loop, [Worker(pace, "a", cost_s) for _ in range(answers)], 20)
+    assert 0.8 * SHARE * 20 <= done["a"] <= SHARE * 20 + AHEAD_S + 5 * cost_s
 
 
-def test_small_work_is_put_together(clock: Clock) -> None:
-    """Ten thousand events that come one by one rest as long as one piece of all of them, in ticks."""
-    own = Own(Pace())
-    began = clock.now
-    for _ in range(10_000):
-        clock.now += 0.000_01
-        finish(own.took(0.000_01, wanted=True))
-    assert (clock.now - began) * SHARE == pytest.approx(0.1, rel=0.1)
-
-
-def test_answer_that_nobody_wants_has_nothing_of_its_own(clock: Clock) -> None:
-    """From the first millisecond on."""
+def test_agent_waits_for_one_piece_of_each_other_agent(loop: Loop) -> None:
+    """However many answers another one has."""
     pace = Pace()
-    began = clock.now
+    workers = [Worker(pace, "many", 0.003) for _ in range(1500)] + [Worker(pace, "one", 0.0005)]
+    done, longest = worked(loop, workers, 60)
+    assert longest["one"] <= 0.15
+    assert done["one"] >= 60 * SHARE * 0.0005 / 0.0035 * 0.5
+
+
+def test_calm_answers_never_wait(loop: Loop) -> None:
+    """A turn is there at once as long as the share is not used up."""
+    pace = Pace()
+    worker = Worker(pace, "a", 0.001)
+    for _ in range(1000):
+        loop.now += 0.005
+        assert worker.step(loop)
+
+
+def test_who_leaves_does_not_keep_its_turn(loop: Loop) -> None:
+    """One that gave up waiting is passed over."""
+    pace = Pace()
+    for _ in range(10):
+        with pytest.raises(StopIteration):
+            pace.turn("a").send(None)
+        if pace._level >= AHEAD_S:
+            break
+    first, second = pace.turn("a"), pace.turn("b")
+    left, waits = first.send(None), second.send(None)
+    left.cancel()
     for _ in range(100):
-        clock.now += 0.001
-        finish(Own(pace).took(0.001, wanted=False))
-    assert (clock.now - began) * SHARE == pytest.approx(0.1, rel=0.1)
+        if waits.done():
+            break
+        loop.now += TICK_S
+        loop.run_due()
+    assert waits.done()
+    assert not waits.cancelled()
+    assert not pace._waiting
