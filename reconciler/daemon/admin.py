@@ -6,9 +6,11 @@ It reads what it is given and changes nothing.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from time import monotonic
 from typing import NamedTuple
 
 import msgspec
@@ -148,6 +150,31 @@ foreign = JSONResponse(
 """Answers a request under a name that is not ours, whatever it asks for."""
 
 
+class _Scrapes:
+    """The text of all metrics, made once for all who ask meanwhile, and no more than a third of the time."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._next: asyncio.Task[bytes] | None = None
+        self._turn = asyncio.Lock()
+        self._free = 0.0
+
+    async def text(self) -> bytes:
+        """Give one that was begun after this call."""
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_task(self._made())
+        return await asyncio.shield(self._next)
+
+    async def _made(self) -> bytes:
+        async with self._turn:
+            await asyncio.sleep(max(0.0, self._free - monotonic()))
+            self._next = None
+            began = monotonic()
+            text: bytes = await run_in_threadpool(generate_latest, self._metrics.registry)
+            self._free = monotonic() + 2 * (monotonic() - began)
+            return text
+
+
 def admin_app(health: Callable[[], Health], metrics: Metrics, api: Sequence[BaseRoute] = ()) -> Starlette:
     """Build the ASGI application of the admin listener; `api` are the routes behind the token."""
 
@@ -162,8 +189,8 @@ def admin_app(health: Callable[[], Health], metrics: Metrics, api: Sequence[Base
         return JSONResponse(told, 200 if now.ready else 503)
 
     async def prometheus(_: Request) -> Response:
-        text = await run_in_threadpool(generate_latest, metrics.registry)
-        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await scrapes.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    scrapes = _Scrapes(metrics)
     open_routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", prometheus)]
     return Starlette(routes=[*open_routes, *api])

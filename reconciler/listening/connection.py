@@ -25,6 +25,7 @@ from reconciler.listening.deadline import Deadline
 from reconciler.listening.door import Door
 from reconciler.listening.framing import Bad, Body, NoRequest
 from reconciler.listening.head import END, HEAD_BYTES_MAX, Head, Headers, begins_well, no_request, too_large
+from reconciler.listening.turns import Full
 
 IDLE_S: Final = 75.0
 """How long a connection may be idle between requests: longer than clients and proxies keep theirs."""
@@ -45,6 +46,7 @@ REST_S: Final = 0.008
 _logger = logging.getLogger("uvicorn.error")
 
 _TOO_SLOW: Final = ("408 Request Timeout", "the head of the request did not come in time")
+_FULL: Final = ("503 Service Unavailable", "too many requests wait; try again later")
 _BUSY: Final = ("503 Service Unavailable", "too many requests are half sent; try again later")
 
 
@@ -131,6 +133,7 @@ class Connection(asyncio.BufferedProtocol):
         """Tell the application that its client has left."""
         del exc
         self._connections.discard(self)
+        self._leave_line()
         self._keep(b"")
         self._deaf = self._ended = True
         self._deadline.end()
@@ -153,6 +156,7 @@ class Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> None:
         """Look at nothing more: the event loop closes the connection."""
         self._deaf = self._ended = True
+        self._leave_line()
         self._keep(b"")
 
     def pause_writing(self) -> None:
@@ -202,8 +206,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _wants_more(self) -> bool:
         body, cycle = self._body, self.cycle
-        if self._resting or self._in_line:
+        if self._resting:
             return False
+        if self._in_line:  # else nobody would see that the client has left
+            return len(self._unread) < PIPELINED_BYTES_MAX
         if cycle is not None and len(cycle.body) > AHEAD_BYTES_MAX:
             return False
         if body is not None and body.turn_over:
@@ -266,17 +272,27 @@ class Connection(asyncio.BufferedProtocol):
         return data[end:]
 
     def _may_begin(self) -> bool:
-        """Tell whether the next request may begin now; who has to wait for that is read again then."""
+        """Tell whether the next request may begin now; who has to wait for that is read again then. Raises Bad."""
         if not self._turn and not self._in_line and (self._pipelined or not self._shown.get("known")):
-            self._turn = self.door.turns.take(self._loop, self._called)
+            try:
+                self._turn = self.door.turns.take(self._loop, self, self._called)
+            except Full:
+                raise Bad(*_FULL) from None
             self._in_line = not self._turn
-            if self._in_line:
+            if self._in_line and not self._flow.write_paused:
                 self._deadline.forget()
         return not self._in_line
 
-    def _called(self) -> None:
+    def _called(self) -> bool:
+        """Begin the request that waited, and tell whether there is one still."""
         self._in_line, self._turn = False, True
         self._go_on()
+        return self.cycle is not None
+
+    def _leave_line(self) -> None:
+        if self._in_line:
+            self._in_line = False
+            self.door.turns.leave(self)
 
     def _begin(self, head: Head) -> None:
         """Hand a request to the application that answers it."""
@@ -402,6 +418,7 @@ class Connection(asyncio.BufferedProtocol):
             self._close()
             return
         self._deaf = self._ended = True
+        self._leave_line()
         self._keep(b"")
         self._transport.write_eof()
         self._flow.read(on=True)
@@ -419,17 +436,19 @@ class Connection(asyncio.BufferedProtocol):
 
     def _close(self) -> None:
         self._deaf = self._ended = True
+        self._leave_line()
         self._keep(b"")
         self._transport.close()
         self._deadline.within(SEND_S, self._abort)
 
     def _abort(self) -> None:
         self._deaf = self._ended = True
+        self._leave_line()
         self._transport.abort()
 
     def _make_room(self) -> None:
         """Close a connection on which nothing is asked, or this one if there is none."""
-        idle = next((other for other in self._connections if other.cycle is None), self)
+        idle = next((other for other in self._connections if other.cycle is None and not other._in_line), self)
         idle._abort()
 
 

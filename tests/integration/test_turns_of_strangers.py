@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import pytest
 
+from reconciler.listening import connection, turns
+from tests.support import until
 from tests.support_gateway import ROBOT, Bench
 from tests.support_listening import Echo, Wire, wired
 
@@ -63,3 +67,48 @@ def test_who_waits_may_leave() -> None:
         with wired(echo.port) as last:
             assert answered(last, STRANGER) == 200
     assert not told
+
+
+def test_who_takes_no_answer_ends_also_in_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its next request waits for a turn while its last answer is not taken: the time for that goes on."""
+    monkeypatch.setattr(connection, "SEND_S", 0.5)
+    padded = b"GET / HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 4000 + b"\r\n\r\n"
+    with Echo(head_s=1.0) as echo, contextlib.ExitStack() as stack:
+        for _ in range(60):
+            slow = stack.enter_context(socket.socket())
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 200)
+            slow.connect(("127.0.0.1", echo.port))
+            slow.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                slow.send(padded * 15)
+        until("connections to be open", lambda: echo.connections > 0)
+        until("all of them to end", lambda: echo.connections == 0)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_who_has_left_is_not_in_line(monkeypatch: pytest.MonkeyPatch, reset: bool) -> None:
+    """Thousands who ask and leave at once keep nobody waiting, however slowly the line moves."""
+    monkeypatch.setattr(turns, "A_SECOND", 10)
+    with Echo() as echo:
+        for _ in range(300):
+            with wired(echo.port) as wire:
+                wire.send(STRANGER)
+                if reset:
+                    wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        until("the line to be empty", lambda: not echo.door.turns._waiting and echo.connections == 0)
+        with wired(echo.port) as last:
+            assert answered(last, STRANGER) == 200
+
+
+def test_line_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond it a stranger is refused at once, in words."""
+    monkeypatch.setattr(turns, "A_SECOND", 1)
+    monkeypatch.setattr(turns, "WAITING_MAX", 5)
+    with Echo() as echo, contextlib.ExitStack() as stack:
+        for _ in range(turns.AT_ONCE):
+            assert answered(stack.enter_context(wired(echo.port)), STRANGER) == 200
+        for _ in range(5):
+            stack.enter_context(wired(echo.port)).send(STRANGER)
+        until("five to wait", lambda: len(echo.door.turns._waiting) == 5)
+        assert answered(stack.enter_context(wired(echo.port)), STRANGER) == 503

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-from reconciler.listening.turns import A_TURN, AT_ONCE, TURN_S, Turns
+import pytest
+
+from reconciler.listening.turns import A_SECOND, A_TICK_MAX, AT_ONCE, TICK_S, WAITING_MAX, Full, Turns
 
 
 class Clock:
@@ -16,56 +18,112 @@ class Clock:
         self.now = 1000.0
         self.timers: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Give it as a loop."""
+        return cast("asyncio.AbstractEventLoop", self)
+
     def time(self) -> float:
         """Give the time in seconds."""
         return self.now
 
     def call_later(self, delay: float, called: Callable[..., None], *arguments: Any) -> None:
-        """Note a call that is due later."""
+        """Note a call that is due later; one at most is."""
+        assert not self.timers
         self.timers.append((self.now + delay, called, arguments))
 
     def go_on(self, seconds: float) -> None:
         """Let time pass, and call what is due."""
         end = self.now + seconds
-        while self.timers and min(self.timers)[0] <= end:
-            timer = min(self.timers, key=lambda each: each[0])
-            self.timers.remove(timer)
-            self.now = timer[0]
-            timer[1](*timer[2])
-        self.now = end
+        while self.timers and self.timers[0][0] <= end:
+            due, called, arguments = self.timers.pop()
+            self.now = max(self.now, due)
+            called(*arguments)
+        self.now = max(self.now, end)
+
+
+class Line:
+    """Who began, and who comes."""
+
+    def __init__(self) -> None:
+        self.clock, self.turns = Clock(), Turns()
+        self.begun: list[int] = []
+
+    def come(self, number: int, *, there: bool = True) -> None:
+        """Come, and begin in turn; `there`: still there then."""
+
+        def called() -> bool:
+            self.begun.extend([number] * there)
+            return there
+
+        if self.turns.take(self.clock.loop, number, called):
+            self.begun.append(number)
 
 
 def test_crowd_begins_one_after_the_other() -> None:
-    """As many at once as a calm moment allows, then a few each time, in order; one timer runs at most."""
-    clock, turns = Clock(), Turns()
-    loop = cast("asyncio.AbstractEventLoop", clock)
-    begun: list[int] = []
+    """As many at once as a calm moment allows, then at the pace, in order; one timer runs at most."""
+    line = Line()
+    crowd = AT_ONCE + A_SECOND // 2
+    for number in range(crowd):
+        line.come(number)
+    assert line.begun == list(range(AT_ONCE))
+    line.clock.go_on(0.25)
+    assert len(line.begun) == pytest.approx(AT_ONCE + A_SECOND / 4, abs=A_TICK_MAX)
+    line.clock.go_on(0.3)
+    assert line.begun == list(range(crowd))
+    assert not line.clock.timers
+
+
+def test_calm_moment_fills_the_bucket_and_no_more() -> None:
+    """Hours later as many may begin at once as at first."""
+    line = Line()
+    for wait_s in (0.0, AT_ONCE / A_SECOND, 3600.0):
+        line.clock.go_on(wait_s)
+        line.begun.clear()
+        for number in range(AT_ONCE):
+            line.come(number)
+        assert len(line.begun) == AT_ONCE
+        line.turns.leave(-1)
+        line.come(-1)
+        assert -1 not in line.begun
+        line.clock.go_on(2 * TICK_S)
+        assert line.begun[-1] == -1
+
+
+def test_late_loop_catches_up_a_little() -> None:
+    """Who came late is behind those who wait, and a loop that stood still does not let all of them begin at once."""
+    line = Line()
     for number in range(AT_ONCE + 100):
-        if turns.take(loop, lambda number=number: begun.append(number)):  # type: ignore[misc]
-            begun.append(number)
-        assert len(clock.timers) <= 1
-    assert begun == list(range(AT_ONCE))
-    for turn in range(1, 51):
-        clock.go_on(TURN_S)
-        assert begun == list(range(AT_ONCE + turn * A_TURN))
-    assert not clock.timers
-    assert not turns.take(loop, lambda: None)
-    clock.go_on(TURN_S * AT_ONCE)
-    taken = [turns.take(loop, lambda: None) for _ in range(2 * AT_ONCE)]
-    assert AT_ONCE - A_TURN <= taken.count(True) <= AT_ONCE
+        line.come(number)
+    line.clock.now += 1.0
+    line.come(1000)
+    line.clock.go_on(0)
+    assert len(line.begun) == AT_ONCE + A_TICK_MAX
+    line.clock.go_on(1)
+    assert line.begun[-1] == 1000
 
 
-def test_who_comes_while_others_wait_is_behind_them() -> None:
-    """Also where time has passed that would have filled the bucket."""
-    clock, turns = Clock(), Turns()
-    loop = cast("asyncio.AbstractEventLoop", clock)
-    begun: list[str] = []
-    for _ in range(AT_ONCE):
-        assert turns.take(loop, lambda: None)
-    for number in range(A_TURN + 1):
-        assert not turns.take(loop, lambda number=number: begun.append(f"early {number}"))  # type: ignore[misc]
-    clock.now += 10 * TURN_S  # the loop was busy with something else
-    assert not turns.take(loop, lambda: begun.append("late"))
-    clock.go_on(0)
-    clock.go_on(TURN_S)
-    assert begun == [*(f"early {number}" for number in range(A_TURN + 1)), "late"]
+def test_who_has_left_takes_no_turn() -> None:
+    """Neither those who said so, nor those who are found gone when they are called."""
+    line = Line()
+    for number in range(AT_ONCE):
+        line.come(number)
+    for number in range(AT_ONCE, AT_ONCE + 1000):
+        line.come(number, there=number % 2 == 0)
+    line.come(5000)
+    for number in range(AT_ONCE, AT_ONCE + 1000, 2):
+        line.turns.leave(number)
+    line.clock.go_on(2 * TICK_S)
+    assert line.begun == [*range(AT_ONCE), 5000]
+
+
+def test_line_has_an_end() -> None:
+    """Who would wait for more than two seconds is told so at once."""
+    line = Line()
+    for number in range(AT_ONCE + WAITING_MAX):
+        line.come(number)
+    with pytest.raises(Full):
+        line.come(-1)
+    line.clock.go_on(WAITING_MAX / A_SECOND + 0.1)
+    assert len(line.begun) == AT_ONCE + WAITING_MAX
+    line.come(-1)
