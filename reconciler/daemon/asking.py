@@ -42,6 +42,11 @@ class Asking:
         with self.changed:
             return self.changed.wait_for(lambda: self.stopping or self._asked > self._answered, timeout_s)
 
+    def rest(self, seconds: float) -> None:
+        """Wait so long, whoever asks meanwhile, or until it ends."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.stopping, seconds)
+
     def begin(self) -> int | None:
         """Give the number that a turn which begins now will answer; None if there shall be no more."""
         with self.changed:

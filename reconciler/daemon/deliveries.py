@@ -119,6 +119,10 @@ def _gitea_event(headers: Headers) -> Event:
     return "push" if name == "push" else "other"
 
 
+OBJECTS_MAX = 20_000
+"""In a payload: a push of 2,048 commits, which is the most that GitHub lists, has less than half as many."""
+
+
 class _Push(msgspec.Struct):
     """GitHub's, GitLab's and Gitea's push, and a system hook of GitLab, whose `event_name` says what it is."""
 
@@ -156,7 +160,10 @@ _bitbucket_decoder = msgspec.json.Decoder(_Bitbucket)
 def _refs(body: bytes) -> list[str] | None:
     """Read the one ref of a push, whose payload is JSON, or JSON in the field `payload` of a form."""
     if body.startswith(b"payload="):
-        fields = dict(parse_qsl(body.decode("ascii", "replace"), max_num_fields=8))
+        try:
+            fields = dict(parse_qsl(body.decode("ascii", "replace"), max_num_fields=8))
+        except ValueError as error:
+            raise Malformed("the form has too many fields") from error
         body = fields.get("payload", "").encode()
     push = _decoded(_push_decoder, body)
     return [push.ref] if push.event_name == "push" else []
@@ -179,6 +186,8 @@ def _generic_refs(body: bytes) -> list[str] | None:
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    if body.count(b"{") > OBJECTS_MAX:  # they would be made in one go, which keeps everybody waiting
+        raise Malformed("the payload holds too many objects")
     try:
         return decoder.decode(body)
     except (ValueError, RecursionError) as error:

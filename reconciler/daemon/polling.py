@@ -18,6 +18,8 @@ import msgspec
 from reconciler.core.errors import PaiError, SourceUnavailable
 from reconciler.daemon.asking import Asking
 
+REST_S = 0.5
+"""Between two fetches, however often somebody asks for one: a forge counts them."""
 PAUSE_FIRST_S = 1.0
 PAUSE_MAX_S = 60.0
 STOP_S = 10.0
@@ -118,6 +120,7 @@ class Poll:
         pause_s = PAUSE_FIRST_S
         while (asked := self._asking.begin()) is not None:
             self._fetch(asked)
+            self._asking.rest(REST_S)
             if self._error is None:
                 pause_s = PAUSE_FIRST_S
                 self._wait(self._interval_s * _jitter())

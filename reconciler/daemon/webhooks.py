@@ -29,6 +29,7 @@ log = logging.getLogger("pai.webhooks")
 BODY_BYTES_MAX: Final = 1024 * 1024
 BUFFERED_BYTES_MAX: Final = 32 * 1024 * 1024
 """Of all bodies that are being read at a time."""
+SMALL_BYTES: Final = 64 * 1024
 BODY_S_MAX: Final = 10.0
 TOLD_S: Final = 60.0
 """Refusals of one forge for one reason are told in the daemon's log this often at most."""
@@ -66,6 +67,7 @@ class Webhooks:
         self._ref = f"refs/heads/{branch}"
         self._look = look
         self._buffered = 0
+        self._reading = asyncio.Lock()
         self._told: dict[tuple[str, str], tuple[float, int]] = {}
         self._accepted = Counter(
             "pai_webhooks_accepted", "Deliveries that proved themselves", ["forge", "event"], registry=registry
@@ -98,7 +100,7 @@ class Webhooks:
         event: str = forge.event(headers)
         if event == "push":
             try:
-                refs = forge.refs(body)
+                refs = await self._read(forge, body)
             except Malformed:
                 raise _Refusal("malformed") from None
             if refs is not None and self._ref not in refs:
@@ -111,6 +113,13 @@ class Webhooks:
         results = {"push": (200, "looking"), "ping": (200, "pong"), "other": (202, "ignored")}
         status, result = results[event]
         return JSONResponse({"result": result}, status, {"Cache-Control": "no-store"})
+
+    async def _read(self, forge: Forge, body: bytes) -> list[str] | None:
+        """Read the refs of a push, a large one beside the loop and one at a time. Raises Malformed."""
+        if len(body) <= SMALL_BYTES:
+            return forge.refs(body)
+        async with self._reading:
+            return await asyncio.to_thread(forge.refs, body)
 
     async def _body(self, request: Request) -> bytes:
         """Read the body within the limits of size, time and memory."""

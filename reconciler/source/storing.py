@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -47,9 +48,8 @@ def store(repo: pygit2.Repository, write: Callable[[pygit2.Repository], T]) -> T
 
 
 def _stored(repo: pygit2.Repository, write: Callable[[pygit2.Repository], T]) -> T:
-    common = _common(Path(repo.path))
-    objects = common / "objects"
-    with _folder(common) as folder:
+    objects = (_common(Path(repo.path)) / "objects").resolve()
+    with _folder(objects.parent) as folder:
         odb = pygit2.Odb(str(objects))
         odb.add_backend(pygit2.OdbBackendLoose(str(folder), -1, True), _FIRST)
         beside = pygit2.Repository(repo.path)
@@ -104,9 +104,11 @@ def _opened(folder: Path) -> Iterator[int]:
 
 
 def _move(place: Path, folder: Path) -> None:
-    """Move an object into a folder that git may remove as long as it is empty."""
+    """Move an object into a folder that git may remove as long as it is empty, and that whoever shares them may use."""
     for _ in range(_TIMES):
-        folder.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir()
+            folder.chmod(stat.S_IMODE(folder.parent.stat().st_mode))
         with suppress(FileNotFoundError):
             place.rename(folder / place.name)
             return

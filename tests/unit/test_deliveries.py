@@ -137,8 +137,18 @@ def test_generic_delivery_need_not_say_what_was_pushed() -> None:
     assert FORGES["generic"].refs(b"{}") is None
 
 
+LARGE = [
+    b"payload=x" + b"&a" * 100,
+    b'{"changes": [' + b",".join([b"{}"] * 300_000) + b"]}",
+    b'{"push": {"changes": [' + b",".join([b'{"new": {}}'] * 90_000) + b"]}}",
+    b"payload=" + b"%7B%7D" * 174_000,
+]
+
+
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"ref": 7, "push": 7}', b"\xff", b"[" * 100_000, b"payload=%7B"])
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'{"ref": 7, "push": 7}', b"\xff", b"[" * 100_000, b"payload=%7B", *LARGE]
+)
 def test_payload_that_is_none_is_malformed(name: str, body: bytes) -> None:
     """Whatever is sent, with the right secret too, ends in a clear no."""
     with pytest.raises(Malformed):

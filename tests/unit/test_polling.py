@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.core.errors import CouldNotRun, SourceUnavailable
+from reconciler.daemon import polling
 from reconciler.daemon.polling import Poll
 from tests.support import until
 
@@ -136,4 +137,19 @@ def test_stop_ends_a_fetch_that_hangs_and_whoever_waits_for_it(poll: Poll, remot
     poll.stop()
     asking.join(30)
     assert len(failed) == 1
+    assert remote.begun == 2
+
+
+def test_who_wakes_again_and_again_has_no_more_than_a_pace(
+    poll: Poll, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A delivery may be sent a thousand times: the remote is asked now and then, and once more for the last one."""
+    monkeypatch.setattr(polling, "REST_S", 3600)
+    until("the first fetch", lambda: remote.times == 1)
+    poll.wake()
+    until("the fetch that was woken", lambda: remote.times == 2)
+    for _ in range(1000):
+        poll.wake()
+    assert remote.begun == 2
+    poll.stop()
     assert remote.begun == 2

@@ -96,3 +96,27 @@ def test_objects_of_a_linked_work_tree_are_in_the_common_folder(repository: Path
     )
     oid = store(pygit2.Repository(str(tmp_path / "tree")), lambda into: into.create_blob(b"from the tree"))
     assert pygit2.Repository(str(repository))[oid].read_raw() == b"from the tree"
+
+
+def test_shared_repository_stays_so(tmp_path: Path) -> None:
+    """Its group can put objects into the folders that Pai makes, as into those of git."""
+    subprocess.run(["git", "init", "-q", "--bare", "--shared=group", tmp_path / "shared"], check=True)
+    store(pygit2.Repository(str(tmp_path / "shared")), lambda into: into.create_blob(b"shared"))
+    (made,) = (tmp_path / "shared" / "objects").glob("??")
+    assert made.stat().st_mode & 0o7777 == (tmp_path / "shared" / "objects").stat().st_mode & 0o7777 == 0o2775
+
+
+def test_objects_elsewhere(repository: Path, tmp_path: Path) -> None:
+    """A link to a folder on another disk is followed: objects are written there, and moved within it."""
+    (tmp_path / "disk").mkdir()
+    (repository / "objects").rename(tmp_path / "disk" / "objects")
+    (repository / "objects").symlink_to(tmp_path / "disk" / "objects")
+
+    def write(into: pygit2.Repository) -> pygit2.Oid:
+        oid = into.create_blob(b"elsewhere")
+        assert list((tmp_path / "disk").glob("pai-objects-*"))
+        return oid
+
+    oid = store(pygit2.Repository(str(repository)), write)
+    assert pygit2.Repository(str(repository))[oid].read_raw() == b"elsewhere"
+    assert not list((tmp_path / "disk").glob("pai-objects-*"))
