@@ -22,9 +22,9 @@ HEAD_BYTES_MAX: Final = 64 * 1024
 HEADERS_MAX: Final = 256
 INTERIM_MAX: Final = 32
 """Answers before the answer (statuses below 200)."""
-READ_BYTES_MAX: Final = 16 * 1024
+READ_BYTES_MAX: Final = 8 * 1024
 """Read from a socket at once."""
-BUFFER_BYTES_MAX: Final = 16 * 1024
+BUFFER_BYTES_MAX: Final = 4 * 1024
 """Read and not yet taken; beyond it reading pauses. Thousands of clients may leave their answers unread."""
 REST_BYTES_MAX: Final = 64 * 1024
 REST_S: Final = 5.0
