@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 
 import uvloop
@@ -73,3 +74,55 @@ def test_one_that_cannot_be_started() -> None:
         raise AssertionError
 
     run(work)
+
+
+def test_pipe_is_closed_once() -> None:
+    """What the loop is given closes nothing by itself: libuv does, and the number may be another file's by then."""
+
+    async def work() -> None:
+        program = await Program.start(["/bin/cat"], {}, 1024)
+        ends = [program.stdin.transport, *program._pipes]
+        for end in [transport.get_extra_info("pipe") for transport in ends]:
+            end.close()
+            os.fstat(end.fileno())
+        program.stdin.write(b"still open")
+        program.stdin.close()
+        assert await program.stdout.read(-1) == b"still open"
+        assert await program.wait() == 0
+        program.close()
+
+    run(work)
+
+
+def test_no_file_of_another_thread_is_closed() -> None:
+    """Threads that open and close files while programs come and go find each of them as they left it."""
+    own, lost, stop = os.stat(__file__).st_ino, [], threading.Event()
+
+    def bystander() -> None:
+        while not stop.is_set():
+            number = os.open(__file__, os.O_RDONLY)
+            try:
+                if os.fstat(number).st_ino != own:
+                    lost.append("another file")
+                os.close(number)
+            except OSError as error:
+                lost.append(str(error))
+
+    async def work() -> None:
+        for _ in range(400):
+            program = await Program.start(["/bin/true"], {}, 1024)
+            program.stdin.close()
+            await program.wait()
+            program.close()
+
+    threads = [threading.Thread(target=bystander) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work())
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert lost == []
