@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 from pathlib import Path
+
+import pygit2
 
 from reconciler.core.errors import CouldNotRun, Refused
 
@@ -12,8 +15,11 @@ SETTINGS = {
     # A user's own core.hooksPath must not switch the pre-receive hook off; relative to the repository, so it may move.
     "core.hooksPath": "hooks",
     "transfer.fsckObjects": "true",
+    "core.useReplaceRefs": "false",  # objects are what they are, whatever somebody pushed under refs/replace
 }
 TIMEOUT_S = 30
+
+log = logging.getLogger("pai.source")
 
 
 def init_bare(path: Path, branch: str) -> None:
@@ -29,6 +35,17 @@ def init_bare(path: Path, branch: str) -> None:
         _git("-c", "init.defaultRefFormat=files", "init", *options, "--", str(path))
     for key, value in SETTINGS.items():
         _git("config", "--file", str(path / "config"), key, value)
+
+
+def put_right(path: Path) -> None:
+    """Set in a bare repository that was made before what `init_bare` sets now. Never fails; the log says so."""
+    try:
+        config = pygit2.Config(str(path / "config"))
+        for key, value in SETTINGS.items():
+            if key not in config or config[key] != value:
+                config[key] = value
+    except (pygit2.GitError, OSError, ValueError) as error:
+        log.warning("the settings of %s stay as they are: %s", path, error)
 
 
 def _git(*arguments: str) -> None:

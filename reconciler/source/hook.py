@@ -35,6 +35,8 @@ runpy.run_module("{MODULE}", run_name="__main__", alter_sys=True)
 ' --workspace {{workspace}}
 """
 
+REFS_MAX = 1_000
+"""Refs of one push: git writes a line for each, which the daemon keeps for a client that reads slowly."""
 _ZEROS = frozenset("0")
 
 
@@ -59,11 +61,17 @@ class RefUpdate(NamedTuple):
 def is_judged(ref: str, deleted: bool, branch: str) -> bool:
     """Tell whether a pushed ref is the source branch, whose tip has to be judged; other branches pass.
 
-    Raises Refused for the source branch's deletion and for Pai's own refs.
+    Raises Refused for the source branch's deletion, for Pai's own refs, for replacements of objects, and for refs that
+    git cannot have beside the source branch; those that are there already may be deleted.
     """
-    if ref.startswith("refs/pai/") or ref == "refs/pai":
+    source = f"refs/heads/{branch}"
+    if _is_at_or_below(ref, "refs/pai"):
         raise Refused(f"{ref} belongs to Pai and cannot be pushed", "push branches only")
-    if ref != f"refs/heads/{branch}":
+    if not deleted and _is_at_or_below(ref, "refs/replace"):
+        raise Refused(f"{ref} would show others other objects than there are", "push branches only")
+    if not deleted and ref != source and (_is_at_or_below(ref, source) or _is_at_or_below(source, ref)):
+        raise Refused(f"{ref} would bar branch {branch}, which Pai enforces", "push it under another name")
+    if ref != source:
         return False
     if deleted:
         raise Refused(
@@ -71,6 +79,10 @@ def is_judged(ref: str, deleted: bool, branch: str) -> bool:
             "push a commit that removes the manifests, or change source.branch first",
         )
     return True
+
+
+def _is_at_or_below(ref: str, folder: str) -> bool:
+    return ref == folder or ref.startswith(f"{folder}/")
 
 
 def is_installed(repo: Path) -> bool:
@@ -109,13 +121,18 @@ def install(repo: Path, python: Path, workspace: Path | None = None) -> bool:
 
 
 def parse_updates(stdin: TextIO) -> list[RefUpdate]:
-    """Read what git tells a pre-receive hook, one ref a line. Raises CouldNotRun on anything else."""
+    """Read what git tells a pre-receive hook, one ref a line.
+
+    Raises CouldNotRun on anything else, Refused for more than REFS_MAX of them.
+    """
     updates = []
     for line in stdin:
         fields = line.rstrip("\n").split(" ", 2)
         if len(fields) != 3 or len(fields[0]) != len(fields[1]) or not fields[2].startswith("refs/"):
             raise CouldNotRun(f"git told the hook something it does not know: {line!r}", "report this line")
         updates.append(RefUpdate(*fields))
+        if len(updates) > REFS_MAX:
+            raise Refused(f"a push may change {REFS_MAX:,} refs at most", "push fewer at a time")
     return updates
 
 
