@@ -12,8 +12,9 @@ time wait for their turn. No client waits for git's packing, which the daemon ha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -22,9 +23,11 @@ from starlette.types import Receive, Scope, Send
 
 from reconciler.core.errors import LogNotWritable
 from reconciler.daemon import cgi
+from reconciler.daemon.git_turns import Busy, Left, Turns, Waiting
 from reconciler.daemon.pushers import Pushes
 from reconciler.daemon.tokens import Caller, identify
 from reconciler.recorder import Recorder
+from reconciler.source.bare import put_right
 from reconciler.source.gitrun import FRUGAL
 from reconciler.source.hook import is_installed
 from reconciler.source.leftovers import remove_leftovers
@@ -37,10 +40,10 @@ ASKED_BYTES_MAX: Final = 10 * 1024 * 1024
 DEADLINE_S: Final = 600.0
 CPU_S: Final = 120
 """What a git process may work: a pack may become a thousand times its size on the way."""
-RUNNING_MAX: Final = min(4, max(2, os.cpu_count() or 1))
-"""git processes at a time."""
+RUNNING_MAX: Final = 4
+"""git processes at a time, two of one token."""
 WAITING_MAX: Final = 64
-"""Clients that wait for their turn; more are told to come again."""
+"""Clients that wait for their turn, half of them with one token; more are told to come again."""
 WAIT_S: Final = 60.0
 RETRY_S: Final = 5
 
@@ -68,10 +71,11 @@ class SmartHttp:
         self._pushes = pushes
         self._wake = wake
         self._stopping = stopping
-        self._slots = asyncio.Semaphore(RUNNING_MAX)
-        self._waiting = 0
+        self._turns = Turns(RUNNING_MAX, WAITING_MAX)
         self._repository = workspace.root / "config.git"
         self._packer = Packer(self._repository)
+        if is_installed(self._repository):
+            put_right(self._repository)
         remove_leftovers(self._repository)
 
     def routes(self) -> list[BaseRoute]:
@@ -80,8 +84,7 @@ class SmartHttp:
 
     async def ended(self) -> None:
         """Wait until no git runs here any more, and let none begin: what is cancelled ends its git first."""
-        for _ in range(RUNNING_MAX):
-            await self._slots.acquire()
+        await self._turns.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -108,30 +111,29 @@ class SmartHttp:
             status, reason, hint = 415, "the request is packed in a way that is not read here", "git uses gzip"
         if reason:
             return await _say(send, status, reason, hint)
-        if not await self._turn():
-            retry = {"retry-after": str(RETRY_S)}
-            return await _say(send, 503, "too many clients use git here now", "try again in a moment", retry)
+        waiting = Waiting(receive)
         try:
-            await self._run(scope, receive, send, caller, service, packed=packing != "identity")
-        finally:
-            self._slots.release()
+            async with self._turn(caller, waiting):
+                await self._run(scope, waiting.receive, send, caller, service, packed=packing != "identity")
+        except Busy:
+            retry = {"retry-after": str(RETRY_S)}
+            await _say(send, 503, "too many clients use git here now", "try again in a moment", retry)
+        except Left:
+            pass
         return None
 
-    async def _turn(self) -> bool:
-        """Wait until git may run once more; False if too many wait, it takes too long, or the daemon stops."""
-        if self._slots.locked() and self._waiting >= WAITING_MAX:
-            return False
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(WAIT_S):
-                await self._slots.acquire()
-        except TimeoutError:
-            return False
-        finally:
-            self._waiting -= 1
-        if self._stopping.is_set():
-            self._slots.release()
-        return not self._stopping.is_set()
+    @contextlib.asynccontextmanager
+    async def _turn(self, caller: Caller, waiting: Waiting) -> AsyncIterator[None]:
+        """Wait until git may run for the caller, and let it run inside. Raises Busy, also if the daemon stops; Left."""
+        async with contextlib.AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(WAIT_S):
+                    await waiting.until(held.enter_async_context(self._turns.turn(caller.key)))
+            except TimeoutError:
+                raise Busy from None
+            if self._stopping.is_set():
+                raise Busy
+            yield
 
     async def _run(
         self, scope: Scope, receive: Receive, send: Send, caller: Caller, service: str, *, packed: bool
@@ -208,6 +210,7 @@ class SmartHttp:
             "HOME": str(self._workspace.data),
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_NO_REPLACE_OBJECTS": "1",
             "GIT_CONFIG_COUNT": str(len(settings)),
             "GIT_PROJECT_ROOT": str(self._workspace.root),
             "GIT_HTTP_EXPORT_ALL": "1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import hashlib
 import itertools
@@ -17,10 +18,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 from starlette.types import Message
 
 from reconciler.daemon import cgi
-from reconciler.daemon.smart_http import ASKED_BYTES_MAX
+from reconciler.daemon.smart_http import ASKED_BYTES_MAX, RUNNING_MAX, WAITING_MAX
 from reconciler.source.hook import MARK
 from tests.acceptance.test_http_push import PATH, Served, children, members
 from tests.support import DEADLINE_S, Git, Site, binding, until
@@ -191,7 +193,8 @@ def test_client_that_does_nearly_nothing_loses_its_turn(way: str) -> None:
         return await cgi.answer(command, environment, receive, send, bounds, packed=False, stopping=asyncio.Event())
 
     began = time.monotonic()
-    assert not asyncio.run(answered())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert not runner.run(answered())
     assert time.monotonic() - began < DEADLINE_S / 2
     assert sent[0]["type"] == "http.response.start"
     if way == "sends":
@@ -379,3 +382,36 @@ def test_push_that_died_after_it_was_let_in_keeps_nobody_out(served: Served) -> 
     assert bea.push().code == 0
     until("the commit to be in force", lambda: site.state().revision == sha)
     assert [row["data"]["pusher"] for row in site.rows(f"revision:{sha}", "type:revision")] == ["bea@example.com"]
+
+
+def test_replaced_object_that_is_there_keeps_nobody_out(team: Site) -> None:
+    """Pushes work beside a ref that replaces the tip, over HTTP and, once the repository is served, by file."""
+    site = team
+    tip = site.bare("rev-parse", "main")
+    site.bare("config", "--unset", "core.useReplaceRefs")
+    site.bare("update-ref", f"refs/replace/{tip}", tip)
+    with site.daemon() as daemon:
+        served = Served(site, daemon)
+        clone = served.clone(served.first)
+        clone.commit({"models/a.yaml": binding("a")})
+        done = clone.push()
+        assert done.code == 0, done.err
+        by_file = site.clone()
+        by_file.commit({"models/b.yaml": binding("b")})
+        assert by_file.push().code == 0
+        assert site.bare("config", "core.useReplaceRefs") == "false"
+
+
+def test_idle_connections_of_one_token_keep_no_other_out(served: Served) -> None:
+    """They have half of the turns and half of the places to wait in, and more of them are told so."""
+    alice = served.token("alice@example.com")
+    with contextlib.ExitStack() as stack:
+        for _ in range(RUNNING_MAX // 2 + WAITING_MAX // 2):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", served.daemon.port)))
+            connection.sendall(half_a_push(served))
+        more = stack.enter_context(socket.create_connection(("127.0.0.1", served.daemon.port), timeout=DEADLINE_S))
+        more.sendall(half_a_push(served))
+        assert more.recv(1000).startswith(b"HTTP/1.1 503 ")
+        began = time.monotonic()
+        assert served.clone(alice).head
+        assert time.monotonic() - began < cgi.PATIENCE_S / 2
