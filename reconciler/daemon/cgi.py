@@ -14,7 +14,8 @@ import logging
 import os
 import signal
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -30,6 +31,7 @@ HEAD_BYTES_MAX: Final = 16_384
 STDERR_BYTES_MAX: Final = 2_000
 GRACE_S: Final = 5.0
 """How long a program, and what it started, may take to end before it is made to."""
+_GZIP: Final = 16 + zlib.MAX_WBITS
 LOOK_S: Final = 0.02
 PATIENCE_S: Final = 20.0
 """How long a client may send, or take, less than `RATE_MIN` bytes a second: others wait for its turn."""
@@ -47,7 +49,7 @@ class TooLarge(Exception):
 
 
 class Malformed(Exception):
-    """The request's body is not packed as it says."""
+    """The request's body is not packed as it says, or not whole."""
 
 
 class Stopping(Exception):
@@ -61,7 +63,8 @@ class Slow(Exception):
 class Bounds(NamedTuple):
     """What one request may take: bytes of its body, unpacked, seconds, CPU seconds, and bytes of memory a process.
 
-    `patience_s` is how long its client may send or take next to nothing.
+    `patience_s` is how long its client may send or take next to nothing, `kept_bytes` how much of the answer is kept
+    for a client that is slower than the program.
     """
 
     body_bytes: int
@@ -69,10 +72,19 @@ class Bounds(NamedTuple):
     cpu_s: int
     memory_bytes: int
     patience_s: float = PATIENCE_S
+    kept_bytes: int = CHUNK_BYTES
 
 
 class Broken(Exception):
     """The program ended without an answer."""
+
+
+Head = tuple[int, list[tuple[bytes, bytes]]]
+"""An answer's status and headers."""
+
+
+async def _nothing() -> None:
+    """Do nothing."""
 
 
 async def text(send: Send, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -93,15 +105,17 @@ async def answer(
     *,
     packed: bool,
     stopping: asyncio.Event,
+    ended: Callable[[], Awaitable[None]] = _nothing,
 ) -> bool:
     """Run the program on the request's body and send its answer; tell whether it ended well.
 
+    `ended` is awaited when the program has ended by itself, before the client has the end of its answer.
     `packed` says that the body is gzip. Once `stopping` is set the request has `STOP_S` to end by itself.
     Errors before the answer begins are answered here: 400, 408, 413, 502, 503, 504.
     """
     program = await Program.start(limited(command, bounds.memory_bytes, bounds.cpu_s), environment, CHUNK_BYTES)
     lower(program.pid)
-    run = _Run(program, receive, send, Unpacked(bounds.body_bytes, packed=packed), stopping, bounds.patience_s)
+    run = _Run(program, receive, send, Unpacked(bounds.body_bytes, packed=packed), stopping, bounds, ended)
     try:
         async with asyncio.timeout(bounds.time_s):
             return await run.relay()
@@ -111,7 +125,7 @@ async def answer(
         unpacked = ", unpacked" if packed else ""
         return await run.refuse(413, f"error: the request is larger than {bounds.body_bytes:,} bytes{unpacked}\n")
     except Malformed:
-        return await run.refuse(400, "error: the request's body is no gzip\n")
+        return await run.refuse(400, "error: the request's body is no gzip, or not whole\n")
     except Slow:
         return await run.refuse(408, "error: the client sends or reads next to nothing\n")
     except Stopping:
@@ -142,14 +156,19 @@ class _Run:
         send: Send,
         body: Unpacked,
         stopping: asyncio.Event,
-        patience_s: float,
+        bounds: Bounds,
+        ended: Callable[[], Awaitable[None]],
     ) -> None:
         self._program = program
         self._receive = receive
         self._send = send
         self._body = body
         self._stopping = stopping
-        self._patience_s = patience_s
+        self._patience_s = bounds.patience_s
+        self._tell_end = ended
+        self._kept = Kept(bounds.kept_bytes)
+        self._head: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
+        self._code = 0
         self._begun = False
         self.ended = False
         self._stderr = b""
@@ -157,9 +176,10 @@ class _Run:
     async def relay(self) -> bool:
         feeding = asyncio.create_task(self._feed())
         draining = asyncio.create_task(self._drain_stderr())
+        reading = asyncio.create_task(self._read())
         answering = asyncio.create_task(self._answer())
         ending = asyncio.create_task(self._stopped())
-        tasks = (feeding, answering, draining, ending)
+        tasks = (feeding, reading, answering, draining, ending)
         try:
             await asyncio.wait({feeding, answering, ending}, return_when=asyncio.FIRST_COMPLETED)
             for failed in (feeding, ending):  # neither ends well: the client has gone, or has sent too much
@@ -196,17 +216,31 @@ class _Run:
                 raise Gone
             # It may want no more, and uvloop has two words for that; what follows is read and dropped.
             with contextlib.suppress(ConnectionError, RuntimeError):
-                for piece in self._body.pieces(message.get("body", b"")):
+                for piece in self._body.pieces(message.get("body", b""), last=whole):
                     stdin.write(piece)
                     await stdin.drain()
                 if not message.get("more_body", False):
                     stdin.close()
 
+    async def _read(self) -> None:
+        """Keep what the program writes until the client takes it, so that its end does not wait for the client."""
+        try:
+            head, chunk = await self._read_head(self._program.stdout)
+            self._head.set_result(head)
+            while chunk := chunk or await self._program.stdout.read(CHUNK_BYTES):
+                await self._kept.put(chunk)
+                chunk = b""
+            self._code = await self._program.wait()
+            self.ended = True
+            await self._tell_end()
+            await self._kept.end()
+        except Exception as problem:  # whatever it is, it is the answer's to tell
+            await self._kept.end(problem)
+
     async def _answer(self) -> bool:
-        stdout = self._program.stdout
-        status, headers, rest = await self._head(stdout)
         # The head comes before the request is read; until there is more, the request can still be refused.
-        chunk = rest or await stdout.read(CHUNK_BYTES)
+        chunk = await self._kept.take()
+        status, headers = self._head.result()
         self._begun = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         patience = Patience(self._patience_s)
@@ -214,15 +248,13 @@ class _Run:
             async with patience.waiting():
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
             patience.moved(len(chunk))
-            chunk = await stdout.read(CHUNK_BYTES)
-        code = await self._program.wait()
-        if code or status >= 500:
-            log.warning("git http-backend answered %d and ended with %d: %s", status, code, self._said())
+            chunk = await self._kept.take()
+        if self._code or status >= 500:
+            log.warning("git http-backend answered %d and ended with %d: %s", status, self._code, self._said())
         await self._send({"type": "http.response.body", "body": b""})
-        self.ended = True
-        return code == 0 and status < 400
+        return self._code == 0 and status < 400
 
-    async def _head(self, stdout: asyncio.StreamReader) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    async def _read_head(self, stdout: asyncio.StreamReader) -> tuple[Head, bytes]:
         data = b""
         while b"\r\n\r\n" not in data:
             more = await stdout.read(CHUNK_BYTES)
@@ -238,7 +270,7 @@ class _Run:
                 status = int(value.split()[0])
             else:
                 headers.append((name.lower(), value.strip()))
-        return status, headers, rest
+        return (status, headers), rest
 
     async def _drain_stderr(self) -> None:
         stderr = self._program.stderr
@@ -274,29 +306,85 @@ class Patience:
         self._left_s = min(self._most_s, self._left_s + count / RATE_MIN)
 
 
+class Kept:
+    """What was read of a program and not taken by its client yet: `bytes_max` and a chunk at most."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._most = bytes_max
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._ended = False
+        self._problem: Exception | None = None
+        self._changed = asyncio.Condition()
+
+    async def put(self, chunk: bytes) -> None:
+        """Keep a chunk once there is room."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._size < self._most)
+            self._chunks.append(chunk)
+            self._size += len(chunk)
+            self._changed.notify_all()
+
+    async def end(self, problem: Exception | None = None) -> None:
+        """Say that nothing follows, or why."""
+        async with self._changed:
+            self._ended, self._problem = True, problem
+            self._changed.notify_all()
+
+    async def take(self) -> bytes:
+        """Wait for what is kept, and give up to CHUNK_BYTES of it; nothing at the end. Raises what `end` was given."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._chunks or self._ended)
+            if not self._chunks:
+                if self._problem is not None:
+                    raise self._problem
+                return b""
+            chunk = self._chunks.popleft()
+            self._size -= len(chunk)
+            self._changed.notify_all()
+            return chunk
+
+
 class Unpacked:
-    """A body as it becomes, in pieces of at most CHUNK_BYTES that are counted."""
+    """A body as it becomes, in pieces of at most CHUNK_BYTES that are counted.
+
+    Of a packed one the last piece is held back until the body has proved to be whole: the program may act on all of it.
+    """
 
     def __init__(self, bytes_max: int, *, packed: bool) -> None:
         self._left = bytes_max
-        self._inflating = zlib.decompressobj(16 + zlib.MAX_WBITS) if packed else None
+        self._inflating = zlib.decompressobj(_GZIP) if packed else None
+        self._begun = False
+        self._held = b""
 
-    def pieces(self, data: bytes) -> Iterator[bytes]:
-        """Give what more of the body becomes. Raises TooLarge, Malformed."""
-        for piece in (data,) if self._inflating is None else self._inflated(self._inflating, data):
+    def pieces(self, data: bytes, *, last: bool) -> Iterator[bytes]:
+        """Give what more of the body becomes; `last` says that no more comes. Raises TooLarge, Malformed."""
+        for piece in (data,) if self._inflating is None else self._inflated(data, last):
             self._left -= len(piece)
             if self._left < 0:
                 raise TooLarge
             if piece:
                 yield piece
 
-    def _inflated(self, inflating: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+    def _inflated(self, data: bytes, last: bool) -> Iterator[bytes]:
+        assert self._inflating is not None
+        self._begun = self._begun or bool(data)
         try:
-            while data and not inflating.eof:
-                yield inflating.decompress(data, CHUNK_BYTES)
-                data = inflating.unconsumed_tail
+            while data:
+                if self._inflating.eof:  # another member follows (RFC 1952 2.2)
+                    self._inflating = zlib.decompressobj(_GZIP)
+                piece = self._inflating.decompress(data, CHUNK_BYTES)
+                data = self._inflating.unconsumed_tail or self._inflating.unused_data
+                if piece:
+                    yield self._held
+                    self._held = piece
         except zlib.error as error:
             raise Malformed from error
+        if last:
+            if self._begun and not self._inflating.eof:
+                raise Malformed
+            yield self._held
+            self._held = b""
 
 
 async def _end(program: Program) -> None:
