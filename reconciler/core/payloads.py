@@ -131,16 +131,24 @@ class Returned(Payload, frozen=True, kw_only=True):
     moved: list[Moved] = msgspec.field(default_factory=list)
 
 
-class PushAdmitted(Payload, frozen=True, kw_only=True):
-    """A push through the daemon passed the verdict, and git moves the branch next. The actor is whose token it holds.
+class Pushed(Payload, frozen=True, kw_only=True):
+    """Of a push through the daemon. The actor is whose token it holds; `key` is the token's name, "" for the first."""
 
-    `key` is the token's name, "" for the first one.
-    """
-
-    type: ClassVar[str] = "push.admitted.v1"
     from_: str = msgspec.field(name="from")
     to: str
     key: str
+
+
+class PushAdmitted(Pushed, frozen=True, kw_only=True):
+    """The push passed the verdict, and git moves the branch next."""
+
+    type: ClassVar[str] = "push.admitted.v1"
+
+
+class PushWithdrawn(Pushed, frozen=True, kw_only=True):
+    """The push was admitted, and git has ended without moving the branch."""
+
+    type: ClassVar[str] = "push.withdrawn.v1"
 
 
 class RevisionPinned(Returned, frozen=True, kw_only=True):
@@ -424,6 +432,7 @@ AnyPayload = (
     | RevisionSuperseded
     | HistoryRewritten
     | PushAdmitted
+    | PushWithdrawn
     | RevisionPinned
     | RevisionUnpinned
     | ReconcilingSuspended

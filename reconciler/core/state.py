@@ -142,6 +142,9 @@ class State(msgspec.Struct):
                 self.head = Head(payload.commit, payload.path, "rejected", self.position, problems)
             case ev.PushAdmitted():
                 self._push(Push(event.actor, payload.from_, payload.to))
+            case ev.PushWithdrawn():
+                withdrawn = Push(event.actor, payload.from_, payload.to)
+                self.pushes = tuple(push for push in self.pushes if push != withdrawn)
             case ev.RevisionPinned():
                 self._move(payload.moved)
                 self.revision = payload.commit

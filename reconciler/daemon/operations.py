@@ -19,8 +19,9 @@ import msgspec
 from reconciler.audit import accepted_state
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic, shown
-from reconciler.core.errors import CouldNotRun, NotFound, PaiError, Refused, SourceUnavailable, UsageError
+from reconciler.core.errors import NotFound, PaiError, Refused, SourceUnavailable, UsageError
 from reconciler.core.state import State, row_keys
+from reconciler.daemon.admissions import admit
 from reconciler.daemon.health import Health
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.pushers import Pushes
@@ -32,7 +33,7 @@ from reconciler.log.replay import projected
 from reconciler.log.sqlite import open_reader
 from reconciler.log.stamp import parse_time
 from reconciler.reconcile import Result
-from reconciler.source import RaceLost, Repository, is_judged
+from reconciler.source import RaceLost, is_judged
 from reconciler.views import not_found
 from reconciler.workspace import Address
 
@@ -145,22 +146,8 @@ class Operations:
             updates = msgspec.convert(arguments.get("updates"), list[tuple[str, str, str]])
         except msgspec.ValidationError as error:
             raise UsageError(f"push.admit: {error}") from error
-        caller = self._pushes.caller(_text(arguments, "push"))
-        if caller is None:
-            raise Refused("it does not come through this daemon", "unset PAI_PUSH, and push again")
-        branch = self._parts.workspace.settings.source_branch
-        mine = [(old, new) for old, new, ref in updates if ref == f"refs/heads/{branch}"]
-        if mine:  # of two pushes of one commit the one that moves the branch is recorded, and the other never
-            if not self._pushes.let_in(_text(arguments, "push"), TURN_S):
-                raise CouldNotRun("another push takes too long", "push again")
-            tip = Repository.open(self._parts.workspace.local_repository()).tip(branch)
-            if any(old != (tip or NO_COMMIT) for old, _ in mine):
-                raise Refused(f"branch {branch} moved meanwhile", "fetch, and push again")
-        drafts = [
-            ev.Draft(caller.name, f"branch/{branch}", ev.PushAdmitted(from_=old, to=new, key=caller.key))
-            for old, new in mine
-        ]
-        self._parts.recorder.record(lambda _: drafts)
+        number = _text(arguments, "push")
+        admit(self._parts.workspace, self._parts.recorder, self._pushes, number, updates)
         return {}
 
     def _accepted_names(self) -> tuple[Names, str]:

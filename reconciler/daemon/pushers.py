@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from reconciler.daemon.tokens import Caller
+
+
+class Ended(NamedTuple):
+    """A push that has ended: who pushed, and from which to which commits the source branch was to move."""
+
+    caller: Caller
+    moves: Sequence[tuple[str, str]]
 
 
 class Pushes:
@@ -20,30 +28,56 @@ class Pushes:
     def __init__(self) -> None:
         self._callers: dict[str, Caller] = {}
         self._let_in = ""
+        self._recording = 0
+        self._moves: Sequence[tuple[str, str]] = ()
         self._changed = threading.Condition()
 
-    @contextmanager
-    def under_way(self, caller: Caller) -> Iterator[str]:
-        """Give the number of a push by `caller` while it lasts."""
+    def begin(self, caller: Caller) -> str:
+        """Give the number of a push by `caller`."""
         number = secrets.token_hex(16)
         self._callers[number] = caller
+        return number
+
+    @contextmanager
+    def let_in(self, number: str, moves: Sequence[tuple[str, str]], timeout_s: float) -> Iterator[bool]:
+        """Wait until no other push is between being recorded and its end; False inside if that takes too long.
+
+        Inside the push is recorded; it is let in from then until `end`, whatever becomes of that.
+        """
+        with self._changed:
+            free = self._changed.wait_for(lambda: self._let_in in ("", number) or self._gone(number), timeout_s)
+            free = free and not self._gone(number)
+            if free:
+                self._let_in, self._moves = number, moves
+                self._recording += 1
         try:
-            yield number
+            yield free
         finally:
             with self._changed:
-                del self._callers[number]
-                if self._let_in == number:
-                    self._let_in = ""
+                self._recording -= free
                 self._changed.notify_all()
 
-    def let_in(self, number: str, timeout_s: float) -> bool:
-        """Wait until no other push is between being recorded and its end; False if that takes too long."""
+    def close(self, number: str) -> Ended | None:
+        """Let a push be recorded no more, wait until it is if it is just now, and give it; None the second time."""
         with self._changed:
-            free = self._changed.wait_for(lambda: self._let_in in ("", number), timeout_s)
-            if free and number in self._callers:
-                self._let_in = number
-            return free
+            caller = self._callers.pop(number, None)
+            self._changed.notify_all()
+            if caller is None:
+                return None
+            mine = self._let_in == number
+            self._changed.wait_for(lambda: not mine or not self._recording)
+            return Ended(caller, self._moves if mine else ())
+
+    def end(self, number: str) -> None:
+        """Let the next push in."""
+        with self._changed:
+            if self._let_in == number:
+                self._let_in, self._moves = "", ()
+            self._changed.notify_all()
 
     def caller(self, number: str) -> Caller | None:
         """Tell who pushes under a number, None if nobody does."""
         return self._callers.get(number)
+
+    def _gone(self, number: str) -> bool:
+        return number not in self._callers

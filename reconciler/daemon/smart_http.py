@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from reconciler.core.errors import LogNotWritable
 from reconciler.daemon import cgi
+from reconciler.daemon.admissions import settle
 from reconciler.daemon.git_turns import Busy, Left, Turns, Waiting
 from reconciler.daemon.pushers import Pushes
 from reconciler.daemon.tokens import Caller, identify
@@ -37,6 +38,8 @@ from reconciler.workspace import Workspace
 BODY_BYTES_MAX: Final = 256 * 1024 * 1024
 ASKED_BYTES_MAX: Final = 10 * 1024 * 1024
 """What a client may ask of upload-pack: git's own default of http.maxRequestBuffer."""
+KEPT_BYTES_MAX: Final = 16 * 1024 * 1024
+"""What is kept of git's report for a pusher who reads it slowly: others wait for git, and not for its client."""
 DEADLINE_S: Final = 600.0
 CPU_S: Final = 120
 """What a git process may work: a pack may become a thousand times its size on the way."""
@@ -76,7 +79,7 @@ class SmartHttp:
         self._packer = Packer(self._repository)
         if is_installed(self._repository):
             put_right(self._repository)
-        remove_leftovers(self._repository)
+        remove_leftovers(self._repository, DEADLINE_S)
 
     def routes(self) -> list[BaseRoute]:
         """Give the one route."""
@@ -139,12 +142,20 @@ class SmartHttp:
         self, scope: Scope, receive: Receive, send: Send, caller: Caller, service: str, *, packed: bool
     ) -> None:
         most = BODY_BYTES_MAX if service == "git-receive-pack" else ASKED_BYTES_MAX
-        bounds = cgi.Bounds(most, DEADLINE_S, CPU_S, self._workspace.settings.source_max_memory_bytes)
-        with self._pushes.under_way(caller) as number:
-            environment = self._environment(scope, caller, service)
-            if service == "git-receive-pack":
-                environment[VARIABLE] = number
-            done = await cgi.answer(
+        pushed = service == "git-receive-pack"
+        memory = self._workspace.settings.source_max_memory_bytes
+        kept = KEPT_BYTES_MAX if pushed else cgi.CHUNK_BYTES
+        bounds = cgi.Bounds(most, DEADLINE_S, CPU_S, memory, kept_bytes=kept)
+        number = self._pushes.begin(caller)
+
+        async def ended() -> None:
+            await asyncio.to_thread(settle, self._workspace, self._recorder, self._pushes, number)
+
+        environment = self._environment(scope, caller, service)
+        if pushed:
+            environment[VARIABLE] = number
+        try:
+            await cgi.answer(
                 ["git", "http-backend"],
                 environment,
                 receive,
@@ -152,15 +163,17 @@ class SmartHttp:
                 bounds,
                 packed=packed,
                 stopping=self._stopping,
+                ended=ended,
             )
-        if service == "git-receive-pack" and scope["method"] == "POST":
-            if done:
-                self._wake()
+        finally:
+            await ended()
+        if pushed and scope["method"] == "POST":
+            self._wake()
             await asyncio.to_thread(self._tidy)
 
     def _tidy(self) -> None:
         """Do what git would do at the end of a push, or was kept from doing."""
-        remove_leftovers(self._repository)
+        remove_leftovers(self._repository, DEADLINE_S)
         self._packer.tidy()
 
     def _asked(self, scope: Scope) -> tuple[str, int, str, str]:

@@ -65,6 +65,7 @@ OCSF: Final[Mapping[str, OcsfClass]] = {
     "revision.rejected.v1": OcsfClass(ENTITY, 3, 2, 2),
     "revision.superseded.v1": OcsfClass(ENTITY, 99),
     "push.admitted.v1": OcsfClass(ENTITY, 3),
+    "push.withdrawn.v1": OcsfClass(ENTITY, 3, 2, 2),
     "revision.pinned.v1": OcsfClass(ENTITY, 3, 3),
     "revision.unpinned.v1": OcsfClass(ENTITY, 3, 3),
     "reconciling.suspended.v1": OcsfClass(ENTITY, 3, 3),

@@ -197,7 +197,7 @@ def marks_of(event: ev.Event) -> list[tuple[str, str]]:
     elif isinstance(payload, ev.Commit):
         marks.append(("revision", payload.commit))
         marks += [("path", path) for path in _paths(payload)]
-    elif isinstance(payload, ev.HistoryRewritten | ev.PushAdmitted):
+    elif isinstance(payload, ev.HistoryRewritten | ev.Pushed):
         marks.append(("revision", payload.to))
     elif isinstance(payload, ev.Returned):
         marks.append(("revision", payload.commit))

@@ -1,26 +1,28 @@
 """What a git that was killed leaves of a push: the folder that held its objects in quarantine.
 
-A git that ends by itself removes it. Nothing is removed here while a push is taken that may still work in it.
+A git that ends by itself removes it. What may still be worked in stays: a push by file may come from where its process
+cannot be seen from here.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import time
 from pathlib import Path
 
 
-def remove_leftovers(repository: Path) -> None:
-    """Remove such folders of a repository, unless a git takes a push there now. Never fails."""
-    left = list(repository.glob("objects/tmp_objdir-incoming-*"))  # before the look: who made one of these is seen
-    processes = list(Path("/proc").glob("[0-9]*")) if left else []
-    if processes and not any(_takes_a_push(process, repository) for process in processes):
-        for folder in left:
-            shutil.rmtree(folder, ignore_errors=True)
+def remove_leftovers(repository: Path, age_s: float) -> None:
+    """Remove such folders of a repository in which nothing was written for `age_s` seconds. Never fails."""
+    with contextlib.suppress(OSError):
+        for folder in list(repository.glob("objects/tmp_objdir-incoming-*")):
+            with contextlib.suppress(OSError):
+                if _written(folder) < time.time() - age_s:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _takes_a_push(process: Path, repository: Path) -> bool:
-    """Tell whether a process is `git receive-pack` in that repository, which is where it stands."""
-    try:
-        return b"receive-pack" in (process / "cmdline").read_bytes() and (process / "cwd").samefile(repository)
-    except OSError:
-        return False
+def _written(folder: Path) -> float:
+    """Tell when something was last written in a folder, in seconds of Unix time. Raises OSError."""
+    places = [folder, *(Path(above, name) for above, below, files in os.walk(folder) for name in (*below, *files))]
+    return max(place.lstat().st_mtime for place in places)

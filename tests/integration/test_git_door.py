@@ -23,6 +23,7 @@ from starlette.types import Message
 
 from reconciler.daemon import cgi
 from reconciler.daemon.smart_http import ASKED_BYTES_MAX, RUNNING_MAX, WAITING_MAX
+from reconciler.daemon.smart_http import DEADLINE_S as DEADLINE
 from reconciler.source.hook import MARK
 from tests.acceptance.test_http_push import PATH, Served, children, members
 from tests.support import DEADLINE_S, Git, Site, binding, until
@@ -150,11 +151,38 @@ def test_body_is_counted_in_pieces_of_what_it_becomes(packed: bool) -> None:
     data = b"x" * 1_000_000
     sent = gzip.compress(data) if packed else data
     whole = cgi.Unpacked(1_000_000, packed=packed)
-    got = [piece for start in range(0, len(sent), 1000) for piece in whole.pieces(sent[start : start + 1000])]
+    starts = range(0, len(sent), 1000)
+    got = [p for at in starts for p in whole.pieces(sent[at : at + 1000], last=at == starts[-1])]
     assert b"".join(got) == data
     assert max(map(len, got)) <= cgi.CHUNK_BYTES
     with pytest.raises(cgi.TooLarge):
-        list(cgi.Unpacked(999_999, packed=packed).pieces(sent))
+        list(cgi.Unpacked(999_999, packed=packed).pieces(sent, last=True))
+
+
+def test_packed_body_is_read_to_its_end() -> None:
+    """All of its members, however they are cut; of one that is not whole never so much that it could pass for whole."""
+    data = os.urandom(1000)
+    sent = gzip.compress(data[:300]) + gzip.compress(b"") + gzip.compress(data[300:])
+    for step in (1, 7, len(sent)):
+        whole = cgi.Unpacked(1000, packed=True)
+        starts = range(0, len(sent), step)
+        got = [p for at in starts for p in whole.pieces(sent[at : at + step], last=at == starts[-1])]
+        assert b"".join(got) == data
+    for bad in (sent[:-1], sent[:-8], sent + b"junk", sent + gzip.compress(b"more")[:10]):
+        got = []
+        with pytest.raises(cgi.Malformed):
+            got += [*cgi.Unpacked(2000, packed=True).pieces(bad, last=True)]
+        assert len(b"".join(got)) < len(data)
+    assert list(cgi.Unpacked(1000, packed=True).pieces(b"", last=True)) in ([], [b""])
+
+
+@pytest.mark.parametrize("cut", [1, 8])
+def test_packed_body_that_is_cut_at_its_end_is_refused(served: Served, cut: int) -> None:
+    """Git is not given all of it, so that it does nothing."""
+    headers = {**served.bearer(), "Content-Encoding": "gzip", "Git-Protocol": "version=2"}
+    headers["Content-Type"] = "application/x-git-upload-pack-request"
+    body = gzip.compress(b"0014command=ls-refs\n0000")[:-cut]
+    assert served.ask("POST", f"{PATH}/git-upload-pack", body, headers)[0] == 400
 
 
 def peak(served: Served) -> int:
@@ -270,6 +298,12 @@ def test_daemon_that_stops_under_half_a_push_says_so_in_order(team: Site, signal
     assert left(team) == []
 
 
+def age(folder: Path, seconds: float) -> None:
+    """Make a folder and all in it look so old."""
+    for place in (folder, *folder.rglob("*")):
+        os.utime(place, (time.time() - seconds,) * 2)
+
+
 def test_folder_of_a_push_that_was_killed_is_removed(served: Served) -> None:
     """Also if git itself is killed, and cannot tidy up; the next push works."""
     clone = served.clone(served.first)
@@ -278,31 +312,23 @@ def test_folder_of_a_push_that_was_killed_is_removed(served: Served) -> None:
     kept = hook.read_text()
     hook.write_text(f"#!/bin/sh\n{MARK}\nkill -9 $PPID\n")
     assert clone.push().code != 0
-    until("the folder to be removed", lambda: not left(served.site))
+    for folder in left(served.site):
+        age(folder, DEADLINE + 1)
     hook.write_text(kept)
     assert clone.push().code == 0
+    until("the folder to be removed", lambda: not left(served.site))
 
 
-def test_folders_that_are_left_go_at_the_next_start_unless_somebody_pushes(team: Site) -> None:
-    """What a crash left is removed; while a push is taken, everything stays."""
-    repository = team.root / "config.git"
-    stale = repository / "objects" / "tmp_objdir-incoming-stale1"
-    (stale / "pack").mkdir(parents=True)
-    (stale / "pack" / "tmp_pack_x").write_bytes(b"x")
-    with subprocess.Popen(
-        ["git", "receive-pack", str(repository)],
-        env=team.environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as push:
-        assert push.stdout is not None
-        push.stdout.read(4)  # it stands in the repository now
-        with team.daemon():
-            assert stale.exists()
-        push.kill()
+def test_folders_that_are_left_go_when_no_push_can_be_that_old(team: Site) -> None:
+    """What a crash left is removed at the next start; one in which something was written lately stays."""
+    old, young = (team.root / "config.git" / "objects" / f"tmp_objdir-incoming-{name}" for name in ("old", "young"))
+    for folder in (old, young):
+        (folder / "pack").mkdir(parents=True)
+        (folder / "pack" / "tmp_pack_x").write_bytes(b"x")
+        age(folder, DEADLINE + 1)
+    os.utime(young / "pack" / "tmp_pack_x")
     with team.daemon():
-        assert not stale.exists()
+        assert (old.exists(), young.exists()) == (False, True)
 
 
 def blob(text: str) -> str:
@@ -415,3 +441,55 @@ def test_idle_connections_of_one_token_keep_no_other_out(served: Served) -> None
         began = time.monotonic()
         assert served.clone(alice).head
         assert time.monotonic() - began < cgi.PATIENCE_S / 2
+
+
+def test_program_ends_however_slowly_its_client_reads() -> None:
+    """What it writes is kept, within bounds, so that others need not wait for its client."""
+
+    async def answered() -> None:
+        told, sent = asyncio.Event(), 0
+        size = 5 * MIB
+
+        async def receive() -> Message:
+            await told.wait()
+            await asyncio.sleep(0.1)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            nonlocal sent
+            sent += len(message.get("body", b""))
+            if message["type"] == "http.response.body":
+                await asyncio.sleep(DEADLINE_S)
+
+        async def ended() -> None:
+            told.set()
+
+        bounds = cgi.Bounds(1 << 20, DEADLINE_S, 60, 1 << 30, kept_bytes=size)
+        command = ["sh", "-c", f"printf 'a: b\\r\\n\\r\\n'; head -c {size} /dev/zero"]
+        environment = {"PATH": os.environ["PATH"]}
+        await cgi.answer(
+            command, environment, receive, send, bounds, packed=False, stopping=asyncio.Event(), ended=ended
+        )
+        assert told.is_set()
+        assert sent <= cgi.CHUNK_BYTES
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(answered())
+
+
+def test_push_that_git_refuses_after_it_was_admitted_is_withdrawn(served: Served) -> None:
+    """Whoever brings its commit in by another way is not taken for its pusher; the log alone says so."""
+    site = served.site
+    clone = served.clone(served.token("mallory@example.com"))
+    assert clone.push("HEAD:refs/heads/other").code == 0
+    sha = clone.commit({"models/a.yaml": binding("a")})
+    refused = clone.push("--atomic", "HEAD:refs/heads/main", "HEAD:refs/heads/other/x")
+    assert refused.code != 0
+    assert [row["type"] for row in site.rows("type:push")] == ["push.admitted.v1", "push.withdrawn.v1"]
+    assert {row["actor"] for row in site.rows("type:push")} == {"mallory@example.com"}
+    assert site.state().pushes == ()
+    assert "push.withdrawn" in site.pai("log", "type:push").out
+    assert clone.run("push", "--quiet", str(site.root / "config.git"), "HEAD:main").code == 0
+    until("the commit to be in force", lambda: site.state().revision == sha)
+    (row,) = site.rows(f"revision:{sha}", "type:revision")
+    assert "pusher" not in row["data"] or not row["data"]["pusher"]

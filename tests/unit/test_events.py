@@ -38,6 +38,7 @@ EXAMPLES: list[ev.AnyPayload] = [
     ev.RevisionSuperseded(**{**COMMIT, "signature": None}, by="c" * 40, pusher="dora@example.com"),
     ev.HistoryRewritten(from_="a" * 40, to="b" * 40),
     ev.PushAdmitted(from_="0" * 40, to="a" * 40, key="key-aaaaaaaaaaaa"),
+    ev.PushWithdrawn(from_="0" * 40, to="a" * 40, key="key-aaaaaaaaaaaa"),
     ev.RevisionPinned(commit="a" * 40, position=7, reason="night", counts=ev.Counts(1, 1, 0, 1, 0, 0)),
     ev.RevisionUnpinned(
         commit="a" * 40,

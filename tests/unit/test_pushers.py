@@ -1,0 +1,52 @@
+"""Pushes under way: one at a time is let in, and one that has ended is let in no more."""
+
+from __future__ import annotations
+
+import threading
+
+from reconciler.daemon.pushers import Ended, Pushes
+from reconciler.daemon.tokens import Caller
+
+ANN, BEA = Caller("ann", "key-a"), Caller("bea", "key-b")
+MOVES = [("0" * 40, "a" * 40)]
+
+
+def test_next_push_is_let_in_when_the_first_has_ended() -> None:
+    """Not before, and not when it is only closed: what became of it is looked at then."""
+    pushes = Pushes()
+    ann, bea = pushes.begin(ANN), pushes.begin(BEA)
+    with pushes.let_in(ann, MOVES, 0) as free:
+        assert free
+    for _ in range(2):
+        with pushes.let_in(bea, MOVES, 0) as free:
+            assert not free
+        ended, again = pushes.close(ann), pushes.close(ann)
+    assert (ended, again) == (None, None)
+    pushes.end(ann)
+    with pushes.let_in(bea, MOVES, 0) as free:
+        assert free
+    assert pushes.close(bea) == Ended(BEA, MOVES)
+
+
+def test_push_that_has_ended_is_not_let_in() -> None:
+    """Its hook may still ask, when git was killed under it."""
+    pushes = Pushes()
+    ann = pushes.begin(ANN)
+    assert pushes.close(ann) == Ended(ANN, ())
+    pushes.end(ann)
+    with pushes.let_in(ann, MOVES, 0) as free:
+        assert not free
+    assert pushes.caller(ann) is None
+
+
+def test_end_waits_until_what_is_being_recorded_is() -> None:
+    """Else a push would be on the log as admitted after it was looked at."""
+    pushes, closed = Pushes(), []
+    ann = pushes.begin(ANN)
+    with pushes.let_in(ann, MOVES, 0):
+        closing = threading.Thread(target=lambda: closed.append(pushes.close(ann)))
+        closing.start()
+        closing.join(0.05)
+        assert closed == []
+    closing.join()
+    assert closed == [Ended(ANN, MOVES)]
