@@ -6,7 +6,7 @@ or log what it reads, nor know budgets: its caller settles the usage, or what `f
 Invariants:
 - A charge is never lower than the total an answer names, nor than the parts it names.
 - No usage is made up, not one of zero either: without the numbers that a charge needs there is none.
-- A member that an answer names twice, at any depth, counts as the dearer of its values.
+- A member that an answer names twice, at any depth, counts as the dearer of its values (`members.py`).
 - Nothing that an upstream sends raises. A number of a wrong type, below zero or above TOKENS_MAX counts as absent; a
   text that speaks of usage and cannot be read takes away the trust in what was not yet the last word.
 
@@ -16,23 +16,18 @@ quotes is a name or a whole string: quotes within an answer's words are escaped.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import msgspec
 
-TOKENS_MAX = 999_999_999  # in one number: far above any answer; a sum stays far below what JSON keeps exactly
-
-DEAREST_BYTES_MAX = 64 * 1024
-"""Of a text that names a member twice, or has a colon in a name: a larger one, which would take long, is not read."""
+from reconciler.gateway.members import ABSENT, TOKENS_MAX, Fields, Text, there
+from reconciler.gateway.members import raw as _raw
 
 _DIGITS_MAX = len(str(TOKENS_MAX))
 _ERROR = b'"error"'
 _WORD_BYTES_MAX = 32  # of the word that ends a stream, and blanks around it
-_ABSENT = msgspec.Raw(b"")
-_NULL = msgspec.Raw(b"null")
 
 
 class Usage(NamedTuple):
@@ -45,13 +40,6 @@ class Usage(NamedTuple):
     reasoning: int  # a part of output
     charge: int  # what the budget counts
 
-
-Fields = dict[str, msgspec.Raw]
-"""An object's members. One that is named twice is there once, with the dearer of its values."""
-
-_fields_decoder = msgspec.json.Decoder(Fields)
-_entries_decoder = msgspec.json.Decoder(list[msgspec.Raw])
-_GARBAGE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 # msgspec refuses half of a pair, which a text cut between two tokens has, also in what it skips. Whole pairs are
 # replaced with it: the text is not read.
@@ -66,12 +54,13 @@ class Meter:
     `unread`: a text that speaks of usage could not be read. `said_all`: a stream has said its last word.
     """
 
-    __slots__ = ("_broken", "_final", "_usage", "choices", "known_input", "said_all", "seen", "unread")
+    __slots__ = ("_broken", "_final", "_text", "_usage", "choices", "known_input", "said_all", "seen", "unread")
 
     MARKS: ClassVar[tuple[bytes, ...]]  # a text with none of them says nothing of interest
 
     def __init__(self) -> None:
         self.choices = 1
+        self._text = Text()  # the one that is read
         self._usage: Usage | None = None
         self._final = False
         self._broken = False  # an error, or something unreadable, came in the middle of the answer
@@ -84,12 +73,19 @@ class Meter:
         """Read one JSON text: a whole body, the data of one event, or one item of an array."""
         for mark in self.MARKS:
             if mark in item:
-                said = _object(item) or _object(_SURROGATE.sub(rb"\\ufffd", item))
+                if not self._text.fresh:
+                    self._text = Text()
+                text = self._text
+                said = text.object(item)
+                if said is None:
+                    said = text.object(_SURROGATE.sub(rb"\\ufffd", item))
                 if said is None:
                     self._broken = True
                     self.unread |= any(mark != _ERROR and mark in item for mark in self.MARKS)
                 else:
                     self._read(said)
+                    if text.failed:
+                        self.lose()
                 return
 
     def lose(self) -> None:
@@ -143,8 +139,8 @@ class Chat(Meter):
             super().feed(item)
 
     def _read(self, said: Fields) -> None:
-        usage = _openai(_raw(said, "usage"), "prompt_tokens", "completion_tokens")
-        failed = _there(_raw(said, "error"))
+        usage = _openai(self._text, _raw(said, "usage"), "prompt_tokens", "completion_tokens")
+        failed = there(_raw(said, "error"))
         if usage is None:
             self._broken |= failed
             return
@@ -172,13 +168,13 @@ class Responses(Meter):
     def _read(self, said: Fields) -> None:
         ends = bytes(_raw(said, "type")) in self.ENDS
         self.said_all |= ends
-        if _there(_raw(said, "response")):
-            said = _fields(_raw(said, "response")) if ends else {}
-        usage = _openai(_raw(said, "usage"), "input_tokens", "output_tokens")
+        if there(_raw(said, "response")):
+            said = self._text.fields(_raw(said, "response")) if ends else {}
+        usage = _openai(self._text, _raw(said, "usage"), "input_tokens", "output_tokens")
         if usage is not None and bytes(_raw(said, "status")) not in self.UNFINISHED:
             self._keep_highest(usage)
             self._final = True
-        elif bytes(_raw(said, "type")) == b'"error"' or _there(_raw(said, "error")):
+        elif bytes(_raw(said, "type")) == b'"error"' or there(_raw(said, "error")):
             self._broken = True
 
 
@@ -190,7 +186,7 @@ class Embeddings(Meter):
     MARKS = (b'_tokens"',)
 
     def _read(self, said: Fields) -> None:
-        usage = _openai(_raw(said, "usage"), "prompt_tokens", None)
+        usage = _openai(self._text, _raw(said, "usage"), "prompt_tokens", None)
         if usage is not None:
             self._keep_highest(usage)
             self._final = True
@@ -203,11 +199,12 @@ class Messages(Meter):
     written to it is not in `input_tokens`. Iterations beside the message, a compaction or an advisor, are in none of
     the numbers above them; those of the message itself, and of a fallback, are.
 
-    A stream carries one message, so a second `message_start` begins anew; one that names its stop reason is whole. The
-    input is known from the start on, until a block begins by which the provider reads, or writes, on its own account.
+    A stream carries one message, so a second `message_start` begins anew, but never lowers the charge; one that names
+    its stop reason is whole. The input is known from the start on, until a block begins by which the provider reads, or
+    writes, on its own account.
     """
 
-    __slots__ = ("_beside", "_counts", "_reads_more")
+    __slots__ = ("_beside", "_counts", "_least", "_reads_more")
 
     SAID_FIRST: ClassVar[bool] = True
     """Whether what a stream names as its input at its start is all of it."""
@@ -222,6 +219,7 @@ class Messages(Meter):
     def _begin(self) -> None:
         self._counts: dict[str, int] = {}
         self._beside: list[dict[str, int]] = []
+        self._least = self.seen  # that a message that was begun before is charged
         self._reads_more = False
         self._final = False
         self._usage = None
@@ -231,36 +229,44 @@ class Messages(Meter):
         kind = bytes(_raw(said, "type"))
         if kind == b'"message_start"':
             self._begin()
-            message = _fields(_raw(said, "message"))
-            whole = _there(_raw(message, "stop_reason"))
+            message = self._text.fields(_raw(said, "message"))
+            whole = there(_raw(message, "stop_reason"))
             self._merge(_raw(message, "usage"), whole=whole, last=whole)
         elif kind == b'"message_delta"':
-            self._merge(_raw(said, "usage"), whole=True, last=_there(_raw(_fields(_raw(said, "delta")), "stop_reason")))
+            delta = self._text.fields(_raw(said, "delta"))
+            self._merge(_raw(said, "usage"), whole=True, last=there(_raw(delta, "stop_reason")))
         elif kind == b'"content_block_start"':
-            if bytes(_raw(_fields(_raw(said, "content_block")), "type")) not in self.PLAIN_BLOCKS:
+            if bytes(_raw(self._text.fields(_raw(said, "content_block")), "type")) not in self.PLAIN_BLOCKS:
                 self._reads_more, self.known_input = True, None
         elif kind == b'"message_stop"':
             self.said_all = True
-        elif kind == b'"error"' or _there(_raw(said, "error")):
+        elif kind == b'"error"' or there(_raw(said, "error")):
             self._broken = True
-        elif _there(_raw(said, "usage")):
+        elif there(_raw(said, "usage")):
             self._merge(_raw(said, "usage"), whole=True, last=True)
 
     def _merge(self, raw: msgspec.Raw, *, whole: bool, last: bool) -> None:
         """Take the numbers of one `usage`. `whole`: it counts the output so far. `last`: no other one follows."""
-        fields = _fields(raw)
-        now = _anthropic(fields)
+        fields = self._text.fields(raw)
+        now = _anthropic(self._text, fields)
         self._counts |= now
-        if _there(fields.get("iterations", _ABSENT)):
-            entries = map(_fields, _entries(fields["iterations"]))
-            self._beside = [_anthropic(entry) for entry in entries if _kind(entry) in self.BESIDE]
+        if there(_raw(fields, "iterations")):
+            self._beside = self._ran_beside(self._text.entries(fields["iterations"]))
         if "input" not in self._counts:
             return
         usage = self._summed()
+        if usage.charge < self._least:
+            usage = usage._replace(charge=self._least)
         self.seen = max(self.seen, usage.charge)
         self.known_input = usage.input if self.SAID_FIRST and usage.input and not self._reads_more else None
         if whole and "output" in now:
             self._usage, self._final = usage, last and not self._broken
+
+    def _ran_beside(self, iterations: list[msgspec.Raw]) -> list[dict[str, int]]:
+        """Read the numbers of those that ran beside the message; no others are taken apart."""
+        beside = [entry for entry in iterations if any(kind in bytes(entry) for kind in self.BESIDE)]
+        read = map(self._text.fields, beside)
+        return [_anthropic(self._text, entry) for entry in read if bytes(_raw(entry, "type")) in self.BESIDE]
 
     def _summed(self) -> Usage:
         parts = (self._counts, *self._beside)
@@ -290,6 +296,14 @@ class Generate(Meter):
     __slots__ = ("_counts", "_ended")
 
     MARKS = (b'"usageMetadata"', _ERROR)
+    COUNTS = (
+        "promptTokenCount",
+        "candidatesTokenCount",
+        "totalTokenCount",
+        "cachedContentTokenCount",
+        "thoughtsTokenCount",
+        "toolUsePromptTokenCount",
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -297,12 +311,12 @@ class Generate(Meter):
         self._ended: set[int] = set()
 
     def _read(self, said: Fields) -> None:
-        self._broken |= _there(_raw(said, "error"))
+        self._broken |= there(_raw(said, "error"))
         finished = self._finished(_raw(said, "candidates"))
-        fields = _fields(_raw(said, "usageMetadata"))
+        fields = self._text.fields(_raw(said, "usageMetadata"))
         if not fields:
             return
-        for name in fields:
+        for name in self.COUNTS:
             count = _tokens(fields, name)
             if count is not None:
                 self._counts[name] = count
@@ -315,9 +329,10 @@ class Generate(Meter):
         """Tell whether those in this event are finished, and with them all."""
         if b'"finishReason"' not in bytes(candidates):
             return False
-        entries = [_fields(candidate) for candidate in _entries(candidates)]
-        ended = [entry for entry in entries if _there(_raw(entry, "finishReason"))]
-        self._ended.update(_number(_raw(entry, "index")) or 0 for entry in ended)
+        entries = [self._text.fields(candidate) for candidate in self._text.entries(candidates)]
+        ended = [entry for entry in entries if there(_raw(entry, "finishReason"))]
+        if len(self._ended) < self.choices:
+            self._ended.update(_number(_raw(entry, "index")) or 0 for entry in ended)
         return len(ended) == len(entries) and len(self._ended) >= self.choices
 
     def _settled(self, counts: Mapping[str, int]) -> Usage | None:
@@ -388,23 +403,23 @@ def _charged(read: int, cached: int, cache_write: int, written: int, reasoning: 
     return Usage(read, cached, cache_write, written, reasoning, charge)
 
 
-def _openai(raw: msgspec.Raw, read: str, written: str | None) -> Usage | None:
+def _openai(text: Text, raw: msgspec.Raw, read: str, written: str | None) -> Usage | None:
     """Read a `usage` with a total, its two parts, and details of the parts; embeddings have no second part."""
-    fields = _fields(raw)
+    fields = text.fields(raw)
     total, taken = _tokens(fields, "total_tokens"), _tokens(fields, read)
     given = 0 if written is None else _tokens(fields, written)
     if total is None and (taken is None or given is None):
         return None
-    of_input = _fields(fields.get(f"{read}_details", _ABSENT))
-    of_output = _fields(fields.get(f"{written}_details", _ABSENT))
+    of_input = text.fields(fields.get(f"{read}_details", ABSENT))
+    of_output = text.fields(fields.get(f"{written}_details", ABSENT))
     cached, write = _tokens(of_input, "cached_tokens") or 0, _tokens(of_input, "cache_write_tokens") or 0
     reasoning = _tokens(of_output, "reasoning_tokens") or 0
     return _charged(taken or 0, cached, write, given or 0, reasoning, total)
 
 
-def _anthropic(fields: Mapping[str, msgspec.Raw]) -> dict[str, int]:
+def _anthropic(text: Text, fields: Mapping[str, msgspec.Raw]) -> dict[str, int]:
     """Read the numbers that are there. The writes to a cache may be given whole, by their lifetimes, or both."""
-    split = _fields(fields.get("cache_creation", _ABSENT))
+    split = text.fields(fields.get("cache_creation", ABSENT))
     writes = [_tokens(split, "ephemeral_5m_input_tokens"), _tokens(split, "ephemeral_1h_input_tokens")]
     by_lifetime = None if writes == [None, None] else sum(write or 0 for write in writes)
     counts = {
@@ -412,88 +427,17 @@ def _anthropic(fields: Mapping[str, msgspec.Raw]) -> dict[str, int]:
         "cached": _tokens(fields, "cache_read_input_tokens"),
         "cache_write": _highest(_tokens(fields, "cache_creation_input_tokens"), by_lifetime),
         "output": _tokens(fields, "output_tokens"),
-        "reasoning": _tokens(_fields(fields.get("output_tokens_details", _ABSENT)), "thinking_tokens"),
+        "reasoning": _tokens(text.fields(fields.get("output_tokens_details", ABSENT)), "thinking_tokens"),
     }
     return {name: count for name, count in counts.items() if count is not None}
-
-
-def _kind(fields: Mapping[str, msgspec.Raw]) -> bytes:
-    return bytes(fields.get("type", _ABSENT))
 
 
 def _highest(*counts: int | None) -> int | None:
     return max((count for count in counts if count is not None), default=None)
 
 
-def _there(raw: msgspec.Raw) -> bool:
-    return raw not in (_ABSENT, _NULL)
-
-
-def _raw(fields: Fields, name: str) -> msgspec.Raw:
-    return fields.get(name, _ABSENT)
-
-
-def _fields(raw: msgspec.Raw) -> Fields:
-    return {} if raw is _ABSENT else _object(raw) or {}
-
-
-def _object(raw: bytes | msgspec.Raw) -> Fields | None:
-    """Read an object's members, None if it is none or cannot be read."""
-    try:
-        fields = _fields_decoder.decode(raw)
-    except _GARBAGE:
-        return None
-    text = bytes(raw)
-    colons = len(fields)
-    for value in fields.values():
-        colons += bytes(value).count(b":")
-    return (
-        fields if text.count(b":") == colons else _dearest(text)
-    )  # else a member is named twice, or has a colon in it
-
-
-def _dearest(text: bytes) -> Fields | None:
-    """Read an object, at any depth of which a member is named twice."""
-    if len(text) > DEAREST_BYTES_MAX:
-        return None
-    try:
-        found = json.loads(text, object_pairs_hook=_once)
-        return {name: msgspec.Raw(json.dumps(value).encode()) for name, value in found.items()}
-    except _GARBAGE:
-        return None
-
-
-def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of its members. In one go: to merge them two by two takes the square of their number."""
-    given: dict[str, list[Any]] = {}
-    for name, value in members:
-        given.setdefault(name, []).append(value)
-    return {name: values[0] if len(values) == 1 else _dearer(values) for name, values in given.items()}
-
-
-def _dearer(values: list[Any]) -> Any:
-    """Give what charges no less than any of several values: the highest number, all members, all items."""
-    counts = [value for value in values if type(value) is int and 0 <= value <= TOKENS_MAX]
-    if counts:
-        return max(counts)
-    objects = [value for value in values if isinstance(value, dict)]
-    if objects:
-        return _once([member for value in objects for member in value.items()])
-    lists = [value for value in values if isinstance(value, list)]
-    if lists:
-        return [item for value in lists for item in value]
-    return next((value for value in reversed(values) if value is not None), None)
-
-
-def _entries(raw: msgspec.Raw) -> list[msgspec.Raw]:
-    try:
-        return _entries_decoder.decode(raw)
-    except _GARBAGE:
-        return []
-
-
 def _tokens(fields: Mapping[str, msgspec.Raw], name: str) -> int | None:
-    return _number(fields.get(name, _ABSENT))
+    return _number(fields.get(name, ABSENT))
 
 
 def _number(raw: msgspec.Raw) -> int | None:

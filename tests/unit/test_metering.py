@@ -337,8 +337,8 @@ def test_messages_start_with_a_stop_reason_is_whole() -> None:
     assert used("messages", "anthropic", start({"input_tokens": 0, "output_tokens": 0}, "tool_use"), STOP) == (0,) * 6
 
 
-def test_messages_second_start_begins_anew() -> None:
-    """What was said of a message that is begun again does not stand; what was seen is the least to forfeit."""
+def test_messages_second_start_begins_anew_and_lowers_no_charge() -> None:
+    """What was said of a message that is begun again does not stand; what was seen is the least that is charged."""
     it = fed(
         "messages",
         "anthropic",
@@ -348,7 +348,9 @@ def test_messages_second_start_begins_anew() -> None:
     )
     assert (it.usage(complete=True), it.known_input, it.forfeit(0, 5, input_given=True)) == (None, 9, 3260)
     it.feed(json.dumps(delta({"output_tokens": 4})).encode())
-    assert charge(it.usage(complete=True)) == 13
+    assert it.usage(complete=True) == Usage(9, 0, 0, 4, 0, 3260)
+    it.feed(json.dumps(delta({"output_tokens": 4000})).encode())
+    assert charge(it.usage(complete=True)) == 4009
 
 
 # --- Gemini
