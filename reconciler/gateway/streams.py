@@ -24,6 +24,13 @@ from reconciler.gateway.sse import Events, data_of
 EVENT_STREAM = "text/event-stream"
 
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
+class _Anything(msgspec.Struct):
+    """A JSON object of which nothing is read."""
+
+
+_object = msgspec.json.Decoder(_Anything)
+
+_USAGE = b'"usage"'
 _NULL_USAGE = (b',"usage":null', b', "usage": null', b'"usage":null,', b'"usage": null, ')
 
 
@@ -214,10 +221,13 @@ class Large:
 
 
 def _without_usage(event: bytes, data: bytes) -> bytes:
-    """Take the usage out of a chat chunk, and the chunk with it if there is nothing else in it."""
-    for null in _NULL_USAGE:
-        if null in event:
-            return event.replace(null, b"", 1)
+    """Take the usage out of a chat chunk, and the chunk with it if there is nothing else in it.
+
+    Only out of a JSON object, and nothing else is cut. Elsewhere a cut could join the halves of a key, which was looked
+    for before.
+    """
+    if shown := _without_null(event, data):
+        return shown
     try:
         fields = _decode(data)
     except (ValueError, RecursionError):
@@ -227,13 +237,37 @@ def _without_usage(event: bytes, data: bytes) -> bytes:
     if bytes(fields.get("choices", b"[]")) in (b"[]", b"null") and "error" not in fields:
         return b""
     del fields["usage"]
-    return b"data: " + msgspec.json.encode(fields) + b"\n\n"
+    return b"data: " + b"\ndata: ".join(msgspec.json.encode(fields).splitlines()) + b"\n\n"
+
+
+def _without_null(event: bytes, data: bytes) -> bytes:
+    """Cut the one usage, of null, out of data that stand in one line and are JSON; give nothing in all other cases."""
+    for null in _NULL_USAGE:
+        cut = data.find(null)
+        if cut >= 0:
+            break
+    else:
+        return b""
+    begin = 6 if event.startswith(data, 6) else event.find(data)
+    if begin < 0 or data.count(_USAGE) > 1:
+        return b""
+    try:
+        _object.decode(data)
+    except (ValueError, RecursionError):
+        return b""
+    cut += begin
+    return event[:cut] + event[cut + len(null) :]
 
 
 def _decode(data: bytes) -> dict[str, msgspec.Raw]:
-    """Take a chunk apart. Half of a surrogate pair, as text cut between two tokens has it, is nothing to msgspec."""
+    """Take a chunk apart. Half of a surrogate pair, as text cut between two tokens has it, is nothing to msgspec.
+
+    Raises ValueError, for other encodings as well: in UTF-16 a key would not have been found.
+    """
     try:
         return _top.decode(data)
     except ValueError:
-        found = json.loads(data)
+        found = json.loads(data.decode())
+        if not isinstance(found, dict):
+            raise
         return {name: msgspec.Raw(json.dumps(item).encode()) for name, item in found.items()}

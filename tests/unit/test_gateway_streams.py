@@ -159,6 +159,12 @@ def test_hidden_usage_is_hidden_however_it_is_cut(places: list[int]) -> None:
         (b': "usage"\n\n', b': "usage"\n\n'),
         (b'data: {"usage": broken\n\n', b'data: {"usage": broken\n\n'),
         (b"data: [1]\n\n", b"data: [1]\n\n"),
+        (b'id: 1\r\ndata:{"a": 1, "usage": null}\r\n\r\n', b'id: 1\r\ndata:{"a": 1}\r\n\r\n'),
+        (b'data: {"choices":[\ndata: 1],"usage":null}\n\n', b'data: {"choices":[\ndata: 1]}\n\n'),
+        (
+            b'data: {"choices":[{"a":1,"usage":null}],"usage":{"total_tokens":7}}\n\n',
+            b'data: {"choices":[{"a":1,"usage":null}]}\n\n',
+        ),
     ],
 )
 def test_usage_that_was_not_asked_for_is_taken_out(event: bytes, shown: bytes) -> None:
@@ -174,6 +180,46 @@ def test_usage_beside_half_a_character_is_taken_out() -> None:
     assert b"usage" not in shown.whole
     assert b"\\ud83d" in shown.whole
     assert shown.whole.endswith(DONE)
+
+
+KEY = b"sk-or-canary"
+_WIDE = '{"a":"\u7522\u6173\u6567\u2222","m":"sk-or-canary","choices":[1],"usage":1}'.encode("utf-16-le")
+
+
+@pytest.mark.parametrize("null", [b',"usage":null', b', "usage": null', b'"usage":null,', b'"usage": null, '])
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'data: {"m":"sk-or-NULLcanary"}\n\n',
+        b"data: sk-or-NULLcanary\n\n",
+        b': sk-or-NULLcanary\ndata: {"a":1NULL}\n\n',
+        b'id: sk-or-NULLcanary\r\ndata: {"a":1,NULL"b":2}\r\n\r\n',
+        b'data: {"a":1NULL}\ndata: sk-or-NULLcanary\n\n',
+        b'data: {"m":"sk-or-\ndata: canary"NULL}\n\n',
+        b'data: {"m":"sk-or-\ndata: canaryNULL"}\n\n',
+        b"data: " + _WIDE + b"\n\n",
+    ],
+)
+def test_no_key_is_made_by_taking_usage_out(event: bytes, null: bytes) -> None:
+    """Keys are masked before, so what stood apart must not be joined, nor what was in another encoding be decoded."""
+    event = event.replace(b"NULL", null)
+    assert b'"usage"' in event
+    assert KEY not in event
+    assert KEY not in Passed(call("chat", asked=False), event).whole
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"sk-or-", b"canary", b"\n", b"data: ", b': "', b"{", b"}", b'"a":1', b',"usage":null', b'"usage":1']
+        )
+    )
+)
+def test_no_key_is_made_of_any_parts(parts: list[bytes]) -> None:
+    """Whatever stands around a usage, and whatever it is."""
+    event = b"".join((*parts, b"\n\n"))
+    if KEY not in event:
+        assert KEY not in Passed(call("chat", asked=False), event).whole
 
 
 def test_comments_pass_at_once() -> None:
