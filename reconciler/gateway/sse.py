@@ -17,6 +17,7 @@ _EMPTY_LINE = re.compile(rb"\n\n|[\n\r]\r(?:\n|(?=.))", re.DOTALL)
 _TAIL = 2  # bytes of an empty line that can have come before the piece that completes it
 
 _BOM = b"\xef\xbb\xbf"
+_DATA = b"data: "
 
 
 class Events:
@@ -93,3 +94,43 @@ def data_of(event: bytes) -> bytes:
         if name == b"data":
             data.append(value.removeprefix(b" "))
     return b"\n".join(data)
+
+
+class DataLines:
+    """The data of one event that is given in parts: joined, what comes out is what `data_of` gives of the whole."""
+
+    __slots__ = ("_begin", "_begun", "_first", "_in_data")
+
+    def __init__(self) -> None:
+        self._begin = b""  # of a line of which it does not show yet whether it is one of data
+        self._in_data: bool | None = None  # whether the line at hand is one of data, None if that does not show yet
+        self._first = True  # line of the event
+        self._begun = False  # whether there was any data
+
+    def feed(self, part: bytes) -> bytes:
+        """Give the data in a part of the event."""
+        out = bytearray()
+        for line in (self._begin + part).splitlines(keepends=True):
+            text = line.rstrip(b"\r\n")
+            ended = len(text) < len(line)
+            self._begin = b""
+            if self._in_data is None:
+                text = self._begin_line(text, ended, out)
+            if self._in_data:
+                out += text
+            if ended:
+                self._in_data, self._first = None, False
+        return bytes(out)
+
+    def _begin_line(self, text: bytes, ended: bool, out: bytearray) -> bytes:
+        """Find out what a line is; give its value, or keep what there is of it back."""
+        begin = text.removeprefix(_BOM) if self._first else text
+        if not ended and (_DATA.startswith(begin) or _BOM.startswith(text)):
+            self._begin = text
+            return b""
+        self._in_data = begin == b"data" or begin.startswith(b"data:")
+        if self._in_data:
+            if self._begun:
+                out += b"\n"
+            self._begun = True
+        return begin[5:].removeprefix(b" ")

@@ -11,7 +11,6 @@ usage stays in it. A limit of the meter never keeps a byte from the client.
 from __future__ import annotations
 
 import json
-import re
 from typing import Protocol
 
 import msgspec
@@ -19,32 +18,32 @@ import msgspec
 from reconciler.gateway.calls import Call
 from reconciler.gateway.metering import Meter
 from reconciler.gateway.outline import Outline
-from reconciler.gateway.sse import Events, data_of
+from reconciler.gateway.sse import DataLines, Events, data_of
 
 EVENT_STREAM = "text/event-stream"
 
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
 class _Anything(msgspec.Struct):
     """A JSON object of which nothing is read."""
 
 
 _object = msgspec.json.Decoder(_Anything)
-
 _USAGE = b'"usage"'
 _NULL_USAGE = (b',"usage":null', b', "usage": null', b'"usage":null,', b'"usage": null, ')
+_FINISH = b'"finishReason"'
 
-
-EVENT_BYTES_MAX = 32 * 1024
-"""What is held of one event: taking it apart may take half a millionth of a second a byte, in one go. Of one that
-passes in parts nothing is held."""
+EVENT_BYTES_MAX = 16 * 1024
+"""What is held of one event. Of one that passes in parts nothing is held."""
 PART_BYTES_MIN = 1024
+DATA_BYTES_MAX = 1024
+"""What is held of the data of such an event: comments and other fields may be all that is large in it."""
 SAID_ALL_S = 0.1
 """How long something may follow the last word of a stream before it is taken for the end."""
 FINISHED_S = 0.5
 """The same where something often does: a `[DONE]` behind the end of a response, and perhaps an event behind the one in
 which Gemini's candidates are finished."""
-
-_DATA = re.compile(rb"(?:^|[\r\n])data:")
 
 
 class Stream(Protocol):
@@ -82,7 +81,7 @@ class Sse:
     def __init__(self, call: Call) -> None:
         """Frame the answer to `call`; an event of more than EVENT_BYTES_MAX passes in parts."""
         self._events = Events()
-        self._outline: Outline | None = None  # of an event that passes in parts
+        self._large: _Large | None = None  # an event that passes in parts
         self._gemini = call.operation == "generate"
         self._patience_s = FINISHED_S if call.operation == "responses" else SAID_ALL_S
         self.ended = False
@@ -92,11 +91,11 @@ class Sse:
         """Cut into events, meter each, and pass on all up to the first that may be the end."""
         out: list[bytes] = []
         for event in self._events.feed(piece):
-            if self._outline is not None:
-                shown, last = event, self._last_part(self._outline, event, meter)
+            if self._large is not None:
+                shown, last = event, self._last_part(self._large, event, meter)
             else:
                 shown = self._event(event, meter)
-                last = b'"finishReason"' in shown
+                last = _FINISH in shown
             last = last if self._gemini else meter.said_all
             if self._gemini:
                 out += held
@@ -106,7 +105,7 @@ class Sse:
                 held.append(shown)
             else:
                 out.append(shown)
-        if self._events.size > (EVENT_BYTES_MAX if self._outline is None else PART_BYTES_MIN):
+        if self._events.size > (EVENT_BYTES_MAX if self._large is None else PART_BYTES_MIN):
             if self._gemini:
                 out += held
                 held = []
@@ -116,8 +115,8 @@ class Sse:
     def rest(self, meter: Meter) -> bytes:
         """Give an event that lacks its empty line."""
         left = self._events.rest()
-        if self._outline is not None:
-            self._last_part(self._outline, left, meter)
+        if self._large is not None:
+            self._last_part(self._large, left, meter)
             return left
         return self._event(left, meter) if left else b""
 
@@ -132,28 +131,56 @@ class Sse:
         if not data:
             return event
         meter.feed(data)
-        if self._hide_usage and b'"usage"' in data:
+        if self._hide_usage and _USAGE in data:
             return _without_usage(event, data)
         return event
 
     def _part(self, meter: Meter) -> bytes:
         """Take a part of an event that is too large to be held."""
         part = self._events.spill()
-        if self._outline is None:
-            self._outline = Outline()
-            found = _DATA.search(part)
-            _meter_outline(self._outline, part[found.end() :] if found else b"", meter)
-        else:
-            _meter_outline(self._outline, part, meter)
+        if self._large is None:
+            self._large = _Large()
+        self._large.feed(part, meter)
         return part
 
-    def _last_part(self, outline: Outline, part: bytes, meter: Meter) -> bool:
+    def _last_part(self, large: _Large, part: bytes, meter: Meter) -> bool:
         """Take the last part of such an event, and tell whether it finishes candidates of Gemini's."""
-        found = _meter_outline(outline, part, meter)
-        if not found:
+        self._large = None
+        large.feed(part, meter)
+        return large.end(meter)
+
+
+class _Large:
+    """An event that passes in parts. Its object may close, and be metered, some parts before the event ends."""
+
+    def __init__(self) -> None:
+        self._lines = DataLines()
+        self._data = b""  # all of it, as long as it may be small
+        self._outline: Outline | None = None
+        self._closed = False
+        self._finishes = False  # candidates of Gemini's
+
+    def feed(self, part: bytes, meter: Meter) -> None:
+        """Meter what a part adds."""
+        data = self._lines.feed(part)
+        if self._outline is None:
+            self._data += data
+            if len(self._data) <= DATA_BYTES_MAX:
+                return
+            data, self._data, self._outline = self._data, b"", Outline(alone=True)
+        found = _meter_outline(self._outline, data, meter)
+        self._closed |= bool(found)
+        self._finishes |= any(_FINISH in item for item in found)
+
+    def end(self, meter: Meter) -> bool:
+        """Meter what is left, and tell whether the event finishes candidates of Gemini's."""
+        if self._outline is None:
+            if self._data:
+                meter.feed(self._data)
+            return _FINISH in self._data
+        if not self._closed:
             meter.lose()  # it has no end
-        self._outline = None
-        return any(b'"finishReason"' in item for item in found)
+        return self._finishes
 
 
 def _meter_outline(outline: Outline, part: bytes, meter: Meter) -> list[bytes]:
@@ -200,7 +227,7 @@ class Large:
 
     def __init__(self) -> None:
         """Frame one answer."""
-        self._outline = Outline()
+        self._outline = Outline(alone=True)
         self._metered = False
 
     def feed(self, piece: bytes, meter: Meter, held: list[bytes]) -> tuple[bytes, list[bytes]]:

@@ -14,7 +14,7 @@ import pytest
 
 from reconciler.gateway.streams import FINISHED_S
 from tests.support import DEADLINE_S, Site
-from tests.support_gateway import Bench, asked, headers_of, opened
+from tests.support_gateway import PROVIDER_KEYS, Bench, asked, headers_of, opened
 from tests.support_upstream import RawProvider, chunked, framed, streamed
 
 MIB = 1024 * 1024
@@ -320,3 +320,54 @@ def test_finished_candidate_does_not_end_the_others(lingering: Lingering) -> Non
     got = lingering.bench.client.post(path, json=body, headers=headers_of("generate"))
     assert got.content == first + second
     assert lingering.bench.last("gemini").get("charged") == 903
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("after", [b"", b"id: 5", b"event: x"])
+def test_large_event_may_be_cut_anywhere_near_its_end(lingering: Lingering, end: bytes, after: bytes) -> None:
+    """Its closing brace in one piece and its empty line in another: the usage is settled, and the end comes at once."""
+    data = json.dumps({"candidates": [{"content": "x" * 40_000, "finishReason": "STOP"}], "usageMetadata": _META})
+    tail = (after + end if after else b"") + end
+    event = b"data: " + data.encode() + end + tail
+    for cut in range(len(tail) + 2 * len(end)):
+        at = len(event) - 1 - cut
+        read = threading.Event()
+
+        def answer(sock: socket.socket, request: bytes, at: int = at, read: threading.Event = read) -> None:
+            del request
+            sock.sendall(streamed() + chunked(event[:at]))
+            time.sleep(0.02)  # a pause makes pieces of it
+            sock.sendall(chunked(event[at:]))
+            assert read.wait(DEADLINE_S)
+
+        lingering.provider.answer = answer
+        got = _asked(lingering, "generate")
+        read.set()
+        assert got.content == event
+        assert lingering.bench.last("gemini").get("charged") == 7
+
+
+def test_error_with_usage_that_cannot_be_read_is_forfeited(lingering: Lingering) -> None:
+    """An error that names a usage is no free one, though its usage is too large to be read."""
+    twice = b'{"error":{"message":"x"},"usage":{"total_tokens":5,"a":"' + b"x" * 66_000 + b'","total_tokens":9}}'
+    lingering.provider.says(framed(twice, status="400 Bad"))
+    assert lingering.bench.ask("chat", "openai").content == twice
+    lingering.bench.quiet()
+    assert lingering.bench.outcomes("openai")[-1] == "forfeited"
+
+
+@pytest.mark.parametrize("null", [b',"usage":null', b'"usage": null, '])
+def test_key_in_two_halves_stays_in_two_halves(lingering: Lingering, null: bytes) -> None:
+    """Taking out what the client did not ask for makes no key of what a provider sends around it."""
+    key = PROVIDER_KEYS["openrouter"].encode()
+    halves = key[:6] + null + key[6:]
+    events = [
+        b'data: {"m":"' + halves + b'"}\n\n',
+        b": " + halves + b'\ndata: {"a":1,"usage":null}\n\n',
+        *STREAMS["chat"][2],
+    ]
+    lingering.provider.says(streamed(), *map(chunked, events), chunked(b""))
+    got = lingering.bench.ask("chat", "openrouter", stream=True)
+    assert got.status_code == 200
+    assert halves in got.content
+    assert key not in got.content

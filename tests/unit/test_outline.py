@@ -90,8 +90,12 @@ def test_array_that_closed_is_known() -> None:
         b'{"usage": [' + b"1," * outlines.BYTES_MAX,
         b'{"' + b"x" * outlines.BYTES_MAX,
         b'{"error":' * (outlines.DEPTH_MAX + 1),
-        b'{"a": [' + b"{}," * (outlines.STEPS_MAX // 2),
+        b'{"a": [' + b"{}," * (outlines.STEPS_MAX // 2 + 1),
         b'{"a": 1]',
+        b'{"a": 1' + b', "a": 1' * outlines.SIGNS_MAX,
+        b'{"usage": [' + b"[]" * outlines.SIGNS_MAX,
+        b'{"a": {}' + b"{}" * outlines.SIGNS_MAX,
+        b":" * (outlines.SIGNS_MAX + 1),
     ],
 )
 def test_what_cannot_be_outlined_is_given_up(text: bytes) -> None:
@@ -101,6 +105,15 @@ def test_what_cannot_be_outlined_is_given_up(text: bytes) -> None:
         assert outline.feed(text[at : at + 65536]) == []
     assert outline.gave_up
     assert outline.feed(b'"}]}{"usage": 1}') == []
+
+
+def test_object_that_has_to_be_alone_is_not_believed_with_another() -> None:
+    """Two objects in a row are no JSON text; an array of them is none of an object."""
+    outline = Outline(alone=True)
+    assert outline.feed(b' {"usage":1} ,]') == [b'{"usage":1}']
+    assert not outline.gave_up
+    assert outline.feed(b"{}") == []
+    assert outline.gave_up
 
 
 def test_deep_nesting_that_is_left_out_does_not_matter() -> None:
