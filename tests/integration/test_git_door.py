@@ -415,7 +415,7 @@ def test_replaced_object_that_is_there_keeps_nobody_out(team: Site) -> None:
     """Pushes work beside a ref that replaces the tip, over HTTP and, once the repository is served, by file."""
     site = team
     tip = site.bare("rev-parse", "main")
-    site.bare("config", "--unset", "core.useReplaceRefs")
+    site.bare.run("config", "--unset", "core.useReplaceRefs")  # as in those that were made before
     site.bare("update-ref", f"refs/replace/{tip}", tip)
     with site.daemon() as daemon:
         served = Served(site, daemon)
