@@ -89,7 +89,7 @@ def test_who_takes_no_answer_ends_also_in_line(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("reset", [False, True])
 def test_who_has_left_is_not_in_line(monkeypatch: pytest.MonkeyPatch, reset: bool) -> None:
     """Thousands who ask and leave at once keep nobody waiting, however slowly the line moves."""
-    monkeypatch.setattr(turns, "A_SECOND", 10)
+    monkeypatch.setattr(turns, "A_SECOND", 0.01)
     with Echo() as echo:
         for _ in range(300):
             with wired(echo.port) as wire:
@@ -97,6 +97,7 @@ def test_who_has_left_is_not_in_line(monkeypatch: pytest.MonkeyPatch, reset: boo
                 if reset:
                     wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         until("the line to be empty", lambda: not echo.door.turns._waiting and echo.connections == 0)
+        monkeypatch.undo()
         with wired(echo.port) as last:
             assert answered(last, STRANGER) == 200
 
