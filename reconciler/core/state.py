@@ -140,11 +140,8 @@ class State(msgspec.Struct):
             case ev.RevisionRejected():
                 problems = len(payload.diagnostics) + payload.omitted
                 self.head = Head(payload.commit, payload.path, "rejected", self.position, problems)
-            case ev.PushAdmitted():
-                self._push(Push(event.actor, payload.from_, payload.to))
-            case ev.PushWithdrawn():
-                withdrawn = Push(event.actor, payload.from_, payload.to)
-                self.pushes = tuple(push for push in self.pushes if push != withdrawn)
+            case ev.PushAdmitted() | ev.PushWithdrawn():
+                self._push(Push(event.actor, payload.from_, payload.to), payload)
             case ev.RevisionPinned():
                 self._move(payload.moved)
                 self.revision = payload.commit
@@ -213,8 +210,11 @@ class State(msgspec.Struct):
             name, data.spec, data.file, data.line, data.revision, self.position, data.labels, data.annotations
         )
 
-    def _push(self, push: Push) -> None:
-        self.pushes = (*(each for each in self.pushes if each.new != push.new), push)[-PUSHES_MAX:]
+    def _push(self, push: Push, payload: ev.PushAdmitted | ev.PushWithdrawn) -> None:
+        if isinstance(payload, ev.PushAdmitted):
+            self.pushes = (*(each for each in self.pushes if each.new != push.new), push)[-PUSHES_MAX:]
+        else:
+            self.pushes = tuple(each for each in self.pushes if each != push)
 
     def _issue(self, name: str, p: ev.KeyIssued) -> None:
         key = Key(name, p.agent, p.digest, p.expires, p.networks, self.position, p.admin)
