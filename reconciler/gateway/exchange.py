@@ -239,11 +239,16 @@ class _One:
             return await self._next(answer)
         if sum(map(len, last)) > REST_BYTES_MAX:
             return b""
+        answer.turn = None  # the time is for what comes, and not for a turn to work on it
         try:
-            return await within(patience, self._next(answer))
+            piece = await within(patience, self._next(answer))
         except TimeoutError:
             self._said_all = True
             return b""
+        answer.turn = self._turn
+        if len(piece) > LARGE_BYTES:
+            await self._turn()
+        return piece
 
     async def _next(self, answer: Answer) -> bytes:
         """Give the next piece, b"" at the end. Raises Lost, also if its client has left and it goes on and on."""

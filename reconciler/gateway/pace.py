@@ -19,7 +19,8 @@ AHEAD_S: Final = 0.004
 """What may be worked at once after a calm moment."""
 GUESS_S: Final = 0.001
 """What a turn is taken for until it is over."""
-WORK_MAX_S: Final = 0.1
+WORK_MAX_S: Final = 0.02
+"""Of one turn: no piece takes more, and what was awaited in between is no work."""
 TICK_S: Final = 0.001
 
 

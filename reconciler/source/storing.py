@@ -33,10 +33,9 @@ _YOUNG_S = 60
 def store(repo: pygit2.Repository, write: Callable[[pygit2.Repository], T]) -> T:
     """Give what `write` gives, which writes objects into the repository it is handed; they are on disk (fsync) then.
 
-    It is done again if git moved something away meanwhile: git packs loose objects and then removes folders that are
-    empty. It also packs what nothing reaches yet, such as a tree whose commit is about to be made, and replaces packs
-    by others, so that libgit2 may look for an object where it just was. Objects are named by what they hold, so writing
-    them twice changes nothing.
+    It is done again if git moved something away meanwhile: git packs also what nothing reaches yet, such as a tree
+    whose commit is about to be made, and replaces packs by others, so that libgit2 may look for an object where it just
+    was. Objects are named by what they hold, so writing them twice changes nothing.
     """
     for _ in range(_TIMES):
         try:
