@@ -23,6 +23,7 @@ from reconciler.source import history, trees, writing
 from reconciler.source.commits import CommitInfo, parse_commit, trailers
 from reconciler.source.history import Walk
 from reconciler.source.mapping import mapped, unavailable
+from reconciler.source.storing import common_dir
 from reconciler.source.trees import TreeEntry
 from reconciler.source.writing import Author, RaceLost
 
@@ -280,14 +281,6 @@ class Repository:
         """A missing ref or object means nothing if the whole repository is gone."""
         if not (self.git_dir / "HEAD").is_file():
             raise SourceUnavailable(f"the repository {self.path} is gone", "restore it, or change source.repo")
-
-
-def common_dir(git_dir: Path) -> Path:
-    """Give the folder that holds the refs: the git directory, or the main one behind a linked work tree's."""
-    try:
-        return (git_dir / (git_dir / "commondir").read_text().strip()).resolve()
-    except OSError:
-        return git_dir
 
 
 def user_identity(path: Path | None) -> Author:

@@ -47,7 +47,7 @@ def store(repo: pygit2.Repository, write: Callable[[pygit2.Repository], T]) -> T
 
 
 def _stored(repo: pygit2.Repository, write: Callable[[pygit2.Repository], T]) -> T:
-    objects = (_common(Path(repo.path)) / "objects").resolve()
+    objects = (common_dir(Path(repo.path)) / "objects").resolve()
     with _folder(objects.parent) as folder:
         odb = pygit2.Odb(str(objects))
         odb.add_backend(pygit2.OdbBackendLoose(str(folder), -1, True), _FIRST)
@@ -63,12 +63,12 @@ def _stored(repo: pygit2.Repository, write: Callable[[pygit2.Repository], T]) ->
     return given
 
 
-def _common(path: Path) -> Path:
-    """Give the folder that all work trees of a repository share."""
+def common_dir(git_dir: Path) -> Path:
+    """Give the folder that holds refs and objects: the git directory, or the main one behind a linked work tree's."""
     try:
-        return path / (path / "commondir").read_text().strip()
-    except FileNotFoundError:
-        return path
+        return (git_dir / (git_dir / "commondir").read_text().strip()).resolve()
+    except OSError:
+        return git_dir
 
 
 @contextmanager

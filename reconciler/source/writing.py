@@ -14,7 +14,8 @@ import re
 import socket
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ import pygit2
 from pygit2.enums import FileMode, FileStatus, ObjectType
 
 from reconciler.core.errors import CouldNotRun, NotFound, Refused, SourceUnavailable
-from reconciler.source.storing import store
+from reconciler.source.storing import common_dir, store
 from reconciler.source.trees import TREES, parse, serialise
 
 _FILES = (b"100644", b"100755", b"100664")
@@ -226,13 +227,16 @@ def move(
     signature: pygit2.Signature,
     message: str,
 ) -> None:
-    """Move a ref under git's ref lock, which other git processes honour, if it is where it is expected."""
+    """Move a ref under git's ref lock, which other git processes honour, if it is where it is expected.
+
+    Raises RaceLost if it is elsewhere, SourceUnavailable if the lock stays taken or the repository goes away meanwhile.
+    """
     name = f"branch {ref.removeprefix('refs/heads/')}" if ref.startswith("refs/heads/") else ref
     repo.set_ident(signature.name, signature.email)  # for the reflog: pygit2 1.21 cannot pass a signature to it
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
-            with repo.transaction() as transaction:
+            with _still_there(repo, ref), repo.transaction() as transaction:
                 transaction.lock_ref(ref)
                 if (now := target(repo, ref)) != expected:
                     raise RaceLost(
@@ -249,6 +253,24 @@ def move(
                     f"{name} is locked by another git process", f"if no git process runs, remove {lock}"
                 ) from error
         time.sleep(0.01)
+
+
+@contextmanager
+def _still_there(repo: pygit2.Repository, ref: str) -> Iterator[None]:
+    """Leave nothing where the repository was moved away from: libgit2 makes all folders above the lock of a ref.
+
+    What stayed there would be in the way of whoever moves it back.
+    """
+    try:
+        yield
+    finally:
+        common = common_dir(Path(repo.path))
+        if not os.path.lexists(common / "HEAD"):
+            for place in (common / ref, common / "logs" / ref):
+                with suppress(OSError):
+                    place.unlink()
+                _remove_empty(common.parent, place.parent)
+            raise SourceUnavailable(f"{common} went away meanwhile", "run the command again when it is back")
 
 
 def target(repo: pygit2.Repository, ref: str) -> str | None:

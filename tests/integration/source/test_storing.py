@@ -11,10 +11,11 @@ from pathlib import Path
 import pygit2
 import pytest
 
+from reconciler.core.errors import SourceUnavailable
 from reconciler.source import witness
 from reconciler.source.bare import init_bare
 from reconciler.source.storing import store
-from reconciler.source.writing import Author
+from reconciler.source.writing import Author, move, signature_of
 
 PAI = Author("Pai", "pai@localhost")
 KILLED = """
@@ -32,8 +33,9 @@ store(pygit2.Repository(sys.argv[1]), write)
 PUBLISHED = """
 import sys
 from pathlib import Path
+from reconciler.core.errors import SourceUnavailable
 from reconciler.source import witness
-from reconciler.source.writing import Author
+from reconciler.source.writing import Author, move, signature_of
 
 witness.publish(Path(sys.argv[1]), None, {"checkpoint": b"1"}, "Checkpoint 1", Author("Pai", "pai@localhost"))
 """
@@ -120,3 +122,16 @@ def test_objects_elsewhere(repository: Path, tmp_path: Path) -> None:
     oid = store(pygit2.Repository(str(repository)), write)
     assert pygit2.Repository(str(repository))[oid].read_raw() == b"elsewhere"
     assert not list((tmp_path / "disk").glob("pai-objects-*"))
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/main", "refs/pai/checkpoints", "refs/heads/a/b"])
+def test_repository_moved_away_leaves_no_folder_behind(repository: Path, ref: str) -> None:
+    """What stayed there, an empty `refs` or a lock, would be in the way of whoever moves the repository back."""
+    commit = publish(repository, None, 1)
+    repo = pygit2.Repository(str(repository))
+    away = repository.rename(repository.with_name("away.git"))
+    with pytest.raises(SourceUnavailable, match="went away meanwhile"):
+        move(repo, ref, None, pygit2.Oid(hex=commit), signature_of(PAI), "Say\n")
+    assert not repository.exists()
+    away.rename(repository)
+    assert witness.publish(repository, commit, {"checkpoint": b"2"}, "Checkpoint 2\n", PAI)
