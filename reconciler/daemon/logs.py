@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from typing import TextIO
 
 TOGETHER_S = 0.05
@@ -27,12 +28,25 @@ END_S = 2.0
 def configure(stream: TextIO) -> None:
     """Write the daemon's lines to `stream`."""
     handler = _Together(stream)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Line("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # What no line shows is not looked up for each (see "Optimization" in logging's documentation).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # no line for each piece of garbage that a stranger sends
+
+
+class _Line(logging.Formatter):
+    """The same line as `logging` writes, without writing the second anew for each."""
+
+    _second, _shown = -1, ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        del datefmt
+        second = int(record.created)
+        if second != self._second:
+            self._shown, self._second = time.strftime(self.default_time_format, time.localtime(second)), second
+        return f"{self._shown},{int(record.msecs):03d}"
 
 
 class _Together(logging.Handler):
@@ -51,20 +65,21 @@ class _Together(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Keep a line, and if it leaves at once, wait until it has: not again while nobody reads."""
-        kept = bool(super().handle(record))
-        if _at_once(record) and not self._stuck:
+        at_once = record.levelno >= logging.WARNING or asyncio._get_running_loop() is None
+        self._take(record, at_once=at_once)
+        if at_once and not self._stuck:
             self._stuck = not self._written.wait(LEAVE_S)
-        return kept
+        return True
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line."""
+    def _take(self, record: logging.LogRecord, *, at_once: bool) -> None:
         try:
+            line = self.format(record) + "\n"
             with self._kept:
                 if len(self._lines) >= LOST_FROM:
                     self._lost += 1
                     return
-                self._lines.append(self.format(record) + "\n")
-            if _at_once(record) or len(self._lines) >= LINES_MAX:
+                self._lines.append(line)
+            if at_once or len(self._lines) >= LINES_MAX:
                 self._written.clear()
                 self._wake.set()
             elif not self._waiting:
@@ -98,7 +113,3 @@ class _Together(logging.Handler):
             self._stuck = False
             if not self._wake.is_set():
                 self._written.set()
-
-
-def _at_once(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING or asyncio._get_running_loop() is None

@@ -39,9 +39,6 @@ from reconciler.workspace import Address
 
 Arguments = Mapping[str, object]
 Answer = dict[str, object]
-TURN_S = 30.0
-"""How long a push over HTTP waits for another one to end."""
-NO_COMMIT = "0" * 40
 
 
 class KeyOrder(msgspec.Struct, frozen=True):

@@ -34,7 +34,7 @@ from reconciler.daemon.api import Api
 from reconciler.daemon.attesting import Attester
 from reconciler.daemon.health import Health, judge_health, unreachable
 from reconciler.daemon.loop import ReconcileLoop
-from reconciler.daemon.operations import Operations
+from reconciler.daemon.operations import Answer, Arguments, Operations
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.polling import Poll
 from reconciler.daemon.pushers import Pushes
@@ -63,7 +63,7 @@ COMMAND_S = 10.0
 """How long a start waits for a command that holds the log."""
 ADMIN_DRAIN_S = 5.0
 """How long open requests of people may take to end when the daemon stops."""
-GARBAGE: Final = (2_000, 10, 10)
+GARBAGE: Final = (25_000, 10, 10)
 
 
 class Daemon:
@@ -175,7 +175,13 @@ class Daemon:
         settings = self._workspace.settings
         watch = Watch(self._workspace.local_repository(), settings.source_branch, self._loop.wake)
         follower = self._poll or watch
-        with control.Server(self._workspace.socket, self._operations.call):
+
+        def call(verb: str, arguments: Arguments) -> Answer:
+            if verb == "judge":  # the hook asks that just before git moves the branch
+                watch.hurry()
+            return self._operations.call(verb, arguments)
+
+        with control.Server(self._workspace.socket, call):
             self._loop.start()
             try:
                 follower.start()

@@ -54,7 +54,7 @@ class Ready(NamedTuple):
 
 
 class Gateway:
-    """The application. `health` says whether the whole is ready."""
+    """The application, for the running loop. `health` says whether the whole is ready."""
 
     def __init__(
         self,
@@ -73,10 +73,12 @@ class Gateway:
         self._refusals = refusals
         self._metrics = metrics
         self._health = health
+        self._loop = asyncio.get_running_loop()
         self._ids = RequestIds()
         self._room = Room()
         self.open_requests = OpenRequests(CONNECTIONS_MAX // 2)
         self._second = (0, "")
+        metrics.open.set_function(lambda: books.under_way)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -85,13 +87,11 @@ class Gateway:
         if scope["path"] in ("/healthz", "/readyz"):
             await self._probe(scope["path"], send)
             return
-        self._metrics.open.inc()
         self._books.under_way += 1
         try:
             await _Request(self, scope, receive, send).answer()
         finally:
             self._books.under_way -= 1
-            self._metrics.open.dec()
 
     async def foreign(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request under a name that is not ours, whatever it asks for."""
@@ -111,7 +111,7 @@ class Gateway:
             await client.whole(200, [(b"content-type", b"text/plain; charset=utf-8")], b"ok\n")
             return
         try:
-            now = await asyncio.get_running_loop().run_in_executor(None, self._health)
+            now = await self._loop.run_in_executor(None, self._health)
             status = 200 if now.ready else 503
         except Exception:
             log.exception("request %s failed by a bug", request)
@@ -128,13 +128,13 @@ class _Request:
         self._scope = scope
         self._intake = Intake(gateway._room, receive)
         self._call: Call | None = None
-        self._client = Client(send, self._headers, receive)
+        self._client = Client(send, self._headers, scope["state"])
         self._request = gateway._ids.next()
         self._binding = ""
         self._held: Held | None = None
         self._entered = ""
         self._surface: Surface = openai
-        self._began = asyncio.get_running_loop().time()
+        self._began = gateway._loop.time()
 
     async def answer(self) -> None:
         try:
@@ -160,7 +160,7 @@ class _Request:
             if self._call is not None and isinstance(self._call.body, Elsewhere):
                 self._call.body.drop()
             self._intake.release()
-            # This object is part of a cycle: what hangs on it would stay until cycles are looked for.
+            self._client.extra = list  # which held this object: what hangs on it would stay until cycles are looked for
             self._held = self._call = None
 
     async def _refuse(self, refusal: Refusal) -> None:

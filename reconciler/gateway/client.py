@@ -6,14 +6,13 @@ client slows the reading of its own answer down, until it is given up.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from collections.abc import Callable, Coroutine, Iterable, MutableMapping
 from typing import Any
 
 from reconciler.gateway.waiting import within
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Coroutine[Any, Any, None]]
-Receive = Callable[[], Awaitable[Message]]
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -29,25 +28,33 @@ SEND_S = 60.0
 class Client:
     """One request's client. `begun` says whether any of an answer was sent, `gone` whether it left or was given up."""
 
-    __slots__ = ("_receive", "_send", "_send_s", "begun", "extra", "gone")
+    __slots__ = ("_send", "_send_s", "_state", "begun", "extra", "gone")
 
     def __init__(
-        self, send: Send, extra: Callable[[], Headers], receive: Receive | None = None, send_s: float = SEND_S
+        self, send: Send, extra: Callable[[], Headers], state: dict[str, Any] | None = None, send_s: float = SEND_S
     ) -> None:
-        """`extra` gives the headers that every answer carries, as they are when it begins."""
+        """`extra` gives the headers that every answer carries, as they are when it begins; `state` is the request's."""
         self._send = send
-        self._receive = receive
+        self._state: dict[str, Any] = {} if state is None else state
         self._send_s = send_s
         self.extra = extra
         self.begun = False
         self.gone = False
 
-    async def left(self) -> None:
-        """Wait until the client has left; its request has been read to its end before."""
-        assert self._receive is not None
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
+    def watch(self, left: Callable[[], None]) -> None:
+        """Have `left` called when the client leaves, at once if it has, until `forget`."""
+
+        def gone() -> None:
+            self.gone = True
+            left()
+
+        self._state["on_left"] = gone
+        if self._state.get("left"):
+            gone()
+
+    def forget(self) -> None:
+        """Watch no more. The state outlives the request."""
+        self._state.pop("on_left", None)
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the head of an answer."""

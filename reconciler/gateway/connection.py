@@ -288,9 +288,9 @@ class Connection(asyncio.BufferedProtocol):
             self._keep = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; what comes after the body is none of the answer's."""
+        """Take a header, its name in lower case; what comes after the body is none of the answer's."""
         if not self._begun:
-            self.headers.append((name, value))
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Take the head, unless it only says that an answer will come."""
@@ -303,7 +303,7 @@ class Connection(asyncio.BufferedProtocol):
             self._interim += 1
             return
         self.status, self._begun = status, True
-        self._framed = any(name.lower() in _FRAMING for name, _ in self.headers)
+        self._framed = not _FRAMING.isdisjoint([name for name, _ in self.headers])
         self._keep = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:

@@ -63,12 +63,16 @@ class Failed(NamedTuple):
 
 
 class Exchange:
-    """Carries out reserved calls. `left_s`: for how long an answer is read whose client has left."""
+    """Carries out reserved calls on the running loop.
+
+    `left_s`: for how long an answer is read whose client has left.
+    """
 
     def __init__(self, books: Books, upstream: Upstream, metrics: GatewayMetrics, left_s: float) -> None:
         self.books = books
         self.metrics = metrics
         self.left_s = left_s
+        self.loop = asyncio.get_running_loop()  # asked for once: that is a call of the system each time
         self.room = Room(HELD_BYTES_ALL, HELD_BYTES_EACH)
         self.pace = Pace()
         self._upstream = upstream
@@ -97,14 +101,15 @@ class _One:
         self._held = held
         self._client = client
         self._began = began
+        self._loop = whole.loop
         self._first = 0.0
         self._resolved = False
         self._mask = Mask(held.credentials.values())
         self._meter = meter(held.call.operation, held.provider.name, held.choices)
         self._share = Share(whole.room, held.agent, HELD_BYTES_MAX)
         self._said_all = False
-        self._watching: asyncio.Task[None] | None = None
-        self._leaving = False
+        self._watching = False
+        self._leaving: asyncio.TimerHandle | None = None
         self._pace = whole.pace
         self._turned = 0.0  # when a turn began that is not over
         self._unwanted = 0  # bytes that nobody takes any more
@@ -125,7 +130,7 @@ class _One:
         except Lost as error:
             await self._forfeit(0, f"no answer: {error}")
             raise Refusal("upstream", f"{held.provider.title} gave no answer: {error}") from None
-        self._first = asyncio.get_running_loop().time()
+        self._first = self._loop.time()
         answer.turn = self._turn
         try:
             if not 200 <= answer.status < 600 or 300 <= answer.status < 400:
@@ -135,8 +140,10 @@ class _One:
             return await self._deliver(answer)
         finally:
             self._share.give_back()
-            if self._watching is not None:
-                self._watching.cancel()
+            if self._watching:
+                self._client.forget()
+            if self._leaving is not None:
+                self._leaving.cancel()
             answer.close(said_all=self._said_all)
 
     async def _deliver(self, answer: Answer) -> Failed | None:
@@ -254,8 +261,7 @@ class _One:
         """Give the next piece, b"" at the end. Raises Lost, also if its client has left and it goes on and on."""
         piece = await answer.read()
         if self._client.gone:
-            if not self._unwanted:
-                self._watch(answer)
+            self._left(answer)
             self._unwanted += len(piece)
             if self._unwanted > LEFT_BYTES_MAX:
                 raise Lost(f"its client left, and {LEFT_BYTES_MAX:,} bytes more came")
@@ -274,18 +280,14 @@ class _One:
 
     def _watch(self, answer: Answer) -> None:
         """Have the answer given up some time after its client has left, or was given up itself."""
-        if self._watching is not None:
-            if self._leaving or not self._client.gone:
-                return
-            self._watching.cancel()
-        self._watching = asyncio.get_running_loop().create_task(self._give_up(answer))
+        if not self._watching:
+            self._watching = True
+            self._client.watch(lambda: self._left(answer))
 
-    async def _give_up(self, answer: Answer) -> None:
-        if not self._client.gone:
-            await self._client.left()
-        self._leaving = True
-        await asyncio.sleep(self._left_s)
-        answer.give_up(f"its client left {self._left_s:g} s before")
+    def _left(self, answer: Answer) -> None:
+        if self._leaving is None:
+            reason = f"its client left {self._left_s:g} s before"
+            self._leaving = self._loop.call_later(self._left_s, answer.give_up, reason)
 
     async def _charge(self, status: int, reason: str, complete: bool) -> None:
         """Settle by what the meter read; without a usage, all that was reserved counts, or the most that it saw."""
@@ -328,14 +330,13 @@ class _One:
         self._told(status, Usage(held.tokens - held.output, 0, 0, held.output, 0, held.tokens))
 
     def _durations(self) -> Durations:
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         first = round((self._first - self._began) * 1000) if self._first else 0
         return Durations(first, round((now - self._began) * 1000))
 
     def _told(self, status: int, usage: Usage | None) -> None:
         """Have it counted and logged as soon as what the client waits for has been sent."""
-        loop = asyncio.get_running_loop()
-        loop.call_soon(self._observe, status, usage, loop.time())
+        self._loop.call_soon(self._observe, status, usage, self._loop.time())
 
     def _observe(self, status: int, usage: Usage | None, now: float) -> None:
         held = self._held

@@ -60,10 +60,7 @@ class Text:
         if len(fields) > MEMBERS_MAX:
             return None
         text = bytes(raw)
-        colons = len(fields)
-        for value in fields.values():
-            colons += bytes(value).count(b":")
-        if text.count(b":") == colons:
+        if text.count(b":") == len(fields) + b"".join(fields.values()).count(b":"):
             return fields
         return self._merged(text)  # a member is named twice, or a name has a colon in it
 

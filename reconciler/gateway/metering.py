@@ -135,7 +135,7 @@ class Chat(Meter):
         if len(item) < _WORD_BYTES_MAX and item.strip() == b"[DONE]":
             self.said_all = True
             self._final |= not self._broken
-        else:
+        elif b'_tokens"' in item or _ERROR in item:
             super().feed(item)
 
     def _read(self, said: Fields) -> None:

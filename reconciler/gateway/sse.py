@@ -32,9 +32,6 @@ class Events:
     def feed(self, chunk: bytes) -> list[bytes]:
         """Give the events that this piece completes, each with its empty line."""
         tail = self._tail
-        length = len(chunk)
-        if not tail and length > 2 and chunk.find(b"\n\n") == length - 2 and b"\r" not in chunk:
-            return [chunk]  # one whole event, as most pieces are
         window = tail + chunk
         at = 0  # where the next event begins in the window
         events: list[bytes] = []
@@ -49,6 +46,12 @@ class Events:
         self._held += window[at + len(tail) :]
         self._tail = window[max(at, len(window) - _TAIL) :]
         return events
+
+    def line(self, chunk: bytes) -> bytes:
+        """Give the data of a piece that is one whole event in one line, as most are; of any other b"", and feed it."""
+        if chunk.find(b"\n") != len(chunk) - 2 or not chunk.endswith(b"\n\n") or not chunk.startswith(_DATA):
+            return b""
+        return b"" if self._held or self._tail or b"\r" in chunk else chunk[6:-2]
 
     def rest(self) -> bytes:
         """Give the bytes after the last complete event: at the stream's end, an event without its empty line."""
@@ -86,7 +89,7 @@ def _ends(window: bytes) -> list[int]:
 
 def data_of(event: bytes) -> bytes:
     """Give the data of a raw event, its lines joined by LF; nothing for comments and events without data."""
-    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
+    if event.startswith(_DATA) and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
         return event[6:-2]
     data: list[bytes] = []
     for line in event.removeprefix(_BOM).splitlines():

@@ -31,7 +31,6 @@ class _Anything(msgspec.Struct):
 
 _object = msgspec.json.Decoder(_Anything)
 _USAGE = b'"usage"'
-_NULL_USAGE = (b',"usage":null', b', "usage": null', b'"usage":null,', b'"usage": null, ')
 _FINISH = b'"finishReason"'
 
 EVENT_BYTES_MAX = 16 * 1024
@@ -89,17 +88,24 @@ class Sse:
 
     def feed(self, piece: bytes, meter: Meter, held: list[bytes]) -> tuple[bytes, list[bytes]]:
         """Cut into events, meter each, and pass on all up to the first that may be the end."""
+        if not held and self._large is None and (data := self._events.line(piece)):
+            shown = self._shown(piece, data, meter)
+            if not (_FINISH in shown if self._gemini else meter.said_all):
+                return shown, held
+            self.ended = not self._gemini
+            return b"", [shown]
         out: list[bytes] = []
         for event in self._events.feed(piece):
             if self._large is not None:
                 shown, last = event, self._last_part(self._large, event, meter)
             else:
                 shown = self._event(event, meter)
-                last = _FINISH in shown
-            last = last if self._gemini else meter.said_all
+                last = self._gemini and _FINISH in shown
             if self._gemini:
                 out += held
                 held = []
+            else:
+                last = meter.said_all
             if held or last:
                 self.ended = not self._gemini
                 held.append(shown)
@@ -128,11 +134,12 @@ class Sse:
 
     def _event(self, event: bytes, meter: Meter) -> bytes:
         data = data_of(event)
-        if not data:
-            return event
+        return self._shown(event, data, meter) if data else event
+
+    def _shown(self, event: bytes, data: bytes, meter: Meter) -> bytes:
         meter.feed(data)
-        if self._hide_usage and _USAGE in data:
-            return _without_usage(event, data)
+        if self._hide_usage and (at := data.find(_USAGE)) >= 0:
+            return _without_usage(event, data, at)
         return event
 
     def _part(self, meter: Meter) -> bytes:
@@ -247,13 +254,13 @@ class Large:
         return None
 
 
-def _without_usage(event: bytes, data: bytes) -> bytes:
-    """Take the usage out of a chat chunk, and the chunk with it if there is nothing else in it.
+def _without_usage(event: bytes, data: bytes, at: int) -> bytes:
+    """Take the usage, first named at `at`, out of a chat chunk, and the chunk with it if nothing else is in it.
 
     Only out of a JSON object, and nothing else is cut. Elsewhere a cut could join the halves of a key, which was looked
     for before.
     """
-    if shown := _without_null(event, data):
+    if shown := _without_null(event, data, at):
         return shown
     try:
         fields = _decode(data)
@@ -267,23 +274,33 @@ def _without_usage(event: bytes, data: bytes) -> bytes:
     return b"data: " + b"\ndata: ".join(msgspec.json.encode(fields).splitlines()) + b"\n\n"
 
 
-def _without_null(event: bytes, data: bytes) -> bytes:
+def _without_null(event: bytes, data: bytes, at: int) -> bytes:
     """Cut the one usage, of null, out of data that stand in one line and are JSON; give nothing in all other cases."""
-    for null in _NULL_USAGE:
-        cut = data.find(null)
-        if cut >= 0:
-            break
+    end = at + len(_USAGE)
+    if data.startswith(b":null", end):
+        end += 5
+    elif data.startswith(b": null", end):
+        end += 6
+    else:
+        return b""
+    if data.find(_USAGE, end) >= 0:
+        return b""
+    if data[at - 1 : at] == b",":
+        at -= 1
+    elif data[at - 2 : at] == b", ":
+        at -= 2
+    elif data[end : end + 1] == b",":
+        end += 1 + (data[end + 1 : end + 2] == b" ")
     else:
         return b""
     begin = 6 if event.startswith(data, 6) else event.find(data)
-    if begin < 0 or data.count(_USAGE) > 1:
+    if begin < 0:
         return b""
     try:
         _object.decode(data)
     except (ValueError, RecursionError):
         return b""
-    cut += begin
-    return event[:cut] + event[cut + len(null) :]
+    return event[: begin + at] + event[begin + end :]
 
 
 def _decode(data: bytes) -> dict[str, msgspec.Raw]:

@@ -13,20 +13,23 @@ MEMBERS_MAX: Final = 256
 """Parts of a gzip answer, each packed on its own; an empty one is twenty bytes that give none."""
 _WINDOWS: Final = {b"gzip": 16 + zlib.MAX_WBITS, b"x-gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 
+_CODED: Final = frozenset((b"transfer-encoding", b"content-encoding"))
+
 Read = Callable[[], Awaitable[bytes]]
 
 
 def plain(headers: Headers, read: Read) -> Read:
     """Give a way to read an answer's plain bytes; `read` gives those that came, b"" at the end.
 
+    Names in `headers` are in lower case.
+
     What it gives raises Lost as `read` does, and for what cannot be unpacked. Raises Lost for a packing that was not
     asked for and is not known, such as one within another.
     """
-    if any(name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in headers):
+    coded = [(name, value) for name, value in headers if name in _CODED]
+    if any(name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in coded):
         raise Lost("its answer is packed on its way, which was not asked for")
-    if not any(name.lower() == b"content-encoding" for name, _ in headers):
-        return read
-    named = b",".join(value for name, value in headers if name.lower() == b"content-encoding").lower().split(b",")
+    named = b",".join(value for name, value in coded if name == b"content-encoding").lower().split(b",")
     packed = [way for word in named if (way := word.strip()) not in (b"", b"identity")]
     if not packed:
         return read

@@ -66,8 +66,8 @@ class Answer:
         """Waits until a large piece may be worked on."""
         self.status = connection.status
         self.headers = connection.headers
-        named = next((value for name, value in self.headers if name.lower() == b"content-type"), b"")
-        self.content_type = named.decode("latin-1").partition(";")[0].strip().lower()
+        named = [value for name, value in self.headers if name == b"content-type"]
+        self.content_type = named[0].decode("latin-1").partition(";")[0].strip().lower() if named else ""
 
     async def read(self) -> bytes:
         """Give the next piece as it came, but for the provider's key, b"" at the end. Raises Lost."""

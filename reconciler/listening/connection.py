@@ -17,10 +17,10 @@ from urllib.parse import unquote
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
+from reconciler.listening.cycle import Cycle
 from reconciler.listening.deadline import Deadline
 from reconciler.listening.door import Door
 from reconciler.listening.framing import Bad, Body, NoRequest
@@ -97,7 +97,7 @@ class Connection(asyncio.BufferedProtocol):
         self._connections: set[Any] = server_state.connections
         self._loop = _loop or asyncio.get_running_loop()
         self._transport: Any = None
-        self.cycle: RequestResponseCycle | None = None
+        self.cycle: Cycle | None = None
         self._body: Body | None = None
         self._unread = b""
         self._searched = 0
@@ -300,7 +300,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self._flow.write_paused:
             self._deadline.forget()
         self._body, self._expects, self._keeps = head.body, head.expects, head.keeps
-        cycle = self.cycle = RequestResponseCycle(
+        cycle = self.cycle = Cycle(
             scope=self._scope(head),
             transport=self._out,
             flow=self._flow,
@@ -409,6 +409,9 @@ class Connection(asyncio.BufferedProtocol):
         if cycle is not None:
             cycle.disconnected = True
             cycle.message_event.set()
+            self._shown["left"] = True
+            if told := self._shown.get("on_left"):
+                told()
 
     def _finish(self) -> None:
         """Send the end after the last word, and close when the client has read it, or has had its time."""

@@ -33,7 +33,9 @@ class Door:
     """A port.
 
     `foreign` answers requests under a name that is not ours, `named` gives headers for answers that are not `app`'s.
-    `app` sets `known` in a request's `state` when it has shown a key: the next one on that connection takes no turn.
+    A request's `state` is for both: `app` sets `known` when it has shown a key, so that the next one on that connection
+    takes no turn, and may set `on_left`, which is called if the client leaves before it has its answer; `left` is set
+    then.
     """
 
     def __init__(

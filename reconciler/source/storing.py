@@ -54,12 +54,14 @@ def _stored(repo: pygit2.Repository, write: Callable[[pygit2.Repository], T]) ->
         beside = pygit2.Repository(repo.path)
         beside.set_odb(odb)
         given = write(beside)
-        changed = set()
-        for place in sorted(folder.glob("??/*")):
-            _move(place, objects / place.parent.name)
-            changed.add(objects / place.parent.name)
-        for below in (*changed, objects) if changed else ():
-            _sync(below)
+        changed = [(f"{folder}/{name}", f"{objects}/{name}") for name in os.listdir(folder)]
+        for below, into in changed:
+            for name in os.listdir(below):
+                _move(f"{below}/{name}", into, name)
+            os.rmdir(below)
+            _sync(into)
+        if changed:
+            _sync(str(objects))
     return given
 
 
@@ -81,12 +83,18 @@ def _folder(common: Path) -> Iterator[Path]:
             fcntl.flock(handle, fcntl.LOCK_SH)
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.rmdir()
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_leftovers(common: Path) -> None:
     """Remove the folders of writers that were killed."""
-    for folder in common.glob(f"{_PREFIX}*"):
+    for name in os.listdir(common):
+        if not name.startswith(_PREFIX):
+            continue
+        folder = common / name
         with suppress(OSError), _opened(folder) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if folder.stat().st_mtime < time.time() - _YOUNG_S:
@@ -94,7 +102,7 @@ def _remove_leftovers(common: Path) -> None:
 
 
 @contextmanager
-def _opened(folder: Path) -> Iterator[int]:
+def _opened(folder: Path | str) -> Iterator[int]:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield handle
@@ -102,18 +110,18 @@ def _opened(folder: Path) -> Iterator[int]:
         os.close(handle)
 
 
-def _move(place: Path, folder: Path) -> None:
+def _move(place: str, folder: str, name: str) -> None:
     """Move an object into a folder that git may remove as long as it is empty, and that whoever shares them may use."""
     for _ in range(_TIMES):
         with suppress(FileExistsError):
-            folder.mkdir()
-            folder.chmod(stat.S_IMODE(folder.parent.stat().st_mode))
+            os.mkdir(folder)
+            os.chmod(folder, stat.S_IMODE(os.stat(f"{folder}/..").st_mode))
         with suppress(FileNotFoundError):
-            place.rename(folder / place.name)
+            os.rename(place, f"{folder}/{name}")
             return
-    place.rename(folder / place.name)
+    os.rename(place, f"{folder}/{name}")
 
 
-def _sync(folder: Path) -> None:
+def _sync(folder: str) -> None:
     with suppress(FileNotFoundError), _opened(folder) as handle:  # git packed what was in it, and removed it
         os.fsync(handle)

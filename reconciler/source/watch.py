@@ -9,6 +9,7 @@ the repository; nothing raises out of that thread.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path, PurePath
 
@@ -20,7 +21,10 @@ from reconciler.core.errors import PaiError
 from reconciler.source.git import Repository
 
 DEBOUNCE_MS = 10
-STEP_MS = 1
+STEP_MS, HURRY_STEP_MS = 10, 1
+"""How often what the system has noticed is looked at: each look takes the interpreter away from whoever runs."""
+HURRY_S = 2.0
+"""How long it is looked at more often after it was said that a push is under way."""
 _TOP_FILES = frozenset({"HEAD", "packed-refs"})
 
 _Armed = tuple[tuple[str, int, int], ...]
@@ -35,6 +39,8 @@ class Watch:
         self._wake_up = wake
         self._poll_ms = max(1, round(poll_s * 1000))
         self._stop = threading.Event()
+        self._hurry_until = 0.0
+        self._slow = False
         self._armed = threading.Event()
         self._repository: Repository | None = None
         self._tip: str | None = None
@@ -52,6 +58,17 @@ class Watch:
         """Start watching; `wake()` is called once right away, and `start` returns when the notices are on."""
         self._thread.start()
         self._armed.wait(5)
+
+    def hurry(self) -> None:
+        """Expect a push to move the branch soon; from any thread."""
+        self._hurry_until = time.monotonic() + HURRY_S
+
+    def is_set(self) -> bool:
+        """Tell the notices whether to end: when the watch does, or is to look more often than it was told."""
+        return self._stop.is_set() or (self._slow and self._hurries())
+
+    def _hurries(self) -> bool:
+        return time.monotonic() < self._hurry_until
 
     def stop(self) -> None:
         """Stop watching and wait for the thread; safe to call twice, and from `wake()` itself."""
@@ -91,7 +108,10 @@ class Watch:
             self._armed.set()
             self._look_and_wake()  # what moved before the notices were on
             while not self._stop.is_set() and _identities(self._folders()) == armed:
-                found = notices.watch(DEBOUNCE_MS, STEP_MS, self._poll_ms, self._stop)
+                self._slow = not self._hurries()
+                found = notices.watch(DEBOUNCE_MS, STEP_MS if self._slow else HURRY_STEP_MS, self._poll_ms, self)
+                if found == "stop" and not self._stop.is_set():
+                    continue
                 paths = {path for _, path in found} if isinstance(found, set) else set()
                 if any(map(_matters, paths)):
                     self._look()
