@@ -2,7 +2,8 @@
 
 libgit2 writes each object under a name of its own beside the others and renames it; `git clone` of a folder copies or
 links whatever it finds there, and ends with an error if that is gone a moment later. So objects are written into a
-folder of their own next to `objects`, and moved in when all of them are on disk.
+folder of their own next to `objects`, and moved in when all of them are on disk. They are synced here: libgit2 would
+keep the whole process waiting for the disk.
 """
 
 from __future__ import annotations
@@ -50,13 +51,14 @@ def _stored(repo: pygit2.Repository, write: Callable[[pygit2.Repository], T]) ->
     objects = (common_dir(Path(repo.path)) / "objects").resolve()
     with _folder(objects.parent) as folder:
         odb = pygit2.Odb(str(objects))
-        odb.add_backend(pygit2.OdbBackendLoose(str(folder), -1, True), _FIRST)
+        odb.add_backend(pygit2.OdbBackendLoose(str(folder), -1, False), _FIRST)
         beside = pygit2.Repository(repo.path)
         beside.set_odb(odb)
         given = write(beside)
         changed = [(f"{folder}/{name}", f"{objects}/{name}") for name in os.listdir(folder)]
         for below, into in changed:
             for name in os.listdir(below):
+                _sync(f"{below}/{name}")
                 _move(f"{below}/{name}", into, name)
             os.rmdir(below)
             _sync(into)
@@ -102,8 +104,8 @@ def _remove_leftovers(common: Path) -> None:
 
 
 @contextmanager
-def _opened(folder: Path | str) -> Iterator[int]:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _opened(place: Path | str) -> Iterator[int]:
+    handle = os.open(place, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         yield handle
     finally:
@@ -122,6 +124,6 @@ def _move(place: str, folder: str, name: str) -> None:
     os.rename(place, f"{folder}/{name}")
 
 
-def _sync(folder: str) -> None:
-    with suppress(FileNotFoundError), _opened(folder) as handle:  # git packed what was in it, and removed it
+def _sync(place: str) -> None:
+    with suppress(FileNotFoundError), _opened(place) as handle:  # git packed what was in a folder, and removed it
         os.fsync(handle)

@@ -60,7 +60,6 @@ def publish(path: Path, expected: str | None, files: Mapping[str, bytes], messag
     Raises RaceLost if the ref is elsewhere, SourceUnavailable.
     """
     with mapped(path):
-        pygit2.settings.enable_fsync_gitdir(True)
         repo = pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
         signature = writing.signature_of(author)
         parents = [] if expected is None else [expected]

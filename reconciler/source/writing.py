@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -31,6 +32,7 @@ _STAGED = FileStatus.INDEX_NEW | FileStatus.INDEX_MODIFIED | FileStatus.INDEX_TY
 _EDITED = FileStatus.WT_MODIFIED | FileStatus.WT_TYPECHANGE
 LOCK_WAIT_S = 2.0
 """How long a ref lock held by another git process is waited for."""
+_SYNCING = threading.Lock()
 
 
 class Author(NamedTuple):
@@ -104,7 +106,6 @@ def land(
 
 
 def _commit(repo: pygit2.Repository, expected_tip: str | None, tree: str, message: str, author: Author) -> str:
-    pygit2.settings.enable_fsync_gitdir(True)
     if expected_tip is not None and tree == str(repo[expected_tip].peel(pygit2.Tree).id):
         return expected_tip
     signature = signature_of(author)
@@ -236,7 +237,7 @@ def move(
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
-            with _still_there(repo, ref), repo.transaction() as transaction:
+            with _still_there(repo, ref), _synced(), repo.transaction() as transaction:
                 transaction.lock_ref(ref)
                 if (now := target(repo, ref)) != expected:
                     raise RaceLost(
@@ -253,6 +254,17 @@ def move(
                     f"{name} is locked by another git process", f"if no git process runs, remove {lock}"
                 ) from error
         time.sleep(0.01)
+
+
+@contextmanager
+def _synced() -> Iterator[None]:
+    """Have refs synced to the disk. libgit2 does that for a whole process, for objects too, and stops it meanwhile."""
+    with _SYNCING:
+        pygit2.settings.enable_fsync_gitdir(True)
+        try:
+            yield
+        finally:
+            pygit2.settings.enable_fsync_gitdir(False)
 
 
 @contextmanager

@@ -65,6 +65,35 @@ def test_nothing_unfinished_stands_among_the_objects(repository: Path, tmp_path:
     subprocess.run(["git", "-C", repository, "fsck", "--full", "--strict"], check=True)
 
 
+def test_objects_are_on_the_disk_before_a_ref_names_them(repository: Path, tmp_path: Path) -> None:
+    """Each is synced and moved in, then its folder is, and after all of them the ref is written and synced."""
+    found = tmp_path / "calls"
+    command = [
+        "strace",
+        "-f",
+        "-y",
+        "-e",
+        "trace=fsync,rename",
+        "-o",
+        found,
+        sys.executable,
+        "-c",
+        PUBLISHED,
+        repository,
+    ]
+    subprocess.run(command, check=True)
+    lines = [line.split(maxsplit=1)[1] for line in found.read_text().splitlines() if f"{repository}/" in line]
+    moved = [line.split('"')[1::2] for line in lines if "rename(" in line and "/pai-objects-" in line]
+    assert len(moved) == 3
+    synced = [line.split("<")[1].split(">")[0] for line in lines if line.startswith("fsync(")]
+    ref = synced.index(f"{repository}/refs/pai/checkpoints.lock")
+    for place, into in moved:
+        at = synced.index(place)
+        assert str(Path(into).parent) in synced[at:ref]
+    assert f"{repository}/objects" in synced[:ref]
+    assert f"{repository}/refs/pai" in synced[ref:]
+
+
 def test_folder_of_a_writer_that_was_killed_is_removed(repository: Path) -> None:
     """But not that of one who still writes, however long that takes."""
     with subprocess.Popen([sys.executable, "-c", KILLED, str(repository)], stdout=subprocess.PIPE) as writer:
