@@ -16,6 +16,7 @@ from reconciler.core import events as ev
 from reconciler.core.errors import CouldNotRun, PaiError, Refused
 from reconciler.core.state import State
 from reconciler.daemon.pushers import Ended, Pushes
+from reconciler.daemon.tokens import require_in_force
 from reconciler.recorder import Recorder
 from reconciler.source import Repository
 from reconciler.workspace import Workspace
@@ -32,14 +33,17 @@ log = logging.getLogger("pai.push")
 def admit(
     workspace: Workspace, recorder: Recorder, pushes: Pushes, number: str, updates: Sequence[tuple[str, str, str]]
 ) -> None:
-    """Record a push that has a number. Raises Refused, CouldNotRun, and what recording raises."""
+    """Record a push that has a number, if it is to move the source branch.
+
+    Raises Refused, also if its token is no longer in force, CouldNotRun, and what recording raises.
+    """
     caller = pushes.caller(number)
     if caller is None:
         raise Refused("it does not come through this daemon", "unset PAI_PUSH, and push again")
     branch = workspace.settings.source_branch
     moves = [(old, new) for old, new, ref in updates if ref == f"refs/heads/{branch}"]
     if not moves:
-        return
+        return recorder.read(lambda state: require_in_force(state, caller))
     # Of two pushes of one commit the one that moves the branch is recorded, and the other never.
     with pushes.let_in(number, moves, TURN_S) as free:
         if not free:
@@ -51,7 +55,13 @@ def admit(
             ev.Draft(caller.name, f"branch/{branch}", ev.PushAdmitted(from_=old, to=new, key=caller.key))
             for old, new in moves
         ]
-        recorder.record(lambda _: drafts)
+
+        def decide(state: State) -> list[ev.Draft]:
+            require_in_force(state, caller)
+            return drafts
+
+        recorder.record(decide)
+    return None
 
 
 def settle(workspace: Workspace, recorder: Recorder, pushes: Pushes, number: str) -> None:

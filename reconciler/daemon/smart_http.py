@@ -56,6 +56,10 @@ VARIABLE: Final = "PAI_PUSH"
 _CHALLENGE: Final = {"www-authenticate": 'Basic realm="Pai", charset="UTF-8"'}
 
 
+class _Unknown(Exception):
+    """The request holds no token that is in force."""
+
+
 class SmartHttp:
     """The application below /git/. `token` is the digest of the first token; `wake` is told after a push."""
 
@@ -91,19 +95,29 @@ class SmartHttp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers = Headers(scope=scope)
-        address = scope["client"][0] if scope.get("client") else ""
         try:
-            caller = await asyncio.to_thread(
-                self._recorder.read,
-                lambda state: identify(state, self._token, headers.get("authorization", ""), address, basic=True),
-            )
+            caller = await self._identified(scope)
+            scope["state"]["known"] = True
+            await self._answer(scope, receive, send, caller)
         except LogNotWritable as error:
-            return await _say(send, 503, error.message, error.hint)
-        if caller is None:
+            await _say(send, 503, error.message, error.hint)
+        except _Unknown:
             hint = "give it as the password; it is in data/admin.token, and pai add key --admin NAME makes more"
-            return await _say(send, 401, "this needs a token that is in force", hint, _CHALLENGE)
-        scope["state"]["known"] = True
+            await _say(send, 401, "this needs a token that is in force", hint, _CHALLENGE)
+
+    async def _identified(self, scope: Scope) -> Caller:
+        """Tell whose token the request holds. Raises _Unknown if none is in force, LogNotWritable."""
+        header = Headers(scope=scope).get("authorization", "")
+        address = scope["client"][0] if scope.get("client") else ""
+        caller = await asyncio.to_thread(
+            self._recorder.read, lambda state: identify(state, self._token, header, address, basic=True)
+        )
+        if caller is None:
+            raise _Unknown
+        return caller
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
+        headers = Headers(scope=scope)
         service, status, reason, hint = self._asked(scope)
         if not reason and service == "git-receive-pack":
             status, reason, hint = await asyncio.to_thread(self._closed)
@@ -117,6 +131,7 @@ class SmartHttp:
         waiting = Waiting(receive)
         try:
             async with self._turn(caller, waiting):
+                caller = await self._identified(scope)  # a token may be revoked while its client waits
                 await self._run(scope, waiting.receive, send, caller, service, packed=packing != "identity")
         except Busy:
             retry = {"retry-after": str(RETRY_S)}

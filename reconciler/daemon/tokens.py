@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from reconciler.audit import Query, Term, search
 from reconciler.core import keys
-from reconciler.core.errors import CouldNotRun
+from reconciler.core.errors import CouldNotRun, Refused
 from reconciler.core.events import Draft, KeyIssued, KeyRevoked
 from reconciler.core.state import Key, State
 from reconciler.log.stamp import format_time, wall_clock
@@ -122,9 +122,23 @@ def identify(state: State, first: str, authorization: str, address: str, *, basi
     if hmac.compare_digest(digest, first):
         return Caller(NAME, "")
     key = state.admins.get(digest)
-    if key is None or (key.expires and key.expires <= format_time(wall_clock())):
+    if key is None or _expired(key):
         return None
     return Caller(key.agent, key.name) if not key.networks or _inside(address, key) else None
+
+
+def require_in_force(state: State, caller: Caller) -> None:
+    """See that the token by which a caller was identified is in force still. Raises Refused.
+
+    A token that was believed without the log has no name there.
+    """
+    key = next((each for each in state.admins.values() if each.name == caller.key), None)
+    if caller.key and (key is None or _expired(key)):
+        raise Refused("the token that it came with is no longer in force", "push again with one that is")
+
+
+def _expired(key: Key) -> bool:
+    return bool(key.expires) and key.expires <= format_time(wall_clock())
 
 
 def _password(encoded: str) -> str:

@@ -259,12 +259,65 @@ def test_24_clones_at_once_wait_for_their_turn(served: Served) -> None:
     assert [process.returncode for process in running] == [0] * 24, said
 
 
-def half_a_push(served: Served) -> bytes:
-    """Give the beginning of a request that pushes, and never comes to its end."""
+def half_a_push(served: Served, token: str = "", length: int = 100_000) -> bytes:
+    """Give the beginning of a request that pushes with a token, the first one unless given."""
     return (
-        f"POST {PATH}/git-receive-pack HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {served.first}\r\n"
-        "Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 100000\r\n\r\n"
+        f"POST {PATH}/git-receive-pack HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Authorization: Bearer {token or served.first}\r\nConnection: close\r\n"
+        f"Content-Type: application/x-git-receive-pack-request\r\nContent-Length: {length}\r\n\r\n"
     ).encode()
+
+
+def key_of(site: Site, person: str) -> str:
+    """Give the name of the token that was issued last for a person."""
+    issued = [row for row in site.rows("type:key.issued") if row["data"]["agent"] == person]
+    return str(issued[-1]["subject"]).partition("/")[2]
+
+
+def whole_push(clone: Git, old: str, *updates: tuple[str, str, str]) -> bytes:
+    """Give the body of a request that pushes what is checked out, on top of `old`, to the refs of `updates`."""
+    command = ["git", "pack-objects", "--revs", "--stdout", "-q"]
+    asked = f"{clone.head}\n^{old}\n".encode()
+    pack = subprocess.run(
+        command, cwd=clone.folder, input=asked, env=clone.environment, capture_output=True, check=True
+    )
+    lines = [" ".join(update).encode() + b"\0 report-status" * (n == 0) for n, update in enumerate(updates)]
+    return b"".join(b"%04x%b" % (len(line) + 4, line) for line in lines) + b"0000" + pack.stdout
+
+
+@pytest.mark.parametrize("branch", ["main", "other"])
+def test_push_whose_token_is_revoked_on_its_way_does_not_get_in(served: Served, branch: str) -> None:
+    """It was identified when it began; what it brings is on the log only with a token that is in force then."""
+    site = served.site
+    token = served.token("mallory@example.com")
+    clone = served.clone(token)
+    old, new = clone.head, clone.commit({"models/a.yaml": binding("a")})
+    body = whole_push(clone, old, (old if branch == "main" else "0" * 40, new, f"refs/heads/{branch}"))
+    with socket.create_connection(("127.0.0.1", served.daemon.port), timeout=DEADLINE_S) as connection:
+        connection.sendall(half_a_push(served, token, len(body)) + body[:40])
+        until("git to run", lambda: children(served.daemon))
+        site.pai("delete", "key", key_of(site, "mallory@example.com"))
+        connection.sendall(body[40:])
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert b"ng refs/heads/%b pre-receive hook declined" % branch.encode() in answer
+    assert site.bare("for-each-ref", "--contains", old, "--format=%(objectname) %(refname)") == f"{old} refs/heads/main"
+    assert site.rows("type:push") == []
+
+
+def test_token_that_is_revoked_while_its_client_waits_gets_no_turn(served: Served) -> None:
+    """Who waits is identified again when the turn has come."""
+    token = served.token("mallory@example.com")
+    with contextlib.ExitStack() as stack:
+        connections = []
+        for _ in range(RUNNING_MAX // 2 + 1):
+            connections.append(stack.enter_context(socket.create_connection(("127.0.0.1", served.daemon.port))))
+            connections[-1].sendall(half_a_push(served, token))
+            time.sleep(0.05)  # so that the last one is the one that waits
+        until("git to run twice", lambda: len(children(served.daemon)) == RUNNING_MAX // 2)
+        served.site.pai("delete", "key", key_of(served.site, "mallory@example.com"))
+        connections[0].close()
+        connections[-1].settimeout(DEADLINE_S)
+        assert connections[-1].recv(1000).startswith(b"HTTP/1.1 401 ")
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
+from reconciler.core.errors import Refused
+from reconciler.core.state import Key, State
 from reconciler.daemon.pushers import Ended, Pushes
-from reconciler.daemon.tokens import Caller
+from reconciler.daemon.tokens import NAME, Caller, require_in_force
 
 ANN, BEA = Caller("ann", "key-a"), Caller("bea", "key-b")
 MOVES = [("0" * 40, "a" * 40)]
@@ -50,3 +54,16 @@ def test_end_waits_until_what_is_being_recorded_is() -> None:
         assert closed == []
     closing.join()
     assert closed == [Ended(ANN, MOVES)]
+
+
+def test_push_needs_a_token_in_force_when_it_is_recorded() -> None:
+    """Its name is on the log, not taken back and not expired; the first token may be believed without the log."""
+    state = State()
+    state.admins["d"] = Key("key-a", "ann", "d", "", [], 1, admin=True)
+    state.admins["e"] = Key("key-b", "bea", "e", "2026-01-01T00:00:00Z", [], 1, admin=True)
+    state.keys["f"] = Key("key-c", "an-agent", "f", "", [], 1)
+    for caller in (ANN, Caller(NAME, "")):
+        require_in_force(state, caller)
+    for caller in (BEA, Caller("cid", "key-c"), Caller("dan", "key-d")):
+        with pytest.raises(Refused, match="no longer in force"):
+            require_in_force(state, caller)
