@@ -8,10 +8,11 @@ comments (harmony, of gpt-oss), its numbers in full: `1e15` becomes `10000000000
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from mmap import mmap
 from typing import Final
 
@@ -20,11 +21,15 @@ _CUT_BYTES: Final = 64
 """What normalizing a text in two parts may make less of it."""
 _NUMBER_BYTES: Final = 22
 """What a number with an exponent may become: 21 digits and a dot (ECMAScript)."""
+_TIMES: Final = 3
+"""A text whose signs may become so many times as long, each for itself, is not normalized: that would take too long."""
+_MARKS_MAX: Final = 30
+"""Marks in a row that are normalized: the time to put them in order grows with the square. UAX #15 has the number."""
 
 _ESCAPES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}")
-_SHRINKING = re.compile("[\u3000\uff01-\uff5e\u2026\u00a0\u2122]")
-"""Signs of usual texts that only become shorter, and plain: they say nothing about the rest."""
-_POWERS = re.compile(rb"[\[,:\s]-?[0-9]+(?:\.[0-9]+)?[eE]")
+_POWERS = re.compile(rb"[\[,:\s]-?(?:[0-9]+(?:\.[0-9]+)?[eE]|[0-9]{16,}\.)")
+_BLANKS = re.compile(rb"\\[tnr]")
+_SIGNS = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
 
 
 def normalized(raw: bytes | memoryview | mmap) -> int:
@@ -35,9 +40,15 @@ def normalized(raw: bytes | memoryview | mmap) -> int:
 
 
 def rendered(raw: bytes) -> int:
-    """Give how many bytes a JSON text may grow by when it is written anew."""
-    powers = len(_POWERS.findall(raw)) if b"e" in raw or b"E" in raw else 0
-    return 2 * raw.count(b",") + raw.count(b":") + 2 * raw.count(b"\\n") + _NUMBER_BYTES * powers
+    """Give how many bytes a JSON text may grow by when it is written anew, also where it stands in a string of JSON."""
+    lines = raw.count(b"\\n")
+    if b"\\" in raw:
+        raw = _SIGNS.sub(_sign, _BLANKS.sub(b" ", raw))
+    return 2 * raw.count(b",") + raw.count(b":") + 2 * lines + _NUMBER_BYTES * len(_POWERS.findall(raw))
+
+
+def _sign(match: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(match[1].decode())
 
 
 def _normalized(raw: bytes) -> int:
@@ -46,15 +57,40 @@ def _normalized(raw: bytes) -> int:
         return len(raw)
     text = raw.decode()
     if escaped:
-        text = _ESCAPES.sub(_character, text)
-    if unicodedata.is_normalized("NFKC", _SHRINKING.sub(" ", text)):
+        text = _ESCAPES.sub(lambda match: _character(match[0]), text)
+    if unicodedata.is_normalized("NFKD", text):  # which looks at each sign once, and nothing is longer
         return len(raw)
+    signs = Counter(text)
+    grown = [(_grows(sign), count) for sign, count in signs.items() if sign > "\x7f"]
+    most = len(raw) + sum(bytes_more * count for bytes_more, count in grown)
+    if most == len(raw):
+        return most
+    if most > _TIMES * len(raw) or _has_many_marks(text, signs):
+        return most
     forms = (unicodedata.normalize(form, text) for form in ("NFC", "NFKC"))
     return max(len(raw), *(len(form.encode(errors="surrogatepass")) for form in forms))
 
 
-def _character(match: re.Match[str]) -> str:
-    return str(json.loads(f'"{match[0]}"'))
+@lru_cache(32 * 1024)
+def _grows(sign: str) -> int:
+    """Say by how many bytes a sign grows when it is taken apart (NFKD). To put signs together makes none longer."""
+    if unicodedata.is_normalized("NFKD", sign):
+        return 0
+    return max(0, len(unicodedata.normalize("NFKD", sign).encode()) - len(sign.encode()))
+
+
+def _has_many_marks(text: str, signs: Counter[str]) -> bool:
+    marks = [sign for sign in signs if sign > "\x7f" and unicodedata.combining(unicodedata.normalize("NFKD", sign)[0])]
+    if sum(signs[mark] for mark in marks) <= _MARKS_MAX:
+        return False
+    return re.search(f"[{''.join(map(re.escape, marks))}]{{{_MARKS_MAX + 1}}}", text) is not None
+
+
+@lru_cache(4096)
+def _character(escape: str) -> str:
+    """Give what one escape, or the two of a pair, stands for."""
+    units = bytes.fromhex("".join(escape.split("\\u")))
+    return units.decode("utf-16-be", errors="surrogatepass")
 
 
 def _blocks(raw: memoryview) -> Iterator[bytes]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import unicodedata
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from reconciler.gateway import growth
 from reconciler.gateway.body import Body
 from reconciler.gateway.growth import normalized, rendered
+from reconciler.gateway.judging import look
 
 FORMS = ("NFC", "NFKC")
 SAMPLES = [
@@ -109,3 +112,132 @@ def test_power_becomes_all_its_digits() -> None:
     """Which for ECMAScript are 21."""
     assert len(b"[1e20,2E+20]") + rendered(b"[1e20,2E+20]") >= len("[100000000000000000000, 200000000000000000000]")
     assert rendered(b'["1e20 is a text, and 3e8 too"]') <= 30
+
+
+def test_signs_that_are_put_together_do_not_become_longer() -> None:
+    """On which rests that taking signs apart bounds all of the usual forms: the data of Unicode say so."""
+    for code in range(0x110000):
+        sign = chr(code)
+        if not 0xD800 <= code < 0xE000 and unicodedata.normalize("NFC", sign) == sign:
+            assert len(sign.encode()) <= len(unicodedata.normalize("NFD", sign).encode()), hex(code)
+
+
+def test_any_signs_in_any_order_do_not_become_longer_than_is_said() -> None:
+    """Signs that are taken apart, and marks that move across them, in short and in long rows."""
+    signs = [chr(code) for code in range(0x30000) if not 0xD800 <= code < 0xE000]
+    apart = [sign for sign in signs if not unicodedata.is_normalized("NFKD", sign)]
+    marks = [sign for sign in signs if unicodedata.combining(sign)]
+    chance = random.Random(2)  # noqa: S311 (the same signs every time)
+    for number in range(4000):
+        kinds = [chance.choices(apart, k=4), chance.choices(marks, k=4), ["a", "o", "ạ", "\uff9e"]]
+        few = [sign for kind in chance.sample(kinds, chance.randrange(1, 4)) for sign in kind]
+        text = "".join(chance.choices(few, k=80 if number % 8 == 0 else 8))
+        assert normalized(json.dumps(text, ensure_ascii=number % 2 == 0).encode()) >= longest(text) + 2, ascii(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\u0315" * 300 + "\u0300" * 300, "\uff9e\u0334" * 300, "\ufdfa" * 300, "a" + "\u0315\u0300" * 40, "\u0344" * 300],
+    ids=ascii,
+)
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_what_takes_long_to_be_normalized_is_not(text: str, ascii_only: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time to put marks in order grows with the square of their number: 64 KiB of them took seven seconds."""
+    most, normalize = longest(text), unicodedata.normalize
+    found: list[str] = []
+
+    def watched(form: str, text: str) -> str:
+        found.append(text)
+        return normalize(form, text)
+
+    monkeypatch.setattr(growth.unicodedata, "normalize", watched)
+    assert normalized(json.dumps(text, ensure_ascii=ascii_only).encode()) >= most + 2
+    assert all(len(text) == 1 for text in found)
+
+
+def look_at(body: dict[str, Any], operation: str = "chat") -> Any:
+    """Judge a body that is written as short as it may be."""
+    raw = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    return look(Body(raw), operation, "openai")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "[" + ",".join(["1e15"] * 100) + "]",
+        "[" + ",".join(["1"] * 100) + "]",
+        "[" + ",".join(["\t1e15"] * 100) + "]",
+        "[" + ",".join(["\n-1E+15"] * 100) + "]",
+        '{"a":' * 50 + "1e15" + "}" * 50,
+        "[" + ",".join(["12345678901234567.5"] * 100) + "]",
+    ],
+)
+def test_arguments_are_written_anew_wherever_they_stand(arguments: str) -> None:
+    """As chat templates do: parsed, and written as JSON. Messages of nothing but text and calls are no exception."""
+    sent = json.dumps(arguments)
+    written = json.dumps(json.loads(arguments))
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    for message in (
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "assistant", "tool_calls": [call], "index": 0},
+    ):
+        assert len(sent) + look_at({"messages": [message]}).rendered >= len(written)
+    item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments}
+    assert len(sent) + look_at({"input": [item]}, "responses").rendered >= len(written)
+
+
+@pytest.mark.parametrize("sign", ["e", "1", "5", ",", "-"])
+def test_escaped_signs_of_a_number_are_seen(sign: str) -> None:
+    """In a string any sign may be escaped."""
+    arguments = "[" + ",".join(["-1e15"] * 100) + "]"
+    raw = json.dumps(arguments).replace(sign, f"\\u{ord(sign):04x}", 1).encode()
+    assert len(raw) + rendered(raw) >= len(json.dumps(json.loads(arguments)))
+    one = json.dumps("[1e15]").replace("e", "\\u0065").encode()
+    assert len(one) + rendered(one) >= len("[1000000000000000.0]")
+
+
+def test_schemas_at_the_top_are_written_anew() -> None:
+    """Whatever field holds them."""
+    schema = {"type": "json_schema", "schema": {"enum": [1, 2, 3] * 50}}
+    sent, written = json.dumps(schema, separators=(",", ":")), json.dumps(schema)
+    for name in ("output_format", "response_format", "metadata"):
+        assert len(sent) + look_at({name: schema}, "messages").rendered >= len(written)
+
+
+PACKED = base64.b64encode("ﷺ".encode() * 100).decode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"contents": [{"parts": [{"inlineData": {"mimeType": "text/plain", "data": PACKED}}]}]},
+        {"contents": [{"parts": [{"inline_data": {"mime_type": "text/plain; charset=utf-8", "data": PACKED}}]}]},
+        {
+            "contents": [
+                {"parts": [{"inlineData": {"mimeType": "text/html", "data": PACKED.translate({43: 45, 47: 95})}}]}
+            ]
+        },
+        {"messages": [{"content": [{"type": "image_url", "image_url": {"url": f"data:text/plain;base64,{PACKED}"}}]}]},
+        {
+            "messages": [
+                {"content": [{"type": "image_url", "image_url": {"url": f"data:text/plain,{quote('ﷺ' * 100)}"}}]}
+            ]
+        },
+    ],
+    ids=repr,
+)
+def test_packed_text_counts_as_what_it_becomes(body: dict[str, Any]) -> None:
+    """Base64 and percent signs hide what is longer than they are when it is normalized."""
+    found = look_at(body, "generate" if "contents" in body else "chat")
+    assert len(json.dumps(body)) + found.rendered >= 3300
+    assert not found.uncertain
+
+
+@pytest.mark.parametrize("kind", ["text/plain;charset=utf-16", "text/plain; charset=UTF-7", "text/plain;x=y"])
+@pytest.mark.parametrize("data", [PACKED, base64.b64encode("ﷺ".encode("utf-16")).decode()])
+def test_packed_text_that_may_be_read_otherwise_is_counted(kind: str, data: str) -> None:
+    """In another encoding, or behind a word that is not known."""
+    found = look_at({"contents": [{"parts": [{"inlineData": {"mimeType": kind, "data": data}}]}]}, "generate")
+    assert found.uncertain
+    found = look_at({"contents": [{"parts": [{"inlineData": {"mimeType": "text/plain", "data": "77+"}}]}]}, "generate")
+    assert found.uncertain

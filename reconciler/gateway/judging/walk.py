@@ -18,13 +18,15 @@ taken apart any further than `_PLAIN` sees.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from reconciler.gateway.body import VALUES_MAX, Body, numbers_in
-from reconciler.gateway.growth import rendered
+from reconciler.gateway.growth import normalized, rendered
 from reconciler.gateway.judging import kinds
 from reconciler.gateway.judging.fields import BODY, DEFINITION, EXCEPTIONS, PROMPT, SETTINGS
 from reconciler.gateway.judging.rules import Rule, Table
@@ -39,6 +41,8 @@ _MEDIA_TYPES = ("media_type", "mimeType", "mime_type", "format")
 _IMAGES = frozenset(f"image/{name}" for name in ("png", "jpeg", "jpg", "webp", "gif", "heic", "heif"))
 _TEXT_DATA = ("text", "redacted_thinking", "reasoning.encrypted")
 """Parts and sources whose `data` is text, or a model's own words, encrypted: no fewer bytes than there are tokens."""
+_CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
+_URL_SAFE = str.maketrans("-_", "+/")
 _FETCHED = "a URL that the provider fetches"
 _KEPT = "files that the provider keeps or fetches"
 _MEDIA = "inline documents, sound or films"
@@ -99,7 +103,12 @@ def look(body: Body, operation: str, provider: str) -> Found:
     walk = _Walk(bare_tools=operation == "messages", remembers=provider != "openrouter")
     for name, raw in body.fields.items():
         rule = BODY.get(name)
-        if rule is Rule.TEXT or (rule is Rule.PROMPT and _is_plain(raw)):
+        if rule is Rule.TEXT:
+            if bytes(memoryview(raw)[:1]) in (b"{", b"["):  # a schema, say
+                walk.rendered += rendered(bytes(raw))
+            continue
+        if rule is Rule.PROMPT and (grows := _plain(raw)) is not None:
+            walk.rendered += grows
             continue
         item = body.items(name) if name == "tools" else body.get(name, rewritten=name in _REWRITTEN)
         if name == "input" and operation == "responses":
@@ -109,17 +118,20 @@ def look(body: Body, operation: str, provider: str) -> Found:
     return walk.found()
 
 
-def _is_plain(raw: Any) -> bool:
+def _plain(raw: Any) -> int | None:
+    """Give by how much a prompt of nothing but text may grow when it is written anew, None if it is another one."""
     if numbers_in(raw) is not None:  # tokens to be embedded: they may be many
-        return True
+        return 0
     text = bytes(raw)
     if len(text) > VALUES_MAX and text.count(b"{") > VALUES_MAX:  # too many messages to be made, or words with braces
-        return False
+        return None
     try:
-        _PLAIN.decode(text)
+        found = _PLAIN.decode(text)
     except (ValueError, RecursionError):
-        return False
-    return True
+        return None
+    messages = found if isinstance(found, list) else [found]
+    calls = any(isinstance(message, _PlainMessage) and message.tool_calls for message in messages)
+    return rendered(text) if calls else 0
 
 
 def _asks(value: Any) -> bool:
@@ -336,8 +348,27 @@ class _Walk:
         if media_type in _IMAGES:
             self.images += 1
             self.image_bytes += len(data)
-        elif not media_type.startswith("text/"):
+        elif not media_type.startswith("text/") or (grows := _unpacked(data, media_type)) is None:
             self.uncertain = self.uncertain or _MEDIA
+        else:
+            self.rendered += grows
+
+
+def _unpacked(data: str, media_type: str) -> int | None:
+    """Give by how much text in base64, or in a data: URL, may grow when it is read; None if that does not show."""
+    head, _, packed = data.partition(",") if data[:5].lower() == "data:" else (f"{media_type};base64", "", data)
+    words = [word.strip() for word in head.lower().split(";")[1:]]
+    if any(word.partition("=")[2].strip('"') not in _CHARSETS for word in words if word != "base64"):
+        return None
+    try:
+        if "base64" in words:
+            letters = packed.translate(_URL_SAFE).rstrip("=")
+            text = b64decode(letters + "=" * (-len(letters) % 4), validate=True)
+        else:
+            text = unquote_to_bytes(packed)
+        return max(0, normalized(text) - len(data))
+    except ValueError:  # no base64, or no UTF-8
+        return None
 
 
 def _is_local(environment: Any) -> bool:
