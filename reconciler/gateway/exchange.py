@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple, NoReturn
 
@@ -31,7 +32,7 @@ from reconciler.gateway.connection import REST_BYTES_MAX, Lost
 from reconciler.gateway.masking import Mask
 from reconciler.gateway.metering import meter
 from reconciler.gateway.metrics import GatewayMetrics
-from reconciler.gateway.pace import LARGE_BYTES, Pace
+from reconciler.gateway.pace import Pace
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.room import Room, Share
 from reconciler.gateway.streams import EVENT_STREAM, Array, Large, Sse, Stream, stream_of
@@ -111,7 +112,8 @@ class _One:
         self._watching = False
         self._leaving: asyncio.TimerHandle | None = None
         self._pace = whole.pace
-        self._turned = 0.0  # when a turn began that is not over
+        self._due = partial(whole.pace.due, held.agent)
+        self._turned = self._begun = 0.0  # when a turn, and the work on a piece, began that is not over
         self._unwanted = 0  # bytes that nobody takes any more
 
     def abandon(self) -> None:
@@ -131,7 +133,7 @@ class _One:
             await self._forfeit(0, f"no answer: {error}")
             raise Refusal("upstream", f"{held.provider.title} gave no answer: {error}") from None
         self._first = self._loop.time()
-        answer.turn = self._turn
+        answer.due, answer.turn = self._due, self._turn
         try:
             if not 200 <= answer.status < 600 or 300 <= answer.status < 400:
                 await self._forfeit(answer.status, "the provider's status says neither success nor failure")
@@ -190,8 +192,9 @@ class _One:
         except Lost as error:
             await self._lost(answer, error)
         status, body, headers = answer.status, bytes(held), passed(answer.headers, self._mask)
-        if len(body) > LARGE_BYTES:
+        if self._due(len(body)):
             await self._turn()
+        self._begin()
         self._read(body, answer.content_type)
         self._took(answer)
         await self._charge(status, "no usage in the answer", complete=True)
@@ -225,6 +228,7 @@ class _One:
                     part = piece if len(piece) <= SLICE_BYTES else piece[at : at + SLICE_BYTES]
                     if at:
                         await self._turn()
+                    self._begin()
                     now, last = stream.feed(part, self._meter, last)
                     self._took(answer)
                     if now:
@@ -246,14 +250,14 @@ class _One:
             return await self._next(answer)
         if sum(map(len, last)) > REST_BYTES_MAX:
             return b""
-        answer.turn = None  # the time is for what comes, and not for a turn to work on it
+        answer.due = None  # the time is for what comes, and not for a turn to work on it
         try:
             piece = await within(patience, self._next(answer))
         except TimeoutError:
             self._said_all = True
             return b""
-        answer.turn = self._turn
-        if len(piece) > LARGE_BYTES:
+        answer.due = self._due
+        if self._due(len(piece)):
             await self._turn()
         return piece
 
@@ -268,15 +272,24 @@ class _One:
         return piece
 
     async def _turn(self) -> None:
-        """Wait until a large piece may be worked on; `_took` follows."""
+        """Wait until a piece may be worked on; `_took` follows."""
         await self._pace.turn(self._held.agent)
-        self._turned = perf_counter()
+        self._turned = self._begun = perf_counter()
+
+    def _begin(self) -> None:
+        """Begin to work on a piece, in a turn or without."""
+        self._begun = self._turned or perf_counter()
 
     def _took(self, answer: Answer) -> None:
-        """End a turn, if one was taken."""
+        """End the work on a piece, and its turn if one was taken."""
+        if not self._begun:
+            return
+        worked_s = perf_counter() - self._begun + answer.worked_s()
         if self._turned:
-            self._pace.took(perf_counter() - self._turned + answer.worked_s())
-            self._turned = 0.0
+            self._pace.took(worked_s)
+        else:
+            self._pace.small(self._held.agent, worked_s)
+        self._turned = self._begun = 0.0
 
     def _watch(self, answer: Answer) -> None:
         """Have the answer given up some time after its client has left, or was given up itself."""

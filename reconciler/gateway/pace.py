@@ -3,7 +3,8 @@
 A provider may send thousands of tiny events in a moment, to many at once. Working on them keeps the loop busy, and
 everybody else waits. So whoever has more than a few usual events at hand waits for a turn before they are looked at,
 and while all of them together take more than the share, turns go round among agents, one by one. Small pieces, as
-nearly all are, take none; where the loop is slow they come together and are large.
+nearly all are, take none; where the loop is slow they come together and are large. An agent one of whose small pieces
+was as dear as many are takes turns for all of its pieces for a while.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ GUESS_S: Final = 0.001
 WORK_MAX_S: Final = 0.02
 """Of one turn: no piece takes more, and what was awaited in between is no work."""
 TICK_S: Final = 0.001
+DEAR_S: Final = 0.0005
+"""Of a small piece: what usual events of that size take ten times over."""
+DEAR_FOR_S: Final = 10.0
+"""How long the agent of such a piece takes turns for small ones, too."""
 
 
 class Pace:
@@ -31,6 +36,24 @@ class Pace:
         self._level = 0.0  # seconds of work that the share does not cover yet
         self._drained = 0.0
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._dear: dict[str, float] = {}  # agents that take turns for all pieces, and until when
+
+    def due(self, agent: str, size: int) -> bool:
+        """Tell whether a piece of so many bytes takes a turn."""
+        return size > LARGE_BYTES or (agent in self._dear and self._is_dear(agent))
+
+    def small(self, agent: str, worked_s: float) -> None:
+        """Note the work on a piece that took no turn."""
+        if worked_s > DEAR_S:
+            self._drain()
+            self._level += min(worked_s, WORK_MAX_S)
+            self._dear[agent] = monotonic() + DEAR_FOR_S
+
+    def _is_dear(self, agent: str) -> bool:
+        if self._dear[agent] > monotonic():
+            return True
+        del self._dear[agent]
+        return False
 
     async def turn(self, agent: str) -> None:
         """Wait for a turn; `took` says what it took."""

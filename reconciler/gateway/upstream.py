@@ -22,7 +22,6 @@ from aiohappyeyeballs import AddrInfoType, start_connection
 
 from reconciler.gateway.connection import READ_BYTES_MAX, Connection, Lost
 from reconciler.gateway.masking import Mask
-from reconciler.gateway.pace import LARGE_BYTES
 from reconciler.gateway.spool import Spool
 from reconciler.gateway.unpacking import plain
 
@@ -62,8 +61,10 @@ class Answer:
         self._read = plain(connection.headers, connection.read)
         self._mask = mask
         self._back = b""
-        self.turn: Callable[[], Awaitable[None]] | None = None
-        """Waits until a large piece may be worked on."""
+        self.due: Callable[[int], bool] | None = None
+        """Tells whether a piece of so many bytes has to wait for its turn."""
+        self.turn: Callable[[], Awaitable[None]] = _no_turn
+        """Waits for it."""
         self.status = connection.status
         self.headers = connection.headers
         named = [value for name, value in self.headers if name == b"content-type"]
@@ -75,7 +76,7 @@ class Answer:
             piece, self._back = self._back, b""
             return piece
         while piece := await self._read():
-            if self.turn is not None and (len(piece) > LARGE_BYTES or self._taken() > LARGE_BYTES):
+            if self.due is not None and self.due(max(len(piece), self._taken())):
                 await self.turn()
             if shown := self._mask.feed(piece):
                 return shown
@@ -134,6 +135,10 @@ class Answer:
             connection.leave(self._pool.take_back)
         elif connection.end():
             self._pool.take_back(connection)
+
+
+async def _no_turn() -> None:
+    """Wait for nothing."""
 
 
 class Upstream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.gateway import pace as module
-from reconciler.gateway.pace import AHEAD_S, SHARE, TICK_S, Pace
+from reconciler.gateway.pace import AHEAD_S, DEAR_FOR_S, DEAR_S, LARGE_BYTES, SHARE, TICK_S, Pace
 
 
 class Loop:
@@ -148,3 +149,32 @@ def test_who_leaves_does_not_keep_its_turn(loop: Loop) -> None:
     assert waits.done()
     assert not waits.cancelled()
     assert not pace._waiting
+
+
+def test_small_pieces_take_a_turn_after_a_dear_one(loop: Loop) -> None:
+    """A provider may put work for a millisecond into two kilobytes, to many at once; its agent's pieces then wait."""
+    pace = Pace()
+    assert not pace.due("a", LARGE_BYTES)
+    assert pace.due("a", LARGE_BYTES + 1)
+    for _ in range(100):
+        pace.small("a", DEAR_S / 2)
+    assert not pace.due("a", 1)
+    pace.small("a", 2 * DEAR_S)
+    assert pace.due("a", 1)
+    assert not pace.due("b", 1)
+    loop.now += DEAR_FOR_S / 2
+    pace.small("a", 2 * DEAR_S)
+    loop.now += DEAR_FOR_S / 2 + 0.1
+    assert pace.due("a", 1)
+    loop.now += DEAR_FOR_S
+    assert not pace.due("a", 1)
+
+
+@pytest.mark.usefixtures("loop")
+def test_dear_small_piece_counts_for_the_share() -> None:
+    """What it took is taken from what may be worked at once."""
+    pace = Pace()
+    pace.small("a", 2 * AHEAD_S)
+    turn = pace.turn("b")
+    with contextlib.closing(turn):
+        assert turn.send(None) is not None  # it waits
