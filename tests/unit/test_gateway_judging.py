@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from reconciler.gateway.body import VALUES_MAX, Body
 from reconciler.gateway.calls import Needs
 from reconciler.gateway.growth import rendered
+from reconciler.gateway.judging import look
 from reconciler.gateway.needs import NEEDS
 from reconciler.gateway.providers import PROVIDERS
 from reconciler.gateway.refusal import Refusal
@@ -321,3 +322,48 @@ def test_deep_body_is_judged_or_refused(place: str) -> None:
         with contextlib.suppress(Refusal):
             needs = NEEDS["chat"](Body(raw), PROVIDERS["openai"], "m")
         assert needs.unbounded or needs.uncertain
+
+
+@pytest.mark.parametrize(
+    ("operation", "body"),
+    [
+        ("chat", {"generation_config": {"maxOutputTokens": 65536}}),
+        ("chat", {"generation_config": {"candidateCount": 8}}),
+        ("chat", {"extra_body": {"google": {"candidate_count": 8}}}),
+        ("chat", {"extra_body": {"google": {"max_output_tokens": 65536}}}),
+        ("chat", {"max_output_tokens": 65536}),
+        ("chat", {"maxOutputTokens": 65536}),
+        ("completions", {"max_completion_tokens": 65536}),
+        ("responses", {"max_tokens": 65536}),
+        ("responses", {"max_completion_tokens": 65536}),
+        ("responses", {"reasoning": {"max_output_tokens": 65536}}),
+        ("messages", {"max_output_tokens": 65536}),
+        ("messages", {"max_completion_tokens": 65536}),
+        ("messages", {"output_config": {"candidateCount": 8}}),
+        ("generate", {"max_tokens": 65536}),
+        ("generate", {"n": 8}),
+    ],
+)
+def test_limit_in_the_words_of_another_api_is_refused(operation: str, body: dict[str, Any]) -> None:
+    """Only the limit in the API's own words is read and lowered; a provider that hears others' would answer more."""
+    assert look(Body(json.dumps(body).encode()), operation, "openrouter").unbounded
+    empty = json.loads(
+        json.dumps(body),
+        object_pairs_hook=lambda pairs: {name: None if value in (8, 65536) else value for name, value in pairs},
+    )
+    assert not look(Body(json.dumps(empty).encode()), operation, "openrouter").unbounded
+
+
+@pytest.mark.parametrize(
+    ("operation", "body"),
+    [
+        ("chat", {"max_tokens": 5, "max_completion_tokens": 5, "n": 2, "reasoning": {"max_tokens": 5}}),
+        ("completions", {"max_tokens": 5, "n": 2}),
+        ("responses", {"max_output_tokens": 5}),
+        ("messages", {"max_tokens": 5}),
+        ("generate", {"generationConfig": {"maxOutputTokens": 5, "candidateCount": 2}}),
+    ],
+)
+def test_limit_in_the_words_of_its_api_is_not(operation: str, body: dict[str, Any]) -> None:
+    """Nor what limits a part of the answer."""
+    assert not look(Body(json.dumps(body).encode()), operation, "openrouter").unbounded

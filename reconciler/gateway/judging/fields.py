@@ -153,3 +153,16 @@ EXCEPTIONS: dict[tuple[str, str], Rule] = {
     ("web_fetch_result", "url"): Rule.TEXT,
 }
 """Fields of the prompt that mean something else in items of these kinds."""
+
+NO_NAMES: frozenset[str] = frozenset()
+SETTINGS_LIMITS = frozenset(named((Rule.TEXT, "candidate_count max_output_tokens")))
+"""What limits Gemini's answers, and stands among its settings."""
+_LIMITS = frozenset(("max_tokens", "max_completion_tokens", "n", *named((Rule.TEXT, "max_output_tokens"))))
+OTHER_LIMITS: dict[str, frozenset[str]] = {
+    "chat": _LIMITS - {"max_tokens", "max_completion_tokens", "n"},
+    "completions": _LIMITS - {"max_tokens", "n"},
+    "responses": _LIMITS - {"max_output_tokens", "n"},
+    "messages": _LIMITS - {"max_tokens", "n"},
+    "generate": _LIMITS,
+}
+"""Of each operation what limits answers in the words of others: it is read and lowered in its own words alone."""

@@ -28,11 +28,21 @@ import msgspec
 from reconciler.gateway.body import VALUES_MAX, Body, numbers_in
 from reconciler.gateway.growth import normalized, rendered
 from reconciler.gateway.judging import kinds
-from reconciler.gateway.judging.fields import BODY, DEFINITION, EXCEPTIONS, PROMPT, SETTINGS
+from reconciler.gateway.judging.fields import (
+    BODY,
+    DEFINITION,
+    EXCEPTIONS,
+    NO_NAMES,
+    OTHER_LIMITS,
+    PROMPT,
+    SETTINGS,
+    SETTINGS_LIMITS,
+)
 from reconciler.gateway.judging.rules import Rule, Table
 from reconciler.gateway.refusal import Refusal
 
 DEPTH_MAX = 64
+_GEMINIS = ("generate", "generate.count", "embed")
 
 _REWRITTEN = ("generationConfig", "generation_config")
 """What is sent as it is read here: a name that stands twice in it is sent once."""
@@ -100,7 +110,10 @@ _PLAIN = msgspec.json.Decoder(str | list[_PlainMessage] | _PlainMessage | None)
 
 def look(body: Body, operation: str, provider: str) -> Found:
     """Look through the body of an operation. Raises Refusal if it cannot be read."""
-    walk = _Walk(bare_tools=operation == "messages", remembers=provider != "openrouter")
+    walk = _Walk(bare_tools=operation == "messages", remembers=provider != "openrouter", gemini=operation in _GEMINIS)
+    for name in OTHER_LIMITS.get(operation, NO_NAMES).intersection(body.fields):
+        if body.get(name) is not None:
+            walk.refuse_limit(name)
     for name, raw in body.fields.items():
         rule = BODY.get(name)
         if rule is Rule.TEXT:
@@ -156,13 +169,17 @@ def _is_nothing(item: Any) -> bool:
 class _Walk:
     """Walks through a body and notes what is not text."""
 
-    def __init__(self, *, bare_tools: bool, remembers: bool) -> None:
-        """Walk. `bare_tools`: what has no type is a function. `remembers`: the provider keeps a model's reasoning."""
+    def __init__(self, *, bare_tools: bool, remembers: bool, gemini: bool) -> None:
+        """Walk. `bare_tools`: what has no type is a function. `remembers`: the provider keeps a model's reasoning.
+
+        `gemini`: the settings hold the limits of the answer.
+        """
         self.images = self.image_bytes = self.clients = self.rendered = 0
         self.tools = self.compacts = False
         self.unbounded = self.uncertain = ""
         self._bare_tools = bare_tools
         self._remembers = remembers
+        self._gemini = gemini
 
     def found(self) -> Found:
         """Give what was noted."""
@@ -192,6 +209,10 @@ class _Walk:
         else:
             self._by_value(table, rule, item, depth, owner or {})
 
+    def refuse_limit(self, name: str) -> None:
+        """Take note of a limit of the answer in the words of an API that this is none of: some providers hear it."""
+        self._refuse(f"{name}, which limits answers of another API")
+
     def _refuse(self, what: str) -> None:
         self.unbounded = self.unbounded or what
 
@@ -220,8 +241,10 @@ class _Walk:
             kind = self._kind(table, value)
             for name, item in value.items():
                 rule = table.get(name)
-                if rule is Rule.TEXT or (name == "type" and kind is not None):
+                if (rule is Rule.TEXT and table is not SETTINGS) or (name == "type" and kind is not None):
                     continue
+                if table is SETTINGS and not self._gemini and name in SETTINGS_LIMITS and item is not None:
+                    self.refuse_limit(name)
                 if table is PROMPT and kind is not None and (kind, name) in EXCEPTIONS:
                     rule = EXCEPTIONS[kind, name]
                 self.field(table, name, rule, item, depth, value)
