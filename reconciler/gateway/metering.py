@@ -27,6 +27,7 @@ from reconciler.gateway.members import raw as _raw
 
 _DIGITS_MAX = len(str(TOKENS_MAX))
 _ERROR = b'"error"'
+_BOM = b"\xef\xbb\xbf"  # which clients read over in front of JSON
 _WORD_BYTES_MAX = 32  # of the word that ends a stream, and blanks around it
 
 
@@ -78,7 +79,7 @@ class Meter:
                 text = self._text
                 said = text.object(item)
                 if said is None:
-                    said = text.object(_SURROGATE.sub(rb"\\ufffd", item))
+                    said = text.object(_SURROGATE.sub(rb"\\ufffd", item.removeprefix(_BOM)))
                 if said is None:
                     self._broken = True
                     self.unread |= any(mark != _ERROR and mark in item for mark in self.MARKS)

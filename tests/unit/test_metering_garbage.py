@@ -201,6 +201,11 @@ def test_usage_named_twice_is_found_beside_any_text() -> None:
         assert charge(used("chat", "openai", (begin + end).encode())) == 900
 
 
+def test_byte_order_mark_before_an_answer_hides_nothing() -> None:
+    """Clients read over it (RFC 8259 8.1 lets them), so what they are shown is what is charged."""
+    assert charge(used("chat", "openai", b'\xef\xbb\xbf{"usage":{"total_tokens":900}}')) == 900
+
+
 def test_part_that_could_not_be_read_takes_the_trust_away() -> None:
     """A usage that came before counts no more as the last, and is the least that is charged."""
     it = fed("chat", "openai", {"choices": [], "usage": {"total_tokens": 9}})
