@@ -64,6 +64,8 @@ COMMAND_S = 10.0
 ADMIN_DRAIN_S = 5.0
 """How long open requests of people may take to end when the daemon stops."""
 GARBAGE: Final = (25_000, 10, 10)
+SWITCH_S: Final = 0.001
+"""How long a thread that computes keeps the event loop waiting for the interpreter: a fifth of Python's own."""
 
 
 class Daemon:
@@ -298,6 +300,7 @@ def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
             announce(f"people use {where} (kept in {workspace.admin_token})")
         announce(f"gateway for agents on http://{addresses['gateway.listen']}")
         _collect_often()
+        sys.setswitchinterval(SWITCH_S)
         runner.run(Daemon(workspace, parts, admin, agents, token.text).run())
 
 
