@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from time import monotonic
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
@@ -22,6 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from reconciler.core.errors import LogNotWritable, PaiError
 from reconciler.core.standing import Standing, standing
@@ -150,29 +151,85 @@ foreign = JSONResponse(
 """Answers a request under a name that is not ours, whatever it asks for."""
 
 
+TEXTS_MAX: Final = 4
+"""So many texts are held by answers that are not taken; whoever asks meanwhile is given the last one."""
+UNDER_WAY_MAX: Final = 4
+"""So many answers are sent at a time."""
+PLACE_S: Final = 0.05
+"""So long one counts as being sent if its client does not take it: who reads nothing keeps nobody out."""
+WAITING_MAX: Final = 100
+_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class _Text:
+    """A text, and how many answers hold it."""
+
+    __slots__ = ("answers", "data")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.answers = 0
+
+
 class _Scrapes:
-    """The text of all metrics, made once for all who ask meanwhile, and no more than a third of the time."""
+    """Answers with the text of all metrics.
+
+    One is made for all who ask meanwhile, in no more than a third of the time; it may be large, and is not copied.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._next: asyncio.Task[bytes] | None = None
+        self._next: asyncio.Task[_Text] | None = None
         self._turn = asyncio.Lock()
         self._free = 0.0
+        self._last = _Text(b"")
+        self._held = self._waiting = 0
+        self._places = asyncio.Semaphore(UNDER_WAY_MAX)
 
-    async def text(self) -> bytes:
-        """Give one that was begun after this call."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as an ASGI application."""
+        text = await self.text()
+        if self._waiting >= WAITING_MAX:
+            crowd = PlainTextResponse("too many ask for the metrics; try again later\n", 503, {"Retry-After": "1"})
+            await crowd(scope, receive, send)
+            return
+        self._held += not text.answers
+        text.answers += 1
+        self._waiting += 1
+        try:
+            async with self._places:
+                self._waiting -= 1
+                sending = asyncio.get_running_loop().create_task(_send(text.data, send))
+                await asyncio.wait({sending}, timeout=PLACE_S)
+            await sending
+        finally:
+            text.answers -= 1
+            self._held -= not text.answers
+
+    async def text(self) -> _Text:
+        """Give one that was begun after this call, or the last one while too many are held."""
+        if self._held >= TEXTS_MAX:
+            return self._last
         if self._next is None:
             self._next = asyncio.get_running_loop().create_task(self._made())
         return await asyncio.shield(self._next)
 
-    async def _made(self) -> bytes:
+    async def _made(self) -> _Text:
         async with self._turn:
             await asyncio.sleep(max(0.0, self._free - monotonic()))
             self._next = None
             began = monotonic()
-            text: bytes = await run_in_threadpool(generate_latest, self._metrics.registry)
+            self._last = _Text(await run_in_threadpool(generate_latest, self._metrics.registry))
             self._free = monotonic() + 2 * (monotonic() - began)
-            return text
+            return self._last
+
+
+async def _send(text: bytes, send: Send) -> None:
+    """Send a text, and return when it was taken: a next piece is waited with until then."""
+    headers = [(b"content-type", _TYPE), (b"content-length", b"%d" % len(text))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": text, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def admin_app(health: Callable[[], Health], metrics: Metrics, api: Sequence[BaseRoute] = ()) -> Starlette:
@@ -188,9 +245,9 @@ def admin_app(health: Callable[[], Health], metrics: Metrics, api: Sequence[Base
             told["source"] = msgspec.to_builtins(now.source)
         return JSONResponse(told, 200 if now.ready else 503)
 
-    async def prometheus(_: Request) -> Response:
-        return Response(await scrapes.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    scrapes = _Scrapes(metrics)
-    open_routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", prometheus)]
+    open_routes = [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", _Scrapes(metrics), methods=["GET"]),
+    ]
     return Starlette(routes=[*open_routes, *api])

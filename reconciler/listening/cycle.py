@@ -1,8 +1,9 @@
 """One request and its answer, as the application sees them: uvicorn's cycle with a way of its own to send.
 
 The head of an answer is checked as a whole, and not field by field, which is most of what an answer costs otherwise,
-and leaves together with what of the body is there: each write is a call of the system. What is not one head, or not
-the body that it promised, is a bug of the application: nothing of it is sent, and it is told so.
+and leaves together with what of the body is there: each write is a call of the system. A large body is not copied for
+that: many may ask for the same one. What is not one head, or not the body that it promised, is a bug of the
+application: nothing of it is sent, and it is told so.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+JOINED_BYTES_MAX: Final = 8 * 1024
+"""A body beyond this is written as it is, behind what stands before it."""
 
 _CONTROLS: Final = bytes((*range(9), *range(10, 32), 127))
 _TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
@@ -83,19 +87,25 @@ class Cycle(RequestResponseCycle):
             self.expected_content_length = 0
             self._send_head()
         elif self.chunked_encoding:
-            text = b"%b%x\r\n%b\r\n" % (self._head, len(body), body) if body else self._head
-            self.transport.write(text if more else text + b"0\r\n\r\n")
-            self._head = b""
+            before = b"%b%x\r\n" % (self._head, len(body)) if body else self._head
+            after = (b"\r\n" if body else b"") + (b"" if more else b"0\r\n\r\n")
+            self._write(before, body, after)
         else:
             left = self.expected_content_length - len(body)
             if left < 0 or (left > 0 and not more):
                 raise RuntimeError("the body is not as long as its head says")
             self.expected_content_length = left
-            self.transport.write(self._head + body if self._head else body)
-            self._head = b""
+            self._write(self._head, body)
         if not more:
             self.response_complete = True
             self.message_event.set()
             if not self.keep_alive:
                 self.transport.close()
             self.on_response()
+
+    def _write(self, before: bytes, body: bytes, after: bytes = b"") -> None:
+        self._head = b""
+        pieces = (before, body, after)
+        for piece in pieces if len(body) > JOINED_BYTES_MAX else (b"".join(pieces),):
+            if piece:
+                self.transport.write(piece)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from reconciler.listening.cycle import Cycle
+from reconciler.listening.cycle import JOINED_BYTES_MAX, Cycle
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"Content-Length", b"2")]}
 BODY = {"type": "http.response.body", "body": b"ok"}
@@ -70,6 +70,19 @@ def sent(*messages: dict[str, Any], method: str = "GET", between: bool = False) 
 def test_whole_answer_is_one_write() -> None:
     """Each write is a call of the system, and another packet."""
     assert sent(START, BODY) == [b"HTTP/1.1 200 OK\r\ndate: now\r\ncontent-length: 2\r\n\r\nok"]
+
+
+def test_large_body_is_not_copied() -> None:
+    """However many ask for the same one, it is there once; its head and what frames it stand around it."""
+    body = b"a" * (JOINED_BYTES_MAX + 1)
+    start = {**START, "headers": [(b"content-length", b"%d" % len(body))]}
+    head, written = sent(start, {**BODY, "body": body})
+    assert head.endswith(b"\r\n\r\n")
+    assert written is body
+    before, written, after = sent({**START, "headers": []}, {**BODY, "body": body})
+    assert before.endswith(b"\r\n\r\n2001\r\n")
+    assert written is body
+    assert after == b"\r\n0\r\n\r\n"
 
 
 def test_head_of_a_stream_waits_for_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +34,7 @@ def test_many_who_ask_share_one_text(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.sleep(late_s)
         asked = time.monotonic()
         text = await scrapes.text()
-        assert begun[int(text) - 1] >= asked
+        assert begun[int(text.data) - 1] >= asked
 
     async def work() -> None:
         await asyncio.gather(*(ask(number * 0.001) for number in range(300)))
@@ -59,6 +60,80 @@ def test_failure_is_told_to_all_and_forgotten(monkeypatch: pytest.MonkeyPatch) -
         found = await asyncio.gather(*(scrapes.text() for _ in range(3)), return_exceptions=True)
         assert all(isinstance(each, ValueError) for each in found)
         fails = False
-        assert await scrapes.text() == b"text"
+        assert (await scrapes.text()).data == b"text"
+
+    asyncio.run(work())
+
+
+class Client:
+    """Takes what it is sent when it may."""
+
+    def __init__(self, takes: bool) -> None:
+        self.takes = asyncio.Event()
+        self.status = 0
+        self.bodies: list[bytes] = []
+        if takes:
+            self.takes.set()
+
+    async def send(self, message: Any) -> None:
+        """Take what is sent at once, and let what comes behind a body wait."""
+        if self.bodies:
+            await self.takes.wait()
+        self.status = message.get("status", self.status)
+        if message.get("body"):
+            self.bodies.append(message["body"])
+
+
+async def nothing() -> Any:
+    """Receive nothing."""
+
+
+def texts(monkeypatch: pytest.MonkeyPatch) -> admin._Scrapes:
+    """Give texts that are numbered."""
+    count = itertools.count(1)
+    monkeypatch.setattr(admin, "generate_latest", lambda _: b"%d" % next(count) * 100)
+    return admin._Scrapes(SimpleNamespace(registry=None))  # type: ignore[arg-type]
+
+
+def test_few_texts_are_held_however_many_take_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that come one after the other and read nothing share the last ones, and keep nobody out."""
+    monkeypatch.setattr(admin, "PLACE_S", 0.001)
+    scrapes = texts(monkeypatch)
+
+    async def work() -> None:
+        clients = [Client(takes=False) for _ in range(50)]
+        asked = []
+        for client in clients:
+            asked.append(asyncio.create_task(scrapes({"method": "GET"}, nothing, client.send)))
+            while not client.bodies:
+                await asyncio.sleep(0.001)
+        assert len({id(client.bodies[0]) for client in clients}) <= admin.TEXTS_MAX + 1
+        last = Client(takes=True)
+        await scrapes({"method": "GET"}, nothing, last.send)
+        assert last.status == 200
+        for client in clients:
+            client.takes.set()
+        await asyncio.gather(*asked)
+        await scrapes({"method": "GET"}, nothing, last.send)
+        assert last.bodies[1] not in [client.bodies[0] for client in clients]
+
+    asyncio.run(work())
+
+
+def test_few_answers_are_sent_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others wait in turn, and a crowd is told to come again."""
+    monkeypatch.setattr(admin, "PLACE_S", 3600)
+    scrapes = texts(monkeypatch)
+
+    async def work() -> None:
+        clients = [Client(takes=False) for _ in range(admin.UNDER_WAY_MAX + admin.WAITING_MAX + 7)]
+        asked = [asyncio.create_task(scrapes({"type": "http"}, nothing, client.send)) for client in clients]
+        while not all(client.status for client in clients[-7:]):
+            await asyncio.sleep(0.001)
+        assert [client.status for client in clients if client.status] == [200] * admin.UNDER_WAY_MAX + [503] * 7
+        for client in clients:
+            client.takes.set()
+        await asyncio.gather(*asked)
+        assert [client.status for client in clients].count(200) == admin.UNDER_WAY_MAX + admin.WAITING_MAX
 
     asyncio.run(work())
