@@ -24,7 +24,7 @@ from reconciler.listening.cycle import Cycle
 from reconciler.listening.deadline import Deadline
 from reconciler.listening.door import Door
 from reconciler.listening.framing import Bad, Body, NoRequest
-from reconciler.listening.head import END, HEAD_BYTES_MAX, Head, Headers, begins_well, no_request, too_large
+from reconciler.listening.head import Beginning, Head, Headers
 from reconciler.listening.turns import Full
 
 IDLE_S: Final = 75.0
@@ -39,6 +39,8 @@ PIPELINED_BYTES_MAX: Final = 64 * 1024
 """Beyond this nothing is read while a request is answered."""
 UNTAKEN_BYTES_MAX: Final = 8 * 1024
 """Of an answer that its client does not take: beyond this the application waits."""
+HEAD_BYTES_A_TURN: Final = 1024
+"""A stranger's larger head takes more turns: what its names and its target cost grows with them."""
 THROWN_BYTES: Final = 512 * 1024
 REST_S: Final = 0.008
 """After so many bytes that are thrown away reading rests so long (64 MB/s): a flood does not take the others' time."""
@@ -100,7 +102,7 @@ class Connection(asyncio.BufferedProtocol):
         self.cycle: Cycle | None = None
         self._body: Body | None = None
         self._unread = b""
-        self._searched = 0
+        self._beginning = Beginning()
         self._head_begun = True
         self._pipelined = False
         self._expects = self._keeps = False
@@ -254,28 +256,23 @@ class Connection(asyncio.BufferedProtocol):
     def _read_head(self, data: bytes) -> bytes | None:
         """Begin a request, and give what follows its head; None if that is not whole. Raises Bad."""
         begin = 2 if data.startswith(b"\r\n") else 0  # an empty line before a request is ignored (RFC 9112 2.2)
-        end = data.find(END, max(begin, self._searched)) + len(END)
-        size = (end if end >= len(END) else len(data)) - begin
-        if size > HEAD_BYTES_MAX:
-            raise too_large()
-        if end < len(END):
-            if not begins_well(data, begin, self._searched):
-                raise no_request()
-            self._searched = max(0, len(data) - len(END) + 1)
+        end = self._beginning.end(data, begin)
+        if not end:
             if not self._head_begun:
                 self._head_begun = True
                 self._deadline.within(self.door.limits.head_s, self._too_slow)
             return None
-        if not self._may_begin():
+        if not self._may_begin(end - begin):
             return None
         self._begin(Head(data[begin:end]))
         return data[end:]
 
-    def _may_begin(self) -> bool:
-        """Tell whether the next request may begin now; who has to wait for that is read again then. Raises Bad."""
+    def _may_begin(self, size: int) -> bool:
+        """Tell whether a request with so large a head may begin now; it is read again when it may. Raises Bad."""
         if not self._turn and not self._in_line and (self._pipelined or not self._shown.get("known")):
             try:
-                self._turn = self.door.turns.take(self._loop, self, self._called)
+                turns = 1 + size // HEAD_BYTES_A_TURN
+                self._turn = self.door.turns.take(self._loop, self, self._called, turns)
             except Full:
                 raise Bad(*_FULL) from None
             self._in_line = not self._turn
@@ -296,7 +293,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _begin(self, head: Head) -> None:
         """Hand a request to the application that answers it."""
-        self._searched, self._head_begun, self._pipelined, self._turn = 0, False, False, False
+        self._beginning.anew()
+        self._head_begun = self._pipelined = self._turn = False
         if not self._flow.write_paused:
             self._deadline.forget()
         self._body, self._expects, self._keeps = head.body, head.expects, head.keeps

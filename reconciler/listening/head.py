@@ -19,9 +19,14 @@ Headers = list[tuple[bytes, bytes]]
 HEAD_BYTES_MAX: Final = 64 * 1024
 FIELDS_MAX: Final = 200
 """Apache takes 100 (LimitRequestFields); clients send about 20."""
+TARGET_BYTES_MAX: Final = 8 * 1024
+"""Apache and nginx take as much (LimitRequestLine, large_client_header_buffers); RFC 9112 3 asks for 8,000."""
+FEW_BYTES_MAX: Final = 1024
+"""Of a field that decides something here, or of all of one name together."""
 END: Final = b"\r\n\r\n"
 
 _LINE = re.compile(rb"([A-Z][A-Z-]{0,31}) ([\x21-\x7e]+) HTTP/(1\.[01])\r\n")
+_LINE_BYTES_MAX: Final = 32 + len(b" ") + TARGET_BYTES_MAX + len(b" HTTP/1.1\r\n")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
 _FEW: Final = frozenset(
     (
@@ -60,12 +65,16 @@ class Head:
         if line is None:
             raise no_request()
         method, target, version = line.groups()
+        if len(target) > TARGET_BYTES_MAX:
+            raise _too_long()
         self.method: str = method.decode("ascii")
         self.version: str = version.decode("ascii")
         self.headers: Headers = []
         self.few: dict[bytes, list[bytes]] = {}
         self._complete = False
         self._read_fields(data)
+        if any(sum(map(len, values)) > FEW_BYTES_MAX for values in self.few.values()):
+            raise too_large()
         self.hosts = self.few.get(b"host", [])
         if len(self.hosts) != 1:
             raise Bad("400 Bad Request", "a request has one Host")
@@ -122,15 +131,50 @@ class Head:
         return any(token.strip(b" \t").lower() == word for value in self.few[name] for token in value.split(b","))
 
 
-def begins_well(data: bytes, begin: int, searched: int) -> bool:
-    """Tell whether what came so far of a head may become one: its first line, and how lines end from `searched` on.
+class Beginning:
+    """How far a head was looked at that is not whole: nothing of it is looked at twice, however it comes."""
 
-    The rest is judged when the head is whole.
-    """
-    if data.find(b"\n", begin) < 0:
-        return data[begin : begin + 1].isupper() or data[begin:] in (b"", b"\r")
-    new = data[max(begin, searched - 1) :].removeprefix(b"\n")
-    return _LINE.match(data, begin) is not None and new.count(b"\n") == new.count(b"\r\n")
+    __slots__ = ("_line_ended", "_searched")
+
+    def __init__(self) -> None:
+        self.anew()
+
+    def anew(self) -> None:
+        """Forget a head, for the next one."""
+        self._searched = 0
+        self._line_ended = False
+
+    def end(self, data: bytes, begin: int) -> int:
+        """Say where the head ends that begins there, 0 if it is not whole. Raises Bad if it cannot become one.
+
+        Of what is not whole its first line is judged, how lines end, and its size; the rest when it is.
+        """
+        end = data.find(END, max(begin, self._searched)) + len(END)
+        whole = end >= len(END)
+        if not whole:
+            self._look(data, begin)
+        if (end if whole else len(data)) - begin > HEAD_BYTES_MAX:
+            raise too_large()
+        return end if whole else 0
+
+    def _look(self, data: bytes, begin: int) -> None:
+        if not self._line_ended:
+            self._look_at_line(data, begin, data.find(b"\n", max(begin, self._searched)))
+        if self._line_ended:
+            new = data[max(begin, self._searched - 1) :].removeprefix(b"\n")
+            if new.count(b"\n") != new.count(b"\r\n"):
+                raise no_request()
+        self._searched = max(0, len(data) - len(END) + 1)
+
+    def _look_at_line(self, data: bytes, begin: int, end: int) -> None:
+        if end < 0 and not data[begin : begin + 1].isupper() and data[begin:] not in (b"", b"\r"):
+            raise no_request()
+        if (end if end >= 0 else len(data)) - begin > _LINE_BYTES_MAX:
+            raise _too_long()
+        if end >= 0:
+            if _LINE.match(data, begin) is None:
+                raise no_request()
+            self._line_ended = True
 
 
 def no_request() -> Bad:
@@ -140,5 +184,12 @@ def no_request() -> Bad:
 
 def too_large() -> Bad:
     """Refuse a head that is beyond its bounds."""
-    message = f"the head of a request may have {HEAD_BYTES_MAX:,} bytes and {FIELDS_MAX} fields"
+    message = (
+        f"the head of a request may have {HEAD_BYTES_MAX:,} bytes and {FIELDS_MAX} fields, "
+        f"and one that says where it goes or how it is read {FEW_BYTES_MAX:,} bytes"
+    )
     return Bad("431 Request Header Fields Too Large", message)
+
+
+def _too_long() -> Bad:
+    return Bad("414 URI Too Long", f"the target of a request may have {TARGET_BYTES_MAX:,} bytes")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.listening import connection
+from reconciler.listening.head import TARGET_BYTES_MAX
 from tests.support import DEADLINE_S, until
 from tests.support_listening import MIB, Answer, Echo, Wire, wired
 
@@ -335,12 +336,35 @@ def test_too_many_fields_are_a_431(echo: Echo, number: int) -> None:
 
 @pytest.mark.parametrize("size", [0, 1000])
 def test_head_beyond_its_size_is_a_431(echo: Echo, size: int) -> None:
-    """In one field or in the request line, at once or in pieces, with an end or without."""
-    for head in (HEAD + b"x: " + b"y" * 70_000, b"GET /" + b"y" * 70_000):
+    """At once or in pieces, with an end or without."""
+    for end in (b"", b"\r\n\r\n"):
         with wired(echo.port) as wire:
-            assert [answer.status for answer in asked(wire, head, size)] == [431]
+            answers = asked(wire, HEAD + b"x: " + b"y" * 70_000 + end, size)
+            assert [answer.status for answer in answers] == [431]
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_target_beyond_its_size_is_a_414(echo: Echo, size: int) -> None:
+    """At once or in pieces, whole or not: no client of an API needs more, and what it costs grows with it."""
+    most = TARGET_BYTES_MAX - 1
+    for line in (
+        b"GET /" + b"y" * 70_000,
+        b"GET /" + b"y" * (most + 1) + NEXT[9:],
+        b"GET /?" + b"%41" * 9000 + NEXT[9:],
+    ):
+        with wired(echo.port) as wire:
+            assert [answer.status for answer in asked(wire, line, size)] == [414]
     with wired(echo.port) as wire:
-        assert [answer.status for answer in asked(wire, HEAD + b"x: " + b"y" * 70_000 + b"\r\n\r\n", size)] == [431]
+        assert [answer.status for answer in asked(wire, b"GET /" + b"y" * most + NEXT[9:], size)] == [200]
+
+
+@pytest.mark.parametrize("name", [b"connection", b"expect", b"host", b"x-forwarded-for", b"x-forwarded-proto"])
+def test_field_that_decides_something_is_small(echo: Echo, name: bytes) -> None:
+    """Its parts are looked at one by one; in two fields of a name there may be no more."""
+    before = b"GET /a HTTP/1.1\r\n" + (b"" if name == b"host" else b"host: localhost\r\n")
+    for value in (b"," * 1025, b"," * 60_000, b"." * 1025, b"," * 600 + b"\r\n" + name + b": " + b"," * 600):
+        with wired(echo.port) as wire:
+            assert [answer.status for answer in asked(wire, before + name + b": " + value + b"\r\n\r\n")] == [431]
 
 
 def test_flood_behind_a_refusal_is_not_kept(echo: Echo) -> None:

@@ -10,7 +10,8 @@ from typing import Literal
 
 import pytest
 
-from reconciler.listening import connection, turns
+from reconciler.listening import connection
+from reconciler.listening.turns import AT_ONCE, Pace, Turns
 from tests.support import until
 from tests.support_gateway import ROBOT, Bench
 from tests.support_listening import Echo, Wire, wired
@@ -87,29 +88,39 @@ def test_who_takes_no_answer_ends_also_in_line(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_who_has_left_is_not_in_line(monkeypatch: pytest.MonkeyPatch, reset: bool) -> None:
+def test_who_has_left_is_not_in_line(reset: bool) -> None:
     """Thousands who ask and leave at once keep nobody waiting, however slowly the line moves."""
-    monkeypatch.setattr(turns, "A_SECOND", 0.01)
     with Echo() as echo:
+        echo.door.turns = Turns(Pace(a_second=0.01))
         for _ in range(300):
             with wired(echo.port) as wire:
                 wire.send(STRANGER)
                 if reset:
                     wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        until("the line to be empty", lambda: not echo.door.turns._waiting and echo.connections == 0)
-        monkeypatch.undo()
+        until("the line to be empty", lambda: not echo.door.turns.waiting and echo.connections == 0)
+        echo.door.turns = Turns()
         with wired(echo.port) as last:
             assert answered(last, STRANGER) == 200
 
 
-def test_line_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond it a stranger is refused at once, in words."""
-    monkeypatch.setattr(turns, "A_SECOND", 1)
-    monkeypatch.setattr(turns, "WAITING_MAX", 5)
+def test_large_head_takes_many_turns() -> None:
+    """What it says costs more to look at: a stranger's pace is that of bytes too."""
+    large = STRANGER[:-2] + b"x: " + b"y" * 30_000 + b"\r\n\r\n"
     with Echo() as echo, contextlib.ExitStack() as stack:
-        for _ in range(turns.AT_ONCE):
+        echo.door.turns = Turns(Pace(a_second=0.01))
+        for _ in range(1 + AT_ONCE // 30):
+            assert answered(stack.enter_context(wired(echo.port)), large) == 200
+        stack.enter_context(wired(echo.port)).send(large)
+        until("it to wait", lambda: echo.door.turns.waiting == 1)
+
+
+def test_line_has_an_end() -> None:
+    """Beyond it a stranger is refused at once, in words."""
+    with Echo() as echo, contextlib.ExitStack() as stack:
+        echo.door.turns = Turns(Pace(a_second=1, waiting=5))
+        for _ in range(AT_ONCE):
             assert answered(stack.enter_context(wired(echo.port)), STRANGER) == 200
         for _ in range(5):
             stack.enter_context(wired(echo.port)).send(STRANGER)
-        until("five to wait", lambda: len(echo.door.turns._waiting) == 5)
+        until("five to wait", lambda: echo.door.turns.waiting == 5)
         assert answered(stack.enter_context(wired(echo.port)), STRANGER) == 503

@@ -6,6 +6,7 @@ import importlib.metadata
 import inspect
 import ipaddress
 import random
+from types import SimpleNamespace
 
 import httptools
 import pytest
@@ -13,9 +14,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import Server
 
-from reconciler.listening import Hosts, Proxies
+from reconciler.listening import Hosts, Proxies, head
 from reconciler.listening.framing import Bad, Chunked
-from reconciler.listening.head import Head
+from reconciler.listening.head import Beginning, Head
 
 KNOWN = [
     b"localhost",
@@ -116,6 +117,27 @@ def test_url_as_target_names_a_host_too(target: bytes, hosts: list[bytes], path:
     """RFC 9112 3.2: the authority of the target counts, and so does the Host."""
     head = Head(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (head.hosts, head.path, head.query) == (hosts, path, query)
+
+
+@pytest.mark.parametrize("blank", [b"", b"\r\n"])
+def test_nothing_of_a_head_is_looked_at_twice(monkeypatch: pytest.MonkeyPatch, blank: bytes) -> None:
+    """However it comes, its first line is matched once, when it has come."""
+    matched: list[int] = []
+    line = head._LINE
+    monkeypatch.setattr(
+        head,
+        "_LINE",
+        SimpleNamespace(match=lambda data, begin: matched.append(len(data)) or line.match(data, begin)),
+    )
+    first = blank + b"GET /" + b"a" * 1000 + b" HTTP/1.1\r\n"
+    data = first + b"host: x\r\ny: " + b"z" * 1000 + b"\r\n\r\n"
+    beginning = Beginning()
+    ends = [beginning.end(data[:size], len(blank)) for size in range(len(blank) + 1, len(data) + 1)]
+    assert ends == [0] * (len(ends) - 1) + [len(data)]
+    assert matched == [len(first)]
+    beginning.anew()
+    with pytest.raises(Bad):
+        beginning.end(b"no line\r\n", 0)
 
 
 TRUSTED = Proxies(map(ipaddress.ip_network, ("10.0.0.0/8", "2001:db8::/32", "192.0.2.7")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -49,14 +50,14 @@ class Line:
         self.clock, self.turns = Clock(), Turns()
         self.begun: list[int] = []
 
-    def come(self, number: int, *, there: bool = True) -> None:
-        """Come, and begin in turn; `there`: still there then."""
+    def come(self, number: int, *, there: bool = True, turns: float = 1) -> None:
+        """Come, and begin in turn; `there`: still there then; `turns`: as many are taken."""
 
         def called() -> bool:
             self.begun.extend([number] * there)
             return there
 
-        if self.turns.take(self.clock.loop, number, called):
+        if self.turns.take(self.clock.loop, number, called, turns):
             self.begun.append(number)
 
 
@@ -127,3 +128,30 @@ def test_line_has_an_end() -> None:
     line.clock.go_on(WAITING_MAX / A_SECOND + 0.1)
     assert len(line.begun) == AT_ONCE + WAITING_MAX
     line.come(-1)
+
+
+def test_who_takes_many_turns_is_paced_by_them() -> None:
+    """A head of 60 KiB is as dear as 61 small ones."""
+    line = Line()
+    for number in range(200):
+        line.come(number, turns=20)
+        line.clock.go_on(0.001)
+    line.clock.go_on(0.8)
+    assert len(line.begun) == pytest.approx(A_SECOND / 20 + AT_ONCE / 20, abs=3)
+
+
+def test_who_takes_few_goes_before_who_takes_many() -> None:
+    """A crowd with large heads fills a line of its own, keeps nobody else out, and has its end too."""
+    line = Line()
+    many = 0
+    with contextlib.suppress(Full):
+        for many in range(1000):
+            line.come(many, turns=61)
+    assert many == pytest.approx(WAITING_MAX / 61, abs=3)
+    line.begun.clear()
+    for number in range(10_000, 10_010):
+        line.come(number)
+    line.clock.go_on(AT_ONCE / A_SECOND + 0.01)
+    assert line.begun[:10] == list(range(10_000, 10_010))
+    line.clock.go_on(10)
+    assert set(range(2, many)) <= set(line.begun)
