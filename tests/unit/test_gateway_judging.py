@@ -367,3 +367,13 @@ def test_limit_in_the_words_of_another_api_is_refused(operation: str, body: dict
 def test_limit_in_the_words_of_its_api_is_not(operation: str, body: dict[str, Any]) -> None:
     """Nor what limits a part of the answer."""
     assert not look(Body(json.dumps(body).encode()), operation, "openrouter").unbounded
+
+
+@pytest.mark.parametrize("name", ["video_url", "audio_url", "video"])
+@pytest.mark.parametrize("url", ["data:image/gif;base64,R0lGODlh", "data:image/png;base64,iVBO", "data:text/plain,a"])
+@pytest.mark.parametrize("within", [False, True])
+def test_film_is_counted_whatever_it_says_it_is(name: str, url: str, within: bool) -> None:
+    """An image that moves is priced by its frames, and what is said to be one need not be."""
+    part = {"type": name, name: {"url": url} if within else url}
+    found = look(Body(json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode()), "chat", "openrouter")
+    assert found.uncertain

@@ -22,6 +22,7 @@ class Rule(Enum):
 
     # judged by its value
     ADDRESS = "media in a data: URL, or an address that the provider fetches"
+    FILM = "the same of films and sound, whatever type it says it is of"
     INLINE = "media in base64, or text, by the type beside it"
     FILE = "a file in base64"
     SOUND = "sound, or an earlier answer's by its id"

@@ -316,6 +316,9 @@ class _Walk:
 
     def _by_value(self, table: Table, rule: Rule, item: Any, depth: int, owner: dict[str, Any]) -> None:
         """Judge a field of which the value says what it is."""
+        if rule is Rule.FILM:  # a moving image is priced by its frames
+            self.uncertain = self.uncertain or _MEDIA
+            rule = Rule.ADDRESS
         if rule is Rule.MODALITIES:
             if not _speaks_only(item):
                 self._refuse("images in the answer")
