@@ -57,6 +57,11 @@ def _many_texts() -> bytes:
     return _MESSAGES + _SAID + b'"},' + b'"",' * (LARGE // 3 - 100) + b'""]}'
 
 
+def _marks() -> bytes:
+    """As many marks as a small body has, in the order that takes longest to be put right."""
+    return _MESSAGES + _SAID + ("\u0315" * 16_000 + "\u0300" * 16_000).encode() + b'"}]}'
+
+
 def send(body: Callable[[], bytes], place: Place) -> Told:
     """Send a body again and again, on three connections."""
     data = body()
@@ -113,6 +118,7 @@ _BODIES: Mapping[str, Callable[[], bytes]] = {
     "32 MiB of texts": _many_texts,
     "240,000 names": _many_names,
     "one name 240,000 times": _same_names,
+    "64 KiB of marks": _marks,
 }
 ATTACKS: Mapping[str, Callable[[Place], Told]] = {
     **{f"body: {name}": partial(send, body) for name, body in _BODIES.items()},

@@ -247,6 +247,46 @@ def wide_flood(port: Port, place: Place) -> Told:
     return again(place.seconds, 200, once)
 
 
+def commas(port: Port, place: Place) -> Told:
+    """Ask with heads of 60 kB that name a great many options of the connection, on 16 connections."""
+    request = head("GET", port.closed, "connection: " + "," * 60_000)
+
+    def once(deadline: float, seen: Seen) -> None:
+        with connected(_number(port, place), 5) as connection:
+            while time.monotonic() < deadline:
+                connection.sendall(request)
+                seen[_status(answered(connection))] += 1
+
+    return again(place.seconds, 16, once)
+
+
+def thrown_away(port: Port, place: Place) -> Told:
+    """Send a body in chunks of one byte long after it was refused, on 200 connections."""
+    begin = head("POST", "/nothing", "transfer-encoding: chunked")
+    piece = b"1\r\na\r\n" * 4096
+
+    def once(deadline: float, seen: Seen) -> None:
+        with connected(_number(port, place), 5) as connection:
+            connection.sendall(begin)
+            _last_word(connection, seen, _send_until(connection, piece, 1 << 30, deadline))
+
+    return again(place.seconds, 200, once)
+
+
+def metrics_unread(place: Place) -> Told:
+    """Ask for the metrics 20 times on each of 400 connections, and read nothing."""
+    batch = head("GET", "/metrics") * 20
+
+    def once(deadline: float, seen: Seen) -> None:
+        with connected(place.admin, 5) as connection:
+            with contextlib.suppress(OSError):
+                connection.sendall(batch)
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            seen["sent"] += 1
+
+    return again(place.seconds, 400, once)
+
+
 _BOTH: Mapping[str, Callable[[Port, Place], Told]] = {
     "upgrade offers with a request inside": smuggle,
     "head of 100 MB": long_head,
@@ -257,10 +297,13 @@ _BOTH: Mapping[str, Callable[[Port, Place], Told]] = {
     "50 MB of requests at once": partial(pipelined, 50 << 20),
     "2,000 idle and slow connections": slow_heads,
     "200 connections without a key": wide_flood,
+    "heads of 60,000 commas": commas,
+    "bodies in chunks of a byte after a refusal": thrown_away,
 }
 ATTACKS: Mapping[str, Callable[[Place], Told]] = {
     **{f"{port.name}: {name}": partial(work, port) for name, work in _BOTH.items() for port in (GATEWAY, ADMIN)},
     "gateway: 5 MB of chat requests at once": pipelined_posts,
     "gateway: answers that nobody reads": small_answers_unread,
     "gateway: flood without a key": flood,
+    "admin: metrics that nobody reads": metrics_unread,
 }

@@ -91,6 +91,11 @@ def _answer_tiny_events(connection: socket.socket) -> None:
     _endlessly(connection, _chunk(b"data:{}\n\n" * 7000))
 
 
+def _answer_dear_events(connection: socket.socket) -> None:
+    connection.sendall(_SSE)
+    _endlessly(connection, _chunk(b'data:{"error":1,"error":1}\n\n' * 70), 0.1)
+
+
 def _answer_tiny_chunks(connection: socket.socket) -> None:
     connection.sendall(_SSE)
     _endlessly(connection, _chunk(b":") * 10_000)
@@ -121,6 +126,7 @@ _ANSWERS: Mapping[str, Callable[[socket.socket], None]] = {
     "event": _answer_event,
     "head": _answer_head,
     "tiny-events": _answer_tiny_events,
+    "dear-events": _answer_dear_events,
     "tiny-chunks": _answer_tiny_chunks,
     "tiny-objects": _answer_tiny_objects,
     "one-member": _answer_one_member,
@@ -237,6 +243,7 @@ ATTACKS: Mapping[str, Callable[[Place], Told]] = {
     "provider: slow streams whose clients left": partial(leave, "dripping", 200),
     "provider: event of 17 MiB": large_event,
     "provider: tiny events": partial(watch, "tiny-events", 4),
+    "provider: small pieces that are dear": partial(watch, "dear-events", 60),
     "provider: tiny chunks": partial(watch, "tiny-chunks", 4),
     "provider: tiny objects": partial(ask, "tiny-objects", 4),
     "provider: one member again and again": partial(ask, "one-member", 4),

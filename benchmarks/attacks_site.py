@@ -43,7 +43,7 @@ _TOKEN = "sk-upstream-of-the-attacks"  # noqa: S105 (the simulator takes any)
 HOOK = "a-secret-that-both-know"
 EVIL = (
     *("packed", "packed-stream", "trailers", "early-hints", "endless", "dripping", "event", "head"),
-    *("tiny-events", "tiny-chunks", "tiny-objects", "one-member"),
+    *("tiny-events", "dear-events", "tiny-chunks", "tiny-objects", "one-member"),
 )
 """Ways of the provider that breaks its word; each is a binding of this name (`attacks_provider`)."""
 
