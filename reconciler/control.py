@@ -4,9 +4,9 @@ A request is one line `{"verb":...,"arguments":{...}}`, an answer one line `{"re
 Errors of core/errors.py travel and are raised again as the same class by `call`; a bug in the handler is logged here
 and told as CouldNotRun. It does not know what any verb means.
 
-Invariants: only the same user and root are answered; the socket is 0600 before anybody can connect; a request is handed
-to the handler at most once. Only the holder of the log's lock may start a server: it replaces the socket file that a
-killed daemon left.
+Invariants: only the same user and root are answered; nothing is sent before it is known whose server it is; the socket
+is 0600 before anybody can connect; a request is handed to the handler at most once. Only the holder of the log's lock
+may start a server: it replaces the socket file that a killed daemon left.
 """
 
 from __future__ import annotations
@@ -166,8 +166,8 @@ class Server:
             return _error(CouldNotRun(f"internal error in the daemon: {type(bug).__name__}", "see the daemon's log"))
 
 
-def call(path: Path, verb: str, arguments: Object, timeout_s: float = 60.0) -> Object:
-    """Ask the daemon that listens on `path` and give its result.
+def call(path: Path, verb: str, arguments: Object, timeout_s: float = 60.0, keeper: int | None = None) -> Object:
+    """Ask the daemon that listens on `path` and give its result; it runs as this user, as root or as `keeper`.
 
     Raises NoDaemon if nothing listens there, the error that the daemon answered with, or CouldNotRun if it gave no
     answer within `timeout_s` seconds or went away (the request may then have been carried out).
@@ -177,6 +177,10 @@ def call(path: Path, verb: str, arguments: Object, timeout_s: float = 60.0) -> O
     if len(request) > MESSAGE_BYTES_MAX:
         raise CouldNotRun("the request is too large for the daemon", f"at most {MESSAGE_BYTES_MAX} bytes")
     with _connect(path, deadline) as connection:
+        if _peer(connection) not in (None, os.geteuid(), 0, keeper):
+            raise CouldNotRun(
+                f"what listens on {path} belongs to another user", "see who runs it before anything is sent"
+            )
         try:
             # A server that refuses unread answers and closes: its answer is worth more than our broken pipe.
             with contextlib.suppress(ConnectionError):
@@ -271,12 +275,20 @@ def _address(path: Path) -> Iterator[str]:
 
 
 def _check_peer(connection: socket.socket) -> None:
-    if not hasattr(socket, "SO_PEERCRED"):
-        return  # the socket's mode and its folder's keep others out
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _, uid, _ = struct.unpack("3i", credentials)
-    if uid not in (os.geteuid(), 0):
+    if _peer(connection) not in (None, os.geteuid(), 0):
         raise CouldNotRun("the daemon belongs to another user", "run the command as that user")
+
+
+def _peer(connection: socket.socket) -> int | None:
+    """Tell as which user the other side runs; None where the system does not say.
+
+    There the socket's mode and its folder's keep others out.
+    """
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    uid: int = struct.unpack("3i", credentials)[1]
+    return uid
 
 
 def _receive(connection: socket.socket, deadline: float) -> bytes:

@@ -82,7 +82,8 @@ def _judge(workspace: Workspace, update: RefUpdate) -> None:
 def _admit(workspace: Workspace, number: str, updates: list[RefUpdate]) -> None:
     """Have the daemon, through which the push comes, record who pushes; without that it is refused."""
     try:
-        call(workspace.socket, "push.admit", {"push": number, "updates": [list(update) for update in updates]})
+        order: dict[str, object] = {"push": number, "updates": [list(update) for update in updates]}
+        call(workspace.socket, "push.admit", order, keeper=workspace.keeper)
     except PaiError as error:
         raise Refused(f"the push cannot be recorded: {error.message}", error.hint or "push again") from error
 
@@ -94,7 +95,8 @@ def _found(workspace: Workspace, update: RefUpdate) -> Shown:
     push = {"commit": update.new, "repository": repository, "folders": folders}
     arguments = {"ref": update.ref, "deleted": update.deleted, **push}
     try:
-        return msgspec.convert(call(workspace.socket, "judge", arguments, DAEMON_TIMEOUT_S), Shown)
+        answer = call(workspace.socket, "judge", arguments, DAEMON_TIMEOUT_S, workspace.keeper)
+        return msgspec.convert(answer, Shown)
     except Refused:
         raise
     except (PaiError, msgspec.ValidationError):

@@ -40,5 +40,5 @@ def read_view(workspace: Workspace, at: str | None = None) -> View:
 def _today(workspace: Workspace) -> str:
     """Give the day that the running daemon counts on, whatever this machine's clock says; without one, the clock's."""
     with contextlib.suppress(PaiError):  # a daemon that is older, or has no time, is no reason to show nothing
-        return str(call_daemon(workspace.socket, "day", {}, DAY_S)["day"])
+        return str(call_daemon(workspace.socket, "day", {}, DAY_S, workspace.keeper)["day"])
     return datetime.now(UTC).date().isoformat()

@@ -42,7 +42,7 @@ class _Daemon:
 
     def call(self, verb: str, arguments: dict[str, object]) -> Answer:
         try:
-            return call_daemon(self._workspace.socket, verb, arguments, TIMEOUT_S)
+            return call_daemon(self._workspace.socket, verb, arguments, TIMEOUT_S, self._workspace.keeper)
         except NoDaemon:  # it stopped since it was asked last, and the request was not sent
             with session(self._workspace) as other:
                 return other.call(verb, arguments)
@@ -85,6 +85,6 @@ def _alone(parts: Parts) -> Session:
 def ask_daemon(workspace: Workspace, verb: str) -> Answer | None:
     """Give the running daemon's answer to a verb without arguments, None if no daemon runs."""
     try:
-        return call_daemon(workspace.socket, verb, {}, TIMEOUT_S)
+        return call_daemon(workspace.socket, verb, {}, TIMEOUT_S, workspace.keeper)
     except NoDaemon:
         return None

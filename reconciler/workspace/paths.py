@@ -37,7 +37,8 @@ class Workspace(NamedTuple):
     ) -> Workspace:
         """Find the workspace: `explicit`, else PAI_WORKSPACE, else the nearest parent of `cwd` with pai.toml.
 
-        Raises WorkspaceError if there is none or its settings are wrong, UsageError for an address.
+        Raises WorkspaceError if there is none, if nobody named it and it is another user's, or if its settings are
+        wrong; UsageError for an address.
         """
         environment = os.environ if environment is None else environment
         return cls.open(_locate(explicit, environment, cwd), environment)
@@ -102,6 +103,15 @@ class Workspace(NamedTuple):
     def socket(self) -> Path:
         """The daemon's control socket."""
         return self.data / "pai.sock"
+
+    @property
+    def keeper(self) -> int:
+        """The user whose daemon serves the workspace: whose `data` it is, if nobody else could have put that there."""
+        folder = self.root.stat()
+        with contextlib.suppress(OSError):
+            if not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                return self.data.stat().st_uid
+        return folder.st_uid
 
     @property
     def master_key(self) -> Path:
@@ -202,11 +212,30 @@ def _locate(explicit: Path | None, environment: Mapping[str, str], cwd: Path | N
         raise WorkspaceError("the current folder no longer exists", "cd to another one") from None
     for folder in (start, *start.parents):
         if (folder / CONFIG_NAME).is_file():
+            _require_own(folder)
             return folder
     raise WorkspaceError(
         f"no workspace here: neither {start} nor a folder above it has {CONFIG_NAME}",
         f"{_INIT_HINT}, or name one with --workspace DIR or PAI_WORKSPACE",
     )
+
+
+def _require_own(root: Path) -> None:
+    """See that a workspace that nobody named is no other user's: secrets are kept there, and sent to its daemon.
+
+    As git has it for repositories, what root put there is anybody's, and root works under sudo for who called it too.
+    Raises WorkspaceError.
+    """
+    trusted = {0, os.geteuid()}
+    if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
+        trusted.add(int(os.environ["SUDO_UID"]))
+    for place in (root, root / CONFIG_NAME, root / "data"):
+        with contextlib.suppress(FileNotFoundError):
+            if place.lstat().st_uid not in trusted:  # no link is followed: whoever made it chose what it leads to
+                raise WorkspaceError(
+                    f"{root} is a workspace, and {place} belongs to another user",
+                    f"if it is the one that you mean, name it: --workspace {root}",
+                )
 
 
 def _make_private_folder(path: Path) -> None:

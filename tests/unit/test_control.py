@@ -220,6 +220,31 @@ def test_other_users_are_refused(path: Path) -> None:
     assert "belongs to another user" in done.stdout
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_nothing_is_sent_to_a_server_of_another_user(path: Path) -> None:
+    """It hears nothing, unless it is the one who keeps the workspace; who it is the system says, not its file."""
+    path.parent.chmod(0o777)
+    program = (
+        "import os, socket, sys; os.chdir(os.path.dirname(sys.argv[1])); os.setuid(65534)\n"
+        "s = socket.socket(socket.AF_UNIX); s.bind('pai.sock'); s.listen(); s.settimeout(20)\n"
+        "print('ready', flush=True)\n"
+        "for _ in range(2):\n"
+        " c, _ = s.accept(); got = c.recv(1000); print(got, flush=True)\n"
+        " if got: c.sendall(b'{\"result\":{}}\\n')\n"
+        " c.close()"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        os.chown(path, 0, 0)
+        with pytest.raises(CouldNotRun, match="belongs to another user"):
+            call(path, "secret.store", {"name": "openai"})
+        assert other.stdout.readline() == "b''\n"
+        assert call(path, "secret.store", {"name": "openai"}, keeper=65534) == {}
+        assert "openai" in other.stdout.readline()
+
+
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
     event = threading.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import tomllib
 from pathlib import Path
@@ -293,6 +294,44 @@ def test_workspace_is_found_in_the_documented_order(tmp_path: Path) -> None:
     assert Workspace.find(None, {"PAI_WORKSPACE": str(outer)}, deep).root == outer
     assert Workspace.find(None, {"PAI_WORKSPACE": ""}, deep).root == inner
     assert Workspace.find(None, {}, outer).root == outer
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+@pytest.mark.parametrize("given", [".", "pai.toml", "data"])
+@pytest.mark.parametrize("link", [False, True])
+def test_workspace_of_another_user_has_to_be_named(
+    tmp_path: Path, given: str, link: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been put there for whoever comes by; a link to what is one's own is no better."""
+    root, below = tmp_path / "w", tmp_path / "w" / "below"
+    Workspace.create(root, {})
+    below.mkdir()
+    if link and given != ".":
+        (root / given).rename(tmp_path / "own")
+        (root / given).symlink_to(tmp_path / "own")
+    assert Workspace.find(None, {}, below).root == root
+    os.chown(root / given, 65534, 65534, follow_symlinks=False)
+    with pytest.raises(WorkspaceError, match="belongs to another user") as caught:
+        Workspace.find(None, {}, below)
+    assert caught.value.hint.endswith(f"--workspace {root}")
+    assert (
+        Workspace.find(root, {}, below).root == Workspace.find(None, {"PAI_WORKSPACE": str(root)}, below).root == root
+    )
+    monkeypatch.setenv("SUDO_UID", "65534")
+    assert Workspace.find(None, {}, below).root == root
+    monkeypatch.setattr("os.geteuid", lambda: 1234)
+    with pytest.raises(WorkspaceError, match="belongs to another user"):
+        Workspace.find(None, {}, below)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+def test_daemon_of_a_workspace_is_that_of_who_owns_its_data(tmp_path: Path) -> None:
+    """Where others may put things into the folder, the folder's owner counts."""
+    workspace = Workspace.create(tmp_path, {})
+    os.chown(workspace.data, 65534, 65534)
+    assert workspace.keeper == 65534
+    tmp_path.chmod(0o1777)
+    assert workspace.keeper == 0
 
 
 def test_missing_workspace_is_an_error_with_a_way_out(tmp_path: Path) -> None:
