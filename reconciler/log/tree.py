@@ -7,30 +7,24 @@ looks at nothing else, and is what a signature stands on.
 
 from __future__ import annotations
 
-from itertools import islice
-
 from reconciler.core.errors import LogDamaged
 from reconciler.log import proofs
 from reconciler.log.merkle import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier, leaf_hash
 from reconciler.log.store import Reader
 
 _TILES_REMEMBERED = 64
-_CHUNK = 1024
 _HINT = "run `pai verify` to see all that is wrong; subtree hashes are made anew when the log is opened for writing"
 
 
 def extend(frontier: Frontier, reader: Reader, stop: int) -> None:
     """Extend `frontier` by the stored bytes of the events up to `stop`. Raises LogDamaged where they are not whole."""
-    stream = reader.read(frontier.size, stop)
-    while chunk := list(islice(stream, _CHUNK)):
-        leaves = []
-        for position, (seq, body, stored) in enumerate(chunk, frontier.size):
-            leaf = leaf_hash(body)
+    for chunk in reader.chunks(frontier.size, stop):
+        leaves = [leaf_hash(body) for _, body, _ in chunk]
+        for position, (leaf, (seq, _, stored)) in enumerate(zip(leaves, chunk, strict=True), frontier.size):
             if seq != position:
                 raise LogDamaged(f"position {position} is missing, {seq} follows", _HINT)
             if leaf != stored:
                 raise LogDamaged(f"the event at position {seq} does not match its hash", _HINT)
-            leaves.append(leaf)
         frontier.extend(leaves)
     if frontier.size != stop:
         raise LogDamaged(f"position {frontier.size} is missing, the log has {stop} events", _HINT)
