@@ -48,12 +48,14 @@ from reconciler.manifests.judging import FILES_MAX, too_many_files
 from reconciler.manifests.reading import SUFFIXES
 from reconciler.manifests.rules import SIGNATURE, TREE
 from reconciler.source import Repository, TreeEntry, TreeRefused
+from reconciler.source.trailer_search import LOOKED_MAX, TrailerSearch
 from reconciler.source.trees import LINKS, Budget
 
 if TYPE_CHECKING:  # the hook is in a hurry
     from reconciler.source import Signatures
 
 TRAILER = ("Pai-Allow-Deletions", "yes")
+_LOOKED = f"of the tip or the branch's own line: more than {LOOKED_MAX:,} commits would have to be looked through"
 SIGNATURES_MAX = 1000
 """Commits of one revision whose signatures are checked; 15 ms each."""
 SIGNATURE_HINT = "sign it with a key that the operator has listed; source.require_signatures asks for that"
@@ -122,6 +124,7 @@ class Judge:
         self.index = index if index is not None and (index.version, index.path) == (VERSION, self._path) else None
         self.files_read = 0
         self._judged: tuple[Index, Verdict] | None = None
+        self._shared: TrailerSearch | None = None
 
     def commit(self, sha: str) -> Verdict:
         """Give the verdict on the commit's tree, without the deletion guard. Raises SourceUnavailable.
@@ -167,7 +170,9 @@ class Judge:
         `present` are the objects in force, `since` the commit that put them in force ("" for none). `tip` is False for
         a commit that came with others on top of it.
         """
-        verdict = self.guarded(self.commit(sha), sha, present, since)
+        verdict = self.guarded(self.commit(sha), sha, present, since, tip=tip)
+        if tip:
+            self._shared = None  # it is the last one of a pass
         problems = self._unsigned(sha, since, tip)
         return Verdict(verdict.objects, tuple(sorted((*verdict.diagnostics, *problems)))) if problems else verdict
 
@@ -199,20 +204,29 @@ class Judge:
                 found.append(f"commit {commit[:12]} {problem}")
         return [Diagnostic(".", 1, 1, "error", SIGNATURE, message, SIGNATURE_HINT) for message in found]
 
-    def guarded(self, verdict: Verdict, sha: str, present: Set[tuple[Kind, str]], since: str) -> Verdict:
+    def guarded(
+        self, verdict: Verdict, sha: str, present: Set[tuple[Kind, str]], since: str, *, tip: bool = True
+    ) -> Verdict:
         """Add the deletion guard to a verdict on `sha`, or on what is to follow it; see `revision`."""
         if not verdict.accepted or present <= verdict.objects.keys():
             return verdict
         problem = deletion_problem(present, verdict.objects.keys(), allowed=False)
-        if problem is None or self._deletions_allowed(sha, since):
+        if problem is None:
             return verdict
+        allowed = self._search(since, tip).found(sha)
+        if allowed:
+            return verdict
+        if allowed is None:
+            problem = msgspec.structs.replace(problem, hint=f"{problem.hint}; {_LOOKED}")
         return Verdict(verdict.objects, tuple(sorted((*verdict.diagnostics, problem))))
 
-    def _deletions_allowed(self, sha: str, since: str) -> bool:
-        """Look for the trailer on every commit that came since, side branches included."""
-        key, value = TRAILER
-        commits = self.repository.reachable(sha, hide=since or None)
-        return any(self.repository.has_trailer(commit, key, value) for commit in commits)
+    def _search(self, since: str, tip: bool) -> TrailerSearch:
+        """Give the search for the trailer on all that came since: the tip's own, or the one that all others share."""
+        if tip:
+            return TrailerSearch(self.repository, *TRAILER, since)
+        if self._shared is None or self._shared.since != since:
+            self._shared = TrailerSearch(self.repository, *TRAILER, since)
+        return self._shared
 
     def read(self, sha: str) -> Index:
         """Give the facts of the commit's tree, reading only what is not known yet."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import lru_cache
 from pathlib import Path
 
@@ -147,6 +147,16 @@ class Repository:
         """
         with mapped(self.path):
             yield from history.reachable(self._repo, sha, hide)
+
+    def ancestors(self, sha: str, hidden: Set[str] = frozenset()) -> Iterator[str]:
+        """List `sha` and all that it comes from, nearest first, as far as it is not `hidden` nor behind what is."""
+        with mapped(self.path):
+            yield from history.ancestors(self._repo, sha, hidden)
+
+    def holds(self, oid: str) -> bool:
+        """Tell whether there is such an object."""
+        with mapped(self.path):
+            return oid in self._odb
 
     def entries(self, sha: str, path: str = ".", wanted: trees.Wanted | None = None) -> Iterator[TreeEntry]:
         """List files, links and submodules below `path` in the commit, all or those `wanted`."""

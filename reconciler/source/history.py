@@ -57,9 +57,9 @@ def walk(repo: pygit2.Repository, tip: str, since: str | None, limit: int | None
         return _walk("first", chain, limit)
     if since not in repo.odb:
         return _walk("rewritten", chain, 1 if limit is None else min(1, limit))
-    old = frozenset(_ancestors(repo, since))
+    old = frozenset(ancestors(repo, since))
     new = [sha for sha in chain if sha not in old]
-    merged = since in _ancestors(repo, tip, old - {since})
+    merged = since in ancestors(repo, tip, old - {since})
     return _walk("merged" if merged else "rewritten", new, limit)
 
 
@@ -78,10 +78,10 @@ def reachable(repo: pygit2.Repository, sha: str, hide: str | None) -> Iterator[s
     if hide is not None and hide not in repo.odb:
         yield sha
         return
-    yield from _ancestors(repo, sha, frozenset() if hide is None else frozenset(_ancestors(repo, hide)))
+    yield from ancestors(repo, sha, frozenset() if hide is None else frozenset(ancestors(repo, hide)))
 
 
-def _ancestors(repo: pygit2.Repository, start: str, hidden: Set[str] = frozenset()) -> Iterator[str]:
+def ancestors(repo: pygit2.Repository, start: str, hidden: Set[str] = frozenset()) -> Iterator[str]:
     """List `start` and all that it comes from, each once, nearest first, without what is `hidden`."""
     odb, seen = repo.odb, {start}
     waiting = deque(() if start in hidden else (start,))

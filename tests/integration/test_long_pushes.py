@@ -6,12 +6,15 @@ What cannot be given an outcome afterwards is refused before it is in, whichever
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from reconciler.reconcile import JUDGED_MAX, PERSON_CHARACTERS_MAX, RECORDED_MAX, TOGETHER_MAX
+from reconciler.source import Repository
 from reconciler.source.history import COMMIT_BYTES_MAX, PARENTS_MAX
+from reconciler.source.trailer_search import LOOKED_MAX
+from reconciler.verdict import Judge
 from tests.support import Git, Site, binding
 from tests.support_bombs import Objects
 
@@ -110,3 +113,59 @@ def test_what_a_commit_claims_of_its_author_is_short_on_the_log(site: Site, clon
     claimed = event["data"]["author"]
     assert event["data"]["commit"] == tip
     assert len(claimed["name"]) == len(claimed["email"]) == len(event["actor"]) == PERSON_CHARACTERS_MAX
+
+
+def deleted(git: Git, kept: str) -> str:
+    """Give a tree that has nothing left but one model of HEAD."""
+    models = git("mktree", stdin=git("ls-tree", "HEAD:models", f"{kept}.yaml") + "\n")
+    return git("mktree", stdin=f"040000 tree {models}\tmodels\n")
+
+
+def test_commits_that_delete_much_share_one_search_for_permission(
+    site: Site, clone: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long side line is not walked again for each commit below a sound tip, and the tip has a search of its own."""
+    base = clone.pushed({f"models/m{n}.yaml": binding(f"m{n}") for n in range(4)})
+    site.pai("reconcile")
+    side, whole, tree = long_line(clone, LOOKED_MAX + 10)[-1], clone("rev-parse", "HEAD^{tree}"), deleted(clone, "m0")
+    line = [base]
+    for _ in range(20):
+        line.append(clone("commit-tree", tree, "-p", line[-1], "-p", side, "-m", "x"))
+    tip = clone("commit-tree", whole, "-p", line[-1], "-m", "all of it again")
+    assert clone.push(f"{tip}:main").code == 0
+    looked = []
+    ancestors = Repository.ancestors
+
+    def counted(self: Repository, *arguments: object) -> Iterator[str]:
+        for each in ancestors(self, *arguments):  # type: ignore[arg-type]
+            looked.append(each)
+            yield each
+
+    monkeypatch.setattr(Repository, "ancestors", counted)
+    judge = Judge(Repository.open(site.root / "config.git"))
+    present = judge.commit(base).objects.keys()
+    for sha in line[1:]:
+        (problem,) = judge.revision(sha, present, base, tip=False).diagnostics
+        assert (problem.rule, f"more than {LOOKED_MAX:,} commits" in problem.hint) == ("PAI303", True)
+    assert len(looked) <= 2 * LOOKED_MAX + len(line)
+    assert judge.revision(tip, present, base).accepted
+    site.pai("reconcile")
+    assert site.state().revision == tip
+
+
+@pytest.mark.parametrize("where", ["line", "side"])
+def test_permission_to_delete_counts_on_the_own_line_however_long_the_history(
+    site: Site, clone: Git, where: str
+) -> None:
+    """Beyond the bound what a side brings is not looked through, and the pusher reads where the trailer has to be."""
+    clone.pushed({f"models/m{n}.yaml": binding(f"m{n}") for n in range(4)})
+    base = long_line(clone, LOOKED_MAX + 10)[-1]
+    assert clone.push(f"{base}:main").code == 0
+    site.pai("reconcile")
+    allow = "x\n\nPai-Allow-Deletions: yes"
+    side = clone("commit-tree", deleted(clone, "m0"), "-p", base, "-m", allow)
+    first = side if where == "line" else clone("commit-tree", deleted(clone, "m0"), "-p", base, "-p", side, "-m", "x")
+    tip = clone("commit-tree", deleted(clone, "m0"), "-p", first, "-m", "x")
+    done = clone.push(f"{tip}:main")
+    assert (done.code == 0) == (where == "line")
+    assert ("the branch's own line: more than 5,000 commits" in done.err) == (where == "side")
