@@ -25,6 +25,7 @@ from reconciler.control import call
 from reconciler.core.diagnostics import Shown, shown
 from reconciler.core.errors import PaiError, Refused
 from reconciler.source import RefUpdate, is_judged, parse_updates, quarantine_folders
+from reconciler.source.chains import require_short_chains
 from reconciler.workspace import OF_THE_HOOK, Workspace
 
 DAEMON_TIMEOUT_S = 10.0
@@ -49,12 +50,17 @@ def main(arguments: Sequence[str]) -> int:
         workspace = Workspace.open(Path(arguments[arguments.index("--workspace") + 1]), {}, OF_THE_HOOK)
         warn(workspace.settings)
         updates = parse_updates(sys.stdin)
+        for folder in quarantine_folders(os.environ)[:1]:  # of any branch: another push may bring them to this one
+            require_short_chains(Path(folder, "pack"))
         for update in updates:
             _judge(workspace, update)
         if number := os.environ.get(PUSH_VARIABLE):
             _admit(workspace, number, updates)
     except PaiError as error:
         print_error(error)
+        return 1
+    except OSError as error:
+        print_error(Refused(f"the pushed objects cannot be read: {error.strerror}", "push again"))
         return 1
     except MemoryError:
         print_error(Refused("the push takes more memory than judging may", "push less at a time"))

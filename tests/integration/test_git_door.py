@@ -25,6 +25,7 @@ from starlette.types import Message
 from reconciler.daemon import cgi
 from reconciler.daemon.smart_http import ASKED_BYTES_MAX, RUNNING_MAX, WAITING_MAX
 from reconciler.daemon.smart_http import DEADLINE_S as DEADLINE
+from reconciler.source.chains import CHAIN_MAX
 from reconciler.source.hook import MARK
 from tests.acceptance.test_http_push import PATH, Served, children, members
 from tests.support import DEADLINE_S, Git, Site, binding, until
@@ -120,11 +121,47 @@ def large_delta() -> list[bytes]:
     """Give a pack's entries: an object of 1 MiB, and one that is 300 copies of it."""
     base = entry(3, MIB, zlib.compress(bytes(MIB)))
     delta = varint(MIB) + varint(300 * MIB) + bytes([0x80 | 0x40, 0x10]) * 300
-    back, offset = len(base) >> 7, bytes([len(base) & 0x7F])
+    return [base, entry(6, len(delta), zlib.compress(delta), back_by(len(base)))]
+
+
+def back_by(distance: int) -> bytes:
+    """Write how far before a delta its base lies."""
+    back, offset = distance >> 7, bytes([distance & 0x7F])
     while back:
         back -= 1
         offset, back = bytes([0x80 | back & 0x7F]) + offset, back >> 7
-    return [base, entry(6, len(delta), zlib.compress(delta), offset)]
+    return offset
+
+
+def chain(deltas: int, by_id: bool) -> list[bytes]:
+    """Give a pack's entries: 64 KiB, and so many deltas, each the one before with another end."""
+    size, entries = 65_536, [entry(3, 65_536, zlib.compress(bytes(65_536)))]
+    known = bytes(size)
+    for number in range(deltas):
+        data = known[:-8] + b"%08d" % number
+        delta = varint(size) * 2 + bytes([0xB0, (size - 8) & 0xFF, size - 8 >> 8, 8]) + data[-8:]
+        base = hashlib.sha1(b"blob %d\0%b" % (size, known), usedforsecurity=False).digest()
+        packed = zlib.compress(delta)
+        entries.append(entry(7 if by_id else 6, len(delta), packed, base if by_id else back_by(len(entries[-1]))))
+        known = data
+    return entries
+
+
+@pytest.mark.parametrize("by_id", [False, True], ids=["by-offset", "by-id"])
+def test_long_chain_of_deltas_is_refused_on_every_branch(served: Served, by_id: bool) -> None:
+    """An object at its end is made in one call, in which the whole daemon waits; git's own chains are short."""
+    clone = served.clone(served.first)
+    old = clone.head
+    for deltas, taken in ((CHAIN_MAX, True), (CHAIN_MAX + 1, False)):
+        made = chain(deltas, by_id)
+        pack = b"PACK" + struct.pack(">II", 2, len(made)) + b"".join(made)
+        line = f"{'0' * 40} {old} refs/heads/x{deltas}\0 report-status side-band-64k".encode()
+        body = b"%04x%b0000" % (len(line) + 4, line) + pack + hashlib.sha1(pack, usedforsecurity=False).digest()
+        headers = {**served.bearer(), "Content-Type": "application/x-git-receive-pack-request"}
+        _, _, said = served.ask("POST", f"{PATH}/git-receive-pack", body, headers)
+        assert b"unpack ok" in said
+        assert (b"ok refs/heads/x" in said) == taken, said
+        assert (b"a chain of more than 250 deltas" in said) != taken
 
 
 @pytest.mark.parametrize("entries", [large_object, large_delta])
