@@ -37,8 +37,8 @@ _Handle = Callable[["_Handler"], None]
 class HttpRemote:
     """Serves the bare repositories in `folder` at `url`/NAME. Attributes may be changed while it runs.
 
-    `login` are the user and password asked for, None for nobody. `fault` is one of FAULTS, or "redirect URL". `seen`
-    lists (method, path, Authorization header) of every request.
+    `login` are the user and password asked for, None for nobody. `fault` is one of FAULTS, or "redirect URL", or
+    "says WORDS", which is a refusal in those words. `seen` lists (method, path, Authorization header) of every request.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str], tls: Authority | None = None) -> None:
@@ -139,6 +139,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", remote.fault.partition(" ")[2] + self.path)
             self.end_headers()
+            return
+        if self.command == "POST" and remote.fault.startswith("says "):
+            said = f"ERR {remote.fault[5:]}\n".encode()
+            self.send_response(200)
+            self.send_header("Content-Type", f"application/x-{self.path.rpartition('/')[2]}-result")
+            self.end_headers()
+            self.wfile.write(b"%04x" % (len(said) + 4) + said)
             return
         if remote.fault == "hang head":
             self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Ty")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +63,7 @@ class Mirror:
         self._now = now
         self._lock = threading.Lock()
         self._moved = False
+        self._used = Credentials()
         self.on_checkpoints: Callable[[], None] = lambda: None
         """Called after a fetch that brought other checkpoints than the mirror had."""
         self._git = GitRunner(path, remote.timeout_s, remote.bytes_max, remote.memory_bytes_max)
@@ -90,7 +91,7 @@ class Mirror:
 
     def fetch(self) -> None:
         """Bring the mirror up to the remote's branch. Raises SourceUnavailable; then nothing has changed."""
-        with self._lock:
+        with self._lock, self._scrubbing():
             self._fetch()
             moved, self._moved = self._moved, False
         if moved:
@@ -106,7 +107,7 @@ class Mirror:
                 f"Pai does not push to {self.remote.shown}",
                 "commit there; or set source.push = true, and let source.secret hold credentials that may push",
             )
-        with self._lock:
+        with self._lock, self._scrubbing():
             ran = self._run("push", "--porcelain", "--no-verify", "--", self._address.url, f"{commit}:{self._ref}")
             if ran.code == 0:
                 self._update(self._ref, commit)
@@ -126,7 +127,7 @@ class Mirror:
 
     def push_checkpoints(self) -> None:
         """Bring the mirror's checkpoints to the remote. Raises SourceUnavailable, also if the remote refuses them."""
-        with self._lock:
+        with self._lock, self._scrubbing():
             repository = Repository.open(self.path)
             newest = repository.target(CHECKPOINTS)
             if newest is None or newest == repository.target(REMOTE_CHECKPOINTS):
@@ -190,7 +191,7 @@ class Mirror:
             )
 
     def _run(self, *words: str) -> Ran:
-        held = self._held()
+        held = self._used = self._held()
         with opened(self._address, held, self.remote.ca_file, self.remote.timeout_s) as access:
             return self._git.run(
                 *words,
@@ -205,13 +206,25 @@ class Mirror:
         return held._replace(username=held.username or address.username, password=held.password or address.password)
 
     def _scrubbed(self, ran: Ran) -> Ran:
-        held = self._held()
-        return ran._replace(out=held.scrub(ran.out), err=held.scrub(ran.err))
+        return ran._replace(out=self._used.scrub(ran.out), err=self._used.scrub(ran.err))
+
+    @contextlib.contextmanager
+    def _scrubbing(self) -> Iterator[None]:
+        """Scrub what is said in the end: what was done to the words of a remote may have put a secret together."""
+        try:
+            yield
+        except (SourceUnavailable, Refused) as error:
+            if (clean := self._used.scrub(error.message)) == error.message:
+                raise
+            raise type(error)(clean, self._used.scrub(error.hint)) from None
 
     def _failed(self, ran: Ran) -> SourceUnavailable:
-        remote, said = self.remote, self._scrubbed(ran)
-        # The address stands before the message anyway, and its words must not be taken for the reason.
-        said = said._replace(err=said.err.replace(self._address.url.rstrip("/"), "it"))
+        # The address stands before the message anyway, and its words must not be taken for the reason. Nothing is
+        # replaced once the secrets are out of it: a remote could have a word fall between the halves of one.
+        remote, said = (
+            self.remote,
+            self._scrubbed(ran._replace(err=ran.err.replace(self._address.url.rstrip("/"), "it"))),
+        )
         limits = remote.timeout_s, remote.bytes_max, remote.memory_bytes_max
         return refusals.failure(said, remote.shown, self._address.scheme, *limits)
 

@@ -86,6 +86,27 @@ def test_token_is_used_and_never_shown(team: Team, http: HttpRemote) -> None:
     assert not [path for path in mirror.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
 
 
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        ("glpat-kitTen7f3a", "glpat-k{url}Ten7f3a"),
+        ("two words 7f3a", "two\u200bwords\u200b7f3a"),
+    ],
+)
+def test_token_that_a_remote_has_put_together_is_not_shown(team: Team, http: HttpRemote, token: str, said: str) -> None:
+    """What is done to a remote's words cannot make the token of what was none when the token was looked for."""
+    http.login = ("x-access-token", token)
+    team.site.pai("add", "secret", "forge", "--from-literal", "token=-", stdin=token)
+    team.use(secret="forge")
+    team.site.pai("reconcile")
+    with team.site.daemon(env=QUICK) as daemon:
+        http.fault = "says " + said.format(url=f"{http.url}/team.git")
+        until("the reason", lambda: "***" in str(daemon.readiness()[1]["reasons"]))
+        told = [daemon.log, json.dumps(daemon.readiness()), team.site.pai("status").out]
+    told += [team.site.pai("reconcile", code=3).err, *team.site.outputs]
+    assert token not in "".join(told)
+
+
 def test_username_and_password_of_the_secret_are_used(team: Team, http: HttpRemote) -> None:
     """Basic authentication takes both from the secret, with whatever characters they have."""
     http.login = ("björn", 'p@ss:w"or d%41\\')
