@@ -29,6 +29,7 @@ from reconciler.core.state import Head, Order, Outcome, Push, State
 from reconciler.core.steering import standing_orders
 from reconciler.core.text import cut
 from reconciler.manifests import Verdict, redact
+from reconciler.manifests.rules import TREE
 from reconciler.recorder import Decide, Recorder
 from reconciler.source import CommitInfo, Repository, Signatures, Walk
 from reconciler.verdict import Index, Judge, load_index, save_index
@@ -328,9 +329,15 @@ class _Pass:
             yield [self._superseded(sha, tip) for sha in self._early[start : start + TOGETHER_MAX]]
 
     def _judged(self, sha: str, *, tip: bool) -> None:
-        verdict = self._judge.revision(sha, self._present, self._since, tip=tip)
         info = self._info(sha)
-        info = info._replace(signature=self._judge.signature(sha, info.signature, tip=tip))
+        try:
+            verdict = self._judge.revision(sha, self._present, self._since, tip=tip)
+            info = info._replace(signature=self._judge.signature(sha, info.signature, tip=tip))
+        except SourceUnavailable as error:
+            if tip:
+                raise
+            # What it lacks may never come, and nothing waits for it: if the tip can be read, the tip decides.
+            verdict = Verdict({}, (Diagnostic(self._path, 1, 1, "error", TREE, error.message, error.hint),))
         self._diagnostics = verdict.diagnostics
         if verdict.accepted:
             self._accept(sha, info, verdict)

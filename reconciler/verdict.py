@@ -47,7 +47,7 @@ from reconciler.manifests.ignore import IGNORE_FILE
 from reconciler.manifests.judging import FILES_MAX, too_many_files
 from reconciler.manifests.reading import SUFFIXES
 from reconciler.manifests.rules import SIGNATURE, TREE
-from reconciler.source import Repository, TreeEntry, TreeRefused
+from reconciler.source import CommitUnreadable, Repository, TreeEntry, TreeRefused
 from reconciler.source.trailer_search import LOOKED_MAX, TrailerSearch
 from reconciler.source.trees import LINKS, Budget
 
@@ -199,7 +199,11 @@ class Judge:
             if number == SIGNATURES_MAX:
                 found.append(f"more than {SIGNATURES_MAX:,} commits would have to be checked")
                 break
-            claimed = repository.commit(commit).signature
+            try:
+                claimed = repository.commit(commit).signature
+            except CommitUnreadable as error:
+                found.append(f"commit {commit[:12]} cannot be read: {error.message}")
+                continue
             if problem := signatures.proof(repository.git_dir, repository.quarantine, commit, claimed).problem:
                 found.append(f"commit {commit[:12]} {problem}")
         return [Diagnostic(".", 1, 1, "error", SIGNATURE, message, SIGNATURE_HINT) for message in found]

@@ -85,7 +85,9 @@ def judge_alone(workspace: Workspace, push: Push) -> Verdict:
     """Judge without a daemon. Raises LogDamaged and what else reading the log and the repository raises."""
     present, revision = _in_force(workspace)
     judge = _judge(workspace, push, load_index(workspace.index_file), None)
-    judge.repository.walk(push.commit, revision or None)  # as what gives the commits their outcomes will have to
+    walk = judge.repository.walk(push.commit, revision or None)  # as what gives the commits their outcomes will
+    if walk.unreadable is not None:
+        raise walk.unreadable
     verdict = judge.revision(push.commit, present, revision)
     if verdict.accepted and judge.index is not None and judge.files_read > SAVED_AFTER_FILES:
         save_index(workspace.index_file, judge.index)

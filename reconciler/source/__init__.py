@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from reconciler.source.commits import CommitInfo
     from reconciler.source.credentials import Credentials
     from reconciler.source.git import Author, RaceLost, Repository, TreeEntry, Walk, discover, user_identity, work_tree
+    from reconciler.source.history import CommitUnreadable
     from reconciler.source.hook import RefUpdate, install, is_judged, parse_updates
     from reconciler.source.quarantine import quarantine_folders
     from reconciler.source.remote import Mirror, Remote, last_seen
@@ -30,6 +31,7 @@ _HOMES = {
     "Credentials": "credentials",
     "Author": "git",
     "CommitInfo": "commits",
+    "CommitUnreadable": "history",
     "RaceLost": "git",
     "RefUpdate": "hook",
     "Repository": "git",
@@ -51,6 +53,7 @@ _HOMES = {
 __all__ = [
     "Author",
     "CommitInfo",
+    "CommitUnreadable",
     "Credentials",
     "Mirror",
     "RaceLost",

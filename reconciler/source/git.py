@@ -108,8 +108,10 @@ class Repository:
             raise unavailable(self.path, error) from error
 
     def commit(self, sha: str) -> CommitInfo:
-        """Give what the commit says about itself."""
-        return parse_commit(sha, self._read(sha, ObjectType.COMMIT))
+        """Give what the commit says about itself. Raises CommitUnreadable, SourceUnavailable."""
+        raw = self._read(sha, ObjectType.COMMIT)
+        history.parents_of(self._repo, sha, raw)
+        return parse_commit(sha, raw)
 
     def trailers(self, sha: str) -> list[tuple[str, str]]:
         """Give the git trailers of the commit's message, in order; a key may repeat."""
@@ -143,7 +145,8 @@ class Repository:
     def reachable(self, sha: str, hide: str | None = None) -> Iterator[str]:
         """List the commits reachable from `sha` and not from `hide`, all parents followed, `sha` first.
 
-        If `hide` is no longer in the repository nobody can tell what came since, and `sha` alone is listed.
+        If `hide` is no longer in the repository nobody can tell what came since, and `sha` alone is listed. Of a commit
+        that cannot be read nobody can tell what it comes from.
         """
         with mapped(self.path):
             yield from history.reachable(self._repo, sha, hide)

@@ -26,41 +26,53 @@ PARENTS_MAX = 256
 _PARENTS = re.compile(rb"\Atree [0-9a-f]{40}\n((?:parent [0-9a-f]{40}\n)*)")
 
 
+class CommitUnreadable(SourceUnavailable):
+    """A commit is there, and is none that can be read: no repair of the repository changes it, only other commits."""
+
+
 class Walk(NamedTuple):
     """How a branch got from one commit to another.
 
     `relation`: "first" (there is no `since`), "same", "forward" (`since` lies on the first-parent chain), "merged"
     (`since` is an ancestor beside that chain), "rewritten" (no ancestor, or its object is gone). `commits`: those of
     the first-parent chain that `since` does not reach, oldest first; empty if the branch was set back to an ancestor.
-    `truncated`: how many older ones were left out.
+    `truncated`: how many older ones were left out. `unreadable`: what ended the walk, with commits behind it that
+    nobody can list.
     """
 
     relation: Relation
     commits: list[str]
     truncated: int = 0
+    unreadable: CommitUnreadable | None = None
 
 
 def walk(repo: pygit2.Repository, tip: str, since: str | None, limit: int | None) -> Walk:
     """Walk from `tip` back to `since`, keeping the newest `limit` commits (None keeps all).
 
     If the object of `since` is gone, nobody can tell which commits are new: the tip alone is listed, the others count
-    as truncated.
+    as truncated. A commit below the tip that cannot be read is where the walk ends, and `since` lies beyond it then.
     """
     if tip == since:
         return Walk("same", [])
     chain: list[str] = []
-    for sha in first_parents(repo, tip):
-        if sha == since:
-            return _walk("forward", chain, limit)
-        chain.append(sha)
+    unreadable = None
+    try:
+        for sha in first_parents(repo, tip):
+            if sha == since:
+                return _walk("forward", chain, limit)
+            chain.append(sha)
+    except CommitUnreadable as error:
+        if not chain:
+            raise
+        unreadable = error
     if since is None:
-        return _walk("first", chain, limit)
+        return _walk("first", chain, limit, unreadable)
     if since not in repo.odb:
-        return _walk("rewritten", chain, 1 if limit is None else min(1, limit))
+        return _walk("rewritten", chain, 1 if limit is None else min(1, limit), unreadable)
     old = frozenset(ancestors(repo, since))
     new = [sha for sha in chain if sha not in old]
     merged = since in ancestors(repo, tip, old - {since})
-    return _walk("merged" if merged else "rewritten", new, limit)
+    return _walk("merged" if merged else "rewritten", new, limit, unreadable)
 
 
 def first_parents(repo: pygit2.Repository, tip: str) -> Iterator[str]:
@@ -74,7 +86,10 @@ def first_parents(repo: pygit2.Repository, tip: str) -> Iterator[str]:
 
 
 def reachable(repo: pygit2.Repository, sha: str, hide: str | None) -> Iterator[str]:
-    """List the commits reachable from `sha` and not from `hide`, `sha` first; `sha` alone if `hide` is gone."""
+    """List the commits reachable from `sha` and not from `hide`, `sha` first; `sha` alone if `hide` is gone.
+
+    A commit that cannot be read is listed, and what it comes from is not.
+    """
     if hide is not None and hide not in repo.odb:
         yield sha
         return
@@ -87,7 +102,10 @@ def ancestors(repo: pygit2.Repository, start: str, hidden: Set[str] = frozenset(
     waiting = deque(() if start in hidden else (start,))
     while waiting:
         sha = waiting.popleft()
-        parents = _parents(repo, odb, sha, start)
+        try:
+            parents = _parents(repo, odb, sha, start)
+        except CommitUnreadable:
+            parents = []
         if parents is None:
             continue
         yield sha
@@ -106,25 +124,34 @@ def _parents(repo: pygit2.Repository, odb: pygit2.Odb, sha: str, start: str) -> 
         if sha != start and repo.is_shallow:
             return None
         raise
+    if kind != ObjectType.COMMIT:
+        raise SourceUnavailable(f"object {sha} in {repo.path} is not a commit", "git fsck says more")
+    return parents_of(repo, sha, raw)
+
+
+def parents_of(repo: pygit2.Repository, sha: str, raw: bytes) -> list[str]:
+    """Give the parents of a commit object. Raises CommitUnreadable."""
     found = _PARENTS.match(raw)
-    if kind != ObjectType.COMMIT or found is None:
-        raise SourceUnavailable(f"object {sha} in {repo.path} is not a sound commit", "git fsck says more")
+    if found is None:
+        raise CommitUnreadable(f"object {sha} in {repo.path} is not a sound commit", "git fsck says more")
     parents = found[1].decode("ascii").split()[1::2]
     if len(parents) > PARENTS_MAX:
-        raise SourceUnavailable(
+        raise CommitUnreadable(
             f"commit {sha} in {repo.path} has more than {PARENTS_MAX} parents", "take it off the branch"
         )
     return parents
 
 
 def require_small(repo: pygit2.Repository, odb: pygit2.Odb, sha: str) -> None:
-    """See that a commit can be read at all. Raises SourceUnavailable, KeyError."""
+    """See that a commit can be read at all. Raises CommitUnreadable, KeyError."""
     if odb.read_header(sha)[1] > COMMIT_BYTES_MAX:
-        raise SourceUnavailable(
+        raise CommitUnreadable(
             f"commit {sha} in {repo.path} has more than {COMMIT_BYTES_MAX:,} bytes", "take it off the branch"
         )
 
 
-def _walk(relation: Relation, newest_first: list[str], limit: int | None) -> Walk:
+def _walk(
+    relation: Relation, newest_first: list[str], limit: int | None, unreadable: CommitUnreadable | None = None
+) -> Walk:
     kept = newest_first if limit is None else newest_first[:limit]
-    return Walk(relation, kept[::-1], len(newest_first) - len(kept))
+    return Walk(relation, kept[::-1], len(newest_first) - len(kept), unreadable)

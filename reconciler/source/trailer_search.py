@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final
 
 from reconciler.source.git import Repository
+from reconciler.source.history import CommitUnreadable
 
 LOOKED_MAX: Final = 5_000
 """New commits that are read, and old ones: 0.2 s of work."""
@@ -37,7 +38,7 @@ class TrailerSearch:
         SourceUnavailable.
         """
         if self.since and not self._repository.holds(self.since):
-            return self._repository.has_trailer(sha, *self._trailer)
+            return self._carries(sha)
         answer = self._on_the_line(sha) or self._anywhere(sha)
         if answer:
             self._with.add(sha)
@@ -45,17 +46,21 @@ class TrailerSearch:
 
     def _on_the_line(self, sha: str) -> bool:
         line: list[str] = []
-        for commit in islice(self._repository.first_parents(sha), max(0, LOOKED_MAX - self._looked)):
-            self._looked += 1
-            if commit in self._with:
-                return True
-            if commit in self._without:
-                break
-            line.append(commit)
-        else:
-            if self.since:  # another line of history, or a long one: nothing tells yet how much of it is new
+        try:
+            for commit in islice(self._repository.first_parents(sha), max(0, LOOKED_MAX - self._looked)):
+                self._looked += 1
+                if commit in self._with:
+                    return True
+                if commit in self._without:
+                    break
+                line.append(commit)
+            else:
+                if self.since:  # another line of history, or a long one: nothing tells yet how much of it is new
+                    return False
+        except CommitUnreadable:
+            if self.since:
                 return False
-        return any(self._repository.has_trailer(commit, *self._trailer) for commit in line)
+        return any(self._carries(commit) for commit in line)
 
     def _anywhere(self, sha: str) -> bool | None:
         if self._old_known is None:
@@ -70,7 +75,13 @@ class TrailerSearch:
                 return None
             self._looked += 1
             new.append(commit)
-            if commit in self._with or self._repository.has_trailer(commit, *self._trailer):
+            if commit in self._with or self._carries(commit):
                 return True
         self._without.update(new)
         return False
+
+    def _carries(self, commit: str) -> bool:
+        try:
+            return self._repository.has_trailer(commit, *self._trailer)
+        except CommitUnreadable:
+            return False  # what nobody can read permits nothing

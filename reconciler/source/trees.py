@@ -8,7 +8,7 @@ text, so every name that git can hold comes through and goes back unchanged.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Literal, NamedTuple, TypeVar
 
 from reconciler.core.errors import Refused
@@ -46,8 +46,15 @@ RawEntry = tuple[bytes, bytes, bytes]
 TREES = (b"40000", b"040000")
 """The modes of a folder; old tools wrote the zero."""
 LINKS = (b"120000", b"160000")
-"""The modes of a symbolic link and of a submodule; everything else that is no folder is a file."""
+"""The modes of a symbolic link and of a submodule."""
+_KINDS: Mapping[bytes, EntryKind] = {
+    **dict.fromkeys((b"100644", b"100755", b"100664"), "file"),  # the last is of git's first months
+    **dict(zip(LINKS, ("symlink", "submodule"), strict=True)),
+}
+"""All modes that git has ever written for what is no folder: git.git, fsck.c, `verify_tree`.
 
+Another mode means to git whatever its type bits say, and what git takes for a submodule may be missing.
+"""
 
 _Entries = TypeVar("_Entries", bound=Sized)
 
@@ -99,7 +106,7 @@ def leaf(read: ReadTree, tree: str, name: str) -> TreeEntry | None:
     """Find what is no folder and has that name in the tree itself; its path is the name."""
     wanted = name.encode("utf-8", "surrogateescape")
     found = (entry for entry in parse(read(tree), tree) if entry[1] == wanted and entry[0] not in TREES)
-    return next((TreeEntry(name, _kind(mode), oid.hex()) for mode, _, oid in found), None)
+    return next((_leaf(name, mode, oid.hex()) for mode, _, oid in found), None)
 
 
 def entries(read: ReadTree, tree: str, wanted: Wanted | None = None) -> Iterator[TreeEntry]:
@@ -114,7 +121,7 @@ def entries(read: ReadTree, tree: str, wanted: Wanted | None = None) -> Iterator
                 budget.spend_path(folder)
                 stack.append((folder, _parsed(read(oid), oid, budget)))
                 break
-            if wanted is None or wanted(mode, raw_name):
+            if mode not in _KINDS or wanted is None or wanted(mode, raw_name):
                 found = _leaf(prefix + _text(raw_name), mode, raw_oid.hex())
                 budget.spend_path(found.path)
                 yield found
@@ -173,11 +180,11 @@ def changes(
                 path = prefix + _text(name)
                 budget.spend_path(path)
                 gone.add(path)
-        old_leaves = {(name, _kind(mode), oid) for mode, name, oid in removed if mode not in TREES}
+        old_leaves = {(name, _KINDS.get(mode), oid) for mode, name, oid in removed if mode not in TREES}
         for mode, name, oid in added:
             if mode in TREES:
                 continue
-            if (name, _kind(mode), oid) in old_leaves:
+            if mode in _KINDS and (name, _KINDS[mode], oid) in old_leaves:
                 gone.discard(prefix + _text(name))
             else:
                 path = prefix + _text(name)
@@ -267,23 +274,21 @@ def _folder(prefix: str, name: bytes) -> str:
 
 
 def _leaf(path: str, mode: bytes, oid: str) -> TreeEntry:
-    kind = _kind(mode)
     if len(path) > PATH_MAX:
-        raise _too_long(kind, path)
-    return TreeEntry(path, kind, oid)
+        raise _too_long(_KINDS.get(mode, "file"), path)
+    if mode not in _KINDS:
+        raise TreeRefused(f"{_shown(path)} has mode {mode.decode()}, which git does not write", "git fsck says more")
+    return TreeEntry(path, _KINDS[mode], oid)
 
 
 def _too_long(what: str, path: str) -> TreeRefused:
+    return TreeRefused(f"a {what}'s path is longer than {PATH_MAX:,} characters: {_shown(path[:60])}...", "rename it")
+
+
+def _shown(path: str) -> str:
     # A name may be no text at all, and what is said about it has to be: it goes to the log.
-    shown = "".join(c if c.isprintable() else "\ufffd" for c in path[:60])
-    return TreeRefused(f"a {what}'s path is longer than {PATH_MAX:,} characters: {shown}...", "rename it")
+    return "".join(c if c.isprintable() else "\ufffd" for c in path)
 
 
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
-
-
-def _kind(mode: bytes) -> EntryKind:
-    if mode not in LINKS:
-        return "file"
-    return "symlink" if mode == LINKS[0] else "submodule"

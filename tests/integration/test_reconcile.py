@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.source.history import COMMIT_BYTES_MAX, PARENTS_MAX
 from tests.support import BAD, Done, Git, Site, agent, binding, run, until
+from tests.support_bombs import FILE, TREE, Objects
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -345,3 +347,99 @@ def test_lost_index_costs_time_only(site: Site, free: Git, tmp_path: Path) -> No
         site.pai("reconcile")
         budgets = {name: each.spec["maxTokensPerDay"] for name, each in site.state().models.items()}
         assert budgets == {"a": budget, "b": 1000}
+
+
+def _on_top(
+    git: Git, parents: list[str], models: list[tuple[bytes, bytes, str]] | None = None, message: str = "x"
+) -> str:
+    """Write a commit with these models, or the tree of HEAD, without anybody's leave."""
+    objects = Objects(git)
+    tree = git("rev-parse", "HEAD^{tree}")
+    if models is not None:
+        tree = objects.tree([(TREE, b"models", objects.tree(models))])
+    who = "A <a@example.com> 1700000000 +0000"
+    lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents), f"author {who}", f"committer {who}"]
+    return objects.add("commit", ("\n".join(lines) + f"\n\n{message}\n").encode())
+
+
+def _moved(site: Site, git: Git, commit: str) -> None:
+    """Move the branch to a commit of the clone, however unsound it is."""
+    shutil.copytree(git.folder / ".git" / "objects", site.root / "config.git" / "objects", dirs_exist_ok=True)
+    place = site.root / "config.git" / "refs" / "heads" / "main"
+    place.write_text(commit + "\n")
+
+
+def test_commit_that_lacks_objects_is_told_and_does_not_outlast_a_sound_one(site: Site, free: Git) -> None:
+    """While it is the tip, everybody is told why; below a tip that can be read it is refused, and that is all."""
+    first = free.pushed({"models/a.yaml": binding("a")})
+    site.pai("reconcile")
+    broken = _on_top(free, [first], [(FILE, b"z.yaml", "12" * 20)])
+    with site.daemon(env={"PAI_SOURCE_INTERVAL": "100ms"}) as daemon:
+        _moved(site, free, broken)
+        until("the reason", lambda: "1212" in str(daemon.readiness()[1]["reasons"]))
+        sound = _on_top(free, [broken])
+        _moved(site, free, sound)
+        until("the sound tip", lambda: site.state().revision == sound)
+        until("no reason", lambda: not daemon.readiness()[1]["reasons"])
+    assert site.outcomes() == [(first, "accepted"), (broken, "rejected"), (sound, "accepted")]
+
+
+@pytest.mark.parametrize("mode", [b"160644", b"140000", b"40755", b"100600"])
+def test_mode_that_git_does_not_write_is_refused_everywhere(site: Site, mode: bytes) -> None:
+    """To git it may be a submodule, which nobody has to have; so no tree with one comes into force."""
+    clone = site.clone()
+    first = clone.pushed({"models/a.yaml": binding("a")})
+    blob = clone("rev-parse", "HEAD:models/a.yaml")
+    tree = clone("rev-parse", "HEAD:models")
+    odd = _on_top(clone, [first], [(FILE, b"a.yaml", blob), (mode, b"z.yaml", tree if mode[:1] == b"4" else blob)])
+    said = f"models/z.yaml has mode {mode.decode()}"
+    assert said in clone.push(f"{odd}:refs/heads/main").err
+    with site.daemon():
+        assert said in clone.push(f"{odd}:refs/heads/main").err
+    assert said in site.pai("validate", "--rev", odd, code=1, cwd=clone.folder).out
+    sound = _on_top(clone, [odd])
+    assert clone.push(f"{sound}:refs/heads/main").code == 0
+    site.pai("reconcile")
+    assert site.outcomes() == [(first, "accepted"), (odd, "rejected"), (sound, "accepted")]
+
+
+@pytest.mark.parametrize("what", ["bytes", "parents"])
+def test_commit_that_cannot_be_read_does_not_outlast_a_sound_one(site: Site, free: Git, what: str) -> None:
+    """A remote may have one on its branch: what lies beyond it is another history, and the tip is followed."""
+    first = free.pushed({"models/a.yaml": binding("a")})
+    site.pai("reconcile")
+    if what == "bytes":
+        broken = _on_top(free, [first], message="x" * COMMIT_BYTES_MAX)
+    else:
+        broken = _on_top(free, [first] * (PARENTS_MAX + 1))
+    _moved(site, free, broken)
+    assert "take it off the branch" in site.pai("reconcile", code=3).err
+    sound = _on_top(free, [broken])
+    _moved(site, free, sound)
+    site.pai("reconcile")
+    assert site.state().revision == sound
+    assert "history.rewritten" in site.types()
+    after = _on_top(free, [sound])
+    _moved(site, free, after)
+    site.pai("reconcile")
+    assert site.outcomes()[-2:] == [(sound, "accepted"), (after, "accepted")]
+    site.pai("verify")
+
+
+@pytest.mark.parametrize("what", ["bytes", "parents"])
+def test_side_commit_that_cannot_be_read_permits_nothing_and_stops_nothing(site: Site, what: str) -> None:
+    """What it says is not read, so it allows no deletions; who takes the deletions back is followed."""
+    clone = site.clone()
+    first = clone.pushed({f"models/m{n}.yaml": binding(f"m{n}") for n in range(40)})
+    site.pai("reconcile")
+    allow = "subject\n\nPai-Allow-Deletions: yes\n"
+    if what == "bytes":
+        side = _on_top(clone, [first], message="x" * COMMIT_BYTES_MAX + "\n\n" + allow)
+    else:
+        side = _on_top(clone, [first] * (PARENTS_MAX + 1), message=allow)
+    deletes = _on_top(clone, [first, side], [])
+    assert "PAI" in clone.push(f"{deletes}:refs/heads/main").err
+    sound = _on_top(clone, [deletes])
+    assert clone.push(f"{sound}:refs/heads/main").code == 0
+    site.pai("reconcile")
+    assert site.outcomes() == [(first, "accepted"), (deletes, "rejected"), (sound, "accepted")]

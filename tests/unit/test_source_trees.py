@@ -115,6 +115,34 @@ def test_paths_beyond_any_file_system_are_refused() -> None:
         trees.changes(store.entries, None, tree)
 
 
+@pytest.mark.parametrize(
+    "mode", [b"160644", b"140000", b"160755", b"177777", b"160001", b"40755", b"040755", b"100600", b"120777", b"00000"]
+)
+def test_modes_that_git_does_not_write_are_refused(mode: bytes) -> None:
+    """What git makes of such an entry is its affair; a listing, a comparison and a look at the entry all refuse it."""
+    store = Store()
+    tree = store.add({"d/a": FILE, "d/\x1bz": (mode, b"x" * 20)})
+    below = trees.subtree(store.read, tree, "d")
+    assert below is not None
+    for look in (
+        lambda: list(trees.entries(store.read, tree, lambda _mode, _name: False)),
+        lambda: trees.changes(store.entries, store.add({"d/a": FILE}), tree),
+        lambda: trees.leaf(store.read, below, "\x1bz"),
+        lambda: trees.obstacle(store.read, tree, "d/\x1bz"),
+    ):
+        with pytest.raises(trees.TreeRefused, match=f"\ufffdz has mode {mode.decode()}"):
+            look()
+    assert [path for path, _ in trees.changes(store.entries, tree, store.add({"d/a": FILE}))] == ["d/\x1bz"]
+
+
+def test_mode_of_gits_first_months_is_a_file() -> None:
+    """Git reads 100664 as 100644, and repositories of that time still have it."""
+    store = Store()
+    old, new = store.add({"a": (b"100664", b"x" * 20)}), store.add({"a": FILE})
+    assert [entry.kind for entry in trees.entries(store.read, old)] == ["file"]
+    assert trees.changes(store.entries, old, new) == trees.changes(store.entries, new, old) == []
+
+
 @pytest.mark.parametrize("raw", [b"100644 a\0short", b"junk", b"100644 \0" + b"x" * 20, b"9 a\0" + b"x" * 20])
 def test_malformed_trees_are_refused(raw: bytes) -> None:
     """Bytes that are no tree are an error, in a listing and in a comparison."""
