@@ -10,9 +10,9 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal, NamedTuple, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -123,6 +123,11 @@ OBJECTS_MAX = 20_000
 """In a payload: a push of 2,048 commits, which is the most that GitHub lists, has less than half as many."""
 
 
+UNQUOTED_BYTES: Final = 16 * 1024
+"""Of a form at once, about a millisecond if all of it is escaped."""
+_FIELD: Final = b"payload="
+
+
 class _Push(msgspec.Struct):
     """GitHub's, GitLab's and Gitea's push, and a system hook of GitLab, whose `event_name` says what it is."""
 
@@ -159,14 +164,20 @@ _bitbucket_decoder = msgspec.json.Decoder(_Bitbucket)
 
 def _refs(body: bytes) -> list[str] | None:
     """Read the one ref of a push, whose payload is JSON, or JSON in the field `payload` of a form."""
-    if body.startswith(b"payload="):
-        try:
-            fields = dict(parse_qsl(body.decode("ascii", "replace"), max_num_fields=8))
-        except ValueError as error:
-            raise Malformed("the form has too many fields") from error
-        body = fields.get("payload", "").encode()
+    if body.startswith(_FIELD):
+        body = b"".join(_unquoted(body.removeprefix(_FIELD).partition(b"&")[0].replace(b"+", b" ")))
     push = _decoded(_push_decoder, body)
     return [push.ref] if push.event_name == "push" else []
+
+
+def _unquoted(value: bytes) -> Iterator[bytes]:
+    """Take the escapes out of a value in pieces: each is one call, during which no other thread runs."""
+    at = 0
+    while at < len(value):
+        end = at + UNQUOTED_BYTES
+        end = cut if len(value) > end > (cut := value.rfind(b"%", end - 2, end)) >= 0 else end
+        yield unquote_to_bytes(value[at:end])
+        at = end
 
 
 def _bitbucket_refs(body: bytes) -> list[str] | None:

@@ -6,12 +6,13 @@ import base64
 import hashlib
 import hmac
 import json
-from urllib.parse import urlencode
+from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.daemon import deliveries
 from reconciler.daemon.deliveries import FORGES, Malformed
 from tests.support_webhooks import NOW, SECRET, delivery
 
@@ -129,6 +130,22 @@ def test_kind_of_event_is_read_off_the_headers(name: str, headers: dict[str, str
 def test_refs_of_a_push_are_read(name: str, body: bytes, refs: list[str] | None) -> None:
     """Of every forge's payload the full names of the refs, and nothing else."""
     assert FORGES[name].refs(body) == (["refs/heads/main"] if refs is None else refs)
+
+
+def test_form_is_unquoted_in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever its escapes stand; one call for all of them would keep the other threads waiting."""
+    sizes: list[int] = []
+    unquote = deliveries.unquote_to_bytes
+    monkeypatch.setattr(deliveries, "unquote_to_bytes", lambda piece: sizes.append(len(piece)) or unquote(piece))
+    for size in range(4):
+        payload = b'{"ref": "refs/heads/main", "x": "' + b"a" * size + "+é%".encode() * 30_000 + b'"}'
+        body = b"payload=" + quote_plus(payload).encode() + b"&a=%7B"
+        assert FORGES["github"].refs(body) == ["refs/heads/main"]
+        assert b"".join(deliveries._unquoted(quote(payload).encode())) == payload
+    assert max(sizes) <= 16 * 1024
+    for value in (b"%", b"%4", b"%41", b"%zz%"):
+        padded = b"b" * (deliveries.UNQUOTED_BYTES - 2) + value
+        assert b"".join(deliveries._unquoted(padded)) == unquote(padded)
 
 
 def test_generic_delivery_need_not_say_what_was_pushed() -> None:
