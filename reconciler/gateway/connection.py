@@ -20,6 +20,7 @@ import httptools
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 HEADERS_MAX: Final = 256
+"""Of all heads of an answer, and its trailers, together."""
 INTERIM_MAX: Final = 32
 """Answers before the answer (statuses below 200)."""
 READ_BYTES_MAX: Final = 8 * 1024
@@ -36,6 +37,10 @@ Headers = list[tuple[bytes, bytes]]
 
 class Lost(Exception):
     """The request may have been sent, and its answer did not come to its end."""
+
+
+class _Excess(Exception):
+    """An answer has more of something than there may be."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -67,7 +72,7 @@ class Connection(asyncio.BufferedProtocol):
         self._unread = self.taken = 0  # bytes as they came, with their framing: since the last read, and before it
         self._worked = 0.0
         self._loose = 0  # bytes since the last one of a body
-        self._interim = 0
+        self._interim = self._fields = 0
         self._drained: Callable[[Connection], None] | None = None
         self._begun = self._done = self._keep = self._paused = self._framed = False
         self._broken = ""
@@ -226,12 +231,14 @@ class Connection(asyncio.BufferedProtocol):
         began = perf_counter()
         try:
             self._parser.feed_data(self._buffer[:nbytes])
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self.fail("its answer is no HTTP")
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            reason = error.__context__
+            self.fail(str(reason) if isinstance(reason, _Excess) else "its answer is no HTTP")
             return
         self._worked += perf_counter() - began
-        if reason := self._excess():
-            self.fail(reason)
+        if self._loose > HEAD_BYTES_MAX and not self._done:
+            where = "beside its body" if self._begun else "in its head"
+            self.fail(f"its answer has more than {HEAD_BYTES_MAX:,} bytes {where}")
         elif self._drained is not None:
             self._drain(self._drained)
         elif self._unread > BUFFER_BYTES_MAX and self._body and not self._paused and not self._done:
@@ -239,17 +246,6 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
         if self._begun:
             self._wake()
-
-    def _excess(self) -> str:
-        """Say what of the answer is more than there may be, "" if nothing is."""
-        if self._loose > HEAD_BYTES_MAX and not self._done:
-            where = "beside its body" if self._begun else "in its head"
-            return f"its answer has more than {HEAD_BYTES_MAX:,} bytes {where}"
-        if len(self.headers) > HEADERS_MAX:
-            return f"its answer has more than {HEADERS_MAX} headers"
-        if self._interim > INTERIM_MAX:
-            return f"more than {INTERIM_MAX} answers came before its answer"
-        return ""
 
     def _drain(self, drained: Callable[[Connection], None]) -> None:
         """Throw away what came after the last word."""
@@ -288,12 +284,15 @@ class Connection(asyncio.BufferedProtocol):
             self._keep = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, its name in lower case; what comes after the body is none of the answer's."""
+        """Take a header, its name in lower case; what comes after the body is none of the answer's. Raises _Excess."""
+        self._fields += 1
+        if self._fields > HEADERS_MAX:  # the parser stops here, however many there are
+            raise _Excess(f"its answer has more than {HEADERS_MAX} headers")
         if not self._begun:
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Take the head, unless it only says that an answer will come."""
+        """Take the head, unless it only says that an answer will come. Raises _Excess."""
         if self._begun:
             return
         assert self._parser is not None
@@ -301,6 +300,8 @@ class Connection(asyncio.BufferedProtocol):
         if 100 <= status < 200:
             self.headers = []
             self._interim += 1
+            if self._interim > INTERIM_MAX:
+                raise _Excess(f"more than {INTERIM_MAX} answers came before its answer")
             return
         self.status, self._begun = status, True
         self._framed = not _FRAMING.isdisjoint([name for name, _ in self.headers])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import zlib
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -204,6 +205,28 @@ def test_answer_that_is_too_large_is_lost() -> None:
             with pytest.raises(Lost, match="more than 19 bytes"):
                 await answer.whole(19)
             answer.close()
+
+    run(work())
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_fields_of_all_heads_of_an_answer_are_bounded_together(count: int) -> None:
+    """Those of heads that come before the answer too; no more of them is read than there may be."""
+    early = b"HTTP/1.1 103 Early Hints\r\n" + b"a:\r\n" * (1900 // count) + b"\r\n"
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        buffer = memoryview(bytearray(connections.READ_BYTES_MAX))
+        came = connections.Connection(loop, 5.0, lambda _: None, buffer)
+        came.connection_made(create_autospec(asyncio.Transport, instance=True))
+        came.send(b"", b"")
+        data = early * count + OK + b"content-length: 0\r\n\r\n"
+        buffer[: len(data)] = data
+        came.buffer_updated(len(data))
+        with pytest.raises(Lost, match="256 headers"):
+            await came.begun()
+        assert came._fields == connections.HEADERS_MAX + 1
+        came.connection_lost(None)
 
     run(work())
 
