@@ -41,10 +41,6 @@ UNTAKEN_BYTES_MAX: Final = 8 * 1024
 """Of an answer that its client does not take: beyond this the application waits."""
 HEAD_BYTES_A_TURN: Final = 1024
 """A stranger's larger head takes more turns: what its names and its target cost grows with them."""
-THROWN_BYTES: Final = 512 * 1024
-REST_S: Final = 0.008
-"""After so many bytes that are thrown away reading rests so long (64 MB/s): a flood does not take the others' time."""
-
 _logger = logging.getLogger("uvicorn.error")
 
 _TOO_SLOW: Final = ("408 Request Timeout", "the head of the request did not come in time")
@@ -111,7 +107,7 @@ class Connection(asyncio.BufferedProtocol):
         self._going = False
         self._deaf = self._ended = self._stopping = False
         self._unsent = 0
-        self._thrown = 0
+        self._owed = 0.0
         self._resting = False
         self._deadline = Deadline(self._loop)
 
@@ -136,6 +132,7 @@ class Connection(asyncio.BufferedProtocol):
         del exc
         self._connections.discard(self)
         self._leave_line()
+        self.door.thrown.leave(self)
         self._keep(b"")
         self._deaf = self._ended = True
         self._deadline.end()
@@ -151,8 +148,12 @@ class Connection(asyncio.BufferedProtocol):
         """Read what came."""
         data = bytes(self.door.buffer[:nbytes])
         if self._deaf or (self._body is not None and self.cycle is None):
-            self._throw_away(len(data))
-        if not self._deaf:
+            self._owed += len(data) / 1024
+        if self._deaf:
+            self._pay()
+            if self._resting:
+                self._flow.read(on=False)
+        else:
             self._read(self._unread + data if self._unread else data)
 
     def eof_received(self) -> None:
@@ -208,6 +209,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _wants_more(self) -> bool:
         body, cycle = self._body, self.cycle
+        self._pay()
         if self._resting:
             return False
         if self._in_line:  # else nobody would see that the client has left
@@ -219,21 +221,19 @@ class Connection(asyncio.BufferedProtocol):
             return False
         return cycle is None or body is not None or len(self._unread) < PIPELINED_BYTES_MAX
 
-    def _throw_away(self, size: int) -> None:
-        self._thrown += size
-        if self._thrown >= THROWN_BYTES:
-            self._thrown = 0
-            self._resting = True
-            self._flow.read(on=False)
-            self._loop.call_later(REST_S, self._rested)
+    def _pay(self) -> None:
+        """Rest until there are turns for what was thrown away: all connections of a port have one budget for that."""
+        if self._owed >= 1 and not self._resting:
+            self._resting = not self.door.thrown.take(self._loop, self, self._rested, self._owed)
+            self._owed = 0.0
 
-    def _rested(self) -> None:
+    def _rested(self) -> bool:
         self._resting = False
-        if self._ended:
-            if not self._transport.is_closing():
-                self._flow.read(on=True)
-        else:
+        if not self._ended:
             self._go_on()
+        elif not self._transport.is_closing():
+            self._flow.read(on=True)
+        return True
 
     def _go_on_soon(self) -> None:
         if not self._going:
@@ -242,7 +242,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _go_on(self) -> None:
         self._going = False
-        if not self._deaf:
+        if not self._deaf and not self._resting:
             self._read(self._unread)
 
     def _wanted(self) -> None:
@@ -284,6 +284,7 @@ class Connection(asyncio.BufferedProtocol):
         """Begin the request that waited, and tell whether there is one still."""
         self._in_line, self._turn = False, True
         self._go_on()
+        self._turn = False
         return self.cycle is not None
 
     def _leave_line(self) -> None:
@@ -347,6 +348,8 @@ class Connection(asyncio.BufferedProtocol):
         """Give a body's bytes to its reader, if it has one still, and what follows them. Raises Bad."""
         piece, rest = body.take(data)
         cycle = self.cycle
+        if cycle is None or (body.turn_over and not self._shown.get("known")):
+            self._owed += body.chunks
         if cycle is not None and (piece or body.whole):
             cycle.body += piece
             cycle.more_body = not body.whole

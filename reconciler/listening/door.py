@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from reconciler.listening.head import Headers
 from reconciler.listening.hosts import Hosts
 from reconciler.listening.proxies import Proxies
-from reconciler.listening.turns import Turns
+from reconciler.listening.turns import THROWN, Turns
 
 UNREAD_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of all connections of a port together: heads that are not whole, and what was sent before its turn."""
@@ -57,4 +57,5 @@ class Door:
         self.unread_bytes_max = UNREAD_BYTES_MAX
         self.unread_bytes = 0
         self.turns = Turns()
+        self.thrown = Turns(THROWN)
         self.buffer = memoryview(bytearray(READ_BYTES_MAX))

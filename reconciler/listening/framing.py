@@ -43,6 +43,7 @@ class Counted:
 
     __slots__ = ("_left", "whole")
     turn_over = False
+    chunks = 0
 
     def __init__(self, length: int) -> None:
         self._left = length
@@ -57,16 +58,16 @@ class Counted:
 
 
 class Chunked:
-    """A body in chunks. `turn_over` says that more could have been read at once."""
+    """A body in chunks. `turn_over` says that more could have been read at once, `chunks` how many were taken last."""
 
-    __slots__ = ("_excess", "_fields", "_left", "_step", "_trailer_bytes", "turn_over", "whole")
+    __slots__ = ("_excess", "_fields", "_left", "_step", "_trailer_bytes", "chunks", "turn_over", "whole")
 
     def __init__(self) -> None:
         self._step: Callable[[Chunked, bytes, int, list[bytes]], int] = Chunked._size
         self._left = 0
         self._excess = 0
         self._fields = 0
-        self._trailer_bytes = 0
+        self._trailer_bytes = self.chunks = 0
         self.turn_over = False
         self.whole = False
 
@@ -80,6 +81,7 @@ class Chunked:
             following = self._step(self, data, at, pieces)
             steps -= 1
         self.turn_over = following >= 0 and not self.whole
+        self.chunks = CHUNKS_A_TURN - steps // 3
         return b"".join(pieces), data[max(at, following) :]
 
     def _size(self, data: bytes, at: int, _: list[bytes]) -> int:

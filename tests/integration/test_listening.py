@@ -386,6 +386,16 @@ def test_flood_behind_a_refusal_is_not_kept(echo: Echo) -> None:
     until("nothing to be kept", lambda: echo.door.unread_bytes == 0)
 
 
+@pytest.mark.parametrize("framing", [counted, chunked])
+def test_client_that_is_refused_while_it_sends_reads_why(echo: Echo, framing: object) -> None:
+    """It sends its megabytes to the end first, as many do, then reads, and goes on."""
+    head = b"POST /refuse HTTP/1.1\r\nhost: localhost\r\n"
+    with wired(echo.port) as wire:
+        wire.send(head)
+        answers = asked(wire, framing(b"a" * 8 * MIB) + NEXT, 100_000)  # type: ignore[operator]
+    assert [answer.status for answer in answers] == [401, 200]
+
+
 def test_requests_that_wait_for_an_answer_are_bounded(echo: Echo) -> None:
     """While an answer is under way a few kilobytes behind it are kept, and the rest stays with the client."""
     echo.gate.clear()

@@ -11,7 +11,8 @@ from typing import Literal
 import pytest
 
 from reconciler.listening import connection
-from reconciler.listening.turns import AT_ONCE, Pace, Turns
+from reconciler.listening.framing import CHUNKS_A_TURN, Chunked
+from reconciler.listening.turns import AT_ONCE, THROWN, Pace, Turns
 from tests.support import until
 from tests.support_gateway import ROBOT, Bench
 from tests.support_listening import Echo, Wire, wired
@@ -112,6 +113,32 @@ def test_large_head_takes_many_turns() -> None:
             assert answered(stack.enter_context(wired(echo.port)), large) == 200
         stack.enter_context(wired(echo.port)).send(large)
         until("it to wait", lambda: echo.door.turns.waiting == 1)
+
+
+@pytest.mark.parametrize("path", [b"/refuse", b"/read"])
+def test_what_is_thrown_away_has_one_budget(monkeypatch: pytest.MonkeyPatch, path: bytes) -> None:
+    """Tiny chunks behind a refusal, or of who has shown no key, are paced together, on however many connections."""
+    taken: list[int] = []
+    take = Chunked.take
+
+    def counted(body: Chunked, data: bytes) -> tuple[bytes, bytes]:
+        found = take(body, data)
+        taken.append(body.chunks)
+        return found
+
+    monkeypatch.setattr(Chunked, "take", counted)
+    post = b"POST %b HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n" % path
+    with Echo() as echo, contextlib.ExitStack() as stack:
+        echo.door.thrown = Turns(THROWN._replace(at_once=1000, a_second=0.01))
+        for _ in range(20):
+            wire = stack.enter_context(wired(echo.port))
+            wire.send(post)
+            if path == b"/refuse":
+                assert wire.answer() is not None
+            wire.send(b"1\r\na\r\n" * 2500)
+        until("all to wait", lambda: echo.door.thrown.waiting > 15)
+        assert sum(taken) < 1000 + 21 * CHUNKS_A_TURN
+    assert sum(taken) < 1000 + 21 * CHUNKS_A_TURN
 
 
 def test_line_has_an_end() -> None:
