@@ -8,6 +8,7 @@ keep a moment takes `freeze()`.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from typing import Literal, assert_never
 
 import msgspec
@@ -212,7 +213,12 @@ class State(msgspec.Struct):
 
     def _push(self, push: Push, payload: ev.PushAdmitted | ev.PushWithdrawn) -> None:
         if isinstance(payload, ev.PushAdmitted):
-            self.pushes = (*(each for each in self.pushes if each.new != push.new), push)[-PUSHES_MAX:]
+            pushes = [*(each for each in self.pushes if each.new != push.new), push]
+            if len(pushes) > PUSHES_MAX:  # of the pusher who has most of them: nobody pushes another's name away
+                shares = Counter(each.pusher for each in pushes)
+                most = max(shares.values())
+                pushes.remove(next(each for each in pushes if shares[each.pusher] == most))
+            self.pushes = tuple(pushes)
         else:
             self.pushes = tuple(each for each in self.pushes if each != push)
 

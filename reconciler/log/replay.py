@@ -21,7 +21,7 @@ from reconciler.log.merkle import Frontier, leaf_hash
 from reconciler.log.stamp import parse_time
 from reconciler.log.store import Reader, Stored
 
-FOLD_VERSION: Final = 4
+FOLD_VERSION: Final = 5
 """To be raised whenever State, its fold or its rows change: older snapshots and projections are then made anew.
 
 A pruned log's base cannot be: `load` has to read what every version has written.

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from reconciler.core import events as ev
 from reconciler.core.objects import Manifest, Placed
 from reconciler.core.plan import changed_fields, plan
-from reconciler.core.state import Resource, State, dump, from_rows, load, row, row_keys, rows_touched
+from reconciler.core.state import PUSHES_MAX, Resource, State, dump, from_rows, load, row, row_keys, rows_touched
 
 PERSON = ev.Person("A", "a@example.com", "2026-11-23T10:00:00Z")
 
@@ -139,3 +139,21 @@ def test_secret_keys_are_kept_until_the_secret_goes() -> None:
     assert state.secrets == {"s": {"a": "3", "b": "2"}}
     state.apply(ev.Event("a", ev.SecretDeleted(keys=["a", "b"]), "id", "secret/s", "t"))
     assert state.secrets == {}
+
+
+def test_pushes_of_one_do_not_make_anothers_forgotten() -> None:
+    """When there are too many, the oldest goes of the pusher who has most; with one each, the oldest of all."""
+    state = State()
+
+    def admitted(pusher: str, number: int) -> None:
+        payload = ev.PushAdmitted(from_=f"{number:040}", to=f"{number + 1:040}", key="k")
+        state.apply(ev.Event(pusher, payload, "id", "branch/main", "2026-11-23T10:00:00.000000Z"))
+
+    admitted("victim", 0)
+    for number in range(1, 3 * PUSHES_MAX):
+        admitted("mallory", number)
+    assert [push.pusher for push in state.pushes] == ["victim"] + ["mallory"] * (PUSHES_MAX - 1)
+    assert state.pushes[-1].old == f"{3 * PUSHES_MAX - 1:040}"
+    for number in range(PUSHES_MAX):
+        admitted(f"person-{number}", 100 + number)
+    assert [push.pusher for push in state.pushes] == [f"person-{number}" for number in range(PUSHES_MAX)]
