@@ -26,6 +26,7 @@ from reconciler.core.diagnostics import Shown, shown
 from reconciler.core.errors import PaiError, Refused
 from reconciler.source import RefUpdate, is_judged, parse_updates, quarantine_folders
 from reconciler.source.chains import require_short_chains
+from reconciler.source.hook import require_few_beside
 from reconciler.workspace import OF_THE_HOOK, Workspace
 
 DAEMON_TIMEOUT_S = 10.0
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         workspace = Workspace.open(Path(arguments[arguments.index("--workspace") + 1]), {}, OF_THE_HOOK)
         warn(workspace.settings)
         updates = parse_updates(sys.stdin)
+        require_few_beside(updates, workspace.settings.source_branch)
         for folder in quarantine_folders(os.environ)[:1]:  # of any branch: another push may bring them to this one
             require_short_chains(Path(folder, "pack"))
         for update in updates:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -37,6 +38,8 @@ runpy.run_module("{MODULE}", run_name="__main__", alter_sys=True)
 
 REFS_MAX = 1_000
 """Refs of one push: git writes a line for each, which the daemon keeps for a client that reads slowly."""
+BESIDE_MAX = 10
+"""Other refs of a push that moves the source branch."""
 _ZEROS = frozenset("0")
 
 
@@ -62,7 +65,7 @@ def is_judged(ref: str, deleted: bool, branch: str) -> bool:
     """Tell whether a pushed ref is the source branch, whose tip has to be judged; other branches pass.
 
     Raises Refused for the source branch's deletion, for Pai's own refs, for replacements of objects, and for refs that
-    git cannot have beside the source branch; those that are there already may be deleted.
+    git cannot have beside the source branch or would take its name for; those that are there may be deleted.
     """
     source = f"refs/heads/{branch}"
     if _is_at_or_below(ref, "refs/pai"):
@@ -72,6 +75,8 @@ def is_judged(ref: str, deleted: bool, branch: str) -> bool:
     if not deleted and ref != source and (_is_at_or_below(ref, source) or _is_at_or_below(source, ref)):
         raise Refused(f"{ref} would bar branch {branch}, which Pai enforces", "push it under another name")
     if ref != source:
+        if not deleted and ref in _namesakes(branch):
+            raise Refused(f"{ref} would make the name {branch} ambiguous for everybody", "push it under another name")
         return False
     if deleted:
         raise Refused(
@@ -79,6 +84,25 @@ def is_judged(ref: str, deleted: bool, branch: str) -> bool:
             "push a commit that removes the manifests, or change source.branch first",
         )
     return True
+
+
+def _namesakes(branch: str) -> set[str]:
+    """List what git would take the source branch's name for, however much of it is given (gitrevisions(7))."""
+    names = (branch, f"heads/{branch}", f"refs/heads/{branch}")
+    places = ("refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD")
+    return {place.format(name) for place in places for name in names}
+
+
+def require_few_beside(updates: Sequence[RefUpdate], branch: str) -> None:
+    """See that the source branch is moved with few refs beside it: git moves one after the other. Raises Refused.
+
+    Until it comes to the branch, another may have moved it to the same commit.
+    """
+    others = [update for update in updates if update.ref != f"refs/heads/{branch}"]
+    if len(others) != len(updates) and len(others) > BESIDE_MAX:
+        raise Refused(
+            f"a push of branch {branch} may change {BESIDE_MAX} other refs at most", "push them by themselves"
+        )
 
 
 def _is_at_or_below(ref: str, folder: str) -> bool:

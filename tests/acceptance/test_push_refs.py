@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.source.hook import REFS_MAX
+from reconciler.source.hook import BESIDE_MAX, REFS_MAX
 from tests.support import Site, binding
 
 
@@ -47,3 +47,29 @@ def test_push_of_very_many_refs_is_refused(site: Site) -> None:
     assert "a push may change 1,000 refs at most" in done.err
     clone("branch", "-D", "q/0")
     assert clone.push("refs/heads/q/*:refs/heads/q/*").code == 0
+
+
+@pytest.mark.parametrize(
+    "ref",
+    ["refs/tags/main", "refs/heads/refs/heads/main", "refs/heads/heads/main", "refs/remotes/main/HEAD"],
+)
+def test_ref_that_git_takes_for_the_source_branch_is_refused(site: Site, ref: str) -> None:
+    """Else nobody could push `HEAD:main`, or `HEAD:refs/heads/main`, any more."""
+    clone = site.clone()
+    clone.pushed({"models/a.yaml": binding("a")})
+    done = clone.push(f"HEAD:{ref}")
+    assert done.code != 0
+    assert f"{ref} would make the name main ambiguous" in done.err
+    site.bare("update-ref", ref, clone.head)
+    assert clone.push(f":{ref}").code == 0
+    assert clone.push("HEAD:refs/heads/main").code == clone.push("HEAD:refs/tags/main-1").code == 0
+
+
+def test_source_branch_is_moved_with_few_others(site: Site) -> None:
+    """Git moves one after the other, and meanwhile somebody else may move the branch to the same commit."""
+    clone = site.clone()
+    clone.commit({"models/a.yaml": binding("a")})
+    others = [f"HEAD:refs/heads/q/{n}" for n in range(BESIDE_MAX + 1)]
+    assert "may change 10 other refs at most" in clone.push("HEAD:main", *others).err
+    assert clone.push("HEAD:main", *others[1:]).code == 0
+    assert clone.push(*others).code == 0
