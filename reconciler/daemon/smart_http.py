@@ -232,6 +232,8 @@ class SmartHttp:
         }
         if service == "git-receive-pack":  # what does not fit into git's memory is refused, and not passed on in pieces
             settings["core.bigFileThreshold"] = "2g"
+            # Nobody was offered to sign a push; who does all the same has no program started for it.
+            settings |= {"gpg.program": "false", "gpg.ssh.program": "false", "gpg.x509.program": "false"}
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             "LC_ALL": "C.UTF-8",

@@ -41,6 +41,8 @@ _OPTIONS = {
 }
 
 
+NO_PROGRAMS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+"""Words for a git in somebody's work tree, whose configuration and hooks may name programs."""
 FRUGAL = {
     "core.bigFileThreshold": "8m",
     "core.deltaBaseCacheLimit": "8m",

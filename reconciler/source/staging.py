@@ -17,6 +17,7 @@ from pathlib import Path
 
 from reconciler.core.errors import CouldNotRun
 from reconciler.source.git import Repository
+from reconciler.source.gitrun import NO_PROGRAMS
 from reconciler.source.quarantine import quarantine_folders
 
 TIMEOUT_S = 60.0
@@ -58,7 +59,7 @@ def _places(folder: Path) -> tuple[Path, Path, Path]:
 def _git(folder: Path, environment: Mapping[str, str], *words: str) -> str:
     try:
         done = subprocess.run(
-            ["git", *words],
+            ["git", *NO_PROGRAMS, *words],
             cwd=folder,
             env={**environment, "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,

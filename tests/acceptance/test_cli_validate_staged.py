@@ -136,3 +136,21 @@ def test_outside_of_a_repository_says_so(site: Site, git: Git) -> None:
     assert "must be run in a work tree" in staged(site, git, 3, cwd=site.folder / "bare.git")
     done = run([PAI, "validate", "--staged"], {**site.environment, "PATH": os.devnull}, git.folder)
     assert (done.code, done.err.startswith("error: git cannot be run")) == (3, True)
+
+
+def test_no_program_of_the_repository_is_run(site: Site, git: Git) -> None:
+    """Neither what watches its files nor a hook, whatever its configuration names."""
+    hooks = site.folder / "hooks"
+    hooks.mkdir()
+    for name in ("watch", "post-index-change", "reference-transaction"):
+        (hooks / name).write_text(f'#!/bin/sh\ntouch "{site.folder}/ran-$(basename "$0")"\n')
+        (hooks / name).chmod(0o755)
+    git("config", "core.fsmonitor", str(hooks / "watch"))
+    git("config", "core.hooksPath", str(hooks))
+    git.write({"new.yaml": binding("new")})
+    git("add", "new.yaml")
+    assert list(site.folder.glob("ran-*"))
+    for ran in site.folder.glob("ran-*"):
+        ran.unlink()
+    assert staged(site, git) == "ok: 2 objects\n"
+    assert not list(site.folder.glob("ran-*"))

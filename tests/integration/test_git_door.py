@@ -584,3 +584,28 @@ def test_push_that_git_refuses_after_it_was_admitted_is_withdrawn(served: Served
     until("the commit to be in force", lambda: site.state().revision == sha)
     (row,) = site.rows(f"revision:{sha}", "type:revision")
     assert "pusher" not in row["data"] or not row["data"]["pusher"]
+
+
+@pytest.mark.parametrize("kind", ["PGP", "SSH"])
+def test_signed_push_that_nobody_offered_starts_no_program(team: Site, kind: str) -> None:
+    """Git would have the signature checked, with what lies in the home folder of the daemon's git."""
+    programs = team.folder / "programs"
+    programs.mkdir()
+    for name in ("gpg", "ssh-keygen"):
+        (programs / name).write_text(f'#!/bin/sh\ntouch "{team.folder}/ran"\n')
+        (programs / name).chmod(0o755)
+    with team.daemon(env={"PATH": f"{programs}:{team.environment['PATH']}"}) as daemon:
+        served = Served(team, daemon)
+        clone = served.clone(served.first)
+        old = clone.head
+        clone.commit({"models/a.yaml": binding("a")})
+        update = f"{old} {clone.head} refs/heads/main\n"
+        head = "certificate version 0.1\npusher A <a@example.com> 1700000000 +0000\nnonce x\n\n"
+        signed = f"{head}{update}-----BEGIN {kind} SIGNATURE-----\n\niQAAAA==\n-----END {kind} SIGNATURE-----\n"
+        lines = ["push-cert\0 report-status\n", *signed.splitlines(keepends=True), "push-cert-end\n"]
+        pack = whole_push(clone, old).removeprefix(b"0000")
+        body = b"".join(b"%04x%b" % (len(line) + 4, line.encode()) for line in lines) + b"0000" + pack
+        headers = {**served.bearer(), "Content-Type": "application/x-git-receive-pack-request"}
+        _, _, said = served.ask("POST", f"{PATH}/git-receive-pack", body, headers)
+    assert b"unpack ok" in said, said
+    assert not (team.folder / "ran").exists()
