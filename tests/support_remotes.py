@@ -38,7 +38,8 @@ class HttpRemote:
     """Serves the bare repositories in `folder` at `url`/NAME. Attributes may be changed while it runs.
 
     `login` are the user and password asked for, None for nobody. `fault` is one of FAULTS, or "redirect URL", or
-    "says WORDS", which is a refusal in those words. `seen` lists (method, path, Authorization header) of every request.
+    "says WORDS", which is a refusal in those words, or "files", which serves the files of the repository and no git.
+    `seen` lists (method, path, Authorization header) of every request.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str], tls: Authority | None = None) -> None:
@@ -156,6 +157,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="git"')
             self.end_headers()
+            return
+        if remote.fault == "files":
+            place = remote.folder / self.path.partition("?")[0].lstrip("/")
+            self.send_response(200 if place.is_file() else 404)
+            self.send_header("Content-Type", "text/plain")
+            self.end_headers()
+            self.wfile.write(place.read_bytes() if place.is_file() else b"")
             return
         self._relay(self._backend())
 

@@ -85,6 +85,13 @@ class Repository:
         with mapped(self.path):
             return writing.target(self._repo, ref)
 
+    def drop_refs(self, folder: str, but: str) -> None:
+        """Delete the refs whose names begin with `folder`, all but one."""
+        with mapped(self.path):
+            for ref in list(self._repo.references):
+                if ref.startswith(folder) and ref != but:
+                    self._repo.references.delete(ref)
+
     def branches(self) -> list[str]:
         """Name all local branches, sorted."""
         with mapped(self.path):

@@ -24,6 +24,8 @@ from typing import IO, NamedTuple
 from reconciler.core.errors import CouldNotRun
 
 SAID_BYTES_MAX = 65_536
+OUT_BYTES_MAX = 8 * 1024 * 1024
+"""Of what it answers: a remote may have very many refs whose names end as the one that is looked for."""
 TERM_S = 2.0
 """How long an ended git may take to remove its temporary files."""
 _KEPT = ("PATH", "TMPDIR", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY")
@@ -32,6 +34,7 @@ _OPTIONS = {
     "core.askPass": "",
     "core.fsync": "committed,loose-object,reference",
     "credential.helper": "",
+    "fetch.unpackLimit": "1",  # what is fetched is one file, which the limits of a file hold for
     "gc.auto": "0",
     "maintenance.auto": "false",
     "http.followRedirects": "false",
@@ -121,7 +124,7 @@ class GitRunner:
                 _end(process)
             if process.returncode == _NO_COMMAND:
                 raise CouldNotRun("git is not installed", "install git 2.34 or newer")
-            return Ran(process.returncode, _said(out), _said(err), late, self._cancelled)
+            return Ran(process.returncode, _said(out, OUT_BYTES_MAX), _said(err), late, self._cancelled)
 
 
 def git_environment(further: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -211,8 +214,8 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
         os.killpg(process.pid, number)
 
 
-def _said(file: IO[bytes]) -> str:
+def _said(file: IO[bytes], most: int = SAID_BYTES_MAX) -> str:
     """Read the end of what was said: that is where the reason stands."""
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - SAID_BYTES_MAX))
-    return file.read(SAID_BYTES_MAX).decode("utf-8", "replace")
+    file.seek(max(0, size - most))
+    return file.read(most).decode("utf-8", "replace")

@@ -102,6 +102,16 @@ _KNOWN = (
         "is it running, and does a firewall or proxy let this machine reach it?",
     ),
     _Known(
+        "dumb http transport",
+        "serves files and does not speak git",
+        "serve it by git's smart HTTP (git http-backend), or over ssh",
+    ),
+    _Known(
+        "not our ref|unadvertised object",
+        "changed while it was fetched",
+        "it is tried again",
+    ),
+    _Known(
         "not found|does not appear to be a git repository|does not exist|returned error: 404",
         "has no such repository, or does not show it with these credentials",
         "check source.repo and source.secret",

@@ -3,7 +3,7 @@
 The mirror is a bare repository that belongs to whoever holds the log's lock, who alone fetches into it and pushes from
 it, one at a time. Its `refs/heads/BRANCH` is the remote's branch as it was last seen; nothing else of the remote is
 kept but, where Pai may push, the checkpoints there. Readers need no lock. What was fetched is checked by git (fsck)
-before the ref moves, so a transfer that ends badly changes nothing.
+and lies apart before the ref moves, so a transfer that ends badly changes nothing and leaves nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +24,16 @@ from reconciler.source.bare import init_bare
 from reconciler.source.credentials import Address, Credentials, opened
 from reconciler.source.git import Repository
 from reconciler.source.gitrun import MEMORY_BYTES_MAX, GitRunner, Ran
+from reconciler.source.incoming import incoming
 
 CHECKPOINTS = "refs/pai/checkpoints"
 REMOTE_CHECKPOINTS = "refs/pai/remote/checkpoints"
+WHOLE = "--depth=2147483647"
+"""To git that is all of the history (git.git, Documentation/technical/shallow.txt).
+
+A remote that serves files alone, of which git checks nothing and counts nothing, cannot be asked for a depth: git then
+refuses it (remote-curl.c, `fetch_dumb`).
+"""
 _MARK = "pai-remote.json"
 
 
@@ -74,6 +82,7 @@ class Mirror:
         if not (self.path / "HEAD").is_file():
             init_bare(self.path, self.remote.branch)
         self._tidy("refs/**/*.lock")  # nobody else is at work yet
+        Repository.open(self.path).drop_refs("refs/pai/remote/", but=REMOTE_CHECKPOINTS)  # others may bar that one
         seen = last_seen(self.path)
         if seen is None or (seen.remote, seen.branch) != (self._digest, self.remote.branch):
             self._note("")
@@ -161,20 +170,47 @@ class Mirror:
         return f"refs/heads/{self.remote.branch}"
 
     def _fetch(self) -> None:
-        words = ["--no-tags", "--no-recurse-submodules", "--update-head-ok", "--force", "--quiet", "--"]
-        specs = [f"{self._ref}:{self._ref}"]
-        if self.remote.push:  # by a pattern, as the ref need not be there
-            specs.append("refs/pai/checkpoint*:refs/pai/remote/checkpoint*")
-        ran = self._run("fetch", *words, self._address.url, *specs)
+        wanted = [self._ref, CHECKPOINTS] if self.remote.push else [self._ref]
+        only = () if self.remote.push else ("--heads",)  # that spares a large remote the listing of all the others
+        began = time.monotonic()
+        ran = self._run("ls-remote", *only, "--quiet", "--", self._address.url, *wanted)
         if ran.code:
-            self._tidy()
-            if "couldn't find remote ref" in ran.err or "find remote ref" in ran.err:
-                self._without_branch()
-            else:
-                raise self._failed(ran)
+            raise self._failed(ran)
+        shown = {ref: oid for oid, _, ref in (line.partition("\t") for line in ran.out.splitlines()) if ref in wanted}
+        repository = Repository.open(self.path)
+        places = {self._ref: self._ref, CHECKPOINTS: REMOTE_CHECKPOINTS}
+        new = {places[ref]: oid for ref, oid in shown.items() if repository.target(places[ref]) != oid}
+        if new:
+            self._bring(list(new.values()), self.remote.timeout_s - (time.monotonic() - began))
+        for ref, oid in new.items():
+            self._update(ref, oid)
+        if self._ref not in shown:
+            self._without_branch()
         if self.remote.push:
             self._absorb()
         self._note(self._now())
+
+    def _bring(self, oids: list[str], timeout_s: float) -> None:
+        """Fetch what makes these commits whole, all of it or nothing.
+
+        No ref moves here: git would leave one where it was, without a word, if the remote has no whole history.
+        """
+        shallow = self.path / "shallow"
+        shallow.unlink(missing_ok=True)  # of a program that was killed
+        with incoming(self.path) as place:
+            words = ("--no-write-fetch-head", "--no-tags", "--no-recurse-submodules", "--force", "--quiet", WHOLE, "--")
+            ran = self._run(
+                "fetch", *words, self._address.url, *oids, environment=place.environment, timeout_s=timeout_s
+            )
+            if ran.code:
+                raise self._failed(ran)
+            if shallow.exists():
+                shallow.unlink()
+                raise SourceUnavailable(
+                    f"{self.remote.shown} is a shallow clone, whose older commits are missing",
+                    "git fetch --unshallow there, or set source.repo to the repository that it was cloned from",
+                )
+            place.keep()
 
     def _without_branch(self) -> None:
         """Tell a remote without any branch, which is an empty state, from one that lacks ours, which is a fault."""
@@ -190,14 +226,15 @@ class Mirror:
                 f"its branches: {some or 'none'}; set source.branch, or push {self.remote.branch} again",
             )
 
-    def _run(self, *words: str) -> Ran:
+    def _run(self, *words: str, environment: Mapping[str, str] | None = None, timeout_s: float | None = None) -> Ran:
         held = self._used = self._held()
         with opened(self._address, held, self.remote.ca_file, self.remote.timeout_s) as access:
             return self._git.run(
                 *words,
                 options=access.options,
-                environment=access.environment,
+                environment={**access.environment, **(environment or {})},
                 pass_fds=access.descriptors,
+                timeout_s=None if timeout_s is None else max(0.0, timeout_s),
             )
 
     def _held(self) -> Credentials:

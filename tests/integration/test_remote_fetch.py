@@ -137,7 +137,7 @@ def _git_arguments(url: str) -> str:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             line = (process / "cmdline").read_bytes()
-            if url.encode() in line and b"fetch" in line:
+            if url.encode() in line and b"ls-remote" in line:
                 found.append((line + (process / "environ").read_bytes()).decode("utf-8", "replace"))
         except OSError:
             continue
@@ -326,6 +326,73 @@ def test_unsound_objects_are_refused(team: Team) -> None:
     team.remote("update-ref", "refs/heads/main", bad)
     assert "not sound" in team.site.pai("reconcile", code=3).err
     assert team.in_force == team.first
+
+
+def _size(mirror: Path) -> int:
+    return sum(path.stat().st_size for path in mirror.rglob("*") if path.is_file())
+
+
+def test_remote_that_serves_files_and_no_git_is_refused(team: Team, http: HttpRemote) -> None:
+    """Git would take what it finds there without fsck and without a limit; nothing of it is even asked for."""
+    team.site.pai("reconcile")
+    mirror = team.site.root / "data" / "source.git"
+    before = _size(mirror)
+    team.work.pushed({f"noise/{n}.bin": os.urandom(3000) for n in range(20)})
+    team.remote("update-server-info")
+    http.fault, http.seen[:] = "files", []
+    done = team.site.pai("reconcile", code=3)
+    assert "serves files and does not speak git" in done.err
+    assert "hint: serve it by git's smart HTTP" in done.err
+    assert not [path for _, path, _ in http.seen if "/objects/" in path]
+    assert _size(mirror) == before
+    assert team.in_force == team.first
+
+
+@pytest.mark.usefixtures("http")
+@pytest.mark.parametrize("what", ["unsound", "too large"])
+def test_failed_fetch_leaves_nothing_behind(team: Team, what: str) -> None:
+    """However often it is tried; and few large objects count as much as many small ones."""
+    team.site.pai("reconcile")
+    mirror = team.site.root / "data" / "source.git"
+    before = _size(mirror)
+    team.work.pushed({f"noise/{n}.bin": os.urandom(30_000) for n in range(20)})
+    if what == "unsound":
+        raw = f"tree {team.work('rev-parse', 'HEAD^{tree}')}\nparent {team.first}\nauthor a\ncommitter a\n\nbad\n"
+        bad = team.remote("hash-object", "-t", "commit", "-w", "--literally", "--stdin", stdin=raw)
+        team.remote("update-ref", "refs/heads/main", bad)
+    else:
+        team.use(max_transfer_bytes="200000")
+    for _ in range(2):
+        assert (
+            what.replace("unsound", "not sound").replace("too large", "more than")
+            in team.site.pai("reconcile", code=3).err
+        )
+    assert _size(mirror) == before
+    assert team.in_force == team.first
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_shallow_remote_is_refused_in_so_many_words(team: Team, http: HttpRemote, first: bool) -> None:
+    """What it lacks may be what a verdict or the log needs; that is no empty repository, and no state that stays."""
+    second = team.work.pushed({"models/b.yaml": binding("b")})
+    folder = team.remote.folder.parent
+    git = Git(folder, team.site.environment)
+    git("clone", "--quiet", "--bare", "--depth", "1", f"file://{team.remote.folder}", "shallow.git")
+    if not first:
+        team.site.pai("reconcile")
+        third = team.work.pushed({"models/c.yaml": binding("c")})
+        for name in ("objects", "refs", "shallow", "packed-refs"):
+            shutil.rmtree(team.remote.folder / name, ignore_errors=True)
+            (team.remote.folder / name).unlink(missing_ok=True)
+        git("clone", "--quiet", "--bare", "--depth", "1", f"file://{team.work.folder}", "shallow2.git")
+        shutil.copytree(folder / "shallow2.git", team.remote.folder, dirs_exist_ok=True)
+        assert team.remote("rev-parse", "main") == third
+    else:
+        team.use(repo=f"{http.url}/shallow.git")
+    for _ in range(2):
+        assert "is a shallow clone, whose older commits are missing" in team.site.pai("reconcile", code=3).err
+    assert team.in_force == ("" if first else second)
+    assert not (team.site.root / "data" / "source.git" / "shallow").exists()
 
 
 @pytest.fixture

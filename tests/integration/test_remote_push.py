@@ -222,3 +222,25 @@ def test_hung_push_blocks_no_other_command(team: Team) -> None:
         team.site.pai("status")
     pushing.join(60)
     assert not pushing.is_alive()
+
+
+@pytest.mark.parametrize("planted", ["refs/pai/checkpoints/evil", "refs/pai/checkpoint0", "refs/pai/checkpoints0/x"])
+def test_refs_that_somebody_plants_beside_the_checkpoints_stop_nothing(team: Team, planted: str) -> None:
+    """The one ref that is Pai's is fetched, and no other; what an older Pai fetched does not bar it."""
+    site = team.site
+    team.remote("update-ref", "-d", "refs/pai/checkpoints")
+    team.remote("update-ref", planted, "main")
+    mirror = Git(site.root / "data" / "source.git", site.environment)
+    mirror("update-ref", "-d", "refs/pai/remote/checkpoints")
+    mirror("update-ref", planted.replace("refs/pai/", "refs/pai/remote/"), "main")
+    second = team.work.pushed({"models/b.yaml": binding("b")})
+    site.run("reconcile")
+    assert site.state().revision == second
+    team.remote("update-ref", "-d", planted)
+    third = team.work.pushed({"models/c.yaml": binding("c")})
+    site.pai("reconcile")
+    assert site.state().revision == third
+    assert mirror("for-each-ref", "--format=%(refname)", "refs/pai/remote").splitlines() == [
+        "refs/pai/remote/checkpoints"
+    ]
+    assert team.remote("rev-parse", "refs/pai/checkpoints") == mirror("rev-parse", "refs/pai/checkpoints")

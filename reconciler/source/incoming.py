@@ -1,0 +1,66 @@
+"""A place apart for the objects that a fetch brings, as git itself has one for what is pushed.
+
+They become the repository's own only when the fetch has ended well; else they go, whatever they were. The place has a
+name that git's own tidying knows, should the program be killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from reconciler.core.errors import SourceUnavailable
+
+
+class Incoming:
+    """Objects apart from those of the repository, which git sees too while it runs in this `environment`."""
+
+    def __init__(self, objects: Path) -> None:
+        self._objects = objects
+        self._folder = objects / "tmp_objdir-incoming-pai"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What has git write its objects here."""
+        return {"GIT_OBJECT_DIRECTORY": str(self._folder)}
+
+    def begin(self) -> None:
+        """Make the place, empty."""
+        self.end()
+        for name in ("info", "pack"):
+            (self._folder / name).mkdir(parents=True)
+        (self._folder / "info" / "alternates").write_text("..\n")
+
+    def keep(self) -> None:
+        """Give the repository what came; the index of a pack last, as that is what makes it one."""
+        last = {".pack": 0, ".rev": 1, ".idx": 2}
+        packs = [path for path in (self._folder / "pack").iterdir() if path.suffix in last]
+        for path in sorted(packs, key=lambda path: last[path.suffix]):
+            path.rename(self._objects / "pack" / path.name)
+        descriptor = os.open(self._objects / "pack", os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def end(self) -> None:
+        """Remove the place, with all that was not kept."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def incoming(repository: Path) -> Iterator[Incoming]:
+    """Have a place for the objects of one fetch. Raises SourceUnavailable if there can be none."""
+    place = Incoming(repository.absolute() / "objects")
+    try:
+        place.begin()
+        yield place
+    except OSError as error:
+        raise SourceUnavailable(
+            f"the mirror {repository} cannot be written: {error.strerror}", "check the disk"
+        ) from error
+    finally:
+        place.end()
