@@ -19,7 +19,7 @@ from typing import Final
 import pygit2
 from pygit2.enums import RepositoryOpenFlag
 
-from reconciler.source.gitrun import FRUGAL, NO_PROGRAMS
+from reconciler.source.gitrun import FRUGAL
 
 _AUTO: Final = 6700
 """Git's default of `gc.auto`: loose objects."""
@@ -69,7 +69,7 @@ def crowded(path: Path) -> bool:
 def _gc(path: Path) -> None:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     settings = [word for pair in {"gc.autoDetach": "false", **FRUGAL}.items() for word in ("-c", "=".join(pair))]
-    words = ["git", "-C", str(path), *NO_PROGRAMS, *settings, "gc", "--auto", "--quiet"]
+    words = ["git", "-C", str(path), *settings, "gc", "--auto", "--quiet"]
     with contextlib.suppress(OSError):  # no git here: the repository only has more files than it needs
         subprocess.run(
             words,
