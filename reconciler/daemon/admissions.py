@@ -1,7 +1,7 @@
 """A push over HTTP on the log: that it was admitted, before git moves the branch, and that git did not after all.
 
-From the one to the other no other push over HTTP is admitted, so the tip tells what became of it. A crash between the
-two leaves it admitted, as if git were still to move the branch.
+From the one to the other no other push over HTTP is admitted. Git's report tells what became of it, and without one the
+tip. A crash between the two leaves it admitted, as if git were still to move the branch.
 """
 
 from __future__ import annotations
@@ -64,14 +64,17 @@ def admit(
     return None
 
 
-def settle(workspace: Workspace, recorder: Recorder, pushes: Pushes, number: str) -> None:
-    """End a push whose git has ended: withdraw it if the branch has not moved, and let the next one in. Never fails."""
+def settle(workspace: Workspace, recorder: Recorder, pushes: Pushes, number: str, reported: bool | None = None) -> None:
+    """End a push whose git has ended: withdraw it if git did not move the branch, and let the next one in. Never fails.
+
+    `reported` is git's own word for that; without it the branch tells, which another may have moved to the same commit.
+    """
     ended = pushes.close(number)
     if ended is None:
         return
     try:
         branch = workspace.settings.source_branch
-        if ended.moves and not _moved(workspace, branch, ended):
+        if ended.moves and not (_moved(workspace, branch, ended) if reported is None else reported):
             recorder.record(lambda state: _withdrawn(state, branch, ended))
     except (PaiError, pygit2.GitError, OSError) as error:
         log.warning("a push that git refused stays admitted on the log: %s", error)

@@ -87,6 +87,10 @@ async def _nothing() -> None:
     """Do nothing."""
 
 
+def _deaf(_: bytes) -> None:
+    """Do nothing."""
+
+
 async def text(send: Send, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
     """Answer with a few lines of plain text, which git shows to whoever called it."""
     body = message.encode()
@@ -106,16 +110,18 @@ async def answer(
     packed: bool,
     stopping: asyncio.Event,
     ended: Callable[[], Awaitable[None]] = _nothing,
+    heard: Callable[[bytes], None] = _deaf,
 ) -> bool:
     """Run the program on the request's body and send its answer; tell whether it ended well.
 
+    `heard` is given each piece of the answer's body as it comes from the program.
     `ended` is awaited when the program has ended by itself, before the client has the end of its answer.
     `packed` says that the body is gzip. Once `stopping` is set the request has `STOP_S` to end by itself.
     Errors before the answer begins are answered here: 400, 408, 413, 502, 503, 504.
     """
     program = await Program.start(limited(command, bounds.memory_bytes, bounds.cpu_s), environment, CHUNK_BYTES)
     lower(program.pid)
-    run = _Run(program, receive, send, Unpacked(bounds.body_bytes, packed=packed), stopping, bounds, ended)
+    run = _Run(program, receive, send, Unpacked(bounds.body_bytes, packed=packed), stopping, bounds, ended, heard)
     try:
         async with asyncio.timeout(bounds.time_s):
             return await run.relay()
@@ -158,6 +164,7 @@ class _Run:
         stopping: asyncio.Event,
         bounds: Bounds,
         ended: Callable[[], Awaitable[None]],
+        heard: Callable[[bytes], None],
     ) -> None:
         self._program = program
         self._receive = receive
@@ -166,6 +173,7 @@ class _Run:
         self._stopping = stopping
         self._patience_s = bounds.patience_s
         self._tell_end = ended
+        self._heard = heard
         self._kept = Kept(bounds.kept_bytes)
         self._head: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
         self._code = 0
@@ -228,6 +236,7 @@ class _Run:
             head, chunk = await self._read_head(self._program.stdout)
             self._head.set_result(head)
             while chunk := chunk or await self._program.stdout.read(CHUNK_BYTES):
+                self._heard(chunk)
                 await self._kept.put(chunk)
                 chunk = b""
             self._code = await self._program.wait()

@@ -26,6 +26,7 @@ from reconciler.daemon import cgi
 from reconciler.daemon.admissions import settle
 from reconciler.daemon.git_turns import Busy, Left, Turns, Waiting
 from reconciler.daemon.pushers import Pushes
+from reconciler.daemon.report import Report
 from reconciler.daemon.tokens import Caller, identify
 from reconciler.recorder import Recorder
 from reconciler.source.bare import put_right
@@ -162,9 +163,10 @@ class SmartHttp:
         kept = KEPT_BYTES_MAX if pushed else cgi.CHUNK_BYTES
         bounds = cgi.Bounds(most, DEADLINE_S, CPU_S, memory, kept_bytes=kept)
         number = self._pushes.begin(caller)
+        report = Report(f"refs/heads/{self._workspace.settings.source_branch}")
 
         async def ended() -> None:
-            await asyncio.to_thread(settle, self._workspace, self._recorder, self._pushes, number)
+            await asyncio.to_thread(settle, self._workspace, self._recorder, self._pushes, number, report.moved)
 
         environment = self._environment(scope, caller, service)
         if pushed:
@@ -179,6 +181,7 @@ class SmartHttp:
                 packed=packed,
                 stopping=self._stopping,
                 ended=ended,
+                heard=report.hear,
             )
         finally:
             await ended()

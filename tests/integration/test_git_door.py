@@ -487,6 +487,26 @@ def test_of_two_pushers_of_one_commit_the_one_who_moved_the_branch_is_named(serv
     assert [row["data"]["pusher"] for row in site.rows(f"revision:{sha}", "type:revision")] == ["ann@example.com"]
 
 
+def test_push_whose_commit_another_puts_on_the_branch_by_file_is_withdrawn(served: Served) -> None:
+    """Git says that it did not move the branch, though the branch is where the push was to move it."""
+    site = served.site
+    tracked(site, f'while [ ! -e "{site.folder}/go" ]; do sleep 0.05; done')
+    site.pai("suspend", "-m", "test")
+    ann = served.clone(served.token("ann@example.com"))
+    sha = ann.commit({"models/a.yaml": binding("a")})
+    with push(ann) as pushing:
+        until("the push to be let in", lambda: site.rows("type:push"))
+        until("its objects to be there", lambda: site.bare.run("cat-file", "-e", sha).code == 0)
+        site.bare("update-ref", "refs/heads/main", sha)
+        (site.folder / "go").touch()
+        assert pushing.wait(60) != 0
+    assert [row["type"] for row in site.rows("type:push")] == ["push.admitted.v1", "push.withdrawn.v1"]
+    site.pai("resume")
+    until("the commit to be in force", lambda: site.state().revision == sha)
+    (row,) = site.rows(f"revision:{sha}", "type:revision")
+    assert "pusher" not in row["data"] or not row["data"]["pusher"]
+
+
 def test_push_that_died_after_it_was_let_in_keeps_nobody_out(served: Served) -> None:
     """The next pusher of the same commit moves the branch, and is the one who is named."""
     site = served.site

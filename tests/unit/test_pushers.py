@@ -9,6 +9,7 @@ import pytest
 from reconciler.core.errors import Refused
 from reconciler.core.state import Key, State
 from reconciler.daemon.pushers import Ended, Pushes
+from reconciler.daemon.report import Report
 from reconciler.daemon.tokens import NAME, Caller, require_in_force
 
 ANN, BEA = Caller("ann", "key-a"), Caller("bea", "key-b")
@@ -67,3 +68,29 @@ def test_push_needs_a_token_in_force_when_it_is_recorded() -> None:
     for caller in (BEA, Caller("cid", "key-c"), Caller("dan", "key-d")):
         with pytest.raises(Refused, match="no longer in force"):
             require_in_force(state, caller)
+
+
+def line(text: bytes) -> bytes:
+    """Write one of git's lines."""
+    return b"%04x%b" % (len(text) + 4, text)
+
+
+OK, NG = b"ok refs/heads/main\n", b"ng refs/heads/main failed to update ref\n"
+OTHERS = line(b"unpack ok\n") + line(b"ok refs/heads/main2\n") + line(b"ng refs/heads/x ok refs/heads/main\n")
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 10_000])
+@pytest.mark.parametrize("band", [False, True])
+@pytest.mark.parametrize(("said", "moved"), [(OK, True), (NG, False), (b"", None)])
+def test_report_of_git_is_read_in_any_pieces(said: bytes, moved: bool | None, band: bool, pieces: int) -> None:
+    """With a side band and without; what a hook says there, and what is said of other refs, is not taken for it."""
+    whole = OTHERS + (line(said) if said else b"") + b"0000"
+    if band:
+        half = len(whole) // 2
+        whole = line(b"\2" + line(OK) + NG) + line(b"\1" + whole[:half]) + line(b"\1" + whole[half:]) + b"0000"
+    report = Report("refs/heads/main")
+    for start in range(0, len(whole), pieces):
+        report.hear(whole[start : start + pieces])
+    assert report.moved is moved
+    report.hear(b"no line at all" * 10_000)
+    assert report.moved is moved
