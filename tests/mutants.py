@@ -278,11 +278,11 @@ MUTANTS = (
         ("tests/integration/test_turns_of_strangers.py",),
     ),
     Mutant(
-        "who-takes-nothing-stays-in-line",
+        "who-takes-nothing-is-answered-again",
         "reconciler/listening/connection.py",
-        "            if self._in_line and not self._flow.write_paused:\n",
-        "            if self._in_line:\n",
-        ("tests/integration/test_turns_of_strangers.py",),
+        "        if self._flow.write_paused:\n            return False\n",
+        "",
+        ("tests/integration/test_listening.py",),
     ),
     Mutant(
         "cut-answer-is-whole",

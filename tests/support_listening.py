@@ -121,6 +121,11 @@ class Echo:
         """How many are open."""
         return len(self._listener._server.server_state.connections)
 
+    @property
+    def waiting(self) -> list[Any]:
+        """Those whose client takes none of what is sent."""
+        return [each for each in list(self._listener._server.server_state.connections) if each._flow.write_paused]
+
     def watch(self, told: Callable[[Any], None]) -> None:
         """Have the loop tell of exceptions that nobody took."""
         self._loop.set_exception_handler(lambda _, context: told(context))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote
@@ -30,7 +31,8 @@ from reconciler.listening.turns import Full
 IDLE_S: Final = 75.0
 """How long a connection may be idle between requests: longer than clients and proxies keep theirs."""
 SEND_S: Final = 60.0
-"""How long a client may take none of its answer."""
+TAKEN_BYTES_MIN: Final = 64 * 1024
+"""So much of what waits for a client it has to take in that time, or all of it."""
 LINGER_S: Final = 2.0
 """How long a client may go on sending after the last word: a closed socket would take that word away from it."""
 AHEAD_BYTES_MAX: Final = 8 * 1024
@@ -106,7 +108,7 @@ class Connection(asyncio.BufferedProtocol):
         self._turn = self._in_line = False
         self._going = False
         self._deaf = self._ended = self._stopping = False
-        self._unsent = 0
+        self._unsent = 0.0
         self._owed = 0.0
         self._resting = False
         self._deadline = Deadline(self._loop)
@@ -176,6 +178,8 @@ class Connection(asyncio.BufferedProtocol):
             self._deadline.forget()
         elif not self._ended:
             self._await_next()
+            if self._unread or self._flow.read_paused:
+                self._go_on_soon()
 
     def shutdown(self) -> None:
         """Take no more requests, and let the one that is open end."""
@@ -212,7 +216,8 @@ class Connection(asyncio.BufferedProtocol):
         self._pay()
         if self._resting:
             return False
-        if self._in_line:  # else nobody would see that the client has left
+        if self._in_line or (cycle is None and body is None and self._flow.write_paused):
+            # Nothing is begun now; but nobody would see that the client has left.
             return len(self._unread) < PIPELINED_BYTES_MAX
         if cycle is not None and len(cycle.body) > AHEAD_BYTES_MAX:
             return False
@@ -268,7 +273,12 @@ class Connection(asyncio.BufferedProtocol):
         return data[end:]
 
     def _may_begin(self, size: int) -> bool:
-        """Tell whether a request with so large a head may begin now; it is read again when it may. Raises Bad."""
+        """Tell whether a request with so large a head may begin now; it is read again when it may. Raises Bad.
+
+        None does whose client has not taken what was sent before.
+        """
+        if self._flow.write_paused:
+            return False
         if not self._turn and not self._in_line and (self._pipelined or not self._shown.get("known")):
             try:
                 turns = 1 + size // HEAD_BYTES_A_TURN
@@ -276,7 +286,7 @@ class Connection(asyncio.BufferedProtocol):
             except Full:
                 raise Bad(*_FULL) from None
             self._in_line = not self._turn
-            if self._in_line and not self._flow.write_paused:
+            if self._in_line:
                 self._deadline.forget()
         return not self._in_line
 
@@ -296,8 +306,7 @@ class Connection(asyncio.BufferedProtocol):
         """Hand a request to the application that answers it."""
         self._beginning.anew()
         self._head_begun = self._pipelined = self._turn = False
-        if not self._flow.write_paused:
-            self._deadline.forget()
+        self._deadline.forget()
         self._body, self._expects, self._keeps = head.body, head.expects, head.keeps
         cycle = self.cycle = Cycle(
             scope=self._scope(head),
@@ -426,13 +435,13 @@ class Connection(asyncio.BufferedProtocol):
         self._keep(b"")
         self._transport.write_eof()
         self._flow.read(on=True)
-        self._unsent = 0
+        self._unsent = math.inf
         self._deadline.within(LINGER_S, self._untaken)
 
     def _untaken(self) -> None:
-        """Close for good, unless the client is still taking what was sent before."""
+        """Close for good, unless the client is still taking what was sent before, and not next to nothing of it."""
         unsent = self._transport.get_write_buffer_size()
-        if unsent and unsent != self._unsent:
+        if unsent and self._unsent - unsent >= TAKEN_BYTES_MIN:
             self._unsent = unsent
             self._deadline.within(SEND_S, self._untaken)
         else:
@@ -451,9 +460,17 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.abort()
 
     def _make_room(self) -> None:
-        """Close a connection on which nothing is asked, or this one if there is none."""
-        idle = next((other for other in self._connections if other.cycle is None and not other._in_line), self)
-        idle._abort()
+        """Close a connection of who has shown no key, and asks nothing or takes no answer; else one on which nothing is
+        asked; else this one."""
+        found = self
+        for other in self._connections:
+            idle = other.cycle is None and not other._in_line
+            if (idle or other._flow.write_paused) and not other._shown.get("known"):
+                found = other
+                break
+            if idle:
+                found = other
+        found._abort()
 
 
 def _written(bad: Bad, named: Headers) -> bytes:

@@ -7,6 +7,7 @@ import itertools
 import select
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -440,6 +441,36 @@ def test_idle_connection_gives_way_to_one_that_asks() -> None:
             stack.enter_context(wired(echo.port))
         with wired(echo.port) as wire:
             assert [answer.status for answer in asked(wire, NEXT)] == [200]
+
+
+def test_who_takes_no_answer_gives_way_to_one_that_asks() -> None:
+    """Where all connections are taken, one of who has shown no key and takes no answer is closed."""
+    with Echo() as echo, contextlib.ExitStack() as stack:
+        echo.door.connections_max = 4
+        for _ in range(4):
+            wire = stack.enter_context(wired(echo.port))
+            wire.send(HEAD + counted(b"a" * 8 * MIB) + SMUGGLED)
+        until("answers to wait", lambda: len(echo.waiting) == 4)
+        with wired(echo.port) as wire:
+            assert [answer.status for answer in asked(wire, NEXT)] == [200]
+
+
+def test_next_request_waits_until_the_last_answer_is_taken() -> None:
+    """Who does not read is not asked about again, and gets all answers when it reads."""
+    begun: list[str] = []
+    with Echo() as echo, wired(echo.port) as wire:
+        app = echo.door.app
+
+        async def noting(scope: Any, receive: Any, send: Any) -> None:
+            begun.append(scope["path"])
+            await app(scope, receive, send)
+
+        echo.door.app = noting
+        wire.send(HEAD + counted(b"a" * 8 * MIB) + SMUGGLED + NEXT)
+        until("the answer to wait", lambda: len(echo.waiting) == 1)
+        time.sleep(0.2)
+        assert begun == ["/a"]
+        assert [answer.status for answer in wire.answers()] == [200, 200, 200]
 
 
 def test_client_that_takes_nothing_of_its_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

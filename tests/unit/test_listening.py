@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import inspect
 import ipaddress
 import random
 from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import httptools
 import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-from uvicorn.server import Server
+from uvicorn.server import Server, ServerState
 
-from reconciler.listening import Hosts, Proxies, head
+from reconciler.listening import Door, Hosts, Limits, Proxies, head
+from reconciler.listening.connection import TAKEN_BYTES_MIN, Connection
 from reconciler.listening.framing import Bad, Chunked
 from reconciler.listening.head import Beginning, Head
 
@@ -275,3 +278,26 @@ def test_llhttp_is_strict_by_itself(head: bytes, error: str) -> None:
     """What `head` leaves to the parser, it refuses; an offer to upgrade is told after the head was read."""
     with pytest.raises(getattr(httptools, error)):
         httptools.HttpRequestParser(object()).feed_data(head)
+
+
+@pytest.mark.parametrize(("taken", "stays"), [(0, False), (1, False), (TAKEN_BYTES_MIN, True)])
+def test_client_has_to_take_a_least_part_of_what_waits(taken: int, stays: bool) -> None:
+    """A byte now and then does not keep a connection."""
+
+    async def work() -> None:
+        door = Door(None, None, Hosts([]), Proxies(), Limits(5.0, 5.0))  # type: ignore[arg-type]
+        served = type("Served", (Connection,), {"door": door})
+        came = served(None, ServerState(), {})
+        transport = create_autospec(asyncio.Transport, instance=True)
+        transport.get_extra_info.return_value = None
+        transport.get_write_buffer_size.return_value = 1024 * 1024
+        came.connection_made(transport)
+        came.pause_writing()
+        transport.get_write_buffer_size.return_value -= taken
+        came._untaken()
+        assert transport.abort.called is not stays
+        came._untaken()
+        assert transport.abort.called
+        came.connection_lost(None)
+
+    asyncio.run(work())
