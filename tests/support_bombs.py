@@ -74,4 +74,7 @@ BOMBS: dict[str, Callable[[Objects], str]] = {
     "one-huge-folder": lambda o: o.tree(
         (FILE, b"%06d%s.yaml" % (number, b"x" * 240), o.add("blob", _GOOD)) for number in range(140_000)
     ),
+    "one-wide-folder-of-no-manifests": lambda o: o.tree(
+        (FILE, b"%06d%s" % (number, b"a" * 14), o.add("blob", b"x")) for number in range(110_000)
+    ),
 }

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
-from functools import lru_cache
 from pathlib import Path
 
 import pygit2
@@ -32,9 +31,6 @@ __all__ = ["Author", "RaceLost", "Repository", "TreeEntry", "Walk"]
 _URL = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:/|[^/]+@[^/]+:)")
 _TREE_OF = re.compile(rb"\Atree ([0-9a-f]{40})\n")
 
-TREES_REMEMBERED = 8
-"""Folders kept for the next comparison; 1 MB for one of 10,000 files, which takes 10 ms to read."""
-
 
 class Repository:
     """A repository: bare, with a work tree, or a linked work tree."""
@@ -43,10 +39,10 @@ class Repository:
         self._repo = repo
         self._odb = repo.odb
         self._trees: set[str] = set()
-        self._entry_set = lru_cache(TREES_REMEMBERED)(lambda oid: trees.entry_set(self._tree(oid), oid))
+        self._entry_set = trees.Remembered(self._tree)
         self.path = path
         self.quarantine: tuple[str, ...] = ()
-        self.tree_bytes_max = trees.TREE_BYTES_MAX
+        self.tree_bytes_max = trees.FOLDER_BYTES_MAX
         self.git_dir = common_dir(Path(repo.path))
 
     @classmethod

@@ -448,7 +448,7 @@ def test_tree_that_would_fill_the_memory_is_refused(team: Site, served: bool) ->
         if served:
             until("the refusal", lambda: team.rows(f"revision:{sha}"))
         else:
-            assert "has more than 67,108,864 bytes" in team.pai("reconcile", code=1).err
+            assert "a folder has more than 4,194,304 bytes of names" in team.pai("reconcile", code=1).err
     row = team.rows(f"revision:{sha}")[0]
     assert row["type"] == "revision.rejected.v1"
     assert row["data"]["diagnostics"][0]["rule"] == "PAI115"

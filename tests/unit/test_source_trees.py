@@ -225,3 +225,26 @@ def test_what_keeps_a_path_from_being_a_folder_is_found(path: str, found: tuple[
     files = {"a/b/f": FILE, "a/b/link": (b"120000", content), "sub": (b"160000", content), "file": FILE}
     obstacle = trees.obstacle(store.read, store.add(files), path)
     assert (obstacle and obstacle[:2]) == found
+
+
+def test_trees_are_remembered_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many small trees or few large ones: those asked for last, and a tree that is larger than all of it is not."""
+    store = Store()
+    small = [store.add({f"{number}": FILE}) for number in range(100)]
+    large = store.add({f"{number:04}": FILE for number in range(1000)})
+    size = len(store.objects[large])
+    monkeypatch.setattr(trees, "REMEMBERED_BYTES_MAX", size + 10 * trees.REMEMBERED_OVERHEAD)
+    remembered = trees.Remembered(store.read)
+
+    def reads(oids: list[str]) -> int:
+        before = store.reads
+        for oid in oids:
+            assert remembered(oid) == trees.entry_set(store.objects[oid], oid)
+        return store.reads - before
+
+    assert reads([large, *small[:8], large, *small[:8]]) == 9
+    assert reads(small) == 92
+    assert reads([large]) == 1
+    monkeypatch.setattr(trees, "REMEMBERED_BYTES_MAX", size)
+    assert reads([large, large]) == 1
+    assert reads([large]) == 1

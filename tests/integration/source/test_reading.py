@@ -126,10 +126,10 @@ def test_tree_of_a_huge_name_is_refused_unread(git: Git) -> None:
     """A tree whose one name is huge packs to a thousandth; its size is looked at before it fills the memory."""
     git.commit({"a": "1"})
     raw = git.folder / "raw"
-    raw.write_bytes(b"100644 " + b"a" * trees.TREE_BYTES_MAX + b"\0" + b"x" * 20)
+    raw.write_bytes(b"100644 " + b"a" * trees.FOLDER_BYTES_MAX + b"\0" + b"x" * 20)
     tree = git("hash-object", "-t", "tree", "--literally", "-w", str(raw))
     sha = git("commit-tree", tree, "-m", "x")
-    with pytest.raises(TreeRefused, match=f"{tree} has more than 67,108,864 bytes"):
+    with pytest.raises(TreeRefused, match=f"more than 4,194,304 bytes of names .tree {tree}"):
         list(Repository.open(git.folder).entries(sha))
 
 
