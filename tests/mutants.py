@@ -259,8 +259,8 @@ MUTANTS = (
     Mutant(
         "numbers-stay-as-they-are",
         "reconciler/gateway/growth.py",
-        "_NUMBER_BYTES * powers",
-        "0 * powers",
+        "_NUMBER_BYTES * len(_POWERS.findall(raw))",
+        "0 * len(_POWERS.findall(raw))",
         ("tests/unit/test_gateway_growth.py",),
     ),
     Mutant(
