@@ -158,18 +158,27 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._read(self._unread + data if self._unread else data)
 
-    def eof_received(self) -> None:
-        """Look at nothing more: the event loop closes the connection."""
-        self._deaf = self._ended = True
+    def eof_received(self) -> bool:
+        """Look at nothing more, and keep the connection until an answer that has begun is whole.
+
+        Its client may have closed its own side alone; if it has left, the next pieces do not reach it. Before an answer
+        nobody could tell, and it has left. What was written is sent in any case, if it is taken.
+        """
+        self._deaf = self._stopping = True
         self._leave_line()
         self._keep(b"")
+        if self.cycle is not None and self.cycle.response_started and self._body is None:
+            self.cycle.keep_alive = self._keeps = False
+            return True
+        self._ended = True
+        self._await_taken()
+        return False
 
     def pause_writing(self) -> None:
         """Give up a client that takes nothing of its answer for too long."""
         self._flow.pause_writing()
         if not self._ended:
-            self._unsent = self._transport.get_write_buffer_size()
-            self._deadline.within(SEND_S, self._untaken)
+            self._await_taken()
 
     def resume_writing(self) -> None:
         """Go on sending."""
@@ -438,12 +447,15 @@ class Connection(asyncio.BufferedProtocol):
         self._unsent = math.inf
         self._deadline.within(LINGER_S, self._untaken)
 
+    def _await_taken(self) -> None:
+        self._unsent = self._transport.get_write_buffer_size()
+        self._deadline.within(SEND_S, self._untaken)
+
     def _untaken(self) -> None:
         """Close for good, unless the client is still taking what was sent before, and not next to nothing of it."""
         unsent = self._transport.get_write_buffer_size()
         if unsent and self._unsent - unsent >= TAKEN_BYTES_MIN:
-            self._unsent = unsent
-            self._deadline.within(SEND_S, self._untaken)
+            self._await_taken()
         else:
             self._abort()
 
@@ -452,7 +464,7 @@ class Connection(asyncio.BufferedProtocol):
         self._leave_line()
         self._keep(b"")
         self._transport.close()
-        self._deadline.within(SEND_S, self._abort)
+        self._await_taken()
 
     def _abort(self) -> None:
         self._deaf = self._ended = True

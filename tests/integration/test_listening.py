@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import select
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -479,6 +481,39 @@ def test_client_that_takes_nothing_of_its_answer_is_given_up(monkeypatch: pytest
     with Echo() as echo, wired(echo.port) as wire:
         wire.send(HEAD + counted(b"a" * 16 * MIB))
         until("the client to be given up", lambda: echo.connections == 0)
+
+
+def test_client_that_has_closed_its_side_gets_the_rest_of_its_answer() -> None:
+    """However the rest comes: what is written already, and what is made later."""
+
+    async def slow(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for number in range(5):
+            await send({"type": "http.response.body", "body": b"%d" % number, "more_body": True})
+            await asyncio.sleep(0.1)
+        await send({"type": "http.response.body", "body": b"a" * 8 * MIB})
+
+    with Echo() as echo:
+        echo.door.app = slow
+        with wired(echo.port) as wire:
+            wire.send(SMUGGLED * 2)
+            select.select([wire.socket], [], [])
+            wire.socket.shutdown(socket.SHUT_WR)
+            assert [answer.body for answer in wire.answers()] == [b"01234" + b"a" * 8 * MIB]
+        until("every connection to be closed", lambda: echo.connections == 0)
+
+
+def test_client_that_has_closed_its_side_and_takes_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether its answer is being made or was written."""
+    monkeypatch.setattr(connection, "SEND_S", 0.3)
+    with Echo() as echo, contextlib.ExitStack() as stack:
+        for size in (8 * MIB, MIB // 2):
+            wire = stack.enter_context(wired(echo.port))
+            wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            wire.send(HEAD + counted(b"a" * size))
+            select.select([wire.socket], [], [])
+            wire.socket.shutdown(socket.SHUT_WR)
+        until("every connection to be closed", lambda: echo.connections == 0)
 
 
 def test_idle_connection_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,5 +213,5 @@ def test_answer_whose_client_left_is_settled_if_it_ends_soon(endless: Endless) -
     with endless.bench.client.stream("POST", path, json=body, headers=headers_of("chat")) as response:
         next(response.iter_raw())
     left.set()
-    until("the settlement", lambda: endless.bench.outcomes("openai")[-1] == "settled")
+    until("the settlement", lambda: endless.bench.outcomes("openai")[-1:] == ["settled"])
     assert endless.bench.last("openai")["charged"] == 7
