@@ -84,13 +84,14 @@ _index_encoder = msgspec.msgpack.Encoder()
 
 
 class Most(NamedTuple):
-    """What a judge that must not hold others up may read: entries, paths that differ, and bytes of all of either."""
+    """What a judge that must not hold others up may read: entries, paths that differ, bytes of either, and commits."""
 
     entries: int
     paths: int
     tree_bytes: int
     characters: int
     file_bytes: int
+    commits: int
 
 
 class TooLarge(CouldNotRun):
@@ -220,6 +221,8 @@ class Judge:
         allowed = self._search(since, tip).found(sha)
         if allowed:
             return verdict
+        if allowed is None and self._most is not None:
+            raise TooLarge("many commits would have to be looked through")
         if allowed is None:
             problem = msgspec.structs.replace(problem, hint=f"{problem.hint}; {_LOOKED}")
         return Verdict(verdict.objects, tuple(sorted((*verdict.diagnostics, problem))))
@@ -227,7 +230,8 @@ class Judge:
     def _search(self, since: str, tip: bool) -> TrailerSearch:
         """Give the search for the trailer on all that came since: the tip's own, or the one that all others share."""
         if tip:
-            return TrailerSearch(self.repository, *TRAILER, since)
+            most = LOOKED_MAX if self._most is None else self._most.commits
+            return TrailerSearch(self.repository, *TRAILER, since, most)
         if self._shared is None or self._shared.since != since:
             self._shared = TrailerSearch(self.repository, *TRAILER, since)
         return self._shared

@@ -31,10 +31,17 @@ if TYPE_CHECKING:
 SAVED_AFTER_FILES = 500
 """Files read beyond which the index is kept, so that the next push is fast even if no daemon runs."""
 
-SMALL = Most(entries=50_000, paths=500, tree_bytes=2 * 1024 * 1024, characters=256 * 1024, file_bytes=256 * 1024)
-"""What the daemon reads for a push: some 20 ms of work."""
 SMALL_COMMITS = 500
 """Commits that the daemon reads for a push, back to the one in force."""
+SMALL = Most(
+    entries=50_000,
+    paths=500,
+    tree_bytes=2 * 1024 * 1024,
+    characters=256 * 1024,
+    file_bytes=256 * 1024,
+    commits=SMALL_COMMITS,
+)
+"""What the daemon reads for a push: some 20 ms of work."""
 SMALL_PACK_BYTES = 64 * 1024
 """Of a pack that git keeps as it came. Its objects may be made of others a thousand times its size."""
 

@@ -20,11 +20,12 @@ LOOKED_MAX: Final = 5_000
 class TrailerSearch:
     """Searches that begin at several commits and end at the same one; together they read as much as one alone may."""
 
-    def __init__(self, repository: Repository, key: str, value: str, since: str) -> None:
-        """`since` is "" if everything is new."""
+    def __init__(self, repository: Repository, key: str, value: str, since: str, most: int = LOOKED_MAX) -> None:
+        """`since` is "" if everything is new; `most` commits are read of the new ones, and of the old ones."""
         self.since = since
         self._repository = repository
         self._trailer = key, value
+        self._most = most
         self._looked = 0
         self._old_known: bool | None = None if since else True
         self._with: set[str] = set()
@@ -47,7 +48,7 @@ class TrailerSearch:
     def _on_the_line(self, sha: str) -> bool:
         line: list[str] = []
         try:
-            for commit in islice(self._repository.first_parents(sha), max(0, LOOKED_MAX - self._looked)):
+            for commit in islice(self._repository.first_parents(sha), max(0, self._most - self._looked)):
                 self._looked += 1
                 if commit in self._with:
                     return True
@@ -64,14 +65,14 @@ class TrailerSearch:
 
     def _anywhere(self, sha: str) -> bool | None:
         if self._old_known is None:
-            old = list(islice(self._repository.ancestors(self.since), LOOKED_MAX + 1))
-            self._old_known = len(old) <= LOOKED_MAX
+            old = list(islice(self._repository.ancestors(self.since), self._most + 1))
+            self._old_known = len(old) <= self._most
             self._without.update(old if self._old_known else ())
         if not self._old_known:
             return None
         new = []
         for commit in self._repository.ancestors(sha, self._without):
-            if self._looked >= LOOKED_MAX:
+            if self._looked >= self._most:
                 return None
             self._looked += 1
             new.append(commit)

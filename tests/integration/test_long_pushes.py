@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from reconciler.daemon.pushes import SMALL
 from reconciler.reconcile import JUDGED_MAX, PERSON_CHARACTERS_MAX, RECORDED_MAX, TOGETHER_MAX
 from reconciler.source import Repository
 from reconciler.source.history import COMMIT_BYTES_MAX, PARENTS_MAX
 from reconciler.source.trailer_search import LOOKED_MAX
-from reconciler.verdict import Judge
+from reconciler.verdict import Judge, TooLarge
 from tests.support import Git, Site, binding
 from tests.support_bombs import Objects
 
@@ -148,6 +149,10 @@ def test_commits_that_delete_much_share_one_search_for_permission(
         (problem,) = judge.revision(sha, present, base, tip=False).diagnostics
         assert (problem.rule, f"more than {LOOKED_MAX:,} commits" in problem.hint) == ("PAI303", True)
     assert len(looked) <= 2 * LOOKED_MAX + len(line)
+    looked.clear()
+    with pytest.raises(TooLarge):  # then the hook judges in its own process
+        Judge(judge.repository, most=SMALL).guarded(judge.commit(line[1]), line[1], present, base)
+    assert len(looked) <= 2 * SMALL.commits
     assert judge.revision(tip, present, base).accepted
     site.pai("reconcile")
     assert site.state().revision == tip
