@@ -158,21 +158,16 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._read(self._unread + data if self._unread else data)
 
-    def eof_received(self) -> bool:
-        """Look at nothing more, and keep the connection until an answer that has begun is whole.
+    def eof_received(self) -> None:
+        """Look at nothing more: the event loop closes the connection when what was written is taken, or given up.
 
-        Its client may have closed its own side alone; if it has left, the next pieces do not reach it. Before an answer
-        nobody could tell, and it has left. What was written is sent in any case, if it is taken.
+        A client that closes its side has left: nobody could tell it from one that closes its own side alone, and what a
+        provider writes for nobody is paid for.
         """
-        self._deaf = self._stopping = True
+        self._deaf = self._ended = True
         self._leave_line()
         self._keep(b"")
-        if self.cycle is not None and self.cycle.response_started and self._body is None:
-            self.cycle.keep_alive = self._keeps = False
-            return True
-        self._ended = True
         self._await_taken()
-        return False
 
     def pause_writing(self) -> None:
         """Give up a client that takes nothing of its answer for too long."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import select
@@ -481,26 +480,6 @@ def test_client_that_takes_nothing_of_its_answer_is_given_up(monkeypatch: pytest
     with Echo() as echo, wired(echo.port) as wire:
         wire.send(HEAD + counted(b"a" * 16 * MIB))
         until("the client to be given up", lambda: echo.connections == 0)
-
-
-def test_client_that_has_closed_its_side_gets_the_rest_of_its_answer() -> None:
-    """However the rest comes: what is written already, and what is made later."""
-
-    async def slow(_: Any, __: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        for number in range(5):
-            await send({"type": "http.response.body", "body": b"%d" % number, "more_body": True})
-            await asyncio.sleep(0.1)
-        await send({"type": "http.response.body", "body": b"a" * 8 * MIB})
-
-    with Echo() as echo:
-        echo.door.app = slow
-        with wired(echo.port) as wire:
-            wire.send(SMUGGLED * 2)
-            select.select([wire.socket], [], [])
-            wire.socket.shutdown(socket.SHUT_WR)
-            assert [answer.body for answer in wire.answers()] == [b"01234" + b"a" * 8 * MIB]
-        until("every connection to be closed", lambda: echo.connections == 0)
 
 
 def test_client_that_has_closed_its_side_and_takes_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
