@@ -32,6 +32,9 @@ _STAGED = FileStatus.INDEX_NEW | FileStatus.INDEX_MODIFIED | FileStatus.INDEX_TY
 _EDITED = FileStatus.WT_MODIFIED | FileStatus.WT_TYPECHANGE
 LOCK_WAIT_S = 2.0
 """How long a ref lock held by another git process is waited for."""
+LOCK_LEFT_S = 10.0
+"""The age from which a lock of Pai's own refs is one that was left: by a process that was killed, or whose repository
+was moved away under it."""
 _SYNCING = threading.Lock()
 
 
@@ -248,12 +251,22 @@ def move(
         except pygit2.GitError as error:
             if "lock" not in str(error):
                 raise
+            _remove_left_lock(repo, ref)
             if time.monotonic() > deadline:
                 lock = Path(repo.path, f"{ref}.lock")
                 raise SourceUnavailable(
                     f"{name} is locked by another git process", f"if no git process runs, remove {lock}"
                 ) from error
         time.sleep(0.01)
+
+
+def _remove_left_lock(repo: pygit2.Repository, ref: str) -> None:
+    """Remove an old lock of one of Pai's own refs, which nobody else moves, and which takes no time to be moved."""
+    lock = common_dir(Path(repo.path)) / f"{ref}.lock"
+    if ref.startswith("refs/pai/"):
+        with suppress(OSError):
+            if lock.stat().st_mtime < time.time() - LOCK_LEFT_S:
+                lock.unlink()
 
 
 @contextmanager

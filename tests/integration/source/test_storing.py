@@ -164,3 +164,20 @@ def test_repository_moved_away_leaves_no_folder_behind(repository: Path, ref: st
     assert not repository.exists()
     away.rename(repository)
     assert witness.publish(repository, commit, {"checkpoint": b"2"}, "Checkpoint 2\n", PAI)
+
+
+def test_lock_that_was_left_is_removed_from_pais_own_refs(repository: Path) -> None:
+    """It may have been moved away and back with its repository while a checkpoint was published."""
+    first = publish(repository, None, 1)
+    locks = [repository / f"{ref}.lock" for ref in ("refs/pai/checkpoints", "refs/heads/main")]
+    for lock in locks:
+        lock.parent.mkdir(exist_ok=True)
+        lock.touch()
+    with pytest.raises(SourceUnavailable, match="locked by another git process"):
+        publish(repository, first, 2)
+    for lock in locks:
+        os.utime(lock, (time.time() - 60, time.time() - 60))
+    publish(repository, first, 2)
+    repo = pygit2.Repository(str(repository))
+    with pytest.raises(SourceUnavailable, match="locked by another git process"):
+        move(repo, "refs/heads/main", None, pygit2.Oid(hex=first), signature_of(PAI), "Say\n")
