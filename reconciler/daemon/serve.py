@@ -64,8 +64,8 @@ COMMAND_S = 10.0
 ADMIN_DRAIN_S = 5.0
 """How long open requests of people may take to end when the daemon stops."""
 GARBAGE: Final = (25_000, 10, 10)
-SWITCH_S: Final = 0.001
-"""How long a thread that computes keeps the event loop waiting for the interpreter: a fifth of Python's own."""
+SWITCH_S: Final = 0.0025
+"""How long a thread that computes keeps the event loop waiting for the interpreter: half of Python's own."""
 
 
 class Daemon:
