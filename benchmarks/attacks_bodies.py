@@ -6,11 +6,10 @@ What the body says is judged by the daemon; an answer of any kind is fine, what 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from benchmarks.attacks_doors import _status
+from benchmarks.attacks_doors import _status, sent_and_held
 from benchmarks.attacks_site import Place, answered, connected, head
 from benchmarks.attacks_told import Seen, Told, again
 
@@ -80,16 +79,8 @@ def send(body: Callable[[], bytes], place: Place) -> Told:
 def half_sent(place: Place) -> Told:
     """Send all of large bodies but the last byte on 30 connections, and wait."""
     lines = (f"x-api-key: {place.key}", "content-type: application/json", f"content-length: {LARGE}")
-    request = head("POST", "/v1/messages", *lines) + b" " * (LARGE - 1)
-
-    def once(deadline: float, seen: Seen) -> None:
-        with connected(place.gateway, 1) as connection:
-            with contextlib.suppress(OSError):
-                connection.sendall(request)
-            time.sleep(max(0.0, deadline - time.monotonic()))
-            seen["held"] += 1
-
-    return again(place.seconds, 30, once)
+    data = head("POST", "/v1/messages", *lines) + b" " * (LARGE - 1)
+    return sent_and_held(place, place.gateway, data, 30)
 
 
 def webhooks(place: Place) -> Told:

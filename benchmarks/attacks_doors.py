@@ -234,9 +234,9 @@ def flood(place: Place) -> Told:
     return again(place.seconds, 2, once, pause_s=0.0)
 
 
-def wide_flood(port: Port, place: Place) -> Told:
-    """Ask without a key on each of 200 connections, as fast as refusals come."""
-    request = head("GET", port.closed)
+def wide_flood(at_once: int, lines: tuple[str, ...], port: Port, place: Place) -> Told:
+    """Ask without a key on each of so many connections, as fast as refusals come, with these lines in each head."""
+    request = head("GET", port.closed, *lines)
 
     def once(deadline: float, seen: Seen) -> None:
         with connected(_number(port, place), 5) as connection:
@@ -244,20 +244,7 @@ def wide_flood(port: Port, place: Place) -> Told:
                 connection.sendall(request)
                 seen[_status(answered(connection))] += 1
 
-    return again(place.seconds, 200, once)
-
-
-def commas(port: Port, place: Place) -> Told:
-    """Ask with heads of 60 kB that name a great many options of the connection, on 16 connections."""
-    request = head("GET", port.closed, "connection: " + "," * 60_000)
-
-    def once(deadline: float, seen: Seen) -> None:
-        with connected(_number(port, place), 5) as connection:
-            while time.monotonic() < deadline:
-                connection.sendall(request)
-                seen[_status(answered(connection))] += 1
-
-    return again(place.seconds, 16, once)
+    return again(place.seconds, at_once, once)
 
 
 def thrown_away(port: Port, place: Place) -> Told:
@@ -275,16 +262,20 @@ def thrown_away(port: Port, place: Place) -> Told:
 
 def metrics_unread(place: Place) -> Told:
     """Ask for the metrics 20 times on each of 400 connections, and read nothing."""
-    batch = head("GET", "/metrics") * 20
+    return sent_and_held(place, place.admin, head("GET", "/metrics") * 20, 400)
+
+
+def sent_and_held(place: Place, port: int, data: bytes, at_once: int) -> Told:
+    """Send something once on each of so many connections, read nothing, and wait until the end."""
 
     def once(deadline: float, seen: Seen) -> None:
-        with connected(place.admin, 5) as connection:
+        with connected(port, 1) as connection:
             with contextlib.suppress(OSError):
-                connection.sendall(batch)
+                connection.sendall(data)
             time.sleep(max(0.0, deadline - time.monotonic()))
-            seen["sent"] += 1
+            seen["held"] += 1
 
-    return again(place.seconds, 400, once)
+    return again(place.seconds, at_once, once)
 
 
 _BOTH: Mapping[str, Callable[[Port, Place], Told]] = {
@@ -296,8 +287,8 @@ _BOTH: Mapping[str, Callable[[Port, Place], Told]] = {
     "5 MB of requests at once": partial(pipelined, 5 << 20),
     "50 MB of requests at once": partial(pipelined, 50 << 20),
     "2,000 idle and slow connections": slow_heads,
-    "200 connections without a key": wide_flood,
-    "heads of 60,000 commas": commas,
+    "200 connections without a key": partial(wide_flood, 200, ()),
+    "heads of 60,000 commas": partial(wide_flood, 16, ("connection: " + "," * 60_000,)),
     "bodies in chunks of a byte after a refusal": thrown_away,
 }
 ATTACKS: Mapping[str, Callable[[Place], Told]] = {

@@ -126,6 +126,10 @@ class Echo:
         """Those whose client takes none of what is sent."""
         return [each for each in list(self._listener._server.server_state.connections) if each._flow.write_paused]
 
+    def shrink(self) -> None:
+        """Have the system keep as little of what is sent as it may, on connections from now on."""
+        self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
     def watch(self, told: Callable[[Any], None]) -> None:
         """Have the loop tell of exceptions that nobody took."""
         self._loop.set_exception_handler(lambda _, context: told(context))

@@ -43,6 +43,7 @@ UNTAKEN_BYTES_MAX: Final = 8 * 1024
 """Of an answer that its client does not take: beyond this the application waits."""
 HEAD_BYTES_A_TURN: Final = 1024
 """A stranger's larger head takes more turns: what its names and its target cost grows with them."""
+
 _logger = logging.getLogger("uvicorn.error")
 
 _TOO_SLOW: Final = ("408 Request Timeout", "the head of the request did not come in time")

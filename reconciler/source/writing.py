@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import pygit2
@@ -290,12 +290,33 @@ def _still_there(repo: pygit2.Repository, ref: str) -> Iterator[None]:
         yield
     finally:
         common = common_dir(Path(repo.path))
-        if not os.path.lexists(common / "HEAD"):
-            for place in (common / ref, common / "logs" / ref):
-                with suppress(OSError):
-                    place.unlink()
-                _remove_empty(common.parent, place.parent)
+        if not _is_left(common, ref):
             raise SourceUnavailable(f"{common} went away meanwhile", "run the command again when it is back")
+
+
+def _is_left(common: Path, ref: str) -> bool:
+    """Tell whether a repository is there; what libgit2 made in its place is removed.
+
+    That is done in the very folder that was looked into: the repository may come back at any moment.
+    """
+    try:
+        handle = os.open(common, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        if "HEAD" in os.listdir(handle):
+            return True
+        for place in (PurePath(ref), PurePath("logs", ref)):
+            with suppress(OSError):
+                os.unlink(place, dir_fd=handle)
+            with suppress(OSError):
+                for folder in place.parents[:-1]:
+                    os.rmdir(folder, dir_fd=handle)
+        with suppress(OSError):
+            common.rmdir()
+        return False
+    finally:
+        os.close(handle)
 
 
 def target(repo: pygit2.Repository, ref: str) -> str | None:

@@ -483,10 +483,11 @@ def test_client_that_takes_nothing_of_its_answer_is_given_up(monkeypatch: pytest
 
 
 def test_client_that_has_closed_its_side_and_takes_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether its answer is being made or was written."""
+    """However much of its answer waits: also where it is too little for anybody to wait for it."""
     monkeypatch.setattr(connection, "SEND_S", 0.3)
     with Echo() as echo, contextlib.ExitStack() as stack:
-        for size in (8 * MIB, MIB // 2):
+        echo.shrink()
+        for size in range(2048, 192 * 1024, 4096):
             wire = stack.enter_context(wired(echo.port))
             wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             wire.send(HEAD + counted(b"a" * size))

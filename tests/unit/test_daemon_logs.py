@@ -138,3 +138,13 @@ def test_end_of_the_program_writes_what_waits(stream: io.StringIO) -> None:
                 handler.release()
 
     asyncio.run(run())
+
+
+def test_line_is_the_one_that_logging_writes() -> None:
+    """Also when the second turns, and back: records come from several threads."""
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    ours, theirs = logs._Line(form), logging.Formatter(form)
+    for created in (1e9, 1e9 + 0.0625, 1e9 + 1.5, 1e9 + 0.5, 1e9 + 86_400.75):
+        record = logging.LogRecord("pai", logging.INFO, "", 0, "%s said", ("it",), None)
+        record.created, record.msecs = created, created % 1 * 1000
+        assert ours.format(record) == theirs.format(record)

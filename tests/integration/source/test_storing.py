@@ -154,10 +154,13 @@ def test_objects_elsewhere(repository: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ref", ["refs/heads/main", "refs/pai/checkpoints", "refs/heads/a/b"])
-def test_repository_moved_away_leaves_no_folder_behind(repository: Path, ref: str) -> None:
+@pytest.mark.parametrize("known", [False, True])
+def test_repository_moved_away_leaves_no_folder_behind(repository: Path, ref: str, known: bool) -> None:
     """What stayed there, an empty `refs` or a lock, would be in the way of whoever moves the repository back."""
     commit = publish(repository, None, 1)
     repo = pygit2.Repository(str(repository))
+    if known:
+        repo[commit].peel(pygit2.Tree)  # so that libgit2 writes the ref, and asks for nothing
     away = repository.rename(repository.with_name("away.git"))
     with pytest.raises(SourceUnavailable, match="went away meanwhile"):
         move(repo, ref, None, pygit2.Oid(hex=commit), signature_of(PAI), "Say\n")

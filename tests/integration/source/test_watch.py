@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from watchfiles._rust_notify import RustNotify
 
 from reconciler.source import Author, Repository, Watch, watch, witness
 
@@ -220,3 +222,34 @@ def test_watch_stops_quickly_and_twice(git: Git) -> None:
     running.stop()
     assert time.monotonic() - begin < 1
     assert not running._thread.is_alive()
+
+
+def test_watch_looks_more_often_while_a_push_is_expected(git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as that is said, although it was told to look less often, and for a while only."""
+    steps: list[int] = []
+
+    class Spied:
+        def __init__(self, *arguments: Any) -> None:
+            self._notices = RustNotify(*arguments)
+
+        def __enter__(self) -> Spied:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._notices.close()
+
+        def watch(self, debounce_ms: int, step_ms: int, timeout_ms: int, stop: Any) -> Any:
+            steps.append(step_ms)
+            return self._notices.watch(debounce_ms, step_ms, timeout_ms, stop)
+
+    monkeypatch.setattr(watch, "RustNotify", Spied)
+    monkeypatch.setattr(watch, "HURRY_S", 0.3)
+    with watching(git.folder) as (_, running):  # no poll ends the slow look
+        poll(lambda: steps == [watch.STEP_MS])
+        running.hurry()
+        poll(lambda: steps == [watch.STEP_MS, watch.HURRY_STEP_MS])
+    steps.clear()
+    with watching(git.folder, poll_s=0.2) as (_, running):
+        running.hurry()
+        poll(lambda: watch.HURRY_STEP_MS in steps)
+        poll(lambda: steps[-1] == watch.STEP_MS)
