@@ -40,16 +40,19 @@ class Standing(NamedTuple):
 
 def limits_of(binding: Resource) -> Limits:
     """Give the limits that a binding's spec sets."""
-    per_day, per_request = binding.spec.get("maxTokensPerDay"), binding.spec.get("maxTokensPerRequest")
-    assert per_day is None or isinstance(per_day, int)
-    assert per_request is None or isinstance(per_request, int)
-    return Limits(per_day, per_request)
+    spec = binding.spec
+    return Limits(_tokens(spec.get("maxTokensPerDay")), _tokens(spec.get("maxTokensPerRequest")))
+
+
+def _tokens(value: object) -> int | None:
+    assert value is None or isinstance(value, int)
+    return value
 
 
 def standing(state: State, name: str, day: str) -> Standing:
     """Say how a binding stands on a day, or on the ledger's own if that is later; one that is gone has no limit."""
     binding = state.models.get(name)
-    limit = limits_of(binding).per_day if binding is not None else None
+    limit = _tokens(binding.spec.get("maxTokensPerDay")) if binding is not None else None
     return Standing(limit, state.ledger.account(name, state.ledger.today(day)))
 
 

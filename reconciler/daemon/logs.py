@@ -41,6 +41,11 @@ class _Line(logging.Formatter):
 
     _second, _shown = -1, ""
 
+    def format(self, record: logging.LogRecord) -> str:
+        if record.exc_info or record.stack_info:
+            return super().format(record)
+        return f"{self.formatTime(record)} {record.levelname} {record.name}: {record.getMessage()}"
+
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         del datefmt
         second = int(record.created)

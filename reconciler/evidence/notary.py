@@ -44,6 +44,8 @@ class Notary:
             raise LogDamaged(f"the log names no verifier key: {error}", _HINT) from error
         self._lock = threading.Lock()
         self._last: Checkpoint | None = None
+        self._frontier: Frontier | None = None
+        """What the newest checkpoint signed, if that was signed here."""
         self._top: str | None = None
         """The commit that the ref is known to be at, after it was compared with the log."""
         self._packer: Packer | None = None
@@ -78,7 +80,7 @@ class Notary:
                 last = self._last
                 if last is not None and last.size == head.size:
                     return last
-                frontier = _resumed(log, last) if last else pruned.start(log)[1]
+                frontier = self._resumed(log, last) if last else pruned.start(log)[1]
                 extend(frontier, log, head.size)
                 if frontier.pack() != head.peaks:
                     raise LogDamaged(f"the Merkle frontier of {head.size} events is not the one stored", _HINT)
@@ -87,7 +89,7 @@ class Notary:
                 files.replace(self._workspace.checkpoint, self._signed(checkpoint).encode())
             except OSError as error:
                 raise CouldNotRun(f"{self._workspace.checkpoint} cannot be written: {error.strerror}") from error
-            self._last = checkpoint
+            self._last, self._frontier = checkpoint, frontier
             return checkpoint
 
     def vouch(self, size: int, root: bytes) -> bytes:
@@ -131,6 +133,12 @@ class Notary:
                 self._packer = Packer(repository)
             self._packer.tidy()
             return ""
+
+    def _resumed(self, log: Reader, last: Checkpoint) -> Frontier:
+        kept = self._frontier
+        if kept is not None and (kept.size, kept.root()) == (last.size, last.root):
+            return Frontier(kept.size, kept.peaks)
+        return _resumed(log, last)
 
     def _signed(self, checkpoint: Checkpoint) -> str:
         path = self._workspace.signing_key

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import chain
 
 from reconciler.gateway.client import Headers
 from reconciler.gateway.masking import Mask
@@ -58,7 +59,7 @@ def passed(headers: Iterable[tuple[bytes, bytes]], mask: Mask) -> Headers:
         for header in headers
         if (_goes(header[0]) if len(header[0]) <= _REMEMBERED_BYTES_MAX else _goes.__wrapped__(header[0]))
     ]
-    text = b"\n".join([part for header in found for part in header])
+    text = b"\n".join(chain.from_iterable(found))
     if mask.masked(text) == text:
         return found
     return [(name, mask.masked(value)) for name, value in found if mask.masked(name) == name]

@@ -7,7 +7,6 @@ request's id and the binding. A refusal is worded by the surface that the client
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -176,10 +175,12 @@ class _Request:
         found = named(self._request.encode(), binding)
         held = self._held
         if held is not None and held.call.operation not in FREE:
-            with contextlib.suppress(Refusal):
+            try:
                 left = self._gateway._books.standing(held.binding).left
-                if left is not None:
-                    found.append((b"x-pai-tokens-remaining", b"%d" % left))
+            except Refusal:
+                left = None
+            if left is not None:
+                found.append((b"x-pai-tokens-remaining", b"%d" % left))
         return found
 
     async def _serve(self) -> None:
@@ -198,7 +199,7 @@ class _Request:
         if route.operation == "models":
             await self._models(route, caller)
             return
-        call = (await self._read(route, caller, headers))._replace(headers=kept_headers(headers))
+        call = await self._read(route, caller, headers)
         self._call = call
         self._binding = call.names[0]
         await self._try_all(call, caller)
@@ -230,8 +231,9 @@ class _Request:
         body = await self._intake.read(headers, caller.agent)
         fallback, query = fallback_of(headers), self._scope["query_string"]
         if isinstance(body, Spool):
-            return await self._gateway._judging.read(caller.agent, body, route, fallback, query)
-        return parse(route, Body(body), fallback, query)
+            call = await self._gateway._judging.read(caller.agent, body, route, fallback, query)
+            return call._replace(headers=kept_headers(headers))
+        return parse(route, Body(body), fallback, query, kept_headers(headers))
 
     async def _try_all(self, call: Call, caller: Caller) -> None:
         """Try the bindings in order. If none works, the last provider's error is the answer, else the first refusal."""

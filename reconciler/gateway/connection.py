@@ -72,7 +72,7 @@ class Connection(asyncio.BufferedProtocol):
         self._unread = self.taken = 0  # bytes as they came, with their framing: since the last read, and before it
         self._worked = 0.0
         self._loose = 0  # bytes since the last one of a body
-        self._interim = self._fields = 0
+        self._interim = self._fields = 0  # those of heads that are over, and of trailers
         self._drained: Callable[[Connection], None] | None = None
         self._begun = self._done = self._keep = self._paused = self._framed = False
         self._broken = ""
@@ -285,11 +285,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, its name in lower case; what comes after the body is none of the answer's. Raises _Excess."""
-        self._fields += 1
-        if self._fields > HEADERS_MAX:  # the parser stops here, however many there are
-            raise _Excess(f"its answer has more than {HEADERS_MAX} headers")
-        if not self._begun:
+        if self._begun:
+            self._fields += 1
+            seen = self._fields
+        else:
             self.headers.append((name.lower(), value))
+            seen = self._fields + len(self.headers)
+        if seen > HEADERS_MAX:  # the parser stops here, however many there are
+            raise _Excess(f"its answer has more than {HEADERS_MAX} headers")
 
     def on_headers_complete(self) -> None:
         """Take the head, unless it only says that an answer will come. Raises _Excess."""
@@ -297,6 +300,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         assert self._parser is not None
         status = self._parser.get_status_code()
+        self._fields += len(self.headers)
         if 100 <= status < 200:
             self.headers = []
             self._interim += 1

@@ -61,8 +61,10 @@ _REMEMBERED_BYTES_MAX = 64
 
 def fallback_of(headers: Headers) -> tuple[str, ...]:
     """Name the bindings of the header `x-pai-fallback`, in order."""
-    given = b",".join(value for name, value in headers if name == b"x-pai-fallback")
-    return tuple(name for part in given.decode("latin-1").split(",") if (name := part.strip()))
+    given = [value for name, value in headers if name == b"x-pai-fallback"]
+    if not given:
+        return ()
+    return tuple(name for part in b",".join(given).decode("latin-1").split(",") if (name := part.strip()))
 
 
 def kept_headers(headers: Headers) -> dict[str, str]:

@@ -90,18 +90,17 @@ class Intake:
 
     async def _small(self) -> bytes:
         """Read the body, or what is more of it than a small one has."""
-        pieces = [await self._piece()]
+        pieces = [self._piece(await self._receive())]
         while not self._whole and self._size <= SMALL_BYTES_MAX:
-            pieces.append(await self._piece())
+            pieces.append(self._piece(await self._receive()))
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _spill(self, spool: Spool) -> None:
         """Read the rest."""
         while not self._whole:
-            spool.add(await self._piece())
+            spool.add(self._piece(await self._receive()))
 
-    async def _piece(self) -> bytes:
-        message = await self._receive()
+    def _piece(self, message: Message) -> bytes:
         if message["type"] != "http.request":
             raise Refusal("invalid", "the client left before its request was whole")
         piece: bytes = message.get("body", b"")

@@ -60,7 +60,8 @@ class Text:
         if len(fields) > MEMBERS_MAX:
             return None
         text = bytes(raw)
-        if text.count(b":") == len(fields) + b"".join(fields.values()).count(b":"):
+        colons = text.count(b":")  # one for each name at least, and those of the values
+        if colons == len(fields) or colons == len(fields) + b"".join(fields.values()).count(b":"):
             return fields
         return self._merged(text)  # a member is named twice, or a name has a colon in it
 

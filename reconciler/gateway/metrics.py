@@ -9,9 +9,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.metrics import Counter, Gauge, Histogram
+from prometheus_client.metrics import Counter, Gauge
 
 from reconciler.core.reservations import Usage
+from reconciler.gateway.histograms import Histogram, Histograms
 from reconciler.gateway.refusal import Reason
 
 if TYPE_CHECKING:
@@ -29,36 +30,34 @@ class GatewayMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
-        self._tokens = Histogram(
+        self._tokens = Histograms(
             "gen_ai_client_token_usage",
             "Tokens of a request, as the provider counts them",
             (*labels, "gen_ai_token_type"),
-            buckets=TOKENS,
-            registry=registry,
+            TOKENS,
+            registry,
         )
-        self._duration = Histogram(
+        self._duration = Histograms(
             "gen_ai_server_request_duration_seconds",
             "Time from a request's arrival to its end",
             (*labels, "http_response_status_code"),
-            buckets=SECONDS,
-            registry=registry,
+            SECONDS,
+            registry,
         )
-        self._first = Histogram(
+        self._first = Histograms(
             "gen_ai_server_time_to_first_token_seconds",
             "Time from a request's arrival to the beginning of its answer",
             labels,
-            buckets=SECONDS,
-            registry=registry,
+            SECONDS,
+            registry,
         )
         self._refused = Counter(
             "pai_requests_refused", "Requests that were not forwarded", ["reason"], registry=registry
         )
-        self.commits = Histogram(
-            "pai_log_commit_seconds",
-            "Time from a decision to its being durable",
-            buckets=COMMIT_S,
-            registry=registry,
+        commits = Histograms(
+            "pai_log_commit_seconds", "Time from a decision to its being durable", (), COMMIT_S, registry
         )
+        self.commits = commits.labels()
         self.lag = Gauge("pai_event_loop_lag_seconds", "How late the event loop last was", registry=registry)
         self.open = Gauge("pai_requests_open", "Requests being answered", registry=registry)
         self._labelled = cache(self._find)

@@ -26,7 +26,7 @@ about 1,600 (measured); its documentation says 735 and 499 for computer use, 700
 
 def _extra(found: Found, provider: Provider, model: str) -> int:
     hidden = provider.hidden_tools if found.tools else provider.hidden
-    images = found.images * provider.image(model) - found.image_bytes
+    images = found.images and found.images * provider.image(model) - found.image_bytes
     return hidden + found.clients * CLIENT_TOOL_TOKENS + images + found.rendered
 
 

@@ -7,7 +7,7 @@ run the same functions.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn
 
 from reconciler.gateway.body import Body
@@ -45,8 +45,10 @@ class Elsewhere(Body):
         raise AssertionError("a body that another process has was looked into")
 
 
-def parse(route: Route, body: Body, fallback: tuple[str, ...], query: bytes) -> Call:
-    """Read a request. Raises Refusal."""
+def parse(
+    route: Route, body: Body, fallback: tuple[str, ...], query: bytes, headers: Mapping[str, str] | None = None
+) -> Call:
+    """Read a request; `headers` go upstream. Raises Refusal."""
     if route.surface == gemini.NAME:
         check_framing(query)
         call = gemini.parse(route.name, route.method, body, fallback)
@@ -58,7 +60,7 @@ def parse(route: Route, body: Body, fallback: tuple[str, ...], query: bytes) -> 
         raise Refusal("invalid", f"a request may name at most {NAMES_MAX} bindings")
     if max(map(len, call.names)) > NAME_CHARS_MAX:
         call = call._replace(names=tuple(name[:NAME_CHARS_MAX] for name in call.names))
-    return call._replace(query=kept_query(query), version=route.version)
+    return call._replace(query=kept_query(query), version=route.version, headers=headers or {})
 
 
 async def needs(call: Call, provider: Provider, model: str) -> Needs:

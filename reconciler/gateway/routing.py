@@ -30,13 +30,20 @@ class Route(NamedTuple):
     version: str = ""
 
 
+_PLAIN = {
+    f"{start}{rest}": Route(surface.NAME, operation, version=start[1:])
+    for surface in (anthropic, openai)
+    for rest, operation in surface.ROUTES.items()
+    for start in ("", "/v1")
+}
+"""Paths that have no parts."""
+
+
 def find_route(path: str, speaks: str) -> Route | None:
     """Find what a path asks for; `speaks` is the surface that answers where several share a path."""
+    if plain := _PLAIN.get(path):
+        return plain
     version, rest = _split(path)
-    if version not in _GEMINIS_OWN:
-        for surface in (openai, anthropic):
-            if rest in surface.ROUTES:
-                return Route(surface.NAME, surface.ROUTES[rest], version=version)
     if found := gemini.PATH.fullmatch(rest):
         method = found["method"]
         if method not in gemini.METHODS:
@@ -67,11 +74,11 @@ def instead(path: str, speaks: str) -> str:
 
 def guess_surface(path: str, headers: Headers, query: bytes) -> str:
     """Guess whose words a client expects, where the path does not say it either."""
+    if plain := _PLAIN.get(path):
+        return plain.surface
     version, rest = _split(path)
     if version in _GEMINIS_OWN or ":" in rest:
         return gemini.NAME
-    if rest in openai.ROUTES:
-        return openai.NAME
     if rest.startswith("/messages"):
         return anthropic.NAME
     names = {name for name, _ in headers}

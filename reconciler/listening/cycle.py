@@ -46,11 +46,12 @@ class Cycle(RequestResponseCycle):
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the head. Without a length the body is chunked, unless there is none by its status."""
-        fields = [(name.lower(), value) for name, value in (*self.default_headers, *headers)]
-        text = b"".join([part for name, value in fields for part in (name, b": ", value, b"\r\n")])
-        names = [name for name, _ in fields]
-        if b"" in names or b"".join(names).translate(None, _TOKEN):
-            raise RuntimeError("the name of a header is no token")
+        fields = [*self.default_headers, *headers]
+        if not _named(fields):
+            fields = [(name.lower(), value) for name, value in fields]
+            if not _named(fields):
+                raise RuntimeError("the name of a header is no token")
+        text = b"\r\n".join([*map(b": ".join, fields), b""])
         if len(text) - len(text.translate(None, _CONTROLS)) != 2 * len(fields):
             raise RuntimeError("a header holds a control character")
         for name, value in fields:
@@ -109,3 +110,9 @@ class Cycle(RequestResponseCycle):
         for piece in pieces if len(body) > JOINED_BYTES_MAX else (b"".join(pieces),):
             if piece:
                 self.transport.write(piece)
+
+
+def _named(fields: list[tuple[bytes, bytes]]) -> bool:
+    """Tell whether all names are tokens in lower case."""
+    names = [name for name, _ in fields]
+    return b"" not in names and not b"".join(names).translate(None, _TOKEN)

@@ -73,7 +73,7 @@ class Head:
         self.few: dict[bytes, list[bytes]] = {}
         self._complete = False
         self._read_fields(data)
-        if any(sum(map(len, values)) > FEW_BYTES_MAX for values in self.few.values()):
+        if len(data) > FEW_BYTES_MAX and any(sum(map(len, values)) > FEW_BYTES_MAX for values in self.few.values()):
             raise too_large()
         self.hosts = self.few.get(b"host", [])
         if len(self.hosts) != 1:

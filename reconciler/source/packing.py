@@ -27,6 +27,8 @@ _AUTO_PACKS: Final = 50
 """Git's default of `gc.autoPackLimit`: packs that nothing says to keep."""
 _SAMPLE: Final = "17"
 """The folder of objects that git looks into; there are 256, which fill alike."""
+LOOK_S: Final = 5.0
+"""Between two looks at least: a repository is opened for each."""
 PAUSE_S: Final = 60.0
 """Between two runs at least, whatever they achieve."""
 
@@ -34,9 +36,10 @@ PAUSE_S: Final = 60.0
 class Packer:
     """Has one repository packed when it needs to be. Not to be shared between threads."""
 
-    def __init__(self, path: Path, pause_s: float = PAUSE_S) -> None:
+    def __init__(self, path: Path, pause_s: float = PAUSE_S, look_s: float = LOOK_S) -> None:
         self._path = path
         self._pause_s = pause_s
+        self._look_s = look_s
         self._running: threading.Thread | None = None
         self._again = 0.0
 
@@ -44,6 +47,7 @@ class Packer:
         """Start packing if there are too many loose objects, and come back at once. Never fails."""
         if time.monotonic() < self._again or (self._running is not None and self._running.is_alive()):
             return
+        self._again = time.monotonic() + self._look_s
         if not crowded(self._path):
             return
         self._again = time.monotonic() + self._pause_s

@@ -56,13 +56,14 @@ def _stored(repo: pygit2.Repository, write: Callable[[pygit2.Repository], T]) ->
         beside.set_odb(odb)
         given = write(beside)
         changed = [(f"{folder}/{name}", f"{objects}/{name}") for name in os.listdir(folder)]
+        made = False
         for below, into in changed:
             for name in os.listdir(below):
                 _sync(f"{below}/{name}")
-                _move(f"{below}/{name}", into, name)
+                made |= _move(f"{below}/{name}", into, name)
             os.rmdir(below)
             _sync(into)
-        if changed:
+        if made:
             _sync(str(objects))
     return given
 
@@ -112,16 +113,22 @@ def _opened(place: Path | str) -> Iterator[int]:
         os.close(handle)
 
 
-def _move(place: str, folder: str, name: str) -> None:
-    """Move an object into a folder that git may remove as long as it is empty, and that whoever shares them may use."""
+def _move(place: str, folder: str, name: str) -> bool:
+    """Move an object into a folder, and tell whether that had to be made.
+
+    Git may remove it as long as it is empty, and whoever shares the others may use it.
+    """
+    made = False
     for _ in range(_TIMES):
         with suppress(FileExistsError):
             os.mkdir(folder)
             os.chmod(folder, stat.S_IMODE(os.stat(f"{folder}/..").st_mode))
+            made = True
         with suppress(FileNotFoundError):
             os.rename(place, f"{folder}/{name}")
-            return
+            return made
     os.rename(place, f"{folder}/{name}")
+    return made
 
 
 def _sync(place: str) -> None:

@@ -117,7 +117,7 @@ def look(body: Body, operation: str, provider: str) -> Found:
     for name, raw in body.fields.items():
         rule = BODY.get(name)
         if rule is Rule.TEXT:
-            if bytes(memoryview(raw)[:1]) in (b"{", b"["):  # a schema, say
+            if memoryview(raw)[0] in b"{[":  # a schema, say
                 walk.rendered += rendered(bytes(raw))
             continue
         if rule is Rule.PROMPT and (grows := _plain(raw)) is not None:

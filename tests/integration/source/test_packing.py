@@ -49,7 +49,7 @@ def publish(path: Path, top: str | None, n: int) -> str:
 
 def test_thousands_of_checkpoints_are_few_files(repository: Path) -> None:
     """While they are published the repository is packed again and again; all of them stay, and git finds no fault."""
-    packer, top = Packer(repository, pause_s=0.0), None
+    packer, top = Packer(repository, pause_s=0.0, look_s=0.0), None
     most = 0
     for n in range(COMMITS):
         top = publish(repository, top, n)
@@ -91,7 +91,7 @@ def test_missing_git_stops_nobody(repository: Path, monkeypatch: pytest.MonkeyPa
     """Without the git program checkpoints are published all the same."""
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(packing, "crowded", lambda _: True)
-    packer = Packer(repository, pause_s=0.0)
+    packer = Packer(repository, pause_s=0.0, look_s=0.0)
     top = None
     for n in range(3):
         top = publish(repository, top, n)
