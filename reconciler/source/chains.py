@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import mmap
 import struct
+from bisect import bisect_left
 from pathlib import Path
 from typing import Final
-
-from reconciler.core.errors import Refused
 
 CHAIN_MAX: Final = 250
 """What `git gc --aggressive` of older versions makes."""
@@ -22,14 +21,9 @@ _OFS_DELTA: Final = 6
 _REF_DELTA: Final = 7
 
 
-def require_short_chains(folder: Path) -> None:
-    """See that no pack in the folder has longer chains than CHAIN_MAX. Raises Refused, OSError."""
-    for index in folder.glob("*.idx"):
-        if longest(index) > CHAIN_MAX:
-            raise Refused(
-                f"a chain of more than {CHAIN_MAX} deltas is pushed",
-                "run git repack -a -d -f --depth=50, and push again with git -c pack.depth=50",
-            )
+def has_long_chain(folder: Path) -> bool:
+    """Tell whether a pack in the folder has a longer chain than CHAIN_MAX. Raises OSError."""
+    return any(longest(index) > CHAIN_MAX for index in folder.glob("*.idx"))
 
 
 def longest(index: Path) -> int:
@@ -42,8 +36,7 @@ def longest(index: Path) -> int:
         offsets = [
             struct.unpack_from(">Q", ids, far + 8 * (at & 0x7FFFFFFF))[0] if at & 0x80000000 else at for at in small
         ]
-        places = {ids[_IDS + 20 * n : _IDS + 20 * n + 20]: offset for n, offset in enumerate(offsets)}
-        bases = {offset: base for offset in offsets if (base := _base(pack, offset, places))}
+        bases = {offset: base for offset in offsets if (base := _base(pack, offset, ids, offsets))}
     lengths: dict[int, int] = {}
     for last in bases:
         chain, offset = [], last
@@ -56,16 +49,19 @@ def longest(index: Path) -> int:
     return max(lengths.values(), default=0)
 
 
-def _base(pack: mmap.mmap, offset: int, places: dict[bytes, int]) -> int:
+def _base(pack: mmap.mmap, offset: int, ids: bytes, offsets: list[int]) -> int:
     """Give where the base of a delta lies; 0 for what is no delta."""
-    at = offset + 1
     kind = pack[offset] >> 4 & 7
+    if kind not in (_OFS_DELTA, _REF_DELTA):
+        return 0
+    at = offset + 1
     while pack[at - 1] & 0x80:
         at += 1
     if kind == _REF_DELTA:
-        return places.get(pack[at : at + 20], 0)
-    if kind != _OFS_DELTA:
-        return 0
+        number = bisect_left(
+            range(len(offsets)), pack[at : at + 20], key=lambda n: ids[_IDS + 20 * n : _IDS + 20 * n + 20]
+        )
+        return offsets[number]
     back = pack[at] & 0x7F
     while pack[at] & 0x80:
         at += 1

@@ -1,7 +1,7 @@
 """A place apart for the objects that a fetch brings, as git itself has one for what is pushed.
 
-They become the repository's own only when the fetch has ended well; else they go, whatever they were. The place has a
-name that git's own tidying knows, should the program be killed.
+They become the repository's own only when the fetch has ended well and they can be read quickly; else they go, whatever
+they were. The place has a name that git's own tidying knows, should the program be killed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from reconciler.core.errors import SourceUnavailable
+from reconciler.source import chains
 
 
 class Incoming:
@@ -33,6 +34,10 @@ class Incoming:
         for name in ("info", "pack"):
             (self._folder / name).mkdir(parents=True)
         (self._folder / "info" / "alternates").write_text("..\n")
+
+    def has_long_chain(self) -> bool:
+        """Tell whether an object of what came is made by way of very many others: `chains`."""
+        return chains.has_long_chain(self._folder / "pack")
 
     def keep(self) -> None:
         """Give the repository what came; the index of a pack last, as that is what makes it one."""

@@ -2,8 +2,8 @@
 
 The mirror is a bare repository that belongs to whoever holds the log's lock, who alone fetches into it and pushes from
 it, one at a time. Its `refs/heads/BRANCH` is the remote's branch as it was last seen; nothing else of the remote is
-kept but, where Pai may push, the checkpoints there. Readers need no lock. What was fetched is checked by git (fsck)
-and lies apart before the ref moves, so a transfer that ends badly changes nothing and leaves nothing.
+kept but, where Pai may push, the checkpoints there. Readers need no lock. What was fetched is checked by git (fsck),
+is bounded, and lies apart before the ref moves, so a transfer that ends badly changes nothing and leaves nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import msgspec
 from reconciler.core.errors import Refused, SourceUnavailable
 from reconciler.source import refusals
 from reconciler.source.bare import init_bare
+from reconciler.source.chains import CHAIN_MAX
 from reconciler.source.credentials import Address, Credentials, opened
 from reconciler.source.git import Repository
 from reconciler.source.gitrun import MEMORY_BYTES_MAX, GitRunner, Ran
@@ -209,6 +210,11 @@ class Mirror:
                 raise SourceUnavailable(
                     f"{self.remote.shown} is a shallow clone, whose older commits are missing",
                     "git fetch --unshallow there, or set source.repo to the repository that it was cloned from",
+                )
+            if place.has_long_chain():
+                raise SourceUnavailable(
+                    f"{self.remote.shown} sends a chain of more than {CHAIN_MAX} deltas",
+                    "run there: git repack -a -d -f --depth=50",
                 )
             place.keep()
 

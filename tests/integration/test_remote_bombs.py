@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.server
+import struct
 import threading
 import zlib
 from collections.abc import Iterator
@@ -15,6 +17,10 @@ import pytest
 from reconciler.core.errors import SourceUnavailable
 from reconciler.forges.api import Api, ForgeUnavailable
 from reconciler.source import Credentials, Mirror, Remote
+from reconciler.source.chains import CHAIN_MAX
+from tests.integration.test_git_door import chain
+from tests.support import Git, Site
+from tests.support_remotes import HttpRemote, bare_remote, clone_of
 
 BECOMES = 600 * 1024 * 1024
 MEMORY_BYTES_MAX = 64 * 1024 * 1024
@@ -76,6 +82,46 @@ def test_list_of_refs_that_becomes_much_is_refused(tmp_path: Path) -> None:
     assert f"more than {MEMORY_BYTES_MAX:,} bytes of memory" in caught.value.message
     assert "source.max_memory_bytes" in caught.value.hint
     assert not list((tmp_path / "mirror.git").rglob("tmp_*"))
+
+
+def branch_with_chain(remote: Git, deltas: int) -> str:
+    """Give a remote, whose packs may be of any depth, a branch with so many deltas one on another; give its commit."""
+    entries = chain(deltas, by_id=False)
+    pack = b"PACK" + struct.pack(">II", 2, len(entries)) + b"".join(entries)
+    pack += hashlib.sha1(pack, usedforsecurity=False).digest()
+    place = remote.folder / "objects" / "pack" / "pack-made.pack"
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(pack)
+    remote("index-pack", str(place))
+    remote("config", "pack.depth", "4000")
+    listed = remote("verify-pack", "-v", str(place)).splitlines()
+    blobs = [words[0] for line in listed if (words := line.split())[1:2] == ["blob"]]
+    assert len(blobs) == deltas + 1
+    listing = "".join(f"100644 blob {oid}\t{number}.txt\n" for number, oid in enumerate(blobs))
+    tree = remote("mktree", stdin=listing)
+    commit = remote("commit-tree", tree, "-m", "a chain")
+    remote("update-ref", "refs/heads/main", commit)
+    return commit
+
+
+def test_long_chain_of_deltas_is_not_kept(site: Site) -> None:
+    """What a remote sends is bounded as what is pushed: an object at the end of a long chain would hold the daemon."""
+    remote = bare_remote(site.folder / "srv", site.environment)
+    clone_of(remote).pushed({"README": "first\n"})
+    with HttpRemote(remote.folder.parent, site.environment) as server:
+        followed = Remote(f"{server.url}/team.git", "it", "main", None, 60.0, 2**30, False)
+        mirror = Mirror(site.folder / "mirror.git", followed, Credentials, lambda: "2026-11-24T00:00:00Z")
+        mirror.prepare()
+        mirror.fetch()
+        here = Git(mirror.path, site.environment)
+        taken = branch_with_chain(remote, CHAIN_MAX)
+        mirror.fetch()
+        assert here("rev-parse", "main") == taken
+        branch_with_chain(remote, CHAIN_MAX + 1)
+        with pytest.raises(SourceUnavailable, match="sends a chain of more than 250 deltas"):
+            mirror.fetch()
+    assert here("rev-parse", "main") == taken
+    assert len(list(mirror.path.glob("objects/pack/*.pack"))) == 2
 
 
 def test_forge_that_packs_unasked_is_refused_unread() -> None:
