@@ -379,8 +379,8 @@ class LogCreated(Payload, frozen=True, kw_only=True):
 class LogAccepted(Payload, frozen=True, kw_only=True):
     """An operator took the log as it is, of `size` events, although published checkpoints contradict it.
 
-    `root` is the log's root at that moment (base64), `reason` the contradiction. What `refs/pai/checkpoints` had up to
-    `commit`, and the workspace's own checkpoint file with the SHA-256 `copy`, is not compared any more; both may be "".
+    `root` is the log's root at that moment (base64), `reason` the contradiction. What the ref of `commit` had up to
+    there, and the workspace's own checkpoint file with the SHA-256 `copy`, is not compared any more; both may be "".
     """
 
     type: ClassVar[str] = "log.accepted.v1"

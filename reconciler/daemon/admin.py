@@ -38,11 +38,21 @@ PASS_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 class Metrics:
     """What the daemon counts, and the gauges that are read off the state when somebody asks."""
 
-    def __init__(self, recorder: Recorder, health: Callable[[], Health], day: Callable[[], str]) -> None:
-        """`day` gives the trusted day, which has begun also where nothing was asked for yet."""
+    def __init__(
+        self,
+        recorder: Recorder,
+        health: Callable[[], Health],
+        day: Callable[[], str],
+        foreign: Callable[[], str] = lambda: "",
+    ) -> None:
+        """`day` gives the trusted day, which has begun also where nothing was asked for yet.
+
+        `foreign` says what on the refs of the checkpoints is not this log's, "" if nothing is.
+        """
         self._recorder = recorder
         self._day = day
         self._health = health
+        self._foreign = foreign
         self._sizes = _Sizes(0, 0, 0, False, False, False)
         self.registry = CollectorRegistry()
         self.registry.register(self)
@@ -90,8 +100,9 @@ class Metrics:
             ("pai_head_refused", "1 while the branch's tip is refused and an older revision in force", refused),
             ("pai_revision_pinned", "1 while an operator has a revision pinned", pinned),
             ("pai_reconciling_suspended", "1 while an operator has the reconciling suspended", suspended),
+            ("pai_checkpoints_foreign", "1 while the checkpoints' refs have what is not this log's", self._foreign()),
         ):
-            yield GaugeMetricFamily(name, text, value=float(value))
+            yield GaugeMetricFamily(name, text, value=float(bool(value) if isinstance(value, str) else value))
         yield from _source(health)
 
     def _budgets(self) -> Iterator[Metric]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from reconciler.core.diagnostics import printable
 from reconciler.core.errors import SourceUnavailable
 from reconciler.core.state import Head, State
 from reconciler.core.steering import standing_orders
@@ -75,6 +76,11 @@ def judge_health(
     return Health(not log_problem and not fault and (source_read or in_force), reasons, revision, tip)
 
 
+def in_words(health: Health) -> str:
+    """Say in one line whether a workspace is ready, and if not, why."""
+    return "ready" if health.ready else f"not ready: {printable('; '.join(health.reasons))}"
+
+
 def unreachable(following: Following | None) -> str:
     """Say what keeps a remote from being fetched, since when, and what is known; "" if nothing does."""
     if following is None or not following.problem:
@@ -108,7 +114,8 @@ def standalone_health(workspace: Workspace, state: State) -> Health:
     except SourceUnavailable as error:
         problem = error.message
     known = state.head is not None
-    log_problem = examine(workspace, key_of(workspace)).rollback
+    finding = examine(workspace, key_of(workspace))
+    log_problem = finding.rollback
     orders = standing_orders(state)
     health = judge_health(
         state.revision,
@@ -121,7 +128,8 @@ def standalone_health(workspace: Workspace, state: State) -> Health:
         orders=orders,
         held=held,
     )
-    health = msgspec.structs.replace(health, source=following)
+    reasons = [*health.reasons, finding.warning] if finding.warning else health.reasons
+    health = msgspec.structs.replace(health, source=following, reasons=reasons)
     if not problem and not orders and head != (state.head.commit if state.head else ""):
         if held:
             return health

@@ -62,6 +62,11 @@ class Parts:
             self._held if settings.source_rewrite == "hold" else None,
         )
 
+    @property
+    def warning(self) -> str:
+        """Say what of the published checkpoints is not this log's, "" if all is."""
+        return self.notary.warning
+
     def look(self, accept_rewrite: str = "") -> Result:
         """Fetch a remote source, and do one pass; see `Reconciler.run`."""
         if self.mirror is not None:
@@ -95,10 +100,10 @@ class Parts:
         """
         finding = self.notary.begin()
         if finding.rollback:
-            payload = acceptance(self.workspace, finding)
+            payloads = acceptance(self.workspace, finding)
             self.recorder.resume(
                 lambda state: [
-                    Draft(actor, f"log/{state.origin}", payload),
+                    *(Draft(actor, f"log/{state.origin}", payload) for payload in payloads),
                     *forfeit_open(state, "the log was accepted"),
                 ]
             )

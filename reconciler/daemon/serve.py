@@ -32,7 +32,7 @@ from reconciler.daemon import logs
 from reconciler.daemon.admin import Metrics, admin_app, foreign
 from reconciler.daemon.api import Api
 from reconciler.daemon.attesting import Attester
-from reconciler.daemon.health import Health, judge_health, unreachable
+from reconciler.daemon.health import Health, in_words, judge_health, unreachable
 from reconciler.daemon.loop import ReconcileLoop
 from reconciler.daemon.operations import Answer, Arguments, Operations
 from reconciler.daemon.parts import Parts
@@ -63,6 +63,8 @@ COMMAND_S = 10.0
 """How long a start waits for a command that holds the log."""
 ADMIN_DRAIN_S = 5.0
 """How long open requests of people may take to end when the daemon stops."""
+TELL_S: Final = 1.0
+"""How often it is looked whether a line about readiness is due."""
 GARBAGE: Final = (25_000, 10, 10)
 SWITCH_S: Final = 0.0025
 """How long a thread that computes keeps the event loop waiting for the interpreter: half of Python's own."""
@@ -80,7 +82,7 @@ class Daemon:
         self._token = token
         self._agents = agents
         self._days = Days()
-        self._metrics = Metrics(parts.recorder, self.health, self._days.today)
+        self._metrics = Metrics(parts.recorder, self.health, self._days.today, lambda: parts.warning)
         self._loop = ReconcileLoop(parts.reconciler, parts.recorder.probe, self._observe)
         self._poll = self._follower()
         self._pushes = Pushes()
@@ -127,7 +129,7 @@ class Daemon:
             fault=loop.fault,
             orders=orders,
         )
-        told = [self._days.problem(), self._attester.problem]
+        told = [self._days.problem(), self._attester.problem, self._parts.warning]
         return msgspec.structs.replace(health, reasons=[*health.reasons, *filter(None, told)], source=following)
 
     def look_again(self) -> None:
@@ -167,10 +169,26 @@ class Daemon:
             with self._threads():
                 async with asyncio.TaskGroup() as serving:
                     serving.create_task(self._serve_admin(stopping))
+                    serving.create_task(self._tell(stopping))
                     serving.create_task(self._gateway.run(self._agents, stopping))
         finally:
             with contextlib.suppress(PaiError):  # a log that cannot be written must not keep the daemon from ending
                 self._record(ev.DaemonStopped(reason=reason))
+
+    async def _tell(self, stopping: asyncio.Event) -> None:
+        """Write a line whenever readiness changes, and when there is another warning about the checkpoints."""
+        ready, warning = True, ""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), TELL_S)
+                return
+            health = await asyncio.to_thread(self.health)
+            if health.ready != ready:
+                ready = health.ready
+                log.log(logging.INFO if ready else logging.WARNING, "%s", in_words(health))
+            if self._parts.warning != warning:
+                warning = self._parts.warning
+                log.warning("%s", warning or "the refs of the checkpoints have nothing any more that is not this log's")
 
     @contextlib.contextmanager
     def _threads(self) -> Iterator[None]:

@@ -1,9 +1,11 @@
 """Rollback: is the log the one that was vouched for?
 
-At a start, and before anything is published, the log is compared with the newest checkpoint on the config repository's
-ref and with the workspace's own copy. A log that ends before one of them, or has another root at its size, is not that
-log. Then nothing may be recorded until an operator accepts the log as it is, which is an event of its own
-(`log.accepted.v1`) and excuses exactly what was published until then.
+At a start, and before anything is published, the log is compared with its newest checkpoint on each of the config
+repository's refs and with the workspace's own copy. A log that ends before one of them, or has another root at its
+size, is not that log. Then nothing may be recorded until an operator accepts the log as it is, which is an event of its
+own (`log.accepted.v1`) and excuses exactly what was published until then.
+
+What the log's key did not sign says nothing about the log, whoever put it on a ref: that is a warning, no rollback.
 
 The comparison begins with stored hashes, which is quick; where these do not give what was vouched for, the stored bytes
 decide. That all bytes fit the hashes is looked at by `pai verify`.
@@ -13,13 +15,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.core.errors import LogDamaged, PaiError, SourceUnavailable
 from reconciler.core.events import LogAccepted, decode
 from reconciler.evidence import published
-from reconciler.evidence.published import Claim
+from reconciler.evidence.published import Claim, Line
 from reconciler.log import pruned
 from reconciler.log.checkpoint import Checkpoint
 from reconciler.log.merkle import TILE_WIDTH, Frontier
@@ -35,33 +38,66 @@ ROLLBACK = "rollback detected: "
 class Finding(NamedTuple):
     """What a comparison found: `rollback` is "" or says what is contradicted, for people.
 
-    `commit` and `copy` name what was looked at, also when an operator accepted it in spite of a contradiction; `last`
+    `lines` and `copy` name what was looked at, also when an operator accepted it in spite of a contradiction; `last`
     is the workspace's own checkpoint if the log keeps it.
     """
 
     rollback: str
-    commit: str
+    lines: tuple[Line, ...]
     copy: str
     last: Checkpoint | None
 
+    @property
+    def warning(self) -> str:
+        """Say what on the refs is not this log's, "" if nothing is."""
+        return warning(self.lines)
 
-def examine(workspace: Workspace, key: VerifierKey) -> Finding:
-    """Compare the log with the newest checkpoints; a repository that cannot be read is passed over."""
-    remote: Claim | None = None
+
+def examine(workspace: Workspace, key: VerifierKey, known: Mapping[str, Line] | None = None) -> Finding:
+    """Compare the log with the newest checkpoints; a repository that cannot be read is passed over.
+
+    `known` is what each ref was found to have before.
+    """
+    lines = []
     with contextlib.suppress(SourceUnavailable):  # told when publishing fails; compared again before anything is
-        remote = published.newest(workspace.local_repository(), key)
+        lines = read_lines(workspace.local_repository(), key, known or {})
     local = published.own(workspace, key)
-    claims = [claim for claim in (remote, local) if claim is not None]
+    claims = [claim for claim in (*(line.claim for line in lines), local) if claim is not None]
     with contextlib.closing(open_reader(workspace.database)) as log:
         problems = compare(log, claims)
-        open_problems = [why for claim, why in problems if not _is_excused(log, claim)] if problems else []
+        open_problems = _not_excused(workspace, log, problems, lines) if problems else []
     kept = local is not None and not any(claim is local for claim, _ in problems)
     return Finding(
         ROLLBACK + open_problems[0] if open_problems else "",
-        remote.commit if remote else "",
+        tuple(lines),
         local.digest if local else "",
         local.checkpoint if local and kept and not open_problems else None,
     )
+
+
+def read_lines(repository: Path, key: VerifierKey, known: Mapping[str, Line]) -> list[Line]:
+    """Give what each ref has on which the log's checkpoints may be, the shared one first. Raises SourceUnavailable."""
+    from reconciler.source.witness import refs_of
+
+    return [published.newest(repository, ref, key, known.get(ref)) for ref in refs_of(key.name)]
+
+
+def home(lines: Sequence[Line]) -> Line:
+    """Choose where the next checkpoint goes: to the shared ref, but beside it if that is another's, or no commit."""
+    shared, beside = lines
+    return beside if shared.broken or shared.whose == "another's" else shared
+
+
+def warning(lines: Sequence[Line]) -> str:
+    """Say what on the refs is not this log's, and what becomes of its checkpoints; "" if nothing is."""
+    found = [line for line in lines if line.other]
+    if not found:
+        return ""
+    where = home(lines).ref
+    said = "; ".join(
+        f"{line.ref} has checkpoints of another log" if line.whose == "another's" else line.other for line in found
+    )
+    return f"{said}; that says nothing about this log, whose checkpoints go to {where}"
 
 
 def compare(log: Reader, claims: Iterable[Claim]) -> list[tuple[Claim, str]]:
@@ -96,13 +132,17 @@ def keeps(log: Reader, checkpoint: Checkpoint) -> bool:
     return frontier.root() == checkpoint.root
 
 
-def acceptance(workspace: Workspace, finding: Finding) -> LogAccepted:
-    """Give the event that accepts the log as it is now, in spite of what was found."""
+def acceptance(workspace: Workspace, finding: Finding) -> list[LogAccepted]:
+    """Give the events that accept the log as it is now, in spite of what was found: one for each ref with a claim."""
     with contextlib.closing(open_reader(workspace.database)) as log, log.moment():
         head = log.head()
         size = head.size
         root = base64.b64encode(Frontier.unpack(size, head.peaks).root()).decode("ascii")
-    return LogAccepted(size=size, root=root, reason=finding.rollback, commit=finding.commit, copy=finding.copy)
+    commits = [line.claim.commit for line in finding.lines if line.claim is not None] or [""]
+    return [
+        LogAccepted(size=size, root=root, reason=finding.rollback, commit=commit, copy=finding.copy)
+        for commit in commits
+    ]
 
 
 def accepted(log: Reader) -> list[LogAccepted]:
@@ -116,8 +156,20 @@ def accepted(log: Reader) -> list[LogAccepted]:
     return found
 
 
-def _is_excused(log: Reader, claim: Claim) -> bool:
-    for payload in accepted(log):
-        if claim.commit == payload.commit if claim.commit else claim.digest == payload.copy:
-            return True
-    return False
+def _not_excused(
+    workspace: Workspace, log: Reader, problems: Iterable[tuple[Claim, str]], lines: Iterable[Line]
+) -> list[str]:
+    """Leave out what an operator accepted: a copy by what it holds, a commit also by one that came on top of it."""
+    events = accepted(log)
+    commits, copies = {event.commit for event in events}, {event.copy for event in events}
+    found = []
+    for claim, why in problems:
+        excused = not claim.commit and claim.digest in copies
+        for line in lines:
+            if line.claim is claim:
+                with contextlib.suppress(SourceUnavailable):
+                    above = published.down_to(workspace.local_repository(), line.ref, claim.commit)
+                    excused = not commits.isdisjoint(above)
+        if not excused:
+            found.append(why)
+    return found

@@ -5,7 +5,8 @@ Invariants
   the last checkpoint, on top of a frontier whose root is the one that it signed. What does not add up is not signed.
 - Never two checkpoints of which one is not a beginning of the other, but after an operator's acceptance.
 - The workspace's own copy is durable before anything is published, so the copy is never behind the repository.
-- Before publishing on top of what somebody else put on the ref, that is compared with the log.
+- Before publishing on top of what somebody else put on the ref, that is compared with the log. Where it is another
+  log's, or no commit, this log's checkpoints go on a ref of their own.
 
 Safe to use from several threads; the caller holds the log's lock, so there is one notary for a log.
 """
@@ -15,8 +16,9 @@ from __future__ import annotations
 import contextlib
 import threading
 
-from reconciler.core.errors import CouldNotRun, LogDamaged
+from reconciler.core.errors import CouldNotRun, LogDamaged, SourceUnavailable
 from reconciler.evidence import files, guard, published
+from reconciler.evidence.published import Claim, Line
 from reconciler.log import pruned
 from reconciler.log.checkpoint import Checkpoint, sign
 from reconciler.log.merkle import Frontier
@@ -46,8 +48,8 @@ class Notary:
         self._last: Checkpoint | None = None
         self._frontier: Frontier | None = None
         """What the newest checkpoint signed, if that was signed here."""
-        self._top: str | None = None
-        """The commit that the ref is known to be at, after it was compared with the log."""
+        self._lines: dict[str, Line] = {}
+        """What each ref had when the log was compared with it, or when something was published there since."""
         self._packer: Packer | None = None
 
     @property
@@ -56,11 +58,16 @@ class Notary:
         last = self._last
         return last.size if last else 0
 
+    @property
+    def warning(self) -> str:
+        """Say what on the repository's refs is not this log's, "" if nothing is."""
+        return guard.warning(list(self._lines.values()))
+
     def begin(self) -> guard.Finding:
         """Compare the log with what was vouched for, and continue from there unless that is contradicted."""
         with self._lock:
-            finding = guard.examine(self._workspace, self._key)
-            self._top = finding.commit or None
+            finding = guard.examine(self._workspace, self._key, self._lines)
+            self._lines = {line.ref: line for line in finding.lines}
             self._last = finding.last
             return finding
 
@@ -117,18 +124,24 @@ class Notary:
             note = published.note(self._workspace)
             if note is None:
                 raise CouldNotRun(f"{self._workspace.checkpoint} is gone", "the next checkpoint writes it again")
-            newest = witness.newest(repository)
-            top = newest.commit if newest else None
-            if newest is not None and newest.files.get("checkpoint") == note:
-                self._top = top
-                return ""
-            if top is not None and top != self._top:
-                finding = guard.examine(self._workspace, self._key)
+            own = published.claim_of(note, self._key)
+            if own.checkpoint is None:
+                raise CouldNotRun(own.problem, "the next checkpoint writes it again")
+            lines = guard.read_lines(repository, self._key, self._lines)
+            if any(line.claim != self._claim(line.ref) for line in lines if line.claim is not None):
+                finding = guard.examine(self._workspace, self._key, self._lines)
                 if finding.rollback:
                     return finding.rollback
+            self._lines = {line.ref: line for line in lines}
+            home = guard.home(lines)
+            if home.claim is not None and home.claim.digest == own.digest:
+                return ""
+            if home.broken:
+                raise SourceUnavailable(home.other, f"move {home.ref} away")
             contents = {"checkpoint": note, "vkey": f"{self._key}\n".encode()}
             message = f"Checkpoint of {self.size:,} events\n"
-            self._top = witness.publish(repository, top, contents, message, Author("Pai", "pai@localhost"))
+            witness.publish(repository, home.tip, contents, message, Author("Pai", "pai@localhost"), home.ref)
+            self._lines[home.ref] = published.newest(repository, home.ref, self._key, home)
             if self._packer is None:
                 self._packer = Packer(repository)
             self._packer.tidy()
@@ -139,6 +152,10 @@ class Notary:
         if kept is not None and (kept.size, kept.root()) == (last.size, last.root):
             return Frontier(kept.size, kept.peaks)
         return _resumed(log, last)
+
+    def _claim(self, ref: str) -> Claim | None:
+        line = self._lines.get(ref)
+        return line.claim if line else None
 
     def _signed(self, checkpoint: Checkpoint) -> str:
         path = self._workspace.signing_key

@@ -1,7 +1,8 @@
-"""What was vouched for and where it lies: the checkpoints on the config repository's ref, and the workspace's own copy.
+"""What was vouched for and where it lies: the checkpoints on the repository's refs, and the workspace's own copy.
 
 Reads only. A claim says what a file there says and whether the log's key signed it; whether the log keeps it is for
-others to compare. Files are bounded: whoever can write to the repository must not fill our memory.
+others to compare. Whoever can write to the repository can put anything on the refs: what the log's key did not sign
+says nothing about the log, and is passed over. What is read has bounds, in bytes and in commits.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from reconciler.core.diagnostics import printable
 from reconciler.core.errors import CouldNotRun, LogDamaged
 from reconciler.core.events import LogCreated
-from reconciler.log.checkpoint import NOTE_BYTES_MAX, Checkpoint, verify
+from reconciler.log.checkpoint import NOTE_BYTES_MAX, Checkpoint, read, verify
 from reconciler.log.note import VerifierKey, parse_vkey
 from reconciler.log.replay import event_at
 from reconciler.log.sqlite import open_reader
@@ -23,6 +26,13 @@ from reconciler.workspace import Workspace
 
 if TYPE_CHECKING:  # libgit2 costs more to import than a proof takes
     from reconciler.source.witness import Published
+
+SAID_CHARACTERS_MAX: Final = 200
+PASSED_MAX: Final = 1000
+"""How many commits that are not this log's are passed over in the search for one that is, from the ref down.
+
+Who puts more of them there could as well have moved the ref elsewhere.
+"""
 
 
 class Claim(NamedTuple):
@@ -36,6 +46,22 @@ class Claim(NamedTuple):
     digest: str
     checkpoint: Checkpoint | None
     problem: str
+
+
+class Line(NamedTuple):
+    """What one ref has for a log: `claim` is the newest checkpoint there that its key signed, None if none was found.
+
+    `tip` is the commit that the ref is at, None if there is no ref, or none that leads to a commit (`broken`). `other`
+    says what is not the log's above the claim, "" if nothing is. `whose` tells of which log the newest checkpoint is,
+    "" for none.
+    """
+
+    ref: str
+    tip: str | None
+    claim: Claim | None
+    other: str
+    whose: Literal["", "ours", "another's"]
+    broken: bool = False
 
 
 def key_of(workspace: Workspace) -> VerifierKey:
@@ -69,22 +95,53 @@ def note(workspace: Workspace) -> bytes | None:
 def own(workspace: Workspace, key: VerifierKey) -> Claim | None:
     """Give the claim of the workspace's own copy, None if there is none. Raises CouldNotRun."""
     found = note(workspace)
-    return None if found is None else _claim("data/checkpoint", "", found, None, key)
+    return None if found is None else claim_of(found, key)
 
 
-def newest(repository: Path, key: VerifierKey) -> Claim | None:
-    """Give what was published last, None if nothing was. Raises SourceUnavailable."""
+def claim_of(note: bytes, key: VerifierKey) -> Claim:
+    """Give the claim of what lies in the workspace's own copy."""
+    return _claim("data/checkpoint", "", note, key)
+
+
+def newest(repository: Path, ref: str, key: VerifierKey, known: Line | None = None) -> Line:
+    """Give what a ref has. `known` is what it had before, which is not read again. Raises SourceUnavailable."""
     from reconciler.source import witness
 
-    found = witness.newest(repository)
-    return None if found is None else _published(found, key)
+    tip: str | None = None
+    other = ""
+    whose: Literal["", "ours", "another's"] = ""
+    try:
+        for found in islice(witness.history(repository, ref), PASSED_MAX):
+            tip = tip or found.commit
+            if known is not None and found.commit == known.tip:
+                return Line(ref, tip, known.claim, other or known.other, whose or known.whose)
+            claim = _published(found, ref, key)
+            whose = whose or _whose(found, claim, key)
+            if claim.checkpoint is not None:
+                return Line(ref, tip, claim, other, whose)
+            other = other or claim.problem
+    except witness.NoCommit as error:
+        return Line(ref, tip, None, other or error.message, whose, tip is None)
+    return Line(ref, tip, None, other, whose)
 
 
-def history(repository: Path, key: VerifierKey) -> Iterator[Claim]:
-    """Give everything that was published, newest first. Raises SourceUnavailable."""
+def history(repository: Path, ref: str, key: VerifierKey) -> Iterator[Claim]:
+    """Give everything that was published on a ref, newest first. Raises SourceUnavailable."""
     from reconciler.source import witness
 
-    return (_published(found, key) for found in witness.history(repository))
+    return (_published(found, ref, key) for found in witness.history(repository, ref))
+
+
+def down_to(repository: Path, ref: str, commit: str) -> list[str]:
+    """List the commits of a ref from its newest down to `commit`. Raises SourceUnavailable."""
+    from reconciler.source import witness
+
+    found = []
+    for each in witness.history(repository, ref):
+        found.append(each.commit)
+        if each.commit == commit:
+            break
+    return found
 
 
 def verifies(text: bytes, key: VerifierKey) -> bool:
@@ -96,18 +153,27 @@ def verifies(text: bytes, key: VerifierKey) -> bool:
     return True
 
 
-def _published(found: Published, key: VerifierKey) -> Claim:
-    where = f"commit {found.commit[:12]} of refs/pai/checkpoints"
-    return _claim(where, found.commit, found.files.get("checkpoint"), found.files.get("vkey", b""), key)
+def _published(found: Published, ref: str, key: VerifierKey) -> Claim:
+    where = f"commit {found.commit[:12]} of {ref}"
+    return _claim(where, found.commit, found.files.get("checkpoint"), key)
 
 
-def _claim(where: str, commit: str, text: bytes | None, vkey: bytes | None, key: VerifierKey) -> Claim:
+def _whose(found: Published, claim: Claim, key: VerifierKey) -> Literal["", "ours", "another's"]:
+    """Tell of which log a checkpoint is; "" for what is none, and for what only says that it is this log's."""
+    if claim.checkpoint is not None:
+        return "ours"
+    with contextlib.suppress(ValueError):
+        if read(found.files.get("checkpoint", b"")).origin != key.name:
+            return "another's"
+    return ""
+
+
+def _claim(where: str, commit: str, text: bytes | None, key: VerifierKey) -> Claim:
     if text is None:
         return Claim(where, commit, "", None, f"{where} has no checkpoint")
     digest = hashlib.sha256(text).hexdigest()
     try:
-        if vkey is not None and parse_vkey(vkey.decode("utf-8", "replace")) != key:
-            raise ValueError("its vkey is not the log's")
         return Claim(where, commit, digest, verify(text, key), "")
     except ValueError as error:
-        return Claim(where, commit, digest, None, f"the checkpoint in {where} is not this log's: {error}")
+        said = printable(str(error))[:SAID_CHARACTERS_MAX]
+        return Claim(where, commit, digest, None, f"the checkpoint in {where} is not this log's: {said}")

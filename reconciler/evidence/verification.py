@@ -1,7 +1,7 @@
 """`pai verify` of a workspace: the log recomputed from its stored bytes, and held against all that was ever published.
 
-Reads only. Every commit of the config repository's ref is compared, oldest first, and the workspace's own copy last.
-What an operator accepted (`log.accepted.v1`) is counted, not complained about.
+Reads only. Every commit of the config repository's refs is compared, oldest first, and the workspace's own copy last.
+What an operator accepted (`log.accepted.v1`) is counted, not complained about. What the log's key did not sign is told.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from reconciler.log.check import Marks, Problem, check
 from reconciler.log.note import VerifierKey
 from reconciler.log.sqlite import open_reader
 from reconciler.log.store import Reader
+from reconciler.source.witness import refs_of
 from reconciler.workspace import Workspace
 
 
 class Report(NamedTuple):
     """What was found: `size` events, `checkpoints` that hold, `excused` ones that an operator accepted.
 
-    `warning` says what could not be compared, "" if everything was. A pruned log begins at `first`, and `before` of the
-    checkpoints are about sizes before it, of which nothing is known here.
+    `warning` says what was not compared, and what is there that is not this log's, "" if nothing. A pruned log begins
+    at `first`, and `before` of the checkpoints are about sizes before it, of which nothing is known here.
     """
 
     problems: list[Problem]
@@ -46,17 +47,24 @@ def verify(workspace: Workspace, checked: Callable[[int], None], parts: Sequence
     """
     with contextlib.closing(open_reader(workspace.database)) as log:
         key, problems = _key(workspace, log)
-        claims, warning = _claims(workspace, key) if key else ([], "")
-        marks = Marks(claim.checkpoint.size for claim in claims if claim.checkpoint)
+        lines, warning = _lines(workspace, key) if key else ([], "")
+        marks = Marks(claim.checkpoint.size for line in lines for claim in line if claim.checkpoint)
         size, first = log.size(), log.first()
         problems += check(log, checked=checked, marks=marks, path=workspace.database)
         if parts and key:
             problems += check_parts(log, key, parts, marks, checked)
-    open_claims = _without_excused(claims, marks.accepted)
-    known = [claim for claim in open_claims if not _is_before(claim, first, marks)]
-    wrong = list(_compare(known, marks, size))
-    before = len(open_claims) - len(known)
-    return Report([*problems, *wrong], size, len(known), len(claims) - len(open_claims), warning, first, before)
+    total = sum(1 for line in lines for claim in line if _counts(claim))
+    lines = [[claim for claim in _without_excused(line, marks.accepted) if _counts(claim)] for line in lines]
+    open_claims = sum(map(len, lines))
+    lines = [[claim for claim in line if not _is_before(claim, first, marks)] for line in lines]
+    wrong = list(_compare(lines, marks, size))
+    known = sum(map(len, lines))
+    return Report([*problems, *wrong], size, known, total - open_claims, warning, first, open_claims - known)
+
+
+def _counts(claim: Claim) -> bool:
+    """Tell what says anything about the log: what its key signed, and the own copy, which should be of that kind."""
+    return claim.checkpoint is not None or not claim.commit
 
 
 def _is_before(claim: Claim, first: int, marks: Marks) -> bool:
@@ -78,16 +86,22 @@ def _key(workspace: Workspace, log: Reader) -> tuple[VerifierKey | None, list[Pr
     return key, [] if beside == str(key) else [wrong]
 
 
-def _claims(workspace: Workspace, key: VerifierKey) -> tuple[list[Claim], str]:
-    """Give all that was published, oldest first, the workspace's own copy last."""
-    claims: list[Claim] = []
-    warning = ""
-    try:
-        claims = list(published.history(workspace.local_repository(), key))[::-1]
-    except SourceUnavailable as error:
-        warning = f"published checkpoints are not compared: {error.message}"
+def _lines(workspace: Workspace, key: VerifierKey) -> tuple[list[list[Claim]], str]:
+    """Give all that was published on each ref, oldest first, and last the workspace's own copy; and what is odd."""
+    lines, warnings = [], []
+    for ref in refs_of(key.name):
+        line: list[Claim] = []
+        try:
+            line.extend(published.history(workspace.local_repository(), ref, key))  # up to the fault, if there is one
+        except SourceUnavailable as error:
+            warnings.append(f"the checkpoints on {ref} are not all compared: {error.message}")
+        if others := [claim for claim in line if claim.checkpoint is None]:
+            warnings.append(
+                f"{ref} has {len(others):,} that say nothing about this log. The newest: {others[0].problem}"
+            )
+        lines.append(line[::-1])
     own = published.own(workspace, key)
-    return [*claims, own] if own else claims, warning
+    return [*lines, [own] if own else []], "; ".join(warnings)
 
 
 def _without_excused(claims: list[Claim], accepted: Iterable[LogAccepted]) -> list[Claim]:
@@ -97,20 +111,27 @@ def _without_excused(claims: list[Claim], accepted: Iterable[LogAccepted]) -> li
     return [claim for n, claim in enumerate(claims) if n > last and (claim.commit or claim.digest not in copies)]
 
 
-def _compare(claims: list[Claim], marks: Marks, end: int) -> Iterator[Problem]:
-    good = before = 0
-    for claim in claims:
-        if claim.checkpoint is None:
-            yield Problem(None, claim.problem)
-            continue
-        _, size, root = claim.checkpoint
-        if size > end:
-            known = f"the first {good:,} are as vouched for before" if good else "none of them is vouched for otherwise"
-            yield Problem(end, f"the log ends here, {claim.where} vouches for {size:,} events; {known}")
-        elif marks.roots.get(size) != root:
-            yield Problem(good, f"positions {good} to {size - 1} are not those that {claim.where} vouches for")
-        else:
-            good = max(good, size)
-        if size < before:
-            yield Problem(None, f"{claim.where} vouches for {size:,} events, the checkpoint before it for {before:,}")
-        before = size
+def _compare(lines: list[list[Claim]], marks: Marks, end: int) -> Iterator[Problem]:
+    good = most = 0
+    for line in lines:
+        before = most if line is lines[-1] else 0  # the own copy is never behind what was published
+        for claim in line:
+            if claim.checkpoint is None:
+                yield Problem(None, claim.problem)
+                continue
+            _, size, root = claim.checkpoint
+            if size > end:
+                known = (
+                    f"the first {good:,} are as vouched for before" if good else "none of them is vouched for otherwise"
+                )
+                yield Problem(end, f"the log ends here, {claim.where} vouches for {size:,} events; {known}")
+            elif marks.roots.get(size) != root:
+                yield Problem(good, f"positions {good} to {size - 1} are not those that {claim.where} vouches for")
+            else:
+                good = max(good, size)
+            if size < before:
+                yield Problem(
+                    None, f"{claim.where} vouches for {size:,} events, the checkpoint before it for {before:,}"
+                )
+            before = size
+        most = max(most, before)

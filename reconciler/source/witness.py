@@ -2,65 +2,111 @@
 
 `refs/pai/...` belongs to Pai: the hook lets nobody push there, and the watch does not look there. Each commit's first
 parent is the one before, so that what was published once stays in the history. Objects and ref are on disk (fsync)
-when `publish` returns. Nothing here knows what the files say, and nothing trusts them: other programs may write there.
+when `publish` returns. Nothing here knows what the files say, and nothing trusts them: other programs may write there,
+so whatever is read has a bound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import pygit2
-from pygit2.enums import FileMode, RepositoryOpenFlag
+from pygit2.enums import FileMode, ObjectType, RepositoryOpenFlag
 
 from reconciler.core.errors import SourceUnavailable
 from reconciler.source import writing
+from reconciler.source.history import COMMIT_BYTES_MAX
 from reconciler.source.mapping import mapped
 from reconciler.source.storing import store
 from reconciler.source.writing import Author
 
 CHECKPOINTS: Final = "refs/pai/checkpoints"
+"""The ref of the first log of a repository."""
 FILE_BYTES_MAX: Final = 65_536
+FILES_MAX: Final = 4
+
+
+def refs_of(origin: str) -> tuple[str, str]:
+    """Name where a log's checkpoints may be: the ref that several logs may want, and its own beside that."""
+    return CHECKPOINTS, f"{CHECKPOINTS}-{origin}"
+
+
+class NoCommit(SourceUnavailable):
+    """What the ref leads to is there, and is none of the commits that are made here: nothing can be read from it."""
 
 
 class Published(NamedTuple):
-    """One commit of the ref and its files; what is no file of a sane size is left out."""
+    """One commit of the ref and its first few files; what is no file of a sane size is left out."""
 
     commit: str
     files: Mapping[str, bytes]
 
 
 def newest(path: Path, ref: str = CHECKPOINTS) -> Published | None:
-    """Give what was published last, None if nothing was. Raises SourceUnavailable."""
+    """Give what was published last, None if nothing was. Raises NoCommit, SourceUnavailable."""
     return next(history(path, ref), None)
 
 
 def history(path: Path, ref: str = CHECKPOINTS) -> Iterator[Published]:
-    """Give everything that was published, newest first. Raises SourceUnavailable."""
+    """Give everything that was published, newest first. Raises NoCommit where that ends early, SourceUnavailable."""
     with mapped(path):
-        repo = pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
-        at = writing.target(repo, ref)
+        repo = _opened(path)
+        at = _tip(repo, ref)
     while at is not None:
         with mapped(path):
+            oid = at
             try:
-                commit = repo[at].peel(pygit2.Commit)
-                found = Published(str(commit.id), _files(repo, commit))
-            except (KeyError, ValueError) as error:
-                raise SourceUnavailable(
-                    f"commit {at} of {ref} in {path} is missing or no commit", "restore it: git fsck says more"
-                ) from error
-            at = str(commit.parent_ids[0]) if commit.parent_ids else None
+                found, at = _read(repo, oid)
+            except (KeyError, pygit2.GitError):  # git may have packed meanwhile what was just found
+                found, at = _again(path, ref, oid)
         yield found
 
 
-def publish(path: Path, expected: str | None, files: Mapping[str, bytes], message: str, author: Author) -> str:
+def _opened(path: Path) -> pygit2.Repository:
+    return pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
+
+
+def _tip(repo: pygit2.Repository, ref: str) -> str | None:
+    try:
+        return writing.target(repo, ref)
+    except (pygit2.GitError, ValueError) as error:
+        raise NoCommit(f"{ref} in {repo.path} cannot be read: {error}", "git fsck says more") from error
+
+
+def _read(repo: pygit2.Repository, oid: str) -> tuple[Published, str | None]:
+    """Give a commit with its files, and its first parent. Raises KeyError, GitError for what is none."""
+    kind, size = repo.odb.read_header(oid)
+    if kind != ObjectType.COMMIT or size > COMMIT_BYTES_MAX:
+        raise KeyError(oid)
+    commit = repo[oid].peel(pygit2.Commit)
+    return Published(oid, _files(repo, commit)), str(commit.parent_ids[0]) if commit.parent_ids else None
+
+
+def _again(path: Path, ref: str, oid: str) -> tuple[Published, str | None]:
+    try:
+        return _read(_opened(path), oid)
+    except (KeyError, pygit2.GitError) as error:
+        why = f"commit {oid} of {ref} in {path} is missing or no commit"
+        raise NoCommit(why, "restore it: git fsck says more") from error
+
+
+def publish(
+    path: Path,
+    expected: str | None,
+    files: Mapping[str, bytes],
+    message: str,
+    author: Author,
+    ref: str = CHECKPOINTS,
+) -> str:
     """Commit `files` on top of `expected` (None: the ref is new), and give the commit's id.
 
     Raises RaceLost if the ref is elsewhere, SourceUnavailable.
     """
     with mapped(path):
-        repo = pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
+        repo = _opened(path)
         signature = writing.signature_of(author)
         parents = [] if expected is None else [expected]
 
@@ -71,13 +117,15 @@ def publish(path: Path, expected: str | None, files: Mapping[str, bytes], messag
             return into.create_commit(None, signature, signature, message, tree.write(), parents)
 
         commit = store(repo, written)
-        writing.move(repo, CHECKPOINTS, expected, commit, signature, message)
+        writing.move(repo, ref, expected, commit, signature, message)
     return str(commit)
 
 
 def _files(repo: pygit2.Repository, commit: pygit2.Commit) -> dict[str, bytes]:
-    files = {}
-    for entry in commit.peel(pygit2.Tree):
+    files: dict[str, bytes] = {}
+    if repo.odb.read_header(commit.tree_id)[1] > FILE_BYTES_MAX:
+        return files
+    for entry in islice(commit.tree, FILES_MAX):
         if entry.name and entry.filemode in (FileMode.BLOB, FileMode.BLOB_EXECUTABLE):
             _, size = repo.odb.read_header(entry.id)
             if size <= FILE_BYTES_MAX:

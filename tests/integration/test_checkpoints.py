@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import os
 import re
 import shutil
 import sqlite3
@@ -25,8 +26,9 @@ from reconciler.log.checkpoint import verify as verified
 from reconciler.log.note import generate, parse_vkey
 from reconciler.log.sqlite import open_reader
 from reconciler.source import Author, witness
+from reconciler.source.witness import CHECKPOINTS, refs_of
 from reconciler.workspace import Workspace
-from tests.support import Site, binding, until
+from tests.support import Git, Site, binding, until
 from tests.support_log import decide, secret
 
 PAI = Author("Pai", "pai@localhost")
@@ -281,14 +283,145 @@ def test_crash_between_acceptance_and_publication_needs_no_second_word(workspace
     assert checked(workspace).problems == []
 
 
-def test_new_log_beside_an_old_repository_is_held(workspace: Workspace) -> None:
-    """A log with another origin is not the one that the repository vouches for."""
-    record(workspace, "a")
-    for name in ("log.db", "vkey", "signing.key", "checkpoint"):
+def beside(workspace: Workspace) -> str:
+    """Name the ref that is this log's alone."""
+    return refs_of(parse_vkey(workspace.vkey.read_text()).name)[1]
+
+
+def sizes(workspace: Workspace, ref: str) -> list[int]:
+    """Give the sizes of the log's own checkpoints on a ref, oldest first."""
+    key = parse_vkey(workspace.vkey.read_text())
+    found = []
+    for each in witness.history(repository(workspace), ref):
+        with contextlib.suppress(ValueError):
+            found.append(verified(each.files.get("checkpoint", b""), key).size)
+    return found[::-1]
+
+
+def new_log(workspace: Workspace, *kept: str) -> None:
+    """Begin another log in the workspace, beside the same repository."""
+    for name in {"log.db", "vkey", "signing.key", "checkpoint"} - {*kept}:
         (workspace.data / name).unlink()
     install(workspace.root)
+
+
+def test_new_log_beside_an_old_repository_publishes_beside(workspace: Workspace) -> None:
+    """Another log's checkpoints are a warning; each log has a ref, where a rollback of it is still found."""
+    record(workspace, "a")
+    old = witness.newest(repository(workspace))
+    new_log(workspace)
     with Parts(workspace) as parts:
-        assert "its vkey is not the log's" in parts.recorder.status().reason
+        assert not parts.recorder.status().held
+        assert "refs/pai/checkpoints has checkpoints of another log" in parts.warning
+        assert beside(workspace) in parts.warning
+        parts.recorder.record(decide(secret("b")))
+        parts.attest()
+        assert sizes(workspace, beside(workspace)) == [2]
+    assert witness.newest(repository(workspace)) == old
+    report = checked(workspace)
+    assert (report.problems, report.checkpoints) == ([], 2)
+    assert "1 that say nothing about this log" in report.warning
+    roll_back(workspace, "c")
+    workspace.checkpoint.unlink()
+    with Parts(workspace) as parts:
+        assert f"of {beside(workspace)} vouches for 3" in parts.recorder.status().reason
+
+
+def test_log_that_was_replaced_beside_its_own_copy_is_held(workspace: Workspace) -> None:
+    """The copy in `data/` is nobody else's: a log that is not the one it vouches for is held."""
+    record(workspace, "a")
+    new_log(workspace, "checkpoint")
+    with Parts(workspace) as parts:
+        assert "the checkpoint in data/checkpoint is not this log's" in parts.recorder.status().reason
+
+
+def plant(workspace: Workspace, kind: str) -> None:
+    """Put something on the shared ref that says nothing about the log."""
+    git = Git(repository(workspace), {"PATH": os.environ["PATH"]})
+    match kind:
+        case "blob":
+            git("update-ref", CHECKPOINTS, git("hash-object", "-w", "--stdin", stdin="x"))
+        case "missing":
+            place = git.folder / CHECKPOINTS
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text("1" * 40 + "\n")
+        case "no ref":
+            (git.folder / CHECKPOINTS).write_text("x")
+        case "tree":
+            git("update-ref", CHECKPOINTS, git("mktree", stdin=""))
+        case "another log":
+            publish(workspace, sign(Checkpoint("dev", 9, bytes(32)), generate("dev").secret))
+        case "many":
+            for _ in range(5):
+                publish(workspace, "x")
+        case "large":
+            publish(workspace, "x" * 1_000_000)
+        case _:
+            publish(workspace, forged(workspace, kind))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["blob", "missing", "no ref", "tree", "another log", "many", "large", "another key", "no signature", "empty"],
+)
+def test_what_is_no_checkpoint_of_the_log_holds_nothing(workspace: Workspace, kind: str) -> None:
+    """Whoever may write the ref can put anything there: it is told, the log goes on, and is published all the same."""
+    record(workspace, "a")
+    lost = kind in ("blob", "missing", "no ref", "tree")
+    plant(workspace, kind)
+    with Parts(workspace) as parts:
+        assert parts.warning
+        parts.recorder.record(decide(secret("b")))
+        parts.attest()
+        parts.recorder.record(decide(secret("c")))
+        parts.attest()
+        assert not parts.recorder.status().held
+        ref = beside(workspace) if lost or kind == "another log" else CHECKPOINTS
+        assert sizes(workspace, ref)[-2:] == [3, 4]
+        assert (parts.warning == "") == (ref == CHECKPOINTS)
+    report = checked(workspace)
+    assert report.problems == []
+    assert report.warning
+
+
+@pytest.mark.parametrize("kind", ["another log", "many", "another key", "empty"])
+def test_rollback_is_found_below_what_says_nothing(workspace: Workspace, kind: str) -> None:
+    """The newest checkpoint of the log counts, whatever lies on top of it, and an acceptance excuses it for good."""
+    roll_back(workspace, "a", "b")
+    workspace.checkpoint.unlink()
+    plant(workspace, kind)
+    with Parts(workspace) as parts:
+        assert "the log ends after 1 events, commit " in parts.recorder.status().reason
+        assert "rollback detected" in parts.accept("op@example.com")
+    with Parts(workspace) as parts:
+        assert not parts.recorder.status().held
+        parts.recorder.record(decide(secret("c")))
+    assert checked(workspace).problems == []
+
+
+def test_acceptance_excuses_what_both_refs_have(workspace: Workspace) -> None:
+    """A log that published beside for a while is accepted as a whole; what comes afterwards counts again."""
+    record(workspace, "a", "b")
+    plant(workspace, "another log")
+    record(workspace, "c")
+    before = workspace.database.read_bytes()
+    record(workspace, "d")
+    witness.publish(
+        repository(workspace),
+        witness.newest(repository(workspace)).commit,  # type: ignore[union-attr]
+        {"checkpoint": workspace.checkpoint.read_bytes()},
+        "x\n",
+        PAI,
+    )
+    workspace.database.write_bytes(before)
+    with Parts(workspace) as parts:
+        assert parts.accept("op@example.com")
+    with Parts(workspace) as parts:
+        assert not parts.recorder.status().held
+    assert checked(workspace).problems == []
+    roll_back(workspace, "e")
+    with Parts(workspace) as parts:
+        assert parts.recorder.status().held
 
 
 def forged(workspace: Workspace, kind: str) -> str:
@@ -312,9 +445,7 @@ def forged(workspace: Workspace, kind: str) -> str:
             return ""
 
 
-@pytest.mark.parametrize(
-    "kind", ["another key", "another root", "another size", "beyond the end", "an older one", "no signature", "empty"]
-)
+@pytest.mark.parametrize("kind", ["another root", "another size", "beyond the end", "an older one"])
 def test_forged_checkpoint_is_found(workspace: Workspace, kind: str) -> None:
     """Every commit of the ref is compared, also below the newest one, and its place is named."""
     record(workspace, "a")
@@ -374,9 +505,11 @@ def test_daemon_holds_a_log_that_was_rolled_back_until_it_is_accepted(team: Site
             connection.close()
         assert team.pai("verify", code=1).out.startswith(f"position {size}: the log ends here")
         assert len(team.rows()) == size
+        until("the line", lambda: "not ready: rollback detected: " in daemon.log)
         accepted = team.pai("verify", "--accept").out
         assert accepted.startswith("accepted, and recorded as log.accepted.v1 (rollback detected: the log ends")
         until("readiness", lambda: daemon.readiness()[0] == 200)
+        until("the line", lambda: ": ready\n" in daemon.log)
         assert team.state().revision == sha
         rows = team.rows()
         assert (rows[size]["type"], rows[size]["actor"]) == ("log.accepted.v1", "alice@example.com")
@@ -385,6 +518,26 @@ def test_daemon_holds_a_log_that_was_rolled_back_until_it_is_accepted(team: Site
     with team.daemon():
         pass
     assert team.pai("verify").out.startswith("ok: ")
+
+
+def test_daemon_stays_ready_whatever_is_put_on_the_ref(team: Site) -> None:
+    """What a stranger puts there is told by readiness, status, metrics, verify and the daemon's log, and no more."""
+    with team.daemon() as daemon:
+        team.bare("update-ref", CHECKPOINTS, team.bare("rev-parse", "main"))
+        team.pai("add", "secret", "later", "--from-literal", "k=-", stdin="v")
+        team.bare("update-ref", CHECKPOINTS, team.bare("hash-object", "-w", "--stdin", stdin="no checkpoint"))
+        team.pai("prove", str(len(team.rows()) - 1))
+        until("the word", lambda: "missing or no commit" in str(daemon.readiness()[1]["reasons"]))
+        status, ready = daemon.readiness()
+        assert (status, ready["ready"]) == (200, True)
+        assert "whose checkpoints go to refs/pai/checkpoints-pai/" in ready["reasons"][-1]
+        assert "that says nothing about this log" in team.pai("status").out
+        assert "pai_checkpoints_foreign 1.0" in daemon.get("/metrics")[1]
+        until("the line", lambda: "that says nothing about this log" in daemon.log)
+        assert "warning: " in team.pai("verify").err
+    assert "that says nothing about this log" in team.pai("status").out
+    with team.daemon() as daemon:
+        assert daemon.readiness()[0] == 200
 
 
 def test_damaged_log_cannot_be_accepted(workspace: Workspace) -> None:
