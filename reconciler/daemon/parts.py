@@ -43,7 +43,7 @@ class Parts:
             os.environ,
         )
         try:
-            self.mirror = mirror_of(workspace, self.backends)
+            self.mirror = mirror_of(workspace, self.backends, self.recorder.read(lambda state: state.origin))
             self.notary = Notary(workspace, self.recorder.read(lambda state: state.vkey))
             self._compare()
         except BaseException:
@@ -64,8 +64,9 @@ class Parts:
 
     @property
     def warning(self) -> str:
-        """Say what of the published checkpoints is not this log's, "" if all is."""
-        return self.notary.warning
+        """Say what of the published checkpoints is not this log's, or is not known, "" if all is well."""
+        barred = self.mirror.problem if self.mirror is not None else ""
+        return "; ".join(filter(None, [self.notary.warning, barred]))
 
     def look(self, accept_rewrite: str = "") -> Result:
         """Fetch a remote source, and do one pass; see `Reconciler.run`."""

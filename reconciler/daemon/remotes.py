@@ -10,13 +10,17 @@ from datetime import UTC, datetime, timedelta
 from reconciler.core.errors import SecretMissing, SecretsUnavailable, SourceUnavailable
 from reconciler.secrets import Backends
 from reconciler.source import Credentials, Mirror, Remote
+from reconciler.source.witness import refs_of
 from reconciler.workspace import Workspace
 
 USERNAME, PASSWORD, TOKEN, SSH_KEY, KNOWN_HOSTS = "username", "password", "token", "ssh-key", "known-hosts"
 
 
-def mirror_of(workspace: Workspace, secrets: Backends) -> Mirror | None:
-    """Give the mirror of a remote source, made if it is not there; None for a local one. Raises SourceUnavailable."""
+def mirror_of(workspace: Workspace, secrets: Backends, origin: str) -> Mirror | None:
+    """Give the mirror of a remote source, made if it is not there; None for a local one. Raises SourceUnavailable.
+
+    `origin` is the log's name.
+    """
     settings = workspace.settings
     if workspace.repository is not None:
         return None
@@ -29,6 +33,7 @@ def mirror_of(workspace: Workspace, secrets: Backends) -> Mirror | None:
         settings.source_max_transfer_bytes,
         settings.source_push,
         settings.source_max_memory_bytes,
+        refs_of(origin),
     )
     mirror = Mirror(workspace.mirror, remote, lambda: credentials(settings.source_secret, secrets), lambda: moment(0))
     mirror.prepare()

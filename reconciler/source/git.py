@@ -81,11 +81,11 @@ class Repository:
         with mapped(self.path):
             return writing.target(self._repo, ref)
 
-    def drop_refs(self, folder: str, but: str) -> None:
-        """Delete the refs whose names begin with `folder`, all but one."""
+    def drop_refs(self, folder: str, but: Set[str]) -> None:
+        """Delete the refs whose names begin with `folder`, all but some."""
         with mapped(self.path):
             for ref in list(self._repo.references):
-                if ref.startswith(folder) and ref != but:
+                if ref.startswith(folder) and ref not in but:
                     self._repo.references.delete(ref)
 
     def branches(self) -> list[str]:
@@ -163,6 +163,11 @@ class Repository:
         """Tell whether there is such an object."""
         with mapped(self.path):
             return oid in self._odb
+
+    def is_commit(self, oid: str) -> bool:
+        """Tell whether there is such a commit."""
+        with mapped(self.path):
+            return oid in self._odb and self._odb.read_header(oid)[0] == ObjectType.COMMIT
 
     def entries(self, sha: str, path: str = ".", wanted: trees.Wanted | None = None) -> Iterator[TreeEntry]:
         """List files, links and submodules below `path` in the commit, all or those `wanted`."""

@@ -28,6 +28,11 @@ class Incoming:
         """What has git write its objects here."""
         return {"GIT_OBJECT_DIRECTORY": str(self._folder)}
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Where objects are that are not the repository's yet, for `Repository.open`."""
+        return (str(self._folder),)
+
     def begin(self) -> None:
         """Make the place, empty."""
         self.end()

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,9 +26,11 @@ from reconciler.source.credentials import Address, Credentials, opened
 from reconciler.source.git import Repository
 from reconciler.source.gitrun import MEMORY_BYTES_MAX, GitRunner, Ran
 from reconciler.source.incoming import incoming
+from reconciler.source.witness import CHECKPOINTS
 
-CHECKPOINTS = "refs/pai/checkpoints"
-REMOTE_CHECKPOINTS = "refs/pai/remote/checkpoints"
+PAUSE_FIRST_S = 15.0
+PAUSE_MAX_S = 3600.0
+"""How long checkpoints of the remote that could not be fetched are left alone, unless others stand there."""
 WHOLE = "--depth=2147483647"
 """To git that is all of the history (git.git, Documentation/technical/shallow.txt).
 
@@ -39,7 +41,10 @@ _MARK = "pai-remote.json"
 
 
 class Remote(NamedTuple):
-    """Where a branch is and how it is reached. `shown` is the address without credentials, for people."""
+    """Where a branch is and how it is reached. `shown` is the address without credentials, for people.
+
+    `checkpoints` are the refs on which the log's checkpoints may be.
+    """
 
     repo: str
     shown: str
@@ -49,6 +54,16 @@ class Remote(NamedTuple):
     bytes_max: int
     push: bool
     memory_bytes_max: int = MEMORY_BYTES_MAX
+    checkpoints: Sequence[str] = (CHECKPOINTS,)
+
+
+class _Barred(NamedTuple):
+    """What keeps a ref of the remote from being fetched: the object that it is at, when to try again."""
+
+    oid: str
+    why: str
+    pause_s: float
+    again: float
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -72,6 +87,7 @@ class Mirror:
         self._now = now
         self._lock = threading.Lock()
         self._moved = False
+        self._barred: dict[str, _Barred] = {}
         self._used = Credentials()
         self.on_checkpoints: Callable[[], None] = lambda: None
         """Called after a fetch that brought other checkpoints than the mirror had."""
@@ -83,12 +99,19 @@ class Mirror:
         if not (self.path / "HEAD").is_file():
             init_bare(self.path, self.remote.branch)
         self._tidy("refs/**/*.lock")  # nobody else is at work yet
-        Repository.open(self.path).drop_refs("refs/pai/remote/", but=REMOTE_CHECKPOINTS)  # others may bar that one
+        places = {_place(ref) for ref in self.remote.checkpoints}
+        Repository.open(self.path).drop_refs("refs/pai/remote/", but=places)  # others may bar these
         seen = last_seen(self.path)
         if seen is None or (seen.remote, seen.branch) != (self._digest, self.remote.branch):
             self._note("")
             self._drop(self._ref)
-            self._drop(REMOTE_CHECKPOINTS)
+            for place in places:
+                self._drop(place)
+
+    @property
+    def problem(self) -> str:
+        """Say why checkpoints of the remote are not known here, "" if they are."""
+        return "; ".join(barred.why for barred in list(self._barred.values()))
 
     def fetched(self) -> str:
         """Give the time of the last good fetch as RFC 3339, "" if there was none."""
@@ -100,7 +123,10 @@ class Mirror:
         self._git.cancel()
 
     def fetch(self) -> None:
-        """Bring the mirror up to the remote's branch. Raises SourceUnavailable; then nothing has changed."""
+        """Bring the mirror up to the remote's branch. Raises SourceUnavailable; then nothing has changed.
+
+        Checkpoints there that cannot be fetched are no error: anybody may have put them there. See `problem`.
+        """
         with self._lock, self._scrubbing():
             self._fetch()
             moved, self._moved = self._moved, False
@@ -137,25 +163,51 @@ class Mirror:
 
     def push_checkpoints(self) -> None:
         """Bring the mirror's checkpoints to the remote. Raises SourceUnavailable, also if the remote refuses them."""
+        problem: SourceUnavailable | None = None
         with self._lock, self._scrubbing():
-            repository = Repository.open(self.path)
-            newest = repository.target(CHECKPOINTS)
-            if newest is None or newest == repository.target(REMOTE_CHECKPOINTS):
-                return
-            ran = self._run("push", "--porcelain", "--no-verify", "--", self._address.url, CHECKPOINTS)
-            if ran.code:
-                said = refusals.push_refused(self._scrubbed(ran))
-                if said:
-                    raise SourceUnavailable(
-                        f"{self.remote.shown} refused {CHECKPOINTS}: {said}", "let Pai's credentials write that ref"
-                    )
-                raise self._failed(ran)
-            self._update(REMOTE_CHECKPOINTS, newest)
+            for ref in self.remote.checkpoints:
+                try:
+                    self._push_checkpoints(ref)
+                except SourceUnavailable as error:  # the other ref may be taken all the same
+                    problem = problem or error
+            if problem is not None:
+                raise problem
 
-    def _absorb(self) -> None:
+    def _push_checkpoints(self, ref: str) -> None:
+        repository = Repository.open(self.path)
+        newest = repository.target(ref)
+        if newest is None or newest == repository.target(_place(ref)):
+            return
+        ran = self._run("push", "--porcelain", "--no-verify", "--", self._address.url, ref)
+        if ran.code:
+            if said := refusals.push_refused(self._scrubbed(ran)):
+                raise SourceUnavailable(
+                    f"{self.remote.shown} refused {ref}: {said}", "let Pai's credentials write that ref"
+                )
+            raise self._failed(ran)
+        self._update(_place(ref), newest)
+
+    def _fetch_checkpoints(self, ref: str, oid: str, timeout_s: float) -> None:
+        """Bring one ref of checkpoints, or say in `problem` why it does not come, and leave it alone for a while."""
+        barred = self._barred.get(ref)
+        if barred is not None and barred.oid == oid and time.monotonic() < barred.again:
+            return
+        try:
+            if Repository.open(self.path).target(_place(ref)) != oid:
+                self._bring(oid, timeout_s)
+                self._update(_place(ref), oid)
+            self._absorb(ref)
+        except SourceUnavailable as error:
+            pause_s = min(PAUSE_MAX_S, barred.pause_s * 2) if barred and barred.oid == oid else PAUSE_FIRST_S
+            why = f"{ref} of the remote is not known here: {self._used.scrub(error.message)}"
+            self._barred[ref] = _Barred(oid, why, pause_s, time.monotonic() + pause_s)
+        else:
+            self._barred.pop(ref, None)
+
+    def _absorb(self, ref: str) -> None:
         """Continue from the checkpoints of the remote, which is the witness; ours that differ are kept beside."""
         repository = Repository.open(self.path)
-        ours, theirs = repository.target(CHECKPOINTS), repository.target(REMOTE_CHECKPOINTS)
+        ours, theirs = repository.target(ref), repository.target(_place(ref))
         if theirs is None or ours == theirs:
             return
         if ours is not None:
@@ -163,7 +215,7 @@ class Mirror:
                 return  # what was not pushed yet
             if not self._holds(theirs, ours):
                 self._update(f"refs/pai/kept/{ours}", ours)
-        ran = self._git.run("update-ref", CHECKPOINTS, theirs, ours or "")
+        ran = self._git.run("update-ref", ref, theirs, ours or "")
         self._moved = self._moved or ran.code == 0  # else a checkpoint was just made: at the next fetch
 
     @property
@@ -171,28 +223,27 @@ class Mirror:
         return f"refs/heads/{self.remote.branch}"
 
     def _fetch(self) -> None:
-        wanted = [self._ref, CHECKPOINTS] if self.remote.push else [self._ref]
+        wanted = [self._ref, *(self.remote.checkpoints if self.remote.push else ())]
         only = () if self.remote.push else ("--heads",)  # that spares a large remote the listing of all the others
-        began = time.monotonic()
+        until = time.monotonic() + self.remote.timeout_s
         ran = self._run("ls-remote", *only, "--quiet", "--", self._address.url, *wanted)
         if ran.code:
             raise self._failed(ran)
         shown = {ref: oid for oid, _, ref in (line.partition("\t") for line in ran.out.splitlines()) if ref in wanted}
-        repository = Repository.open(self.path)
-        places = {self._ref: self._ref, CHECKPOINTS: REMOTE_CHECKPOINTS}
-        new = {places[ref]: oid for ref, oid in shown.items() if repository.target(places[ref]) != oid}
-        if new:
-            self._bring(list(new.values()), self.remote.timeout_s - (time.monotonic() - began))
-        for ref, oid in new.items():
-            self._update(ref, oid)
-        if self._ref not in shown:
+        tip = shown.pop(self._ref, None)
+        if tip is None:
             self._without_branch()
-        if self.remote.push:
-            self._absorb()
+        elif Repository.open(self.path).target(self._ref) != tip:
+            self._bring(tip, until - time.monotonic())
+            self._update(self._ref, tip)
+        for ref in self._barred.keys() - shown.keys():
+            del self._barred[ref]
+        for ref, oid in shown.items():
+            self._fetch_checkpoints(ref, oid, until - time.monotonic())
         self._note(self._now())
 
-    def _bring(self, oids: list[str], timeout_s: float) -> None:
-        """Fetch what makes these commits whole, all of it or nothing.
+    def _bring(self, oid: str, timeout_s: float) -> None:
+        """Fetch what makes a commit whole, all of it or nothing.
 
         No ref moves here: git would leave one where it was, without a word, if the remote has no whole history.
         """
@@ -200,9 +251,7 @@ class Mirror:
         shallow.unlink(missing_ok=True)  # of a program that was killed
         with incoming(self.path) as place:
             words = ("--no-write-fetch-head", "--no-tags", "--no-recurse-submodules", "--force", "--quiet", WHOLE, "--")
-            ran = self._run(
-                "fetch", *words, self._address.url, *oids, environment=place.environment, timeout_s=timeout_s
-            )
+            ran = self._run("fetch", *words, self._address.url, oid, environment=place.environment, timeout_s=timeout_s)
             if ran.code:
                 raise self._failed(ran)
             if shallow.exists():
@@ -216,6 +265,8 @@ class Mirror:
                     f"{self.remote.shown} sends a chain of more than {CHAIN_MAX} deltas",
                     "run there: git repack -a -d -f --depth=50",
                 )
+            if not Repository.open(self.path, place.folders).is_commit(oid):
+                raise SourceUnavailable(f"object {oid} of {self.remote.shown} is no commit", "move the ref there")
             place.keep()
 
     def _without_branch(self) -> None:
@@ -303,6 +354,11 @@ class Mirror:
         for pattern in (*left, "refs/pai/remote/*.lock", *further):
             for path in self.path.glob(pattern):
                 _remove(path)
+
+
+def _place(ref: str) -> str:
+    """Name the mirror's ref for one of Pai's own at the remote."""
+    return f"refs/pai/remote/{ref.removeprefix('refs/pai/')}"
 
 
 def last_seen(path: Path) -> Seen | None:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -244,3 +245,74 @@ def test_refs_that_somebody_plants_beside_the_checkpoints_stop_nothing(team: Tea
         "refs/pai/remote/checkpoints"
     ]
     assert team.remote("rev-parse", "refs/pai/checkpoints") == mirror("rev-parse", "refs/pai/checkpoints")
+
+
+def planted(remote: Git, kind: str) -> None:
+    """Have somebody else put something on the remote's ref of checkpoints."""
+    blob = remote("hash-object", "-w", "--stdin", stdin="no checkpoint")
+    tree = remote("mktree", stdin=f"100644 blob {blob}\tcheckpoint\n")
+    match kind:
+        case "blob":
+            made = blob
+        case "tree":
+            made = tree
+        case "tag":
+            made = remote("mktag", stdin=f"object {blob}\ntype blob\ntag x\ntagger a <a@b> 1 +0000\n\nx\n")
+        case "hole":
+            made = remote("commit-tree", tree, "-m", "x")
+            (remote.folder / "objects" / blob[:2] / blob[2:]).unlink()
+        case _:
+            made = remote("commit-tree", tree, "-m", "x")
+    remote("update-ref", "refs/pai/checkpoints", made)
+
+
+@pytest.mark.parametrize("kind", ["blob", "tree", "tag", "hole", "commit"])
+def test_whatever_is_on_the_ref_of_the_remote_the_branch_comes_into_force(team: Team, kind: str) -> None:
+    """Who may write that ref can spoil it; it is told, and the source is followed and recorded as before."""
+    site = team.site
+    with site.daemon() as daemon:
+        planted(team.remote, kind)
+        second = team.work.pushed({"models/b.yaml": binding("b")})
+        until("the push", lambda: site.state().revision == second)
+        site.pai("add", "secret", "s", "--from-literal", "k=v")
+        site.pai("prove", str(len(site.rows()) - 1))
+        status, ready = daemon.readiness()
+        assert (status, ready["ready"]) == (200, True)
+        if kind != "commit":
+            until("the word", lambda: "refs/pai/checkpoints of the remote is not known" in site.pai("status").out)
+    third = team.work.pushed({"models/c.yaml": binding("c")})
+    site.pai("reconcile")
+    assert site.state().revision == third
+    if kind == "commit":
+        mirror = Git(site.root / "data" / "source.git", site.environment)
+        assert team.remote("rev-parse", "refs/pai/checkpoints") == mirror("rev-parse", "refs/pai/checkpoints")
+        assert "Checkpoint of" in team.remote("log", "-1", "--format=%s", "refs/pai/checkpoints")
+    site.pai("verify")
+
+
+def test_two_logs_share_a_remote(team: Team, tmp_path: Path) -> None:
+    """The log that comes second publishes beside, and either finds its own rollback by the remote alone."""
+    (tmp_path / "other").mkdir()
+    other = Site(tmp_path / "other")
+    other.pai("init", other.root, cwd=other.folder)
+    other.environment.update(team.site.environment)
+    other.pai("reconcile")
+    other.pai("add", "secret", "s", "--from-literal", "k=v")
+    other.pai("reconcile")
+    refs = team.remote("for-each-ref", "--format=%(refname)", "refs/pai").splitlines()
+    assert len(refs) == 2
+    beside = refs[1]
+    assert beside == "refs/pai/checkpoints-" + (other.root / "data" / "vkey").read_text().partition("+")[0]
+    for site in (team.site, other):
+        data, backup = site.root / "data", site.folder / "backup"
+        shutil.copytree(data, backup)
+        site.pai("add", "secret", "t", "--from-literal", "k=v")
+        site.pai("reconcile")
+        site.pai("verify")
+        shutil.rmtree(data)
+        shutil.copytree(backup, data)
+        team.work.pushed({"README": str(site.folder)})
+        assert "rollback detected" in site.pai("reconcile", code=3).err
+        site.pai("verify", "--accept")
+        site.pai("reconcile")
+        site.pai("verify")
