@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from reconciler.audit import Key, Row, Tail, parse_query, search, spending
 from reconciler.audit.spending import KEYS
-from reconciler.core.errors import CouldNotRun, NotFound, PaiError, Refused, UsageError
+from reconciler.core.errors import CouldNotRun, LogNotWritable, NotFound, PaiError, Refused, UsageError
 from reconciler.core.objects import Kind
 from reconciler.daemon.openapi import LIMIT_DEFAULT, LIMIT_MAX, document
 from reconciler.daemon.queries import Queries
@@ -86,11 +86,7 @@ class Api:
     def _guarded(self, handler: Handler, known: tuple[str, ...]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             try:
-                address = request.client.host if request.client else ""
-                header = request.headers.get("authorization", "")
-                if not await asyncio.to_thread(
-                    self._recorder.read, lambda state: identify(state, self._token, header, address)
-                ):
+                if not await asyncio.to_thread(self._known, request):
                     return _error(401, "the admin listener needs a token in force", _HINT)
                 request.scope["state"]["known"] = True
                 if request.method not in ("GET", "HEAD"):
@@ -101,6 +97,12 @@ class Api:
                 return _error(_status(error), error.message, error.hint)
 
         return answer
+
+    def _known(self, request: Request) -> bool:
+        """Tell whether the token that a request came with is in force now. Raises LogNotWritable."""
+        address = request.client.host if request.client else ""
+        header = request.headers.get("authorization", "")
+        return self._recorder.read(lambda state: identify(state, self._token, header, address)) is not None
 
     async def _events(self, request: Request, given: Parameters) -> Response:
         query = parse_query(given.get("q", ""), datetime.now(UTC))
@@ -132,15 +134,23 @@ class Api:
             raise CouldNotRun("too many clients follow the log", "close one, or ask again later")
         tail = Tail(self._workspace.database, query, start)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._stream(tail), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(self._stream(tail, request), media_type="text/event-stream", headers=headers)
 
-    async def _stream(self, tail: Tail) -> AsyncIterator[bytes]:
+    async def _stream(self, tail: Tail, request: Request) -> AsyncIterator[bytes]:
+        def look() -> list[Row] | None:
+            rows = tail.look()
+            with contextlib.suppress(LogNotWritable):  # nobody can tell now, and nothing is revoked meanwhile
+                return rows if self._known(request) else None
+            return rows
+
         self._followers += 1
         quiet = 0.0
         try:
             yield b": following\n\n"
             while not self._stopping.is_set():
-                rows = await asyncio.to_thread(tail.look)
+                rows = await asyncio.to_thread(look)
+                if rows is None:
+                    raise Refused("the token that it came with is no longer in force", _HINT)
                 for row in rows:
                     yield b"id: %d\ndata: %b\n\n" % (row.seq, msgspec.json.encode(row))
                 quiet = 0.0 if rows else quiet + LOOK_S

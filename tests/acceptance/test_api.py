@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -326,6 +327,23 @@ def test_following_sends_events_with_their_positions(team: Site) -> None:
             second = next(message for message in messages if "id" in message)
             assert json.loads(second["data"])["data"]["spec"]["maxTokensPerDay"] == 6
             assert daemon.stop() == 0  # a follower does not keep the daemon
+
+
+@pytest.mark.parametrize("expires", ["90d", "4s"])
+def test_who_follows_is_left_when_the_token_ends(team: Site, expires: str) -> None:
+    """A stream is as long as its token is in force: whoever lost it is told nothing that is recorded afterwards."""
+    with team.daemon() as daemon:
+        token = team.pai("add", "key", "--admin", "bob", "--expires", expires).out.strip()
+        with following(Served(team, daemon, token), "type:binding") as messages:
+            team.pai("apply", "-f", "-", stdin=binding("flash", 5))
+            next(message for message in messages if "id" in message)
+            if expires == "90d":
+                listed = team.pai("get", "keys", "-o", "json").json["items"]
+                team.pai("delete", "key", next(key["metadata"]["name"] for key in listed if key["agent"] == "bob"))
+            else:
+                time.sleep(4)
+            team.pai("apply", "-f", "-", stdin=binding("flash", 6))
+            assert "no longer in force" in next(messages)["data"]
 
 
 def test_too_many_followers_are_refused(served: Served) -> None:
