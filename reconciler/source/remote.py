@@ -144,7 +144,7 @@ class Mirror:
                 "commit there; or set source.push = true, and let source.secret hold credentials that may push",
             )
         with self._lock, self._scrubbing():
-            ran = self._run("push", "--porcelain", "--no-verify", "--", self._address.url, f"{commit}:{self._ref}")
+            ran = self._send(f"{commit}:{self._ref}")
             if ran.code == 0:
                 self._update(self._ref, commit)
                 return True
@@ -178,7 +178,7 @@ class Mirror:
         newest = repository.target(ref)
         if newest is None or newest == repository.target(_place(ref)):
             return
-        ran = self._run("push", "--porcelain", "--no-verify", "--", self._address.url, ref)
+        ran = self._send(ref)
         if ran.code:
             if said := refusals.push_refused(self._scrubbed(ran)):
                 raise SourceUnavailable(
@@ -186,6 +186,12 @@ class Mirror:
                 )
             raise self._failed(ran)
         self._update(_place(ref), newest)
+
+    def _send(self, what: str) -> Ran:
+        """Push, and keep nothing that comes back: from a server of files git fetches before it pushes (http-push.c)."""
+        with incoming(self.path) as place:
+            words = ("push", "--porcelain", "--no-verify", "--", self._address.url, what)
+            return self._run(*words, environment=place.environment)
 
     def _fetch_checkpoints(self, ref: str, oid: str, timeout_s: float) -> None:
         """Bring one ref of checkpoints, or say in `problem` why it does not come, and leave it alone for a while."""

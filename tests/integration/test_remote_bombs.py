@@ -18,6 +18,7 @@ from reconciler.core.errors import SourceUnavailable
 from reconciler.forges.api import Api, ForgeUnavailable
 from reconciler.source import Credentials, Mirror, Remote
 from reconciler.source.chains import CHAIN_MAX
+from reconciler.source.witness import CHECKPOINTS
 from tests.integration.test_git_door import chain
 from tests.support import Git, Site
 from tests.support_remotes import HttpRemote, bare_remote, clone_of
@@ -122,6 +123,71 @@ def test_long_chain_of_deltas_is_not_kept(site: Site) -> None:
             mirror.fetch()
     assert here("rev-parse", "main") == taken
     assert len(list(mirror.path.glob("objects/pack/*.pack"))) == 2
+
+
+LOCKABLE = b"""<?xml version="1.0"?><D:multistatus xmlns:D="DAV:"><D:response><D:propstat><D:prop><D:supportedlock>
+<D:lockentry><D:lockscope><D:exclusive/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockentry>
+</D:supportedlock></D:prop></D:propstat></D:response></D:multistatus>"""
+LOCKED = b"""<?xml version="1.0"?><D:prop xmlns:D="DAV:"><D:lockdiscovery><D:activelock><D:owner>x</D:owner>
+<D:timeout>Second-600</D:timeout><D:locktoken><D:href>opaquelocktoken:1</D:href></D:locktoken>
+</D:activelock></D:lockdiscovery></D:prop>"""
+
+
+@contextmanager
+def files_by_webdav(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Serve files, and take whatever is put there; give the address, and the paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self, status: int, body: bytes = b"") -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else body)
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            place = folder / self.path.partition("?")[0].lstrip("/")
+            self.answer(*((200, place.read_bytes()) if place.is_file() else (404,)))
+
+        def __getattr__(self, name: str) -> object:
+            if not name.startswith("do_"):
+                raise AttributeError(name)
+            known = {"do_PROPFIND": (207, LOCKABLE), "do_LOCK": (200, LOCKED)}
+            return self.do_GET if name == "do_HEAD" else lambda: self.answer(*known.get(name, (201,)))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_nothing_that_a_server_of_files_sends_at_a_push_is_kept(site: Site) -> None:
+    """Git fetches from such a server before it pushes, without check or limit; none of that gets into the mirror."""
+    remote = bare_remote(site.folder / "srv", site.environment)
+    work = clone_of(remote)
+    work.pushed({"README": "first\n"})
+    remote("repack", "-a", "-d", "-q")
+    remote("update-server-info")
+    with files_by_webdav(remote.folder.parent) as (address, asked):
+        followed = Remote(f"{address}/team.git", "it", "main", None, 60.0, 2**30, push=True)
+        mirror = Mirror(site.folder / "mirror.git", followed, Credentials, lambda: "2026-11-24T00:00:00Z")
+        mirror.prepare()
+        here = Git(mirror.path, site.environment)
+        here("update-ref", CHECKPOINTS, here("commit-tree", here("mktree", stdin=""), "-m", "a checkpoint"))
+        before = sorted(here.folder.glob("objects/**/*"))
+        with contextlib.suppress(SourceUnavailable):
+            mirror.push_checkpoints()
+    assert any(path.endswith(".idx") for path in asked)
+    assert sorted(here.folder.glob("objects/**/*")) == before
 
 
 def test_forge_that_packs_unasked_is_refused_unread() -> None:
