@@ -53,7 +53,7 @@ class Line(NamedTuple):
 
     `tip` is the commit that the ref is at, None if there is no ref, or none that leads to a commit (`broken`). `other`
     says what is not the log's above the claim, "" if nothing is. `whose` tells of which log the newest checkpoint is,
-    "" for none.
+    "" for none. `ended` tells that the search met what it could not read, which may be there another time.
     """
 
     ref: str
@@ -61,7 +61,12 @@ class Line(NamedTuple):
     claim: Claim | None
     other: str
     whose: Literal["", "ours", "another's"]
-    broken: bool = False
+    ended: bool = False
+
+    @property
+    def broken(self) -> bool:
+        """Tell whether there is a ref, and it leads to no commit."""
+        return self.ended and self.tip is None
 
 
 def key_of(workspace: Workspace) -> VerifierKey:
@@ -113,7 +118,7 @@ def newest(repository: Path, ref: str, key: VerifierKey, known: Line | None = No
     try:
         for found in islice(witness.history(repository, ref), PASSED_MAX):
             tip = tip or found.commit
-            if known is not None and found.commit == known.tip:
+            if known is not None and found.commit == known.tip and not known.ended:
                 return Line(ref, tip, known.claim, other or known.other, whose or known.whose)
             claim = _published(found, ref, key)
             whose = whose or _whose(found, claim, key)
@@ -121,7 +126,7 @@ def newest(repository: Path, ref: str, key: VerifierKey, known: Line | None = No
                 return Line(ref, tip, claim, other, whose)
             other = other or claim.problem
     except witness.NoCommit as error:
-        return Line(ref, tip, None, other or error.message, whose, tip is None)
+        return Line(ref, tip, None, other or error.message, whose, ended=True)
     return Line(ref, tip, None, other, whose)
 
 

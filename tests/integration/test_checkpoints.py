@@ -399,6 +399,21 @@ def test_rollback_is_found_below_what_says_nothing(workspace: Workspace, kind: s
     assert checked(workspace).problems == []
 
 
+def test_what_could_not_be_read_is_looked_for_again(workspace: Workspace) -> None:
+    """A rollback below a commit that was missing for a while is found as soon as it can be, though no ref moved."""
+    roll_back(workspace, "a", "b")
+    workspace.checkpoint.unlink()
+    plant(workspace, "many")
+    commits = [found.commit for found in witness.history(repository(workspace))]
+    place = repository(workspace) / "objects" / commits[2][:2] / commits[2][2:]
+    away = place.rename(workspace.root / "away")
+    with Parts(workspace) as parts:
+        assert not parts.recorder.status().held
+        away.rename(place)
+        with pytest.raises(LogNotWritable, match="the log ends after 1 events"):
+            parts.attest()
+
+
 def test_acceptance_excuses_what_both_refs_have(workspace: Workspace) -> None:
     """A log that published beside for a while is accepted as a whole; what comes afterwards counts again."""
     record(workspace, "a", "b")
