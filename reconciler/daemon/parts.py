@@ -51,6 +51,7 @@ class Parts:
             raise
         if self.mirror is not None:
             self.mirror.on_checkpoints = self._compare
+            self.notary.is_lost = self.mirror.is_lost
         self.reconciler = Reconciler(
             self.recorder,
             self._read_event,

@@ -82,10 +82,13 @@ def read_lines(repository: Path, key: VerifierKey, known: Mapping[str, Line]) ->
     return [published.newest(repository, ref, key, known.get(ref)) for ref in refs_of(key.name)]
 
 
-def home(lines: Sequence[Line]) -> Line:
-    """Choose where the next checkpoint goes: to the shared ref, but beside it if that is another's, or no commit."""
+def home(lines: Sequence[Line], *, lost: bool = False) -> Line:
+    """Choose where the next checkpoint goes: to the shared ref, but beside it if that is another's, or no commit.
+
+    `lost` tells that it is no commit at the remote.
+    """
     shared, beside = lines
-    return beside if shared.broken or shared.whose == "another's" else shared
+    return beside if lost or shared.broken or shared.whose == "another's" else shared
 
 
 def warning(lines: Sequence[Line]) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 
 from reconciler.core.errors import CouldNotRun, LogDamaged, SourceUnavailable
 from reconciler.evidence import files, guard, published
@@ -48,6 +49,8 @@ class Notary:
         self._last: Checkpoint | None = None
         self._frontier: Frontier | None = None
         """What the newest checkpoint signed, if that was signed here."""
+        self.is_lost: Callable[[str], bool] = lambda _: False
+        """Tells whether a ref is at something at the remote that nothing can be pushed on top of."""
         self._lines: dict[str, Line] = {}
         """What each ref had when the log was compared with it, or when something was published there since."""
         self._packer: Packer | None = None
@@ -133,7 +136,7 @@ class Notary:
                 if finding.rollback:
                     return finding.rollback
             self._lines = {line.ref: line for line in lines}
-            home = guard.home(lines)
+            home = guard.home(lines, lost=self.is_lost(lines[0].ref))
             if home.claim is not None and home.claim.digest == own.digest:
                 return ""
             if home.broken:

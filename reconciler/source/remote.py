@@ -58,12 +58,20 @@ class Remote(NamedTuple):
 
 
 class _Barred(NamedTuple):
-    """What keeps a ref of the remote from being fetched: the object that it is at, when to try again."""
+    """What keeps a ref of the remote from being fetched: the object that it is at, when to try again.
+
+    `lost` tells that it is no commit, so nothing can be pushed on top of it either.
+    """
 
     oid: str
     why: str
+    lost: bool
     pause_s: float
     again: float
+
+
+class _NoCommit(SourceUnavailable):
+    """What was asked for came, and is no commit."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -112,6 +120,11 @@ class Mirror:
     def problem(self) -> str:
         """Say why checkpoints of the remote are not known here, "" if they are."""
         return "; ".join(barred.why for barred in list(self._barred.values()))
+
+    def is_lost(self, ref: str) -> bool:
+        """Tell whether a ref of checkpoints at the remote is no commit, so that nothing can be pushed there."""
+        barred = self._barred.get(ref)
+        return barred is not None and barred.lost
 
     def fetched(self) -> str:
         """Give the time of the last good fetch as RFC 3339, "" if there was none."""
@@ -206,7 +219,7 @@ class Mirror:
         except SourceUnavailable as error:
             pause_s = min(PAUSE_MAX_S, barred.pause_s * 2) if barred and barred.oid == oid else PAUSE_FIRST_S
             why = f"{ref} of the remote is not known here: {self._used.scrub(error.message)}"
-            self._barred[ref] = _Barred(oid, why, pause_s, time.monotonic() + pause_s)
+            self._barred[ref] = _Barred(oid, why, isinstance(error, _NoCommit), pause_s, time.monotonic() + pause_s)
         else:
             self._barred.pop(ref, None)
 
@@ -272,7 +285,7 @@ class Mirror:
                     "run there: git repack -a -d -f --depth=50",
                 )
             if not Repository.open(self.path, place.folders).is_commit(oid):
-                raise SourceUnavailable(f"object {oid} of {self.remote.shown} is no commit", "move the ref there")
+                raise _NoCommit(f"object {oid} of {self.remote.shown} is no commit", "move the ref there")
             place.keep()
 
     def _without_branch(self) -> None:

@@ -270,6 +270,7 @@ def planted(remote: Git, kind: str) -> None:
 def test_whatever_is_on_the_ref_of_the_remote_the_branch_comes_into_force(team: Team, kind: str) -> None:
     """Who may write that ref can spoil it; it is told, and the source is followed and recorded as before."""
     site = team.site
+    beside = "refs/pai/checkpoints-" + (site.root / "data" / "vkey").read_text().partition("+")[0]
     with site.daemon() as daemon:
         planted(team.remote, kind)
         second = team.work.pushed({"models/b.yaml": binding("b")})
@@ -280,6 +281,8 @@ def test_whatever_is_on_the_ref_of_the_remote_the_branch_comes_into_force(team: 
         assert (status, ready["ready"]) == (200, True)
         if kind != "commit":
             until("the word", lambda: "refs/pai/checkpoints of the remote is not known" in site.pai("status").out)
+        if kind in ("blob", "tree", "tag"):
+            until("a witness beside", lambda: team.remote.run("rev-parse", "--verify", beside).code == 0)
     third = team.work.pushed({"models/c.yaml": binding("c")})
     site.pai("reconcile")
     assert site.state().revision == third
