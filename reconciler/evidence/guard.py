@@ -77,9 +77,16 @@ def examine(workspace: Workspace, key: VerifierKey, known: Mapping[str, Line] | 
 
 def read_lines(repository: Path, key: VerifierKey, known: Mapping[str, Line]) -> list[Line]:
     """Give what each ref has on which the log's checkpoints may be, the shared one first. Raises SourceUnavailable."""
-    from reconciler.source.witness import refs_of
+    from reconciler.source.witness import refs_of, tips
 
-    return [published.newest(repository, ref, key, known.get(ref)) for ref in refs_of(key.name)]
+    refs = refs_of(key.name)
+    now = tips(repository, refs)
+    found = []
+    for ref in refs:
+        line = known.get(ref)
+        same = line is not None and not line.ended and ref in now and line.tip == now[ref]
+        found.append(line if line is not None and same else published.newest(repository, ref, key, line))
+    return found
 
 
 def home(lines: Sequence[Line], *, lost: bool = False) -> Line:

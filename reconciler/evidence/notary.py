@@ -143,8 +143,9 @@ class Notary:
                 raise SourceUnavailable(home.other, f"move {home.ref} away")
             contents = {"checkpoint": note, "vkey": f"{self._key}\n".encode()}
             message = f"Checkpoint of {self.size:,} events\n"
-            witness.publish(repository, home.tip, contents, message, Author("Pai", "pai@localhost"), home.ref)
-            self._lines[home.ref] = published.newest(repository, home.ref, self._key, home)
+            author = Author("Pai", "pai@localhost")
+            commit = witness.publish(repository, home.tip, contents, message, author, home.ref)
+            self._lines[home.ref] = published.ours(home.ref, commit, own)
             if self._packer is None:
                 self._packer = Packer(repository)
             self._packer.tidy()

@@ -130,6 +130,12 @@ def newest(repository: Path, ref: str, key: VerifierKey, known: Line | None = No
     return Line(ref, tip, None, other, whose)
 
 
+def ours(ref: str, commit: str, note: Claim) -> Line:
+    """Give what a ref has after the claim of our own copy was published there as a commit."""
+    claim = note._replace(where=_place(ref, commit), commit=commit)
+    return Line(ref, commit, claim, "", "ours")
+
+
 def history(repository: Path, ref: str, key: VerifierKey) -> Iterator[Claim]:
     """Give everything that was published on a ref, newest first. Raises SourceUnavailable."""
     from reconciler.source import witness
@@ -159,8 +165,11 @@ def verifies(text: bytes, key: VerifierKey) -> bool:
 
 
 def _published(found: Published, ref: str, key: VerifierKey) -> Claim:
-    where = f"commit {found.commit[:12]} of {ref}"
-    return _claim(where, found.commit, found.files.get("checkpoint"), key)
+    return _claim(_place(ref, found.commit), found.commit, found.files.get("checkpoint"), key)
+
+
+def _place(ref: str, commit: str) -> str:
+    return f"commit {commit[:12]} of {ref}"
 
 
 def _whose(found: Published, claim: Claim, key: VerifierKey) -> Literal["", "ours", "another's"]:

@@ -8,7 +8,8 @@ so whatever is read has a bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -63,6 +64,20 @@ def history(path: Path, ref: str = CHECKPOINTS) -> Iterator[Published]:
             except (KeyError, pygit2.GitError):  # git may have packed meanwhile what was just found
                 found, at = _again(path, ref, oid)
         yield found
+
+
+def tips(path: Path, refs: Iterable[str]) -> dict[str, str | None]:
+    """Give where refs are, None for one that is not there; those that cannot be read are left out.
+
+    Raises SourceUnavailable.
+    """
+    found = {}
+    with mapped(path):
+        repo = _opened(path)
+        for ref in refs:
+            with suppress(NoCommit):
+                found[ref] = _tip(repo, ref)
+    return found
 
 
 def _opened(path: Path) -> pygit2.Repository:
