@@ -38,7 +38,7 @@ log = logging.getLogger("pai.gateway")
 
 LANES = 2
 JUDGE_S = 30.0
-"""How long one question may take; the worst takes about a second."""
+"""How long one question may take; the worst takes about five seconds."""
 _MAIN = "import sys; sys.path[:] = sys.argv[1:]; from reconciler.gateway.body_worker import main; main()"
 
 

@@ -21,15 +21,17 @@ _CUT_BYTES: Final = 64
 """What normalizing a text in two parts may make less of it."""
 _NUMBER_BYTES: Final = 22
 """What a number with an exponent may become: 21 digits and a dot (ECMAScript)."""
-_TIMES: Final = 3
-"""A text whose signs may become so many times as long, each for itself, is not normalized: that would take too long."""
+_HALF: Final = 2
+"""A text that may grow by half, each sign for itself, is not normalized: that would take too long. In no language do
+signs that grow stand in such numbers."""
 _MARKS_MAX: Final = 30
 """Marks in a row that are normalized: the time to put them in order grows with the square. UAX #15 has the number."""
 
-_ESCAPES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}")
 _POWERS = re.compile(rb"[\[,:\s]-?(?:[0-9]+(?:\.[0-9]+)?[eE]|[0-9]{16,}\.)")
-_BLANKS = re.compile(rb"\\[tnr]")
+_BLANKS = (rb"\t", rb"\n", rb"\r")
 _SIGNS = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
+_PAGE: Final = 256
+_MARK: Final = 128
 
 
 def normalized(raw: bytes | memoryview | mmap) -> int:
@@ -43,12 +45,14 @@ def rendered(raw: bytes) -> int:
     """Give how many bytes a JSON text may grow by when it is written anew, also where it stands in a string of JSON."""
     lines = raw.count(b"\\n")
     if b"\\" in raw:
-        raw = _SIGNS.sub(_sign, _BLANKS.sub(b" ", raw))
+        for blank in _BLANKS:
+            raw = raw.replace(blank, b" ")
+        raw = _SIGNS.sub(_sign, raw)
     return 2 * raw.count(b",") + raw.count(b":") + 2 * lines + _NUMBER_BYTES * len(_POWERS.findall(raw))
 
 
 def _sign(match: re.Match[bytes]) -> bytes:
-    return bytes.fromhex(match[1].decode())
+    return b"%c" % int(match[1], 16)
 
 
 def _normalized(raw: bytes) -> int:
@@ -57,40 +61,62 @@ def _normalized(raw: bytes) -> int:
         return len(raw)
     text = raw.decode()
     if escaped:
-        text = _ESCAPES.sub(lambda match: _character(match[0]), text)
+        text = _resolved(text)
     if unicodedata.is_normalized("NFKD", text):  # which looks at each sign once, and nothing is longer
         return len(raw)
     signs = Counter(text)
-    grown = [(_grows(sign), count) for sign, count in signs.items() if sign > "\x7f"]
-    most = len(raw) + sum(bytes_more * count for bytes_more, count in grown)
+    most = len(raw)
+    marks: list[str] = []
+    for sign, count in signs.items():
+        code = ord(sign)
+        if not (found := _page(code // _PAGE)[code % _PAGE]):
+            continue
+        most += found % _MARK * count
+        if found >= _MARK:
+            marks.append(sign)
     if most == len(raw):
         return most
-    if most > _TIMES * len(raw) or _has_many_marks(text, signs):
+    if most - len(raw) > len(raw) // _HALF or _are_many(marks, text, signs):
         return most
     forms = (unicodedata.normalize(form, text) for form in ("NFC", "NFKC"))
     return max(len(raw), *(len(form.encode(errors="surrogatepass")) for form in forms))
 
 
-@lru_cache(32 * 1024)
-def _grows(sign: str) -> int:
-    """Say by how many bytes a sign grows when it is taken apart (NFKD). To put signs together makes none longer."""
-    if unicodedata.is_normalized("NFKD", sign):
-        return 0
-    return max(0, len(unicodedata.normalize("NFKD", sign).encode()) - len(sign.encode()))
+@lru_cache(0x110000 // _PAGE)
+def _page(number: int) -> bytes:
+    """Say of so many signs by how many bytes each grows when it is taken apart (NFKD), and add _MARK if it is a mark.
+
+    To put signs together makes none longer; and syllables of Korean are always put together again.
+    """
+    return bytes(_look_up(chr(code)) for code in range(number * _PAGE, (number + 1) * _PAGE))
 
 
-def _has_many_marks(text: str, signs: Counter[str]) -> bool:
-    marks = [sign for sign in signs if sign > "\x7f" and unicodedata.combining(unicodedata.normalize("NFKD", sign)[0])]
+def _look_up(sign: str) -> int:
+    apart = unicodedata.normalize("NFKD", sign) if not "\uac00" <= sign <= "\ud7a3" else sign
+    mark = _MARK if sign > "\x7f" and unicodedata.combining(apart[0]) else 0
+    if apart == sign:
+        return mark
+    return mark + max(0, len(apart.encode()) - len(sign.encode()))
+
+
+def _are_many(marks: list[str], text: str, signs: Counter[str]) -> bool:
     if sum(signs[mark] for mark in marks) <= _MARKS_MAX:
         return False
     return re.search(f"[{''.join(map(re.escape, marks))}]{{{_MARKS_MAX + 1}}}", text) is not None
 
 
-@lru_cache(4096)
-def _character(escape: str) -> str:
-    """Give what one escape, or the two of a pair, stands for."""
-    units = bytes.fromhex("".join(escape.split("\\u")))
-    return units.decode("utf-16-be", errors="surrogatepass")
+def _resolved(text: str) -> str:
+    """Give a text with what its escapes stand for, each half of a pair for itself first."""
+    begin, *pieces = text.split("\\u")
+    found = "".join([begin, *map(_unescaped, pieces)])
+    return found.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+def _unescaped(piece: str) -> str:
+    try:
+        return chr(int(piece[:4], 16)) + piece[4:]
+    except ValueError:  # it is no JSON
+        return piece
 
 
 def _blocks(raw: memoryview) -> Iterator[bytes]:

@@ -137,7 +137,14 @@ def test_any_signs_in_any_order_do_not_become_longer_than_is_said() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["\u0315" * 300 + "\u0300" * 300, "\uff9e\u0334" * 300, "\ufdfa" * 300, "a" + "\u0315\u0300" * 40, "\u0344" * 300],
+    [
+        "\u0315" * 300 + "\u0300" * 300,
+        "\uff9e\u0334" * 300,
+        "\ufdfa" * 300,
+        "a" + "\u0315\u0300" * 40,
+        "\u0344" * 300,
+        "\U0001d160" * 300,
+    ],
     ids=ascii,
 )
 @pytest.mark.parametrize("ascii_only", [False, True])
@@ -145,6 +152,7 @@ def test_what_takes_long_to_be_normalized_is_not(text: str, ascii_only: bool, mo
     """The time to put marks in order grows with the square of their number: 64 KiB of them took seven seconds."""
     most, normalize = longest(text), unicodedata.normalize
     found: list[str] = []
+    normalized(json.dumps(text).encode())  # which may look signs up
 
     def watched(form: str, text: str) -> str:
         found.append(text)
@@ -153,6 +161,24 @@ def test_what_takes_long_to_be_normalized_is_not(text: str, ascii_only: bool, mo
     monkeypatch.setattr(growth.unicodedata, "normalize", watched)
     assert normalized(json.dumps(text, ensure_ascii=ascii_only).encode()) >= most + 2
     assert all(len(text) == 1 for text in found)
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_no_sign_is_looked_up_twice(ascii_only: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: 32 MiB of escapes of ever other signs took 24 seconds, and other agents waited."""
+    raw = json.dumps("".join(map(chr, range(0x80, 0xD800))), ensure_ascii=ascii_only).encode()
+    size = normalized(raw)
+
+    looked_up: list[str] = []
+    normalize = unicodedata.normalize
+
+    def watched(form: str, text: str) -> str:
+        looked_up.extend([text] if len(text) == 1 else [])
+        return normalize(form, text)
+
+    monkeypatch.setattr(growth.unicodedata, "normalize", watched)
+    assert normalized(raw) == size
+    assert not looked_up
 
 
 def look_at(body: dict[str, Any], operation: str = "chat") -> Any:
