@@ -228,7 +228,8 @@ class _Request:
 
     async def _read(self, route: Route, caller: Caller, headers: Headers) -> Call:
         """Read the body and what it asks for. Raises Refusal."""
-        body = await self._intake.read(headers, caller.agent)
+        many = self._gateway.open_requests.many(caller.agent)
+        body = await self._intake.read(headers, caller.agent, many=many)
         fallback, query = fallback_of(headers), self._scope["query_string"]
         if isinstance(body, Spool):
             call = await self._gateway._judging.read(caller.agent, body, route, fallback, query)

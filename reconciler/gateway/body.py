@@ -36,9 +36,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Body:
-    """The fields of a JSON object. `size` is how many bytes came, or may become of them (`growth.py`)."""
+    """The fields of a JSON object. `size` is how many bytes came, or may become of them (`growth.py`).
 
-    __slots__ = ("fields", "size")
+    `looked`: what was found in it, by how it was looked at, since a request may name many bindings.
+    """
+
+    __slots__ = ("fields", "looked", "size")
 
     def __init__(self, raw: bytes | mmap) -> None:
         """Read a body. Raises Refusal if it is no JSON object in UTF-8."""
@@ -55,6 +58,7 @@ class Body:
         except (ValueError, RecursionError) as error:
             raise Refusal("invalid", f"the request body is not a JSON object: {error}") from None
         self.size = normalized(raw)
+        self.looked: dict[tuple[str, bool], Any] = {}
 
     def __contains__(self, name: str) -> bool:
         raw = self.fields.get(name)

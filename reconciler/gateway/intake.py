@@ -1,6 +1,7 @@
 """A request's body on its way in: how large it may be, how long it may take, and where it is kept meanwhile.
 
-A small one is one object, unless so much stands in it that taking it apart would keep others waiting. A larger one
+A small one is one object, unless so much stands in it that taking it apart would keep others waiting, or its agent has
+many requests open, which would hold much together. A larger one
 waits for room first (`room.py`) and goes into a spool piece by piece; what has come of it before stays with the
 connection, which reads no further meanwhile.
 """
@@ -26,6 +27,10 @@ WAITING_MAX = 100
 SIGNS_MAX = 2000
 """Of a body that the loop takes apart itself, which takes half a millionth of a second for each of these signs."""
 _SIGNS = (b"{", b"[", b",")
+DEAR_BYTES_MAX = 16 * 1024
+"""Of such a body with signs beyond ASCII or escaped ones, of which each may take as long."""
+TINY_BYTES_MAX = 8 * 1024
+"""Of such a body of an agent that has many requests open."""
 
 Receive = Callable[[], Awaitable[Message]]
 
@@ -40,12 +45,13 @@ class Intake:
         self._size = 0
         self._whole = False
 
-    async def read(self, headers: Headers, agent: str) -> bytes | Spool:
-        """Read the body to its end. Raises Refusal."""
+    async def read(self, headers: Headers, agent: str, *, many: bool = False) -> bytes | Spool:
+        """Read the body to its end; `many`: the agent has many requests open. Raises Refusal."""
         declared = _declared(headers)
-        first = await self._in_time(self._small())
-        small = self._whole and self._size <= SMALL_BYTES_MAX
-        if small and (len(first) <= SIGNS_MAX or sum(map(first.count, _SIGNS)) <= SIGNS_MAX):
+        most = TINY_BYTES_MAX if many else SMALL_BYTES_MAX
+        first = await self._in_time(self._small(most))
+        small = self._whole and self._size <= most
+        if small and (len(first) <= SIGNS_MAX or _is_quick(first)):
             return first
         if not small:
             await self._take_room(agent, declared)
@@ -88,10 +94,10 @@ class Intake:
             self._taken = agent, taken - size
             self._room.give(agent, size)
 
-    async def _small(self) -> bytes:
+    async def _small(self, most: int) -> bytes:
         """Read the body, or what is more of it than a small one has."""
         pieces = [self._piece(await self._receive())]
-        while not self._whole and self._size <= SMALL_BYTES_MAX:
+        while not self._whole and self._size <= most:
             pieces.append(self._piece(await self._receive()))
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -109,6 +115,13 @@ class Intake:
             raise _too_large()
         self._whole = not message.get("more_body")
         return piece
+
+
+def _is_quick(body: bytes) -> bool:
+    """Tell whether the loop takes a small body apart itself."""
+    if len(body) > DEAR_BYTES_MAX and (not body.isascii() or b"\\u" in body):
+        return False
+    return sum(map(body.count, _SIGNS)) <= SIGNS_MAX
 
 
 def _declared(headers: Headers) -> int:

@@ -9,6 +9,9 @@ from collections import Counter
 
 from reconciler.gateway.refusal import Refusal
 
+MANY = 128
+"""Of one agent: beyond that no more than a little of each is kept in the daemon's memory."""
+
 
 class OpenRequests:
     """The open requests of all agents. `most`: how many one agent may have at once."""
@@ -24,6 +27,10 @@ class OpenRequests:
         if self._open[agent] >= self.most:
             raise Refusal("busy", f"agent {agent} has {self.most:,} requests open, and no agent may have more at once")
         self._open[agent] += 1
+
+    def many(self, agent: str) -> bool:
+        """Tell whether an agent has many requests open."""
+        return self._open[agent] > MANY
 
     def leave(self, agent: str) -> None:
         """Count a request no more."""

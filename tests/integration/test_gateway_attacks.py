@@ -248,6 +248,21 @@ def test_bodies_that_nobody_asked_for_are_not_read_ahead(own: Bench) -> None:
     assert int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) - before < 50 * 1024
 
 
+def test_many_small_bodies_of_one_agent_do_not_take_all_memory(own: Bench) -> None:
+    """Of 2,000 bodies of 64 KiB that lack a byte, most are kept outside of the daemon's memory, or refused."""
+    path, _ = asked("chat", "openai")
+    status = Path(f"/proc/{own.daemon.process.pid}/status")
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {ROBOT}\r\ncontent-length: 65536\r\n\r\n"
+    before = int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0])
+    with contextlib.ExitStack() as stack:
+        for _ in range(2000):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", own.port)))
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(head.encode() + b" " * 65_535)
+        assert own.ask("chat", "hidden", key=OUTSIDER).status_code == 200
+    assert int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) - before < 90 * 1024
+
+
 def test_who_has_too_many_large_bodies_waiting_is_refused(own: Bench) -> None:
     """A hundred bodies of one agent wait for room; the next one is told to come again, and other agents are served."""
     with contextlib.ExitStack() as stack:

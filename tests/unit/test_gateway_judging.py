@@ -307,6 +307,14 @@ def test_tokens_for_others_are_bounded_by_their_bytes() -> None:
     assert NEEDS["embeddings"](body, PROVIDERS["openrouter"], "m").extra == PROVIDERS["openrouter"].hidden
 
 
+def test_body_is_looked_through_once_for_all_bindings() -> None:
+    """A request may name sixteen: what its body holds is the same for all of one provider."""
+    body = Body(json.dumps({"messages": "x", "tools": [{"type": "function"}]}).encode())
+    first = look(body, "chat", "openai")
+    assert look(body, "chat", "openai") is first
+    assert look(body, "chat", "openrouter") == first
+
+
 def test_judgement_can_be_made_elsewhere() -> None:
     """A judgement is a value that depends on the body's bytes alone."""
     found = judged("messages", {"messages": [], "tools": [{"type": "web_search_20250305"}]})

@@ -109,8 +109,16 @@ _PLAIN = msgspec.json.Decoder(str | list[_PlainMessage] | _PlainMessage | None)
 
 
 def look(body: Body, operation: str, provider: str) -> Found:
-    """Look through the body of an operation. Raises Refusal if it cannot be read."""
-    walk = _Walk(bare_tools=operation == "messages", remembers=provider != "openrouter", gemini=operation in _GEMINIS)
+    """Look through the body of an operation, once for all bindings. Raises Refusal if it cannot be read."""
+    how = operation, provider != "openrouter"
+    found: Found | None = body.looked.get(how)
+    if found is None:
+        found = body.looked[how] = _look(body, *how)
+    return found
+
+
+def _look(body: Body, operation: str, remembers: bool) -> Found:
+    walk = _Walk(bare_tools=operation == "messages", remembers=remembers, gemini=operation in _GEMINIS)
     for name in OTHER_LIMITS.get(operation, NO_NAMES).intersection(body.fields):
         if body.get(name) is not None:
             walk.refuse_limit(name)
