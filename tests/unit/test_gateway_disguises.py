@@ -85,6 +85,20 @@ def test_model_that_searches_by_itself_is_unbounded(model: str) -> None:
             "gemini",
             parts({"inlineData": {"mimeType": "image/png", "mime_type": "application/pdf", "data": PDF}}),
         ),
+        (
+            "generate",
+            "gemini",
+            parts({"inlineData": {"type": "text", "mimeType": "application/pdf", "data": PDF}}),
+        ),
+        *(
+            (
+                "chat",
+                "openrouter",
+                said({"type": "input_audio", "input_audio": {"type": kind, "format": form, "data": PDF}}),
+            )
+            for kind in ("text", "redacted_thinking", "reasoning.encrypted")
+            for form in ("wav", "mp3", "flac")
+        ),
         ("responses", "openai", {"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}),
         ("responses", "openai", {"input": [{"id": "msg_1"}]}),
         ("responses", "openai", {"input": [{"id": "msg_1", "type": None}]}),
@@ -120,6 +134,18 @@ def test_media_in_disguise_has_to_be_counted(operation: str, provider: str, body
             parts({"functionResponse": {"name": "f", "response": {"url": "https://x", "data": "y"}}}),
         ),
         ("chat", "openrouter", said("x", reasoning_details=[{"type": "reasoning.encrypted", "data": "b64"}])),
+        (
+            "chat",
+            "openrouter",
+            said(
+                "x", reasoning_details=[{"type": "reasoning.encrypted", "data": "b64", "format": "anthropic-claude-v1"}]
+            ),
+        ),
+        (
+            "messages",
+            "anthropic",
+            said({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "words"}}),
+        ),
         ("messages", "openrouter", said({"type": "redacted_thinking", "data": "b64"})),
         ("messages", "anthropic", said({"type": "text", "text": "x", "citations": [{"url": "https://x"}]})),
         ("messages", "anthropic", said({"type": "tool_use", "name": "f", "input": {"url": "https://x"}})),

@@ -18,6 +18,7 @@ taken apart any further than `_PLAIN` sees.
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
@@ -49,8 +50,13 @@ _REWRITTEN = ("generationConfig", "generation_config")
 
 _MEDIA_TYPES = ("media_type", "mimeType", "mime_type", "format")
 _IMAGES = frozenset(f"image/{name}" for name in ("png", "jpeg", "jpg", "webp", "gif", "heic", "heif"))
-_TEXT_DATA = ("text", "redacted_thinking", "reasoning.encrypted")
-"""Parts and sources whose `data` is text, or a model's own words, encrypted: no fewer bytes than there are tokens."""
+_TEXT_DATA = {
+    "text": r"text/plain",
+    "redacted_thinking": r"",
+    "reasoning.encrypted": r"unknown|[a-z]+(?:-[a-z]+)+-v\d+",
+}
+"""Parts and sources whose `data` is text, or a model's own words, encrypted: no fewer bytes than there are tokens. With
+each, what it may say of its format: one that says more is sound or a film in disguise, to who reads over its type."""
 _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 _URL_SAFE = str.maketrans("-_", "+/")
 _FETCHED = "a URL that the provider fetches"
@@ -353,8 +359,11 @@ class _Walk:
             self._inline(item, {item[5:60].partition(",")[0].partition(";")[0]})
         elif rule is Rule.ADDRESS:
             self._refuse(_FETCHED)
-        elif rule is Rule.INLINE and owner.get("type") not in _TEXT_DATA:
-            self._inline(item, {owner[of] for of in _MEDIA_TYPES if isinstance(owner.get(of), str)})
+        elif rule is Rule.INLINE:
+            said = {owner[of] for of in _MEDIA_TYPES if isinstance(owner.get(of), str)}
+            formats = _TEXT_DATA.get(owner["type"]) if isinstance(owner.get("type"), str) else None
+            if formats is None or not all(re.fullmatch(formats, one) for one in said):
+                self._inline(item, said if formats is None else set())
         elif rule in (Rule.FILE, Rule.SOUND):
             self.uncertain = self.uncertain or _MEDIA  # names and types beside it are what the client says
 
