@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from reconciler.gateway.growth import normalized
+from reconciler.gateway.growth import normalized, rendered
 from reconciler.gateway.refusal import Refusal
 
 INTEGER_MAX = 2**53 - 1
@@ -118,8 +118,9 @@ class Body:
         return _encode(fields)
 
     def size_without(self, names: frozenset[str]) -> int:
-        """Give how many bytes the values have whose fields are not among `names`."""
-        return sum(len(memoryview(raw)) for name, raw in self.fields.items() if name not in names)
+        """Give how many bytes may become of the values whose fields are not among `names`."""
+        values = [bytes(raw) for name, raw in self.fields.items() if name not in names]
+        return sum(normalized(raw) + rendered(raw) for raw in values)
 
     def only(self, names: tuple[str, ...], **changes: Any) -> bytes:
         """Write a body of these fields, where they are there, and of changes."""

@@ -134,6 +134,27 @@ def test_count_above_the_bound_is_believed(gateway_template: Site, tmp_path: Pat
     provider.close()
 
 
+def test_what_is_not_in_the_count_counts_as_what_it_may_become(gateway_template: Site, tmp_path: Path) -> None:
+    """A schema that a model reads, and that the count endpoint does not take, may become eleven times as long."""
+    provider = RawProvider()
+
+    def answer(sock: socket.socket, request: bytes) -> None:
+        counted = b"/count_tokens" in request
+        body = {"input_tokens": 100} if counted else {"usage": {"input_tokens": 34_000, "output_tokens": 1}}
+        sock.sendall(framed(json.dumps(body).encode()))
+
+    provider.answer = answer
+    with opened(gateway_template, tmp_path, **provider.environment) as bench:
+        key = put(bench, schema=bound("schema", "anthropic", day=20_000))
+        path, body = asked("messages", "schema", limit=1)
+        body["output_format"] = {"type": "json_schema", "schema": {"description": "\ufdfa" * 1000}}
+        assert bench.client.post(path, json=body, headers=headers_of("messages", key)).status_code == 429
+        body["output_format"]["schema"]["description"] = "a" * 3000
+        body["messages"][0]["content"] = "a" * 20_000  # which the provider counts as less
+        assert bench.client.post(path, json=body, headers=headers_of("messages", key)).status_code == 200
+    provider.close()
+
+
 def test_stream_is_asked_for_no_usage_but_the_last(own: Bench) -> None:
     """Some providers say one in every chunk if they are asked to: of a cut stream the first would be taken for all."""
     options = {"continuous_usage_stats": True, "include_obfuscation": False, "include_usage": False}

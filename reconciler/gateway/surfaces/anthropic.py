@@ -64,7 +64,7 @@ def write_count(call: Call, model: str) -> bytes:
 
 
 def uncounted(call: Call) -> int:
-    """Give the bytes of the fields that are not in that body, and that a model may read."""
+    """Give what may become of the fields that are not in that body, and that a model may read."""
     return call.body.size_without(_NO_PROMPT.union(_COUNTED))
 
 
