@@ -58,7 +58,7 @@ class Body:
         except (ValueError, RecursionError) as error:
             raise Refusal("invalid", f"the request body is not a JSON object: {error}") from None
         self.size = normalized(raw)
-        self.looked: dict[tuple[str, bool], Any] = {}
+        self.looked: dict[tuple[str, str], Any] = {}
 
     def __contains__(self, name: str) -> bool:
         raw = self.fields.get(name)

@@ -312,7 +312,7 @@ def test_body_is_looked_through_once_for_all_bindings() -> None:
     body = Body(json.dumps({"messages": "x", "tools": [{"type": "function"}]}).encode())
     first = look(body, "chat", "openai")
     assert look(body, "chat", "openai") is first
-    assert look(body, "chat", "openrouter") == first
+    assert look(body, "chat", "openrouter").tools
 
 
 def test_judgement_can_be_made_elsewhere() -> None:

@@ -29,6 +29,7 @@ import msgspec
 from reconciler.gateway.body import VALUES_MAX, Body, numbers_in
 from reconciler.gateway.growth import normalized, rendered
 from reconciler.gateway.judging import kinds
+from reconciler.gateway.judging.elements import arguments, called, defined
 from reconciler.gateway.judging.fields import (
     BODY,
     DEFINITION,
@@ -44,6 +45,8 @@ from reconciler.gateway.refusal import Refusal
 
 DEPTH_MAX = 64
 _GEMINIS = ("generate", "generate.count", "embed")
+_ELEMENTS = ("openrouter", "anthropic")
+"""Providers with models whose template writes calls as elements; OpenRouter has some that write definitions so."""
 
 _REWRITTEN = ("generationConfig", "generation_config")
 """What is sent as it is read here: a name that stands twice in it is sent once."""
@@ -116,15 +119,21 @@ _PLAIN = msgspec.json.Decoder(str | list[_PlainMessage] | _PlainMessage | None)
 
 def look(body: Body, operation: str, provider: str) -> Found:
     """Look through the body of an operation, once for all bindings. Raises Refusal if it cannot be read."""
-    how = operation, provider != "openrouter"
+    how = operation, provider
     found: Found | None = body.looked.get(how)
     if found is None:
         found = body.looked[how] = _look(body, *how)
     return found
 
 
-def _look(body: Body, operation: str, remembers: bool) -> Found:
-    walk = _Walk(bare_tools=operation == "messages", remembers=remembers, gemini=operation in _GEMINIS)
+def _look(body: Body, operation: str, provider: str) -> Found:
+    walk = _Walk(
+        bare_tools=operation == "messages",
+        remembers=provider != "openrouter",
+        gemini=operation in _GEMINIS,
+        calls=provider in _ELEMENTS,
+        definitions=provider == "openrouter",
+    )
     for name in OTHER_LIMITS.get(operation, NO_NAMES).intersection(body.fields):
         if body.get(name) is not None:
             walk.refuse_limit(name)
@@ -134,7 +143,7 @@ def _look(body: Body, operation: str, remembers: bool) -> Found:
             if memoryview(raw)[0] in b"{[":  # a schema, say
                 walk.rendered += rendered(bytes(raw))
             continue
-        if rule is Rule.PROMPT and (grows := _plain(raw)) is not None:
+        if rule is Rule.PROMPT and (grows := _plain(raw, elements=provider in _ELEMENTS)) is not None:
             walk.rendered += grows
             continue
         item = body.items(name) if name == "tools" else body.get(name, rewritten=name in _REWRITTEN)
@@ -145,7 +154,7 @@ def _look(body: Body, operation: str, remembers: bool) -> Found:
     return walk.found()
 
 
-def _plain(raw: Any) -> int | None:
+def _plain(raw: Any, *, elements: bool) -> int | None:
     """Give by how much a prompt of nothing but text may grow when it is written anew, None if it is another one."""
     if numbers_in(raw) is not None:  # tokens to be embedded: they may be many
         return 0
@@ -157,8 +166,9 @@ def _plain(raw: Any) -> int | None:
     except (ValueError, RecursionError):
         return None
     messages = found if isinstance(found, list) else [found]
-    calls = any(isinstance(message, _PlainMessage) and message.tool_calls for message in messages)
-    return rendered(text) if calls else 0
+    calls = [call for message in messages if isinstance(message, _PlainMessage) for call in message.tool_calls or ()]
+    more = sum(arguments(call.function.arguments) for call in calls) if elements else 0
+    return rendered(text) + more if calls else 0
 
 
 def _asks(value: Any) -> bool:
@@ -183,10 +193,11 @@ def _is_nothing(item: Any) -> bool:
 class _Walk:
     """Walks through a body and notes what is not text."""
 
-    def __init__(self, *, bare_tools: bool, remembers: bool, gemini: bool) -> None:
+    def __init__(self, *, bare_tools: bool, remembers: bool, gemini: bool, calls: bool, definitions: bool) -> None:
         """Walk. `bare_tools`: what has no type is a function. `remembers`: the provider keeps a model's reasoning.
 
-        `gemini`: the settings hold the limits of the answer.
+        `gemini`: the settings hold the limits of the answer. `calls`, `definitions`: they may be written as
+        elements.
         """
         self.images = self.image_bytes = self.clients = self.rendered = 0
         self.tools = self.compacts = False
@@ -194,6 +205,7 @@ class _Walk:
         self._bare_tools = bare_tools
         self._remembers = remembers
         self._gemini = gemini
+        self._calls, self._definitions = calls, definitions
 
     def found(self) -> Found:
         """Give what was noted."""
@@ -253,6 +265,8 @@ class _Walk:
                     self._into(table, item, depth + 1)
         elif isinstance(value, dict):
             kind = self._kind(table, value)
+            if self._calls and table is PROMPT:
+                self.rendered += called(value)
             for name, item in value.items():
                 rule = table.get(name)
                 if (rule is Rule.TEXT and table is not SETTINGS) or (name == "type" and kind is not None):
@@ -299,6 +313,7 @@ class _Walk:
                 self._tools(item, depth + 1, bare=bare)
         elif isinstance(value, dict):
             self.tools = True
+            self.rendered += defined(value) if self._definitions else 0
             self._tool(value, depth, bare=bare)
         elif value is not None:
             self._refuse(f"the tool {value!r:.40}")
