@@ -20,6 +20,8 @@ from reconciler.gateway.refusal import Refusal
 INTEGER_MAX = 2**53 - 1
 VALUES_MAX = 250_000
 """Values, and names, that are taken apart at most: what holds more would keep everybody else waiting for a second."""
+FIELDS_MAX = 256
+"""Fields of the body itself: there are about 130, of all APIs together, and each is looked at for itself."""
 
 BLOCK_BYTES = 256 * 1024
 """What is looked at in one go, so that looking at a large body takes little memory beside it."""
@@ -51,6 +53,8 @@ class Body:
             if signs.names > VALUES_MAX:
                 raise Refusal("invalid", f"the request body holds more than {VALUES_MAX:,} names")
             self.fields: dict[str, Any] = _top.decode(raw)
+            if len(self.fields) > FIELDS_MAX:
+                raise Refusal("invalid", f"the request body holds more than {FIELDS_MAX} fields")
             if signs.values - (numbers_in(self.fields.get("input", b"")) or 0) > VALUES_MAX:
                 raise Refusal("invalid", f"the request body holds more than {VALUES_MAX:,} values")
         except UnicodeDecodeError:

@@ -210,6 +210,9 @@ def test_prompt_of_too_many_messages_is_refused_before_they_are_made(field: str)
 
 def test_body_of_too_many_names_is_refused() -> None:
     """Names at the top are bounded as well, and a long text of any signs is none of them."""
+    Body(json.dumps({str(number): 1 for number in range(256)}).encode())
+    with pytest.raises(Refusal, match="more than 256 fields"):
+        Body(json.dumps({str(number): 1 for number in range(257)}).encode())
     many = ",".join(f'"{number}":1' for number in range(VALUES_MAX + 1))
     with pytest.raises(Refusal, match="more than"):
         Body(f"{{{many}}}".encode())

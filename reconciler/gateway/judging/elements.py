@@ -23,6 +23,7 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def defined(tools: Any) -> int:
     """Give how many tokens definitions may grow by."""
     found = 0
+    again: list[str] = []
     rest = [(tools, False)]
     while rest:
         value, parameters = rest.pop()
@@ -30,12 +31,13 @@ def defined(tools: Any) -> int:
             rest += [(item, False) for item in value if isinstance(item, dict | list)]
             continue
         for name, item in value.items() if isinstance(value, dict) else ():
-            found += _size(name) + (PARAMETER_TOKENS if parameters else TAG_BYTES)
+            found += PARAMETER_TOKENS if parameters else TAG_BYTES
+            again.append(name)
             if isinstance(item, dict | list):
                 rest.append((item, name == "properties"))
             elif name == "type" and isinstance(item, str):  # which stands behind the name, and in a list of arguments
-                found += _size(item)
-    return found
+                again.append(item)
+    return found + normalized("\n".join(again).encode())
 
 
 def called(item: dict[str, Any]) -> int:
@@ -53,7 +55,3 @@ def arguments(given: Any) -> int:
         except (ValueError, RecursionError):
             return 0
     return PARAMETER_TOKENS * len(given) if isinstance(given, dict) else 0
-
-
-def _size(name: str) -> int:
-    return len(name) if name.isascii() else normalized(name.encode())
