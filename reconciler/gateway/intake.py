@@ -26,11 +26,10 @@ WAITING_MAX = 100
 """Of one agent's bodies that wait for room: up to half a megabyte of each came before that, and stays with it."""
 SIGNS_MAX = 2000
 """Of a body that the loop takes apart itself, which takes half a millionth of a second for each of these signs."""
-_SIGNS = (b"{", b"[", b",", b"\\u")
 _FILE_SIGNS = 16
-"""So much as this many signs takes a file, or what may be one."""
+"""So much as this many signs takes a file, which is an object that says so, or may with an escape."""
 DEAR_BYTES_MAX = 16 * 1024
-"""Of such a body with signs beyond ASCII or escaped ones, of which each may take as long."""
+"""Of such a body with signs beyond ASCII or many escaped ones, of which each may take as long."""
 TINY_BYTES_MAX = 8 * 1024
 """Of such a body of an agent that has many requests open."""
 
@@ -121,9 +120,13 @@ class Intake:
 
 def _is_quick(body: bytes) -> bool:
     """Tell whether the loop takes a small body apart itself."""
-    if len(body) > DEAR_BYTES_MAX and (not body.isascii() or b"\\u" in body):
+    if len(body) > DEAR_BYTES_MAX and (not body.isascii() or (body.count(b"\\") > SIGNS_MAX and b"\\u" in body)):
         return False
-    return sum(map(body.count, _SIGNS)) + _FILE_SIGNS * body.count(b"data") <= SIGNS_MAX
+    objects = body.count(b"{")
+    signs = objects + body.count(b"[") + body.count(b",")
+    if signs <= SIGNS_MAX < objects * _FILE_SIGNS:
+        signs += _FILE_SIGNS * (body.count(b"data") + body.count(b"\\u"))
+    return signs <= SIGNS_MAX
 
 
 def _declared(headers: Headers) -> int:
