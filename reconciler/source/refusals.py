@@ -2,6 +2,9 @@
 
 Pure: text in, errors out. Git has no codes for these, so its English words are matched (it runs with LC_ALL=C); what is
 not known is passed on in git's own words. Nothing of it may steer a terminal.
+
+A remote may say 64 KiB in one line. A pattern that goes to the line's end from each of thousands of places in it takes
+seconds, in which no other thread runs: each goes on for a bounded number of characters.
 """
 
 from __future__ import annotations
@@ -49,7 +52,7 @@ _KNOWN = (
         "set source.repo to the address that it redirects to, if you trust that one with the credentials",
     ),
     _Known(
-        "HOST IDENTIFICATION HAS CHANGED|[Hh]ost key for .* has changed|Offending",
+        "HOST IDENTIFICATION HAS CHANGED|[Hh]ost key for .{0,200} has changed|Offending",
         "shows another host key than the known one",
         "somebody may be listening in. Compare the fingerprint of ssh-keyscan HOST with the one that the host's owner "
         "publishes before you change known-hosts",
@@ -61,7 +64,7 @@ _KNOWN = (
         "host's owner publishes, then: pai add secret NAME --from-file known-hosts=known_hosts",
     ),
     _Known(
-        "Permission denied \\(|[Ll]oad key .*(invalid|error|incorrect)|no mutual signature",
+        "Permission denied \\(|[Ll]oad key .{0,200}(invalid|error|incorrect)|no mutual signature",
         "does not take the ssh key",
         "is the public key registered there, and the private one stored whole and without a passphrase?",
     ),
@@ -118,8 +121,9 @@ _KNOWN = (
     ),
     _Known(
         "early EOF|unexpected disconnect|RPC failed|invalid index-pack|index-pack failed|bad pack|unpack-objects failed"
-        "|hung up|protocol error|bad line length|invalid server response|not valid|bad object|inflate|expected .* got"
-        "|Empty reply|transfer closed|unable to access|corrupt|pack has bad|unexpected|Could not read from remote",
+        "|hung up|protocol error|bad line length|invalid server response|not valid|bad object|inflate"
+        "|expected .{0,200} got|Empty reply|transfer closed|unable to access|corrupt|pack has bad|unexpected"
+        "|Could not read from remote",
         "broke off, or does not speak git",
         "it is tried again; if that does not help, try git ls-remote from this machine",
     ),

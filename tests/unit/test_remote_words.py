@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import time
 
 import pytest
 
 from reconciler.source.credentials import Address, Credentials
-from reconciler.source.gitrun import Ran
+from reconciler.source.gitrun import SAID_BYTES_MAX, Ran
 from reconciler.source.refusals import failure, push_refused
 
 
@@ -81,3 +82,13 @@ def test_refused_push_keeps_the_remotes_words() -> None:
         "[remote rejected] (protected branch hook declined); error: GH006: Protected branch."
     )
     assert push_refused(Ran(128, "", "fatal: unable to access")) == ""
+
+
+@pytest.mark.parametrize("word", ["load key ", "Load key e", "host key for ", "expected "])
+def test_words_that_begin_a_pattern_again_and_again_take_no_time(word: str) -> None:
+    """What a remote says in one long line is searched in a moment: nobody else runs meanwhile."""
+    said = f"remote: {word * 10_000}"[:SAID_BYTES_MAX] + "\nfatal: early EOF"
+    began = time.process_time()
+    error = failure(Ran(128, "", said), "https://h/x", "https", 30, 1000)
+    assert time.process_time() - began < 0.15
+    assert "broke off" in error.message
