@@ -47,6 +47,8 @@ TOGETHER_MAX = 200
 MESSAGE_CHARACTERS_MAX = 16_384
 PERSON_CHARACTERS_MAX = 1000
 """Of a name or an address: what a commit claims may be as long as the commit."""
+KEY_CHARACTERS_MAX = 4096
+"""Of a key that is written in a message."""
 PASS_WAIT_S = 60.0
 """How long a pass waits for the one before it."""
 
@@ -380,8 +382,8 @@ class _Pass:
         self._drafts.append(draft)
         _fold(self._state, draft)
 
-    def _commit(self, info: CommitInfo) -> _CommitFields:
-        return _commit(info, self._pushers.get(info.commit, ""))
+    def _commit(self, info: CommitInfo) -> CommitFields:
+        return commit_fields(info, self._pushers.get(info.commit, ""))
 
     def _info(self, sha: str) -> CommitInfo:
         return self._judge.repository.commit(sha)
@@ -413,7 +415,9 @@ def actor(info: CommitInfo) -> str:
     return _claimed(info.author.email or info.author.name or "unknown")
 
 
-class _CommitFields(TypedDict):
+class CommitFields(TypedDict):
+    """What the events of a commit have in common."""
+
     commit: str
     parents: list[str]
     author: ev.Person
@@ -423,8 +427,9 @@ class _CommitFields(TypedDict):
     pusher: str
 
 
-def _commit(info: CommitInfo, pusher: str) -> _CommitFields:
-    message = redact(info.message)
+def commit_fields(info: CommitInfo, pusher: str) -> CommitFields:
+    """Give what an event says of a commit: what git claims, masked and cut, and whose push brought it."""
+    message = _masked(info.message, MESSAGE_CHARACTERS_MAX)
     if len(message) > MESSAGE_CHARACTERS_MAX:
         message = message[:MESSAGE_CHARACTERS_MAX] + "…"
     return {
@@ -443,4 +448,15 @@ def _person(person: ev.Person) -> ev.Person:
 
 
 def _claimed(text: str) -> str:
-    return cut(redact(text), PERSON_CHARACTERS_MAX)  # masked before half a key is cut off
+    return cut(_masked(text, PERSON_CHARACTERS_MAX), PERSON_CHARACTERS_MAX)
+
+
+def _masked(text: str, most: int) -> str:
+    """Mask the keys in a text of which `most` characters are kept: before half a key is cut off.
+
+    Of a text that is much longer no more is looked at than what shows where a key ends, and what may be half of one is
+    left out: a megabyte is searched in one call of 0.1 s, in which nobody else runs.
+    """
+    if len(text) <= most + 2 * KEY_CHARACTERS_MAX:
+        return redact(text)
+    return redact(text[: most + 2 * KEY_CHARACTERS_MAX])[:-KEY_CHARACTERS_MAX] + "…"

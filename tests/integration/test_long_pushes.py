@@ -6,13 +6,23 @@ What cannot be given an outcome afterwards is refused before it is in, whichever
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterable, Iterator
 
 import pytest
 
 from reconciler.daemon.pushes import SMALL
-from reconciler.reconcile import JUDGED_MAX, PERSON_CHARACTERS_MAX, RECORDED_MAX, TOGETHER_MAX
+from reconciler.reconcile import (
+    JUDGED_MAX,
+    KEY_CHARACTERS_MAX,
+    PERSON_CHARACTERS_MAX,
+    RECORDED_MAX,
+    TOGETHER_MAX,
+    actor,
+    commit_fields,
+)
 from reconciler.source import Repository
+from reconciler.source.commits import parse_commit
 from reconciler.source.history import COMMIT_BYTES_MAX, PARENTS_MAX
 from reconciler.source.trailer_search import LOOKED_MAX
 from reconciler.verdict import Judge, TooLarge
@@ -114,6 +124,28 @@ def test_what_a_commit_claims_of_its_author_is_short_on_the_log(site: Site, clon
     claimed = event["data"]["author"]
     assert event["data"]["commit"] == tip
     assert len(claimed["name"]) == len(claimed["email"]) == len(event["actor"]) == PERSON_CHARACTERS_MAX
+
+
+@pytest.mark.parametrize("far", [0, 990, 1000 + 2 * KEY_CHARACTERS_MAX - 30])
+def test_key_in_what_a_commit_claims_is_masked_wherever_it_stands(site: Site, clone: Git, far: int) -> None:
+    """Also where it is cut, by what is kept or by what is looked at: no half of it is on the log."""
+    old = clone.pushed({"models/a.yaml": binding("a")})
+    key = "sk-ant-api03-" + "aB1" * 30
+    filling = f"{'sk-ant-api03-' + 'cD2' * 30} " * 90  # which masking makes short
+    name = filling[: far - far % len(key)] + key + "=" * 100_000
+    tip = commit(clone, [old], author=f"{name} <a@example.com> 1700000000 +0000")
+    assert clone.push(f"{tip}:main").code == 0
+    site.pai("reconcile")
+    assert "aB1" not in str(site.rows("type:revision.accepted")[-1])
+
+
+def test_long_message_is_not_searched_in_one_piece() -> None:
+    """What is kept of a megabyte is found in a moment: nobody else runs while a pattern is looked for."""
+    info = parse_commit("1" * 40, b"tree x\nauthor " + b"m=a " * 250_000 + b"<e>\n\n" + b"m=a " * 250_000)
+    began = time.process_time()
+    assert len(actor(info)) == 1
+    commit_fields(info, "")
+    assert time.process_time() - began < 0.05
 
 
 def deleted(git: Git, kept: str) -> str:
