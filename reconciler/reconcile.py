@@ -45,6 +45,9 @@ RECORDED_MAX = 10_000
 TOGETHER_MAX = 200
 """Commits passed over that are recorded together; whoever else records waits for a part only."""
 MESSAGE_CHARACTERS_MAX = 16_384
+MESSAGE_CHARACTERS_FEW = 200
+MESSAGES_CHARACTERS_MAX = 524_288
+"""Of the messages of all commits before the tip together; what is beyond has a few of each: one packs to nothing."""
 PERSON_CHARACTERS_MAX = 1000
 """Of a name or an address: what a commit claims may be as long as the commit."""
 KEY_CHARACTERS_MAX = 4096
@@ -291,6 +294,7 @@ class _Pass:
         self._early: list[str] = []
         self._tip = ""
         self._recorded = 0
+        self._characters = MESSAGES_CHARACTERS_MAX
         # The deletion guard compares with what was in force before the pass, as the hook did: else a commit accepted
         # on the way would use up the permission that it carries for the tip.
         self._since = state.revision
@@ -300,7 +304,7 @@ class _Pass:
     def events(self, tip: str) -> tuple[list[ev.Draft], Result]:
         """Give the events of all commits of the walk, oldest first, and what became of the tip."""
         walk, before = self._walk, self._state.head
-        self._pushers = _pushers(self._state.pushes, walk.commits or [tip])
+        self._pushers, self._tip = _pushers(self._state.pushes, walk.commits or [tip]), tip
         if walk.relation == "rewritten" and before is not None:
             by = self._accepted_by
             rewritten = ev.HistoryRewritten(from_=before.commit, to=tip, hold="accepted" if by else "")
@@ -313,7 +317,7 @@ class _Pass:
         for sha in older:
             # Its tree never followed what was in force: another line of history did, or it is long ago.
             self._add(self._superseded(sha, tip))
-        before_all, self._tip = self._judge.files_read, tip
+        before_all = self._judge.files_read
         for sha in newest:
             if sha != tip and self._judge.files_read - before_all > READ_MAX:
                 self._add(self._superseded(sha, tip))
@@ -383,7 +387,11 @@ class _Pass:
         _fold(self._state, draft)
 
     def _commit(self, info: CommitInfo) -> CommitFields:
-        return commit_fields(info, self._pushers.get(info.commit, ""))
+        whole = info.commit == self._tip or self._characters > 0
+        most = MESSAGE_CHARACTERS_MAX if whole else MESSAGE_CHARACTERS_FEW
+        fields = commit_fields(info, self._pushers.get(info.commit, ""), most)
+        self._characters -= 0 if info.commit == self._tip else len(fields["message"])
+        return fields
 
     def _info(self, sha: str) -> CommitInfo:
         return self._judge.repository.commit(sha)
@@ -427,11 +435,11 @@ class CommitFields(TypedDict):
     pusher: str
 
 
-def commit_fields(info: CommitInfo, pusher: str) -> CommitFields:
+def commit_fields(info: CommitInfo, pusher: str, most: int = MESSAGE_CHARACTERS_MAX) -> CommitFields:
     """Give what an event says of a commit: what git claims, masked and cut, and whose push brought it."""
-    message = _masked(info.message, MESSAGE_CHARACTERS_MAX)
-    if len(message) > MESSAGE_CHARACTERS_MAX:
-        message = message[:MESSAGE_CHARACTERS_MAX] + "…"
+    message = _masked(info.message, most)
+    if len(message) > most:
+        message = message[:most] + "…"
     return {
         "commit": info.commit,
         "parents": list(info.parents),

@@ -15,6 +15,8 @@ from reconciler.daemon.pushes import SMALL
 from reconciler.reconcile import (
     JUDGED_MAX,
     KEY_CHARACTERS_MAX,
+    MESSAGE_CHARACTERS_FEW,
+    MESSAGES_CHARACTERS_MAX,
     PERSON_CHARACTERS_MAX,
     RECORDED_MAX,
     TOGETHER_MAX,
@@ -70,6 +72,18 @@ def test_commits_of_a_long_push_come_in_parts_and_each_once(site: Site, clone: G
     times = [row["time"] for row in site.rows("type:revision.superseded")]
     assert len(times) == passed
     assert len(set(times)) == 3
+
+
+def test_long_messages_below_the_tip_have_a_share_together(site: Site, clone: Git) -> None:
+    """Thousands of them pack to nothing: those beyond the share are cut short, the tip's own is whole."""
+    tip = clone.pushed({"models/a.yaml": binding("a")})
+    for number in range(60):
+        tip = commit(clone, [tip], f"{number} " + "m" * 16_000)
+    assert clone.push(f"{tip}:main").code == 0
+    site.pai("reconcile")
+    sizes = [len(row["data"]["message"]) for row in site.rows("type:revision.accepted")][1:]
+    assert sum(sizes) < MESSAGES_CHARACTERS_MAX + 60 * (MESSAGE_CHARACTERS_FEW + 1) + 2 * 16_384
+    assert sizes[0] > 16_000 < sizes[-1]
 
 
 def test_commits_that_change_everything_many_times_take_no_more_than_a_share(site: Site, clone: Git) -> None:
