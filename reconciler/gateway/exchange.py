@@ -113,7 +113,8 @@ class _One:
         self._leaving: asyncio.TimerHandle | None = None
         self._pace = whole.pace
         self._due = partial(whole.pace.due, held.agent)
-        self._turned = self._begun = 0.0  # when a turn, and the work on a piece, began that is not over
+        self._turned = False  # whether a turn was taken that is not over
+        self._begun = 0.0  # when the work on a piece began that is not over
         self._unwanted = 0  # bytes that nobody takes any more
 
     def abandon(self) -> None:
@@ -193,7 +194,7 @@ class _One:
             await self._lost(answer, error)
         status, body, headers = answer.status, bytes(held), passed(answer.headers, self._mask)
         if self._due(len(body)):
-            await self._turn()
+            await self._turn(answer)
         self._begin()
         self._read(body, answer.content_type)
         self._took(answer)
@@ -227,7 +228,7 @@ class _One:
                 for at in range(0, len(piece), SLICE_BYTES):
                     part = piece if len(piece) <= SLICE_BYTES else piece[at : at + SLICE_BYTES]
                     if at:
-                        await self._turn()
+                        await self._turn(answer)
                     self._begin()
                     now, last = stream.feed(part, self._meter, last)
                     self._took(answer)
@@ -258,7 +259,7 @@ class _One:
             return b""
         answer.due = self._due
         if self._due(len(piece)):
-            await self._turn()
+            await self._turn(answer)
         return piece
 
     async def _next(self, answer: Answer) -> bytes:
@@ -271,25 +272,27 @@ class _One:
                 raise Lost(f"its client left, and {LEFT_BYTES_MAX:,} bytes more came")
         return piece
 
-    async def _turn(self) -> None:
+    async def _turn(self, answer: Answer) -> None:
         """Wait until a piece may be worked on; `_took` follows."""
+        if self._turned:
+            self._took(answer)  # what came with the turn before gave nothing
         await self._pace.turn(self._held.agent)
-        self._turned = self._begun = perf_counter()
+        self._turned = True
 
     def _begin(self) -> None:
         """Begin to work on a piece, in a turn or without."""
-        self._begun = self._turned or perf_counter()
+        self._begun = perf_counter()
 
     def _took(self, answer: Answer) -> None:
         """End the work on a piece, and its turn if one was taken."""
-        if not self._begun:
-            return
-        worked_s = perf_counter() - self._begun + answer.worked_s()
+        worked_s = answer.worked_s()
+        if self._begun:
+            worked_s += perf_counter() - self._begun
         if self._turned:
             self._pace.took(worked_s)
         else:
             self._pace.small(self._held.agent, worked_s)
-        self._turned = self._begun = 0.0
+        self._turned, self._begun = False, 0.0
 
     def _watch(self, answer: Answer) -> None:
         """Have the answer given up some time after its client has left, or was given up itself."""

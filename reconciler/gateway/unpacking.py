@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any, Final
 
 from reconciler.gateway.connection import Headers, Lost
@@ -18,13 +19,11 @@ _CODED: Final = frozenset((b"transfer-encoding", b"content-encoding"))
 Read = Callable[[], Awaitable[bytes]]
 
 
-def plain(headers: Headers, read: Read) -> Read:
-    """Give a way to read an answer's plain bytes; `read` gives those that came, b"" at the end.
+def unpacked(headers: Headers, read: Read) -> Unpacked | None:
+    """Give what unpacks an answer, None if it is plain; `read` gives the bytes that came, b"" at the end.
 
-    Names in `headers` are in lower case.
-
-    What it gives raises Lost as `read` does, and for what cannot be unpacked. Raises Lost for a packing that was not
-    asked for and is not known, such as one within another.
+    Names in `headers` are in lower case. Raises Lost for a packing that was not asked for and is not known, such as one
+    within another.
     """
     coded = [(name, value) for name, value in headers if name in _CODED]
     if not coded:
@@ -34,21 +33,26 @@ def plain(headers: Headers, read: Read) -> Read:
     named = b",".join(value for name, value in coded if name == b"content-encoding").lower().split(b",")
     packed = [way for word in named if (way := word.strip()) not in (b"", b"identity")]
     if not packed:
-        return read
+        return None
     if len(packed) > 1 or packed[0] not in _WINDOWS:
         raise Lost("its answer is packed in a way that was not asked for")
-    return _Unpacked(_WINDOWS[packed[0]], read).read
+    return Unpacked(_WINDOWS[packed[0]], read)
 
 
-class _Unpacked:
+class Unpacked:
+    """A packed answer. `worked_s`: what unpacking took so far; much may be packed that gives nothing."""
+
     def __init__(self, window: int, read: Read) -> None:
+        """`window` is how zlib is told of a packing."""
         self._window = window
         self._read = read
         self._rest = b""
         self._unpacker: Any = None
         self._members = 0
+        self.worked_s = 0.0
 
     async def read(self) -> bytes:
+        """Give the next plain bytes, b"" at the end. Raises Lost as `read` does, and for what cannot be unpacked."""
         while True:
             if not self._rest:
                 self._rest = await self._read()
@@ -65,10 +69,12 @@ class _Unpacked:
             if self._members > MEMBERS_MAX:
                 raise Lost(f"its packed answer has more than {MEMBERS_MAX} parts")
         unpacker = self._unpacker or zlib.decompressobj(self._window)
+        began = perf_counter()
         try:
             piece: bytes = unpacker.decompress(self._rest, PIECE_BYTES_MAX)
         except zlib.error:
             raise Lost("its packed answer cannot be unpacked") from None
+        self.worked_s += perf_counter() - began
         ended = unpacker.eof  # another member may follow
         self._unpacker, self._rest = (None, unpacker.unused_data) if ended else (unpacker, unpacker.unconsumed_tail)
         return piece

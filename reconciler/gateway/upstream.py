@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
+from time import perf_counter
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
-from reconciler.gateway.connection import READ_BYTES_MAX, Connection, Lost
+from reconciler.gateway.connection import HEAD_BYTES_MAX, READ_BYTES_MAX, Connection, Lost
 from reconciler.gateway.masking import Mask
 from reconciler.gateway.spool import Spool
-from reconciler.gateway.unpacking import plain
+from reconciler.gateway.unpacking import unpacked
 
 KEEP_ALIVE_S: Final = 15.0
 CONNECTIONS_MAX: Final = 4096
@@ -31,6 +33,8 @@ KEEP_AWAKE_S: Final = 60
 """After how many seconds of silence TCP asks whether the other side is still there."""
 ADDRESSES_S: Final = 10.0
 """How long the addresses of a name are believed."""
+FRAMED_TIMES: Final = 16
+"""How many times as long as its plain bytes a small answer may be as it comes, with framing or badly packed."""
 NEXT_ADDRESS_S: Final = 0.25
 """How long an address may take before the next one is tried beside it (RFC 8305)."""
 
@@ -58,12 +62,15 @@ class Answer:
         """Raises Lost if it is packed in a way that nobody asked for."""
         self._connection: Connection | None = connection
         self._pool = pool
-        self._read = plain(connection.headers, connection.read)
+        self._packed = unpacked(connection.headers, self._raw)
+        self._read = self._packed.read if self._packed is not None else self._raw
         self._mask = mask
+        self._masked_s = 0.0
+        self._left = math.inf  # bytes that may still come
         self._back = b""
         self.due: Callable[[int], bool] | None = None
         """Tells whether a piece of so many bytes has to wait for its turn."""
-        self.turn: Callable[[], Awaitable[None]] = _no_turn
+        self.turn: Callable[[Answer], Awaitable[None]] = _no_turn
         """Waits for it."""
         self.status = connection.status
         self.headers = connection.headers
@@ -76,11 +83,26 @@ class Answer:
             piece, self._back = self._back, b""
             return piece
         while piece := await self._read():
-            if self.due is not None and self.due(max(len(piece), self._taken())):
-                await self.turn()
-            if shown := self._mask.feed(piece):
+            if self._packed is not None and self.due is not None and self.due(len(piece)):
+                await self.turn(self)
+            began = perf_counter()
+            shown = self._mask.feed(piece)
+            self._masked_s += perf_counter() - began
+            if shown:
                 return shown
         return self._mask.rest()
+
+    async def _raw(self) -> bytes:
+        """Give what came when it may be worked on, unpacked before all else. Raises Lost."""
+        connection = self._connection
+        assert connection is not None
+        piece = await connection.read()
+        self._left -= connection.taken
+        if self._left < 0:
+            raise Lost("it is longer than what is asked for can be")
+        if piece and self.due is not None and self.due(max(len(piece), connection.taken)):
+            await self.turn(self)
+        return piece
 
     async def peek(self) -> bytes:
         """Give the next piece without taking it. Raises Lost."""
@@ -96,17 +118,18 @@ class Answer:
         """Whether more of it may come."""
         return self._connection is not None and self._connection.open_ended
 
-    def _taken(self) -> int:
-        return self._connection.taken if self._connection is not None else 0
-
     def worked_s(self) -> float:
-        """Give the seconds that taking the answer apart took since this was last asked."""
-        return self._connection.worked_s() if self._connection is not None else 0.0
+        """Give the seconds that parsing, unpacking and masking took since this was last asked."""
+        worked, self._masked_s = self._masked_s, 0.0
+        if self._packed is not None:
+            worked, self._packed.worked_s = worked + self._packed.worked_s, 0.0
+        return worked + self._connection.worked_s() if self._connection is not None else worked
 
     async def whole(self, size_max: int) -> bytes:
         """Read all of an answer that has to be small and soon at its end. Raises Lost."""
         pieces: list[bytes] = []
         size = 0
+        self._left = HEAD_BYTES_MAX + size_max * FRAMED_TIMES
         try:
             async with asyncio.timeout(self._pool.read_s):
                 while piece := await self.read():
@@ -137,7 +160,7 @@ class Answer:
             self._pool.take_back(connection)
 
 
-async def _no_turn() -> None:
+async def _no_turn(_: Answer) -> None:
     """Wait for nothing."""
 
 

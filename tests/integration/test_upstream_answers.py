@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 import zlib
 from unittest.mock import create_autospec
 
 import pytest
 
 from reconciler.gateway import connection as connections
-from reconciler.gateway.connection import Lost
+from reconciler.gateway.connection import READ_BYTES_MAX, Lost
+from reconciler.gateway.masking import Mask
 from reconciler.gateway.unpacking import PIECE_BYTES_MAX
-from reconciler.gateway.upstream import Unsent
+from reconciler.gateway.upstream import Answer, Unsent
 from tests.support_upstream import HI, MIB, OK, Server, answering, asked, pool, run, serving
 
 
@@ -312,5 +314,62 @@ def test_answer_is_the_same_however_it_is_cut() -> None:
                     answer.close()
                     await asyncio.sleep(0.05)
                 assert found[0] == found[1]
+
+    run(work())
+
+
+def test_turn_comes_before_unpacking_also_of_what_gives_nothing() -> None:
+    """Megabytes may be packed that become no byte: each piece waits for its turn, and its work is counted."""
+    nothing = b"\x00\x00\x00\xff\xff" * 100_000  # blocks with nothing in them
+    head = OK + b"content-encoding: deflate\r\ncontent-length: %d\r\n\r\n" % (len(nothing) + 2)
+    turns: list[float] = []
+
+    async def turn(answer: Answer) -> None:
+        turns.append(answer.worked_s())
+
+    async def work() -> None:
+        async with answering(head + b"\x78\x9c" + nothing) as server, pool() as client:
+            answer = await client.post(server.url, {}, b"")
+            answer.due, answer.turn = lambda size: size > 2048, turn
+            with pytest.raises(Lost, match="packed"):
+                await answer.read()
+            answer.close()
+
+    run(work())
+    assert len(turns) >= len(nothing) // READ_BYTES_MAX // 2
+    assert all(worked_s > 0 for worked_s in turns[1:])
+
+
+def test_looking_for_the_key_is_counted_as_work() -> None:
+    """A small piece that may be the beginning of a key at every place is dear, and shows as that."""
+    piece, key = b"s" * 2000, "sk-" + "aB1" * 50
+    mask = Mask([key])
+    began = time.thread_time()
+    mask.feed(piece)
+    least_s = (time.thread_time() - began) / 4
+
+    async def work() -> None:
+        head = OK + b"content-length: %d\r\n\r\n" % len(piece)
+        async with answering(head + piece) as server, pool() as client:
+            answer = await client.post(server.url, {}, b"", Mask([key]))
+            answer.worked_s()
+            await answer.read()
+            assert answer.worked_s() > least_s > 0.0001
+            answer.close()
+
+    run(work())
+
+
+def test_answer_that_has_to_be_small_is_read_no_longer_however_it_is_framed() -> None:
+    """What is packed and gives nothing counts as it comes."""
+    nothing = b"\x00\x00\x00\xff\xff" * 100_000
+    head = OK + b"content-encoding: deflate\r\ncontent-length: %d\r\n\r\n" % (len(nothing) + 2)
+
+    async def work() -> None:
+        async with answering(head + b"\x78\x9c" + nothing, hang=True) as server, pool() as client:
+            answer = await client.post(server.url, {}, b"")
+            with pytest.raises(Lost, match="longer"):
+                await answer.whole(1000)
+            answer.close()
 
     run(work())
