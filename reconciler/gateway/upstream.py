@@ -13,6 +13,7 @@ import math
 import os
 import socket
 import ssl
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from time import perf_counter
@@ -155,7 +156,7 @@ class Answer:
         if connection is None:
             return
         if said_all and connection.open_ended:
-            connection.leave(self._pool.take_back)
+            self._pool.leave(connection)
         elif connection.end():
             self._pool.take_back(connection)
 
@@ -176,7 +177,8 @@ class Upstream:
         self._buffer = memoryview(bytearray(READ_BYTES_MAX))
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
         self._open: dict[Connection, _Origin] = {}
-        self._idle: dict[_Origin, list[tuple[float, Connection]]] = {}
+        self._idle: dict[_Origin, OrderedDict[Connection, float]] = {}  # since when they are kept, the longest first
+        self._leaving: OrderedDict[Connection, None] = OrderedDict()
         self._sweeping: asyncio.TimerHandle | None = None
         self._addresses: dict[_Origin, tuple[float, asyncio.Future[list[AddrInfoType]]]] = {}
         self._tls: ssl.SSLContext | None = None
@@ -220,7 +222,7 @@ class Upstream:
         """Give the connection that was used last, if one is kept and still open."""
         kept = self._idle.get(origin)
         while kept:
-            since, connection = kept.pop()
+            connection, since = kept.popitem()
             if connection.usable and self._loop.time() - since < KEEP_ALIVE_S:
                 return connection
             connection.abort()
@@ -231,31 +233,46 @@ class Upstream:
         if self._slots.locked():
             connection.abort()
             return
-        self._idle.setdefault(self._open[connection], []).append((self._loop.time(), connection))
+        self._leaving.pop(connection, None)
+        self._idle.setdefault(self._open[connection], OrderedDict())[connection] = self._loop.time()
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(KEEP_ALIVE_S, self._sweep)
+
+    def leave(self, connection: Connection) -> None:
+        """Keep a connection once the rest of its answer is thrown away, unless others wait for one."""
+        if self._slots.locked():
+            connection.abort()
+            return
+        self._leaving[connection] = None
+        connection.leave(self.take_back)
 
     def _sweep(self) -> None:
         """Close what nobody has used for long."""
         self._sweeping = None
         until = self._loop.time() - KEEP_ALIVE_S
         for kept in self._idle.values():
-            while kept and kept[0][0] <= until:
-                kept.pop(0)[1].abort()
+            while kept and next(iter(kept.values())) <= until:
+                kept.popitem(last=False)[0].abort()
         if any(self._idle.values()):
             self._sweeping = self._loop.call_later(KEEP_ALIVE_S, self._sweep)
 
     def _make_room(self) -> None:
-        """Close a kept connection if there are as many as there may be."""
-        if self._slots.locked() and (kept := next(filter(None, self._idle.values()), None)):
-            kept.pop(0)[1].abort()
+        """Close a connection that no request needs, if there are as many as there may be."""
+        if not self._slots.locked():
+            return
+        if kept := next(filter(None, self._idle.values()), None):
+            kept.popitem(last=False)[0].abort()
+        elif self._leaving:
+            self._leaving.popitem(last=False)[0].abort()
 
     def _lost(self, connection: Connection) -> None:
         origin = self._open.pop(connection, None)
         if origin is None:
             return  # it was never used
         self._slots.release()
-        self._idle[origin] = [kept for kept in self._idle.get(origin, ()) if kept[1] is not connection]
+        self._leaving.pop(connection, None)
+        if kept := self._idle.get(origin):
+            kept.pop(connection, None)
 
     # Connections that are made
 

@@ -6,8 +6,10 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 from aiohappyeyeballs import AddrInfoType
@@ -16,7 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.gateway import upstream as pools
-from reconciler.gateway.upstream import Unsent
+from reconciler.gateway.connection import REST_S, Connection
+from reconciler.gateway.upstream import Unsent, Upstream
 from tests.support_upstream import HI, MIB, OK, Server, answering, asked, pool, run, serving
 
 
@@ -175,6 +178,50 @@ def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             assert other.most == 2
 
     run(work())
+
+
+def test_rest_of_an_answer_gives_way_to_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that does not end what has said its last word keeps no connection from others, not for seconds."""
+    monkeypatch.setattr(pools, "CONNECTIONS_MAX", 2)
+    endless = OK + b"transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n"
+
+    async def said_all(client: Upstream, url: str) -> None:
+        answer = await client.post(url, {}, b"")
+        assert await answer.read() == b"hi"
+        answer.close(said_all=True)
+
+    async def work() -> None:
+        async with answering(endless, hang=True) as one, answering(HI, hang=True) as other, pool() as client:
+            await said_all(client, one.url)
+            await said_all(client, one.url)
+            async with asyncio.timeout(REST_S / 2):
+                await asked(client, other.url)
+            waited = asyncio.gather(*(said_all(client, one.url) for _ in range(6)))  # some leave while others wait
+            async with asyncio.timeout(REST_S / 2):
+                await waited
+
+    run(work())
+
+
+def test_thousands_of_kept_connections_that_end_together_hold_nobody_up() -> None:
+    """A provider may close all of them at once: each is forgotten without a look at the others."""
+
+    def longest(count: int) -> float:
+        client = pool()
+        origin = pools._Origin(False, "localhost", 1)
+        kept = [Connection.__new__(Connection) for _ in range(count)]
+        client._loop = create_autospec(asyncio.AbstractEventLoop, instance=True)
+        client._loop.time = lambda: 1.0  # type: ignore[method-assign]
+        for connection in kept:
+            client._open[connection] = origin
+            client.take_back(connection)
+        began = time.process_time()
+        for connection in kept:
+            client._lost(connection)
+        assert not client._open
+        return time.process_time() - began
+
+    assert longest(4000) < 24 * longest(500) + 0.001
 
 
 def unsent(url: str, connect_s: float = 5) -> str:
