@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
-from reconciler.gateway.connection import HEAD_BYTES_MAX, READ_BYTES_MAX, Connection, Lost
+from reconciler.gateway.connection import BUFFER_BYTES_MAX, HEAD_BYTES_MAX, READ_BYTES_MAX, Connection, Lost
 from reconciler.gateway.masking import Mask
 from reconciler.gateway.spool import Spool
 from reconciler.gateway.unpacking import unpacked
@@ -300,12 +300,14 @@ class Upstream:
         try:
             _prepare(sock)
             tls = await self._context() if origin.secure else None
-            _, connection = await loop.create_connection(
+            transport, connection = await loop.create_connection(
                 lambda: Connection(loop, self.read_s, self._lost, self._buffer),
                 sock=sock,
                 ssl=tls,
                 server_hostname=origin.host if origin.secure else None,
             )
+            if tls is not None:  # else 256 KiB wait there, encrypted, beside what the connection holds
+                transport.set_read_buffer_limits(BUFFER_BYTES_MAX)  # type: ignore[attr-defined]
         except BaseException:
             sock.close()
             raise

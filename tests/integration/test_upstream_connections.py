@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.gateway import upstream as pools
-from reconciler.gateway.connection import REST_S, Connection
+from reconciler.gateway.connection import BUFFER_BYTES_MAX, REST_S, Connection
 from reconciler.gateway.upstream import Unsent, Upstream
 from tests.support_upstream import HI, MIB, OK, Server, answering, asked, pool, run, serving
 
@@ -335,6 +335,8 @@ def test_certificate_decides_who_is_sent_anything(certificate: Path, monkeypatch
             async with pool() as client:
                 for _ in range(3):
                     assert await asked(client, server.url) == (200, b"hi")
+                (kept,) = client._open
+                assert kept._transport.get_read_buffer_limits()[1] <= BUFFER_BYTES_MAX  # beside what it holds itself
             assert len(server.requests) == 3
 
     run(work())
