@@ -28,14 +28,14 @@ from reconciler.gateway.answer_headers import passed
 from reconciler.gateway.books import Books
 from reconciler.gateway.calls import FREE
 from reconciler.gateway.client import Client, Headers
-from reconciler.gateway.connection import REST_BYTES_MAX, Lost
+from reconciler.gateway.connection import Lost
 from reconciler.gateway.masking import Mask
 from reconciler.gateway.metering import meter
 from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.pace import Pace
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.room import Room, Share
-from reconciler.gateway.streams import EVENT_STREAM, Array, Large, Sse, Stream, stream_of
+from reconciler.gateway.streams import EVENT_BYTES_MAX, EVENT_STREAM, Array, Large, Sse, Stream, stream_of
 from reconciler.gateway.upstream import Answer, Unsent, Upstream
 from reconciler.gateway.waiting import within
 
@@ -46,6 +46,8 @@ HELD_BYTES_MAX = 128 * 1024
 HELD_BYTES_EACH = 16 * 1024 * 1024
 HELD_BYTES_ALL = 32 * 1024 * 1024
 """The same of all answers of one agent, and of all agents."""
+LAST_BYTES_MAX = 2 * EVENT_BYTES_MAX
+"""What is held of the last word of a stream and what follows it, as long as something does."""
 SLICE_BYTES = 8 * 1024
 """What of an answer is worked on before others have their turn."""
 LEFT_BYTES_MAX = 4 * 1024 * 1024
@@ -249,7 +251,7 @@ class _One:
         patience = stream.patience(self._meter, last)
         if patience is None:
             return await self._next(answer)
-        if sum(map(len, last)) > REST_BYTES_MAX:
+        if sum(map(len, last)) > LAST_BYTES_MAX:
             return b""
         answer.due = None  # the time is for what comes, and not for a turn to work on it
         try:

@@ -116,7 +116,7 @@ class Sse:
                 out += held
                 held = []
             (held or out).append(self._part(meter))
-        return b"".join(out), held
+        return b"".join(out), [b"".join(held)] if len(held) > 1 else held  # thousands of two bytes would be megabytes
 
     def rest(self, meter: Meter) -> bytes:
         """Give an event that lacks its empty line."""

@@ -346,3 +346,13 @@ def test_event_is_taken_apart_in_small_parts() -> None:
     for _ in range(500):
         passed, held = stream.feed(b":" * 5000, it, held)
         assert len(passed) <= EVENT_BYTES_MAX + 5000
+
+
+def test_what_follows_the_last_word_is_held_as_one() -> None:
+    """However small its events are: an object for each would be many times their bytes."""
+    stream, it = Sse(call("chat")), meter("chat", "openai")
+    held: list[bytes] = []
+    for piece in (DONE, b"\n\n" * 3000, b": x\n\n" * 1000):
+        _, held = stream.feed(piece, it, held)
+        assert len(held) == 1
+    assert held == [DONE + b"\n\n" * 3000 + b": x\n\n" * 1000]
