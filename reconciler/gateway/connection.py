@@ -18,9 +18,15 @@ from typing import Any, Final
 
 import httptools
 
+from reconciler.gateway.room import Room
+
 HEAD_BYTES_MAX: Final = 64 * 1024
 HEADERS_MAX: Final = 256
 """Of all heads of an answer, and its trailers, together."""
+SMALL_HEAD_BYTES_MAX: Final = 8 * 1024
+SMALL_HEADERS_MAX: Final = 64
+"""A head of more needs room, of which there is HEADS_BYTES_MAX for all connections: thousands may wait at one time."""
+HEADS_BYTES_MAX: Final = 16 * 1024 * 1024
 INTERIM_MAX: Final = 32
 """Answers before the answer (statuses below 200)."""
 READ_BYTES_MAX: Final = 8 * 1024
@@ -47,12 +53,19 @@ class Connection(asyncio.BufferedProtocol):
     """A connection, and the answer that it brings at present: `status` and `headers` once it has begun."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, read_s: float, lost: Callable[[Connection], None], buffer: memoryview
+        self,
+        loop: asyncio.AbstractEventLoop,
+        read_s: float,
+        lost: Callable[[Connection], None],
+        buffer: memoryview,
+        heads: Room,
     ) -> None:
         """`read_s` bounds each wait for the provider; `lost` is called when the connection has ended.
 
-        `buffer` is what is read into; connections of one loop may share it.
+        `buffer` is what is read into, `heads` the room for large heads; connections of one loop may share them.
         """
+        self._heads = heads
+        self._large_head = False
         self.status = 0
         self.headers: Headers = []
         self._buffer = buffer
@@ -146,6 +159,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def end(self) -> bool:
         """End the exchange, and tell whether the connection may carry another one; if not, it is dropped."""
+        self._forget_head()
         reusable = self._done and self._keep and not self._broken and self.usable and not self._paused
         if reusable and not self._transport.get_write_buffer_size():  # else the provider answered before it had it all
             self._parser = None
@@ -156,6 +170,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def leave(self, drained: Callable[[Connection], None]) -> None:
         """Throw away what is left of an answer; `drained` is called if it ends soon and the connection is of use."""
+        self._forget_head()
         self._body, self._rest, self._drained = bytearray(), 0, drained
         if self._paused:
             self._paused = False
@@ -231,6 +246,11 @@ class Connection(asyncio.BufferedProtocol):
         began = perf_counter()
         try:
             self._parser.feed_data(self._buffer[:nbytes])
+            if self._loose > SMALL_HEAD_BYTES_MAX and not self._done:
+                self._hold_head()
+        except _Excess as error:
+            self.fail(str(error))
+            return
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             reason = error.__context__
             self.fail(str(reason) if isinstance(reason, _Excess) else "its answer is no HTTP")
@@ -246,6 +266,17 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
         if self._begun:
             self._wake()
+
+    def _hold_head(self) -> None:
+        """Have room for a large head. Raises _Excess."""
+        if not self._large_head and not self._heads.take_now("", HEAD_BYTES_MAX):
+            raise _Excess(f"its head is large, and those of others take {HEADS_BYTES_MAX:,} bytes")
+        self._large_head = True
+
+    def _forget_head(self) -> None:
+        if self._large_head:
+            self._large_head = False
+            self._heads.give("", HEAD_BYTES_MAX)
 
     def _drain(self, drained: Callable[[Connection], None]) -> None:
         """Throw away what came after the last word."""
@@ -264,6 +295,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end of the connection, which may be that of the answer."""
         self._closed = True
+        self._forget_head()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -293,6 +325,8 @@ class Connection(asyncio.BufferedProtocol):
             seen = self._fields + len(self.headers)
         if seen > HEADERS_MAX:  # the parser stops here, however many there are
             raise _Excess(f"its answer has more than {HEADERS_MAX} headers")
+        if seen > SMALL_HEADERS_MAX:
+            self._hold_head()
 
     def on_headers_complete(self) -> None:
         """Take the head, unless it only says that an answer will come. Raises _Excess."""

@@ -23,8 +23,16 @@ from urllib.parse import urlsplit
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
-from reconciler.gateway.connection import BUFFER_BYTES_MAX, HEAD_BYTES_MAX, READ_BYTES_MAX, Connection, Lost
+from reconciler.gateway.connection import (
+    BUFFER_BYTES_MAX,
+    HEAD_BYTES_MAX,
+    HEADS_BYTES_MAX,
+    READ_BYTES_MAX,
+    Connection,
+    Lost,
+)
 from reconciler.gateway.masking import Mask
+from reconciler.gateway.room import Room
 from reconciler.gateway.spool import Spool
 from reconciler.gateway.unpacking import unpacked
 
@@ -175,6 +183,7 @@ class Upstream:
         self._connect_s = connect_s
         self.read_s = read_s
         self._buffer = memoryview(bytearray(READ_BYTES_MAX))
+        self._heads = Room(HEADS_BYTES_MAX, HEADS_BYTES_MAX)
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
         self._open: dict[Connection, _Origin] = {}
         self._idle: dict[_Origin, OrderedDict[Connection, float]] = {}  # since when they are kept, the longest first
@@ -301,7 +310,7 @@ class Upstream:
             _prepare(sock)
             tls = await self._context() if origin.secure else None
             transport, connection = await loop.create_connection(
-                lambda: Connection(loop, self.read_s, self._lost, self._buffer),
+                lambda: Connection(loop, self.read_s, self._lost, self._buffer, self._heads),
                 sock=sock,
                 ssl=tls,
                 server_hostname=origin.host if origin.secure else None,

@@ -11,8 +11,10 @@ from unittest.mock import create_autospec
 import pytest
 
 from reconciler.gateway import connection as connections
-from reconciler.gateway.connection import READ_BYTES_MAX, Lost
+from reconciler.gateway import upstream as pools
+from reconciler.gateway.connection import HEAD_BYTES_MAX, READ_BYTES_MAX, Lost
 from reconciler.gateway.masking import Mask
+from reconciler.gateway.room import Room
 from reconciler.gateway.unpacking import PIECE_BYTES_MAX
 from reconciler.gateway.upstream import Answer, Unsent
 from tests.support_upstream import HI, MIB, OK, Server, answering, asked, pool, run, serving
@@ -219,7 +221,7 @@ def test_fields_of_all_heads_of_an_answer_are_bounded_together(count: int) -> No
     async def work() -> None:
         loop = asyncio.get_running_loop()
         buffer = memoryview(bytearray(connections.READ_BYTES_MAX))
-        came = connections.Connection(loop, 5.0, lambda _: None, buffer)
+        came = connections.Connection(loop, 5.0, lambda _: None, buffer, Room())
         came.connection_made(create_autospec(asyncio.Transport, instance=True))
         came.send(b"", b"")
         data = early * count + OK + b"content-length: 0\r\n\r\n"
@@ -371,5 +373,30 @@ def test_answer_that_has_to_be_small_is_read_no_longer_however_it_is_framed() ->
             with pytest.raises(Lost, match="longer"):
                 await answer.whole(1000)
             answer.close()
+
+    run(work())
+
+
+HEADS = {"bytes": b"x: " + b"v" * 20_000 + b"\r\n", "fields": b"x: v\r\n" * 100}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_large_heads_have_a_bounded_room_together(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What finds none is an answer lost, small ones need none, and what was taken is given back, however it ends."""
+    monkeypatch.setattr(pools, "HEADS_BYTES_MAX", 2 * HEAD_BYTES_MAX)
+    large = OK + HEADS[kind] + b"content-length: 2\r\n\r\nhi"
+
+    async def work() -> None:
+        async with answering(*[large] * 9) as server, answering(*[HI] * 9) as small, pool() as client:
+            for _ in range(2):
+                one, other = [await client.post(server.url, {}, b"") for _ in range(2)]
+                with pytest.raises(Lost, match="head is large"):
+                    await client.post(server.url, {}, b"")
+                assert await asked(client, small.url) == (200, b"hi")
+                assert [await one.read(), await one.read()] == [b"hi", b""]
+                one.close()
+                other.close()  # in the middle of it
+                await asyncio.sleep(0.05)
+            assert await asked(client, server.url) == (200, b"hi")
 
     run(work())
