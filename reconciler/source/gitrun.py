@@ -16,7 +16,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, NamedTuple
@@ -24,6 +24,7 @@ from typing import IO, NamedTuple
 from reconciler.core.errors import CouldNotRun
 
 SAID_BYTES_MAX = 65_536
+ERR_BYTES_MAX = 4 * 1024 * 1024
 OUT_BYTES_MAX = 8 * 1024 * 1024
 """Of what it answers: a remote may have very many refs whose names end as the one that is looked for."""
 TERM_S = 2.0
@@ -109,22 +110,22 @@ class GitRunner:
         pairs = {**_OPTIONS, **FRUGAL, **(options or {})}.items()
         settings = [word for key, value in pairs for word in ("-c", f"{key}={value}")]
         command = limited(["git", f"--git-dir={self._repository}", *settings, *words], self._memory_bytes_max)
-        with TemporaryFile() as out, TemporaryFile() as err:
+        with TemporaryFile() as out, _pipe() as (err, writing):
             with self._lock:
                 if self._cancelled:
                     return Ran(-signal.SIGTERM, "", "", cancelled=True)
-                process = self._process = _start(command, git_environment(environment), out, err, pass_fds)
+                process = self._process = _start(command, git_environment(environment), out, writing, pass_fds)
             try:
                 lower(process.pid)
                 _limit(process, self._file_bytes_max)
-                late = not _ended(process, self._timeout_s if timeout_s is None else timeout_s)
+                late = not _ended(process, self._timeout_s if timeout_s is None else timeout_s, err)
             finally:
                 with self._lock:  # from here on `cancel` has nothing to end
                     self._process = None
                 _end(process)
             if process.returncode == _NO_COMMAND:
                 raise CouldNotRun("git is not installed", "install git 2.34 or newer")
-            return Ran(process.returncode, _said(out, OUT_BYTES_MAX), _said(err), late, self._cancelled)
+            return Ran(process.returncode, _said(out, OUT_BYTES_MAX), err.text(), late, self._cancelled)
 
 
 def git_environment(further: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -144,7 +145,7 @@ def git_environment(further: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def _start(
-    command: list[str], environment: dict[str, str], out: IO[bytes], err: IO[bytes], pass_fds: Sequence[int]
+    command: list[str], environment: dict[str, str], out: IO[bytes], err: int, pass_fds: Sequence[int]
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
@@ -184,20 +185,79 @@ def _limit(process: subprocess.Popen[bytes], file_bytes_max: int) -> None:
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))
 
 
-def _ended(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    """Wait for the end without taking note of it, which keeps the session's number taken; False if it is late."""
+class _Errors:
+    """What is said on a pipe: its end is kept. Beyond ERR_BYTES_MAX nothing is taken, and who goes on saying waits.
+
+    A remote has git say what it likes; in a file that would be as much as a pack may be.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.taken = 0
+        self.open = True
+        self._tail = b""
+
+    def take(self) -> None:
+        """Take what is there, without waiting."""
+        with contextlib.suppress(BlockingIOError):
+            while self.open and (data := os.read(self.descriptor, SAID_BYTES_MAX)):
+                self.taken += len(data)
+                self._tail = (self._tail + data)[-SAID_BYTES_MAX:]
+                self.open = self.taken < ERR_BYTES_MAX
+            self.open = False  # it was closed, or is too much
+
+    def text(self) -> str:
+        """Give its end, now that nobody says anything more: that is where the reason stands."""
+        self.take()
+        return self._tail.decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[_Errors, int]]:
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(reading, False)
+        yield _Errors(reading), writing
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def _ended(process: subprocess.Popen[bytes], timeout_s: float, err: _Errors | None = None) -> bool:
+    """Wait for the end without taking note of it, which keeps the session's number taken; False if it is late.
+
+    What is said meanwhile on `err` is taken.
+    """
+    deadline = time.monotonic() + timeout_s
     if hasattr(os, "pidfd_open"):
         descriptor = os.pidfd_open(process.pid)
         try:
-            return bool(select.select([descriptor], [], [], timeout_s)[0])
+            return _wait(descriptor, deadline, err)
         finally:
             os.close(descriptor)
-    deadline = time.monotonic() + timeout_s
     while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
         if time.monotonic() > deadline:
             return False
+        if err is not None:
+            err.take()
         time.sleep(0.005)
     return True
+
+
+def _wait(descriptor: int, deadline: float, err: _Errors | None) -> bool:
+    """Wait for the process of a descriptor; by `poll`, as `select` knows no descriptor above 1,023."""
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    if err is not None and err.open:
+        waiting.register(err.descriptor, select.POLLIN)
+    while True:
+        left_ms = max(0.0, deadline - time.monotonic()) * 1000
+        found = [ready for ready, _ in waiting.poll(left_ms)]
+        if descriptor in found or err is None or not found:
+            return descriptor in found
+        err.take()
+        if not err.open:
+            waiting.unregister(err.descriptor)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -214,8 +274,8 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
         os.killpg(process.pid, number)
 
 
-def _said(file: IO[bytes], most: int = SAID_BYTES_MAX) -> str:
-    """Read the end of what was said: that is where the reason stands."""
+def _said(file: IO[bytes], most: int) -> str:
+    """Read the end of what was said."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - most))
     return file.read(most).decode("utf-8", "replace")
