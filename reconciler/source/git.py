@@ -28,6 +28,13 @@ from reconciler.source.writing import Author, RaceLost
 
 __all__ = ["Author", "RaceLost", "Repository", "TreeEntry", "Walk"]
 
+CACHE_BYTES_MAX = 16 * 1024 * 1024
+"""Of objects that libgit2 keeps once they were read, in all repositories.
+
+Its own limit is 256 MiB, and a history that a remote sends in a few megabytes has as many commits.
+"""
+pygit2.settings.cache_max_size(CACHE_BYTES_MAX)
+
 _URL = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:/|[^/]+@[^/]+:)")
 _TREE_OF = re.compile(rb"\Atree ([0-9a-f]{40})\n")
 

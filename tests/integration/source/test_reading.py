@@ -6,11 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
+import pygit2
 import pytest
 
 from reconciler.core.errors import NotFound, SourceUnavailable
 from reconciler.core.events import Signature
 from reconciler.source import Repository, TreeEntry, trees
+from reconciler.source.git import CACHE_BYTES_MAX
 from reconciler.source.quarantine import quarantine_folders
 from reconciler.source.trees import TreeRefused
 
@@ -294,3 +296,8 @@ def test_quarantine_folders_understand_gits_quoting() -> None:
     environment = {"GIT_OBJECT_DIRECTORY": "/q", "GIT_ALTERNATE_OBJECT_DIRECTORIES": r'/a:"/b:c\"d\303\274":/e'}
     assert list(quarantine_folders(environment)) == ["/q", "/a", '/b:c"dü', "/e"]
     assert list(quarantine_folders({})) == []
+
+
+def test_what_libgit2_keeps_of_what_was_read_is_bounded() -> None:
+    """A remote's history of a hundred thousand commits, which is read once, does not stay in the daemon's memory."""
+    assert pygit2.settings.cached_memory[1] == CACHE_BYTES_MAX <= 16 * 1024 * 1024
