@@ -27,7 +27,7 @@ def unpacked(headers: Headers, read: Read) -> Unpacked | None:
     """
     coded = [(name, value) for name, value in headers if name in _CODED]
     if not coded:
-        return read
+        return None
     if any(name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in coded):
         raise Lost("its answer is packed on its way, which was not asked for")
     named = b",".join(value for name, value in coded if name == b"content-encoding").lower().split(b",")
