@@ -47,6 +47,11 @@ _OPTIONS = {
 
 NO_PROGRAMS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
 """Words for a git in somebody's work tree, whose configuration and hooks may name programs."""
+NO_TRANSPORT = {"GIT_ALLOW_PROTOCOL": "", "GIT_NO_LAZY_FETCH": "1"}
+"""Variables for it: a repository that is said to be a partial clone names how its missing objects are fetched.
+
+The second is of git 2.44; the first ends every way to a remote in older ones too (git(1)).
+"""
 FRUGAL = {
     "core.bigFileThreshold": "8m",
     "core.deltaBaseCacheLimit": "8m",

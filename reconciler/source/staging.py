@@ -17,7 +17,7 @@ from pathlib import Path
 
 from reconciler.core.errors import CouldNotRun
 from reconciler.source.git import Repository
-from reconciler.source.gitrun import NO_PROGRAMS
+from reconciler.source.gitrun import NO_PROGRAMS, NO_TRANSPORT
 from reconciler.source.quarantine import quarantine_folders
 
 TIMEOUT_S = 60.0
@@ -61,7 +61,7 @@ def _git(folder: Path, environment: Mapping[str, str], *words: str) -> str:
         done = subprocess.run(
             ["git", *NO_PROGRAMS, *words],
             cwd=folder,
-            env={**environment, "LC_ALL": "C"},
+            env={**environment, **NO_TRANSPORT, "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,

@@ -154,3 +154,24 @@ def test_no_program_of_the_repository_is_run(site: Site, git: Git) -> None:
         ran.unlink()
     assert staged(site, git) == "ok: 2 objects\n"
     assert not list(site.folder.glob("ran-*"))
+
+
+def test_nothing_is_fetched_by_the_way_that_the_repository_names(site: Site, git: Git) -> None:
+    """A partial clone has git fetch what is missing, by a program that the repository's configuration may name."""
+    program, remote = site.folder / "fetch", site.folder / "remote"
+    program.write_text(f'#!/bin/sh\ntouch "{site.folder}/ran"\nexit 1\n')
+    program.chmod(0o755)
+    remote.mkdir()
+    git.write({"new.yaml": binding("new")})
+    git("add", "new.yaml")
+    oid = git("rev-parse", ":new.yaml").strip()
+    (git.folder / ".git" / "objects" / oid[:2] / oid[2:]).unlink()
+    git("config", "core.repositoryFormatVersion", "1")
+    git("config", "extensions.partialClone", "origin")
+    git("config", "remote.origin.url", str(remote))
+    git("config", "remote.origin.promisor", "true")
+    git("config", "remote.origin.uploadPack", str(program))
+    for protocol in ("", "file."):
+        git("config", f"protocol.{protocol}allow", "always")
+    assert staged(site, git, code=3).startswith("error: what is staged cannot be read")
+    assert not (site.folder / "ran").exists()
