@@ -446,7 +446,12 @@ _HANDLERS: dict[type, Callable[[_Builder, Event], None]] = {
     yaml.SequenceEndEvent: _Builder._close,
     yaml.MappingEndEvent: _Builder._close,
 }
-_LOOKS_SECRET = re.compile(r"""\bkind["']?\s*:\s*(?:[!&]\S{0,500}\s+){0,2}["']?Secret\b""")
+_LOOKS_SECRET = re.compile(
+    r"""(?<![^\s,{}\[\]"'])kind["']?\s*+:\s*+
+      (?:(?:!<[^\s<>]*+>|[!&][^\s,{}\[\]"']*+)\s++){0,2}+["']?Secret\b""",
+    re.VERBOSE,
+)
+"""No tag or anchor is searched beyond what may stand before a key: no character is looked at for many keys."""
 
 
 def _number_or_word(text: str) -> Value:

@@ -8,6 +8,7 @@ by name.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -111,6 +112,26 @@ def test_text_is_searched_for_secrets_once() -> None:
 
     assert count(data, lambda _, called: owner(called) is tree._LOOKS_SECRET) == 1
     assert len(read_manifests(data).problems) == 100
+
+
+@pytest.mark.parametrize("part", ["kind:!", "kind:!,", "?kind:!", "kind:&a ", "kind:!<,", "kind :"])
+def test_search_for_secrets_takes_no_longer_whatever_the_text_is_full_of(part: str) -> None:
+    """It is one call, in which every other thread of the daemon waits."""
+
+    def work(text: str) -> float:
+        began = time.thread_time()
+        assert tree._LOOKS_SECRET.search(text[: 256 * 1024]) is None
+        return time.thread_time() - began
+
+    plain, full = (min(work(each * (256 * 1024 // len(each) + 1)) for _ in range(3)) for each in ("kind: x ", part))
+    assert full < 10 * plain, (full, plain)
+
+
+@pytest.mark.parametrize("tag", ["", "!!str ", "&a !!str ", "!<tag:yaml.org,2002:str> ", "&a\n  "])
+@pytest.mark.parametrize("key", ["kind: ", "- kind : ", "{kind: ", '{"kind":', "? kind\n: "])
+def test_secret_is_seen_however_its_kind_is_written(key: str, tag: str) -> None:
+    """Tags and anchors may stand before the word."""
+    assert tree._LOOKS_SECRET.search(f"a: b\n{key}{tag}Secret\n")
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
