@@ -28,7 +28,7 @@ from reconciler.core.plan import plan
 from reconciler.core.state import Head, Order, Outcome, Push, State
 from reconciler.core.steering import standing_orders
 from reconciler.core.text import cut
-from reconciler.manifests import Verdict, redact
+from reconciler.manifests import Verdict, redact_beginning
 from reconciler.manifests.rules import TREE
 from reconciler.recorder import Decide, Recorder
 from reconciler.source import CommitInfo, Repository, Signatures, Walk
@@ -50,8 +50,6 @@ MESSAGES_CHARACTERS_MAX = 524_288
 """Of the messages of all commits before the tip together; what is beyond has a few of each: one packs to nothing."""
 PERSON_CHARACTERS_MAX = 1000
 """Of a name or an address: what a commit claims may be as long as the commit."""
-KEY_CHARACTERS_MAX = 4096
-"""Of a key that is written in a message."""
 PASS_WAIT_S = 60.0
 """How long a pass waits for the one before it."""
 
@@ -437,15 +435,12 @@ class CommitFields(TypedDict):
 
 def commit_fields(info: CommitInfo, pusher: str, most: int = MESSAGE_CHARACTERS_MAX) -> CommitFields:
     """Give what an event says of a commit: what git claims, masked and cut, and whose push brought it."""
-    message = _masked(info.message, most)
-    if len(message) > most:
-        message = message[:most] + "…"
     return {
         "commit": info.commit,
         "parents": list(info.parents),
         "author": _person(info.author),
         "committer": _person(info.committer),
-        "message": message,
+        "message": redact_beginning(info.message, most),
         "signature": info.signature,
         "pusher": pusher,
     }
@@ -456,15 +451,4 @@ def _person(person: ev.Person) -> ev.Person:
 
 
 def _claimed(text: str) -> str:
-    return cut(_masked(text, PERSON_CHARACTERS_MAX), PERSON_CHARACTERS_MAX)
-
-
-def _masked(text: str, most: int) -> str:
-    """Mask the keys in a text of which `most` characters are kept: before half a key is cut off.
-
-    Of a text that is much longer no more is looked at than what shows where a key ends, and what may be half of one is
-    left out: a megabyte is searched in one call of 0.1 s, in which nobody else runs.
-    """
-    if len(text) <= most + 2 * KEY_CHARACTERS_MAX:
-        return redact(text)
-    return redact(text[: most + 2 * KEY_CHARACTERS_MAX])[:-KEY_CHARACTERS_MAX] + "…"
+    return cut(redact_beginning(text, PERSON_CHARACTERS_MAX), PERSON_CHARACTERS_MAX)  # before half a key is cut off

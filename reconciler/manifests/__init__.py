@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.manifests.facts import VERSION, Entry, Facts, Named, Problem, dump_facts, load_facts, schema_folder
 from reconciler.manifests.ignore import IgnoreRefused, IgnoreRules
-from reconciler.manifests.inline_keys import redact
+from reconciler.manifests.inline_keys import redact, redact_beginning
 from reconciler.manifests.judging import Verdict, deletion_problem, judge
 from reconciler.manifests.reading import facts_of, read_manifests
 from reconciler.manifests.rules import RULES, Rule, rules_document
@@ -47,6 +47,7 @@ __all__ = [
     "load_facts",
     "read_manifests",
     "redact",
+    "redact_beginning",
     "render",
     "replace_document",
     "rules_document",

@@ -12,8 +12,15 @@ from collections.abc import Iterator
 from reconciler.core.models import KNOWN_MODELS
 from reconciler.core.objects import API_VERSION, KIND_OF_MANIFEST, Kind, Manifest, Reference
 from reconciler.manifests import rules
-from reconciler.manifests.facts import Named, Problem
-from reconciler.manifests.inline_keys import holds_key, is_literal_secret, is_secret_field, mask, redact
+from reconciler.manifests.facts import SAID_MAX, Named, Problem
+from reconciler.manifests.inline_keys import (
+    holds_key,
+    is_literal_secret,
+    is_secret_field,
+    mask,
+    redact,
+    redact_beginning,
+)
 from reconciler.manifests.schema import BUDGET_HINT, BUDGETS, closest, explain, first_words, screen
 from reconciler.manifests.tree import Document, Mapping, Node, Scalar, Sequence
 
@@ -39,7 +46,7 @@ class Reading:
         shown = _shown(node) if text is None else text
         severity = rules.RULES[rule].severity
         place = node.line, node.column
-        self.problems.append(Problem(*place, severity, rule, redact(message), hint, redact(shown)))
+        self.problems.append(Problem(*place, severity, rule, redact_beginning(message, SAID_MAX), hint, redact(shown)))
 
     def errors(self) -> bool:
         """Tell whether the document is refused."""
@@ -259,7 +266,7 @@ def _remember(root: Mapping, kind: Kind, reading: Reading) -> None:
     references = _references(spec, reading) if kind == "agent" and isinstance(spec, Mapping) else ()
     if reading.errors():
         if isinstance(name, Scalar) and isinstance(name.value, str):
-            reading.named = Named(kind, redact(name.value), name.line, name.column, references)
+            reading.named = Named(kind, redact_beginning(name.value, SAID_MAX), name.line, name.column, references)
         elif references:
             reading.named = Named(kind, "", references=references)
         return

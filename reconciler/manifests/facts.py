@@ -18,7 +18,7 @@ import msgspec
 from reconciler.core.diagnostics import Diagnostic, Severity
 from reconciler.core.objects import Kind, Manifest, Reference
 from reconciler.core.text import cut
-from reconciler.manifests.inline_keys import redact
+from reconciler.manifests.inline_keys import redact, redact_beginning
 from reconciler.manifests.rules import RULES_VERSION
 
 
@@ -61,7 +61,7 @@ class Problem(msgspec.Struct, frozen=True, array_like=True, gc=False):
         said = self.message, self.hint, self.text
         if max(map(len, said)) <= SAID_MAX:
             return self
-        message, hint, text = (cut(redact(each), SAID_MAX) for each in said)  # masked before half a key is cut off
+        message, hint, text = (cut(redact_beginning(each, SAID_MAX), SAID_MAX) for each in said)
         return Problem(self.line, self.column, self.severity, self.rule, message, hint, text)
 
 

@@ -44,6 +44,8 @@ _ASSIGNED = re.compile(r"""[:=][ \t]{0,8}["']?([^\s"'#,{}\[\]:=]{16,})""")
 _LAST_WORD = re.compile(r"""([\w.-]{1,60})["']?[ \t]{0,8}\Z""")
 _BEFORE_MAX = 200
 _SK_LOOKED_AT_MAX = 300
+_CUT_OFF = 1000
+"""Characters that are left out where a long text is cut: each pattern knows a key by fewer."""
 
 
 def _may_hold_key(text: str) -> bool:
@@ -118,6 +120,17 @@ def redact(text: str) -> str:
     if _may_hold_key(text):
         text = _KEY.sub(lambda found: mask(found.group()) if _is_key(found) else found.group(), text)
     return _FIELD_ASSIGNED.sub(_masked_value, text) if ":" in text or "=" in text else text
+
+
+def redact_beginning(text: str, most: int) -> str:
+    """Give what `redact` gives, cut behind `most` characters with `…`. No more of a long text is read than that takes.
+
+    A key that is cut off where the reading ends may be too short to be known, so that end is left out.
+    """
+    shown = redact(text[: most + _CUT_OFF])
+    if len(text) > most + _CUT_OFF:
+        return shown[:-_CUT_OFF] + "…"
+    return shown if len(shown) <= most else shown[:most] + "…"
 
 
 def _masked_value(found: re.Match[str]) -> str:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind
 from reconciler.manifests import rules
-from reconciler.manifests.facts import Problem, schema_folder
-from reconciler.manifests.inline_keys import is_literal_secret, mask, redact
+from reconciler.manifests.facts import SAID_MAX, Problem, schema_folder
+from reconciler.manifests.inline_keys import is_literal_secret, mask, redact, redact_beginning
 from reconciler.manifests.tree import Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
@@ -106,7 +106,9 @@ def explain(kind: Kind, root: Mapping, taken: Collection[tuple[int, int]]) -> li
                     continue
                 blamed.add(place)
             text = _text(node) if found.text is None else found.text
-            problem = Problem(*place, "error", found.rule, redact(found.message), found.hint, redact(text))
+            problem = Problem(
+                *place, "error", found.rule, redact_beginning(found.message, SAID_MAX), found.hint, redact(text)
+            )
             problems.setdefault((*place, found.rule, found.message), problem)
     return list(problems.values())
 

@@ -21,6 +21,7 @@ from reconciler.manifests import (
     load_facts,
     read_manifests,
     redact,
+    redact_beginning,
 )
 
 MODEL = (
@@ -244,6 +245,25 @@ def test_redact_masks_what_is_given_to_a_secret_field() -> None:
     assert redact(f"set api_key={VALUE} again") == "set api_key=abcd… again"
     for text in ("apiKeySecretRef: {name: gemini-key}", "password: $PASSWORD_OF_2024", "password: long-but-only-words"):
         assert redact(text) == text
+
+
+@pytest.mark.parametrize("at", [*range(60, 140, 7), 1000, 1095, 1099, 1100, 1101, 2000])
+@pytest.mark.parametrize("key", [f"sk-ant-api03-{'a1' * 20}", f"password={VALUE}", f"pak_{'b2' * 800}"])
+def test_beginning_of_a_long_text_holds_no_part_of_a_key(key: str, at: int) -> None:
+    """Not where the text is cut, nor where reading it ended."""
+    text = "x" * (at - 1) + " " + key + " y" * 2000
+    shown = redact_beginning(text, 100)
+    assert len(shown) <= 101
+    assert shown.endswith("…")
+    assert redact(text).startswith(shown[:-1])
+
+
+def test_short_text_is_redacted_as_a_whole() -> None:
+    """What has room is not cut."""
+    text = f"set api_key={VALUE} again"
+    assert redact_beginning(text, len(text)) == redact(text)
+    assert redact_beginning("a" * 100, 100) == "a" * 100
+    assert redact_beginning("a" * 101, 100) == "a" * 100 + "…"
 
 
 LINES = [
