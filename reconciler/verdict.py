@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Set
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from itertools import chain, compress, islice
-from operator import is_not
+from operator import attrgetter, is_not
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from time import monotonic
@@ -44,7 +44,7 @@ from reconciler.manifests import (
     judge,
 )
 from reconciler.manifests.ignore import IGNORE_FILE
-from reconciler.manifests.judging import FILES_MAX, too_many_files
+from reconciler.manifests.judging import FILES_MAX, SIZE_MAX, too_many_files
 from reconciler.manifests.reading import SUFFIXES
 from reconciler.manifests.rules import SIGNATURE, TREE
 from reconciler.source import CommitUnreadable, Repository, TreeEntry, TreeRefused
@@ -153,6 +153,8 @@ class Judge:
             return None
         (before, old), files = self._judged, index.files
         if not old.accepted or before.files.keys() != files.keys():
+            return None
+        if sum(map(_size, files.values())) > SIZE_MAX:
             return None
         objects = dict(old.objects)
         for path in compress(files, map(is_not, files.values(), map(before.files.get, files))):
@@ -327,6 +329,7 @@ def _may_be_read(mode: bytes, name: bytes) -> bool:
     return name.endswith(_SUFFIXES) or mode in LINKS
 
 
+_size = attrgetter("size")
 _SUFFIXES = tuple(suffix.encode() for suffix in SUFFIXES)
 _problem = too_many_files(".")
 _too_many = _problem.message, _problem.hint

@@ -80,12 +80,16 @@ class Named(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Everything one blob says; `omitted` counts the problems beyond those listed."""
+    """Everything one blob says; `omitted` counts the problems beyond those listed.
+
+    `size` is about what its objects take where they are kept, in bytes.
+    """
 
     manifests: tuple[Manifest, ...] = ()
     named: tuple[Named, ...] = ()
     problems: tuple[Problem, ...] = ()
     omitted: int = 0
+    size: int = 0
 
 
 def most_severe(problems: Iterable[Problem], most: int) -> list[Problem]:

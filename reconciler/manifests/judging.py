@@ -27,6 +27,11 @@ FILES_MAX = 200_000
 """Manifests of a revision, and links in their place."""
 PARTS_MAX = 1_000_000
 """Objects, references and problems of a revision, counted at every path: a small push can have one file at many."""
+SIZE_MAX = 128 * 1024 * 1024
+"""What a revision's objects may take (`Facts.size`): 75,000 usual ones.
+
+A few kilobytes can be a thousand files of 1 MiB, or aliases that are that when they are written out.
+"""
 _PLACE_MAX = 200
 """Characters of a path that a message names."""
 _GUARDED_MIN = 4
@@ -54,7 +59,7 @@ def judge(files: Mapping[str, Facts]) -> Verdict:
     broken: set[_Key] = set()
     references: list[tuple[str, tuple[Reference, ...]]] = []
     wrong = _Wrong()
-    count = broken_count = referred = 0
+    count = broken_count = referred = size = 0
     for path in sorted(files):
         facts = files[path]
         for manifest in facts.manifests:
@@ -72,8 +77,11 @@ def judge(files: Mapping[str, Facts]) -> Verdict:
         if facts.problems:
             wrong.paths.add(path)
             broken_count += len(facts.problems) + len(facts.named)
+        size += facts.size
         if count + broken_count + referred > PARTS_MAX:
             return Verdict({}, (_too_much(path),))
+        if size > SIZE_MAX:
+            return Verdict({}, (_too_large(path),))
     if count != len(objects) or broken:
         _same_names(files, wrong)
     _no_bindings(references, objects.keys() | broken if broken else objects.keys(), wrong)
@@ -211,6 +219,11 @@ def too_many_files(path: str) -> Diagnostic:
 
 def _too_much(path: str) -> Diagnostic:
     message = f"the revision holds more than {PARTS_MAX:,} objects, references and problems together"
+    return Diagnostic(printable(path), 1, 1, "error", rules.TREE, message, _TREE_HINT)
+
+
+def _too_large(path: str) -> Diagnostic:
+    message = f"the revision's objects take more than {SIZE_MAX:,} bytes, aliases written out"
     return Diagnostic(printable(path), 1, 1, "error", rules.TREE, message, _TREE_HINT)
 
 

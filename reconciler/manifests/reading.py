@@ -27,6 +27,10 @@ _GUESS_KIND = re.compile(r"^kind:[ \t]*[\"']?(\w+)", re.MULTILINE)
 _GUESS_METADATA = re.compile(r"^metadata:", re.MULTILINE)
 _GUESS_NAME = re.compile(r"\bname:[ \t]*[\"']?([a-z0-9-]{1,63})")
 _GUESS_WITHIN = 2000
+_BETWEEN = (b"\n", b",", b"- ")
+"""Each stands between two fields or items at least."""
+PART_SIZE = 128
+"""What a field or item takes beside its text where it is kept, in bytes."""
 
 
 def read_manifests(data: bytes) -> Facts:
@@ -36,15 +40,21 @@ def read_manifests(data: bytes) -> Facts:
     text, problem = _decode(data)
     if text.startswith("\ufeff"):
         text = text[1:]
-    manifests, named, problems, secrets = _documents(text, problem)
+    manifests, named, problems, secrets, repeated = _documents(text, problem)
     problems += _inline_keys(text, secrets)
     if any(p.rule == rules.INLINE_KEY for p in problems):
         named += [Named(m.kind, redact(m.name), m.name_line, m.name_column, _clean(m.references)) for m in manifests]
         manifests = []
+    size = size_of(data) + repeated
     if not problems:
-        return Facts(tuple(manifests), tuple(named))
+        return Facts(tuple(manifests), tuple(named), size=size)
     listed = [problem.short() for problem in most_severe(problems, PROBLEMS_MAX)]
-    return Facts(tuple(manifests), tuple(named), tuple(listed), len(problems) - len(listed))
+    return Facts(tuple(manifests), tuple(named), tuple(listed), len(problems) - len(listed), size)
+
+
+def size_of(data: bytes) -> int:
+    """Tell about what the objects of a file without aliases take where they are kept, in bytes."""
+    return len(data) + PART_SIZE * sum(map(data.count, _BETWEEN))
 
 
 def _clean(references: tuple[Reference, ...]) -> tuple[Reference, ...]:
@@ -91,10 +101,10 @@ def _end_of(text: str) -> tuple[int, int]:
 _Spans = list[tuple[int, int]]
 
 
-def _documents(text: str, problem: Problem | None) -> tuple[list[Manifest], list[Named], list[Problem], _Spans]:
+def _documents(text: str, problem: Problem | None) -> tuple[list[Manifest], list[Named], list[Problem], _Spans, int]:
     """Read each document; with `problem` the text was cut, so its last document is not whole.
 
-    The spans are those of Secrets, whose text is looked at no further.
+    The spans are those of Secrets, whose text is looked at no further; the number is what aliases repeat, in bytes.
     """
     from reconciler.manifests.documents import read_document
     from reconciler.manifests.tree import documents
@@ -103,9 +113,11 @@ def _documents(text: str, problem: Problem | None) -> tuple[list[Manifest], list
     named: list[Named] = []
     problems: list[Problem] = [] if problem is None else [problem]
     secrets: _Spans = []
+    repeated = 0
     whole_until = len(text.rstrip()) if problem is not None else 0
     for document in documents(text):
         end = len(text) if document.end < 0 else document.end
+        repeated += document.repeated
         if document.root is None or (problem is not None and end >= whole_until):
             problems += document.problems if problem is None else ()
             named += _guess(text[document.start : end])
@@ -121,7 +133,7 @@ def _documents(text: str, problem: Problem | None) -> tuple[list[Manifest], list
             named.append(reading.named)
         if reading.secret:
             secrets.append((document.start, end))
-    return manifests, named, problems, secrets
+    return manifests, named, problems, secrets, repeated
 
 
 def _guess(text: str) -> Iterator[Named]:
@@ -169,7 +181,7 @@ def facts_of(entry: Entry, cache: MutableMapping[str, Facts]) -> Facts | None:
     if wrong := wrong_path(entry.path):
         hint = "rename the file"
         problem = Problem(1, 1, "error", rules.PATH_NAME, f"the path has {wrong}", hint)
-        facts = Facts(facts.manifests, facts.named, (problem, *facts.problems), facts.omitted)
+        facts = Facts(facts.manifests, facts.named, (problem, *facts.problems), facts.omitted, facts.size)
     return facts
 
 

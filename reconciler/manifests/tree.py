@@ -29,6 +29,7 @@ from reconciler.manifests.scalars import MAYBE_NUMBER, WORDS, Value, is_exact, p
 DEPTH_MAX = 64
 ALIASES_MAX = 100
 ALIAS_NODES_MAX = 10_000
+NODE_SIZE = 64  # bytes that each takes where it is kept, at least
 _SKIPPED_EVENTS_MAX = 100_000
 _SKIPPED_DEPTH_MAX = 500
 _CORE = "tag:yaml.org,2002:"
@@ -81,7 +82,7 @@ class Sequence(msgspec.Struct, eq=False, gc=False):
     column: int
     items: list[Node] = []
     value: list[object] = []
-    size: tuple[int, int] | None = None
+    size: tuple[int, int, int] | None = None
     index: int = -1
     end: int = -1
 
@@ -96,7 +97,7 @@ class Mapping(msgspec.Struct, eq=False, gc=False):
     value: dict[str, object] = {}
     pending: Scalar | None = None
     merged: bool = False
-    size: tuple[int, int] | None = None
+    size: tuple[int, int, int] | None = None
     index: int = -1
     end: int = -1
 
@@ -114,18 +115,18 @@ _SKIP = Scalar("", None, 0, 0, True)
 class Document:
     """One document: `root` is None if it could not be built; `start`, `end` are its bounds in the text.
 
-    `mappings` are those that were written out in it, the ones in dropped values included.
+    `mappings` are those written out in it, the ones in dropped values included, `repeated` the bytes of aliases.
     """
 
-    __slots__ = ("end", "mappings", "numbers", "problems", "root", "start")
+    __slots__ = ("end", "mappings", "numbers", "problems", "repeated", "root", "start")
 
     def __init__(self, start: int) -> None:
         self.root: Node | None = None
         self.problems: list[Problem] = []
         self.numbers: list[Scalar] = []
         self.mappings: list[Mapping] = []
-        self.start = start
-        self.end = start
+        self.start = self.end = start
+        self.repeated = 0
 
     @property
     def empty(self) -> bool:
@@ -387,8 +388,9 @@ class _Builder:
         if self._aliases > ALIASES_MAX:
             self._refuse_alias(place, f"the document has more than {ALIASES_MAX} aliases", name)
         assert node is not None
-        nodes, height = _extent(node)
+        nodes, height, size = _extent(node)
         self._alias_nodes += nodes
+        self.document.repeated += size
         if self._alias_nodes > ALIAS_NODES_MAX:
             self._refuse_alias(place, f"the document's aliases expand to more than {ALIAS_NODES_MAX:,} nodes", name)
         if len(self._stack) + height > DEPTH_MAX:
@@ -447,9 +449,7 @@ _HANDLERS: dict[type, Callable[[_Builder, Event], None]] = {
     yaml.MappingEndEvent: _Builder._close,
 }
 _LOOKS_SECRET = re.compile(
-    r"""(?<![^\s,{}\[\]"'])kind["']?\s*+:\s*+
-      (?:(?:!<[^\s<>]*+>|[!&][^\s,{}\[\]"']*+)\s++){0,2}+["']?Secret\b""",
-    re.VERBOSE,
+    r"""(?<![^\s,{}\[\]"'])kind["']?\s*+:\s*+(?:(?:!<[^\s<>]*+>|[!&][^\s,{}\[\]"']*+)\s++){0,2}+["']?Secret\b"""
 )
 """No tag or anchor is searched beyond what may stand before a key: no character is looked at for many keys."""
 
@@ -463,16 +463,16 @@ def _short(text: str, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _extent(node: Node) -> tuple[int, int]:
-    """Count a node's nodes (keys included) and its height; each collection is counted once."""
+def _extent(node: Node) -> tuple[int, int, int]:
+    """Count a node's nodes (keys included), its height, and about what it takes; each collection is counted once."""
     if isinstance(node, Scalar):
-        return 1, 0
+        return 1, 0, NODE_SIZE + len(node.text)
     if node.size is None:
-        children = node.items if isinstance(node, Sequence) else list(node.items.values())
+        keys, children = ((), node.items) if isinstance(node, Sequence) else (node.items, node.items.values())
         extents = [_extent(child) for child in children]
-        keys = len(node.items) if isinstance(node, Mapping) else 0
-        nodes = 1 + keys + sum(count for count, _ in extents)
-        node.size = nodes, 1 + max((height for _, height in extents), default=0)
+        size = NODE_SIZE + sum(NODE_SIZE + len(key) for key in keys) + sum(size for _, _, size in extents)
+        nodes = 1 + len(keys) + sum(count for count, _, _ in extents)
+        node.size = nodes, 1 + max((height for _, height, _ in extents), default=0), size
     return node.size
 
 

@@ -14,17 +14,19 @@ from typing import NamedTuple
 
 from reconciler.core.diagnostics import Diagnostic, has_errors
 from reconciler.core.objects import Kind, Placed
-from reconciler.manifests import Facts, IgnoreRefused, IgnoreRules
+from reconciler.manifests import Facts, IgnoreRefused, IgnoreRules, judging
 from reconciler.manifests.ignore import IGNORE_FILE
 from reconciler.manifests.plain import BYTES_MAX, Glimpse, glance
-from reconciler.manifests.reading import SUFFIXES, wrong_path
+from reconciler.manifests.reading import SUFFIXES, size_of, wrong_path
 from reconciler.source import Repository, TreeEntry, TreeRefused
 from reconciler.verdict import Judge
 
 Key = tuple[Kind, str]
 FILES_MAX = 100_000
 PARTS_MAX = 500_000
-"""Files, and objects with their references, up to which no limit of a whole revision can have been reached."""
+SIZE_MAX = judging.SIZE_MAX // 2
+"""Files, objects with their references, and bytes of common or own ones, up to which no limit of a whole revision can
+have been reached."""
 
 
 class Side(NamedTuple):
@@ -155,6 +157,7 @@ class _Common(NamedTuple):
 def _unchanged(judge: Judge, entries: Iterable[TreeEntry], rules: IgnoreRules) -> list[Glimpse] | None:
     """Glance at the files that both commits have; None if one of them may be wrong."""
     found: list[Glimpse] = []
+    taken = 0
     size, blob = judge.repository.size, judge.repository.blob
     for entry in entries:
         if entry.kind == "file" and not entry.path.endswith(SUFFIXES):
@@ -163,12 +166,17 @@ def _unchanged(judge: Judge, entries: Iterable[TreeEntry], rules: IgnoreRules) -
             continue
         if entry.kind != "file" or wrong_path(entry.path):
             return None
-        glimpses = glance(blob(entry.oid)) if size(entry.oid) <= BYTES_MAX else None
+        data = blob(entry.oid) if size(entry.oid) <= BYTES_MAX else None
+        glimpses = None if data is None else glance(data)
+        facts = None
         if glimpses is None:
             facts = judge.facts(entry, rules, {})
             if facts is None or _has_errors(facts):
                 return None
             glimpses = _glimpses(facts)
+        taken += facts.size if facts else size_of(data or b"")
+        if taken > SIZE_MAX:
+            return None
         found += glimpses
     return found
 
@@ -180,17 +188,19 @@ def _side(
     objects: dict[Key, Placed] = {}
     diagnostics: list[Diagnostic] = []
     own: list[Glimpse] = []
+    taken = 0
     for path, entry in sorted(files.items()):
         facts = None if entry is None else judge.facts(entry, rules, {})
         if facts is None:
             continue
         if _has_errors(facts):
             return None
+        taken += facts.size
         place = judge.full(path)
         diagnostics += [problem.at(place) for problem in facts.problems]
         objects.update({(m.kind, m.name): Placed(place, m) for m in facts.manifests})
         own += _glimpses(facts)
-    if not common.holds_with(own):
+    if taken > SIZE_MAX or not common.holds_with(own):
         return None
     return Side(sha, objects, own, tuple(sorted(diagnostics)))
 

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+import msgspec
 import pytest
 
-from reconciler.manifests import judge, read_manifests, schema, tree
+from reconciler.manifests import judge, judging, read_manifests, schema, tree
 from reconciler.manifests.reading import TAG_HANDLES_MAX
 from reconciler.manifests.schema import HINTS_MAX
 
@@ -143,3 +144,28 @@ def test_tag_handles_beyond_a_hundred_end_the_file(line_end: str) -> None:
     assert [p.rule for p in read_manifests(few).problems] == ["PAI202"]
     problems = read_manifests(many).problems
     assert [p.message for p in problems if p.rule == "PAI111"] == ["the file has more than 100 tag handles"]
+
+
+@pytest.mark.parametrize(
+    "value", ["[" + "[]," * 100 + "]", '"' + "x" * 5000 + '"', "{" + "a: {}, b: [], c: {}, d: []" + "}"]
+)
+def test_revision_is_bounded_by_what_its_aliases_become(value: str) -> None:
+    """Each document is within its bounds, and all of them are gigabytes when they are written out."""
+    head = MODEL.replace("ModelBinding", "AgentWorkload").partition("  provider")[0]
+    many = "".join(
+        f"---\n{head.replace('name: m', f'name: m{n}')}  modelBindings: [b]\n  a: &a {value}\n  b: [{'*a, ' * 90}]\n"
+        for n in range(30)
+    )
+    facts = read_manifests((f"{MODEL.replace('name: m', 'name: b')}{many}").encode())
+    count = judging.SIZE_MAX // facts.size
+    files = {f"{n}.yaml": facts for n in range(count + 1)}
+    assert judge({"0.yaml": facts}).accepted
+    assert [d.message for d in judge(files).diagnostics] == [
+        "the revision's objects take more than 134,217,728 bytes, aliases written out"
+    ]
+    assert facts.size > sum(len(msgspec.json.encode(m.spec)) for m in facts.manifests)
+
+
+def test_usual_objects_have_room() -> None:
+    """A revision may have tens of thousands of them."""
+    assert 75_000 * read_manifests(f"{MODEL}  maxTokensPerDay: 1000000\n".encode()).size < judging.SIZE_MAX
