@@ -1,7 +1,8 @@
 """The HTTP API for people and tools, below `/api/v1` on the admin listener: what the verbs that ask answer.
 
 Every request needs a token (see `tokens`). Answers are JSON; an error is `{"error","hint"}`. `openapi` describes it
-all. It reads and changes nothing; questions run in `queries`.
+all. It reads and changes nothing; questions run in `queries`, and what they give is made and written as JSON there: the
+loop, which serves agents too, only sends it.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ KEEPALIVE_S: Final = 15.0
 POSITION_MAX: Final = 2**53 - 1
 
 Parameters = Mapping[str, str]
+Fields = dict[str, Any]
+"""What an answer says: a JSON object."""
 Handler = Callable[[Request, Parameters], Awaitable[Response]]
 _HINT: Final = "send Authorization: Bearer TOKEN; it is in data/admin.token, and pai add key --admin NAME makes more"
 
@@ -112,12 +115,11 @@ class Api:
         limit = _number(given, "limit", 1, LIMIT_MAX, LIMIT_DEFAULT)
         before = _number(given, "before", 0, POSITION_MAX, POSITION_MAX)
 
-        def page(log: SqliteReader) -> tuple[list[Row], int]:
-            return list(search(log, query, limit, before=before)), log.first()
+        def page(log: SqliteReader) -> Fields:
+            rows: list[Row] = list(search(log, query, limit, before=before))
+            return {"events": rows, "next": rows[-1].seq if len(rows) == limit and rows[-1].seq else None}
 
-        rows, first = await self._queries.ask(page)
-        following = rows[-1].seq if len(rows) == limit and rows[-1].seq else None
-        return _json({"events": rows, "next": following} | _pruned(first))
+        return await self._told(page)
 
     async def _follow(self, request: Request, given: Parameters) -> Response:
         """Send the events that come as server-sent events, from the last that the client has seen on."""
@@ -169,40 +171,49 @@ class Api:
     async def _usage(self, _: Request, given: Parameters) -> Response:
         query = parse_query(given.get("q", ""), datetime.now(UTC))
         by = _keys(given.get("by", "day,model"))
-        groups, first = await self._queries.ask(lambda log: (spending(log, query, by), log.first()))
-        figures = [{name: getattr(group, name) for name in FIGURES} for group in groups]
-        usage = [dict(zip(by, g.key, strict=True)) | f for g, f in zip(groups, figures, strict=True)]
-        return _json({"usage": usage} | _pruned(first))
+
+        def usage(log: SqliteReader) -> Fields:
+            return {
+                "usage": [
+                    dict(zip(by, group.key, strict=True)) | {name: getattr(group, name) for name in FIGURES}
+                    for group in spending(log, query, by)
+                ]
+            }
+
+        return await self._told(usage)
 
     async def _objects(self, request: Request, given: Parameters) -> Response:
         kind = _kind(request)
         name = request.path_params.get("name")
-        view = await self._view(given)
-        if name is None:
-            return _json({"apiVersion": "v1", "kind": "List", "items": view.objects(kind)})
-        known = view.state.resources(kind)
-        if name not in known:
-            raise not_found(kind, name, known)
-        return _json(view.object(kind, name))
+
+        def objects(view: View) -> Fields:
+            if name is None:
+                return {"apiVersion": "v1", "kind": "List", "items": view.objects(kind)}
+            known = view.state.resources(kind)
+            if name not in known:
+                raise not_found(kind, name, known)
+            return view.object(kind, name)
+
+        return await self._viewed(given, objects)
 
     async def _history(self, request: Request, _: Parameters) -> Response:
-        return await self._told(lambda log: history_of(log, _kind(request), request.path_params["name"]))
+        return await self._told(lambda log: _fields(history_of(log, _kind(request), request.path_params["name"])))
 
     async def _blame(self, request: Request, _: Parameters) -> Response:
-        return await self._told(lambda log: origins_of(log, _kind(request), request.path_params["name"]))
+        return await self._told(lambda log: _fields(origins_of(log, _kind(request), request.path_params["name"])))
 
     async def _request(self, request: Request, _: Parameters) -> Response:
-        return await self._told(lambda log: story_of(log, request.path_params["request"]))
+        return await self._told(lambda log: _fields(story_of(log, request.path_params["request"])))
 
-    async def _told(self, question: Callable[[SqliteReader], History | Origins | Story]) -> Response:
-        found, first = await self._queries.ask(lambda log: (question(log), log.first()))
-        return _json(msgspec.to_builtins(found) | _pruned(first))
+    async def _told(self, question: Callable[[SqliteReader], Fields]) -> Response:
+        """Answer with what a question finds on the log."""
+        body = await self._queries.ask(lambda log: _written(question(log) | _pruned(log.first())))
+        return _answer(body)
 
     async def _state(self, _: Request, given: Parameters) -> Response:
-        view = await self._view(given)
-        state = view.state
-        return _json(
-            {
+        def told(view: View) -> Fields:
+            state = view.state
+            return {
                 "position": state.position,
                 "time": state.time,
                 "revision": state.revision or None,
@@ -214,10 +225,15 @@ class Api:
                 "secrets": view.secrets(),
                 "keys": view.issued_keys(),
             }
-        )
 
-    async def _view(self, given: Parameters) -> View:
-        return await self._queries.ask(lambda log: view_of(self._workspace, log, self._day, given.get("at")))
+        return await self._viewed(given, told)
+
+    async def _viewed(self, given: Parameters, told: Callable[[View], Fields]) -> Response:
+        """Answer with what is told of the state that is asked for."""
+        at = given.get("at")
+        return _answer(
+            await self._queries.ask(lambda log: _written(told(view_of(self._workspace, log, self._day, at))))
+        )
 
     async def _document(self, _: Request, __: Parameters) -> Response:
         return _json(document())
@@ -245,8 +261,25 @@ def _status(error: PaiError) -> int:
     return 503
 
 
+def _fields(told: History | Origins | Story) -> Fields:
+    return {name: getattr(told, name) for name in told.__struct_fields__}
+
+
+def _written(fields: Fields) -> bytes:
+    """Write an object as JSON, its lists item by item: during one call nobody else in this process runs."""
+    encode = msgspec.json.encode
+    parts = []
+    for name, value in fields.items():
+        written = b"[%b]" % b",".join([encode(item) for item in value]) if isinstance(value, list) else encode(value)
+        parts.append(b"%b:%b" % (encode(name), written))
+    return b"{%b}" % b",".join(parts)
+
+
 def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    body = msgspec.json.encode(value)
+    return _answer(msgspec.json.encode(value), status, headers)
+
+
+def _answer(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(body, status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
 
 

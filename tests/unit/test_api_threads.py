@@ -1,0 +1,68 @@
+"""What the HTTP API answers is made beside the event loop, which serves agents too."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from starlette.requests import Request
+
+from reconciler.daemon import api
+from reconciler.daemon.api import Api
+from reconciler.views import View
+
+
+class _Log:
+    """A log of which nothing is asked but where it begins."""
+
+    def first(self) -> int:
+        return 0
+
+
+def _api(monkeypatch: pytest.MonkeyPatch) -> Api:
+    made = Api(cast("Any", SimpleNamespace(database="x")), cast("Any", None), str, "", asyncio.Event())
+
+    async def ask(question: Any) -> Any:
+        return await asyncio.to_thread(question, _Log())
+
+    monkeypatch.setattr(made, "_queries", SimpleNamespace(ask=ask))
+    return made
+
+
+@pytest.mark.parametrize("path", ["/api/v1/state", "/api/v1/models", "/api/v1/events", "/api/v1/usage"])
+def test_answer_is_made_and_written_beside_the_loop(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With thousands of objects that takes a second."""
+    threads: list[threading.Thread] = []
+
+    def seen(*_: object, **__: object) -> list[object]:
+        threads.append(threading.current_thread())
+        return []
+
+    state = SimpleNamespace(position=1, time="", revision="", head=None, pin=None, suspension=None)
+    monkeypatch.setattr(api, "view_of", lambda *_: View(cast("Any", state), lambda *_: "", ""))
+    for name in ("objects", "secrets", "issued_keys"):
+        monkeypatch.setattr(View, name, seen)
+    monkeypatch.setattr(api, "search", seen)
+    monkeypatch.setattr(api, "spending", seen)
+    monkeypatch.setattr(api.msgspec.json, "encode", lambda _: bytes(seen()) or b"0")
+
+    async def answer() -> None:
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [], "path_params": {}}
+        made = _api(monkeypatch)
+        handlers: dict[str, Any] = {"state": made._state, "models": made._objects, "events": made._events}
+        handler = handlers.get(path.rpartition("/")[2], made._usage)
+        await handler(Request(scope), {})
+
+    asyncio.run(answer())
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+@pytest.mark.parametrize("fields", [{}, {"a": []}, {"a": [1, {"b": [2]}], "c": None, "d": {"e": "f"}}])
+def test_object_is_written_item_by_item_as_in_one_piece(fields: dict[str, Sequence[object]]) -> None:
+    """The bytes are the same."""
+    assert api._written(fields) == api.msgspec.json.encode(fields)
