@@ -25,7 +25,7 @@ from reconciler.control import call
 from reconciler.core.diagnostics import Shown, shown
 from reconciler.core.errors import PaiError, Refused
 from reconciler.source import RefUpdate, is_judged, parse_updates, quarantine_folders
-from reconciler.source.chains import CHAIN_MAX, has_long_chain
+from reconciler.source.chains import excess
 from reconciler.source.hook import require_few_beside
 from reconciler.workspace import OF_THE_HOOK, Workspace
 
@@ -53,10 +53,10 @@ def main(arguments: Sequence[str]) -> int:
         updates = parse_updates(sys.stdin)
         require_few_beside(updates, workspace.settings.source_branch)
         for folder in quarantine_folders(os.environ)[:1]:  # of any branch: another push may bring them to this one
-            if has_long_chain(Path(folder, "pack")):
+            if chain := excess(Path(folder, "pack")):
                 raise Refused(
-                    f"a chain of more than {CHAIN_MAX} deltas is pushed",
-                    "run git repack -a -d -f --depth=50, and push again with git -c pack.depth=50",
+                    f"{chain.said} is pushed",
+                    f"run git repack -a -d -f --depth={chain.depth}, and push again with git -c pack.depth={chain.depth}",
                 )
         for update in updates:
             _judge(workspace, update)

@@ -1,69 +1,123 @@
-"""How long the chains of deltas in a pack are: an object at the end of one is made by making all before it.
+"""How long and how dear the chains of deltas in a pack are: the last object of one is made by making all before it.
 
 libgit2 does that in one call, in which every other thread of the process waits. Git itself makes chains of 50
-(`pack.depth`), and breaks longer ones when it packs anew. A pack holds the bases of all its deltas, so it can be looked
-at alone: the heads of its entries are read, and nothing is unpacked. The formats are those of gitformat-pack(5).
+(`pack.depth`), of objects that are alike in size, and breaks longer ones when it packs anew. A pack holds the bases of
+all its deltas, so it can be looked at alone: the heads of its entries are read, and no object is unpacked. The formats
+are those of gitformat-pack(5).
 """
 
 from __future__ import annotations
 
 import mmap
 import struct
+import zlib
 from bisect import bisect_left
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 CHAIN_MAX: Final = 250
 """What `git gc --aggressive` of older versions makes."""
+BYTES_MAX: Final = 2 * CHAIN_MAX
+"""Bytes to be made on the way to an object, for each of its own."""
+SMALL_BYTES: Final = 128 * 1024
+"""Of a smaller object as much may be made as of one of this size."""
+_DELTA_COST: Final = 8
+_BASE_COST: Final = 4
+"""A byte of a delta may be one that is copied by itself, one of the first object has to be unpacked: as time, so many
+bytes that are copied together."""
 _IDS: Final = 8 + 256 * 4
 """Where the ids begin in an index of version 2: after its mark, its version and the fan-out."""
 _OFS_DELTA: Final = 6
 _REF_DELTA: Final = 7
+_SIZES_BYTES: Final = 20
+"""A delta begins with two numbers of at most so many bytes together."""
+_LOOKED_AT_BYTES: Final = 1024
+"""Of packed data; before its first byte there are 320 at most, unless somebody means it."""
 
 
-def has_long_chain(folder: Path) -> bool:
-    """Tell whether a pack in the folder has a longer chain than CHAIN_MAX. Raises OSError."""
-    return any(longest(index) > CHAIN_MAX for index in folder.glob("*.idx"))
+class Excess(NamedTuple):
+    """What is too much about a chain, in words, and the depth of packing that makes no such one."""
+
+    said: str
+    depth: int
 
 
-def longest(index: Path) -> int:
-    """Give the number of deltas in the longest chain of a pack, by the pack's index."""
+_LONG: Final = Excess(f"a chain of more than {CHAIN_MAX} deltas", 50)
+_DEAR: Final = Excess("a chain of deltas that makes very much for a small object", 10)
+
+
+class _Entry(NamedTuple):
+    """An object of a pack: the offset of its base if it is a delta, else 0; its size, and what its own step costs."""
+
+    base: int
+    size: int
+    cost: int
+
+
+def excess(folder: Path) -> Excess | None:
+    """Say what is too much about a chain of any pack in the folder, None if nothing is. Raises OSError."""
+    return next((found for index in folder.glob("*.idx") if (found := _excess(index)) is not None), None)
+
+
+def _excess(index: Path) -> Excess | None:
     ids = index.read_bytes()
     count: int = struct.unpack_from(">I", ids, _IDS - 4)[0]
+    small = struct.unpack_from(f">{count}I", ids, _IDS + 24 * count)
+    far = _IDS + 28 * count
+    offsets = [struct.unpack_from(">Q", ids, far + 8 * (at & 0x7FFFFFFF))[0] if at & 0x80000000 else at for at in small]
+    ways: dict[int, tuple[int, int]] = {}  # of each delta, the length and the cost of its chain
+    dear = False
     with index.with_suffix(".pack").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pack:
-        small = struct.unpack_from(f">{count}I", ids, _IDS + 24 * count)
-        far = _IDS + 28 * count
-        offsets = [
-            struct.unpack_from(">Q", ids, far + 8 * (at & 0x7FFFFFFF))[0] if at & 0x80000000 else at for at in small
-        ]
-        bases = {offset: base for offset in offsets if (base := _base(pack, offset, ids, offsets))}
-    lengths: dict[int, int] = {}
-    for last in bases:
-        chain, offset = [], last
-        while offset in bases and offset not in lengths:
-            chain.append(offset)
-            offset = bases[offset]
-        before = lengths.get(offset, 0)
-        for number, each in enumerate(reversed(chain), 1):
-            lengths[each] = before + number
-    return max(lengths.values(), default=0)
+        for last in offsets:
+            chain: list[tuple[int, _Entry]] = []
+            at = last
+            while at and at not in ways:
+                chain.append((at, _entry(pack, at, ids, offsets)))
+                at = chain[-1][1].base
+            length, cost = ways.get(at, (0, 0))
+            for place, entry in reversed(chain):
+                cost += entry.cost
+                if entry.base:
+                    length += 1
+                    ways[place] = length, cost
+                    dear = dear or cost > BYTES_MAX * max(entry.size, SMALL_BYTES)
+            if length > CHAIN_MAX:
+                return _LONG
+    return _DEAR if dear else None
 
 
-def _base(pack: mmap.mmap, offset: int, ids: bytes, offsets: list[int]) -> int:
-    """Give where the base of a delta lies; 0 for what is no delta."""
-    kind = pack[offset] >> 4 & 7
-    if kind not in (_OFS_DELTA, _REF_DELTA):
-        return 0
+def _entry(pack: mmap.mmap, offset: int, ids: bytes, offsets: list[int]) -> _Entry:
+    """Read the head of an entry, and of a delta where it begins."""
     at = offset + 1
+    kind, size, shift = pack[offset] >> 4 & 7, pack[offset] & 15, 4
     while pack[at - 1] & 0x80:
-        at += 1
+        size |= (pack[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
     if kind == _REF_DELTA:
-        number = bisect_left(
-            range(len(offsets)), pack[at : at + 20], key=lambda n: ids[_IDS + 20 * n : _IDS + 20 * n + 20]
-        )
-        return offsets[number]
-    back = pack[at] & 0x7F
-    while pack[at] & 0x80:
-        at += 1
-        back = (back + 1 << 7) | pack[at] & 0x7F
-    return offset - back
+        base, at = _offset(pack[at : at + 20], ids, offsets), at + 20
+    elif kind == _OFS_DELTA:
+        back = pack[at] & 0x7F
+        while pack[at] & 0x80:
+            at += 1
+            back = (back + 1 << 7) | pack[at] & 0x7F
+        base, at = offset - back, at + 1
+    else:
+        return _Entry(0, size, _BASE_COST * size)
+    becomes = _becomes(pack[at : at + _LOOKED_AT_BYTES])
+    return _Entry(base, becomes, _DELTA_COST * size + becomes)
+
+
+def _offset(oid: bytes, ids: bytes, offsets: list[int]) -> int:
+    """Give where an object lies, 0 if it is not in the pack."""
+    number = bisect_left(range(len(offsets)), oid, key=lambda n: ids[_IDS + 20 * n : _IDS + 20 * n + 20])
+    found = ids[_IDS + 20 * number : _IDS + 20 * number + 20] == oid and number < len(offsets)
+    return offsets[number] if found else 0
+
+
+def _becomes(packed: bytes) -> int:
+    """Give the size of the object that a delta makes, by its beginning; a very large one if that cannot be seen."""
+    data = zlib.decompressobj().decompress(packed, _SIZES_BYTES)
+    ends = [at for at, byte in enumerate(data) if not byte & 0x80][:2]
+    if len(ends) < 2:
+        return 1 << 62
+    return sum((byte & 0x7F) << 7 * n for n, byte in enumerate(data[ends[0] + 1 : ends[1] + 1]))

@@ -40,9 +40,9 @@ class Incoming:
             (self._folder / name).mkdir(parents=True)
         (self._folder / "info" / "alternates").write_text("..\n")
 
-    def has_long_chain(self) -> bool:
-        """Tell whether an object of what came is made by way of very many others: `chains`."""
-        return chains.has_long_chain(self._folder / "pack")
+    def excess(self) -> chains.Excess | None:
+        """Say what is too much about a chain of deltas that came: `chains`."""
+        return chains.excess(self._folder / "pack")
 
     def keep(self) -> None:
         """Give the repository what came; the index of a pack last, as that is what makes it one."""

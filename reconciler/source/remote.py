@@ -21,7 +21,6 @@ import msgspec
 from reconciler.core.errors import Refused, SourceUnavailable
 from reconciler.source import refusals
 from reconciler.source.bare import init_bare
-from reconciler.source.chains import CHAIN_MAX
 from reconciler.source.credentials import Address, Credentials, opened
 from reconciler.source.git import Repository
 from reconciler.source.gitrun import MEMORY_BYTES_MAX, GitRunner, Ran
@@ -279,10 +278,9 @@ class Mirror:
                     f"{self.remote.shown} is a shallow clone, whose older commits are missing",
                     "git fetch --unshallow there, or set source.repo to the repository that it was cloned from",
                 )
-            if place.has_long_chain():
+            if chain := place.excess():
                 raise SourceUnavailable(
-                    f"{self.remote.shown} sends a chain of more than {CHAIN_MAX} deltas",
-                    "run there: git repack -a -d -f --depth=50",
+                    f"{self.remote.shown} sends {chain.said}", f"run there: git repack -a -d -f --depth={chain.depth}"
                 )
             if not Repository.open(self.path, place.folders).is_commit(oid):
                 raise _NoCommit(f"object {oid} of {self.remote.shown} is no commit", "move the ref there")

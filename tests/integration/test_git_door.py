@@ -164,6 +164,30 @@ def test_long_chain_of_deltas_is_refused_on_every_branch(served: Served, by_id: 
         assert (b"a chain of more than 250 deltas" in said) != taken
 
 
+@pytest.mark.parametrize(("links", "step", "taken"), [(40, b"\x01a", False), (40, b"\x7f" + b"a" * 127, True)])
+def test_small_object_for_which_much_is_made_is_refused(served: Served, links: int, step: bytes, taken: bool) -> None:
+    """Some deltas of a million instructions each are packed to nothing, and take as long as thousands of usual ones."""
+    served.site.bare("config", "receive.unpackLimit", "1")
+    size, end = 1 << 20, b"small\n"
+    entries = [entry(3, size, zlib.compress(b"a" * size))]
+    width = len(step) - 1
+    for number in range(links):
+        delta = varint(size) * 2 + b"\x08%08d" % number + step * ((size - 8) // width)
+        delta += bytes([rest]) + b"a" * rest if (rest := (size - 8) % width) else b""
+        entries.append(entry(6, len(delta), zlib.compress(delta), back_by(len(entries[-1]))))
+    if not taken:
+        delta = varint(size) + varint(len(end)) + bytes([len(end)]) + end
+        entries.append(entry(6, len(delta), zlib.compress(delta), back_by(len(entries[-1]))))
+    pack = b"PACK" + struct.pack(">II", 2, len(entries)) + b"".join(entries)
+    line = f"{'0' * 40} {served.clone(served.first).head} refs/heads/x{width}\0 report-status side-band-64k".encode()
+    body = b"%04x%b0000" % (len(line) + 4, line) + pack + hashlib.sha1(pack, usedforsecurity=False).digest()
+    headers = {**served.bearer(), "Content-Type": "application/x-git-receive-pack-request"}
+    _, _, said = served.ask("POST", f"{PATH}/git-receive-pack", body, headers)
+    assert b"unpack ok" in said
+    assert (b"ok refs/heads/x" in said) == taken, said
+    assert (b"makes very much for a small object" in said) != taken
+
+
 @pytest.mark.parametrize("entries", [large_object, large_delta])
 @pytest.mark.parametrize("kept", ["100", "1"], ids=["unpacked", "kept"])
 def test_object_is_bounded_by_what_it_becomes(served: Served, entries: Callable[[], list[bytes]], kept: str) -> None:
