@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -26,7 +27,7 @@ from reconciler.daemon.openapi import LIMIT_DEFAULT, LIMIT_MAX, document
 from reconciler.daemon.queries import Queries
 from reconciler.daemon.reading import view_of
 from reconciler.daemon.stories import History, Origins, Story, history_of, origins_of, story_of
-from reconciler.daemon.tokens import identify
+from reconciler.daemon.tokens import Caller, identify
 from reconciler.log.index import FIGURES
 from reconciler.log.sqlite import SqliteReader
 from reconciler.recorder import Recorder
@@ -34,6 +35,7 @@ from reconciler.views import View, not_found
 from reconciler.workspace import Workspace
 
 FOLLOWERS_MAX: Final = 16
+"""Clients that follow the log, half of them with one token."""
 LOOK_S: Final = 0.2
 KEEPALIVE_S: Final = 15.0
 POSITION_MAX: Final = 2**53 - 1
@@ -60,7 +62,7 @@ class Api:
         self._token = token
         self._stopping = stopping
         self._queries = Queries(workspace.database)
-        self._followers = 0
+        self._followers: Counter[str] = Counter()
 
     def routes(self) -> list[BaseRoute]:
         """Give the routes, each behind the token; what is below /api and no endpoint is 401 or 404."""
@@ -89,9 +91,10 @@ class Api:
     def _guarded(self, handler: Handler, known: tuple[str, ...]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             try:
-                if not await asyncio.to_thread(self._known, request):
+                caller = await asyncio.to_thread(self._caller, request)
+                if caller is None:
                     return _error(401, "the admin listener needs a token in force", _HINT)
-                request.scope["state"]["known"] = True
+                request.scope["state"] |= {"known": True, "owner": caller.key}
                 if request.method not in ("GET", "HEAD"):
                     allow = {"Allow": "GET, HEAD"}
                     return _error(405, f"{request.method} is not answered here", "this API reads only", allow)
@@ -101,11 +104,11 @@ class Api:
 
         return answer
 
-    def _known(self, request: Request) -> bool:
-        """Tell whether the token that a request came with is in force now. Raises LogNotWritable."""
+    def _caller(self, request: Request) -> Caller | None:
+        """Give who asks, if the token that a request came with is in force now. Raises LogNotWritable."""
         address = request.client.host if request.client else ""
         header = request.headers.get("authorization", "")
-        return self._recorder.read(lambda state: identify(state, self._token, header, address)) is not None
+        return self._recorder.read(lambda state: identify(state, self._token, header, address))
 
     async def _events(self, request: Request, given: Parameters) -> Response:
         query = parse_query(given.get("q", ""), datetime.now(UTC))
@@ -119,7 +122,7 @@ class Api:
             rows: list[Row] = list(search(log, query, limit, before=before))
             return {"events": rows, "next": rows[-1].seq if len(rows) == limit and rows[-1].seq else None}
 
-        return await self._told(page)
+        return await self._told(request, page)
 
     async def _follow(self, request: Request, given: Parameters) -> Response:
         """Send the events that come as server-sent events, from the last that the client has seen on."""
@@ -127,12 +130,12 @@ class Api:
         for name in ("before", "limit"):
             if name in given:
                 raise UsageError(f"{name} says nothing about what is followed", "leave it out, or leave out follow")
-        seen = request.headers.get("last-event-id", "")
+        seen, owner = request.headers.get("last-event-id", ""), _owner(request)
         if seen:
             start = _number({"Last-Event-ID": seen}, "Last-Event-ID", 0, POSITION_MAX, 0) + 1
         else:
-            start = await self._queries.ask(lambda log: log.size())
-        if self._followers >= FOLLOWERS_MAX:
+            start = await self._queries.ask(owner, lambda log: log.size())
+        if self._followers.total() >= FOLLOWERS_MAX or self._followers[owner] >= FOLLOWERS_MAX // 2:
             raise CouldNotRun("too many clients follow the log", "close one, or ask again later")
         tail = Tail(self._workspace.database, query, start)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -142,10 +145,11 @@ class Api:
         def look() -> list[Row] | None:
             rows = tail.look()
             with contextlib.suppress(LogNotWritable):  # nobody can tell now, and nothing is revoked meanwhile
-                return rows if self._known(request) else None
+                return rows if self._caller(request) is not None else None
             return rows
 
-        self._followers += 1
+        owner = _owner(request)
+        self._followers[owner] += 1
         quiet = 0.0
         try:
             yield b": following\n\n"
@@ -165,10 +169,11 @@ class Api:
         except PaiError as error:
             yield b"event: error\ndata: %b\n\n" % msgspec.json.encode({"error": error.message, "hint": error.hint})
         finally:
-            self._followers -= 1
+            self._followers[owner] -= 1
+            self._followers += Counter()  # forgets who follows no more
             tail.close()
 
-    async def _usage(self, _: Request, given: Parameters) -> Response:
+    async def _usage(self, request: Request, given: Parameters) -> Response:
         query = parse_query(given.get("q", ""), datetime.now(UTC))
         by = _keys(given.get("by", "day,model"))
 
@@ -180,7 +185,7 @@ class Api:
                 ]
             }
 
-        return await self._told(usage)
+        return await self._told(request, usage)
 
     async def _objects(self, request: Request, given: Parameters) -> Response:
         kind = _kind(request)
@@ -194,23 +199,27 @@ class Api:
                 raise not_found(kind, name, known)
             return view.object(kind, name)
 
-        return await self._viewed(given, objects)
+        return await self._viewed(request, given, objects)
 
     async def _history(self, request: Request, _: Parameters) -> Response:
-        return await self._told(lambda log: _fields(history_of(log, _kind(request), request.path_params["name"])))
+        return await self._told(
+            request, lambda log: _fields(history_of(log, _kind(request), request.path_params["name"]))
+        )
 
     async def _blame(self, request: Request, _: Parameters) -> Response:
-        return await self._told(lambda log: _fields(origins_of(log, _kind(request), request.path_params["name"])))
+        return await self._told(
+            request, lambda log: _fields(origins_of(log, _kind(request), request.path_params["name"]))
+        )
 
     async def _request(self, request: Request, _: Parameters) -> Response:
-        return await self._told(lambda log: _fields(story_of(log, request.path_params["request"])))
+        return await self._told(request, lambda log: _fields(story_of(log, request.path_params["request"])))
 
-    async def _told(self, question: Callable[[SqliteReader], Fields]) -> Response:
+    async def _told(self, request: Request, question: Callable[[SqliteReader], Fields]) -> Response:
         """Answer with what a question finds on the log."""
-        body = await self._queries.ask(lambda log: _written(question(log) | _pruned(log.first())))
+        body = await self._queries.ask(_owner(request), lambda log: _written(question(log) | _pruned(log.first())))
         return _answer(body)
 
-    async def _state(self, _: Request, given: Parameters) -> Response:
+    async def _state(self, request: Request, given: Parameters) -> Response:
         def told(view: View) -> Fields:
             state = view.state
             return {
@@ -226,14 +235,15 @@ class Api:
                 "keys": view.issued_keys(),
             }
 
-        return await self._viewed(given, told)
+        return await self._viewed(request, given, told)
 
-    async def _viewed(self, given: Parameters, told: Callable[[View], Fields]) -> Response:
+    async def _viewed(self, request: Request, given: Parameters, told: Callable[[View], Fields]) -> Response:
         """Answer with what is told of the state that is asked for."""
         at = given.get("at")
-        return _answer(
-            await self._queries.ask(lambda log: _written(told(view_of(self._workspace, log, self._day, at))))
+        body = await self._queries.ask(
+            _owner(request), lambda log: _written(told(view_of(self._workspace, log, self._day, at)))
         )
+        return _answer(body)
 
     async def _document(self, _: Request, __: Parameters) -> Response:
         return _json(document())
@@ -243,6 +253,12 @@ class Api:
 
 
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"]
+
+
+def _owner(request: Request) -> str:
+    """Name the token that a request was let in by."""
+    owner: str = request.scope["state"]["owner"]
+    return owner
 
 
 def _kind(request: Request) -> Kind:

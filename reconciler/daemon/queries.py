@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 THREADS: Final = 2
 WAITING_MAX: Final = 16
-"""Questions that are asked or wait; more are refused."""
+"""Questions that are asked or wait, half of them with one token; more are refused."""
 SECONDS_MAX: Final = 10.0
 """How long a question may take from its beginning."""
 
@@ -35,17 +36,18 @@ class Queries:
         self._path = path
         self._seconds = seconds
         self._pool = ThreadPoolExecutor(THREADS, "pai-query")
-        self._asked = 0
+        self._asked: Counter[str] = Counter()
 
-    async def ask(self, question: Question[T]) -> T:
-        """Answer a question. Raises what it raises, and CouldNotRun if it takes too long or too many are asked."""
-        if self._asked >= WAITING_MAX:
+    async def ask(self, owner: str, question: Question[T]) -> T:
+        """Answer a question of `owner`. Raises what it raises, CouldNotRun if it takes too long or many are asked."""
+        if self._asked.total() >= WAITING_MAX or self._asked[owner] >= WAITING_MAX // 2:
             raise CouldNotRun("too many questions are being answered", "ask again in a moment")
-        self._asked += 1
+        self._asked[owner] += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, question)
         finally:
-            self._asked -= 1
+            self._asked[owner] -= 1
+            self._asked += Counter()  # forgets who asks nothing
 
     def close(self) -> None:
         """Take no more questions; those being answered end at their deadline."""

@@ -11,8 +11,10 @@ from typing import Any, cast
 import pytest
 from starlette.requests import Request
 
+from reconciler.core.errors import CouldNotRun
 from reconciler.daemon import api
 from reconciler.daemon.api import Api
+from reconciler.daemon.queries import WAITING_MAX, Queries
 from reconciler.views import View
 
 
@@ -26,7 +28,7 @@ class _Log:
 def _api(monkeypatch: pytest.MonkeyPatch) -> Api:
     made = Api(cast("Any", SimpleNamespace(database="x")), cast("Any", None), str, "", asyncio.Event())
 
-    async def ask(question: Any) -> Any:
+    async def ask(_: str, question: Any) -> Any:
         return await asyncio.to_thread(question, _Log())
 
     monkeypatch.setattr(made, "_queries", SimpleNamespace(ask=ask))
@@ -51,7 +53,15 @@ def test_answer_is_made_and_written_beside_the_loop(path: str, monkeypatch: pyte
     monkeypatch.setattr(api.msgspec.json, "encode", lambda _: bytes(seen()) or b"0")
 
     async def answer() -> None:
-        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [], "path_params": {}}
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "query_string": b"",
+            "headers": [],
+            "path_params": {},
+        }
+        scope["state"] = {"owner": ""}
         made = _api(monkeypatch)
         handlers: dict[str, Any] = {"state": made._state, "models": made._objects, "events": made._events}
         handler = handlers.get(path.rpartition("/")[2], made._usage)
@@ -66,3 +76,25 @@ def test_answer_is_made_and_written_beside_the_loop(path: str, monkeypatch: pyte
 def test_object_is_written_item_by_item_as_in_one_piece(fields: dict[str, Sequence[object]]) -> None:
     """The bytes are the same."""
     assert api._written(fields) == api.msgspec.json.encode(fields)
+
+
+def test_one_token_leaves_half_of_the_questions_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks without a pause keeps nobody else from being answered."""
+    free = threading.Event()
+    queries = Queries(cast("Any", None))
+    monkeypatch.setattr(queries, "_answer", lambda question: free.wait(10) and question)
+
+    async def ask() -> None:
+        asked = [asyncio.create_task(queries.ask("one", cast("Any", n))) for n in range(WAITING_MAX // 2)]
+        await asyncio.sleep(0)
+        with pytest.raises(CouldNotRun, match="too many questions"):
+            await queries.ask("one", cast("Any", "more"))
+        other = asyncio.create_task(queries.ask("other", cast("Any", "answered")))
+        await asyncio.sleep(0)
+        free.set()
+        assert await other == "answered"
+        assert await asyncio.gather(*asked) == list(range(WAITING_MAX // 2))
+        assert await queries.ask("one", cast("Any", "again")) == "again"
+
+    asyncio.run(ask())
+    queries.close()
