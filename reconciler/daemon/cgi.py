@@ -32,6 +32,8 @@ STDERR_BYTES_MAX: Final = 2_000
 GRACE_S: Final = 5.0
 """How long a program, and what it started, may take to end before it is made to."""
 _GZIP: Final = 16 + zlib.MAX_WBITS
+MEMBERS_MAX: Final = 100
+"""Of a packed body: each may be empty, and copies what is behind it in its piece."""
 LOOK_S: Final = 0.02
 PATIENCE_S: Final = 20.0
 """How long a client may send, or take, less than `RATE_MIN` bytes a second: others wait for its turn."""
@@ -358,6 +360,7 @@ class Unpacked:
     """A body as it becomes, in pieces of at most CHUNK_BYTES that are counted.
 
     Of a packed one the last piece is held back until the body has proved to be whole: the program may act on all of it.
+    It may be of a few members (RFC 1952 2.2), of which git sends one.
     """
 
     def __init__(self, bytes_max: int, *, packed: bool) -> None:
@@ -365,6 +368,7 @@ class Unpacked:
         self._inflating = zlib.decompressobj(_GZIP) if packed else None
         self._begun = False
         self._held = b""
+        self._members = 1
 
     def pieces(self, data: bytes, *, last: bool) -> Iterator[bytes]:
         """Give what more of the body becomes; `last` says that no more comes. Raises TooLarge, Malformed."""
@@ -380,7 +384,10 @@ class Unpacked:
         self._begun = self._begun or bool(data)
         try:
             while data:
-                if self._inflating.eof:  # another member follows (RFC 1952 2.2)
+                if self._inflating.eof:  # another member follows
+                    self._members += 1
+                    if self._members > MEMBERS_MAX:
+                        raise Malformed
                     self._inflating = zlib.decompressobj(_GZIP)
                 piece = self._inflating.decompress(data, CHUNK_BYTES)
                 data = self._inflating.unconsumed_tail or self._inflating.unused_data

@@ -238,6 +238,14 @@ def test_packed_body_is_read_to_its_end() -> None:
     assert list(cgi.Unpacked(1000, packed=True).pieces(b"", last=True)) in ([], [b""])
 
 
+def test_packed_body_has_few_members() -> None:
+    """Empty ones become nothing that could be counted, and go on for ever."""
+    few = gzip.compress(b"") * (cgi.MEMBERS_MAX - 1) + gzip.compress(b"data")
+    assert b"".join(cgi.Unpacked(1000, packed=True).pieces(few, last=True)) == b"data"
+    with pytest.raises(cgi.Malformed):
+        list(cgi.Unpacked(1000, packed=True).pieces(gzip.compress(b"") + few, last=True))
+
+
 @pytest.mark.parametrize("cut", [1, 8])
 def test_packed_body_that_is_cut_at_its_end_is_refused(served: Served, cut: int) -> None:
     """Git is not given all of it, so that it does nothing."""
