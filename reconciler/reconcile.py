@@ -40,6 +40,8 @@ JUDGED_MAX = 500
 """Commits of one pass judged one by one, the newest; older ones are superseded."""
 READ_MAX = 50_000
 """Files read for the commits before the tip, beyond which the others of them are superseded."""
+READ_SIZE_MAX = 128 * 1024 * 1024
+"""What those files hold, likewise, as `Judge.size_read` counts it: some seconds of work."""
 RECORDED_MAX = 10_000
 """Events and diagnostics of the commits before the tip, likewise: a few kilobytes may change all objects many times."""
 TOGETHER_MAX = 200
@@ -315,9 +317,10 @@ class _Pass:
         for sha in older:
             # Its tree never followed what was in force: another line of history did, or it is long ago.
             self._add(self._superseded(sha, tip))
-        before_all = self._judge.files_read
+        files, size = self._judge.files_read, self._judge.size_read
         for sha in newest:
-            if sha != tip and self._judge.files_read - before_all > READ_MAX:
+            much = self._judge.files_read - files > READ_MAX or self._judge.size_read - size > READ_SIZE_MAX
+            if sha != tip and much:
                 self._add(self._superseded(sha, tip))
             else:
                 self._judged(sha, tip=sha == tip)

@@ -44,7 +44,7 @@ from reconciler.manifests import (
     judge,
 )
 from reconciler.manifests.ignore import IGNORE_FILE
-from reconciler.manifests.judging import FILES_MAX, SIZE_MAX, too_many_files
+from reconciler.manifests.judging import FILES_MAX, SIZE_MAX, too_large, too_many_files
 from reconciler.manifests.reading import SUFFIXES
 from reconciler.manifests.rules import SIGNATURE, TREE
 from reconciler.source import CommitUnreadable, Repository, TreeEntry, TreeRefused
@@ -59,6 +59,8 @@ _LOOKED = f"of the tip or the branch's own line: more than {LOOKED_MAX:,} commit
 SIGNATURES_MAX = 1000
 """Commits of one revision whose signatures are checked; 15 ms each."""
 SIGNATURE_HINT = "sign it with a key that the operator has listed; source.require_signatures asks for that"
+PROBLEM_SIZE = 2048
+"""What finding a problem counts for among the bytes that were read."""
 HELPED_FROM = 2000
 """Blobs to read for which other processes are asked to help."""
 HEAD_START = 1200
@@ -123,7 +125,7 @@ class Judge:
         self._signatures = signatures
         self._path = str(PurePosixPath(path))
         self.index = index if index is not None and (index.version, index.path) == (VERSION, self._path) else None
-        self.files_read = 0
+        self.files_read = self.size_read = 0
         self._judged: tuple[Index, Verdict] | None = None
         self._shared: TrailerSearch | None = None
 
@@ -277,6 +279,7 @@ class Judge:
             raise TreeRefused(*_too_many)
         known: dict[str, Facts] = {}
         files = {}
+        size = 0
         with _helpers(self.repository, entries) as helped:
             for entry in entries:
                 if entry.oid in helped and _is_read(entry):
@@ -284,18 +287,21 @@ class Judge:
                 facts = self.facts(entry, rules, known)
                 if facts is not None:
                     files[self.full(entry.path)] = facts
+                    size = _fitting(size, facts)
         return Index(VERSION, sha, self._path, ignore, files)
 
     def _read_changes(self, sha: str, old: Index, changes: list[tuple[str, TreeEntry | None]]) -> Index:
         rules = self.rules(old.ignore)
         files = dict(old.files)
         known: dict[str, Facts] = {}
+        size = 0
         for path, entry in changes:
             facts = None if entry is None else self.facts(entry, rules, known)
             if facts is None:
                 files.pop(self.full(path), None)
             else:
                 files[self.full(path)] = facts
+                size = _fitting(size, facts)
         if len(files) > FILES_MAX:
             raise TreeRefused(*_too_many)
         return Index(VERSION, sha, self._path, old.ignore, files)
@@ -313,7 +319,10 @@ class Judge:
         oid, repository = entry.oid, self.repository
         size = repository.size(oid) if _is_read(entry) and oid not in known else -1
         self.files_read += 1
-        return facts_of(Entry(entry.path, entry.kind, oid, size, lambda: repository.blob(oid)), known)
+        facts = facts_of(Entry(entry.path, entry.kind, oid, size, lambda: repository.blob(oid)), known)
+        if facts is not None and size >= 0:
+            self.size_read += facts.size + PROBLEM_SIZE * (len(facts.problems) + facts.omitted)
+        return facts
 
     def full(self, path: str) -> str:
         """Give a path in the repository for one below the source path."""
@@ -330,9 +339,17 @@ def _may_be_read(mode: bytes, name: bytes) -> bool:
 
 
 _size = attrgetter("size")
+
+
+def _fitting(size: int, facts: Facts) -> int:
+    """Add what a file's objects take. Raises TreeRefused once that is more than those of any revision may."""
+    if size + facts.size > SIZE_MAX:
+        raise TreeRefused(*_too_large)
+    return size + facts.size
+
+
 _SUFFIXES = tuple(suffix.encode() for suffix in SUFFIXES)
-_problem = too_many_files(".")
-_too_many = _problem.message, _problem.hint
+_too_many, _too_large = ((problem.message, problem.hint) for problem in (too_many_files("."), too_large(".")))
 
 
 class _Helper:
@@ -425,10 +442,14 @@ def help_reading() -> None:
     gc.disable()
     folder, oids = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=tuple[bytes, list[str]])
     known: dict[str, Facts] = {}
+    taken = 0
     with suppress(SourceUnavailable):
         repository = Repository.open(Path(os.fsdecode(folder)))
         for oid in oids:
             facts_of(Entry(SUFFIXES[0], "file", oid, repository.size(oid), partial(repository.blob, oid)), known)
+            taken += known[oid].size if oid in known else 0
+            if taken > SIZE_MAX:
+                break  # whoever asked finds that out
     sys.stdout.buffer.write(msgspec.msgpack.encode((VERSION, known)))
 
 

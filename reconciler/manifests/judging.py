@@ -81,7 +81,7 @@ def judge(files: Mapping[str, Facts]) -> Verdict:
         if count + broken_count + referred > PARTS_MAX:
             return Verdict({}, (_too_much(path),))
         if size > SIZE_MAX:
-            return Verdict({}, (_too_large(path),))
+            return Verdict({}, (too_large("."),))
     if count != len(objects) or broken:
         _same_names(files, wrong)
     _no_bindings(references, objects.keys() | broken if broken else objects.keys(), wrong)
@@ -222,9 +222,10 @@ def _too_much(path: str) -> Diagnostic:
     return Diagnostic(printable(path), 1, 1, "error", rules.TREE, message, _TREE_HINT)
 
 
-def _too_large(path: str) -> Diagnostic:
+def too_large(path: str) -> Diagnostic:
+    """Give the problem of a revision whose objects would take too much memory."""
     message = f"the revision's objects take more than {SIZE_MAX:,} bytes, aliases written out"
-    return Diagnostic(printable(path), 1, 1, "error", rules.TREE, message, _TREE_HINT)
+    return Diagnostic(path, 1, 1, "error", rules.TREE, message, _TREE_HINT)
 
 
 _TREE_HINT = "point source.path at the folder of the manifests, or split the repository"

@@ -11,12 +11,15 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from reconciler import verdict
 from reconciler.daemon.pushes import SMALL
+from reconciler.manifests import read_manifests
 from reconciler.reconcile import (
     JUDGED_MAX,
     MESSAGE_CHARACTERS_FEW,
     MESSAGES_CHARACTERS_MAX,
     PERSON_CHARACTERS_MAX,
+    READ_SIZE_MAX,
     RECORDED_MAX,
     TOGETHER_MAX,
     commit_fields,
@@ -25,7 +28,7 @@ from reconciler.source import Repository
 from reconciler.source.commits import parse_commit
 from reconciler.source.history import COMMIT_BYTES_MAX, PARENTS_MAX
 from reconciler.source.trailer_search import LOOKED_MAX
-from reconciler.verdict import Judge, TooLarge
+from reconciler.verdict import PROBLEM_SIZE, Judge, TooLarge
 from tests.support import Git, Site, binding
 from tests.support_bombs import Objects
 
@@ -101,6 +104,33 @@ def test_commits_that_change_everything_many_times_take_no_more_than_a_share(sit
     assert {outcome for _, outcome in outcomes[40:-1]} == {"superseded"}
     assert len(site.rows("type:binding")) <= RECORDED_MAX + 300
     assert site.state().models["m7"].spec["maxTokensPerDay"] == 2
+
+
+def test_files_below_the_tip_are_read_as_far_as_a_share(site: Site, clone: Git) -> None:
+    """Of a commit that nobody judged before it was in as little is read as of many: the tip does not wait for it."""
+    for n in range(4):
+        fields = "".join(f"  f{n}{m}: 1\n" for m in range(READ_SIZE_MAX // PROBLEM_SIZE // 2 + 1000))
+        clone.commit({"bad.yaml": binding("bad") + fields})
+    tip = clone.commit({"bad.yaml": None, "models/a.yaml": binding("a")})
+    assert clone.push("HEAD:refs/heads/main").code == 0
+    site.pai("reconcile")
+    outcomes = site.outcomes()
+    assert outcomes[-1] == (tip, "accepted")
+    assert [outcome for _, outcome in outcomes[-5:-1]] == ["rejected", "rejected", "superseded", "superseded"]
+
+
+def test_no_more_of_a_tree_is_read_than_may_be_in_force(clone: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of a file may be as large as the file, and a tree may have very many."""
+    monkeypatch.setattr(verdict, "SIZE_MAX", 20 * read_manifests(binding("m10").encode()).size)
+    before = clone.commit({"a.yaml": binding("a")})
+    after = clone.commit({f"models/m{n}.yaml": binding(f"m{n}") for n in range(10, 60)})
+    for known in (None, before):
+        judge = Judge(Repository.open(clone.folder))
+        if known is not None:
+            assert judge.commit(known).accepted
+        found = judge.commit(after)
+        assert [d.message.partition(" more")[0] for d in found.diagnostics] == ["the revision's objects take"]
+        assert judge.files_read < 25
 
 
 @pytest.mark.parametrize("what", ["parents", "bytes"])
