@@ -54,9 +54,10 @@ def main(arguments: Sequence[str]) -> int:
         require_few_beside(updates, workspace.settings.source_branch)
         for folder in quarantine_folders(os.environ)[:1]:  # of any branch: another push may bring them to this one
             if chain := excess(Path(folder, "pack")):
+                depth = chain.depth
                 raise Refused(
                     f"{chain.said} is pushed",
-                    f"run git repack -a -d -f --depth={chain.depth}, and push again with git -c pack.depth={chain.depth}",
+                    f"run git repack -a -d -f --depth={depth}, and push again with git -c pack.depth={depth}",
                 )
         for update in updates:
             _judge(workspace, update)
