@@ -96,6 +96,11 @@ class Connection(asyncio.BufferedProtocol):
         return not self._closed and not self._transport.is_closing()
 
     @property
+    def over(self) -> bool:
+        """Whether the answer came to its end and was read."""
+        return self._done and not self._body and not self._broken
+
+    @property
     def open_ended(self) -> bool:
         """Whether more of the answer may come."""
         return self.usable and not self._done and not self._broken

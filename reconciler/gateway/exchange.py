@@ -190,6 +190,8 @@ class _One:
                     held.clear()
                     await self._stream(answer, Large())
                     return None
+                if answer.over:
+                    break
                 if answer.open_ended:
                     self._watch(answer)
         except Lost as error:

@@ -94,6 +94,11 @@ class Mask:
                     break
         return piece
 
+    @property
+    def keeps(self) -> bool:
+        """Whether something is kept back."""
+        return bool(self._kept)
+
     def rest(self) -> bytes:
         """Give what was kept back when the stream has ended."""
         kept, self._kept = self._kept, b""

@@ -123,6 +123,12 @@ class Answer:
         self._back = pieces
 
     @property
+    def over(self) -> bool:
+        """Whether all of it was read, as far as that shows without reading on."""
+        connection = self._connection
+        return connection is not None and connection.over and not (self._packed or self._back or self._mask.keeps)
+
+    @property
     def open_ended(self) -> bool:
         """Whether more of it may come."""
         return self._connection is not None and self._connection.open_ended

@@ -400,3 +400,27 @@ def test_large_heads_have_a_bounded_room_together(kind: str, monkeypatch: pytest
             assert await asked(client, server.url) == (200, b"hi")
 
     run(work())
+
+
+@pytest.mark.parametrize(
+    ("framed", "over"),
+    [
+        (b"content-length: 3\r\n\r\nabc", True),
+        (b"content-length: 4\r\n\r\nabc", False),
+        (b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", True),
+        (b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", False),
+    ],
+)
+def test_answer_is_over_when_its_framing_says_so_and_it_was_read(framed: bytes, over: bool) -> None:
+    """Nobody has to ask for more to find that there is nothing; what may be a key's beginning is still to come."""
+
+    async def work() -> None:
+        for mask, kept in ((None, b""), (Mask(["c" * 20]), b"c")):
+            async with answering(OK + framed) as server, pool() as client:
+                answer = await client.post(server.url, {}, b"", mask)
+                assert not answer.over
+                assert await answer.read() == b"abc".removesuffix(kept)
+                assert answer.over == (over and not kept)
+                answer.close()
+
+    run(work())
