@@ -275,6 +275,11 @@ _decode_account = msgspec.json.Decoder(Account).decode
 _TOKENS = (ev.TokensReserved, ev.TokensSettled, ev.TokensVoided, ev.TokensForfeited)
 
 
+def changes_accounts(event: ev.Event) -> bool:
+    """Tell whether an event may change an account."""
+    return isinstance(event.payload, _TOKENS)
+
+
 def rows_touched(event: ev.Event) -> list[RowKey]:
     """Name the projection rows that an event changes; ("log", "") changes with every event and is left out."""
     kind, _, name = event.subject.partition("/")

@@ -14,6 +14,7 @@ Invariants
 - A failed commit has an unknown outcome: its callers and those who built on it get LogNotWritable, unless their events
   are found on disk; the state is made anew from the disk before anybody decides again.
 - While the log is held (`hold`) nothing is recorded but what ends that (`resume`); reading goes on.
+- The index may be behind the log, also for a while after an answer; it catches up between commits, in small steps.
 - The store is touched by the writer thread while a batch is in flight (`_writing`), and otherwise only under the lock.
 """
 
@@ -32,12 +33,12 @@ from reconciler.core.errors import LogDamaged, LogNotWritable, PaiError
 from reconciler.core.events import Draft, Event, decode, encode
 from reconciler.core.state import RowKey, State, dump, row, rows_touched
 from reconciler.log.creation import projection_rows
-from reconciler.log.index import BLOCK_EVENTS, BlockBuilder
-from reconciler.log.indexing import open_block
+from reconciler.log.index import BLOCK_EVENTS
 from reconciler.log.merkle import leaf_hash
 from reconciler.log.replay import FOLD_VERSION, event_at, restore
 from reconciler.log.stamp import Clock, Random, Stamper, wall_clock
 from reconciler.log.store import Backend, Snapshot, Store, Stored
+from reconciler.recorder.indexer import Indexer
 from reconciler.recorder.tickets import Batch, Receipt, Ticket, report
 
 T = TypeVar("T")
@@ -105,7 +106,7 @@ class Recorder:
         self._state: State | None = None
         self._frozen_at = 0
         self._block_events = block_events
-        self._block = BlockBuilder(0)
+        self._indexer: Indexer
         self._pending = Batch(0)
         self._expected = 1
         self._reason = ""
@@ -259,7 +260,8 @@ class Recorder:
         """Tell whether the pending batch may be committed at once, by the caller: nothing else is due."""
         if self._writing or self._took_s >= self._quick_s or self._snapshot_due():
             return False
-        return not self._block.full(len(self._pending.events))
+        assert self._state is not None
+        return not (self._indexer.behind or self._indexer.due(self._state.position))
 
     def _snapshot_due(self) -> bool:
         assert self._state is not None
@@ -291,21 +293,23 @@ class Recorder:
         while True:
             with self._lock:
                 self._writing = False
-                while not (self._pending.tickets or self._closing or self._spoiled):
+                while not (self._pending.tickets or self._closing or self._spoiled or self._behind()):
                     self._wake.wait()
                 self._gather()
                 if self._spoiled:
                     self._recover(None, LogNotWritable("an event could not be folded"))
                     continue
-                if not self._pending.tickets:
+                if not (self._pending.tickets or self._behind()):
                     return
                 try:
-                    cut = self._cut()
+                    cut = self._cut() if self._pending.tickets else None
                 except Exception as error:  # a bug must not leave callers waiting for ever
                     self._recover(None, error)
                     continue
                 self._writing = True
-            failed, problem = self._commit(cut)
+            failed, problem = (None, None) if cut is None else self._commit(cut)
+            if problem is None:
+                problem = self._catch_up()
             if problem is not None:
                 with self._lock:
                     self._recover(failed, problem)
@@ -326,7 +330,10 @@ class Recorder:
         state, batch = self._state, self._pending
         keys = {_LOG_ROW}.union(*map(rows_touched, batch.events))
         rows = {key: row(state, key) for key in keys}
-        accounts = dict(state.ledger.accounts) if self._block.full(len(batch.events)) else None
+        accounts = None
+        if self._indexer.due(state.position):
+            self._indexer.end(state.position)
+            accounts = dict(state.ledger.accounts)
         cut = _Cut(batch, rows, state.freeze() if self._snapshot_due() else None, accounts)
         self._pending = Batch(state.position)
         return cut
@@ -346,7 +353,7 @@ class Recorder:
         batch.answer(None)
         self.on_commit(batch.first + len(batch.bodies))
         try:
-            self._index(batch, cut.accounts)
+            self._indexer.add(batch.events, cut.accounts)
             if cut.frozen is not None:
                 self._save_snapshot(cut.frozen)
         except BaseException as error:
@@ -360,13 +367,17 @@ class Recorder:
         stored = [Stored(seq, body, leaf_hash(body)) for seq, body in enumerate(batch.bodies, batch.first)]
         self._store.append(stored, rows)
 
-    def _index(self, batch: Batch, accounts: dict[str, Account] | None) -> None:
-        """Gather a committed batch for the index, and seal the block if that fills it."""
-        for event in batch.events:
-            self._block.add(event)
-        if accounts is not None:
-            assert self._store is not None
-            self._store.save_block(self._block.seal(accounts))
+    def _behind(self) -> bool:
+        return self._store is not None and self._indexer.behind
+
+    def _catch_up(self) -> BaseException | None:
+        """Do a step for the index, which may be behind: the next batch does not wait longer. Gives what failed."""
+        try:
+            if self._behind():
+                self._indexer.step()
+        except BaseException as error:
+            return error
+        return None
 
     def _save_snapshot(self, state: State) -> None:
         """Save `state`, which must be the one after the last committed event."""
@@ -388,7 +399,7 @@ class Recorder:
                 self._stamper.see(last.time, last.id)
             except ValueError as error:
                 raise LogDamaged(f"the event at position {state.position - 1} is no event of Pai: {error}") from error
-        self._block = open_block(self._store, self._block_events)
+        self._indexer = Indexer(self._store, self._block_events, state.ledger.accounts)
         self._state = state
         self._pending = Batch(state.position)
         head = self._store.head()

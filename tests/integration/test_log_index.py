@@ -19,11 +19,11 @@ from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.state import State
 from reconciler.log.check import check
-from reconciler.log.index import INDEX_VERSION
+from reconciler.log.index import BLOCK_EVENTS, INDEX_VERSION, Block
 from reconciler.log.replay import state_at
-from reconciler.log.sqlite import SqliteBackend, SqliteReader, open_reader
+from reconciler.log.sqlite import SqliteBackend, SqliteReader, SqliteStore, open_reader
 from reconciler.recorder import Recorder
-from tests.support_log import binding, new_log, secret
+from tests.support_log import FaultyBackend, binding, new_log, secret
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 BEGIN_US = 1_795_000_000_000_000
@@ -245,9 +245,55 @@ def test_index_goes_on_where_a_killed_program_left_it(tmp_path: Path) -> None:
     with Recorder(SqliteBackend(path), block_events=32) as recorder:
         recorder.record(lambda _: [secret("x")])
     with contextlib.closing(open_reader(path)) as log:
-        assert log.head().indexed == log.size()
+        assert log.head().indexed == log.size() - 1
         assert check(log) == []
         assert [row.seq for row in search(log, Query())] == list(range(log.size()))[::-1]
+
+
+def test_index_of_a_large_decision_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """What is decided after thousands of events is durable before these are in the index, which is made in parts."""
+    backend = FaultyBackend(new_log(tmp_path))
+    large = [binding(f"m{n}", n + 1) for n in range(6000)]
+    with Recorder(backend) as recorder, contextlib.closing(open_reader(backend.path)) as log:
+        backend.due.gate.clear()
+        first = recorder.submit(lambda _: large)
+        assert backend.due.waiting.acquire(timeout=10)
+        later = recorder.submit(lambda _: [secret("x")])
+        backend.due.gate.set()
+        later.wait(10)
+        assert log.head().indexed < first.wait(10).positions.stop
+    with contextlib.closing(open_reader(backend.path)) as log:
+        assert log.head().indexed == 6001
+        assert check(log) == []
+        blocks = {block for block, _, _ in log.whole_index().marks}
+        assert len(blocks) >= 5
+        assert [row.seq for row in search(log, parse_query("model:m4321", NOW))] == [4322]
+
+
+@pytest.mark.parametrize("killed_after", [0, 1, 4])
+def test_index_that_a_killed_program_left_in_the_middle_of_a_decision_is_taken_up(
+    tmp_path: Path, killed_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever part of a large decision is indexed when the program dies, the next one goes on from there."""
+    path = new_log(tmp_path)
+    saved: list[int] = []
+    save_block = SqliteStore.save_block
+
+    def save(store: SqliteStore, block: Block) -> None:
+        if len(saved) < killed_after:
+            save_block(store, block)
+            saved.append(block.stop)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteStore, "save_block", save)
+        with Recorder(SqliteBackend(path)) as recorder:
+            recorder.record(lambda _: [binding(f"m{n}", n + 1) for n in range(6000)])
+    with contextlib.closing(open_reader(path)) as log:
+        assert log.head().indexed == (saved or [0])[-1]
+    Recorder(SqliteBackend(path)).close()
+    with contextlib.closing(open_reader(path)) as log:
+        assert log.size() - log.head().indexed < BLOCK_EVENTS
+        assert check(log) == []
 
 
 @pytest.mark.parametrize(
