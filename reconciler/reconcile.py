@@ -30,7 +30,7 @@ from reconciler.core.steering import standing_orders
 from reconciler.core.text import cut
 from reconciler.manifests import Verdict, redact_beginning
 from reconciler.manifests.rules import TREE
-from reconciler.recorder import Decide, Recorder
+from reconciler.recorder import Prepared, Recorder
 from reconciler.source import CommitInfo, Repository, Signatures, Walk
 from reconciler.verdict import Index, Judge, load_index, save_index
 
@@ -106,7 +106,7 @@ class Reconciler:
         self._held = ("", "")  # the commit whose place was taken, and the tip that was recorded as held
         self._seen = ("", "")  # the tip that this program has judged itself, and whose signatures it took
 
-    def run(self, accept_rewrite: str = "", first: Decide | None = None) -> Result:
+    def run(self, accept_rewrite: str = "", first: Callable[[State], Sequence[ev.Draft]] | None = None) -> Result:
         """Do one pass and return when its events are durable. Raises SourceUnavailable or LogNotWritable.
 
         `accept_rewrite` names the operator who lets a held tip come into force. What `first` decides comes before the
@@ -159,7 +159,7 @@ class Reconciler:
             self._saved = self._judge.index
         return self._judge
 
-    def _pass(self, accept_rewrite: str, first: Decide | None) -> Result:
+    def _pass(self, accept_rewrite: str, first: Callable[[State], Sequence[ev.Draft]] | None) -> Result:
         judge = self._opened()
         repository = judge.repository
         tip = repository.tip(self._branch)
@@ -198,10 +198,12 @@ class Reconciler:
         return result
 
     def _record(self, drafts: Sequence[ev.Draft], before: _DecidedOn) -> None:
-        def decide(live: State) -> Sequence[ev.Draft]:
+        prepared = Prepared(drafts)
+
+        def decide(live: State) -> Prepared:
             if _decided_on(live) != before:  # an operator pinned or suspended meanwhile
                 raise _Changed
-            return drafts
+            return prepared
 
         if drafts:
             self._recorder.record(decide)

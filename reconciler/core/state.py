@@ -297,21 +297,29 @@ def rows_touched(event: ev.Event) -> list[RowKey]:
 
 def row(state: State, key: RowKey) -> bytes | None:
     """Give a projection row as JSON, or None if the state no longer has it."""
+    return encode_row(row_value(state, key))
+
+
+def row_value(state: State, key: RowKey) -> object:
+    """Give what a projection row is made of, or None if the state no longer has it; later events do not change it."""
     kind, name = key
-    value: object
     match kind:
         case "model":
-            value = state.models.get(name)
+            return state.models.get(name)
         case "agent":
-            value = state.agents.get(name)
+            return state.agents.get(name)
         case "secret":
-            value = state.secrets.get(name)
+            return state.secrets.get(name)
         case "key":
-            value = next((key for key in state.issued() if key.name == name), None)
+            return next((key for key in state.issued() if key.name == name), None)
         case "account":
-            value = state.ledger.accounts.get(name)
+            return state.ledger.accounts.get(name)
         case _:
-            value = Row(*(getattr(state, field) for field in Row.__struct_fields__))
+            return Row(*(getattr(state, field) for field in Row.__struct_fields__))
+
+
+def encode_row(value: object) -> bytes | None:
+    """Give the JSON of what `row_value` gave."""
     return None if value is None else _row_encoder.encode(value)
 
 

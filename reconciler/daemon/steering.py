@@ -18,7 +18,6 @@ from reconciler.core.state import State
 from reconciler.daemon.parts import Parts
 from reconciler.log.sqlite import open_reader
 from reconciler.reconcile import Result
-from reconciler.recorder import Decide
 
 Answer = dict[str, object]
 REASON_CHARACTERS_MAX = 1000
@@ -55,8 +54,9 @@ class Steering:
             raise Refused("no revision is pinned", "pai status says what is in force")
         with contextlib.closing(open_reader(self._parts.workspace.database)) as log:
             then, revision = objects_at(log, state.accepted + 1), accepted_commit(log, state)
-        first: Decide = lambda live: steering.unpin(live, then, revision, actor, reason)  # noqa: E731
-        answer = _told(lambda: self._parts.reconciler.run(first=first))
+        answer = _told(
+            lambda: self._parts.reconciler.run(first=lambda live: steering.unpin(live, then, revision, actor, reason))
+        )
         judged = self._parts.recorder.read(lambda live: live.head)
         with contextlib.suppress(PaiError):  # the loop shall know too, and fetch; what else is wrong, readiness tells
             later = _told(lambda: self._reconcile(""))

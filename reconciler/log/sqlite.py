@@ -18,7 +18,8 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from operator import methodcaller
 from pathlib import Path
 from typing import Final
@@ -316,7 +317,7 @@ class SqliteStore(SqliteReader):
         """Replace the whole projection by `rows`, made by fold version `fold` from all events, durably."""
         with self._transaction():
             self._db.execute("DELETE FROM rows")
-            _insert(self._db, _PUT_ROWS, [(*key, body) for key, body in rows.items()])
+            _insert(self._db, _PUT_ROWS, ((*key, body) for key, body in rows.items()))
             self._db.execute("UPDATE head SET projected = size, fold = ?", (fold,))
 
     def plant(self) -> None:
@@ -417,19 +418,19 @@ def _write(db: sqlite3.Connection, events: Sequence[Stored], rows: Rows) -> None
     _insert(db, _INSERT, events)
     subtrees.write(db, tiers)
     db.execute(_SET_HEAD, (frontier.size, frontier.pack(), frontier.size))
-    _insert(db, _PUT_ROWS, [(*key, body) for key, body in rows.items() if body is not None])
+    _insert(db, _PUT_ROWS, ((*key, body) for key, body in rows.items() if body is not None))
     for key, body in rows.items():
         if body is None:
             db.execute(_DROP_ROW, key)
 
 
-def _insert(db: sqlite3.Connection, statement: str, records: Sequence[tuple[object, object, object]]) -> None:
+def _insert(db: sqlite3.Connection, statement: str, records: Iterable[tuple[object, object, object]]) -> None:
     """Insert records, up to 64 by one statement (the connection keeps each size prepared).
 
     Each statement gives the GIL away, and under load waits for it long; executemany does so for every record.
     """
-    for at in range(0, len(records), _STEP_MAX):
-        part = records[at : at + _STEP_MAX]
+    left = iter(records)
+    while part := list(islice(left, _STEP_MAX)):
         sql = statement.format(", ".join(["(?, ?, ?)"] * len(part)))
         db.execute(sql, [field for record in part for field in record])
 

@@ -14,6 +14,7 @@ Invariants
 - A failed commit has an unknown outcome: its callers and those who built on it get LogNotWritable, unless their events
   are found on disk; the state is made anew from the disk before anybody decides again.
 - While the log is held (`hold`) nothing is recorded but what ends that (`resume`); reading goes on.
+- What is prepared and very large is a batch of its own: it holds up no more than what came after it.
 - The index may be behind the log, also for a while after an answer; it catches up between commits, in small steps.
 - The store is touched by the writer thread while a batch is in flight (`_writing`), and otherwise only under the lock.
 """
@@ -24,14 +25,14 @@ import contextlib
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import NamedTuple, TypeVar
 
-from reconciler.core.budget import Account
 from reconciler.core.errors import LogDamaged, LogNotWritable, PaiError
 from reconciler.core.events import Draft, Event, decode, encode
-from reconciler.core.state import RowKey, State, dump, row, rows_touched
+from reconciler.core.state import RowKey, State, dump, encode_row, row_value, rows_touched
 from reconciler.log.creation import projection_rows
 from reconciler.log.index import BLOCK_EVENTS
 from reconciler.log.merkle import leaf_hash
@@ -39,17 +40,21 @@ from reconciler.log.replay import FOLD_VERSION, event_at, restore
 from reconciler.log.stamp import Clock, Random, Stamper, wall_clock
 from reconciler.log.store import Backend, Snapshot, Store, Stored
 from reconciler.recorder.indexer import Indexer
-from reconciler.recorder.tickets import Batch, Receipt, Ticket, report
+from reconciler.recorder.prepared import Prepared
+from reconciler.recorder.tickets import Batch, Cut, Receipt, Ticket, message, report
 
 T = TypeVar("T")
 
-Decide = Callable[[State], Sequence[Draft]]
+Decide = Callable[[State], Sequence[Draft] | Prepared]
 """Looks at the live state (without changing or keeping it) and gives what shall happen, or raises Refused.
 
-Runs under the recorder's lock: it must be quick, do no I/O and not call the recorder.
+Runs under the recorder's lock: it must be quick, do no I/O and not call the recorder. What may be very many events is
+`Prepared` before.
 """
 
 _LOG_ROW: RowKey = ("log", "")
+_LARGE_ROWS = 512
+"""Rows of the projection from which on what was prepared is a batch of its own."""
 _GATHER_S = 0.0003
 """How long the writer waits for the next of the callers it has just answered, if others wait for the commit."""
 _GATHER_S_MAX = 0.002
@@ -63,16 +68,6 @@ class Status(NamedTuple):
     writable: bool
     reason: str
     held: bool = False
-
-
-class _Cut(NamedTuple):
-    """A batch with what has to be taken from the state at the moment it is closed."""
-
-    batch: Batch
-    rows: dict[RowKey, bytes | None]
-    frozen: State | None
-    accounts: dict[str, Account] | None
-    """Of the state after the batch, if it fills a block of the index."""
 
 
 class Recorder:
@@ -105,9 +100,11 @@ class Recorder:
         self._store: Store | None = None
         self._state: State | None = None
         self._frozen_at = 0
+        self._frozen: tuple[State, bytes] | None = None  # a snapshot to be saved, with its frontier
         self._block_events = block_events
         self._indexer: Indexer
         self._pending = Batch(0)
+        self._closed: deque[Cut] = deque()  # batches that go before the pending one
         self._expected = 1
         self._reason = ""
         self._retry_at = 0.0
@@ -191,7 +188,7 @@ class Recorder:
             if self._store is not None and self._state is not None and not self._reason:
                 if self._state.position - self._frozen_at >= max(1, self._snapshot_every // 10):
                     with contextlib.suppress(PaiError):  # the log is whole without it
-                        self._save_snapshot(self._state)
+                        self._save_snapshot(self._state, self._peaks(self._state))
                 self._reason = "the log is closed"
             self._state = None
             self._shut_store()
@@ -211,8 +208,13 @@ class Recorder:
         state = self._state
         if state is None or self._reason or self._closing or self._held:
             state = self._writable_state()
-        first = state.position
-        events, bodies = self._stamp(decide(state))
+        decided, first = decide(state), state.position
+        if isinstance(decided, Prepared):
+            if len(decided.keys) >= _LARGE_ROWS:
+                return self._submit_large(state, decided)
+            events, bodies = decided.stamped(self._stamper)
+        else:
+            events, bodies = self._stamp(decided)
         ticket = Ticket(Receipt(first, events), self._pending.gate)
         try:
             self._enqueue(state, events, bodies, ticket)
@@ -224,6 +226,22 @@ class Recorder:
             self._commit_here()
         elif waiting in (1, self._expected):
             self._wake.notify()
+        return ticket
+
+    def _submit_large(self, state: State, decided: Prepared) -> Ticket:
+        """Make a batch of what is very much: neither those who wait already nor those who come wait in it."""
+        try:
+            if self._pending.tickets:
+                self._closed.append(self._cut())
+            events, bodies = decided.stamped(self._stamper)
+            ticket = Ticket(Receipt(state.position, events), self._pending.gate)
+            self._pending.keys = decided.keys
+            self._enqueue(state, events, bodies, ticket)
+            self._closed.append(self._cut())
+        except BaseException:
+            self._spoil()
+            raise
+        self._wake.notify()
         return ticket
 
     def _writable_state(self) -> State:
@@ -261,7 +279,7 @@ class Recorder:
         if self._writing or self._took_s >= self._quick_s or self._snapshot_due():
             return False
         assert self._state is not None
-        return not (self._indexer.behind or self._indexer.due(self._state.position))
+        return not (self._closed or self._behind() or self._indexer.due(self._state.position))
 
     def _snapshot_due(self) -> bool:
         assert self._state is not None
@@ -293,16 +311,17 @@ class Recorder:
         while True:
             with self._lock:
                 self._writing = False
-                while not (self._pending.tickets or self._closing or self._spoiled or self._behind()):
+                while not (self._due() or self._closing or self._spoiled):
                     self._wake.wait()
-                self._gather()
+                if not self._closed:
+                    self._gather()
                 if self._spoiled:
                     self._recover(None, LogNotWritable("an event could not be folded"))
                     continue
-                if not (self._pending.tickets or self._behind()):
+                if not self._due():
                     return
                 try:
-                    cut = self._cut() if self._pending.tickets else None
+                    cut = self._next()
                 except Exception as error:  # a bug must not leave callers waiting for ever
                     self._recover(None, error)
                     continue
@@ -314,6 +333,15 @@ class Recorder:
                 with self._lock:
                     self._recover(failed, problem)
 
+    def _due(self) -> bool:
+        return bool(self._closed or self._pending.tickets or self._behind())
+
+    def _next(self) -> Cut | None:
+        """Take the batch that is committed next; None if there is only the index to go on with."""
+        if self._closed:
+            return self._closed.popleft()
+        return self._cut() if self._pending.tickets else None
+
     def _gather(self) -> None:
         """Wait a moment for the callers that were just answered, if others wait already: one commit for all of them."""
         until = time.monotonic() + _GATHER_S_MAX
@@ -324,21 +352,26 @@ class Recorder:
             came = here
             self._wake.wait(_GATHER_S)
 
-    def _cut(self) -> _Cut:
+    def _cut(self) -> Cut:
         """Close the pending batch. The state is exactly the one after its last event."""
         assert self._state is not None
         state, batch = self._state, self._pending
-        keys = {_LOG_ROW}.union(*map(rows_touched, batch.events))
-        rows = {key: row(state, key) for key in keys}
+        keys = batch.keys
+        if keys is None:
+            keys = sorted(set[RowKey]().union(*map(rows_touched, batch.events)))  # as their table is: quick to write
+        rows = {key: row_value(state, key) for key in (_LOG_ROW, *keys)}
         accounts = None
         if self._indexer.due(state.position):
             self._indexer.end(state.position)
             accounts = dict(state.ledger.accounts)
-        cut = _Cut(batch, rows, state.freeze() if self._snapshot_due() else None, accounts)
+        frozen = None
+        if self._snapshot_due():
+            frozen, self._frozen_at = state.freeze(), state.position
+        cut = Cut(batch, rows, frozen, accounts)
         self._pending = Batch(state.position)
         return cut
 
-    def _commit(self, cut: _Cut) -> tuple[Batch | None, BaseException | None]:
+    def _commit(self, cut: Cut) -> tuple[Batch | None, BaseException | None]:
         """Put a batch on the disk, answer its callers, do what is due then.
 
         Gives what failed: the batch, None if its callers were answered; and why, None if nothing did.
@@ -355,43 +388,49 @@ class Recorder:
         try:
             self._indexer.add(batch.events, cut.accounts)
             if cut.frozen is not None:
-                self._save_snapshot(cut.frozen)
+                self._frozen = (cut.frozen, self._peaks(cut.frozen))
         except BaseException as error:
             return None, error
         return None, None
 
-    def _append(self, batch: Batch, rows: dict[RowKey, bytes | None]) -> None:
+    def _append(self, batch: Batch, rows: dict[RowKey, object]) -> None:
         if not batch.bodies:
             return  # only answers that waited for the batch before
         assert self._store is not None
         stored = [Stored(seq, body, leaf_hash(body)) for seq, body in enumerate(batch.bodies, batch.first)]
-        self._store.append(stored, rows)
+        self._store.append(stored, {key: encode_row(value) for key, value in rows.items()})
 
     def _behind(self) -> bool:
-        return self._store is not None and self._indexer.behind
+        return self._store is not None and (self._indexer.behind or self._frozen is not None)
 
     def _catch_up(self) -> BaseException | None:
-        """Do a step for the index, which may be behind: the next batch does not wait longer. Gives what failed."""
+        """Do one of the things that are due after a commit: the next does not wait longer. Gives what failed."""
         try:
-            if self._behind():
+            if self._frozen is not None:
+                self._save_snapshot(*self._frozen)
+            elif self._behind():
                 self._indexer.step()
         except BaseException as error:
             return error
         return None
 
-    def _save_snapshot(self, state: State) -> None:
-        """Save `state`, which must be the one after the last committed event."""
+    def _peaks(self, state: State) -> bytes:
+        """Give the frontier of the log, whose last event `state` must be the state after."""
         assert self._store is not None
         head = self._store.head()
         assert head.size == state.position
-        self._store.save_snapshot(Snapshot.of(state.position, FOLD_VERSION, head.peaks, dump(state)))
-        self._frozen_at = state.position
+        return head.peaks
+
+    def _save_snapshot(self, state: State, peaks: bytes) -> None:
+        assert self._store is not None
+        self._frozen = None
+        self._store.save_snapshot(Snapshot.of(state.position, FOLD_VERSION, peaks, dump(state)))
 
     # Opening, and opening again after a failure: under the lock, nothing in flight.
 
     def _open(self) -> None:
         """Open the store and make the state from what is in it. The state is set once it can be trusted."""
-        self._store = self._backend.open()
+        self._store, self._frozen = self._backend.open(), None
         state, _, self._frozen_at = restore(self._store)
         if state.position:
             last = event_at(self._store, state.position - 1)
@@ -416,24 +455,27 @@ class Recorder:
             assert self._store is not None
             self._store.settle()
         except Exception as error:  # whatever it is, the recorder must stay able to answer
-            self._reason = f"the log is not writable: {_message(error)}"
+            self._reason = f"the log is not writable: {message(error)}"
             self._retry_at = time.monotonic() + self._retry_s
         else:
             self._reason = ""
 
     def _recover(self, failed: Batch | None, error: BaseException) -> None:
         """After a failure of unknown outcome: read what is on disk, answer those who waited, go on from there."""
-        orphans, self._pending = self._pending, Batch(0)
+        orphans = [*(cut.batch for cut in self._closed), self._pending]
+        self._closed.clear()
+        self._pending = Batch(0)
         self._spoiled = False
         self._reopen()
-        problem = LogNotWritable(f"the event was not recorded: {_message(error)}", _HINT)
+        problem = LogNotWritable(f"the event was not recorded: {message(error)}", _HINT)
         if not isinstance(error, PaiError | OSError):
             problem.internal = True
             report("the recorder failed by a bug", error)
         survived = failed is not None and not self._reason and self._holds(failed)
         if failed is not None:
             failed.answer(None if survived else problem)
-        orphans.answer(problem)
+        for batch in orphans:
+            batch.answer(problem)
 
     def _holds(self, batch: Batch) -> bool:
         """Tell whether the log, as it is on disk, has the events of `batch` (their bytes carry their ids)."""
@@ -449,13 +491,3 @@ class Recorder:
         if store is not None:
             with contextlib.suppress(PaiError):  # closing only tidies up
                 store.close()
-
-
-def _message(error: BaseException) -> str:
-    if isinstance(error, PaiError):
-        return error.message
-    return (
-        f"{type(error).__name__}: {error}"
-        if isinstance(error, OSError)
-        else f"an internal error, {type(error).__name__}"
-    )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from reconciler.core.errors import LogNotWritable
+from reconciler.core.budget import Account
+from reconciler.core.errors import LogNotWritable, PaiError
 from reconciler.core.events import Event
+from reconciler.core.state import RowKey, State
 
 
 class Receipt(NamedTuple):
@@ -85,12 +87,13 @@ class Ticket:
 class Batch:
     """Decisions that are committed together."""
 
-    __slots__ = ("bodies", "events", "first", "gate", "tickets")
+    __slots__ = ("bodies", "events", "first", "gate", "keys", "tickets")
 
     def __init__(self, first: int) -> None:
         self.first = first
         self.bodies: list[bytes] = []
         self.events: list[Event] = []
+        self.keys: Sequence[RowKey] | None = None  # of the rows that the events change, if it is known
         self.tickets: list[Ticket] = []
         self.gate = threading.Lock()
         self.gate.acquire()
@@ -102,8 +105,30 @@ class Batch:
         self.gate.release()
 
 
+class Cut(NamedTuple):
+    """A batch with what has to be taken from the state at the moment it is closed."""
+
+    batch: Batch
+    rows: dict[RowKey, object]
+    """Values, which the writer encodes (`encode_row`)."""
+    frozen: State | None
+    accounts: dict[str, Account] | None
+    """Of the state after the batch, if it fills a block of the index."""
+
+
 def report(what: str, problem: BaseException) -> None:
     """Log a bug of this program, with where it is."""
     import logging
 
     logging.getLogger(__name__).error(what, exc_info=problem)
+
+
+def message(error: BaseException) -> str:
+    """Word an error of whatever kind for callers: of a bug its name alone."""
+    if isinstance(error, PaiError):
+        return error.message
+    return (
+        f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError)
+        else f"an internal error, {type(error).__name__}"
+    )

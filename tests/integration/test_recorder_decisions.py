@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Iterator
@@ -12,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.errors import LogNotWritable, Refused
-from reconciler.core.events import Draft, SecretStored
+from reconciler.core.events import BindingChanged, Draft, SecretStored, decode, encode
 from reconciler.core.state import State, dump
 from reconciler.log.check import check
 from reconciler.log.replay import projected, restore, state_at
 from reconciler.log.sqlite import SqliteBackend, open_reader
-from reconciler.recorder import Recorder, Ticket
+from reconciler.recorder import Prepared, Recorder, Ticket
 from tests.support_log import FaultyBackend, LoneRecorder, binding, decide, new_log, no_secret, secret
 
 
@@ -68,6 +69,51 @@ def test_decide_sees_what_is_not_durable_yet(path: Path) -> None:
         assert later.wait(10).first == 2
         assert first.done
         assert nothing.wait(10).events == ()
+
+
+def test_large_decision_is_a_batch_of_its_own(path: Path) -> None:
+    """Who waits already is committed before very many events, and these with nobody else; the order stays."""
+    backend = FaultyBackend(path)
+    with Recorder(backend) as recorder:
+        backend.due.gate.clear()
+        recorder.submit(decide(secret("a")))
+        assert backend.due.waiting.acquire(timeout=10)
+        prepared = Prepared([binding(f"m{n}", n + 1) for n in range(1000)])
+        before = recorder.submit(decide(secret("b")))
+        large = recorder.submit(lambda _: prepared)
+        after = recorder.submit(lambda state: [secret("c")] * ("m999" in state.models))
+        backend.due.gate.set()
+        assert after.wait(10).first == 1003
+        assert (before.wait(10).first, large.wait(10).first) == (2, 3)
+    assert backend.due.appends == [1, 1, 1000, 1]
+    with contextlib.closing(open_reader(path)) as log:
+        assert check(log) == []
+        assert projected(log).models["m7"].position == 10
+
+
+HOSTILE = '"id":"00000000000000000000000000","subject":"x","time":"0000-00-00T00:00:00.000000Z","type":"'
+
+
+@pytest.mark.parametrize("number", [1, 600])
+def test_what_was_prepared_is_what_deciding_it_gives(recorder: Recorder, path: Path, number: int) -> None:
+    """The events of prepared drafts are those of their stored bytes, whatever texts look like what is put in."""
+    given: dict[str, object] = {
+        "id": "0" * 26,
+        "subject": "x",
+        "time": "0000-00-00T00:00:00.000000Z",
+        "type": "y",
+        HOSTILE: HOSTILE,
+    }
+    spec = {"provider": "x", "model": "y", **given}
+    written = BindingChanged(spec=spec, file=HOSTILE, line=1, revision="r", previous=given, changed=[HOSTILE])
+    drafts = [Draft(HOSTILE, f"model/m{n}", written) for n in range(number)]
+    receipt = recorder.record(lambda _: Prepared([*drafts, secret("a")]))
+    with contextlib.closing(open_reader(path)) as log:
+        bodies = [stored.body for stored in log.read(1, number + 2)]
+        assert list(map(decode, bodies)) == list(receipt.events)
+        assert [(e.actor, e.subject, e.payload) for e in receipt.events] == [*drafts, secret("a")]
+        assert list(map(encode, receipt.events)) == bodies
+        assert check(log) == []
 
 
 def test_nothing_to_do_is_answered_only_after_what_it_saw(path: Path) -> None:
