@@ -19,7 +19,6 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from operator import methodcaller
 from pathlib import Path
 from typing import Final
@@ -34,7 +33,7 @@ from reconciler.log.lock import WriterLock
 from reconciler.log.merkle import Frontier, Tiers
 from reconciler.log.sqlite_errors import FREE, RESTORE, mapped
 from reconciler.log.sqlite_events import EventsReader
-from reconciler.log.sqlite_index import IndexReader
+from reconciler.log.sqlite_index import IndexReader, portions
 from reconciler.log.sqlite_pruned import PRUNED_VERSION
 from reconciler.log.sqlite_views import VIEWS
 from reconciler.log.store import Base, Head, Kept, Rows, Snapshot, Stored
@@ -44,7 +43,6 @@ FORMAT_VERSION: Final = 2
 SNAPSHOTS_KEPT: Final = 2
 
 _BUSY_S = 5.0
-_STEP_MAX = 64
 
 _SCHEMA = (
     # The log itself. `leaf` = SHA-256(0x00 || body).
@@ -425,12 +423,11 @@ def _write(db: sqlite3.Connection, events: Sequence[Stored], rows: Rows) -> None
 
 
 def _insert(db: sqlite3.Connection, statement: str, records: Iterable[tuple[object, object, object]]) -> None:
-    """Insert records, up to 64 by one statement (the connection keeps each size prepared).
+    """Insert records, up to 64 by one statement (the connection keeps each size prepared), or 512.
 
     Each statement gives the GIL away, and under load waits for it long; executemany does so for every record.
     """
-    left = iter(records)
-    while part := list(islice(left, _STEP_MAX)):
+    for part in portions(records):
         sql = statement.format(", ".join(["(?, ?, ?)"] * len(part)))
         db.execute(sql, [field for record in part for field in record])
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -42,6 +43,7 @@ SCHEMA: Final = (
 TABLES: Final = frozenset({"marks", "marked", "requests", "spent"})
 
 _STEP = 64
+_STEP_LARGE = 512
 _PUT_MARKS = (
     "WITH new(block, kind, value, offsets, account) AS (VALUES {}) INSERT INTO marks"
     " (block, kind, value, previous, offsets, account) SELECT new.block, new.kind, new.value, marked.block, offsets,"
@@ -167,9 +169,19 @@ def _put(db: sqlite3.Connection, statement: str, records: Sequence[tuple[object,
     """Run a statement for records, many at a time: each run gives the interpreter's lock away once."""
     width = len(records[0]) if records else 0
     row = f"({', '.join('?' * width)})"
-    for at in range(0, len(records), _STEP):
-        part = records[at : at + _STEP]
+    for part in portions(records):
         db.execute(statement.format(", ".join([row] * len(part))), [field for record in part for field in record])
+
+
+def portions(records: Iterable[T]) -> Iterator[Sequence[T]]:
+    """Give records in portions for one statement each: of 512 while there are as many, then of up to 64."""
+    left = iter(records)
+    while part := list(islice(left, _STEP_LARGE)):
+        if len(part) <= _STEP or len(part) == _STEP_LARGE:
+            yield part
+        else:
+            for at in range(0, len(part), _STEP):
+                yield part[at : at + _STEP]
 
 
 def _newest(db: sqlite3.Connection, kind: str, value: str, before: int) -> int | None:

@@ -22,6 +22,7 @@ from reconciler.log.check import check
 from reconciler.log.index import BLOCK_EVENTS, INDEX_VERSION, Block
 from reconciler.log.replay import state_at
 from reconciler.log.sqlite import SqliteBackend, SqliteReader, SqliteStore, open_reader
+from reconciler.log.sqlite_index import portions
 from reconciler.recorder import Recorder
 from tests.support_log import FaultyBackend, binding, new_log, secret
 
@@ -268,6 +269,15 @@ def test_index_of_a_large_decision_keeps_nobody_waiting(tmp_path: Path) -> None:
         blocks = {block for block, _, _ in log.whole_index().marks}
         assert len(blocks) >= 5
         assert [row.seq for row in search(log, parse_query("model:m4321", NOW))] == [4322]
+
+
+@pytest.mark.parametrize("number", [0, 1, 63, 64, 65, 511, 512, 513, 640, 1500])
+def test_records_go_by_few_statements(number: int) -> None:
+    """All records in their order; very many take few statements, of which each waits for the interpreter under load."""
+    parts = list(portions(range(number)))
+    assert [record for part in parts for record in part] == list(range(number))
+    assert {len(part) for part in parts[:-1]} <= {64, 512}
+    assert len(parts) <= number // 512 + 8
 
 
 @pytest.mark.parametrize("killed_after", [0, 1, 4])
