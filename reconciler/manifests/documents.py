@@ -60,8 +60,8 @@ def _shown(node: Node) -> str:
     return line if len(line) <= 80 else line[:80] + "…"
 
 
-def read_document(document: Document) -> Reading:
-    """Judge one document by itself."""
+def read_document(document: Document, *, brief: bool = False) -> Reading:
+    """Judge one document by itself; `brief` if no problem of it will be listed: what is wrong by its schema is one."""
     reading = Reading(document.problems)
     root = document.root
     assert root is not None
@@ -78,7 +78,7 @@ def read_document(document: Document) -> Reading:
         return reading
     kind = _kind(root, reading)
     if kind is not None:
-        _fields(document, root, kind, reading)
+        _fields(document, root, kind, reading, brief=brief)
     if may_have_literal_keys(document):
         reading.problems += [
             inline_key(node.line, node.column, node.text.strip(), f"the value of {name}")
@@ -131,7 +131,7 @@ def _unknown_kind(root: Mapping, reading: Reading) -> Kind | None:
     return KIND_OF_MANIFEST[kind.value] if known else None  # type: ignore[index]
 
 
-def _fields(document: Document, root: Mapping, kind: Kind, reading: Reading) -> None:
+def _fields(document: Document, root: Mapping, kind: Kind, reading: Reading, *, brief: bool) -> None:
     spec = root.items.get("spec")
     metadata = root.items.get("metadata")
     if document.numbers and kind == "agent" and isinstance(spec, Mapping):
@@ -142,7 +142,12 @@ def _fields(document: Document, root: Mapping, kind: Kind, reading: Reading) -> 
                 reading.add(rules.NUMBER, number, "JSON cannot keep this number exactly", _NUMBER_HINT)
     if isinstance(spec, Mapping) and kind == "model":
         _budgets(spec, reading)
-    if document.numbers or document.problems or not screen(kind)(root.value):
+    right = screen(kind)(root.value)
+    if brief and not right:  # explaining takes most of the time that a broken document takes
+        reading.add(
+            rules.WRONG_TYPE, root, "the document is not what its schema describes", "see the problems before it"
+        )
+    elif document.numbers or document.problems or not right:
         taken = {(p.line, p.column) for p in reading.problems if p.rule not in (rules.NO_KIND, rules.SYNTAX)}
         taken |= {(n.line, n.column) for name in ("apiVersion", "kind") if (n := root.items.get(name))}
         if "apiVersion" not in root.items:

@@ -113,7 +113,7 @@ def _documents(text: str, problem: Problem | None) -> tuple[list[Manifest], list
     named: list[Named] = []
     problems: list[Problem] = [] if problem is None else [problem]
     secrets: _Spans = []
-    repeated = 0
+    repeated = errors = 0
     whole_until = len(text.rstrip()) if problem is not None else 0
     for document in documents(text):
         end = len(text) if document.end < 0 else document.end
@@ -125,8 +125,9 @@ def _documents(text: str, problem: Problem | None) -> tuple[list[Manifest], list
         if document.empty:
             problems += document.problems
             continue
-        reading = read_document(document)
+        reading = read_document(document, brief=errors >= PROBLEMS_MAX)  # more than these are counted, not listed
         problems += reading.problems
+        errors += sum(problem.severity == "error" for problem in reading.problems)
         if reading.manifest is not None:
             manifests.append(reading.manifest)
         if reading.named is not None:

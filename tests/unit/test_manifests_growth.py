@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from reconciler.manifests import judge, judging, read_manifests, schema, tree
-from reconciler.manifests.reading import TAG_HANDLES_MAX
+from reconciler.manifests.reading import PROBLEMS_MAX, TAG_HANDLES_MAX
 from reconciler.manifests.schema import HINTS_MAX
 
 MODEL = (
@@ -105,6 +105,31 @@ def test_hints_are_looked_for_as_often_as_problems_are_listed() -> None:
     assert len(facts.problems) + facts.omitted == 5 * HINTS_MAX
     assert [problem for problem in facts.problems if not problem.hint] == []
     assert looked == HINTS_MAX
+
+
+def test_documents_are_explained_as_long_as_their_problems_are_listed() -> None:
+    """Beyond a thousand errors of a file a broken document is counted, which takes a quarter of the time."""
+    broken = "---\napiVersion: pai.io/v1\nkind: AgentWorkload\n"
+    data = (broken * 2500).encode()
+
+    facts = read_manifests(data)
+    explained = count(data, lambda frame, called: called is None and frame.f_code is schema.explain.__code__)
+
+    assert explained <= PROBLEMS_MAX
+    assert facts.problems == read_manifests((broken * 1000).encode()).problems
+    assert len(facts.problems) == PROBLEMS_MAX
+    assert 500 <= facts.omitted < 2 * 2500
+
+
+def test_document_after_a_thousand_warnings_is_explained() -> None:
+    """Warnings give way to errors in what is listed, so they leave no error unexplained."""
+    warned = MODEL.replace("---\n", "").replace("gemini-2.0-flash", "gemini-99")
+    data = "---\n".join([warned] * 1100 + ["apiVersion: pai.io/v1\nkind: AgentWorkload\n"]).encode()
+
+    facts = read_manifests(data)
+
+    assert facts.omitted > 0
+    assert "lacks spec" in facts.problems[-1].message
 
 
 def test_text_is_searched_for_secrets_once() -> None:
