@@ -1,9 +1,9 @@
 """The index of the log: where which values occur, and what was spent, block by block.
 
-A block is a run of some thousand events. When it is full it is sealed: what it adds to the index is written at the end
-of each table and never changes again (sums of the latest hour and day grow). Events after the last sealed block are in
-no index; whoever searches reads them. So appending costs little, and a search reads the blocks that have what it looks
-for, newest first, each pointing at the one before it.
+A block is a run of some hundred or thousand events. When it is full it is sealed: what it adds to the index is written
+at the end of each table and never changes again (sums of the latest hour and day grow). Events after the last sealed
+block are in no index; whoever searches reads them. So appending costs little, and a search reads the blocks that have
+what it looks for, newest first, each pointing at the one before it.
 
 Everything here is derived from the events: `pai verify` makes it again and compares, and a store whose index is of
 another version is indexed anew. Pure: no I/O.
@@ -28,7 +28,7 @@ INDEX_VERSION: Final = 1
 """To be raised whenever what a block adds changes: older indexes are then made anew."""
 
 BLOCK_EVENTS: Final = 4096
-"""Events after which a block is sealed, at the end of the decision that fills it."""
+"""Events after which a block is sealed, at the end of the decision that fills it; a very large one fills several."""
 
 _DENSE: Final = frozenset[type[ev.Payload]]({ev.TokensReserved, ev.TokensSettled})
 _SPENDING: Final = frozenset[type[ev.Payload]]({ev.TokensSettled, ev.TokensForfeited})

@@ -297,6 +297,8 @@ class Recorder:
             self._recover(batch, error)
             if not isinstance(error, Exception):
                 raise error
+        elif self._behind():
+            self._wake.notify()
 
     def _spoil(self) -> None:
         """Give up a state that a failed fold may have left half-changed; the writer thread makes it anew."""
