@@ -41,7 +41,8 @@ _FIELD_ASSIGNED = re.compile(
     rf"""({_FIELD_NAMES}["']?[ \t]{{0,8}}[:=][ \t]{{0,8}}["']?)([^\s"'#,{{}}\[\]:=]{{16,}})""", re.IGNORECASE
 )
 _ASSIGNED = re.compile(r"""[:=][ \t]{0,8}["']?([^\s"'#,{}\[\]:=]{16,})""")
-_LAST_WORD = re.compile(r"""([\w.-]{1,60})["']?[ \t]{0,8}\Z""")
+_LAST_WORD = re.compile(r"""[ \t]{0,8}["']?([\w.-]{1,60})""")
+"""Of a text that is read from its end: from its beginning the word would be looked for at each character."""
 _BEFORE_MAX = 200
 _SK_LOOKED_AT_MAX = 300
 _CUT_OFF = 1000
@@ -86,8 +87,8 @@ def find_in_comments(text: str) -> Iterator[tuple[int, str]]:
 def _find_in_line(text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
     for found in _ASSIGNED.finditer(text, start, end):
         before = text[max(start, found.start() - _BEFORE_MAX) : found.start()]
-        field = _LAST_WORD.search(before) if "#" in before else None
-        if field and is_secret_field(field[1]) and is_literal_secret(found[1]) and not holds_key(found[1]):
+        field = _LAST_WORD.match(before[::-1]) if "#" in before else None
+        if field and is_secret_field(field[1][::-1]) and is_literal_secret(found[1]) and not holds_key(found[1]):
             yield found.start(1), found[1]
 
 
