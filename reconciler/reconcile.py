@@ -44,6 +44,8 @@ READ_SIZE_MAX = 128 * 1024 * 1024
 """What those files hold, likewise, as `Judge.size_read` counts it: some seconds of work."""
 RECORDED_MAX = 10_000
 """Events and diagnostics of the commits before the tip, likewise: a few kilobytes may change all objects many times."""
+RECORDED_BYTES_MAX = 8 * 1024 * 1024
+"""Of those events, likewise: one event has all that an object says, before and after."""
 TOGETHER_MAX = 200
 """Commits passed over that are recorded together; whoever else records waits for a part only."""
 MESSAGE_CHARACTERS_MAX = 16_384
@@ -295,7 +297,7 @@ class _Pass:
         self._pushers: Mapping[str, str] = {}
         self._early: list[str] = []
         self._tip = ""
-        self._recorded = 0
+        self._recorded = self._bytes = 0
         self._characters = MESSAGES_CHARACTERS_MAX
         # The deletion guard compares with what was in force before the pass, as the hook did: else a commit accepted
         # on the way would use up the permission that it carries for the tip.
@@ -352,7 +354,7 @@ class _Pass:
             self._accept(sha, info, verdict)
         else:
             shown = list(foremost(verdict.diagnostics, DIAGNOSTICS_MAX))
-            if self._too_much(sha, len(shown)):
+            if self._too_much(sha, shown):
                 return self._add(self._superseded(sha, self._tip))
             omitted = len(verdict.diagnostics) - len(shown)
             rejected = ev.RevisionRejected(**self._commit(info), path=self._path, diagnostics=shown, omitted=omitted)
@@ -363,7 +365,7 @@ class _Pass:
         known = self.known.objects if self.known else None
         drafts, moved, counts = plan(self._state, verdict.objects, sha, actor(info), known)
         warnings = list(foremost(verdict.diagnostics, DIAGNOSTICS_MAX))
-        if self._too_much(sha, len(drafts) + len(moved) + len(warnings)):
+        if self._too_much(sha, [*(draft.payload for draft in drafts), *moved, *warnings]):
             return self._add(self._superseded(sha, self._tip))
         self._counts = counts
         self.known = _Known(sha, verdict.objects)
@@ -374,12 +376,14 @@ class _Pass:
             self._add(draft)
         return None
 
-    def _too_much(self, sha: str, count: int) -> bool:
+    def _too_much(self, sha: str, parts: Sequence[ev.Payload | ev.Moved | Diagnostic]) -> bool:
         """Count what a commit would put on the log; tell whether that is more than one before the tip may."""
         if sha == self._tip:
             return False
-        self._recorded += count
-        return self._recorded > RECORDED_MAX
+        self._recorded += len(parts)
+        if self._recorded <= RECORDED_MAX and self._bytes <= RECORDED_BYTES_MAX:
+            self._bytes += sum(len(msgspec.json.encode(part)) for part in parts)
+        return self._recorded > RECORDED_MAX or self._bytes > RECORDED_BYTES_MAX
 
     def _superseded(self, sha: str, tip: str) -> ev.Draft:
         info = self._info(sha)

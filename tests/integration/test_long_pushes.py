@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator
 
+import msgspec
 import pytest
 
 from reconciler import verdict
@@ -20,6 +21,7 @@ from reconciler.reconcile import (
     MESSAGES_CHARACTERS_MAX,
     PERSON_CHARACTERS_MAX,
     READ_SIZE_MAX,
+    RECORDED_BYTES_MAX,
     RECORDED_MAX,
     TOGETHER_MAX,
     commit_fields,
@@ -29,7 +31,7 @@ from reconciler.source.commits import parse_commit
 from reconciler.source.history import COMMIT_BYTES_MAX, PARENTS_MAX
 from reconciler.source.trailer_search import LOOKED_MAX
 from reconciler.verdict import PROBLEM_SIZE, Judge, TooLarge
-from tests.support import Git, Site, binding
+from tests.support import Git, Site, agent, binding
 from tests.support_bombs import Objects
 
 WHO = "A <a@example.com> 1700000000 +0000"
@@ -104,6 +106,22 @@ def test_commits_that_change_everything_many_times_take_no_more_than_a_share(sit
     assert {outcome for _, outcome in outcomes[40:-1]} == {"superseded"}
     assert len(site.rows("type:binding")) <= RECORDED_MAX + 300
     assert site.state().models["m7"].spec["maxTokensPerDay"] == 2
+
+
+def test_events_of_commits_below_the_tip_have_a_share_of_bytes(site: Site, clone: Git) -> None:
+    """A line changed in an object of 1 MiB is a push of a kilobyte, and 2 MiB of the log; so is its deletion."""
+    text = agent("big", "a") + f"  text: {'x' * 1_000_000}"
+    clone.pushed({"models/a.yaml": binding("a")})
+    for n in range(1, 13):
+        clone.commit({"big.yaml": f"{text}{n}\n" if n % 4 else None})
+    assert clone.push().code == 0
+    site.pai("reconcile")
+    outcomes = [outcome for _, outcome in site.outcomes()]
+    size = sum(len(msgspec.json.encode(row)) for row in site.rows("type:agent"))
+    assert size < RECORDED_BYTES_MAX + 2 * len(text)
+    assert outcomes[1:4] == ["accepted"] * 3
+    assert "superseded" in outcomes
+    assert outcomes[-1] == "accepted"
 
 
 def test_files_below_the_tip_are_read_as_far_as_a_share(site: Site, clone: Git) -> None:
