@@ -6,23 +6,25 @@ a key is shown but its name, whose it is and when and from where it is taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from reconciler.core.errors import NotFound
 from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, NO_REFERENCE, Kind, key_reference
 from reconciler.core.standing import Standing, standing
 from reconciler.core.state import Key, Resource, State
+from reconciler.core.text import COMPARED_CHARACTERS_MAX, alike
 
 Object = dict[str, object]
 SecretProblem = Callable[[str, str], str]
 """Says why a secret's key cannot be used, or "" if it can: (name, key) -> message."""
 
 
-def not_found(kind: str, name: str, known: Iterable[str]) -> NotFound:
+def not_found(kind: str, name: str, known: Collection[str]) -> NotFound:
     """Make the error that there is no such model, agent, secret or key; its hint is the nearest name."""
     import difflib
 
-    near = difflib.get_close_matches(name, list(known), 1)
+    word = name[:COMPARED_CHARACTERS_MAX]
+    near = difflib.get_close_matches(word, alike(word, known), 1)
     return NotFound(f"there is no {kind} {name}", f"did you mean {near[0]}?" if near else f"pai get {kind}s lists them")
 
 

@@ -15,6 +15,7 @@ from reconciler.audit.query import count_before, search
 from reconciler.audit.terms import Query, Row, Term, event_time, parse_when
 from reconciler.core.errors import NotFound, Refused, UsageError
 from reconciler.core.events import RevisionPinned
+from reconciler.core.text import COMPARED_MAX
 from reconciler.log import pruned
 from reconciler.log.replay import event_at
 from reconciler.log.store import Reader
@@ -135,9 +136,8 @@ def _never_in_force(row: Row) -> Refused:
 def _unknown(log: Reader, commit: str) -> NotFound:
     import difflib
 
-    known = {
-        row.data["commit"][: len(commit)]: row.data["commit"] for row in search(log, Query((Term("type", "revis"),)))
-    }
+    newest = search(log, Query((Term("type", "revis"),)), COMPARED_MAX)
+    known = {row.data["commit"][: len(commit)]: row.data["commit"] for row in newest}
     near = difflib.get_close_matches(commit, known, 1, 0.5)
     hint = f"did you mean {known[near[0]][: max(7, len(commit))]}?" if near else "pai log type:revision lists them"
     return NotFound(f"the log knows no commit {commit}", hint)

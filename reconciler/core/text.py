@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from itertools import islice
+
+COMPARED_MAX = 200
+"""Words that are compared with one that nobody knows: each comparison takes up to a tenth of a millisecond."""
+COMPARED_CHARACTERS_MAX = 100
+_ENDS = 2
+
 TEXT_MAX = 80
 """Characters of a message, a value, a list of names or an actor that a line shows."""
 
@@ -9,6 +17,15 @@ TEXT_MAX = 80
 def cut(text: str, most: int = TEXT_MAX) -> str:
     """Shorten free text to what a line has room for, with `…` where it was cut."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def alike(word: str, known: Collection[str]) -> list[str]:
+    """Give the known words that may be meant by `word`: all, or of many some that begin or end as it does."""
+    if len(known) <= COMPARED_MAX:
+        return [each for each in known if len(each) <= COMPARED_CHARACTERS_MAX]
+    first, last = word[:_ENDS], word[-_ENDS:]
+    near = (e for e in known if (e.startswith(first) or e.endswith(last)) and len(e) <= COMPARED_CHARACTERS_MAX)
+    return list(islice(near, COMPARED_MAX))
 
 
 def value_text(value: object) -> str:

@@ -18,6 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind
+from reconciler.core.text import COMPARED_CHARACTERS_MAX, alike
 from reconciler.manifests import rules
 from reconciler.manifests.facts import SAID_MAX, Problem, schema_folder
 from reconciler.manifests.inline_keys import is_literal_secret, mask, redact, redact_beginning
@@ -324,8 +325,8 @@ def closest(name: str, allowed: Collection[str]) -> str | None:
     """Give the allowed word that `name` most likely meant, whatever its case and separators; None if none is close."""
     import difflib
 
-    plain = {re.sub(r"[^a-z0-9]", "", word.lower()): word for word in allowed}
-    key = re.sub(r"[^a-z0-9]", "", name.lower())[:100]
+    plain = {re.sub(r"[^a-z0-9]", "", word.lower()): word for word in alike(name, allowed)}
+    key = re.sub(r"[^a-z0-9]", "", name.lower())[:COMPARED_CHARACTERS_MAX]
     if key in plain:
         return plain[key]
     close = difflib.get_close_matches(key, plain, n=1, cutoff=0.7)

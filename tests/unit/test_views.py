@@ -1,10 +1,16 @@
 """What people see of the state, made from states in memory."""
 
+import difflib
+from collections.abc import Callable
 from datetime import UTC, datetime
+
+import pytest
 
 from reconciler.core.budget import Account, Ledger
 from reconciler.core.state import Key, Resource, State
-from reconciler.views import View
+from reconciler.core.text import COMPARED_MAX
+from reconciler.manifests.schema import closest
+from reconciler.views import View, not_found
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SPEC: dict[str, object] = {"provider": "gemini", "model": "gemini-2.0-flash", "maxTokensPerDay": 1_000}
@@ -64,3 +70,28 @@ def test_keys_are_listed_by_agent_oldest_first() -> None:
     listed = [item["metadata"] for item in View(State(keys=keys), lambda *_: "", "2026-11-23").issued_keys()]
 
     assert listed == [{"name": "key-c"}, {"name": "key-b"}, {"name": "key-a"}]
+
+
+@pytest.mark.parametrize("nearest", [closest, lambda name, known: not_found("model", name, known)])
+def test_name_is_compared_with_few_of_many(
+    nearest: Callable[[str, list[str]], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Comparing one with 5,000 that are alike took half a second, for each of twenty hints of each commit."""
+    compared: list[int] = []
+    look = difflib.get_close_matches
+
+    def counted(word: str, known: list[str], n: int = 3, cutoff: float = 0.6) -> list[str]:
+        compared.append(len(known))
+        return look(word, known, n, cutoff)
+
+    monkeypatch.setattr(difflib, "get_close_matches", counted)
+    many = [f"model-{n}-of-the-team" for n in range(5000)]
+    nearest("model-x-of-the-team", many)
+    assert 0 < compared[0] <= COMPARED_MAX
+
+
+def test_name_that_may_be_meant_is_found_among_many() -> None:
+    """It begins or ends in the same way."""
+    known = [*(f"{n}-other" for n in range(5000)), "flash-lite", "pro-25"]
+    assert not_found("model", "flsh-lite", known).hint == "did you mean flash-lite?"
+    assert closest("pro-2", known) == "pro-25"
