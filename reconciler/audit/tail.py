@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +17,14 @@ from reconciler.audit.query import matches, read_row
 from reconciler.audit.terms import Query, Row
 from reconciler.core.errors import LogDamaged, PaiError
 from reconciler.log.sqlite import SqliteReader, open_reader
+from reconciler.log.store import Stored
 
 PATIENCE_S: Final = 60.0
 """How long a log that cannot be read is waited for."""
 LOOK_EVENTS_MAX: Final = 1000
 """Events that are read at one look, so that whoever follows gets what there is while more is read."""
+LOOK_BYTES_MAX: Final = 1024 * 1024
+"""Of those events; the last may pass it."""
 
 
 class Tail:
@@ -53,7 +57,7 @@ class Tail:
                 raise self._gone(f"it has {size} events, {self.position} were read")
             if self.position < (first := reader.first()):
                 raise self._gone(f"it was pruned and begins at position {first}, {self.position} was to be read next")
-            events = list(reader.read(self.position, min(size, self.position + LOOK_EVENTS_MAX)))
+            events = list(_few(reader.read(self.position, min(size, self.position + LOOK_EVENTS_MAX))))
         except _Gone as error:
             raise LogDamaged(error.message, error.hint) from None
         except PaiError:
@@ -95,3 +99,12 @@ class Tail:
 
 class _Gone(PaiError):
     """What was read before is not on the log any more."""
+
+
+def _few(events: Iterable[Stored]) -> Iterator[Stored]:
+    taken = 0
+    for event in events:
+        yield event
+        taken += len(event.body)
+        if taken >= LOOK_BYTES_MAX:
+            return

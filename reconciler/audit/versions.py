@@ -7,7 +7,7 @@ Values are compared, so a field's origin is the version that gave it the value i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import zip_longest
+from itertools import chain, pairwise
 from typing import Any, Final
 
 import msgspec
@@ -16,11 +16,14 @@ from reconciler.audit.query import search
 from reconciler.audit.terms import Query, Row, Term
 from reconciler.core import events as ev
 from reconciler.core.canonical import same_value
+from reconciler.core.errors import CouldNotRun
 from reconciler.core.objects import Kind
 from reconciler.log.store import Reader
 
 FAMILIES: Final[dict[Kind, str]] = {"model": "binding.", "agent": "agent."}
 """How the types of the events begin that a kind's versions are told by."""
+
+_LARGE: Final = "read the events of the object part by part, or ask pai history in the workspace"
 
 NEAR: Final = 1024
 """Events among which what put an object in force is looked for first."""
@@ -83,11 +86,22 @@ def versions(log: Reader, kind: Kind, name: str, before: int | None = None) -> I
     return search(log, query, before=before)
 
 
-def history(log: Reader, kind: Kind, name: str) -> list[Version]:
-    """Give every version of an object, newest first; none if the log knows no such object."""
+def history(log: Reader, kind: Kind, name: str, bytes_max: int = 0) -> list[Version]:
+    """Give every version of an object, newest first; none if the log knows no such object.
+
+    Raises CouldNotRun if their changes take more than `bytes_max`, if that is given.
+    """
+    found: list[Version] = []
+    taken = 0
     with log.moment():
-        rows = list(versions(log, kind, name))
-        return [_version(log, row, older) for row, older in zip_longest(rows, rows[1:])]
+        for row, older in pairwise(chain(versions(log, kind, name), [None])):
+            assert row is not None
+            found.append(_version(log, row, older))
+            if bytes_max:
+                taken += len(msgspec.json.encode(found[-1].changes))
+                if taken > bytes_max:
+                    raise CouldNotRun(f"the versions of {kind} {name} take more than {bytes_max:,} bytes", _LARGE)
+    return found
 
 
 def blame(log: Reader, kind: Kind, name: str) -> list[Blame]:

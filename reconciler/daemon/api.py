@@ -18,6 +18,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from reconciler.audit import Key, Row, Tail, parse_query, search, spending
 from reconciler.audit.spending import KEYS
@@ -36,6 +37,8 @@ from reconciler.workspace import Workspace
 
 FOLLOWERS_MAX: Final = 16
 """Clients that follow the log, half of them with one token."""
+PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Of the events of an answer, and of the versions; the last event may pass it. One event may have megabytes."""
 LOOK_S: Final = 0.2
 KEEPALIVE_S: Final = 15.0
 POSITION_MAX: Final = 2**53 - 1
@@ -119,8 +122,14 @@ class Api:
         before = _number(given, "before", 0, POSITION_MAX, POSITION_MAX)
 
         def page(log: SqliteReader) -> Fields:
-            rows: list[Row] = list(search(log, query, limit, before=before))
-            return {"events": rows, "next": rows[-1].seq if len(rows) == limit and rows[-1].seq else None}
+            rows: list[msgspec.Raw] = []
+            seq, left = 0, PAGE_BYTES_MAX
+            for row in search(log, query, limit, before=before):
+                rows.append(msgspec.Raw(msgspec.json.encode(row)))
+                seq, left = row.seq, left - len(rows[-1])
+                if left < 0:
+                    break
+            return {"events": rows, "next": (seq or None) if left < 0 or len(rows) == limit else None}
 
         return await self._told(request, page)
 
@@ -137,9 +146,14 @@ class Api:
             start = await self._queries.ask(owner, lambda log: log.size())
         if self._followers.total() >= FOLLOWERS_MAX or self._followers[owner] >= FOLLOWERS_MAX // 2:
             raise CouldNotRun("too many clients follow the log", "close one, or ask again later")
+        self._followers[owner] += 1  # at once: many may ask in the same moment
         tail = Tail(self._workspace.database, query, start)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._stream(tail, request), media_type="text/event-stream", headers=headers)
+        return _Followed(self._stream(tail, request), lambda: self._leave(owner), headers)
+
+    def _leave(self, owner: str) -> None:
+        self._followers[owner] -= 1
+        self._followers += Counter()  # forgets who follows no more
 
     async def _stream(self, tail: Tail, request: Request) -> AsyncIterator[bytes]:
         def look() -> list[Row] | None:
@@ -148,8 +162,6 @@ class Api:
                 return rows if self._caller(request) is not None else None
             return rows
 
-        owner = _owner(request)
-        self._followers[owner] += 1
         quiet = 0.0
         try:
             yield b": following\n\n"
@@ -169,8 +181,6 @@ class Api:
         except PaiError as error:
             yield b"event: error\ndata: %b\n\n" % msgspec.json.encode({"error": error.message, "hint": error.hint})
         finally:
-            self._followers[owner] -= 1
-            self._followers += Counter()  # forgets who follows no more
             tail.close()
 
     async def _usage(self, request: Request, given: Parameters) -> Response:
@@ -203,7 +213,7 @@ class Api:
 
     async def _history(self, request: Request, _: Parameters) -> Response:
         return await self._told(
-            request, lambda log: _fields(history_of(log, _kind(request), request.path_params["name"]))
+            request, lambda log: _fields(history_of(log, _kind(request), request.path_params["name"], PAGE_BYTES_MAX))
         )
 
     async def _blame(self, request: Request, _: Parameters) -> Response:
@@ -250,6 +260,20 @@ class Api:
 
     async def _nothing(self, request: Request, _: Parameters) -> Response:
         raise NotFound(f"there is nothing at {request.url.path}", "/api/v1/openapi.json says what there is")
+
+
+class _Followed(StreamingResponse):
+    """The stream of a follower; `leave` is called when it has ended, or did not begin."""
+
+    def __init__(self, stream: AsyncIterator[bytes], leave: Callable[[], None], headers: Mapping[str, str]) -> None:
+        super().__init__(stream, media_type="text/event-stream", headers=headers)
+        self._leave = leave
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
 
 
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"]

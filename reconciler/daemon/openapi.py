@@ -206,7 +206,7 @@ def _get(summary: str, schema: Json, parameters: list[Json], *, stream: bool = F
 
 
 def _page_parameters() -> list[Json]:
-    before = "Only events below this position: the `next` of the page before"
+    before = "Only events below this position: the `next` of the page before, which is null at the end alone"
     follow = "1: send the events that come as server-sent events, whose ids are positions (Last-Event-ID goes on there)"
     return [
         _parameter("before", before, {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}),

@@ -38,9 +38,9 @@ class Story(msgspec.Struct, frozen=True):
     decisions: list[Decision]
 
 
-def history_of(log: Reader, kind: Kind, name: str) -> History:
-    """Tell an object's versions. Raises NotFound if the log knows no such object."""
-    found = history(log, kind, name)
+def history_of(log: Reader, kind: Kind, name: str, bytes_max: int = 0) -> History:
+    """Tell an object's versions. Raises NotFound if the log knows no such object, and what `history` raises."""
+    found = history(log, kind, name, bytes_max)
     if not found:
         raise _never(log, kind, name)
     return History(kind, name, found)

@@ -20,6 +20,8 @@ _CHUNK = 4096
 _PAUSE_S = 0.0002
 _GENTLE = 64
 """Events between two pauses: half a millisecond of work."""
+_GENTLE_BYTES = 1024 * 1024
+"""Of them: one may have megabytes, and none is fetched before it is asked for."""
 
 # Damaged values may have another type than their column's; whoever checks them gets the right type all the same.
 _EVENTS = "SELECT seq, coalesce(CAST(body AS BLOB), x''), coalesce(CAST(leaf AS BLOB), x'') FROM events"
@@ -77,15 +79,19 @@ class EventsReader(PrunedReader):
     def _stream(self, query: str, arguments: tuple[object, ...]) -> Iterator[Stored]:
         with self._mapped():
             cursor = self._db.execute(query, arguments)
-            step = 16  # whoever looks for one event does not read a thousand
             try:
-                while found := cursor.fetchmany(step):
-                    yield from map(Stored._make, found)
-                    step = min(1024 if self._deadline is None else _GENTLE, 2 * step)
-                    if self._deadline is not None:
-                        if time.monotonic() >= self._deadline:
-                            raise too_long()
-                        time.sleep(_PAUSE_S)
+                yield from map(Stored._make, cursor if self._deadline is None else self._gently(cursor, self._deadline))
             finally:
                 with contextlib.suppress(sqlite3.ProgrammingError):  # whoever stopped reading has closed the log
                     cursor.close()
+
+    def _gently(self, cursor: sqlite3.Cursor, deadline: float) -> Iterator[tuple[int, bytes, bytes]]:
+        count = size = 0
+        for event in cursor:
+            yield event
+            count, size = count + 1, size + len(event[1])
+            if count >= _GENTLE or size >= _GENTLE_BYTES:
+                count = size = 0
+                if time.monotonic() >= deadline:
+                    raise too_long()
+                time.sleep(_PAUSE_S)

@@ -13,12 +13,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pytest
 
+from reconciler.audit import Query, Tail
+from reconciler.core import events as ev
 from tests.support import DEADLINE_S, Daemon, Site, binding, copied, until
 from tests.support_tokens import record, reserved, settled
 
@@ -365,6 +368,44 @@ def test_too_many_followers_are_refused(team: Site) -> None:
             return False
 
         until("a free place", answers)
+
+
+def test_followers_that_come_in_one_moment_are_counted(team: Site) -> None:
+    """None is let in because the others have not begun yet."""
+    with team.daemon() as daemon, contextlib.ExitStack() as stack:
+        token = token_of(team)
+        asked = f"GET /api/v1/events?follow=1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+        address = ("127.0.0.1", daemon.port)
+        connections = [stack.enter_context(socket.create_connection(address, DEADLINE_S)) for _ in range(24)]
+        for connection in connections:
+            connection.sendall(f"{asked}Last-Event-ID: 0\r\n\r\n".encode())
+        answers = [connection.recv(12) for connection in connections]
+        assert answers.count(b"HTTP/1.1 200") == 8
+
+
+def test_large_events_come_in_small_pages(team: Site) -> None:
+    """An object of 1 MiB is 2 MiB in each event: no page, look or history of them takes the daemon's memory."""
+    parts: dict[str, Any] = {"file": "big.yaml", "line": 1, "revision": "a" * 40}
+    specs: list[dict[str, object]] = [{"modelBindings": ["flash"], "text": f"{'x' * 1_000_000}{n}"} for n in range(20)]
+    drafts = [ev.Draft("a", "agent/big", ev.AgentCreated(spec=specs[0], previous=None, changed=[], **parts))]
+    for old, new in pairwise(specs):
+        changed = ev.AgentChanged(spec=new, previous=old, changed=["text"], **parts)
+        drafts.append(ev.Draft("a", "agent/big", changed))
+    first = record(team, *drafts)
+    with team.daemon() as daemon:
+        served = Served(team, daemon, token_of(team))
+        found: list[int] = []
+        pages, before = 0, 2**53 - 1
+        while before:
+            page = served.get(f"/api/v1/events?q=agent:big&limit=1000&before={before}")
+            found += [row["seq"] for row in page["events"]]
+            pages, before = pages + 1, page["next"]
+        assert found == list(range(first + 19, first - 1, -1))
+        assert pages == 3
+        assert "more than" in served.get("/api/v1/agents/big/history", 503)["error"]
+        with following(served, "agent:big", **{"Last-Event-ID": str(first - 1)}) as messages:
+            assert [int(next(messages)["id"]) for _ in range(20)] == found[::-1]
+    assert len(Tail(team.database, Query(), first).look()) == 2
 
 
 def test_document_describes_what_is_answered(served: Served, tmp_path: Path) -> None:
