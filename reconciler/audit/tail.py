@@ -8,6 +8,7 @@ another log. Writes nothing, and knows no output.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -39,6 +40,8 @@ class Tail:
         self._leaf = leaf
         self._reader: SqliteReader | None = None
         self._trouble_since: float | None = None
+        self._looking = threading.Lock()
+        self._left = False
 
     @property
     def waiting(self) -> bool:
@@ -51,6 +54,26 @@ class Tail:
         Raises LogDamaged if what was read before is gone, and what keeps the log from being read for PATIENCE_S.
         """
         try:
+            with self._looking:
+                return self._look()
+        finally:
+            if self._left:
+                self.close()
+
+    def close(self) -> None:
+        """Let go of the log, from any thread: a look that is under way does so at its end.
+
+        To close a log in one thread while another reads it would end the process.
+        """
+        self._left = True
+        if self._looking.acquire(blocking=False):
+            try:
+                self._let_go()
+            finally:
+                self._looking.release()
+
+    def _look(self) -> list[Row]:
+        try:
             reader = self._open()
             size = reader.size()
             if size < self.position:
@@ -61,7 +84,7 @@ class Tail:
         except _Gone as error:
             raise LogDamaged(error.message, error.hint) from None
         except PaiError:
-            self.close()
+            self._let_go()
             self.behind = False
             now = time.monotonic()
             if self._trouble_since is None:
@@ -76,8 +99,8 @@ class Tail:
         self.behind = self.position < size
         return [row for row in rows if matches(self._query, row)]
 
-    def close(self) -> None:
-        """Let go of the log; the next look opens it again."""
+    def _let_go(self) -> None:
+        """Close the log; the next look opens it again."""
         if self._reader is not None:
             with contextlib.suppress(PaiError):
                 self._reader.close()
@@ -85,7 +108,7 @@ class Tail:
 
     def _open(self) -> SqliteReader:
         if self._reader is not None and not self._reader.is_current():
-            self.close()
+            self._let_go()
         if self._reader is None:
             self._reader = open_reader(self._path)
             last = list(self._reader.read(self.position - 1, self.position)) if self.position and self._leaf else []
