@@ -1,4 +1,4 @@
-"""Whose git runs next: so many at a time, first come, first served, and of one token half of them at most.
+"""Whose git, or whose question, is next: so many at a time, first come, first served, and of one token half at most.
 
 Who holds nothing but idle connections thereby keeps nobody else out. Used from the event loop alone.
 """
@@ -50,12 +50,16 @@ class Turns:
         finally:
             self._release(owner)
 
-    async def close(self) -> None:
-        """Let nobody begin any more, and wait until nobody runs."""
+    def refuse(self) -> None:
+        """Let nobody begin any more."""
         self._closed = True
         for _, waiting in self._waiting:
             if not waiting.done():
                 waiting.set_exception(Busy())
+
+    async def close(self) -> None:
+        """Let nobody begin any more, and wait until nobody runs."""
+        self.refuse()
         while self._running.total():
             self._empty.clear()
             await self._empty.wait()

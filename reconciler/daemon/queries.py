@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
 from reconciler.core.errors import CouldNotRun
+from reconciler.daemon.git_turns import Busy, Turns
 from reconciler.log.sqlite import SqliteReader, open_reader
 
 T = TypeVar("T")
 
 THREADS: Final = 2
+"""Questions that are answered at a time, half of them with one token: who asks long ones keeps one thread at most."""
 WAITING_MAX: Final = 16
 """Questions that are asked or wait, half of them with one token; more are refused."""
 SECONDS_MAX: Final = 10.0
@@ -36,21 +37,19 @@ class Queries:
         self._path = path
         self._seconds = seconds
         self._pool = ThreadPoolExecutor(THREADS, "pai-query")
-        self._asked: Counter[str] = Counter()
+        self._turns = Turns(THREADS, WAITING_MAX - THREADS)
 
     async def ask(self, owner: str, question: Question[T]) -> T:
         """Answer a question of `owner`. Raises what it raises, CouldNotRun if it takes too long or many are asked."""
-        if self._asked.total() >= WAITING_MAX or self._asked[owner] >= WAITING_MAX // 2:
-            raise CouldNotRun("too many questions are being answered", "ask again in a moment")
-        self._asked[owner] += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, question)
-        finally:
-            self._asked[owner] -= 1
-            self._asked += Counter()  # forgets who asks nothing
+            async with self._turns.turn(owner):
+                return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, question)
+        except Busy:
+            raise CouldNotRun("too many questions are being answered", "ask again in a moment") from None
 
     def close(self) -> None:
         """Take no more questions; those being answered end at their deadline."""
+        self._turns.refuse()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _answer(self, question: Question[T]) -> T:

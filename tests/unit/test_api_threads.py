@@ -98,3 +98,25 @@ def test_one_token_leaves_half_of_the_questions_to_others(monkeypatch: pytest.Mo
 
     asyncio.run(ask())
     queries.close()
+
+
+def test_one_token_leaves_a_thread_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks questions that take long has others wait for none of them: eight took 13 s of a short one."""
+    free = threading.Event()
+    queries = Queries(cast("Any", None))
+    monkeypatch.setattr(queries, "_answer", lambda question: (question == "short" or free.wait(10)) and question)
+
+    async def ask() -> None:
+        long = [asyncio.create_task(queries.ask("one", cast("Any", "long"))) for _ in range(WAITING_MAX // 2)]
+        await asyncio.sleep(0)
+        assert await asyncio.wait_for(queries.ask("other", cast("Any", "short")), 5) == "short"
+        waiting = asyncio.create_task(queries.ask("one", cast("Any", "long")))
+        queries.close()
+        free.set()
+        with pytest.raises(CouldNotRun, match="too many questions"):
+            await waiting
+        given = await asyncio.gather(*long, return_exceptions=True)
+        assert given[0] == "long"
+        assert {type(each) for each in given[1:]} == {CouldNotRun}
+
+    asyncio.run(ask())
