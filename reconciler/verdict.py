@@ -273,8 +273,10 @@ class Judge:
         ignored = self.repository.leaf(sha, self._path, IGNORE_FILE)
         ignore = ignored.oid if ignored is not None and ignored.kind == "file" else ""
         rules = self.rules(ignore)
-        found = (e for e in self.repository.entries(sha, self._path, _may_be_read) if not rules.skips(e.path))
-        entries = list(islice(found, FILES_MAX + 1))
+        try:
+            entries = list(islice(self._not_skipped(sha, rules), FILES_MAX + 1))
+        finally:
+            self.size_read += rules.work
         if len(entries) > FILES_MAX:
             raise TreeRefused(*_too_many)
         known: dict[str, Facts] = {}
@@ -289,6 +291,14 @@ class Judge:
                     files[self.full(entry.path)] = facts
                     size = _fitting(size, facts)
         return Index(VERSION, sha, self._path, ignore, files)
+
+    def _not_skipped(self, sha: str, rules: IgnoreRules) -> Iterator[TreeEntry]:
+        for entry in self.repository.entries(sha, self._path, _may_be_read):
+            skipped = rules.skips(entry.path)
+            if rules.work > ignore.WORK_MAX:
+                raise TreeRefused(f"{IGNORE_FILE} has too many patterns for so many paths", "name folders in it")
+            if not skipped:
+                yield entry
 
     def _read_changes(self, sha: str, old: Index, changes: list[tuple[str, TreeEntry | None]]) -> Index:
         rules = self.rules(old.ignore)

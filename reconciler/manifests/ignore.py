@@ -18,6 +18,14 @@ from reconciler.core.errors import Refused
 IGNORE_FILE = ".paiignore"
 BYTES_MAX = 64 * 1024
 PATTERNS_MAX = 1000
+WORK_MAX = 256 * 1024 * 1024
+"""What comparing all paths of a revision with the patterns may take, some five seconds; see `IgnoreRules.work`."""
+_PARSING = 32
+_PATH = 64
+_BYTE = 10
+_PATTERN_BYTES = 256
+"""Work: for a byte of the patterns, for a path, for a byte of it, and as often one more as the patterns have so many
+bytes."""
 
 _SLASH = ord("/")
 _PLAIN = re.compile(rb"[^*?\[\\]*")
@@ -50,12 +58,17 @@ def too_long() -> IgnoreRefused:
 
 
 class IgnoreRules:
-    """The rules of one source path; paths are relative to it."""
+    """The rules of one source path; paths are relative to it.
 
-    __slots__ = ("_automaton", "_last")
+    `work` is about what they took so far: a manifest that is read takes as long as that many bytes.
+    """
 
-    def __init__(self, automaton: _Automaton | None = None) -> None:
+    __slots__ = ("_automaton", "_last", "_weight", "work")
+
+    def __init__(self, automaton: _Automaton | None = None, size: int = 0) -> None:
         self._automaton = automaton
+        self._weight = _BYTE + size // _PATTERN_BYTES
+        self.work = _PARSING * size
         self._last: tuple[bytes, list[bytes], list[int | None]] = (b"", [], [])
 
     @classmethod
@@ -71,10 +84,11 @@ class IgnoreRules:
         lines = [line for line in map(_trimmed, _lines(data)) if line]
         if len(lines) > PATTERNS_MAX:
             raise IgnoreRefused(f"{IGNORE_FILE} has more than {PATTERNS_MAX:,} patterns", "write fewer, broader ones")
-        return cls(_Automaton(lines)) if lines else cls()
+        return cls(_Automaton(lines) if lines else None, len(data))
 
     def skips(self, path: str) -> bool:
         """Tell whether the file, link or submodule at `path` is none of Pai's business."""
+        self.work += _PATH
         if (path[:1] == "." or "/." in path) and any(
             part[:1] == "." and part not in (".", "..") for part in path.split("/")[:-1]
         ):
@@ -82,6 +96,7 @@ class IgnoreRules:
         if self._automaton is None:
             return False
         folder, _, name = path.encode("utf-8", "surrogateescape").rpartition(b"/")
+        self.work += self._weight * len(name)
         state = self._inside(self._automaton, folder)
         return state is None or self._automaton.excludes(self._automaton.read(state, name), folder=False)
 
@@ -96,6 +111,7 @@ class IgnoreRules:
         same = next((n for n, (one, other) in enumerate(zip(parts, known, strict=False)) if one != other), None)
         states = states[: min(len(parts), len(known)) if same is None else same]
         for part in parts[len(states) :]:
+            self.work += self._weight * len(part)
             state = states[-1] if states else automaton.start
             if state is not None:
                 state = automaton.read(state, part)
