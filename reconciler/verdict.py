@@ -59,8 +59,8 @@ _LOOKED = f"of the tip or the branch's own line: more than {LOOKED_MAX:,} commit
 SIGNATURES_MAX = 1000
 """Commits of one revision whose signatures are checked; 15 ms each."""
 SIGNATURE_HINT = "sign it with a key that the operator has listed; source.require_signatures asks for that"
-PROBLEM_SIZE = 2048
-"""What finding a problem counts for among the bytes that were read."""
+PROBLEM_SIZE, ENTRY_SIZE = 2048, 64
+"""What finding a problem, and an entry of a tree, counts for among the bytes that were read."""
 HELPED_FROM = 2000
 """Blobs to read for which other processes are asked to help."""
 HEAD_START = 1200
@@ -273,10 +273,11 @@ class Judge:
         ignored = self.repository.leaf(sha, self._path, IGNORE_FILE)
         ignore = ignored.oid if ignored is not None and ignored.kind == "file" else ""
         rules = self.rules(ignore)
+        budget = Budget()
         try:
-            entries = list(islice(self._not_skipped(sha, rules), FILES_MAX + 1))
+            entries = list(islice(self._not_skipped(sha, rules, budget), FILES_MAX + 1))
         finally:
-            self.size_read += rules.work
+            self.size_read += rules.work + ENTRY_SIZE * budget.spent
         if len(entries) > FILES_MAX:
             raise TreeRefused(*_too_many)
         known: dict[str, Facts] = {}
@@ -292,8 +293,8 @@ class Judge:
                     size = _fitting(size, facts)
         return Index(VERSION, sha, self._path, ignore, files)
 
-    def _not_skipped(self, sha: str, rules: IgnoreRules) -> Iterator[TreeEntry]:
-        for entry in self.repository.entries(sha, self._path, _may_be_read):
+    def _not_skipped(self, sha: str, rules: IgnoreRules, budget: Budget) -> Iterator[TreeEntry]:
+        for entry in self.repository.entries(sha, self._path, _may_be_read, budget):
             skipped = rules.skips(entry.path)
             if rules.work > ignore.WORK_MAX:
                 raise TreeRefused(f"{IGNORE_FILE} has too many patterns for so many paths", "name folders in it")
@@ -312,6 +313,7 @@ class Judge:
             else:
                 files[self.full(path)] = facts
                 size = _fitting(size, facts)
+        self.size_read += rules.work
         if len(files) > FILES_MAX:
             raise TreeRefused(*_too_many)
         return Index(VERSION, sha, self._path, old.ignore, files)

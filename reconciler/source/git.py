@@ -176,10 +176,12 @@ class Repository:
         with mapped(self.path):
             return oid in self._odb and self._odb.read_header(oid)[0] == ObjectType.COMMIT
 
-    def entries(self, sha: str, path: str = ".", wanted: trees.Wanted | None = None) -> Iterator[TreeEntry]:
+    def entries(
+        self, sha: str, path: str = ".", wanted: trees.Wanted | None = None, budget: trees.Budget | None = None
+    ) -> Iterator[TreeEntry]:
         """List files, links and submodules below `path` in the commit, all or those `wanted`."""
         tree = self._subtree(sha, path)
-        return iter(()) if tree is None else trees.entries(self._tree, tree, wanted)
+        return iter(()) if tree is None else trees.entries(self._tree, tree, wanted, budget)
 
     def leaf(self, sha: str, path: str, name: str) -> TreeEntry | None:
         """Find what is no folder and has that name in the folder `path` of the commit."""

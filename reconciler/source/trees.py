@@ -118,9 +118,11 @@ def leaf(read: ReadTree, tree: str, name: str) -> TreeEntry | None:
     return next((_leaf(name, mode, oid.hex()) for mode, _, oid in found), None)
 
 
-def entries(read: ReadTree, tree: str, wanted: Wanted | None = None) -> Iterator[TreeEntry]:
+def entries(
+    read: ReadTree, tree: str, wanted: Wanted | None = None, budget: Budget | None = None
+) -> Iterator[TreeEntry]:
     """List everything below the tree that is not a folder, or what of it is `wanted`, in git's order."""
-    budget = Budget()
+    budget = budget or Budget()
     stack = [("", _parsed(read(tree), tree, budget))]
     while stack:
         prefix, rest = stack[-1]
@@ -268,6 +270,11 @@ class Budget:
         self._entries = self._most = ENTRIES_MAX if entries is None else entries
         self._characters = PATHS_CHARACTERS_MAX if characters is None else characters
         self._bytes = TREE_BYTES_MAX
+
+    @property
+    def spent(self) -> int:
+        """How many entries were counted."""
+        return self._most - self._entries
 
     def spend(self, read: _Entries) -> _Entries:
         """Count the entries of a folder, and give them back."""

@@ -30,7 +30,7 @@ from reconciler.source import Repository
 from reconciler.source.commits import parse_commit
 from reconciler.source.history import COMMIT_BYTES_MAX, PARENTS_MAX
 from reconciler.source.trailer_search import LOOKED_MAX
-from reconciler.verdict import PROBLEM_SIZE, Judge, TooLarge
+from reconciler.verdict import ENTRY_SIZE, PROBLEM_SIZE, Judge, TooLarge
 from tests.support import Git, Site, agent, binding
 from tests.support_bombs import Objects
 
@@ -142,6 +142,17 @@ def test_paths_that_patterns_skip_count_as_read(site: Site, clone: Git) -> None:
     outcomes = [outcome for _, outcome in site.outcomes()]
     assert outcomes[:2] == ["accepted"] * 2
     assert outcomes[-3:] == ["superseded", "superseded", "accepted"]
+
+
+def test_whatever_is_listed_counts_as_read(clone: Git) -> None:
+    """Also what is no manifest by its name, and what lies in a folder that is skipped."""
+    plain = clone.commit({"models/a.yaml": binding("a"), ".paiignore": "b\n"})
+    more = clone.commit({f"z/{n}.txt": "" for n in range(100)} | {".paiignore": "c\n"})
+    hidden = clone.commit({f".z/{n}.yaml": "" for n in range(100)})
+    judge = Judge(Repository.open(clone.folder / ".git"))
+    read = [judge.size_read for sha in (plain, more, hidden) if judge.commit(sha).accepted]
+    assert read[1] - read[0] > 100 * ENTRY_SIZE
+    assert read[2] - read[1] > 100 * ENTRY_SIZE
 
 
 def test_too_many_patterns_for_so_many_paths_are_refused(clone: Git, monkeypatch: pytest.MonkeyPatch) -> None:
