@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
                 depth = chain.depth
                 raise Refused(
                     f"{chain.said} is pushed",
-                    f"run git repack -a -d -f --depth={depth}, and push again with git -c pack.depth={depth}",
+                    f"run git repack -a -d -F --depth={depth}, and push again with git -c pack.depth={depth}",
                 )
         for update in updates:
             _judge(workspace, update)

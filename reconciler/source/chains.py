@@ -2,8 +2,9 @@
 
 libgit2 does that in one call, in which every other thread of the process waits. Git itself makes chains of 50
 (`pack.depth`), of objects that are alike in size, and breaks longer ones when it packs anew. A pack holds the bases of
-all its deltas, so it can be looked at alone: the heads of its entries are read, and no object is unpacked. The formats
-are those of gitformat-pack(5).
+all its deltas, so it can be looked at alone: the heads of its entries are read, and no object is unpacked. What is
+packed is seen by where the next entry begins: blocks that give nothing may follow one another for megabytes (RFC 1951).
+The formats are those of gitformat-pack(5).
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ BYTES_MAX: Final = 2 * CHAIN_MAX
 """Bytes to be made on the way to an object, for each of its own."""
 SMALL_BYTES: Final = 128 * 1024
 """Of a smaller object as much may be made as of one of this size."""
+PACKED_BYTES: Final = 512 * 1024
+"""What may be unpacked on the way to an object beside as many bytes as it has: of blocks that give nothing, 40 ms."""
+READ_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Larger objects are not read here, so that very many packed bytes of them do no harm: pictures have long deltas."""
 _DELTA_COST: Final = 8
 _BASE_COST: Final = 4
 """A byte of a delta may be one that is copied by itself, one of the first object has to be unpacked: as time, so many
@@ -29,10 +34,13 @@ _IDS: Final = 8 + 256 * 4
 """Where the ids begin in an index of version 2: after its mark, its version and the fan-out."""
 _OFS_DELTA: Final = 6
 _REF_DELTA: Final = 7
+_CHECKSUM_BYTES: Final = 20
 _SIZES_BYTES: Final = 20
 """A delta begins with two numbers of at most so many bytes together."""
 _LOOKED_AT_BYTES: Final = 1024
 """Of packed data; before its first byte there are 320 at most, unless somebody means it."""
+_UNSEEN: Final = 1 << 62
+"""The cost of a delta that hides what it makes: nothing is made on top of one."""
 
 
 class Excess(NamedTuple):
@@ -44,6 +52,7 @@ class Excess(NamedTuple):
 
 _LONG: Final = Excess(f"a chain of more than {CHAIN_MAX} deltas", 50)
 _DEAR: Final = Excess("a chain of deltas that makes very much for a small object", 10)
+_LOOSE: Final = Excess("an object of which the packed data are much longer than itself", 0)
 
 
 class _Entry(NamedTuple):
@@ -52,6 +61,14 @@ class _Entry(NamedTuple):
     base: int
     size: int
     cost: int
+
+
+class _Way(NamedTuple):
+    """What lies on the way to an object: how many deltas, what they cost, and how many packed bytes."""
+
+    length: int
+    cost: int
+    packed: int
 
 
 def excess(folder: Path) -> Excess | None:
@@ -65,25 +82,31 @@ def _excess(index: Path) -> Excess | None:
     small = struct.unpack_from(f">{count}I", ids, _IDS + 24 * count)
     far = _IDS + 28 * count
     offsets = [struct.unpack_from(">Q", ids, far + 8 * (at & 0x7FFFFFFF))[0] if at & 0x80000000 else at for at in small]
-    ways: dict[int, tuple[int, int]] = {}  # of each delta, the length and the cost of its chain
-    dear = False
+    ways: dict[int, _Way] = {}
+    found = None
     with index.with_suffix(".pack").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pack:
+        ordered = sorted(offsets)
+        ends = dict(zip(ordered, [*ordered[1:], len(pack) - _CHECKSUM_BYTES], strict=True))
         for last in offsets:
             chain: list[tuple[int, _Entry]] = []
             at = last
             while at and at not in ways:
                 chain.append((at, _entry(pack, at, ids, offsets)))
                 at = chain[-1][1].base
-            length, cost = ways.get(at, (0, 0))
+            length, cost, packed = ways.get(at, (0, 0, 0))
             for place, entry in reversed(chain):
                 cost += entry.cost
+                packed += ends[place] - place
                 if entry.base:
                     length += 1
-                    ways[place] = length, cost
-                    dear = dear or cost > BYTES_MAX * max(entry.size, SMALL_BYTES)
+                    ways[place] = _Way(length, cost, packed)
+                    if cost > BYTES_MAX * max(entry.size, SMALL_BYTES):
+                        found = found or _DEAR
+                if entry.size <= READ_BYTES_MAX and packed > entry.size + PACKED_BYTES:
+                    found = found or _LOOSE
             if length > CHAIN_MAX:
                 return _LONG
-    return _DEAR if dear else None
+    return found
 
 
 def _entry(pack: mmap.mmap, offset: int, ids: bytes, offsets: list[int]) -> _Entry:
@@ -104,6 +127,8 @@ def _entry(pack: mmap.mmap, offset: int, ids: bytes, offsets: list[int]) -> _Ent
     else:
         return _Entry(0, size, _BASE_COST * size)
     becomes = _becomes(pack[at : at + _LOOKED_AT_BYTES])
+    if becomes is None:
+        return _Entry(base, 0, _UNSEEN)
     return _Entry(base, becomes, _DELTA_COST * size + becomes)
 
 
@@ -114,10 +139,10 @@ def _offset(oid: bytes, ids: bytes, offsets: list[int]) -> int:
     return offsets[number] if found else 0
 
 
-def _becomes(packed: bytes) -> int:
-    """Give the size of the object that a delta makes, by its beginning; a very large one if that cannot be seen."""
+def _becomes(packed: bytes) -> int | None:
+    """Give the size of the object that a delta makes, by its beginning; None if that cannot be seen."""
     data = zlib.decompressobj().decompress(packed, _SIZES_BYTES)
     ends = [at for at, byte in enumerate(data) if not byte & 0x80][:2]
     if len(ends) < 2:
-        return 1 << 62
+        return None
     return sum((byte & 0x7F) << 7 * n for n, byte in enumerate(data[ends[0] + 1 : ends[1] + 1]))

@@ -280,7 +280,7 @@ class Mirror:
                 )
             if chain := place.excess():
                 raise SourceUnavailable(
-                    f"{self.remote.shown} sends {chain.said}", f"run there: git repack -a -d -f --depth={chain.depth}"
+                    f"{self.remote.shown} sends {chain.said}", f"run there: git repack -a -d -F --depth={chain.depth}"
                 )
             if not Repository.open(self.path, place.folders).is_commit(oid):
                 raise _NoCommit(f"object {oid} of {self.remote.shown} is no commit", "move the ref there")
