@@ -246,6 +246,10 @@ class Connection(asyncio.BufferedProtocol):
         if self._parser is None:
             self.abort()  # nobody asked
             return
+        if self._done:  # and not taken yet: what follows it may go on for ever
+            self._keep = False
+            self.abort()
+            return
         self._loose += nbytes
         self._unread += nbytes
         began = perf_counter()

@@ -424,3 +424,33 @@ def test_answer_is_over_when_its_framing_says_so_and_it_was_read(framed: bytes, 
                 answer.close()
 
     run(work())
+
+
+def test_what_follows_an_answer_that_waits_is_not_read() -> None:
+    """Nobody asked for it, and it has no end: whoever takes an answer slowly would have the loop parse all of it."""
+    sent = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await server.request(reader)
+        writer.write(HI)
+        await asyncio.sleep(0.1)
+        while sent < 64 * MIB:
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n" * 2000)
+            await writer.drain()
+            sent += 54_000
+
+    server = Server()
+
+    async def work() -> None:
+        async with serving(handler, server), pool() as client:
+            answer = await client.post(server.url, {}, b"{}")
+            async with asyncio.timeout(5):
+                while not server.ended:
+                    await asyncio.sleep(0.01)
+            assert sent < 16 * MIB
+            assert await answer.read() == b"hi"
+            assert await answer.read() == b""
+            answer.close()
+
+    run(work())
