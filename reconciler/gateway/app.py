@@ -240,27 +240,33 @@ class _Request:
         """Try the bindings in order. If none works, the last provider's error is the answer, else the first refusal."""
         first: Refusal | None = None
         failed: tuple[Held, Failed] | None = None
-        for number, name in enumerate(call.names):
-            try:
-                outcome = await self._try(call, caller, name)
-            except Refusal as refusal:
-                self._gateway._refusals.note(caller.agent, name, call.surface, self._request, refusal)
-                first = first or refusal
-                if number == 0 and refusal.reason not in TRY_NEXT:
-                    raise
-                if refusal.reason == "log":
-                    raise
-                refusal.forget()
-                continue
-            if outcome is None:
+        try:
+            for number, name in enumerate(call.names):
+                try:
+                    outcome = await self._try(call, caller, name)
+                except Refusal as refusal:
+                    self._gateway._refusals.note(caller.agent, name, call.surface, self._request, refusal)
+                    first = first or refusal
+                    if number == 0 and refusal.reason not in TRY_NEXT:
+                        raise
+                    if refusal.reason == "log":
+                        raise
+                    refusal.forget()
+                    continue
+                if outcome is None:
+                    return
+                assert self._held is not None
+                if failed is not None:
+                    failed[1].share.give_back()
+                failed = (self._held, outcome)
+            if failed is not None:
+                self._held, answer = failed
+                self._binding = self._held.binding
+                await self._client.whole(answer.status, answer.headers, answer.body)
                 return
-            assert self._held is not None
-            failed = (self._held, outcome)
-        if failed is not None:
-            self._held, answer = failed
-            self._binding = self._held.binding
-            await self._client.whole(answer.status, answer.headers, answer.body)
-            return
+        finally:
+            if failed is not None:
+                failed[1].share.give_back()
         assert first is not None
         self._binding, self._held = call.names[0], None
         raise first

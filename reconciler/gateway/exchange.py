@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import logging
 from functools import partial
+from itertools import chain
 from time import perf_counter
 from typing import NamedTuple, NoReturn
 
@@ -58,11 +59,15 @@ RETRIED = frozenset((408, 429))
 
 
 class Failed(NamedTuple):
-    """A provider's failure before the client was sent anything: an alternative may be tried."""
+    """A provider's failure before the client was sent anything: an alternative may be tried.
+
+    `share` holds the room that it takes meanwhile, to be given back by who has it.
+    """
 
     status: int
     headers: Headers
     body: bytes
+    share: Share
 
 
 class Exchange:
@@ -110,6 +115,7 @@ class _One:
         self._mask = Mask(held.credentials.values())
         self._meter = meter(held.call.operation, held.provider.name, held.choices)
         self._share = Share(whole.room, held.agent, HELD_BYTES_MAX)
+        self._handed = False  # whether somebody else gives the share back
         self._said_all = False
         self._watching = False
         self._leaving: asyncio.TimerHandle | None = None
@@ -144,7 +150,8 @@ class _One:
                 raise Refusal("broken", f"{title} answered with status {answer.status}, which is not passed on")
             return await self._deliver(answer)
         finally:
-            self._share.give_back()
+            if not self._handed:
+                self._share.give_back()
             if self._watching:
                 self._client.forget()
             if self._leaving is not None:
@@ -203,8 +210,9 @@ class _One:
         self._read(body, answer.content_type)
         self._took(answer)
         await self._charge(status, "no usage in the answer", complete=True)
-        if status in RETRIED or status >= 500:
-            return Failed(status, headers, body)
+        if (status in RETRIED or status >= 500) and self._share.holds(len(body) + sum(map(len, chain(*headers)))):
+            self._handed = True
+            return Failed(status, headers, body, self._share)
         await self._client.whole(status, headers, body)
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import http.client
 import json
 import re
 import socket
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from reconciler.gateway import exchange
 from tests.support import DEADLINE_S, Site, until
 from tests.support_gateway import Bench, asked, headers_of, opened
 from tests.support_upstream import RawProvider, chunked, framed, streamed
@@ -215,3 +217,36 @@ def test_answer_whose_client_left_is_settled_if_it_ends_soon(endless: Endless) -
     left.set()
     until("the settlement", lambda: endless.bench.outcomes("openai")[-1:] == ["settled"])
     assert endless.bench.last("openai")["charged"] == 7
+
+
+def test_failures_that_wait_for_an_alternative_take_room(endless: Endless) -> None:
+    """Each is held until the alternative has answered, of an agent no more than of answers; the rest is passed on."""
+    size, most, waiting, ended = 120_000, exchange.HELD_BYTES_EACH, [0], threading.Event()
+
+    def answer(sock: socket.socket, request: bytes) -> None:
+        if b"claude" in request.partition(b"\r\n\r\n")[2]:
+            waiting[0] += 1
+            ended.wait(DEADLINE_S)
+        else:
+            sock.sendall(framed(b'{"error":"' + b"x" * size + b'"}', status="503 Busy"))
+
+    def ask(_: int) -> int:
+        path, body = asked("chat", "openai")
+        url = endless.bench.client.base_url
+        with contextlib.closing(http.client.HTTPConnection(url.host, url.port, timeout=DEADLINE_S)) as connection:
+            connection.request("POST", path, json.dumps(body), headers_of("chat") | {"x-pai-fallback": "anthropic"})
+            response = connection.getresponse()
+            response.read()
+            return response.status
+
+    endless.provider.answer = answer
+    count = most // (size - 16 * 1024) + 40
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            asking = [pool.submit(ask, number) for number in range(count)]
+            until("all are answered or wait", lambda: waiting[0] + sum(one.done() for one in asking) == count)
+            assert 0 < waiting[0] * (size - 16 * 1024) <= most
+            assert {one.result() for one in asking if one.done()} == {503}
+        finally:
+            ended.set()
+    endless.bench.quiet()
