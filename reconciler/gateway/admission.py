@@ -225,7 +225,7 @@ class Admission:
         status, found, uncounted = 0, None, 0
         try:
             body, uncounted = await write_count(call, target.model)
-            answer = await self._upstream.post(url, headers, body)
+            answer = await self._upstream.post(url, headers, body, agent=caller.agent)
             try:
                 status = answer.status
                 text = await answer.whole(COUNT_ANSWER_BYTES_MAX)

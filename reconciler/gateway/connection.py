@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import httptools
 
+from reconciler.gateway.parsing import Parsing
 from reconciler.gateway.room import Room
 
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -59,12 +60,17 @@ class Connection(asyncio.BufferedProtocol):
         lost: Callable[[Connection], None],
         buffer: memoryview,
         heads: Room,
+        parsing: Parsing,
     ) -> None:
         """`read_s` bounds each wait for the provider; `lost` is called when the connection has ended.
 
-        `buffer` is what is read into, `heads` the room for large heads; connections of one loop may share them.
+        `buffer` is what is read into, `heads` the room for large heads, `parsing` the loop's time for what comes;
+        connections of one loop may share them.
         """
+        self.agent = ""
+        """Whose request it carries, by whom room and time are shared out."""
         self._heads = heads
+        self._parsing = parsing
         self._large_head = False
         self.status = 0
         self.headers: Headers = []
@@ -82,6 +88,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _reset(self) -> None:
         self._body = bytearray()
+        self._later = b""  # what came and waits to be parsed; nothing is read meanwhile
         self._unread = self.taken = 0  # bytes as they came, with their framing: since the last read, and before it
         self._worked = 0.0
         self._loose = 0  # bytes since the last one of a body
@@ -154,7 +161,8 @@ class Connection(asyncio.BufferedProtocol):
         self.taken, self._unread = self._unread, 0
         if self._paused:
             self._paused = False
-            self._transport.resume_reading()
+            if not self._closed:
+                self._transport.resume_reading()
         return found
 
     def worked_s(self) -> float:
@@ -250,11 +258,31 @@ class Connection(asyncio.BufferedProtocol):
             self._keep = False
             self.abort()
             return
-        self._loose += nbytes
-        self._unread += nbytes
+        if self._later or self._parsing.full():
+            self._put_off(bytes(self._buffer[:nbytes]))
+        else:
+            self._parse(self._parser, self._buffer[:nbytes])
+
+    def _put_off(self, piece: bytes) -> None:
+        if not self._later:
+            self._transport.pause_reading()
+            self._parsing.later(self.agent, self._parse_late)
+        self._later += piece
+
+    def _parse_late(self) -> None:
+        piece, self._later = self._later, b""
+        if self._parser is None or not piece:
+            return
+        self._parse(self._parser, piece)
+        if self.usable and not self._paused:
+            self._transport.resume_reading()
+
+    def _parse(self, parser: httptools.HttpResponseParser, piece: bytes | memoryview) -> None:
+        self._loose += len(piece)
+        self._unread += len(piece)
         began = perf_counter()
         try:
-            self._parser.feed_data(self._buffer[:nbytes])
+            parser.feed_data(piece)
             if self._loose > SMALL_HEAD_BYTES_MAX and not self._done:
                 self._hold_head()
         except _Excess as error:
@@ -264,7 +292,9 @@ class Connection(asyncio.BufferedProtocol):
             reason = error.__context__
             self.fail(str(reason) if isinstance(reason, _Excess) else "its answer is no HTTP")
             return
-        self._worked += perf_counter() - began
+        worked_s = perf_counter() - began
+        self._worked += worked_s
+        self._parsing.took(worked_s)
         if self._loose > HEAD_BYTES_MAX and not self._done:
             where = "beside its body" if self._begun else "in its head"
             self.fail(f"its answer has more than {HEAD_BYTES_MAX:,} bytes {where}")
@@ -278,14 +308,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def _hold_head(self) -> None:
         """Have room for a large head. Raises _Excess."""
-        if not self._large_head and not self._heads.take_now("", HEAD_BYTES_MAX):
+        if not self._large_head and not self._heads.take_now(self.agent, HEAD_BYTES_MAX):
             raise _Excess(f"its head is large, and those of others take {HEADS_BYTES_MAX:,} bytes")
         self._large_head = True
 
     def _forget_head(self) -> None:
         if self._large_head:
             self._large_head = False
-            self._heads.give("", HEAD_BYTES_MAX)
+            self._heads.give(self.agent, HEAD_BYTES_MAX)
 
     def _drain(self, drained: Callable[[Connection], None]) -> None:
         """Throw away what came after the last word."""
@@ -304,6 +334,9 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end of the connection, which may be that of the answer."""
         self._closed = True
+        if self._later and self._parser is not None:
+            self._paused = True  # which it is for good
+            self._parse(self._parser, self._later)
         self._forget_head()
         if self._timer is not None:
             self._timer.cancel()

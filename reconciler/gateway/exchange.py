@@ -134,7 +134,7 @@ class _One:
         held = self._held
         try:
             headers = {**held.call.headers, **held.credentials}
-            answer = await upstream.post(held.url, headers, held.body, self._mask)
+            answer = await upstream.post(held.url, headers, held.body, self._mask, held.agent)
         except Unsent as error:
             await self._void(0, f"not sent: {error}")
             raise Refusal("upstream", f"{held.provider.title} was not reached: {error}") from None

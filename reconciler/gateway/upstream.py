@@ -32,6 +32,7 @@ from reconciler.gateway.connection import (
     Lost,
 )
 from reconciler.gateway.masking import Mask
+from reconciler.gateway.parsing import Parsing
 from reconciler.gateway.room import Room
 from reconciler.gateway.spool import Spool
 from reconciler.gateway.unpacking import unpacked
@@ -189,7 +190,7 @@ class Upstream:
         self._connect_s = connect_s
         self.read_s = read_s
         self._buffer = memoryview(bytearray(READ_BYTES_MAX))
-        self._heads = Room(HEADS_BYTES_MAX, HEADS_BYTES_MAX)
+        self._heads = Room(HEADS_BYTES_MAX, HEADS_BYTES_MAX // 2)
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
         self._open: dict[Connection, _Origin] = {}
         self._idle: dict[_Origin, OrderedDict[Connection, float]] = {}  # since when they are kept, the longest first
@@ -200,6 +201,7 @@ class Upstream:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
+        self._parsing = Parsing(self._loop)
         return self
 
     async def __aexit__(
@@ -211,14 +213,17 @@ class Upstream:
             connection.abort()
         await asyncio.sleep(0)
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes | Spool, mask: Mask | None = None) -> Answer:
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes | Spool, mask: Mask | None = None, agent: str = ""
+    ) -> Answer:
         """Send a request and wait for the answer to begin, of which `mask` takes the key out. Raises Unsent, Lost.
 
-        A spool is closed once it is sent.
+        A spool is closed once it is sent. `agent` is whose request it is.
         """
         target = _target(url)
         head = _head(target, headers, len(body))
         connection = self._take(target.origin) or await self._connect(target.origin)
+        connection.agent = agent
         try:
             if isinstance(body, Spool):
                 await connection.send_pieces(head, body.pieces())
@@ -316,7 +321,7 @@ class Upstream:
             _prepare(sock)
             tls = await self._context() if origin.secure else None
             transport, connection = await loop.create_connection(
-                lambda: Connection(loop, self.read_s, self._lost, self._buffer, self._heads),
+                lambda: Connection(loop, self.read_s, self._lost, self._buffer, self._heads, self._parsing),
                 sock=sock,
                 ssl=tls,
                 server_hostname=origin.host if origin.secure else None,

@@ -14,6 +14,7 @@ from reconciler.gateway import connection as connections
 from reconciler.gateway import upstream as pools
 from reconciler.gateway.connection import HEAD_BYTES_MAX, READ_BYTES_MAX, Lost
 from reconciler.gateway.masking import Mask
+from reconciler.gateway.parsing import Parsing
 from reconciler.gateway.room import Room
 from reconciler.gateway.unpacking import PIECE_BYTES_MAX
 from reconciler.gateway.upstream import Answer, Unsent
@@ -221,7 +222,7 @@ def test_fields_of_all_heads_of_an_answer_are_bounded_together(count: int) -> No
     async def work() -> None:
         loop = asyncio.get_running_loop()
         buffer = memoryview(bytearray(connections.READ_BYTES_MAX))
-        came = connections.Connection(loop, 5.0, lambda _: None, buffer, Room())
+        came = connections.Connection(loop, 5.0, lambda _: None, buffer, Room(), Parsing(loop))
         came.connection_made(create_autospec(asyncio.Transport, instance=True))
         came.send(b"", b"")
         data = early * count + OK + b"content-length: 0\r\n\r\n"
@@ -382,8 +383,8 @@ HEADS = {"bytes": b"x: " + b"v" * 20_000 + b"\r\n", "fields": b"x: v\r\n" * 100}
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_large_heads_have_a_bounded_room_together(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What finds none is an answer lost, small ones need none, and what was taken is given back, however it ends."""
-    monkeypatch.setattr(pools, "HEADS_BYTES_MAX", 2 * HEAD_BYTES_MAX)
+    """What finds none is an answer lost, small ones need none, half is left to others, and all is given back."""
+    monkeypatch.setattr(pools, "HEADS_BYTES_MAX", 4 * HEAD_BYTES_MAX)
     large = OK + HEADS[kind] + b"content-length: 2\r\n\r\nhi"
 
     async def work() -> None:
@@ -393,6 +394,7 @@ def test_large_heads_have_a_bounded_room_together(kind: str, monkeypatch: pytest
                 with pytest.raises(Lost, match="head is large"):
                     await client.post(server.url, {}, b"")
                 assert await asked(client, small.url) == (200, b"hi")
+                (await client.post(server.url, {}, b"", agent="another")).close()
                 assert [await one.read(), await one.read()] == [b"hi", b""]
                 one.close()
                 other.close()  # in the middle of it
@@ -452,5 +454,77 @@ def test_what_follows_an_answer_that_waits_is_not_read() -> None:
             assert await answer.read() == b"hi"
             assert await answer.read() == b""
             answer.close()
+
+    run(work())
+
+
+class _Reading(asyncio.Transport):
+    """A transport that notes whether it is to read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def write(self, data: object) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.told.append("pause")
+
+    def resume_reading(self) -> None:
+        self.told.append("resume")
+
+
+def test_pieces_that_come_at_once_are_parsed_in_turns_by_agent() -> None:
+    """Thousands of tiny chunks on hundreds of connections in one moment keep nobody else waiting, nor get lost."""
+    head, chunk, count = OK + b"transfer-encoding: chunked\r\n\r\n", b"1\r\na\r\n", 1300
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        parsing, buffer = Parsing(loop), memoryview(bytearray(connections.READ_BYTES_MAX))
+        all_of_them = []
+        for agent in ["evil"] * 200 + ["nice"]:
+            one = connections.Connection(loop, 5.0, lambda _: None, buffer, Room(), parsing)
+            transport = _Reading()
+            one.connection_made(transport)
+            one.agent = agent
+            one.send(b"", b"")
+            all_of_them.append((one, transport))
+        for one, _ in all_of_them:
+            data = head + chunk * (1 if one.agent == "nice" else count)
+            buffer[: len(data)] = data
+            one.buffer_updated(len(data))
+        (first, _), (last, kept_back) = all_of_them[0], all_of_them[-1]
+        assert await first.read() == b"a" * count
+        assert (last._begun, kept_back.told) == (False, ["pause"])
+        assert await last.read() == b"a"
+        assert kept_back.told == ["pause", "resume"]
+        assert sum(one._begun for one, _ in all_of_them) < 100
+        for one, _ in all_of_them[1:-1]:
+            assert await one.read() == b"a" * count
+        for one, _ in all_of_them:
+            one.connection_lost(None)
+
+    run(work())
+
+
+def test_piece_that_waits_is_parsed_when_the_connection_ends() -> None:
+    """What came before the end is the answer's, however busy the loop was."""
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        parsing, buffer = Parsing(loop), memoryview(bytearray(connections.READ_BYTES_MAX))
+        one = connections.Connection(loop, 5.0, lambda _: None, buffer, Room(), parsing)
+        one.connection_made(create_autospec(asyncio.Transport, instance=True))
+        one.send(b"", b"")
+        parsing.took(1.0)
+        buffer[: len(HI)] = HI
+        one.buffer_updated(len(HI))
+        assert not one._begun
+        one.connection_lost(None)
+        assert [await one.read(), await one.read()] == [b"hi", b""]
 
     run(work())
