@@ -14,6 +14,7 @@ import struct
 import zlib
 from bisect import bisect_left
 from pathlib import Path
+from time import thread_time
 from typing import Final, NamedTuple
 
 CHAIN_MAX: Final = 250
@@ -24,8 +25,10 @@ SMALL_BYTES: Final = 128 * 1024
 """Of a smaller object as much may be made as of one of this size."""
 PACKED_BYTES: Final = 512 * 1024
 """What may be unpacked on the way to an object beside as many bytes as it has: of blocks that give nothing, 40 ms."""
+UNPACKED_S: Final = 0.05
+"""How long it may take where it is more: git makes deltas of what is up to 32 times as long, and quick to unpack."""
 READ_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Larger objects are not read here, so that very many packed bytes of them do no harm: pictures have long deltas."""
+"""Larger objects are not read here, so that it does no harm how they are packed."""
 _DELTA_COST: Final = 8
 _BASE_COST: Final = 4
 """A byte of a delta may be one that is copied by itself, one of the first object has to be unpacked: as time, so many
@@ -37,6 +40,7 @@ _REF_DELTA: Final = 7
 _CHECKSUM_BYTES: Final = 20
 _SIZES_BYTES: Final = 20
 """A delta begins with two numbers of at most so many bytes together."""
+_PIECE_BYTES: Final = 64 * 1024
 _LOOKED_AT_BYTES: Final = 1024
 """Of packed data; before its first byte there are 320 at most, unless somebody means it."""
 _UNSEEN: Final = 1 << 62
@@ -56,11 +60,15 @@ _LOOSE: Final = Excess("an object of which the packed data are much longer than 
 
 
 class _Entry(NamedTuple):
-    """An object of a pack: the offset of its base if it is a delta, else 0; its size, and what its own step costs."""
+    """An object of a pack: the offset of its base if it is a delta, else 0; its size, and what its own step costs.
+
+    `data` is where its packed data begin.
+    """
 
     base: int
     size: int
     cost: int
+    data: int
 
 
 class _Way(NamedTuple):
@@ -83,7 +91,8 @@ def _excess(index: Path) -> Excess | None:
     far = _IDS + 28 * count
     offsets = [struct.unpack_from(">Q", ids, far + 8 * (at & 0x7FFFFFFF))[0] if at & 0x80000000 else at for at in small]
     ways: dict[int, _Way] = {}
-    found = None
+    times: dict[int, float] = {}
+    found: Excess | None = None
     with index.with_suffix(".pack").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pack:
         ordered = sorted(offsets)
         ends = dict(zip(ordered, [*ordered[1:], len(pack) - _CHECKSUM_BYTES], strict=True))
@@ -102,8 +111,8 @@ def _excess(index: Path) -> Excess | None:
                     ways[place] = _Way(length, cost, packed)
                     if cost > BYTES_MAX * max(entry.size, SMALL_BYTES):
                         found = found or _DEAR
-                if entry.size <= READ_BYTES_MAX and packed > entry.size + PACKED_BYTES:
-                    found = found or _LOOSE
+                if entry.size <= READ_BYTES_MAX and packed > entry.size + PACKED_BYTES and found is None:
+                    found = _LOOSE if _is_slow(pack, place, ids, offsets, ends, times) else None
             if length > CHAIN_MAX:
                 return _LONG
     return found
@@ -125,11 +134,35 @@ def _entry(pack: mmap.mmap, offset: int, ids: bytes, offsets: list[int]) -> _Ent
             back = (back + 1 << 7) | pack[at] & 0x7F
         base, at = offset - back, at + 1
     else:
-        return _Entry(0, size, _BASE_COST * size)
+        return _Entry(0, size, _BASE_COST * size, at)
     becomes = _becomes(pack[at : at + _LOOKED_AT_BYTES])
     if becomes is None:
-        return _Entry(base, 0, _UNSEEN)
-    return _Entry(base, becomes, _DELTA_COST * size + becomes)
+        return _Entry(base, 0, _UNSEEN, at)
+    return _Entry(base, becomes, _DELTA_COST * size + becomes, at)
+
+
+def _is_slow(
+    pack: mmap.mmap, at: int, ids: bytes, offsets: list[int], ends: dict[int, int], times: dict[int, float]
+) -> bool:
+    """Tell whether all that is packed on the way to an object takes too long to be unpacked."""
+    took_s = 0.0
+    while at:
+        entry = _entry(pack, at, ids, offsets)
+        if at not in times:
+            times[at] = _unpacking_s(pack, entry.data, ends[at])
+        took_s, at = took_s + times[at], entry.base
+    return took_s > UNPACKED_S
+
+
+def _unpacking_s(pack: mmap.mmap, begin: int, end: int) -> float:
+    """Give the seconds of work that unpacking takes; other threads run meanwhile."""
+    unpacker, began = zlib.decompressobj(), thread_time()
+    for at in range(begin, end, _PIECE_BYTES):
+        data = pack[at : min(end, at + _PIECE_BYTES)]
+        while data and thread_time() - began <= UNPACKED_S:
+            unpacker.decompress(data, _PIECE_BYTES)
+            data = unpacker.unconsumed_tail
+    return thread_time() - began
 
 
 def _offset(oid: bytes, ids: bytes, offsets: list[int]) -> int:
