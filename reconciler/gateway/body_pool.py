@@ -147,7 +147,7 @@ class BodyPool:
     async def read(self, agent: str, spool: Spool, route: Route, fallback: tuple[str, ...], query: bytes) -> Call:
         """Have a body read that is handed over with this. Raises Refusal."""
         lane = self._enter(agent)
-        number, size = next(self._numbers), spool.size
+        number = next(self._numbers)
 
         async def ask(word: str, *given: Any) -> Any:
             return await lane.ask(agent, number, word, given)
@@ -156,13 +156,12 @@ class BodyPool:
             self._leave(agent)
             lane.tell(number, "drop")
 
-        body = Elsewhere(size, ask, drop)
         try:
-            found = await lane.ask(agent, number, "read", (size, route, fallback, query), spool)
+            size, found = await lane.ask(agent, number, "read", (spool.size, route, fallback, query), spool)
         except BaseException:
             drop()
             raise
-        return Call(**found | {"names": tuple(found["names"]), "body": body})
+        return Call(**found | {"names": tuple(found["names"]), "body": Elsewhere(size, ask, drop)})
 
     def close(self) -> None:
         """End the processes."""

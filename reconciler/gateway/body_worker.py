@@ -42,7 +42,7 @@ class _Desk:
         if word == "read":
             size, route, fallback, query = given
             self._calls[number] = call = _read(Spool(fds.pop(), size), Route(*route), tuple(fallback), query)
-            return {name: value for name, value in call._asdict().items() if name != "body"}
+            return call.body.size, {name: value for name, value in call._asdict().items() if name != "body"}
         if word == "drop":
             return self._calls.pop(number, None) and None
         call = self._calls[number]

@@ -34,7 +34,7 @@ class Elsewhere(Body):
     __slots__ = ("ask", "drop")
 
     def __init__(self, size: int, ask: Ask, drop: Callable[[], object]) -> None:
-        """`ask` asks that process about it, `drop` tells it that nobody will any more."""
+        """`size` is what that process found, `ask` asks it, `drop` tells it that nobody will any more."""
         self.size = size
         self.ask = ask
         self.drop = drop

@@ -155,6 +155,19 @@ def test_what_is_not_in_the_count_counts_as_what_it_may_become(gateway_template:
     provider.close()
 
 
+@pytest.mark.parametrize("signs", [100, 6_000, 40_000])
+def test_body_is_reserved_as_what_it_becomes_wherever_it_is_judged(own: Bench, signs: int) -> None:
+    """By the loop, or by another process because it is dear or large: each sign is 33 bytes to who normalizes it."""
+    key = put(own, wide=bound("wide", "openrouter", model="vendor/wide"))
+    path, body = asked("chat", "wide", "\ufdfa" * signs)
+    raw = json.dumps(body, ensure_ascii=False).encode()
+    sent = {**headers_of("chat", key), "content-type": "application/json"}
+    assert own.client.post(path, content=raw, headers=sent).status_code == 200
+    own.quiet()
+    reserved = next(row["data"] for row in own.tokens("wide") if row["type"] == "tokens.reserved.v1")
+    assert reserved["input"] >= 33 * signs
+
+
 def test_stream_is_asked_for_no_usage_but_the_last(own: Bench) -> None:
     """Some providers say one in every chunk if they are asked to: of a cut stream the first would be taken for all."""
     options = {"continuous_usage_stats": True, "include_obfuscation": False, "include_usage": False}
