@@ -1,7 +1,8 @@
 """The gateway's side of the processes that judge large bodies: who is asked, in which turn, and what if one fails.
 
-A lane is a process and a thread that waits for it. There are two, so that one agent that keeps one of them busy leaves
-the other one to all others.
+A lane is a process and a thread that waits for it. For large bodies there are two, so that one agent that keeps one of
+them busy leaves the other one to all others. Small ones that are dear, as many prompts beyond ASCII are, have a lane of
+their own: each takes milliseconds there, and would wait for seconds behind a large one.
 
 Invariants
 - In a lane one agent has one question at a time; its others wait behind it, not in front of other agents' questions.
@@ -31,6 +32,7 @@ from reconciler.gateway import wire
 from reconciler.gateway.calls import Call
 from reconciler.gateway.offloading import Elsewhere
 from reconciler.gateway.refusal import Refusal
+from reconciler.gateway.room import SMALL_BYTES_MAX
 from reconciler.gateway.routing import Route
 from reconciler.gateway.spool import Spool
 
@@ -137,27 +139,33 @@ class BodyPool:
 
     def __init__(self, lanes: int = LANES) -> None:
         self._lanes = [Lane() for _ in range(lanes)]
+        self._small = Lane()
         self._open: dict[str, tuple[Lane, int]] = {}
+        self._bytes: Counter[Lane] = Counter()  # of the bodies that are in each
         self._numbers = itertools.count()
 
     def start(self) -> None:
-        """Have the first process started, without waiting for it; another one starts when two agents need one."""
+        """Have those started that one agent needs, without waiting for them; another one starts when two need one."""
+        self._small.start()
         self._lanes[0].start()
 
     async def read(self, agent: str, spool: Spool, route: Route, fallback: tuple[str, ...], query: bytes) -> Call:
         """Have a body read that is handed over with this. Raises Refusal."""
-        lane = self._enter(agent)
+        came = spool.size
+        small = came <= SMALL_BYTES_MAX
+        lane = self._small if small else self._enter(agent, came)
         number = next(self._numbers)
 
         async def ask(word: str, *given: Any) -> Any:
             return await lane.ask(agent, number, word, given)
 
         def drop() -> None:
-            self._leave(agent)
+            if not small:
+                self._leave(agent, came)
             lane.tell(number, "drop")
 
         try:
-            size, found = await lane.ask(agent, number, "read", (spool.size, route, fallback, query), spool)
+            size, found = await lane.ask(agent, number, "read", (came, route, fallback, query), spool)
         except BaseException:
             drop()
             raise
@@ -165,17 +173,18 @@ class BodyPool:
 
     def close(self) -> None:
         """End the processes."""
-        for lane in self._lanes:
+        for lane in (self._small, *self._lanes):
             lane.close()
 
-    def _enter(self, agent: str) -> Lane:
-        """Give the agent's lane, or the one with the fewest others in it."""
-        busy = Counter(lane for lane, _ in self._open.values())
-        lane, count = self._open.get(agent) or (min(self._lanes, key=busy.__getitem__), 0)
+    def _enter(self, agent: str, size: int) -> Lane:
+        """Give the agent's lane, or the one with the least in it: beside large bodies each waits for seconds."""
+        lane, count = self._open.get(agent) or (min(self._lanes, key=self._bytes.__getitem__), 0)
         self._open[agent] = lane, count + 1
+        self._bytes[lane] += size
         return lane
 
-    def _leave(self, agent: str) -> None:
+    def _leave(self, agent: str, size: int) -> None:
         lane, count = self._open.pop(agent)
+        self._bytes[lane] -= size
         if count > 1:
             self._open[agent] = lane, count - 1

@@ -119,7 +119,7 @@ class Taker:
 def alone(gateway_template: Site, tmp_path: Path) -> Iterator[Bench]:
     """Give a running gateway of the test's own, whose providers may be busy for long."""
     with opened(gateway_template, tmp_path, PAI_GATEWAY_READ_TIMEOUT="20s") as running:
-        until("the first process to be there", lambda: sum(map(begun, workers(running))) == 1)
+        until("one for small bodies and one for large to be there", lambda: sum(map(begun, workers(running))) == 2)
         yield running
 
 
