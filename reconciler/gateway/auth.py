@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from reconciler.core import keys
@@ -20,10 +21,11 @@ _HINT = "make one with: pai add key AGENT"
 
 
 class Caller(NamedTuple):
-    """An agent and the id of the key that it came with."""
+    """An agent, and the id and the digest of the key that it came with."""
 
     agent: str
     key: str
+    digest: str
 
 
 def credential(headers: Iterable[tuple[bytes, bytes]], query: bytes) -> str:
@@ -55,7 +57,14 @@ def identify(state: State, presented: str, now: str, address: str) -> Caller:
         raise Refusal("unauthenticated", f"the key {key.name} may not be used from {address or 'this address'}")
     if key.agent not in state.agents:
         raise Refusal("unauthenticated", f"agent {key.agent}, to whom the key {key.name} belongs, is not in force")
-    return Caller(key.agent, key.name)
+    return Caller(key.agent, key.name, key.digest)
+
+
+def check_still(state: State, caller: Caller) -> None:
+    """Raise Refusal if the key that a request came with was revoked, or has expired, since."""
+    key = state.keys.get(caller.digest)
+    if key is None or (key.expires and key.expires <= f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"):
+        raise Refusal("unauthenticated", f"the key {caller.key} was revoked, or expired, while the request waited")
 
 
 def _inside(address: str, networks: list[str]) -> bool:

@@ -20,7 +20,7 @@ from reconciler.core.events import Draft, Durations
 from reconciler.core.reservations import Usage
 from reconciler.core.standing import Standing, standing
 from reconciler.core.state import State
-from reconciler.gateway.auth import Caller
+from reconciler.gateway.auth import Caller, check_still
 from reconciler.gateway.bridge import Bridge
 from reconciler.gateway.refusal import Refusal
 from reconciler.recorder import Recorder, Ticket
@@ -77,7 +77,8 @@ class Books:
     ) -> Grant:
         """Reserve what the ask needs, durably; `position` is that of the binding that it was made for.
 
-        Raises Denied, Changed if the binding is another one now, Refusal if the log cannot be written.
+        Raises Denied, Changed if the binding is another one now, Refusal if the log cannot be written, or the key is in
+        force no more: a request may wait for minutes before it is decided.
         """
         made: list[Grant] = []
         day = self._day()
@@ -86,6 +87,7 @@ class Books:
             binding = state.models.get(model)
             if binding is None or binding.position != position:
                 raise Changed
+            check_still(state, caller)
             reserved = reservations.reserve(
                 state,
                 model,

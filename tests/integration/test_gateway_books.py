@@ -24,6 +24,8 @@ from tests.support_log import FaultyBackend, binding, decide, new_log
 
 DAY = "2026-11-23"
 POSITION = 1
+DIGEST = "d" * 64
+ISSUED = ev.KeyIssued(agent="a", digest=DIGEST, expires="", networks=[])
 
 
 @pytest.fixture
@@ -34,10 +36,10 @@ def backend(tmp_path: Path) -> FaultyBackend:
 
 @pytest.fixture
 def recorder(backend: FaultyBackend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
-    """A recorder with the binding `m`; what fails is tried again soon."""
+    """A recorder with the binding `m` and a key; what fails is tried again soon."""
     monkeypatch.setattr("reconciler.gateway.books.RETRY_S", 0.02)
     with Recorder(backend, retry_s=0.01) as opened:
-        assert opened.record(decide(binding("m", 1000))).first == POSITION
+        assert opened.record(decide(binding("m", 1000), ev.Draft("tester", "key/key-1", ISSUED))).first == POSITION
         yield opened
 
 
@@ -52,7 +54,7 @@ async def books_of(recorder: Recorder) -> AsyncIterator[Books]:
 
 def hold(books: Books, request: str) -> Awaitable[object]:
     """Reserve 100 tokens."""
-    return books.grant(Caller("a", "key-1"), "openai", request, "m", POSITION, Ask(100, 100, 0), lower=False)
+    return books.grant(Caller("a", "key-1", DIGEST), "openai", request, "m", POSITION, Ask(100, 100, 0), lower=False)
 
 
 async def eventually(probe: Callable[[], bool]) -> None:
@@ -65,7 +67,7 @@ async def eventually(probe: Callable[[], bool]) -> None:
 def outcomes(path: Path) -> list[tuple[str, str, str]]:
     """Give request, type and reason of what happened to tokens."""
     reader = open_reader(path)
-    payloads = [ev.decode(stored.body).payload for stored in reader.read(POSITION + 1)]
+    payloads = [ev.decode(stored.body).payload for stored in reader.read(POSITION + 2)]
     reader.close()
     return [(getattr(p, "request", ""), p.type, getattr(p, "reason", "")) for p in payloads]
 
@@ -173,3 +175,16 @@ def test_reservation_that_never_was_leaves_no_event(recorder: Recorder, backend:
     asyncio.run(work())
     assert [request for request, _, _ in outcomes(backend.path)] == ["t", "t"]
     assert nothing_open(recorder)
+
+
+def test_nothing_is_reserved_for_a_key_that_was_revoked_meanwhile(recorder: Recorder) -> None:
+    """A body may take minutes, and so may each provider that fails before another binding is tried."""
+
+    async def go() -> None:
+        async with books_of(recorder) as books:
+            await hold(books, "r")
+            recorder.record(decide(ev.Draft("tester", "key/key-1", ev.KeyRevoked(agent="a", digest=DIGEST))))
+            with pytest.raises(Refusal, match="key-1 was revoked"):
+                await hold(books, "s")
+
+    asyncio.run(go())
