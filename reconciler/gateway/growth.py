@@ -31,7 +31,12 @@ _POWERS = re.compile(rb"[\[,:\s]-?(?:[0-9]+(?:\.[0-9]+)?[eE]|[0-9]{16,}\.)")
 _BLANKS = (rb"\t", rb"\n", rb"\r")
 _SIGNS = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
 _PAGE: Final = 256
+_PAGES: Final = 0x300
+"""In which signs may become others: beyond are ideographs, tags, private and unassigned ones, 3,584 pages of them."""
+_QUIET: Final = bytes(_PAGE)
 _MARK: Final = 128
+_APART: Final = "\u0334\u0345"
+"""Marks of the lowest and the highest class: between them no other mark is in order (UAX #15)."""
 
 
 def normalized(raw: bytes | memoryview | mmap) -> int:
@@ -86,9 +91,15 @@ def _normalized(raw: bytes) -> int:
 def _page(number: int) -> bytes:
     """Say of so many signs by how many bytes each grows when it is taken apart (NFKD), and add _MARK if it is a mark.
 
-    To put signs together makes none longer; and syllables of Korean are always put together again.
+    To put signs together makes none longer; and syllables of Korean are always put together again. Nearly all pages
+    are quiet, which one look shows: a small body may have signs of all of them.
     """
-    return bytes(_look_up(chr(code)) for code in range(number * _PAGE, (number + 1) * _PAGE))
+    if number >= _PAGES:
+        return _QUIET
+    signs = "".join(map(chr, range(number * _PAGE, (number + 1) * _PAGE)))
+    if unicodedata.is_normalized("NFKD", f"{_APART}{_APART.join(signs)}{_APART}"):
+        return _QUIET
+    return bytes(map(_look_up, signs))
 
 
 def _look_up(sign: str) -> int:

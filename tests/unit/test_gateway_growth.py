@@ -181,6 +181,22 @@ def test_no_sign_is_looked_up_twice(ascii_only: bool, monkeypatch: pytest.Monkey
     assert not looked_up
 
 
+def test_signs_of_all_pages_are_not_looked_up_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small body may have one of each, and its daemon none yet: a million looks were a quarter of a second."""
+    raw = json.dumps("".join(chr(code) for code in range(0xBD, 0x110000, 256) if not 0xD800 <= code < 0xE000)).encode()
+    looked_up: list[str] = []
+    look_up = growth._look_up
+
+    def watched(sign: str) -> int:
+        looked_up.append(sign)
+        return look_up(sign)
+
+    monkeypatch.setattr(growth, "_look_up", watched)
+    growth._page.cache_clear()
+    assert normalized(raw) == len(raw)
+    assert 0 < len(looked_up) < 50_000
+
+
 def look_at(body: dict[str, Any], operation: str = "chat") -> Any:
     """Judge a body that is written as short as it may be."""
     raw = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
