@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -41,6 +42,12 @@ from reconciler.gateway.upstream import CONNECTIONS_MAX
 log = logging.getLogger("pai.gateway")
 
 Scope = dict[str, Any]
+
+HEAD_BYTES_SMALL = 2 * 1024
+"""What is no larger needs no room."""
+HEADS_BYTES_ALL, HEADS_BYTES_EACH = 64 * 1024 * 1024, 8 * 1024 * 1024
+"""Of large heads of requests that are open, for all agents and for one, beyond its first ones: in memory each is there
+two or three times."""
 
 _JSON = (b"content-type", b"application/json")
 
@@ -75,6 +82,7 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         self._ids = RequestIds()
         self._room = Room()
+        self.heads = Room(HEADS_BYTES_ALL, HEADS_BYTES_EACH)
         self.open_requests = OpenRequests(CONNECTIONS_MAX // 2)
         self._second = (0, "")
         metrics.open.set_function(lambda: books.under_way)
@@ -132,6 +140,7 @@ class _Request:
         self._binding = ""
         self._held: Held | None = None
         self._entered = ""
+        self._head_bytes = 0
         self._surface: Surface = openai
         self._began = gateway._loop.time()
 
@@ -154,6 +163,8 @@ class _Request:
                 Refusal("internal", f"an internal error of the gateway: its log tells of {self._request}")
             )
         finally:
+            if self._head_bytes:
+                self._gateway.heads.give(self._entered, self._head_bytes)
             if self._entered:
                 self._gateway.open_requests.leave(self._entered)
             if self._call is not None and isinstance(self._call.body, Elsewhere):
@@ -196,6 +207,8 @@ class _Request:
         self._gateway.open_requests.enter(caller.agent)
         self._entered = caller.agent
         scope["state"]["known"] = True
+        if self._gateway.open_requests.many(caller.agent):
+            self._hold_head(caller.agent)
         if route.operation == "models":
             await self._models(route, caller)
             return
@@ -220,6 +233,15 @@ class _Request:
             raise Refusal("method", f"{method} is not for {path[:100]}: use {allowed}", headers=(("allow", allowed),))
         return route
 
+    def _hold_head(self, agent: str) -> None:
+        """Have room for a large head of an agent that has many requests open. Raises Refusal."""
+        scope = self._scope
+        size = len(scope["raw_path"]) + len(scope["query_string"]) + sum(map(len, chain(*scope["headers"])))
+        if size > HEAD_BYTES_SMALL:
+            if not self._gateway.heads.take_now(agent, size):
+                raise Refusal("busy", f"agent {agent} has too many requests with large heads open; try again later")
+            self._head_bytes = size
+
     def _identify(self, presented: str) -> Caller:
         client = self._scope.get("client")
         address = client[0] if client else ""
@@ -233,8 +255,11 @@ class _Request:
         fallback, query = fallback_of(headers), self._scope["query_string"]
         if isinstance(body, Spool):
             call = await self._gateway._judging.read(caller.agent, body, route, fallback, query)
-            return call._replace(headers=kept_headers(headers))
-        return parse(route, Body(body), fallback, query, kept_headers(headers))
+            call = call._replace(headers=kept_headers(headers))
+        else:
+            call = parse(route, Body(body), fallback, query, kept_headers(headers))
+        headers.clear()  # they would stay until the answer's end, beside those that are kept
+        return call
 
     async def _try_all(self, call: Call, caller: Caller) -> None:
         """Try the bindings in order. If none works, the last provider's error is the answer, else the first refusal."""
