@@ -32,6 +32,8 @@ def read(body: bytes, *, many: bool = False) -> bytes | Spool:
         b"a" * 70_000,
         b'{"data":""}' * 200,
         b'{"d\\u0061ta":""}' * 200,
+        b" " * 30_000,
+        b"111111111111111 " * 2000,
     ],
 )
 def test_body_that_would_keep_others_waiting_is_judged_elsewhere(body: bytes) -> None:
@@ -52,6 +54,7 @@ def test_body_that_would_keep_others_waiting_is_judged_elsewhere(body: bytes) ->
         b'{"data":""}' * 90,
         b'{"text":""}' * 900,
         b"data" * 900,
+        b"some words " * 5000,
     ],
 )
 def test_usual_small_body_is_judged_at_once(body: bytes) -> None:
