@@ -16,6 +16,7 @@ from typing import Any
 from reconciler.core.models import OUTPUT_CAP_MAX, output_cap
 from reconciler.gateway.body import Body, numbers_in, whole
 from reconciler.gateway.calls import Needs, Provider
+from reconciler.gateway.growth import normalized
 from reconciler.gateway.judging import Found, look
 from reconciler.gateway.refusal import Refusal
 
@@ -51,7 +52,7 @@ def chat(body: Body, provider: Provider, model: str) -> Needs:
     found = look(body, "chat", provider.name)
     extra = _extra(found, provider, model)
     if "prediction" in body:  # a prediction that is not taken is charged as output
-        extra += len(bytes(body.fields["prediction"]))
+        extra += normalized(bytes(body.fields["prediction"]))
     output = max((limit for limit in limits if limit is not None), default=None)
     return _needs(found, extra, output, choices, 1, _unbounded_model(provider, model))
 

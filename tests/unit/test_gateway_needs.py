@@ -424,6 +424,8 @@ def test_prediction_may_be_charged_as_output() -> None:
     """A prediction that is not taken is charged, so that its bytes count once more."""
     prediction = {"type": "content", "content": "x" * 500}
     assert needs("chat", {"prediction": prediction}).extra >= needs("chat", {}).extra + 500
+    grows = {"type": "content", "content": "\ufdfa" * 500}  # each is 33 bytes where text is normalized
+    assert needs("chat", {"prediction": grows}).extra >= needs("chat", {}).extra + 500 * 33
 
 
 JSON = st.recursive(
