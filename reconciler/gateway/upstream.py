@@ -170,6 +170,8 @@ class Answer:
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        # They hold this object, and the exchange with its body: both would stay until cycles are looked for.
+        self._read, self._packed, self.due, self.turn = _nothing, None, None, _no_turn
         if said_all and connection.open_ended:
             self._pool.leave(connection)
         elif connection.end():
@@ -178,6 +180,11 @@ class Answer:
 
 async def _no_turn(_: Answer) -> None:
     """Wait for nothing."""
+
+
+async def _nothing() -> bytes:
+    """Give the end."""
+    return b""
 
 
 class Upstream:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import time
+import weakref
 import zlib
 from unittest.mock import create_autospec
 
@@ -61,6 +63,37 @@ def test_request_is_written_as_it_was_given() -> None:
                 f"POST /v1/chat?a=b HTTP/1.1\r\nhost: {host}\r\nx-one: 1\r\nx-two: zwölf\r\ncontent-length: 7\r\n\r\n"
             )
             assert server.requests == [head.encode() + b'{"a":1}']
+
+    run(work())
+
+
+class Turns:
+    """Stands for an exchange, which an answer is given for its turns."""
+
+    async def wait(self, _: Answer) -> None:
+        """Wait for nothing."""
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_closed_answer_keeps_nothing(packed: bool) -> None:
+    """Not even itself: what hung on it, the request's body too, stayed until cycles were looked for, 150 MB of it."""
+    body = gzip.compress(b"hi")
+    coded = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+    async def work() -> None:
+        async with answering(coded if packed else HI) as server, pool() as client:
+            turns = Turns()
+            answer = await client.post(server.url, {}, b"{}")
+            answer.turn = turns.wait
+            assert await answer.whole(10) == b"hi"
+            answer.close()
+            kept = [weakref.ref(answer), weakref.ref(turns)]
+            gc.disable()
+            try:
+                del answer, turns
+                assert [each() for each in kept] == [None, None]
+            finally:
+                gc.enable()
 
     run(work())
 
