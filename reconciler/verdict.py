@@ -61,6 +61,8 @@ SIGNATURES_MAX = 1000
 SIGNATURE_HINT = "sign it with a key that the operator has listed; source.require_signatures asks for that"
 PROBLEM_SIZE, ENTRY_SIZE = 2048, 64
 """What finding a problem, and an entry of a tree, counts for among the bytes that were read."""
+BROKEN_TIMES = 16
+"""What each byte of a file without an object counts for there."""
 HELPED_FROM = 2000
 """Blobs to read for which other processes are asked to help."""
 HEAD_START = 1200
@@ -333,7 +335,8 @@ class Judge:
         self.files_read += 1
         facts = facts_of(Entry(entry.path, entry.kind, oid, size, lambda: repository.blob(oid)), known)
         if facts is not None and size >= 0:
-            self.size_read += facts.size + PROBLEM_SIZE * (len(facts.problems) + facts.omitted)
+            taken = facts.size or BROKEN_TIMES * size
+            self.size_read += taken + PROBLEM_SIZE * (len(facts.problems) + facts.omitted)
         return facts
 
     def full(self, path: str) -> str:

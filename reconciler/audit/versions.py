@@ -16,13 +16,15 @@ from reconciler.audit.query import search
 from reconciler.audit.terms import Query, Row, Term
 from reconciler.core import events as ev
 from reconciler.core.canonical import same_value
-from reconciler.core.errors import CouldNotRun
+from reconciler.core.errors import CouldNotRun, LogDamaged
 from reconciler.core.objects import Kind
 from reconciler.log.store import Reader
 
 FAMILIES: Final[dict[Kind, str]] = {"model": "binding.", "agent": "agent."}
 """How the types of the events begin that a kind's versions are told by."""
 
+_VERBS: Final = {ev.RevisionPinned.type: "Pin", ev.RevisionUnpinned.type: "Unpin"}
+_HINT: Final = "run `pai verify` to see all that is wrong"
 _LARGE: Final = "read the events of the object part by part, or ask pai history in the workspace"
 
 NEAR: Final = 1024
@@ -153,9 +155,11 @@ def origin(log: Reader, row: Row) -> Origin:
             person = each.data["author"]
             author = f"{person['name']} <{person['email']}>"
             message = each.data["message"].strip().partition("\n")[0]
+        elif each.type in _VERBS:
+            message = f"{_VERBS[each.type]} {each.data['commit'][:7]}"
+            message += f": {each.data['reason']}" if each.data["reason"] else ""
         else:
-            verb = "Pin" if each.type == ev.RevisionPinned.type else "Unpin"
-            message = f"{verb} {each.data['commit'][:7]}" + (f": {each.data['reason']}" if each.data["reason"] else "")
+            raise LogDamaged(f"the index leads to position {each.seq}, which puts nothing in force", _HINT)
     return Origin(row.seq, commit, author, message, row.data["file"], row.data["line"])
 
 

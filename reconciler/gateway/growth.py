@@ -43,7 +43,9 @@ def normalized(raw: bytes | memoryview | mmap) -> int:
     """Give the size of a JSON text, in bytes of UTF-8, in the longest of its usual normal forms. It has to be UTF-8."""
     if len(raw) <= BLOCK_BYTES:
         return _normalized(bytes(raw))
-    return sum(_normalized(block) + _CUT_BYTES for block in _blocks(memoryview(raw)))
+    return sum(
+        len(block) if _is_plain(block) else _normalized(block) + 2 * _CUT_BYTES for block in _blocks(memoryview(raw))
+    )
 
 
 def rendered(raw: bytes) -> int:
@@ -60,12 +62,16 @@ def _sign(match: re.Match[bytes]) -> bytes:
     return b"%c" % int(match[1], 16)
 
 
+def _is_plain(raw: bytes) -> bool:
+    """Tell whether a text has nothing but ASCII, which no form changes."""
+    return raw.isascii() and b"\\u" not in raw
+
+
 def _normalized(raw: bytes) -> int:
-    escaped = b"\\u" in raw
-    if raw.isascii() and not escaped:
+    if _is_plain(raw):
         return len(raw)
     text = raw.decode()
-    if escaped:
+    if b"\\u" in raw:
         text = _resolved(text)
     if unicodedata.is_normalized("NFKD", text):  # which looks at each sign once, and nothing is longer
         return len(raw)

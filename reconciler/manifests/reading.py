@@ -45,7 +45,7 @@ def read_manifests(data: bytes) -> Facts:
     if any(p.rule == rules.INLINE_KEY for p in problems):
         named += [Named(m.kind, redact(m.name), m.name_line, m.name_column, _clean(m.references)) for m in manifests]
         manifests = []
-    size = size_of(data) + repeated
+    size = size_of(data) + repeated if manifests else 0
     if not problems:
         return Facts(tuple(manifests), tuple(named), size=size)
     listed = [problem.short() for problem in most_severe(problems, PROBLEMS_MAX)]
