@@ -3,8 +3,9 @@
 A provider may send thousands of tiny events in a moment, to many at once. Working on them keeps the loop busy, and
 everybody else waits. So whoever has more than a few usual events at hand waits for a turn before they are looked at,
 and while all of them together take more than the share, turns go round among agents, one by one. Small pieces, as
-nearly all are, take none; where the loop is slow they come together and are large. An agent one of whose small pieces
-was as dear as many are takes turns for all of its pieces for a while.
+nearly all are, take none; where the loop is slow they come together and are large. While pieces that were as dear as
+many use more than the share, an agent that has one takes turns for all of its pieces for a while: a single one may only
+have been kept waiting for the interpreter.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ WORK_MAX_S: Final = 0.02
 TICK_S: Final = 0.001
 DEAR_S: Final = 0.0005
 """Of a small piece: what usual events of that size take ten times over."""
+DEAR_FROM_S: Final = 0.02
+"""What such pieces may take at once, of all agents."""
 DEAR_FOR_S: Final = 10.0
 """How long the agent of such a piece takes turns for small ones, too."""
 
@@ -47,7 +50,8 @@ class Pace:
         if worked_s > DEAR_S:
             self._drain()
             self._level += min(worked_s, WORK_MAX_S)
-            self._dear[agent] = monotonic() + DEAR_FOR_S
+            if self._level > DEAR_FROM_S:
+                self._dear[agent] = monotonic() + DEAR_FOR_S
 
     def _is_dear(self, agent: str) -> bool:
         if self._dear[agent] > monotonic():

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.gateway import pace as module
-from reconciler.gateway.pace import AHEAD_S, DEAR_FOR_S, DEAR_S, LARGE_BYTES, SHARE, TICK_S, Pace
+from reconciler.gateway.pace import AHEAD_S, DEAR_FOR_S, DEAR_FROM_S, DEAR_S, LARGE_BYTES, SHARE, TICK_S, Pace
 
 
 class Loop:
@@ -151,7 +151,7 @@ def test_who_leaves_does_not_keep_its_turn(loop: Loop) -> None:
     assert not pace._waiting
 
 
-def test_small_pieces_take_a_turn_after_a_dear_one(loop: Loop) -> None:
+def test_small_pieces_take_turns_while_dear_ones_take_much(loop: Loop) -> None:
     """A provider may put work for a millisecond into two kilobytes, to many at once; its agent's pieces then wait."""
     pace = Pace()
     assert not pace.due("a", LARGE_BYTES)
@@ -159,15 +159,27 @@ def test_small_pieces_take_a_turn_after_a_dear_one(loop: Loop) -> None:
     for _ in range(100):
         pace.small("a", DEAR_S / 2)
     assert not pace.due("a", 1)
-    pace.small("a", 2 * DEAR_S)
+    often = round(DEAR_FROM_S / DEAR_S)
+    for _ in range(often):
+        pace.small("a", DEAR_S * 1.01)
     assert pace.due("a", 1)
     assert not pace.due("b", 1)
     loop.now += DEAR_FOR_S / 2
-    pace.small("a", 2 * DEAR_S)
+    for _ in range(often):
+        pace.small("a", DEAR_S * 1.01)
     loop.now += DEAR_FOR_S / 2 + 0.1
     assert pace.due("a", 1)
     loop.now += DEAR_FOR_S
     assert not pace.due("a", 1)
+
+
+def test_piece_that_only_waited_makes_none_dear(loop: Loop) -> None:
+    """A thread that computes takes the interpreter away for milliseconds, now and then in the middle of a piece."""
+    pace = Pace()
+    for _ in range(1000):
+        pace.small("a", 10 * DEAR_S)
+        loop.now += 10 * DEAR_S / SHARE
+        assert not pace.due("a", 1)
 
 
 @pytest.mark.usefixtures("loop")
