@@ -28,8 +28,8 @@ def _asking(name: str, key: str) -> bytes:
     return head.encode() + data
 
 
-def test_agent_with_all_that_it_may_have_open_keeps_nobody_out(gateway_template: Site, tmp_path: Path) -> None:
-    """Half of the connections is all that one agent gets; what it asks beyond is refused, and others are answered."""
+def _patient_provider() -> tuple[RawProvider, threading.Event]:
+    """Give a provider that answers no model but the hidden one before the event."""
     go_on = threading.Event()
     provider = RawProvider()
 
@@ -39,6 +39,12 @@ def test_agent_with_all_that_it_may_have_open_keeps_nobody_out(gateway_template:
         sock.sendall(DONE)
 
     provider.answer = answer
+    return provider, go_on
+
+
+def test_agent_with_all_that_it_may_have_open_keeps_nobody_out(gateway_template: Site, tmp_path: Path) -> None:
+    """Half of the connections is all that one agent gets; what it asks beyond is refused, and others are answered."""
+    provider, go_on = _patient_provider()
     site = copied(gateway_template, tmp_path)
     with contextlib.closing(provider), Daemon(site, env=provider.environment, files=FILES) as daemon:
         port = int(re.findall(r"gateway for agents on http://\S+:(\d+)", daemon.log)[0])
@@ -60,15 +66,7 @@ def test_agent_with_all_that_it_may_have_open_keeps_nobody_out(gateway_template:
 
 def test_agent_with_many_large_heads_has_room_for_some_of_them(gateway_template: Site, tmp_path: Path) -> None:
     """Each stays until its answer ends, and 2,000 were 400 MB. What finds no room is refused; others are answered."""
-    go_on = threading.Event()
-    provider = RawProvider()
-
-    def answer(sock: socket.socket, request: bytes) -> None:
-        if MODEL_IDS["hidden"].encode() not in request:
-            go_on.wait(DEADLINE_S)
-        sock.sendall(DONE)
-
-    provider.answer = answer
+    provider, go_on = _patient_provider()
     site = copied(gateway_template, tmp_path)
     large = "".join(f"x-{number}: {'a' * 1000}\r\n" for number in range(60)).encode()
     known = f"GET /v1/models HTTP/1.1\r\nhost: localhost\r\nx-api-key: {ROBOT}\r\n\r\n".encode()
