@@ -10,6 +10,7 @@ Where a name or a kind is not known, the answer is the careful one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +18,16 @@ from reconciler.core.models import OUTPUT_CAP_MAX, output_cap
 from reconciler.gateway.body import Body, numbers_in, whole
 from reconciler.gateway.calls import Needs, Provider
 from reconciler.gateway.growth import normalized
-from reconciler.gateway.judging import Found, look
+from reconciler.gateway.judging import Found, Rule, look
 from reconciler.gateway.refusal import Refusal
 
 CLIENT_TOOL_TOKENS = 2048
 """What one tool that a provider defines and the client runs adds to the prompt. Of Anthropic's, memory adds the most,
 about 1,600 (measured); its documentation says 735 and 499 for computer use, 700 for the text editor, 245 for bash."""
+
+_GOOGLES = re.compile(r"google/|gemini|^openrouter/", re.IGNORECASE)
+"""Models that OpenRouter has from Google, or may have: a router of its own takes any."""
+_ENDLESS = "whose references do not end, or lead elsewhere"
 
 
 def _extra(found: Found, provider: Provider, model: str) -> int:
@@ -39,6 +44,19 @@ def _unbounded_model(provider: Provider, model: str) -> str:
     return f"the model {model}" if searches else ""
 
 
+def _found(body: Body, operation: str, provider: Provider, model: str) -> Found:
+    """Look through a body, for a model: for Google's the references of schemas are written out."""
+    found = look(body, operation, provider.name)
+    if not (found.unrolled or found.endless) or not (provider.name == "gemini" or _GOOGLES.search(model)):
+        return found
+    found = found._replace(rendered=found.rendered + found.unrolled)
+    if Rule.SETTINGS in found.endless:  # its count need not hold them
+        found = found._replace(unbounded=found.unbounded or f"a schema {_ENDLESS}")
+    if Rule.TOOLS in found.endless:
+        found = found._replace(uncertain=found.uncertain or f"tools {_ENDLESS}")
+    return found
+
+
 def _needs(found: Found, extra: int, output: int | None, choices: int, least: int, *more: str) -> Needs:
     """Put together what a body needs; `more` names what else makes its input unbounded, "" for nothing."""
     unbounded = next(filter(None, (found.unbounded, *more)), "")
@@ -49,7 +67,7 @@ def chat(body: Body, provider: Provider, model: str) -> Needs:
     """Judge a chat completion."""
     limits = [body.integer(name) for name in ("max_completion_tokens", "max_tokens")]
     choices = body.integer("n") or 1
-    found = look(body, "chat", provider.name)
+    found = _found(body, "chat", provider, model)
     extra = _extra(found, provider, model)
     if "prediction" in body:  # a prediction that is not taken is charged as output
         extra += normalized(bytes(body.fields["prediction"]))
@@ -61,7 +79,7 @@ def responses(body: Body, provider: Provider, model: str) -> Needs:
     """Judge a response of OpenAI's newer API."""
     body.flag("background")
     body.mapping("reasoning")
-    found = look(body, "responses", provider.name)
+    found = _found(body, "responses", provider, model)
     output = body.integer("max_output_tokens")
     choices = body.integer("n") or 1
     needs = _needs(found, _extra(found, provider, model), output, choices, 16, _unbounded_model(provider, model))
@@ -83,7 +101,7 @@ def embeddings(body: Body, provider: Provider, model: str) -> Needs:
     """Judge OpenAI's embeddings: input only. Of token arrays OpenAI reads as many tokens as there are numbers."""
     raw = bytes(body.fields.get("input", b""))
     tokens = numbers_in(raw)
-    found = look(body, "embeddings", provider.name)._replace(rendered=0)  # it is read as it is
+    found = look(body, "embeddings", provider.name)
     extra = _extra(found, provider, model)
     if tokens is not None and provider.name == "openai":  # others may read the text of them anew
         extra += tokens - len(raw)
@@ -92,7 +110,7 @@ def embeddings(body: Body, provider: Provider, model: str) -> Needs:
 
 def messages(body: Body, provider: Provider, model: str) -> Needs:
     """Judge an Anthropic message."""
-    found = look(body, "messages", provider.name)
+    found = _found(body, "messages", provider, model)
     least = 1
     thinking = body.mapping("thinking")
     if thinking.get("type") == "enabled":  # the provider wants more room than it may think
@@ -107,13 +125,13 @@ def generate(body: Body, provider: Provider, model: str) -> Needs:
     config = gemini_field(body, "generationConfig", "generation_config")
     output = whole(either(config, "maxOutputTokens", "max_output_tokens"), "maxOutputTokens")
     choices = whole(either(config, "candidateCount", "candidate_count"), "candidateCount") or 1
-    found = look(body, "generate", provider.name)
+    found = _found(body, "generate", provider, model)
     return _needs(found, _extra(found, provider, model), output, choices, 1, _unbounded_model(provider, model))
 
 
 def embed(body: Body, provider: Provider, model: str) -> Needs:
     """Judge Gemini's embeddings: input only."""
-    found = look(body, "embed", provider.name)._replace(rendered=0)
+    found = look(body, "embed", provider.name)
     return _needs(found, _extra(found, provider, model), 0, 0, 0)
 
 

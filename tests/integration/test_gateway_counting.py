@@ -155,6 +155,28 @@ def test_what_is_not_in_the_count_counts_as_what_it_may_become(gateway_template:
     provider.close()
 
 
+def test_schema_is_reserved_as_what_its_references_become(gateway_template: Site, tmp_path: Path) -> None:
+    """Gemini writes them out: a body of 2 KB was 400,000 tokens, and its count need not hold the answer's schema."""
+    provider = RawProvider()
+
+    def answer(sock: socket.socket, request: bytes) -> None:
+        usage = {"promptTokenCount": 400_000, "candidatesTokenCount": 1, "totalTokenCount": 400_001}
+        body = {"totalTokens": 10} if b":countTokens" in request else {"usageMetadata": usage}
+        sock.sendall(framed(json.dumps(body).encode()))
+
+    provider.answer = answer
+    defs = {f"d{n}": {"properties": {name: {"$ref": f"#/$defs/d{n + 1}"} for name in "ab"}} for n in range(14)}
+    schema = {"$ref": "#/$defs/d0", "$defs": {**defs, "d14": {"description": "some words of a leaf"}}}
+    with opened(gateway_template, tmp_path, **provider.environment) as bench:
+        key = put(bench, schema=bound("schema", "gemini", day=50_000), roomy=bound("roomy", "gemini"))
+        for name, status in (("schema", 429), ("roomy", 200)):
+            path, body = asked("generate", name)
+            body["generationConfig"] |= {"responseMimeType": "application/json", "responseJsonSchema": schema}
+            assert bench.client.post(path, json=body, headers=headers_of("generate", key)).status_code == status
+        assert bench.last("roomy")["reason"] == ""  # and not that it was more than was reserved
+    provider.close()
+
+
 @pytest.mark.parametrize("signs", [100, 6_000, 40_000])
 def test_body_is_reserved_as_what_it_becomes_wherever_it_is_judged(own: Bench, signs: int) -> None:
     """By the loop, or by another process because it is dear or large: each sign is 33 bytes to who normalizes it."""

@@ -15,6 +15,8 @@ from reconciler.gateway import growth
 from reconciler.gateway.body import Body
 from reconciler.gateway.growth import normalized, rendered
 from reconciler.gateway.judging import look
+from reconciler.gateway.needs import NEEDS
+from reconciler.gateway.providers import PROVIDERS
 
 FORMS = ("NFC", "NFKC")
 SAMPLES = [
@@ -283,3 +285,13 @@ def test_packed_text_that_may_be_read_otherwise_is_counted(kind: str, data: str)
     assert found.uncertain
     found = look_at({"contents": [{"parts": [{"inlineData": {"mimeType": "text/plain", "data": "77+"}}]}]}, "generate")
     assert found.uncertain
+
+
+@pytest.mark.parametrize("operation", ["embed", "generate"])
+def test_text_in_base64_counts_as_what_it_becomes_also_where_it_is_embedded(operation: str) -> None:
+    """What is embedded is written into no prompt, but its text is normalized, too."""
+    packed = base64.b64encode("\ufdfa".encode() * 1000).decode()
+    content = {"parts": [{"inlineData": {"mimeType": "text/plain", "data": packed}}]}
+    body = Body(json.dumps({"content": content, "contents": [content]}).encode())
+    found = NEEDS[operation](body, PROVIDERS["gemini"], "gemini-embedding-2")
+    assert body.size + found.extra >= 33_000

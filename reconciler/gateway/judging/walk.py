@@ -40,13 +40,18 @@ from reconciler.gateway.judging.fields import (
     SETTINGS,
     SETTINGS_LIMITS,
 )
+from reconciler.gateway.judging.references import unrolled
 from reconciler.gateway.judging.rules import Rule, Table
 from reconciler.gateway.refusal import Refusal
 
 DEPTH_MAX = 64
 _GEMINIS = ("generate", "generate.count", "embed")
+_EMBEDDED = ("embeddings", "embed")
+"""What is read as it is, and written into no prompt."""
 _ELEMENTS = ("openrouter", "anthropic")
 """Providers with models whose template writes calls as elements; OpenRouter has some that write definitions so."""
+_UNROLLING = ("gemini", "openrouter")
+"""Providers with models for which references in schemas are written out."""
 
 _REWRITTEN = ("generationConfig", "generation_config")
 """What is sent as it is read here: a name that stands twice in it is sent once."""
@@ -71,7 +76,8 @@ class Found(NamedTuple):
     """What a body holds besides text; `unbounded` and `uncertain` as in `Needs`.
 
     `clients`: tools that bring a prompt of their own and that the client runs. `compacts`: the answer is the input made
-    shorter. `rendered`: bytes by which definitions, schemas and arguments may grow.
+    shorter. `rendered`: bytes by which definitions, schemas and arguments may grow, `unrolled`: schemas besides where
+    their references are written out. `endless`: where they stand of which that does not show, tools or settings.
     """
 
     images: int = 0
@@ -82,6 +88,8 @@ class Found(NamedTuple):
     unbounded: str = ""
     uncertain: str = ""
     rendered: int = 0
+    unrolled: int = 0
+    endless: frozenset[Rule] = frozenset()
 
 
 class _PlainPart(msgspec.Struct, forbid_unknown_fields=True):
@@ -133,15 +141,19 @@ def _look(body: Body, operation: str, provider: str) -> Found:
         gemini=operation in _GEMINIS,
         calls=provider in _ELEMENTS,
         definitions=provider == "openrouter",
+        unrolls=provider in _UNROLLING,
     )
+    anew = operation not in _EMBEDDED
     for name in OTHER_LIMITS.get(operation, NO_NAMES).intersection(body.fields):
         if body.get(name) is not None:
             walk.refuse_limit(name)
     for name, raw in body.fields.items():
         rule = BODY.get(name)
         if rule is Rule.TEXT:
-            if memoryview(raw)[0] in b"{[":  # a schema, say
+            if anew and memoryview(raw)[0] in b"{[":  # a schema, say
                 walk.rendered += rendered(bytes(raw))
+                if walk.unrolls(raw):
+                    walk.schemas(Rule.SETTINGS, body.get(name))
             continue
         if rule is Rule.PROMPT and (grows := _plain(raw, elements=provider in _ELEMENTS)) is not None:
             walk.rendered += grows
@@ -150,7 +162,9 @@ def _look(body: Body, operation: str, provider: str) -> Found:
         if name == "input" and operation == "responses":
             walk.references(item)
         walk.field(BODY, name, rule, item, 0)
-        walk.rendered += rendered(bytes(raw))
+        walk.rendered += rendered(bytes(raw)) if anew else 0
+        if rule is not Rule.PROMPT and walk.unrolls(raw):
+            walk.schemas(Rule.SETTINGS if rule is Rule.SETTINGS else Rule.TOOLS, item)
     return walk.found()
 
 
@@ -193,15 +207,19 @@ def _is_nothing(item: Any) -> bool:
 class _Walk:
     """Walks through a body and notes what is not text."""
 
-    def __init__(self, *, bare_tools: bool, remembers: bool, gemini: bool, calls: bool, definitions: bool) -> None:
+    def __init__(
+        self, *, bare_tools: bool, remembers: bool, gemini: bool, calls: bool, definitions: bool, unrolls: bool
+    ) -> None:
         """Walk. `bare_tools`: what has no type is a function. `remembers`: the provider keeps a model's reasoning.
 
         `gemini`: the settings hold the limits of the answer. `calls`, `definitions`: they may be written as
-        elements.
+        elements, `unrolls`: the references of schemas out.
         """
-        self.images = self.image_bytes = self.clients = self.rendered = 0
+        self.images = self.image_bytes = self.clients = self.rendered = self.unrolled = 0
         self.tools = self.compacts = False
         self.unbounded = self.uncertain = ""
+        self._endless: set[Rule] = set()
+        self._unrolls = unrolls
         self._bare_tools = bare_tools
         self._remembers = remembers
         self._gemini = gemini
@@ -211,7 +229,23 @@ class _Walk:
         """Give what was noted."""
         media = (self.images, self.image_bytes)
         words = (self.unbounded, self.uncertain)
-        return Found(*media, self.tools, self.clients, self.compacts, *words, self.rendered)
+        grown = (self.rendered, self.unrolled)
+        return Found(*media, self.tools, self.clients, self.compacts, *words, *grown, frozenset(self._endless))
+
+    def unrolls(self, raw: Any) -> bool:
+        """Tell whether references may stand in a text, and are written out."""
+        if not self._unrolls:
+            return False
+        text = bytes(raw)
+        return b"ref" in text or b"Ref" in text or b"\\u" in text
+
+    def schemas(self, place: Rule, item: Any) -> None:
+        """Take note of what schemas become where their references are written out."""
+        grown = unrolled(item)
+        if grown is None:
+            self._endless.add(place)
+        else:
+            self.unrolled += grown
 
     def field(self, table: Table, name: str, rule: Rule | None, item: Any, depth: int, owner: Any = None) -> None:
         """Judge a field by its rule, and what stands below it; `owner` is the object that has it."""
@@ -231,6 +265,8 @@ class _Walk:
         elif rule is Rule.SETTINGS:
             self._into(SETTINGS, item, depth + 1)
         elif rule is Rule.TOOLS or rule is Rule.FUNCTIONS:
+            if table is PROMPT and self._unrolls:
+                self.schemas(Rule.TOOLS, item)
             self._tools(item, depth + 1, bare=rule is Rule.FUNCTIONS or self._bare_tools)
         else:
             self._by_value(table, rule, item, depth, owner or {})

@@ -13,6 +13,8 @@ import msgspec
 
 from reconciler.gateway.body import Body
 from reconciler.gateway.calls import Call, Provider
+from reconciler.gateway.growth import normalized, rendered
+from reconciler.gateway.judging.references import unrolled
 from reconciler.gateway.needs import gemini_field
 from reconciler.gateway.refusal import Reason, Refusal
 
@@ -83,10 +85,15 @@ def write_count(call: Call, model: str) -> bytes:
     return msgspec.json.encode({"generateContentRequest": whole})
 
 
+_SCHEMAS = ("responseSchema", "response_schema", "responseJsonSchema", "response_json_schema")
+
+
 def uncounted(call: Call) -> int:
-    """Give 0: that body holds the whole request."""
-    del call
-    return 0
+    """Give what may become of the answer's schema: the count is said to hold instructions and functions besides."""
+    config = gemini_field(call.body, "generationConfig", "generation_config")
+    given = {name: config[name] for name in _SCHEMAS if name in config}
+    text = msgspec.json.encode(list(given.values()))
+    return normalized(text) + rendered(text) + (unrolled(given) or 0) if given else 0
 
 
 def read_count(answer: Any) -> int | None:
