@@ -1,8 +1,9 @@
-"""Templates that write tools and calls as elements make no more of them than is counted."""
+"""Templates that write tools and calls as elements, or in many lines, make no more of them than is counted."""
 
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 from typing import Any
 
@@ -75,6 +76,32 @@ def test_definitions_that_are_written_as_elements_are_bounded(write: Any, schema
         >= look(body, "chat", "openrouter").rendered
     )
     assert look(body, "chat", "openai").rendered < look(body, "chat", "openrouter").rendered
+
+
+def within(levels: int, value: Any) -> Any:
+    """Give a value in so many lists, one in the other."""
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [within(50, 1)] * 100,
+        [within(300, [])] * 20,
+        within(200, [0] * 5000),
+        within(200, [{}] * 5000),
+        [{"a": [{"b": [{"c": {"d": [1, "e"]}}]}]}] * 300,
+    ],
+)
+def test_definitions_that_are_written_in_lines_are_bounded(value: Any) -> None:
+    """Llama's template indents by four: 400 lists, one in the other, were eight times what was reserved (cl100k)."""
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "default": value}}}
+    raw = json.dumps({"tools": [tool]}, separators=(",", ":")).encode()
+    tokens = len(re.sub(" {1,16}", " ", json.dumps(tool, indent=4)))
+    assert tokens > 2 * len(raw)
+    assert len(raw) + look(Body(raw), "chat", "openrouter").rendered >= tokens
 
 
 @pytest.mark.parametrize("provider", ["openrouter", "anthropic"])

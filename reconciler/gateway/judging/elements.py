@@ -1,8 +1,8 @@
-"""How much longer tools and calls become where a model's template writes them as elements, and not as JSON.
+"""How much longer tools and calls become where a model's template writes them as elements, or as JSON in many lines.
 
-Those of Qwen3-Coder, Nemotron 3, Seed-OSS and DeepSeek-V3.2 do, and Claude's: around a member stand tags
+Those of Qwen3-Coder, Nemotron 3, Seed-OSS and DeepSeek-V3.2 write elements, and Claude's: around a member stand tags
 (`<parameter name="key" string="true">value</parameter>`), and in definitions its name stands twice
-(`<key>value</key>`). Pure.
+(`<key>value</key>`). Those of Llama 3.1 to 4, Granite and GLM-4 write each tool by `tojson(indent=4)`. Pure.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from reconciler.gateway.growth import normalized
 PARAMETER_TOKENS: Final = 24
 """What stands around one parameter, or one argument: about 17 tokens in DeepSeek-V3.2, 13 in Qwen3-Coder."""
 TAG_BYTES: Final = len("\n<></>")
+LINE_TOKENS: Final = 3
+"""A line's end, what begins it, and a bracket or a comma that stands on it."""
+LEVELS: Final = 4
+"""Of indentation by four: as many blanks are a token at least, in all tokenizers that have tokens of blanks."""
 MEMBERS_MAX: Final = 10_000
 """Of arguments that come as text. With more signs of them each sign counts as one: to make them takes memory."""
 
@@ -23,23 +27,26 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def defined(tools: Any) -> int:
-    """Give how many tokens definitions may grow by."""
-    found = 0
+    """Give how many tokens definitions may grow by, as elements or in lines."""
+    found = lines = 0
     again: list[str] = []
-    rest = [(tools, False)]
+    rest = [(tools, False, 1)]
     while rest:
-        value, parameters = rest.pop()
+        value, parameters, level = rest.pop()
+        if value:
+            lines += (len(value) + 1) * (LINE_TOKENS + level // LEVELS)
         if isinstance(value, list):
-            rest += [(item, False) for item in value if isinstance(item, dict | list)]
+            rest += [(item, False, level + 1) for item in value if isinstance(item, dict | list)]
             continue
-        for name, item in value.items() if isinstance(value, dict) else ():
-            found += PARAMETER_TOKENS if parameters else TAG_BYTES
-            again.append(name)
-            if isinstance(item, dict | list):
-                rest.append((item, name == "properties"))
-            elif name == "type" and isinstance(item, str):  # which stands behind the name, and in a list of arguments
-                again.append(item)
-    return found + normalized("\n".join(again).encode())
+        found += len(value) * (PARAMETER_TOKENS if parameters else TAG_BYTES)
+        again += value
+        for name, item in value.items():
+            if isinstance(item, str):
+                if name == "type":  # which stands behind the name, and in a list of arguments
+                    again.append(item)
+            elif isinstance(item, dict | list):
+                rest.append((item, name == "properties", level + 1))
+    return max(lines, found + normalized("\n".join(again).encode()))
 
 
 def called(item: dict[str, Any]) -> int:
