@@ -20,7 +20,7 @@ from reconciler.core.objects import NO_REFERENCE, key_reference
 from reconciler.core.reservations import Denied
 from reconciler.core.standing import limits_of, standing
 from reconciler.core.state import Resource, State
-from reconciler.gateway.auth import Caller
+from reconciler.gateway.auth import Caller, find_binding
 from reconciler.gateway.body import INTEGER_MAX, decode
 from reconciler.gateway.books import NOT_SENT, Books, Changed
 from reconciler.gateway.calls import FREE, Call, Credentials, Needs, Provider
@@ -46,7 +46,6 @@ COUNT_ANSWER_BYTES_MAX = 65536
 PASSING = frozenset((408, 425, 429))
 """Errors below 500 that say nothing about the request."""
 CHANGES_MAX = 100
-NAMES_SHOWN_MAX = 30
 ANTHROPIC_VERSION = "2023-06-01"
 READY_S = 1.0
 """How long a refusal waits to know which other bindings could serve."""
@@ -295,24 +294,6 @@ def _target(state: State, call: Call, agent: str, name: str) -> _Target:
     if call.operation not in provider.paths:
         raise Refusal("unsupported", _other_surface(name, provider, call))
     return _Target(name, resource, provider, str(spec["model"]), limits_of(resource))
-
-
-def find_binding(state: State, agent: str, name: str) -> Resource:
-    """Find a binding that the agent may use. Raises Refusal."""
-    resource = state.models.get(name)
-    workload = state.agents.get(agent)
-    listed = workload.spec.get("modelBindings") if workload is not None else None
-    allowed = [str(binding) for binding in listed] if isinstance(listed, list) else []
-    names = ", ".join((*allowed[:NAMES_SHOWN_MAX], *["..."][: len(allowed) > NAMES_SHOWN_MAX])) or "none"
-    if resource is None:
-        raise Refusal(
-            "no-binding",
-            f"there is no binding {name[:63]!r}: model names a binding, not a provider's model; the bindings of agent"
-            f" {agent}: {names}",
-        )
-    if name not in allowed:
-        raise Refusal("forbidden", f"agent {agent} may not use binding {name}; its bindings: {names}")
-    return resource
 
 
 _WAYS = {

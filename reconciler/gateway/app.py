@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from reconciler.core.state import State
-from reconciler.gateway.admission import Admission, Held, find_binding
-from reconciler.gateway.auth import Caller, credential, identify
+from reconciler.gateway.admission import Admission, Held
+from reconciler.gateway.auth import Caller, credential, find_binding, identify
 from reconciler.gateway.body import Body
 from reconciler.gateway.body_pool import BodyPool
 from reconciler.gateway.books import Books

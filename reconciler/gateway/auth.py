@@ -1,4 +1,4 @@
-"""Who is calling: the credential of a request, wherever its SDK puts it, and the key that it is.
+"""Who is calling, and what it may use: the credential of a request, wherever its SDK puts it, and the key that it is.
 
 The same four places are read on every surface, since clients of one SDK are pointed at another's paths. Nothing of a
 credential is kept, logged or sent on.
@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from reconciler.core import keys
-from reconciler.core.state import State
+from reconciler.core.state import Resource, State
 from reconciler.gateway.query import keys_in
 from reconciler.gateway.refusal import Refusal
 
 _HEADERS = (b"x-api-key", b"x-goog-api-key")
 _HINT = "make one with: pai add key AGENT"
+NAMES_SHOWN_MAX = 30
 
 
 class Caller(NamedTuple):
@@ -60,11 +61,30 @@ def identify(state: State, presented: str, now: str, address: str) -> Caller:
     return Caller(key.agent, key.name, key.digest)
 
 
-def check_still(state: State, caller: Caller) -> None:
-    """Raise Refusal if the key that a request came with was revoked, or has expired, since."""
+def find_binding(state: State, agent: str, name: str) -> Resource:
+    """Find a binding that the agent may use. Raises Refusal."""
+    resource = state.models.get(name)
+    workload = state.agents.get(agent)
+    listed = workload.spec.get("modelBindings") if workload is not None else None
+    if resource is not None and isinstance(listed, list) and name in listed:
+        return resource
+    allowed = [str(binding) for binding in listed] if isinstance(listed, list) else []
+    names = ", ".join((*allowed[:NAMES_SHOWN_MAX], *["..."][: len(allowed) > NAMES_SHOWN_MAX])) or "none"
+    if resource is None:
+        raise Refusal(
+            "no-binding",
+            f"there is no binding {name[:63]!r}: model names a binding, not a provider's model; the bindings of agent"
+            f" {agent}: {names}",
+        )
+    raise Refusal("forbidden", f"agent {agent} may not use binding {name}; its bindings: {names}")
+
+
+def check_still(state: State, caller: Caller, binding: str) -> None:
+    """Raise Refusal if the key that a request came with was revoked, or expired, since, or the binding taken away."""
     key = state.keys.get(caller.digest)
     if key is None or (key.expires and key.expires <= f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"):
         raise Refusal("unauthenticated", f"the key {caller.key} was revoked, or expired, while the request waited")
+    find_binding(state, caller.agent, binding)
 
 
 def _inside(address: str, networks: list[str]) -> bool:

@@ -77,8 +77,8 @@ class Books:
     ) -> Grant:
         """Reserve what the ask needs, durably; `position` is that of the binding that it was made for.
 
-        Raises Denied, Changed if the binding is another one now, Refusal if the log cannot be written, or the key is in
-        force no more: a request may wait for minutes before it is decided.
+        Raises Denied, Changed if the binding is another one now, Refusal if the log cannot be written, or what the
+        request came with is no more: its key, or the binding in the agent's list. It may have waited for minutes.
         """
         made: list[Grant] = []
         day = self._day()
@@ -87,7 +87,7 @@ class Books:
             binding = state.models.get(model)
             if binding is None or binding.position != position:
                 raise Changed
-            check_still(state, caller)
+            check_still(state, caller, model)
             reserved = reservations.reserve(
                 state,
                 model,

@@ -23,9 +23,18 @@ from reconciler.recorder import Recorder
 from tests.support_log import FaultyBackend, binding, decide, new_log
 
 DAY = "2026-11-23"
-POSITION = 1
+POSITION = 2
 DIGEST = "d" * 64
 ISSUED = ev.KeyIssued(agent="a", digest=DIGEST, expires="", networks=[])
+
+
+def may_use(*bindings: str) -> ev.Draft:
+    """Draft what an agent may use."""
+    spec: dict[str, object] = {"modelBindings": list(bindings)}
+    payload = ev.AgentChanged(
+        spec=spec, previous=None, changed=["modelBindings"], file="agents/a.yaml", line=1, revision="a" * 40
+    )
+    return ev.Draft("tester", "agent/a", payload)
 
 
 @pytest.fixture
@@ -39,7 +48,8 @@ def recorder(backend: FaultyBackend, monkeypatch: pytest.MonkeyPatch) -> Iterato
     """A recorder with the binding `m` and a key; what fails is tried again soon."""
     monkeypatch.setattr("reconciler.gateway.books.RETRY_S", 0.02)
     with Recorder(backend, retry_s=0.01) as opened:
-        assert opened.record(decide(binding("m", 1000), ev.Draft("tester", "key/key-1", ISSUED))).first == POSITION
+        issued = ev.Draft("tester", "key/key-1", ISSUED)
+        assert opened.record(decide(may_use("m"), binding("m", 1000), issued)).first == POSITION - 1
         yield opened
 
 
@@ -185,6 +195,19 @@ def test_nothing_is_reserved_for_a_key_that_was_revoked_meanwhile(recorder: Reco
             await hold(books, "r")
             recorder.record(decide(ev.Draft("tester", "key/key-1", ev.KeyRevoked(agent="a", digest=DIGEST))))
             with pytest.raises(Refusal, match="key-1 was revoked"):
+                await hold(books, "s")
+
+    asyncio.run(go())
+
+
+def test_nothing_is_reserved_on_a_binding_that_was_taken_away_meanwhile(recorder: Recorder) -> None:
+    """A request that waited for a count, or for its turn to be judged, went where new ones were refused."""
+
+    async def go() -> None:
+        async with books_of(recorder) as books:
+            await hold(books, "r")
+            recorder.record(decide(may_use("other")))
+            with pytest.raises(Refusal, match="may not use binding m; its bindings: other"):
                 await hold(books, "s")
 
     asyncio.run(go())

@@ -19,6 +19,7 @@ def _state(key: str, expires: str = "", networks: tuple[str, ...] = ()) -> State
     """Give a state in which `key` belongs to agent `ann`, who is in force."""
     state = State()
     state.agents["ann"] = Resource("ann", {"modelBindings": ["flash"]}, "agents/ann.yaml", 1, "c" * 40, 0)
+    state.models["flash"] = Resource("flash", {}, "models/flash.yaml", 1, "c" * 40, 0)
     digest = keys.digest(key)
     state.keys[digest] = Key("key-1", "ann", digest, expires, list(networks), 1)
     return state
@@ -81,6 +82,18 @@ def test_key_holds_in_its_networks_only(address: str, inside: bool) -> None:
 def test_key_that_expired_while_a_request_waited_is_none() -> None:
     """It is looked at again when the request is decided."""
     caller = Caller("ann", "key-1", keys.digest(KEYS[0]))
-    check_still(_state(KEYS[0], expires="2999-01-01T00:00:00Z"), caller)
+    check_still(_state(KEYS[0], expires="2999-01-01T00:00:00Z"), caller, "flash")
     with pytest.raises(Refusal, match="expired"):
-        check_still(_state(KEYS[0], expires="2000-01-01T00:00:00Z"), caller)
+        check_still(_state(KEYS[0], expires="2000-01-01T00:00:00Z"), caller, "flash")
+
+
+def test_binding_that_was_taken_away_while_a_request_waited_is_none() -> None:
+    """So is an agent that was deleted."""
+    caller = Caller("ann", "key-1", keys.digest(KEYS[0]))
+    state = _state(KEYS[0])
+    state.models["sonnet"] = state.models["flash"]
+    with pytest.raises(Refusal, match="may not use binding sonnet"):
+        check_still(state, caller, "sonnet")
+    del state.agents["ann"]
+    with pytest.raises(Refusal, match="may not use binding flash"):
+        check_still(state, caller, "flash")
