@@ -350,6 +350,14 @@ def test_deep_body_is_judged_or_refused(place: str) -> None:
         ("messages", {"output_config": {"candidateCount": 8}}),
         ("generate", {"max_tokens": 65536}),
         ("generate", {"n": 8}),
+        ("chat", {"maxTokens": 65536}),
+        ("chat", {"Max_Tokens": 65536}),
+        ("chat", {"N": 8}),
+        ("chat", {"max_new_tokens": 65536}),
+        ("chat", {"num-return-sequences": 8}),
+        ("chat", {"extra_body": {"n": 8, "maxNewTokens": 65536}}),
+        ("responses", {"MAX_OUTPUT_TOKENS": 65536}),
+        ("generate", {"generationConfig": {"max_new_tokens": 65536}}),
     ],
 )
 def test_limit_in_the_words_of_another_api_is_refused(operation: str, body: dict[str, Any]) -> None:

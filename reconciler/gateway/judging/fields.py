@@ -158,7 +158,7 @@ EXCEPTIONS: dict[tuple[str, str], Rule] = {
 NO_NAMES: frozenset[str] = frozenset()
 SETTINGS_LIMITS = frozenset(named((Rule.TEXT, "candidate_count max_output_tokens")))
 """What limits Gemini's answers, and stands among its settings."""
-_LIMITS = frozenset(("max_tokens", "max_completion_tokens", "n", *named((Rule.TEXT, "max_output_tokens"))))
+_LIMITS = frozenset(named((Rule.TEXT, "max_tokens max_completion_tokens max_output_tokens n")))
 OTHER_LIMITS: dict[str, frozenset[str]] = {
     "chat": _LIMITS - {"max_tokens", "max_completion_tokens", "n"},
     "completions": _LIMITS - {"max_tokens", "n"},
@@ -167,3 +167,19 @@ OTHER_LIMITS: dict[str, frozenset[str]] = {
     "generate": _LIMITS,
 }
 """Of each operation what limits answers in the words of others: it is read and lowered in its own words alone."""
+_LIMIT_WORDS = frozenset(
+    named(
+        (
+            Rule.TEXT,
+            "n bestof maxtokens maxcompletiontokens maxoutputtokens maxnewtokens maxlength maxtokenstosample maxgenlen"
+            " maxdecodesteps tokenstogenerate numpredict npredict numreturnsequences numcompletions numgenerations"
+            " numresults numchoices numbeams beamwidth candidatecount responsecount",
+        )
+    )
+)
+"""What others call a limit of the answer, or the number of answers, in small letters alone."""
+
+
+def is_limit(name: str) -> bool:
+    """Tell whether a field that is not known is called as a limit of an answer, however it is written."""
+    return name.lower().replace("_", "").replace("-", "") in _LIMIT_WORDS

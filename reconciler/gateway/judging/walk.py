@@ -5,8 +5,8 @@ client says of itself (types, names beside a value) makes nothing harmless that 
 something that is not known, the careful one counts.
 
 What is not in the table is judged by where it stands, and only if it asks for anything at all: null, false, "", [] and
-numbers do not, since they neither name something nor define or switch it on. An object may switch something on by being
-there.
+numbers do not, since they neither name something nor define or switch it on, unless they are called as a limit of the
+answer is. An object may switch something on by being there.
 
     top of the body, settings     refused   a field there may make the provider run, fetch or remember something
     a tool's kind, or its field   refused   likewise
@@ -39,6 +39,7 @@ from reconciler.gateway.judging.fields import (
     PROMPT,
     SETTINGS,
     SETTINGS_LIMITS,
+    is_limit,
 )
 from reconciler.gateway.judging.references import unrolled
 from reconciler.gateway.judging.rules import Rule, Table
@@ -282,6 +283,8 @@ class _Walk:
         what = f"the field {name[:40]}, which is not known"
         if table is PROMPT:
             self.uncertain = self.uncertain or (what if _asks(item) else "")
+        elif is_limit(name):
+            self.refuse_limit(name)
         elif isinstance(item, dict | list) or _asks(item):  # that it is there may be what asks for it
             self._refuse(what)
 
