@@ -45,6 +45,8 @@ _DROPPED = frozenset(
 )
 _DROPPED_PREFIXES = (
     *("proxy-", "x-forwarded-", "x-pai-", "cf-"),
+    # orders to proxies in front of a provider: another path, another time to wait
+    *("x-original-", "x-rewrite-", "x-override-", "x-envoy-"),
     # of other clouds' accounts, and of Google's: its internal ones, and who pays
     *("x-amz-", "x-ms-", "ocp-apim-", "x-goog-iam-", "x-goog-ext-", "x-goog-authenticated-", "x-goog-quota-"),
     *("x-goog-request-params", "x-goog-visibilities"),

@@ -38,6 +38,14 @@ def test_header_that_chooses_an_account_stays_here(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["x-original-url", "x-rewrite-url", "x_original_uri", "x-envoy-upstream-rq-timeout-ms"]
+)
+def test_header_that_a_proxy_of_the_provider_may_obey_stays_here(name: str) -> None:
+    """It would be sent elsewhere, or given up after its work was done."""
+    assert name not in kept_headers([(name.encode(), b"canary")])
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "anthropic-beta",
