@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Mapping, Set
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from reconciler.log.replay import FOLD_VERSION, projected
 from reconciler.log.sqlite import open_reader
 from reconciler.manifests import Verdict
 from reconciler.source import Repository
+from reconciler.source.trailer_search import weight
 from reconciler.verdict import Index, Judge, Most, TooLarge, load_index, save_index
 from reconciler.workspace import Workspace
 
@@ -32,7 +32,7 @@ SAVED_AFTER_FILES = 500
 """Files read beyond which the index is kept, so that the next push is fast even if no daemon runs."""
 
 SMALL_COMMITS = 500
-"""Commits that the daemon reads for a push, back to the one in force."""
+"""Commits that the daemon reads for a push, back to the one in force; a long one counts as several."""
 SMALL = Most(
     entries=50_000,
     paths=500,
@@ -66,10 +66,21 @@ def judge_small(workspace: Workspace, push: Push, present: Names, revision: str,
     if any(os.path.getsize(pack) > SMALL_PACK_BYTES for pack in packs):
         raise TooLarge("many objects are pushed")
     judge = _judge(workspace, push, index, SMALL)
-    commits = list(islice(judge.repository.first_parents(push.commit), SMALL_COMMITS))
-    if revision not in commits and (revision or len(commits) == SMALL_COMMITS):
-        raise TooLarge("many commits are pushed, or another line of history")
+    _require_few_commits(judge.repository, push.commit, revision)
     return judge.revision(push.commit, present, revision)
+
+
+def _require_few_commits(repository: Repository, tip: str, revision: str) -> None:
+    """See that what was pushed on top of `revision` ("" for nothing before) can be walked over. Raises TooLarge."""
+    looked = 0
+    for commit in repository.first_parents(tip):
+        if commit == revision:
+            return
+        looked += weight(repository, commit)
+        if looked > SMALL_COMMITS:
+            break
+    if revision or looked > SMALL_COMMITS:
+        raise TooLarge("many commits are pushed, or another line of history")
 
 
 def _judge(workspace: Workspace, push: Push, index: Index | None, most: Most | None) -> Judge:

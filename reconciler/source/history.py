@@ -7,7 +7,6 @@ and takes a shallow clone's edge for the beginning. Callers map libgit2's except
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterator, Set
 from typing import Literal, NamedTuple
@@ -16,6 +15,7 @@ import pygit2
 from pygit2.enums import ObjectType
 
 from reconciler.core.errors import SourceUnavailable
+from reconciler.source.commits import parents_in
 
 Relation = Literal["first", "same", "forward", "merged", "rewritten"]
 
@@ -23,7 +23,6 @@ COMMIT_BYTES_MAX = 1024 * 1024
 """No commit that people make is larger, and what packs to a few kilobytes must not fill the memory."""
 PARENTS_MAX = 256
 """Of one commit. Linux, where merges are largest, has one of 66; all of them go to the log."""
-_PARENTS = re.compile(rb"\Atree [0-9a-f]{40}\n((?:parent [0-9a-f]{40}\n)*)")
 
 
 class CommitUnreadable(SourceUnavailable):
@@ -131,10 +130,9 @@ def _parents(repo: pygit2.Repository, odb: pygit2.Odb, sha: str, start: str) -> 
 
 def parents_of(repo: pygit2.Repository, sha: str, raw: bytes) -> list[str]:
     """Give the parents of a commit object. Raises CommitUnreadable."""
-    found = _PARENTS.match(raw)
-    if found is None:
+    parents = parents_in(raw)
+    if parents is None:
         raise CommitUnreadable(f"object {sha} in {repo.path} is not a sound commit", "git fsck says more")
-    parents = found[1].decode("ascii").split()[1::2]
     if len(parents) > PARENTS_MAX:
         raise CommitUnreadable(
             f"commit {sha} in {repo.path} has more than {PARENTS_MAX} parents", "take it off the branch"

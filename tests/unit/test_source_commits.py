@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings
 import subprocess
 import time
 
@@ -90,6 +91,55 @@ def test_large_commits_are_read_in_time_that_grows_with_their_size(raw: bytes) -
     begun = time.process_time()
     trailers(parse_commit("1" * 40, raw).message)
     assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        commit(b"encoding cp1252", message=b"\x81" * 1_000_000),
+        commit(b"author A <a> 1 +0000", b"a\n" * 500_000),
+        commit(b"author A <a> 1 +0000", b"a\n \n" * 250_000),
+        commit(b"encoding iso8859-" + b"7" * 1_000_000),
+        commit(message=b"s\n\n" + b"a:\n" * 333_000),
+        commit(message=b"s\n\n" + b"a\n\n" * 333_000),
+    ],
+    ids=["bytes-without-a-sign", "headers", "folded-headers", "encoding", "trailers", "paragraphs"],
+)
+def test_no_commit_takes_longer_whatever_it_is_full_of(raw: bytes) -> None:
+    """It packs to a kilobyte, very many may come below a tip, and much of it is one call: no agent is served then."""
+
+    def work(data: bytes) -> float:
+        began = time.thread_time()
+        trailers(parse_commit("1" * 40, data).message)
+        return time.thread_time() - began
+
+    plain, full = (min(work(each) for _ in range(3)) for each in (commit(message=b"x" * 1_000_000), raw))
+    assert full < 15 * plain, (full, plain)
+
+
+def test_nothing_of_an_encoding_that_nobody_knows_is_kept() -> None:
+    """Python keeps each name that it is asked for; 1 MiB of digits is as much memory, for good."""
+    known = set(encodings._cache)  # type: ignore[attr-defined]
+    for number in range(100, 110):
+        parse_commit("1" * 40, commit(b"encoding iso8859-%d" % number, message=b"\xe4"))
+        parse_commit("1" * 40, commit(b"encoding iso8859-" + b"1" * number, message=b"\xe4"))
+    assert set(encodings._cache) == known  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["latin1", "iso-8859-6", "ISO8859-15", "cp1252", "windows-1255", "KOI8-R", "koi8-u"]
+)
+def test_single_bytes_mean_what_python_says(encoding: str) -> None:
+    """Each of them is looked up in a table of our own."""
+    message = bytes(range(1, 256)) * 2
+    info = parse_commit("1" * 40, commit(b"encoding " + encoding.encode(), message=message))
+    assert info.message == message.decode(encoding, "replace")
+
+
+def test_parents_are_those_that_git_reads() -> None:
+    """What says so behind the author is no parent: it is not counted where parents are bounded, and not on the log."""
+    raw = commit(b"parent " + b"2" * 40, b"author A <a> 1 +0000", b"parent " + b"3" * 40)
+    assert parse_commit("1" * 40, raw).parents == ("2" * 40,)
 
 
 @given(st.binary(max_size=300))
