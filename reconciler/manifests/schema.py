@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 BUDGETS = ("maxTokensPerDay", "maxTokensPerRequest")
 HINTS_MAX = 1000
 """Unknown fields of a document for which a close one is looked for; a file lists no more problems than that."""
+ERRORS_MAX = 2000
+"""Schema errors of a document that are explained: two bytes may be one, and each takes kilobytes meanwhile."""
+EXPLAINED_MAX = 50_000
+"""Problems that come of them; a file lists few of so many, and no more are counted."""
 WORDS_MAX = 100
 """Fields of a document among which a close one is looked for."""
 _TEXT_MAX = 80
@@ -93,25 +97,28 @@ def explain(kind: Kind, root: Mapping, taken: Collection[tuple[int, int]]) -> li
     """Turn every schema error of a document into a Problem, except at places `taken` by a problem already known."""
     problems: dict[tuple[int, int, str, str], Problem] = {}
     blamed = set(taken)
-    errors = sorted(
-        _validator(kind).iter_errors(cast("dict[str, Any]", root.value)),
-        key=lambda error: (len(error.path), str(error.path)),
-    )
-    for error in errors:
-        for found in _translate(error, root, kind):
-            node = found.node
-            place = node.line, node.column
-            # one value, one problem; missing fields share the place of their mapping's key
-            if found.rule != rules.MISSING_FIELD:
-                if place in blamed:
-                    continue
-                blamed.add(place)
-            text = _text(node) if found.text is None else found.text
-            problem = Problem(
-                *place, "error", found.rule, redact_beginning(found.message, SAID_MAX), found.hint, redact(text)
-            )
-            problems.setdefault((*place, found.rule, found.message), problem)
+    found_all = map(_without_text, _validator(kind).iter_errors(cast("dict[str, Any]", root.value)))
+    errors = sorted(islice(found_all, ERRORS_MAX), key=lambda error: (len(error.path), str(error.path)))
+    for found in islice((each for error in errors for each in _translate(error, root, kind)), EXPLAINED_MAX):
+        node = found.node
+        place = node.line, node.column
+        # one value, one problem; missing fields share the place of their mapping's key
+        if found.rule != rules.MISSING_FIELD:
+            if place in blamed:
+                continue
+            blamed.add(place)
+        text = _text(node) if found.text is None else found.text
+        problem = Problem(
+            *place, "error", found.rule, redact_beginning(found.message, SAID_MAX), found.hint, redact(text)
+        )
+        problems.setdefault((*place, found.rule, found.message), problem)
     return list(problems.values())
+
+
+def _without_text(error: ValidationError) -> ValidationError:
+    """Drop what the error says in its own words, which may quote all of a document."""
+    error.message = ""
+    return error
 
 
 def _text(node: Node) -> str:

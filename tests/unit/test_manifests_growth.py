@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from types import FrameType
 
@@ -119,6 +120,26 @@ def test_documents_are_explained_as_long_as_their_problems_are_listed() -> None:
     assert facts.problems == read_manifests((broken * 1000).encode()).problems
     assert len(facts.problems) == PROBLEMS_MAX
     assert 500 <= facts.omitted < 2 * 2500
+
+
+@pytest.mark.parametrize("item", ["A{}", "A", "{{}}", "[A]", "1", "{{a: {}}}"])
+def test_errors_of_a_document_take_no_more_memory_however_many_they_are(
+    item: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two bytes may be an error, which took 4 kB until all were in order: 2 GB for a file."""
+    monkeypatch.setattr(schema, "ERRORS_MAX", 100)
+
+    def taken(number: int) -> int:
+        data = (AGENT.rstrip() + f" [{','.join(item.format(n) for n in range(number))}]\n").encode()
+        tracemalloc.start()
+        try:
+            assert read_manifests(data).problems
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    taken(100)  # what is imported and built once
+    assert taken(3000) < taken(100) + 3000 * 2000
 
 
 def test_document_after_a_thousand_warnings_is_explained() -> None:
