@@ -26,7 +26,7 @@ from reconciler.core.diagnostics import Shown, shown
 from reconciler.core.errors import PaiError, Refused
 from reconciler.source import RefUpdate, is_judged, parse_updates, quarantine_folders
 from reconciler.source.chains import excess
-from reconciler.source.hook import require_few_beside
+from reconciler.source.hook import require_few_beside, resolved
 from reconciler.workspace import OF_THE_HOOK, Workspace
 
 DAEMON_TIMEOUT_S = 10.0
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         # The settings are the operator's; what the pusher has in the environment must not choose the branch.
         workspace = Workspace.open(Path(arguments[arguments.index("--workspace") + 1]), {}, OF_THE_HOOK)
         warn(workspace.settings)
-        updates = parse_updates(sys.stdin)
+        updates = resolved(parse_updates(sys.stdin), _repository(), workspace.settings.source_branch)
         require_few_beside(updates, workspace.settings.source_branch)
         for folder in quarantine_folders(os.environ)[:1]:  # of any branch: another push may bring them to this one
             if chain := excess(Path(folder, "pack")):
@@ -73,6 +73,10 @@ def main(arguments: Sequence[str]) -> int:
         print_error(Refused("the push takes more memory than judging may", "push less at a time"))
         return 1
     return 0
+
+
+def _repository() -> Path:
+    return Path(os.path.abspath(os.environ.get("GIT_DIR", ".")))
 
 
 def _limit(what: int, most: int) -> None:
@@ -103,7 +107,7 @@ def _admit(workspace: Workspace, number: str, updates: list[RefUpdate]) -> None:
 
 def _found(workspace: Workspace, update: RefUpdate) -> Shown:
     """Get the verdict from the daemon, which has read the tree; from the files if none can give it, or it is large."""
-    repository = os.path.abspath(os.environ.get("GIT_DIR", "."))
+    repository = str(_repository())
     folders = quarantine_folders(os.environ)
     push = {"commit": update.new, "repository": repository, "folders": folders}
     arguments = {"ref": update.ref, "deleted": update.deleted, **push}

@@ -40,6 +40,9 @@ REFS_MAX = 1_000
 """Refs of one push: git writes a line for each, which the daemon keeps for a client that reads slowly."""
 BESIDE_MAX = 10
 """Other refs of a push that moves the source branch."""
+_SYMBOLIC_MAX = 5
+"""Symbolic refs that lead to one another: SYMREF_MAXDEPTH of git.git, refs/refs-internal.h."""
+_SYMBOLIC_BYTES = 4096
 _ZEROS = frozenset("0")
 
 
@@ -59,6 +62,42 @@ class RefUpdate(NamedTuple):
     def deleted(self) -> bool:
         """Whether the push removes the ref."""
         return set(self.new) == _ZEROS
+
+
+def resolved(updates: Sequence[RefUpdate], repository: Path, branch: str) -> list[RefUpdate]:
+    """Name the refs that git will move: a symbolic ref is what it leads to, as is a source branch that is one.
+
+    Raises Refused for a ref that is named twice: git's report would say both that it was moved and that it was not.
+    """
+    source = f"refs/heads/{branch}"
+    theirs = _resolved(repository, source)
+    found: dict[str, RefUpdate] = {}
+    for update in updates:
+        ref = _resolved(repository, update.ref)
+        ref = source if ref == theirs else ref
+        if ref in found:
+            raise Refused(f"{ref} is named twice", "push it once")
+        found[ref] = update._replace(ref=ref)
+    return list(found.values())
+
+
+def _resolved(repository: Path, ref: str) -> str:
+    for _ in range(_SYMBOLIC_MAX):
+        place = repository / ref
+        try:
+            if ".." in ref or not place.is_file():
+                break
+            if place.is_symlink() and (text := os.readlink(place)).startswith("refs/"):
+                ref = text
+                continue
+            with place.open("rb") as file:
+                said = file.read(_SYMBOLIC_BYTES)
+        except (OSError, ValueError):
+            break
+        if not said.startswith(b"ref:"):
+            break
+        ref = os.fsdecode(said[4:].strip())
+    return ref
 
 
 def is_judged(ref: str, deleted: bool, branch: str) -> bool:

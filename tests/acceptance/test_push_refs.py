@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
 import pytest
 
-from reconciler.source.hook import BESIDE_MAX, REFS_MAX
+from reconciler.core.errors import Refused
+from reconciler.source.hook import BESIDE_MAX, REFS_MAX, RefUpdate, resolved
 from tests.support import Site, binding
 
 
@@ -73,3 +77,40 @@ def test_source_branch_is_moved_with_few_others(site: Site) -> None:
     assert "may change 10 other refs at most" in clone.push("HEAD:main", *others).err
     assert clone.push("HEAD:main", *others[1:]).code == 0
     assert clone.push(*others).code == 0
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("source", ["main", "master"])
+def test_symbolic_ref_is_what_it_leads_to(site: Site, source: str, running: bool) -> None:
+    """A push to another name of the source branch is judged as one to the branch, which nobody deletes by it."""
+    settings = site.root / "pai.toml"
+    settings.write_text(settings.read_text().replace('branch = "main"', f'branch = "{source}"'))
+    clone = site.clone()
+    sha = clone.pushed({"models/a.yaml": binding("a")})
+    site.bare("symbolic-ref", "refs/heads/master", "refs/heads/main")
+    site.bare("symbolic-ref", "refs/heads/old", "refs/heads/master")
+    with site.daemon() if running else contextlib.nullcontext():
+        clone.commit({"bad.yaml": "x: 1\n"})
+        for name in ("old", "master", "main"):
+            assert "1 problem" in clone.push(f"HEAD:refs/heads/{name}").err
+            assert f"branch {source} is what Pai enforces" in clone.push(f":refs/heads/{name}").err
+        assert site.bare("rev-parse", "main") == sha
+        clone.commit({"bad.yaml": None})
+        assert clone.push("HEAD:refs/heads/old").code == 0
+    assert site.bare("rev-parse", "main") == clone.head
+
+
+def test_symbolic_ref_to_a_ref_of_pai_cannot_be_pushed(site: Site) -> None:
+    """Checkpoints are nobody's to move, by whatever name."""
+    clone = site.clone()
+    clone.pushed({"models/a.yaml": binding("a")})
+    site.bare("symbolic-ref", "refs/heads/c", "refs/pai/checkpoints")
+    assert "refs/pai/checkpoints belongs to Pai" in clone.push("HEAD:refs/heads/c").err
+
+
+def test_ref_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    """Git's client does not do so; of one who does, git moves the ref and says that it did not."""
+    one, other = (RefUpdate("0" * 40, sign * 40, "refs/heads/main") for sign in "12")
+    with pytest.raises(Refused, match="refs/heads/main is named twice"):
+        resolved([one, other], tmp_path, "main")
+    assert resolved([one], tmp_path, "main") == [one]
