@@ -258,12 +258,10 @@ class Judge:
     def _changes(self, old: str, sha: str) -> list[tuple[str, TreeEntry | None]] | None:
         """Compare two commits; None if only reading the whole of the newer one tells what it means."""
         most = self._most
-        budget = None if most is None else Budget(most.entries, most.characters)
+        budget = Budget(paths=FILES_MAX) if most is None else Budget(most.entries, most.characters)
         try:
-            changes = self.repository.changes(old, sha, self._path, budget)
-        except SourceUnavailable:
-            return None  # the old commit is gone (a force-push and a garbage collection)
-        except TreeRefused:
+            changes = self.repository.changes(old, sha, self._path, budget, _may_matter)
+        except (SourceUnavailable, TreeRefused):  # the old commit is gone (a force-push and a garbage collection),
             return None  # or more differs than may be compared: what is wrong is said of the whole tree
         if most is not None:
             size = sum(self.repository.size(e.oid) for _, e in changes[: most.paths] if e is not None and _is_read(e))
@@ -351,6 +349,11 @@ def _is_read(entry: TreeEntry) -> bool:
 def _may_be_read(mode: bytes, name: bytes) -> bool:
     """Tell whether the verdict has something to say about what is no folder: manifests, links and submodules."""
     return name.endswith(_SUFFIXES) or mode in LINKS
+
+
+def _may_matter(mode: bytes, name: bytes) -> bool:
+    """Tell it of what differs, where the patterns of what is skipped may as well."""
+    return name == IGNORE_FILE.encode() or _may_be_read(mode, name)
 
 
 _size = attrgetter("size")

@@ -189,10 +189,16 @@ class Repository:
         return None if tree is None else trees.leaf(self._tree, tree, name)
 
     def changes(
-        self, old_sha: str, new_sha: str, path: str = ".", budget: trees.Budget | None = None
+        self,
+        old_sha: str,
+        new_sha: str,
+        path: str = ".",
+        budget: trees.Budget | None = None,
+        wanted: trees.Wanted | None = None,
     ) -> list[tuple[str, TreeEntry | None]]:
         """Compare two commits below `path`: each path that differs with its new entry, or None if it is gone."""
-        return trees.changes(self._entry_set, self._subtree(old_sha, path), self._subtree(new_sha, path), budget)
+        old, new = (self._subtree(sha, path) for sha in (old_sha, new_sha))
+        return trees.changes(self._entry_set, old, new, budget, wanted)
 
     def blob(self, oid: str) -> bytes:
         """Give the content of a file by its object id; ask `size` first."""

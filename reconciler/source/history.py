@@ -21,6 +21,9 @@ Relation = Literal["first", "same", "forward", "merged", "rewritten"]
 
 COMMIT_BYTES_MAX = 1024 * 1024
 """No commit that people make is larger, and what packs to a few kilobytes must not fill the memory."""
+LONG_BYTES, LONG_BYTES_MAX = 64 * 1024, 8 * 1024 * 1024
+"""A commit that is long, and what one walk reads of all long ones: each packs to a thousandth, and takes as long to be
+unpacked as it is."""
 PARENTS_MAX = 256
 """Of one commit. Linux, where merges are largest, has one of 66; all of them go to the log."""
 
@@ -76,8 +79,8 @@ def walk(repo: pygit2.Repository, tip: str, since: str | None, limit: int | None
 
 def first_parents(repo: pygit2.Repository, tip: str) -> Iterator[str]:
     """List `tip` and its first parents, newest first, to the root or to the edge of a shallow clone."""
-    odb, sha = repo.odb, tip
-    while (parents := _parents(repo, odb, sha, tip)) is not None:
+    odb, sha, room = repo.odb, tip, _Room()
+    while (parents := _parents(repo, odb, sha, tip, room)) is not None:
         yield sha
         if not parents:
             return
@@ -97,12 +100,12 @@ def reachable(repo: pygit2.Repository, sha: str, hide: str | None) -> Iterator[s
 
 def ancestors(repo: pygit2.Repository, start: str, hidden: Set[str] = frozenset()) -> Iterator[str]:
     """List `start` and all that it comes from, each once, nearest first, without what is `hidden`."""
-    odb, seen = repo.odb, {start}
+    odb, seen, room = repo.odb, {start}, _Room()
     waiting = deque(() if start in hidden else (start,))
     while waiting:
         sha = waiting.popleft()
         try:
-            parents = _parents(repo, odb, sha, start)
+            parents = _parents(repo, odb, sha, start, room)
         except CommitUnreadable:
             parents = []
         if parents is None:
@@ -114,10 +117,24 @@ def ancestors(repo: pygit2.Repository, start: str, hidden: Set[str] = frozenset(
                 waiting.append(parent)
 
 
-def _parents(repo: pygit2.Repository, odb: pygit2.Odb, sha: str, start: str) -> list[str] | None:
+class _Room:
+    """What one walk may still read of long commits."""
+
+    def __init__(self) -> None:
+        self._left = LONG_BYTES_MAX
+
+    def take(self, repo: pygit2.Repository, sha: str, size: int) -> None:
+        """Count a commit of so many bytes. Raises CommitUnreadable."""
+        self._left -= size if size > LONG_BYTES else 0
+        if self._left < 0:
+            message = f"commit {sha} in {repo.path} and others have more than {LONG_BYTES_MAX:,} bytes together"
+            raise CommitUnreadable(message, "shorten their messages")
+
+
+def _parents(repo: pygit2.Repository, odb: pygit2.Odb, sha: str, start: str, room: _Room) -> list[str] | None:
     """Give a commit's parents; None beyond the edge of a shallow clone, where a walk from `start` ends."""
     try:
-        require_small(repo, odb, sha)
+        room.take(repo, sha, require_small(repo, odb, sha))
         kind, raw = odb.read(sha)
     except KeyError:
         if sha != start and repo.is_shallow:
@@ -140,12 +157,14 @@ def parents_of(repo: pygit2.Repository, sha: str, raw: bytes) -> list[str]:
     return parents
 
 
-def require_small(repo: pygit2.Repository, odb: pygit2.Odb, sha: str) -> None:
-    """See that a commit can be read at all. Raises CommitUnreadable, KeyError."""
-    if odb.read_header(sha)[1] > COMMIT_BYTES_MAX:
+def require_small(repo: pygit2.Repository, odb: pygit2.Odb, sha: str) -> int:
+    """See that a commit can be read at all, and give its size. Raises CommitUnreadable, KeyError."""
+    size: int = odb.read_header(sha)[1]
+    if size > COMMIT_BYTES_MAX:
         raise CommitUnreadable(
             f"commit {sha} in {repo.path} has more than {COMMIT_BYTES_MAX:,} bytes", "take it off the branch"
         )
+    return size
 
 
 def _walk(

@@ -160,13 +160,14 @@ def _parsed(raw: bytes, oid: str, budget: Budget) -> Iterator[RawEntry]:
 
 
 def changes(
-    read: ReadEntries, old: str | None, new: str | None, budget: Budget | None = None
+    read: ReadEntries, old: str | None, new: str | None, budget: Budget | None = None, wanted: Wanted | None = None
 ) -> list[tuple[str, TreeEntry | None]]:
     """Compare two trees (None is an empty one): the new entry of each path that differs, or None if it is gone.
 
     `read` gives `entry_set` of a tree's id, and may remember it: today's new tree is tomorrow's old one. A path
     whose kind or content changed counts; a change of the executable bit alone does not. Sorted by path. Only the new
-    tree's entries are counted: the old one was read before. Raises TreeRefused, also if more differs than `budget` has.
+    tree's entries are counted: the old one was read before. With `wanted`, what else differs is no change. Raises
+    TreeRefused, also if more differs than `budget` has.
     """
     budget = budget or Budget()
     gone: set[str] = set()
@@ -178,8 +179,8 @@ def changes(
             continue
         old_entries = read(before) if before else frozenset()
         new_entries = budget.spend(read(after)) if after else frozenset()
-        removed = [_take_apart(entry) for entry in old_entries - new_entries]
-        added = [_take_apart(entry) for entry in new_entries - old_entries]
+        removed = list(_concerning(old_entries - new_entries, prefix, wanted))
+        added = list(_concerning(new_entries - old_entries, prefix, wanted))
         old_trees = {name: oid.hex() for mode, name, oid in removed if mode in TREES}
         new_trees = {name: oid.hex() for mode, name, oid in added if mode in TREES}
         for name in old_trees.keys() | new_trees.keys():
@@ -204,6 +205,16 @@ def changes(
     return [(path, found.get(path)) for path in sorted(gone | found.keys())]
 
 
+def _concerning(entries: frozenset[bytes], prefix: str, wanted: Wanted | None) -> Iterator[RawEntry]:
+    """Take entries apart: folders, what is wanted, and what is refused whatever is wanted."""
+    for entry in entries:
+        mode, name, oid = _take_apart(entry)
+        if mode in TREES or mode not in _KINDS or wanted is None or wanted(mode, name):
+            yield mode, name, oid
+        elif len(prefix) + len(name) > PATH_MAX:
+            _leaf(prefix + _text(name), mode, "")
+
+
 def require_small(oid: str, size: int, most: int) -> None:
     """See that a tree object of `size` bytes can be read at all. Raises TreeRefused."""
     if size > most:
@@ -219,10 +230,18 @@ def parse(raw: bytes, oid: str) -> list[RawEntry]:
 
 
 def entry_set(raw: bytes, oid: str) -> frozenset[bytes]:
-    """Read a tree object as its whole entries, not taken apart: in a folder of 10,000 that halves the time."""
-    found = _WHOLE.findall(raw)
-    if sum(map(len, found)) != len(raw):
-        raise _malformed(oid)
+    """Read a tree object as its whole entries, not taken apart: in a folder of 10,000 that halves the time.
+
+    Of a large one a part at a time, as whoever else runs waits for each.
+    """
+    found: set[bytes] = set()
+    at = 0
+    while at < len(raw):
+        part = _WHOLE.findall(raw, at, at + CHUNK_BYTES)
+        if not part or not raw.startswith(b"".join(part), at):
+            raise _malformed(oid)
+        found.update(part)
+        at += sum(map(len, part))
     return frozenset(found)
 
 
@@ -265,8 +284,9 @@ def serialise(tree: Iterable[RawEntry]) -> bytes:
 class Budget:
     """Counts what one look at a tree takes, so that a small bomb of nested folders ends in a message."""
 
-    def __init__(self, entries: int | None = None, characters: int | None = None) -> None:
-        """`entries` are those that may be read, `characters` those of all paths that may come of it."""
+    def __init__(self, entries: int | None = None, characters: int | None = None, paths: int | None = None) -> None:
+        """`entries` are those that may be read, `paths` those that may come of it, `characters` those of all paths."""
+        self._paths = PATHS_CHARACTERS_MAX if paths is None else paths
         self._entries = self._most = ENTRIES_MAX if entries is None else entries
         self._characters = PATHS_CHARACTERS_MAX if characters is None else characters
         self._bytes = TREE_BYTES_MAX
@@ -288,8 +308,11 @@ class Budget:
             raise TreeRefused(f"the tree holds more than {self._most:,} files", _ELSEWHERE)
 
     def spend_path(self, path: str) -> None:
-        """Count the characters of a path."""
+        """Count a path and its characters."""
         self._characters -= len(path)
+        self._paths -= 1
+        if self._paths < 0:
+            raise TreeRefused("too many paths differ", _ELSEWHERE)
         if self._characters < 0:
             message = f"the paths of the tree have more than {PATHS_CHARACTERS_MAX:,} characters together"
             raise TreeRefused(message, f"shorten its names, or {_ELSEWHERE}")

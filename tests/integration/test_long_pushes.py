@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+import tracemalloc
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -28,7 +29,7 @@ from reconciler.reconcile import (
 )
 from reconciler.source import Repository
 from reconciler.source.commits import parse_commit
-from reconciler.source.history import COMMIT_BYTES_MAX, PARENTS_MAX
+from reconciler.source.history import COMMIT_BYTES_MAX, LONG_BYTES_MAX, PARENTS_MAX
 from reconciler.source.trailer_search import LOOKED_MAX
 from reconciler.verdict import ENTRY_SIZE, PROBLEM_SIZE, Judge, TooLarge
 from tests.support import Git, Site, agent, binding
@@ -193,7 +194,36 @@ def test_no_more_of_a_tree_is_read_than_may_be_in_force(clone: Git, monkeypatch:
         assert judge.files_read < 25
 
 
-@pytest.mark.parametrize("what", ["parents", "bytes"])
+def test_what_is_no_manifest_is_no_change(clone: Git) -> None:
+    """A remote may change 100,000 files at each tip: of those that nobody judges nothing is made or kept."""
+    blobs = [clone("hash-object", "-w", "--stdin", stdin=text) for text in "ab"]
+    listed, commits = clone("ls-tree", clone.pushed({"models/a.yaml": binding("a")})), []
+    for blob in blobs:
+        folder = clone("mktree", stdin="".join(f"100644 blob {blob}\t{n}.txt\n" for n in range(20_000)))
+        tree = clone("mktree", stdin=f"{listed}\n040000 tree {folder}\tz\n")
+        commits.append(clone("commit-tree", tree, "-p", "HEAD", "-m", "x"))
+    judge = Judge(Repository.open(clone.folder))
+    assert judge.commit(commits[0]).accepted
+    tracemalloc.start()
+    try:
+        assert judge.commit(commits[1]).accepted
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_more_changed_manifests_than_there_may_be_are_not_listed(clone: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tree is read anew then, as far as it may be."""
+    monkeypatch.setattr(verdict, "FILES_MAX", 10)
+    few = clone.commit({"models/a.yaml": binding("a")})
+    many = clone.commit({f"models/m{n}.yaml": binding(f"m{n}") for n in range(30)})
+    judge = Judge(Repository.open(clone.folder))
+    assert judge.commit(few).accepted
+    assert "manifests" in judge.commit(many).diagnostics[0].message
+    assert judge.files_read <= 12
+
+
+@pytest.mark.parametrize("what", ["parents", "bytes", "together"])
 @pytest.mark.parametrize("running", [False, True])
 def test_commit_that_cannot_be_walked_over_is_refused_below_a_sound_tip(
     site: Site, clone: Git, what: str, running: bool
@@ -203,9 +233,13 @@ def test_commit_that_cannot_be_walked_over_is_refused_below_a_sound_tip(
     site.pai("reconcile")
     if what == "parents":
         bad = commit(clone, [old] * (PARENTS_MAX + 1))
-    else:
+    elif what == "bytes":
         bad = commit(clone, [old], "x" * COMMIT_BYTES_MAX)
+    else:
+        bad = commit(clone, [old], "x" * (COMMIT_BYTES_MAX - 500))
     tip = commit(clone, [bad])
+    for _ in range(LONG_BYTES_MAX // COMMIT_BYTES_MAX if what == "together" else 0):
+        tip = commit(clone, [tip], "x" * (COMMIT_BYTES_MAX - 500))
     if running:
         with site.daemon():
             refused = clone.push(f"{tip}:main")

@@ -248,3 +248,27 @@ def test_trees_are_remembered_by_their_bytes(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(trees, "REMEMBERED_BYTES_MAX", size)
     assert reads([large, large]) == 1
     assert reads([large]) == 1
+
+
+def test_only_what_is_wanted_is_a_change() -> None:
+    """What becomes something else than it was wanted as is gone."""
+
+    def wanted(mode: bytes, name: bytes) -> bool:
+        return name.endswith(b".y") or mode == b"120000"
+
+    old, link, other = Store(), (b"120000", b"x" * 20), (b"100644", b"y" * 20)
+    before = old.add({"a.y": FILE, "b": FILE, "c": link, "d/e": FILE, "d/f.y": FILE})
+    after = old.add({"a.y": other, "b": other, "c": FILE, "d/e": link, "d/f.y": FILE, "g": FILE})
+    found = trees.changes(old.entries, before, after, wanted=wanted)
+    assert [(path, entry and entry.kind) for path, entry in found] == [("a.y", "file"), ("c", None), ("d/e", "symlink")]
+    with pytest.raises(trees.TreeRefused, match="longer than"):
+        trees.changes(old.entries, before, old.add({"a" * 5000: FILE}), wanted=wanted)
+
+
+def test_large_tree_is_read_in_parts_as_it_is_in_one() -> None:
+    """Whatever is no entry is malformed wherever it stands."""
+    raw = b"".join(b"100644 %06d\0" % number + bytes([number % 256]) * 20 for number in range(20_000))
+    assert len(trees.entry_set(raw, "1" * 40)) == 20_000
+    for at in (0, 34, trees.CHUNK_BYTES - 10, len(raw) - 34, len(raw)):
+        with pytest.raises(trees.TreeRefused, match="malformed"):
+            trees.entry_set(raw[:at] + b"\0" + raw[at:], "1" * 40)
