@@ -20,6 +20,7 @@ from reconciler.core.state import RowKey, from_rows, row_keys
 from reconciler.log.replay import FOLD_VERSION, projected
 from reconciler.log.sqlite import open_reader
 from reconciler.manifests import Verdict
+from reconciler.manifests.reading import size_of
 from reconciler.source import Repository
 from reconciler.source.trailer_search import weight
 from reconciler.verdict import Index, Judge, Most, TooLarge, load_index, save_index
@@ -42,6 +43,8 @@ SMALL = Most(
     commits=SMALL_COMMITS,
 )
 """What the daemon reads for a push: some 20 ms of work."""
+SMALL_DENSITY = 2 * 1024 * 1024
+"""What all of the files together may be for `size_of`: 16,000 lines, fields and items, which take longer than text."""
 SMALL_PACK_BYTES = 64 * 1024
 """Of a pack that git keeps as it came. Its objects may be made of others a thousand times its size."""
 
@@ -83,8 +86,22 @@ def _require_few_commits(repository: Repository, tip: str, revision: str) -> Non
         raise TooLarge("many commits are pushed, or another line of history")
 
 
+class _Small(Repository):
+    """A repository of which no more files are read than take a moment. Raises TooLarge."""
+
+    _density = SMALL_DENSITY
+
+    def blob(self, oid: str) -> bytes:
+        """Give the content of a file."""
+        data = super().blob(oid)
+        self._density -= size_of(data)
+        if self._density < 0:
+            raise TooLarge("very many lines, fields and items are pushed")
+        return data
+
+
 def _judge(workspace: Workspace, push: Push, index: Index | None, most: Most | None) -> Judge:
-    repository = Repository.open(Path(push.repository), push.folders)
+    repository = (_Small if most else Repository).open(Path(push.repository), push.folders)
     return Judge(repository, workspace.settings.source_path, index, signatures_of(workspace), most)
 
 

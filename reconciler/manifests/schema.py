@@ -33,7 +33,7 @@ HINTS_MAX = 1000
 """Unknown fields of a document for which a close one is looked for; a file lists no more problems than that."""
 ERRORS_MAX = 2000
 """Schema errors of a document that are explained: two bytes may be one, and each takes kilobytes meanwhile."""
-EXPLAINED_MAX = 50_000
+EXPLAINED_MAX = 10_000
 """Problems that come of them; a file lists few of so many, and no more are counted."""
 WORDS_MAX = 100
 """Fields of a document among which a close one is looked for."""

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from reconciler import verdict
-from reconciler.daemon.pushes import SMALL
-from reconciler.manifests import read_manifests
+from reconciler.daemon.pushes import SMALL, Push, judge_small
+from reconciler.manifests import Verdict, read_manifests
 from reconciler.reconcile import (
     JUDGED_MAX,
     MESSAGE_CHARACTERS_FEW,
@@ -31,7 +31,8 @@ from reconciler.source import Repository
 from reconciler.source.commits import parse_commit
 from reconciler.source.history import COMMIT_BYTES_MAX, LONG_BYTES_MAX, PARENTS_MAX
 from reconciler.source.trailer_search import LOOKED_MAX
-from reconciler.verdict import ENTRY_SIZE, PROBLEM_SIZE, Judge, TooLarge
+from reconciler.verdict import ENTRY_SIZE, PROBLEM_SIZE, Judge, TooLarge, load_index
+from reconciler.workspace import Workspace
 from tests.support import Git, Site, agent, binding
 from tests.support_bombs import Objects
 
@@ -169,10 +170,11 @@ def test_too_many_patterns_for_so_many_paths_are_refused(clone: Git, monkeypatch
 
 def test_files_below_the_tip_are_read_as_far_as_a_share(site: Site, clone: Git) -> None:
     """Of a commit that nobody judged before it was in as little is read as of many: the tip does not wait for it."""
+    files = 5
     for n in range(4):
-        fields = "".join(f"  f{n}{m}: 1\n" for m in range(READ_SIZE_MAX // PROBLEM_SIZE // 2 + 1000))
-        clone.commit({"bad.yaml": binding("bad") + fields})
-    tip = clone.commit({"bad.yaml": None, "models/a.yaml": binding("a")})
+        fields = "".join(f"  f{n}{m}: 1\n" for m in range(READ_SIZE_MAX // PROBLEM_SIZE // 2 // files + 1000))
+        clone.commit({f"bad{f}.yaml": binding(f"bad{f}") + fields for f in range(files)})
+    tip = clone.commit({f"bad{f}.yaml": None for f in range(files)} | {"models/a.yaml": binding("a")})
     assert clone.push("HEAD:refs/heads/main").code == 0
     site.pai("reconcile")
     outcomes = site.outcomes()
@@ -192,6 +194,27 @@ def test_no_more_of_a_tree_is_read_than_may_be_in_force(clone: Git, monkeypatch:
         found = judge.commit(after)
         assert [d.message.partition(" more")[0] for d in found.diagnostics] == ["the revision's objects take"]
         assert judge.files_read < 25
+
+
+def test_file_that_is_dense_is_not_judged_by_the_daemon(site: Site, clone: Git) -> None:
+    """It is small, and takes as long to be read as hundreds of usual ones: the hook does that in its own process."""
+    old = clone.pushed({"models/a.yaml": binding("a")})
+    site.pai("reconcile")
+    usual, dense = (
+        clone.commit(
+            {"b.yaml": agent("b", "a") + f"  x: [{','.join(item * 2 for _ in range(100_000 // len(item)))}]\n"}
+        )
+        for item in ("several words " * 10, "x")
+    )
+    index = load_index(Workspace.open(site.root).index_file)
+
+    def judged(commit: str) -> Verdict:
+        folder = str(clone.folder / ".git")
+        return judge_small(Workspace.open(site.root), Push(commit, folder, []), {("model", "a")}, old, index)
+
+    assert judged(usual).accepted
+    with pytest.raises(TooLarge):
+        judged(dense)
 
 
 def test_what_is_no_manifest_is_no_change(clone: Git) -> None:
