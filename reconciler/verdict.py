@@ -63,12 +63,13 @@ PROBLEM_SIZE, ENTRY_SIZE = 2048, 64
 """What finding a problem, and an entry of a tree, counts for among the bytes that were read."""
 BROKEN_TIMES = 16
 """What each byte of a file without an object counts for there."""
+CHANGED_MAX = 50_000
+"""Paths that differ beyond which all of the tree is read."""
 HELPED_FROM = 2000
 """Blobs to read for which other processes are asked to help."""
 HEAD_START = 1200
 """Blobs that one process reads in the time that another takes to start (0.3 s)."""
-HELPERS_MAX = 3
-HELPER_TIMEOUT_S = 10.0
+HELPERS_MAX, HELPER_TIMEOUT_S = 3, 10.0
 """How long helpers may take once the own share is read; the shares are equal, so they should be done."""
 _HELPER = "import sys; sys.path[:] = sys.argv[1:]; from reconciler.verdict import help_reading; help_reading()"
 
@@ -258,7 +259,7 @@ class Judge:
     def _changes(self, old: str, sha: str) -> list[tuple[str, TreeEntry | None]] | None:
         """Compare two commits; None if only reading the whole of the newer one tells what it means."""
         most = self._most
-        budget = Budget(paths=FILES_MAX) if most is None else Budget(most.entries, most.characters)
+        budget = Budget(paths=CHANGED_MAX) if most is None else Budget(most.entries, most.characters)
         try:
             changes = self.repository.changes(old, sha, self._path, budget, _may_matter)
         except (SourceUnavailable, TreeRefused):  # the old commit is gone (a force-push and a garbage collection),
@@ -431,8 +432,7 @@ def _helpers(repository: Repository, entries: list[TreeEntry]) -> Iterator[_Help
     """Leave equal shares of a large tree to one process per further CPU; of a small one, nothing."""
     helped = _Helped()
     with ExitStack() as stack:
-        count = min(_cpus() - 1, HELPERS_MAX)
-        if count > 0 and len(entries) >= HELPED_FROM:
+        if (count := min(_cpus() - 1, HELPERS_MAX)) > 0 and len(entries) >= HELPED_FROM:
             oids = list(dict.fromkeys(e.oid for e in entries if _is_read(e)))
             share = (len(oids) - HEAD_START) // (count + 1)
             if len(oids) >= HELPED_FROM and share > 0 and _others_see(repository, oids[-1]):

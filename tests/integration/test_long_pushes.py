@@ -237,13 +237,14 @@ def test_what_is_no_manifest_is_no_change(clone: Git) -> None:
 
 def test_more_changed_manifests_than_there_may_be_are_not_listed(clone: Git, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tree is read anew then, as far as it may be."""
-    monkeypatch.setattr(verdict, "FILES_MAX", 10)
+    monkeypatch.setattr(verdict, "CHANGED_MAX", 10)
+    monkeypatch.setattr(verdict, "FILES_MAX", 20)
     few = clone.commit({"models/a.yaml": binding("a")})
     many = clone.commit({f"models/m{n}.yaml": binding(f"m{n}") for n in range(30)})
     judge = Judge(Repository.open(clone.folder))
     assert judge.commit(few).accepted
     assert "manifests" in judge.commit(many).diagnostics[0].message
-    assert judge.files_read <= 12
+    assert judge.files_read <= 22
 
 
 @pytest.mark.parametrize("what", ["parents", "bytes", "together"])
