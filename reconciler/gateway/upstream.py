@@ -11,6 +11,7 @@ import asyncio
 import errno
 import math
 import os
+import resource
 import socket
 import ssl
 from collections import OrderedDict
@@ -34,11 +35,13 @@ from reconciler.gateway.connection import (
 from reconciler.gateway.masking import Mask
 from reconciler.gateway.parsing import Parsing
 from reconciler.gateway.room import Room
+from reconciler.gateway.slots import Slots
 from reconciler.gateway.spool import Spool
 from reconciler.gateway.unpacking import unpacked
 
 KEEP_ALIVE_S: Final = 15.0
 CONNECTIONS_MAX: Final = 4096
+"""To one provider, and no more than a quarter of the files that may be open; all have twice as many (`slots.py`)."""
 KEEP_AWAKE_S: Final = 60
 """After how many seconds of silence TCP asks whether the other side is still there."""
 ADDRESSES_S: Final = 10.0
@@ -198,10 +201,10 @@ class Upstream:
         self.read_s = read_s
         self._buffer = memoryview(bytearray(READ_BYTES_MAX))
         self._heads = Room(HEADS_BYTES_MAX, HEADS_BYTES_MAX // 2)
-        self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
+        self._slots = Slots(_connections_max())
         self._open: dict[Connection, _Origin] = {}
         self._idle: dict[_Origin, OrderedDict[Connection, float]] = {}  # since when they are kept, the longest first
-        self._leaving: OrderedDict[Connection, None] = OrderedDict()
+        self._leaving: dict[_Origin, OrderedDict[Connection, None]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
         self._addresses: dict[_Origin, tuple[float, asyncio.Future[list[AddrInfoType]]]] = {}
         self._tls: ssl.SSLContext | None = None
@@ -257,21 +260,28 @@ class Upstream:
 
     def take_back(self, connection: Connection) -> None:
         """Keep a connection for the next request, unless others wait for one that they can make."""
-        if self._slots.locked():
+        origin = self._open[connection]
+        if self._slots.short(origin):
             connection.abort()
             return
-        self._leaving.pop(connection, None)
-        self._idle.setdefault(self._open[connection], OrderedDict())[connection] = self._loop.time()
+        self._stays(connection, origin)
+        self._idle.setdefault(origin, OrderedDict())[connection] = self._loop.time()
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(KEEP_ALIVE_S, self._sweep)
 
     def leave(self, connection: Connection) -> None:
         """Keep a connection once the rest of its answer is thrown away, unless others wait for one."""
-        if self._slots.locked():
+        origin = self._open[connection]
+        if self._slots.short(origin):
             connection.abort()
             return
-        self._leaving[connection] = None
+        self._leaving.setdefault(origin, OrderedDict())[connection] = None
         connection.leave(self.take_back)
+
+    def _stays(self, connection: Connection, origin: _Origin) -> None:
+        """Note that a connection throws nothing away any more."""
+        if leaving := self._leaving.get(origin):
+            leaving.pop(connection, None)
 
     def _sweep(self) -> None:
         """Close what nobody has used for long."""
@@ -283,36 +293,36 @@ class Upstream:
         if any(self._idle.values()):
             self._sweeping = self._loop.call_later(KEEP_ALIVE_S, self._sweep)
 
-    def _make_room(self) -> None:
-        """Close a connection that no request needs, if there are as many as there may be."""
-        if not self._slots.locked():
+    def _make_room(self, origin: _Origin) -> None:
+        """Close a connection that no request needs, if its provider, or all, have as many as there may be."""
+        if not self._slots.short(origin):
             return
-        if kept := next(filter(None, self._idle.values()), None):
-            kept.popitem(last=False)[0].abort()
-        elif self._leaving:
-            self._leaving.popitem(last=False)[0].abort()
+        for spare in (self._leaving.get(origin), *self._idle.values(), *self._leaving.values()):
+            if spare:
+                spare.popitem(last=False)[0].abort()
+                return
 
     def _lost(self, connection: Connection) -> None:
         origin = self._open.pop(connection, None)
         if origin is None:
             return  # it was never used
-        self._slots.release()
-        self._leaving.pop(connection, None)
+        self._slots.give(origin)
+        self._stays(connection, origin)
         if kept := self._idle.get(origin):
             kept.pop(connection, None)
 
     # Connections that are made
 
     async def _connect(self, origin: _Origin) -> Connection:
-        self._make_room()
-        await self._slots.acquire()
+        self._make_room(origin)
+        await self._slots.take(origin)
         try:
             async with asyncio.timeout(self._connect_s):
                 connection = await self._connected(origin)
             if not connection.usable:
                 raise ConnectionResetError(errno.ECONNRESET, "closed at once")
         except BaseException as error:
-            self._slots.release()
+            self._slots.give(origin)
             if isinstance(error, OSError):  # TimeoutError and those of TLS too
                 raise Unsent(_said(error)) from error
             raise
@@ -364,6 +374,11 @@ class Upstream:
             tls.set_alpn_protocols(["http/1.1"])
             self._tls = tls
         return self._tls
+
+
+def _connections_max() -> int:
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return CONNECTIONS_MAX if files == resource.RLIM_INFINITY else min(CONNECTIONS_MAX, files // 4)
 
 
 def _target(url: str) -> _Target:

@@ -180,6 +180,24 @@ def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     run(work())
 
 
+def test_provider_that_answers_nobody_takes_no_connection_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests to one that hangs wait for its own; another one's are sent at once, and its connections kept."""
+    monkeypatch.setattr(pools, "CONNECTIONS_MAX", 4)
+
+    async def work() -> None:
+        async with answering(b"", hang=True) as hanging, answering(*[HI] * 9, hang=True) as other, pool() as client:
+            waiting = [asyncio.create_task(asked(client, hanging.url)) for _ in range(20)]
+            await asyncio.sleep(0.2)
+            assert hanging.connections == 4
+            for _ in range(5):
+                assert await asyncio.wait_for(asked(client, other.url), 2) == (200, b"hi")
+            assert other.connections == 1
+            for task in waiting:
+                task.cancel()
+
+    run(work())
+
+
 def test_rest_of_an_answer_gives_way_to_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """A provider that does not end what has said its last word keeps no connection from others, not for seconds."""
     monkeypatch.setattr(pools, "CONNECTIONS_MAX", 2)
