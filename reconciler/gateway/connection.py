@@ -12,6 +12,8 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import termios
 from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any, Final
@@ -58,11 +60,13 @@ class Connection(asyncio.BufferedProtocol):
         loop: asyncio.AbstractEventLoop,
         read_s: float,
         lost: Callable[[Connection], None],
+        unasked: Callable[[Connection], None],
         buffer: memoryview,
         heads: Room,
         parsing: Parsing,
     ) -> None:
-        """`read_s` bounds each wait for the provider; `lost` is called when the connection has ended.
+        """`read_s` bounds each wait for the provider; `lost` is called when the connection has ended,
+        `unasked` when it brought more than one answer to a request.
 
         `buffer` is what is read into, `heads` the room for large heads, `parsing` the loop's time for what comes;
         connections of one loop may share them.
@@ -78,6 +82,7 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = loop
         self._read_s = read_s
         self._on_lost = lost
+        self._on_unasked = unasked
         self._transport: Any = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -101,6 +106,17 @@ class Connection(asyncio.BufferedProtocol):
     def usable(self) -> bool:
         """Whether the connection is open, as far as anybody here knows."""
         return not self._closed and not self._transport.is_closing()
+
+    @property
+    def silent(self) -> bool:
+        """Whether the connection is open, and nothing came that nobody asked for: it would be taken for an answer."""
+        if not self.usable:
+            return False
+        waiting = fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
+        if any(waiting):
+            self._on_unasked(self)
+            return False
+        return True
 
     @property
     def over(self) -> bool:
@@ -251,11 +267,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take bytes of the answer."""
-        if self._parser is None:
-            self.abort()  # nobody asked
-            return
-        if self._done:  # and not taken yet: what follows it may go on for ever
+        if self._parser is None or self._done:  # or not taken yet: what follows it may go on for ever
             self._keep = False
+            self._on_unasked(self)
             self.abort()
             return
         if self._later or self._parsing.full():
@@ -356,6 +370,7 @@ class Connection(asyncio.BufferedProtocol):
         """Note a second answer, which nobody asked for."""
         if self._done:
             self._keep = False
+            self._on_unasked(self)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, its name in lower case; what comes after the body is none of the answer's. Raises _Excess."""

@@ -42,6 +42,8 @@ from reconciler.gateway.unpacking import unpacked
 KEEP_ALIVE_S: Final = 15.0
 CONNECTIONS_MAX: Final = 4096
 """To one provider, and no more than a quarter of the files that may be open; all have twice as many (`slots.py`)."""
+DISTRUST_S: Final = 60.0
+"""How long no connection is kept of a provider that said something unasked: the next answer may be another's."""
 KEEP_AWAKE_S: Final = 60
 """After how many seconds of silence TCP asks whether the other side is still there."""
 ADDRESSES_S: Final = 10.0
@@ -205,6 +207,7 @@ class Upstream:
         self._open: dict[Connection, _Origin] = {}
         self._idle: dict[_Origin, OrderedDict[Connection, float]] = {}  # since when they are kept, the longest first
         self._leaving: dict[_Origin, OrderedDict[Connection, None]] = {}
+        self._distrusted: dict[_Origin, float] = {}  # until when
         self._sweeping: asyncio.TimerHandle | None = None
         self._addresses: dict[_Origin, tuple[float, asyncio.Future[list[AddrInfoType]]]] = {}
         self._tls: ssl.SSLContext | None = None
@@ -253,15 +256,27 @@ class Upstream:
         kept = self._idle.get(origin)
         while kept:
             connection, since = kept.popitem()
-            if connection.usable and self._loop.time() - since < KEEP_ALIVE_S:
+            if connection.silent and self._loop.time() - since < KEEP_ALIVE_S:
                 return connection
             connection.abort()
         return None
 
+    def _distrust(self, connection: Connection) -> None:
+        """Keep no connection of a provider for a while: what it says may be the answer to another request."""
+        origin = self._open.get(connection)
+        if origin is not None:
+            self._distrusted[origin] = self._loop.time() + DISTRUST_S
+            for kept in list(self._idle.get(origin, ())):
+                kept.abort()
+
+    def _keeps(self, origin: _Origin) -> bool:
+        """Tell whether a connection is kept: nobody waits for one, and its provider spoke only when it was asked."""
+        return not self._slots.short(origin) and self._distrusted.get(origin, 0.0) <= self._loop.time()
+
     def take_back(self, connection: Connection) -> None:
         """Keep a connection for the next request, unless others wait for one that they can make."""
         origin = self._open[connection]
-        if self._slots.short(origin):
+        if not self._keeps(origin):
             connection.abort()
             return
         self._stays(connection, origin)
@@ -272,7 +287,7 @@ class Upstream:
     def leave(self, connection: Connection) -> None:
         """Keep a connection once the rest of its answer is thrown away, unless others wait for one."""
         origin = self._open[connection]
-        if self._slots.short(origin):
+        if not self._keeps(origin):
             connection.abort()
             return
         self._leaving.setdefault(origin, OrderedDict())[connection] = None
@@ -338,7 +353,9 @@ class Upstream:
             _prepare(sock)
             tls = await self._context() if origin.secure else None
             transport, connection = await loop.create_connection(
-                lambda: Connection(loop, self.read_s, self._lost, self._buffer, self._heads, self._parsing),
+                lambda: Connection(
+                    loop, self.read_s, self._lost, self._distrust, self._buffer, self._heads, self._parsing
+                ),
                 sock=sock,
                 ssl=tls,
                 server_hostname=origin.host if origin.secure else None,

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from reconciler.gateway import upstream as pools
 from reconciler.gateway.connection import BUFFER_BYTES_MAX, REST_S, Connection
 from reconciler.gateway.upstream import Unsent, Upstream
-from tests.support_upstream import HI, MIB, OK, Server, answering, asked, pool, run, serving
+from tests.support_upstream import HI, MIB, OK, RawProvider, Server, answering, asked, pool, run, serving
 
 
 def test_connection_is_used_again() -> None:
@@ -89,6 +89,59 @@ def test_bytes_that_come_unasked_end_the_connection() -> None:
                 assert await asked(client, server.url) == (200, b"hi")
                 await asyncio.sleep(0.2)
                 assert (server.connections, server.ended) == (number, number)
+
+    run(work())
+
+
+def test_answer_that_waits_unasked_is_not_taken_for_the_next_one() -> None:
+    """A provider answers twice, and the second answer is there, unread, when the next request is made."""
+    provider = RawProvider()
+
+    def answer(sock: socket.socket, request: bytes) -> bool:
+        word = request[-1:]
+        sock.sendall(OK + b"content-length: 1\r\n\r\n" + word)
+        time.sleep(0.02)
+        sock.sendall(OK + b"content-length: 1\r\n\r\n" + word)
+        return True
+
+    async def work() -> None:
+        provider.answer = answer
+        async with pool() as client:
+            for word in (b"a", b"b", b"c"):
+                assert await asked(client, provider.origin, word) == (200, word)
+                time.sleep(0.1)  # nothing is read meanwhile
+
+    run(work())
+    provider.close()
+
+
+def test_connections_of_a_provider_that_speaks_unasked_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer too many may as well come when the next request was sent: each has a connection of its own, for a time.
+
+    Those of other providers are kept.
+    """
+    monkeypatch.setattr(pools, "DISTRUST_S", 0.5)
+    second = iter([b"HTTP/1.1 408 Request Timeout\r\n\r\n", *[b""] * 9])
+    server = Server()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await server.request(reader):
+            writer.write(HI)
+            await asyncio.sleep(0.05)
+            writer.write(next(second))
+
+    async def work() -> None:
+        async with serving(handler, server), answering(*[HI] * 9, hang=True) as other, pool() as client:
+            await asked(client, server.url)
+            await asyncio.sleep(0.1)
+            for number in range(2, 5):
+                await asked(client, server.url)
+                await asked(client, other.url)
+                assert (server.connections, other.connections) == (number, 1)
+            await asyncio.sleep(0.6)
+            await asked(client, server.url)
+            await asked(client, server.url)
+            assert server.connections == 5
 
     run(work())
 
