@@ -17,6 +17,7 @@ quotes is a name or a whole string: quotes within an answer's words are escaped.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
@@ -25,6 +26,8 @@ import msgspec
 from reconciler.gateway.members import ABSENT, TOKENS_MAX, Fields, Text, there
 from reconciler.gateway.members import raw as _raw
 
+CANDIDATES_MAX = 64
+"""Of Gemini's answer; of more, which no model gives, none is taken for the last one."""
 _DIGITS_MAX = len(str(TOKENS_MAX))
 _ERROR = b'"error"'
 _BOM = b"\xef\xbb\xbf"  # which clients read over in front of JSON
@@ -219,7 +222,7 @@ class Messages(Meter):
 
     def _begin(self) -> None:
         self._counts: dict[str, int] = {}
-        self._beside: list[dict[str, int]] = []
+        self._beside: dict[str, int] = {}
         self._least = self.seen  # that a message that was begun before is charged
         self._reads_more = False
         self._final = False
@@ -263,16 +266,18 @@ class Messages(Meter):
         if whole and "output" in now:
             self._usage, self._final = usage, last and not self._broken
 
-    def _ran_beside(self, iterations: list[msgspec.Raw]) -> list[dict[str, int]]:
-        """Read the numbers of those that ran beside the message; no others are taken apart."""
+    def _ran_beside(self, iterations: list[msgspec.Raw]) -> dict[str, int]:
+        """Add up the numbers of those that ran beside the message; no others are taken apart."""
         beside = [entry for entry in iterations if any(kind in bytes(entry) for kind in self.BESIDE)]
-        read = map(self._text.fields, beside)
-        return [_anthropic(self._text, entry) for entry in read if bytes(_raw(entry, "type")) in self.BESIDE]
+        found: Counter[str] = Counter()
+        for entry in map(self._text.fields, beside):
+            if bytes(_raw(entry, "type")) in self.BESIDE:
+                found.update(_anthropic(self._text, entry))
+        return dict(found)
 
     def _summed(self) -> Usage:
-        parts = (self._counts, *self._beside)
         fresh, cached, write, output, reasoning = (
-            sum(part.get(name, 0) for part in parts)
+            self._counts.get(name, 0) + self._beside.get(name, 0)
             for name in ("input", "cached", "cache_write", "output", "reasoning")
         )
         return _charged(fresh + cached + write, cached, write, output, reasoning, None)
@@ -332,8 +337,9 @@ class Generate(Meter):
             return False
         entries = [self._text.fields(candidate) for candidate in self._text.entries(candidates)]
         ended = [entry for entry in entries if there(_raw(entry, "finishReason"))]
-        if len(self._ended) < self.choices:
-            self._ended.update(_number(_raw(entry, "index")) or 0 for entry in ended)
+        if self.choices <= CANDIDATES_MAX:
+            indexes = [_number(_raw(entry, "index")) or 0 for entry in ended]
+            self._ended.update(index for index in indexes if index < self.choices)
         return len(ended) == len(entries) and len(self._ended) >= self.choices
 
     def _settled(self, counts: Mapping[str, int]) -> Usage | None:

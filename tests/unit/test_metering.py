@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from reconciler.gateway.metering import Meter, Usage, meter
+from reconciler.gateway.metering import CANDIDATES_MAX, Generate, Meter, Usage, meter
 
 
 def fed(operation: str, provider: str, *items: object) -> Meter:
@@ -442,3 +442,17 @@ def test_gemini_is_finished_when_all_candidates_that_were_asked_for_are() -> Non
     for said, finished in ((first, False), (first, False), (second, True)):
         it.feed(json.dumps(said).encode())
         assert (it.usage(complete=False) is not None) is finished
+
+
+def test_gemini_is_never_finished_with_more_candidates_than_any_model_gives() -> None:
+    """Nothing is kept of indexes that were not asked for, or of so many, however long a stream names new ones."""
+    usage = {"promptTokenCount": 3, "candidatesTokenCount": 1, "totalTokenCount": 4}
+    for choices in (2, CANDIDATES_MAX, 1_000_000):
+        it = meter("generate", "gemini", choices)
+        for begin in range(0, 10_000, 100):
+            candidates = [{"index": index, "finishReason": "STOP"} for index in range(begin, begin + 100)]
+            it.feed(json.dumps({"candidates": candidates, "usageMetadata": usage}).encode())
+        assert isinstance(it, Generate)
+        assert len(it._ended) <= CANDIDATES_MAX
+        assert (it.usage(complete=False) is not None) is (choices <= CANDIDATES_MAX)
+        assert charge(it.usage(complete=True)) == 4
