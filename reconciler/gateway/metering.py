@@ -170,10 +170,13 @@ class Responses(Meter):
     UNFINISHED = (b'"queued"', b'"in_progress"')
 
     def _read(self, said: Fields) -> None:
-        ends = bytes(_raw(said, "type")) in self.ENDS
+        kind = bytes(_raw(said, "type"))
+        ends = kind in self.ENDS
         self.said_all |= ends
         if there(_raw(said, "response")):
             said = self._text.fields(_raw(said, "response")) if ends else {}
+        elif kind and not ends and kind != b'"error"':  # an event in the middle, whatever usage it names
+            said = {"error": _raw(said, "error")}
         usage = _openai(self._text, _raw(said, "usage"), "input_tokens", "output_tokens")
         if usage is not None and bytes(_raw(said, "status")) not in self.UNFINISHED:
             self._keep_highest(usage)

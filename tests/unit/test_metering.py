@@ -168,6 +168,7 @@ def test_responses_usage_before_the_end_does_not_count() -> None:
     running = {"type": "response.in_progress", "response": {"usage": SPENT}}
     assert used("responses", "openrouter", running) is None
     assert used("responses", "openrouter", running, {"type": "error", "message": "a"}) is None
+    assert used("responses", "openrouter", {"type": "response.output_text.delta", "usage": SPENT}) is None
 
 
 def test_responses_usage_said_again_never_lowers_the_charge() -> None:
