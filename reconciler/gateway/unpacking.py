@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from reconciler.gateway.connection import Headers, Lost
 
-PIECE_BYTES_MAX: Final = 32 * 1024
+PIECE_BYTES_MAX: Final = 8 * 1024
 MEMBERS_MAX: Final = 256
 """Parts of a gzip answer, each packed on its own; an empty one is twenty bytes that give none."""
 _WINDOWS: Final = {b"gzip": 16 + zlib.MAX_WBITS, b"x-gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
