@@ -236,7 +236,7 @@ class Admission:
             pass
         finally:
             self._books.void_now(name, status, "counting is free")
-        if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= INTEGER_MAX:
+        if isinstance(found, bool) or not isinstance(found, int) or not 0 < found <= INTEGER_MAX:  # no input has none
             return status, None
         return status, found + uncounted
 

@@ -134,6 +134,21 @@ def test_count_above_the_bound_is_believed(gateway_template: Site, tmp_path: Pat
     provider.close()
 
 
+def test_count_of_nothing_is_none(gateway_template: Site, tmp_path: Path) -> None:
+    """A provider whose counting is broken says 0: the bytes bound the input then, and nothing is sent."""
+    provider = RawProvider()
+    provider.says(framed(b'{"input_tokens":0,"totalTokens":0}'))
+    with opened(gateway_template, tmp_path, **provider.environment) as bench:
+        bindings = {name: bound(name, name, day=2000) for name in ("anthropic", "gemini")}
+        key = put(bench, **bindings)
+        for operation, name in (("messages", "anthropic"), ("generate", "gemini")):
+            path, body = asked(operation, name, "x" * 4000, limit=1)
+            assert bench.client.post(path, json=body, headers=headers_of(operation, key)).status_code == 429
+    assert len(provider.requests) == 2
+    assert all(b"count" in request[:200] for request in provider.requests)
+    provider.close()
+
+
 def test_what_is_not_in_the_count_counts_as_what_it_may_become(gateway_template: Site, tmp_path: Path) -> None:
     """A schema that a model reads, and that the count endpoint does not take, may become eleven times as long."""
     provider = RawProvider()
