@@ -6,6 +6,7 @@ No label ever holds anything that a request said: bindings, providers, operation
 from __future__ import annotations
 
 from functools import cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -23,6 +24,9 @@ TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304)
 COMMIT_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.5, 2.0)
 _NAMES = {"messages": "chat", "responses": "chat", "generate": "generate_content"}
 """OpenTelemetry's names of operations; all others are as they are."""
+_STATUSES = frozenset((0, 520, 522, 524, 529, *HTTPStatus))
+"""Those that providers and networks before them are known to answer with, and 0 for no answer; of others a provider may
+make hundreds, and a label of each would stay."""
 
 
 class GatewayMetrics:
@@ -65,7 +69,10 @@ class GatewayMetrics:
     def observe(self, held: Held, status: int, usage: Usage | None, first_s: float | None, total_s: float) -> None:
         """Count a request that was forwarded; `usage` is None if it cost nothing."""
         duration, first, read, written = self._labelled(
-            held.call.operation, held.provider.name, held.binding, str(status)
+            held.call.operation,
+            held.provider.name,
+            held.binding,
+            str(status) if status in _STATUSES else f"{status // 100}xx",
         )
         duration.observe(total_s)
         if first_s is not None:
