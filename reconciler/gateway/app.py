@@ -43,8 +43,10 @@ log = logging.getLogger("pai.gateway")
 
 Scope = dict[str, Any]
 
-HEAD_BYTES_SMALL = 2 * 1024
+HEAD_BYTES_SMALL = 4 * 1024
 """What is no larger needs no room."""
+FIELD_BYTES = 100
+"""What a field of a head takes in memory beyond its characters."""
 HEADS_BYTES_ALL, HEADS_BYTES_EACH = 64 * 1024 * 1024, 8 * 1024 * 1024
 """Of large heads of requests that are open, for all agents and for one, beyond its first ones: in memory each is there
 two or three times."""
@@ -237,6 +239,7 @@ class _Request:
         """Have room for a large head of an agent that has many requests open. Raises Refusal."""
         scope = self._scope
         size = len(scope["raw_path"]) + len(scope["query_string"]) + sum(map(len, chain(*scope["headers"])))
+        size += FIELD_BYTES * len(scope["headers"])
         if size > HEAD_BYTES_SMALL:
             if not self._gateway.heads.take_now(agent, size):
                 raise Refusal("busy", f"agent {agent} has too many requests with large heads open; try again later")

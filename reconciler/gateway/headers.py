@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 from reconciler.gateway.client import Headers
+from reconciler.gateway.refusal import Refusal
 
 _DROPPED = frozenset(
     (
@@ -51,22 +51,35 @@ _DROPPED_PREFIXES = (
     *("x-amz-", "x-ms-", "ocp-apim-", "x-goog-iam-", "x-goog-ext-", "x-goog-authenticated-", "x-goog-quota-"),
     *("x-goog-request-params", "x-goog-visibilities"),
 )
-_CHOOSES_ACCOUNT = re.compile(
-    r"(?:^|-)(?:organi[sz]ation|org|project|workspace|account|tenant|subscription|profile|billing|customer)(?:-ids?)?$"
-    r"|(?:^|-)(?:authorization|credentials?|api-?key|secret|(?:access|auth|security|session|bearer)-token)$"
+_ACCOUNTS = (
+    *("organization", "organisation", "org", "project", "workspace", "account", "tenant"),
+    *("subscription", "profile", "billing", "customer"),
 )
-"""What chooses whom a credential stands for, whatever provider's name stands before it, and credentials by any name:
-`openai-organization`, `anthropic-workspace-id`, `anthropic-user-profile-id`, `x-goog-user-project`,
-`chatgpt-account-id`, `x-openai-actor-authorization`."""
+_CREDENTIALS = ("authorization", "credential", "credentials", "api-key", "apikey", "secret")
+_TOKENS = ("access", "auth", "security", "session", "bearer")
+_CHOOSES_ACCOUNT = (
+    *(f"-{word}{ending}" for word in _ACCOUNTS for ending in ("", "-id", "-ids")),
+    *(f"-{word}" for word in _CREDENTIALS),
+    *(f"-{word}-token" for word in _TOKENS),
+)
+"""How names end, behind a hyphen before all of them, that choose whom a credential stands for, whatever provider's name
+stands before it, and credentials by any name: `openai-organization`, `anthropic-workspace-id`,
+`anthropic-user-profile-id`, `x-goog-user-project`, `chatgpt-account-id`, `x-openai-actor-authorization`. Only the end
+of a name is looked at: it may have 64 KiB."""
 _REMEMBERED_BYTES_MAX = 64
+PARTS_MAX = 100
+"""Of `x-pai-fallback`, with those between two commas that name nothing: each is looked at."""
 
 
 def fallback_of(headers: Headers) -> tuple[str, ...]:
-    """Name the bindings of the header `x-pai-fallback`, in order."""
+    """Name the bindings of the header `x-pai-fallback`, in order. Raises Refusal if it has too many parts."""
     given = [value for name, value in headers if name == b"x-pai-fallback"]
     if not given:
         return ()
-    return tuple(name for part in b",".join(given).decode("latin-1").split(",") if (name := part.strip()))
+    text = b",".join(given).decode("latin-1")
+    if text.count(",") >= PARTS_MAX:
+        raise Refusal("invalid", f"x-pai-fallback has more than {PARTS_MAX} parts")
+    return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
 def kept_headers(headers: Headers) -> dict[str, str]:
@@ -84,7 +97,7 @@ def kept_headers(headers: Headers) -> dict[str, str]:
 def _goes(raw: bytes) -> bool:
     """Tell whether a header goes upstream; servers take an underscore in a name for a hyphen."""
     name = raw.decode("latin-1").replace("_", "-")
-    return not (name in _DROPPED or name.startswith(_DROPPED_PREFIXES) or _CHOOSES_ACCOUNT.search(name))
+    return not (name in _DROPPED or name.startswith(_DROPPED_PREFIXES) or f"-{name}".endswith(_CHOOSES_ACCOUNT))
 
 
 def _text(value: bytes) -> str:
