@@ -126,6 +126,11 @@ class Echo:
         """Those whose client takes none of what is sent."""
         return [each for each in list(self._listener._server.server_state.connections) if each._flow.write_paused]
 
+    @property
+    def new(self) -> list[Any]:
+        """Those on which nothing was asked yet."""
+        return [each for each in list(self._listener._server.server_state.connections) if not each._shown]
+
     def shrink(self) -> None:
         """Have the system keep as little of what is sent as it may, on connections from now on."""
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)

@@ -97,7 +97,7 @@ class Api:
                 caller = await asyncio.to_thread(self._caller, request)
                 if caller is None:
                     return _error(401, "the admin listener needs a token in force", _HINT)
-                request.scope["state"] |= {"known": True, "owner": caller.key}
+                request.scope["state"]["owner"] = caller.owner
                 if request.method not in ("GET", "HEAD"):
                     allow = {"Allow": "GET, HEAD"}
                     return _error(405, f"{request.method} is not answered here", "this API reads only", allow)

@@ -98,7 +98,7 @@ class SmartHttp:
         """Answer one request."""
         try:
             caller = await self._identified(scope)
-            scope["state"]["known"] = True
+            scope["state"]["owner"] = caller.owner
             await self._answer(scope, receive, send, caller)
         except LogNotWritable as error:
             await _say(send, 503, error.message, error.hint)

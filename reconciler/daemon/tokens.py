@@ -103,6 +103,11 @@ class Caller(NamedTuple):
     name: str
     key: str
 
+    @property
+    def owner(self) -> str:
+        """Name the token, by which connections, turns and questions are shared out."""
+        return self.key or self.name
+
 
 def identify(state: State, first: str, authorization: str, address: str, *, basic: bool = False) -> Caller | None:
     """Tell whose token an Authorization header holds: the first one, or a person's that is in force; None for neither.

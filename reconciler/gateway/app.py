@@ -208,7 +208,7 @@ class _Request:
         caller = self._identify(credential(headers, scope["query_string"]))
         self._gateway.open_requests.enter(caller.agent)
         self._entered = caller.agent
-        scope["state"]["known"] = True
+        scope["state"]["owner"] = caller.agent
         if self._gateway.open_requests.many(caller.agent):
             self._hold_head(caller.agent)
         if route.operation == "models":

@@ -25,7 +25,8 @@ from reconciler.listening.cycle import Cycle
 from reconciler.listening.deadline import Deadline
 from reconciler.listening.door import Door
 from reconciler.listening.framing import Bad, Body, NoRequest
-from reconciler.listening.head import Beginning, Head, Headers
+from reconciler.listening.head import Beginning, Head
+from reconciler.listening.places import STRANGER
 from reconciler.listening.turns import Full
 
 IDLE_S: Final = 75.0
@@ -106,6 +107,7 @@ class Connection(asyncio.BufferedProtocol):
         self._pipelined = False
         self._expects = self._keeps = False
         self._shown: dict[str, Any] = {}
+        self._owner = STRANGER
         self._turn = self._in_line = False
         self._going = False
         self._deaf = self._ended = self._stopping = False
@@ -120,8 +122,9 @@ class Connection(asyncio.BufferedProtocol):
         """Wait for the first request."""
         self._transport = transport
         self._transport.set_write_buffer_limits(UNTAKEN_BYTES_MAX)
+        self.door.places.enter(self, self._owner)
         if len(self._connections) >= self.door.connections_max:
-            self._make_room()
+            (self.door.places.giving_way(self.door.connections_max) or self).abort()
         self._connections.add(self)
         self._flow = _Flow(self._transport, self._wanted)
         self._out: Any = _Out(self._transport, self._finish)
@@ -134,6 +137,7 @@ class Connection(asyncio.BufferedProtocol):
         """Tell the application that its client has left."""
         del exc
         self._connections.discard(self)
+        self.door.places.leave(self, self._owner)
         self._leave_line()
         self.door.thrown.leave(self)
         self._keep(b"")
@@ -284,7 +288,7 @@ class Connection(asyncio.BufferedProtocol):
         """
         if self._flow.write_paused:
             return False
-        if not self._turn and not self._in_line and (self._pipelined or not self._shown.get("known")):
+        if not self._turn and not self._in_line and (self._pipelined or not self._shown.get("owner")):
             try:
                 turns = 1 + size // HEAD_BYTES_A_TURN
                 self._turn = self.door.turns.take(self._loop, self, self._called, turns)
@@ -362,7 +366,7 @@ class Connection(asyncio.BufferedProtocol):
         """Give a body's bytes to its reader, if it has one still, and what follows them. Raises Bad."""
         piece, rest = body.take(data)
         cycle = self.cycle
-        if cycle is None or (body.turn_over and not self._shown.get("known")):
+        if cycle is None or (body.turn_over and not self._shown.get("owner")):
             self._owed += body.chunks
         if cycle is not None and (piece or body.whole):
             cycle.body += piece
@@ -388,6 +392,10 @@ class Connection(asyncio.BufferedProtocol):
         """Go on after an answer: with the rest of its request, then with the next one."""
         self._state.total_requests += 1
         self.cycle = None
+        if (owner := self._shown.get("owner", STRANGER)) != self._owner:
+            self.door.places.leave(self, self._owner)
+            self._owner = owner
+            self.door.places.enter(self, owner)
         if self._ended:
             return
         self._await_next()
@@ -411,7 +419,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         garbage = self._pipelined and isinstance(bad, NoRequest)  # behind a request it gets no answer of its own
         if not garbage and (self._body is None or (cycle is not None and not cycle.response_started)):
-            self._transport.write(_written(bad, self.door.named()))
+            self._transport.write(self.door.refusal(bad))
         self._give_up()
         self._finish()
 
@@ -453,7 +461,7 @@ class Connection(asyncio.BufferedProtocol):
         if unsent and self._unsent - unsent >= TAKEN_BYTES_MIN:
             self._await_taken()
         else:
-            self._abort()
+            self.abort()
 
     def _close(self) -> None:
         self._deaf = self._ended = True
@@ -462,33 +470,16 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.close()
         self._await_taken()
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Close it at once."""
         self._deaf = self._ended = True
         self._leave_line()
+        self.door.places.leave(self, self._owner)
         self._transport.abort()
 
-    def _make_room(self) -> None:
-        """Close a connection of who has shown no key, and asks nothing or takes no answer; else one on which nothing is
-        asked; else this one."""
-        found = self
-        for other in self._connections:
-            idle = other.cycle is None and not other._in_line
-            if (idle or other._flow.write_paused) and not other._shown.get("known"):
-                found = other
-                break
-            if idle:
-                found = other
-        found._abort()
-
-
-def _written(bad: Bad, named: Headers) -> bytes:
-    """Write an answer to what no application saw; it carries what every answer does."""
-    body = f"{bad.message}\n".encode()
-    headers = [
-        *named,
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"connection", b"close"),
-        (b"content-length", b"%d" % len(body)),
-    ]
-    lines = [b"HTTP/1.1 " + bad.status.encode(), *(name + b": " + value for name, value in headers)]
-    return b"\r\n".join((*lines, b"", body))
+    def gives_way(self) -> bool:
+        """Tell whether nothing is asked on it; a stranger's may wait for its turn, its body, or to be taken."""
+        stranger = not self._shown.get("owner")
+        if self.cycle is None:
+            return stranger or not self._in_line
+        return stranger and (self._body is not None or self._flow.write_paused)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from reconciler.listening.framing import Bad
 from reconciler.listening.head import Headers
 from reconciler.listening.hosts import Hosts
+from reconciler.listening.places import Places
 from reconciler.listening.proxies import Proxies
 from reconciler.listening.turns import THROWN, Turns
 
@@ -33,9 +35,9 @@ class Door:
     """A port.
 
     `foreign` answers requests under a name that is not ours, `named` gives headers for answers that are not `app`'s.
-    A request's `state` is for both: `app` sets `known` when it has shown a key, so that the next one on that connection
-    takes no turn, and may set `on_left`, which is called if the client leaves before it has its answer; `left` is set
-    then.
+    A request's `state` is for both: `app` sets `owner` when it has shown a key, to whose that is, so that the next one
+    on that connection takes no turn, and may set `on_left`, which is called if the client leaves before it has its
+    answer; `left` is set then.
     """
 
     def __init__(
@@ -56,6 +58,19 @@ class Door:
         self.connections_max = CONNECTIONS_MAX
         self.unread_bytes_max = UNREAD_BYTES_MAX
         self.unread_bytes = 0
+        self.places = Places()
         self.turns = Turns()
         self.thrown = Turns(THROWN)
         self.buffer = memoryview(bytearray(READ_BYTES_MAX))
+
+    def refusal(self, bad: Bad) -> bytes:
+        """Write an answer to what no application saw; it carries what every answer does."""
+        body = f"{bad.message}\n".encode()
+        headers = [
+            *self.named(),
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"connection", b"close"),
+            (b"content-length", b"%d" % len(body)),
+        ]
+        lines = [b"HTTP/1.1 " + bad.status.encode(), *(name + b": " + value for name, value in headers)]
+        return b"\r\n".join((*lines, b"", body))
