@@ -36,7 +36,7 @@ class Pace(NamedTuple):
 STRANGERS: Final = Pace()
 """A turn is a request; who would wait longer than two seconds is refused."""
 THROWN: Final = Pace(at_once=512, a_second=64 * 1024, a_tick=128, many=math.inf, waiting=math.inf)
-"""A turn is a KiB that is thrown away, or a chunk."""
+"""A turn is a KiB that is thrown away, or a chunk; a little piece takes some."""
 
 
 class Full(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -19,6 +20,7 @@ from tests.support_listening import Echo, Wire, wired
 
 CROWD, AHEAD, ASKED = 300, 400, 5
 STRANGER = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
+POST = b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n"
 
 
 def answered(wire: Wire, request: bytes) -> int:
@@ -139,6 +141,34 @@ def test_what_is_thrown_away_has_one_budget(monkeypatch: pytest.MonkeyPatch, pat
         until("all to wait", lambda: echo.door.thrown.waiting > 15)
         assert sum(taken) < 1000 + 21 * CHUNKS_A_TURN
     assert sum(taken) < 1000 + 21 * CHUNKS_A_TURN
+
+
+@pytest.mark.parametrize("begin", [b"GET / HTTP/1.1\r\nx: ", POST % b"/refuse", POST % b"/read"])
+def test_little_pieces_that_end_nothing_have_one_budget(begin: bytes) -> None:
+    """A byte at a time takes the loop as long as 16 KiB at a time, in a head, in a body and after a refusal."""
+    with Echo() as echo, contextlib.ExitStack() as stack:
+        echo.door.thrown = Turns(THROWN._replace(at_once=10 * connection.LITTLE_TURNS, a_second=0.01))
+        wires = [stack.enter_context(wired(echo.port)) for _ in range(20)]
+        for wire in wires:
+            wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            wire.send(begin)
+            if begin == POST % b"/refuse":
+                assert wire.answer() is not None
+        for _ in range(20):
+            for wire in wires:
+                wire.send(b"a")
+            time.sleep(0.002)
+        until("all to wait", lambda: echo.door.thrown.waiting == 20)
+
+
+def test_little_pieces_that_end_something_wait_for_nothing() -> None:
+    """Clients send a small body behind its head."""
+    with Echo() as echo, wired(echo.port) as wire:
+        echo.door.thrown = Turns(THROWN._replace(at_once=0, a_second=0.01))
+        for _ in range(20):
+            wire.send(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\n")
+            time.sleep(0.002)
+            assert answered(wire, b"a") == 200
 
 
 def test_line_has_an_end() -> None:
