@@ -47,7 +47,7 @@ from reconciler.daemon.webhooks import Webhooks
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
-from reconciler.listening import Door, Hosts, Limits, Listener, Proxies
+from reconciler.listening import Door, Hosts, Limits, Listener, Pace, Proxies
 from reconciler.log.sqlite import open_reader
 from reconciler.reconcile import Result
 from reconciler.secrets import SecretReader
@@ -63,6 +63,8 @@ COMMAND_S = 10.0
 """How long a start waits for a command that holds the log."""
 ADMIN_DRAIN_S = 5.0
 """How long open requests of people may take to end when the daemon stops."""
+ADMIN_STRANGERS: Final = Pace(a_second=500, waiting=1000)
+"""People, forges and probes are fewer than agents, and the loop is the same: a crowd at both ports adds up."""
 TELL_S: Final = 1.0
 """How often it is looked whether a line about readiness is due."""
 GARBAGE: Final = (25_000, 10, 10)
@@ -255,6 +257,7 @@ class Daemon:
             Hosts((*settings.admin_hosts, settings.admin_listen.host)),
             Proxies(settings.admin_trusted_proxies),
             Limits(settings.gateway_head_timeout_s, ADMIN_DRAIN_S),
+            pace=ADMIN_STRANGERS,
         )
         listener = Listener(door, self._admin)
         serving = asyncio.create_task(listener.run())

@@ -9,5 +9,6 @@ from reconciler.listening.door import Door, Limits
 from reconciler.listening.hosts import Hosts
 from reconciler.listening.listener import Listener
 from reconciler.listening.proxies import Network, Proxies
+from reconciler.listening.turns import Pace
 
-__all__ = ["Door", "Hosts", "Limits", "Listener", "Network", "Proxies"]
+__all__ = ["Door", "Hosts", "Limits", "Listener", "Network", "Pace", "Proxies"]

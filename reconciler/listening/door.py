@@ -10,7 +10,7 @@ from reconciler.listening.head import Headers
 from reconciler.listening.hosts import Hosts
 from reconciler.listening.places import Places
 from reconciler.listening.proxies import Proxies
-from reconciler.listening.turns import THROWN, Turns
+from reconciler.listening.turns import STRANGERS, THROWN, Pace, Turns
 
 UNREAD_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of all connections of a port together: heads that are not whole, and what was sent before its turn."""
@@ -34,7 +34,8 @@ class Limits(NamedTuple):
 class Door:
     """A port.
 
-    `foreign` answers requests under a name that is not ours, `named` gives headers for answers that are not `app`'s.
+    `foreign` answers requests under a name that is not ours, `named` gives headers for answers that are not `app`'s,
+    `pace` is that of strangers.
     A request's `state` is for both: `app` sets `owner` when it has shown a key, to whose that is, so that the next one
     on that connection takes no turn, and may set `on_left`, which is called if the client leaves before it has its
     answer; `left` is set then.
@@ -48,6 +49,7 @@ class Door:
         proxies: Proxies,
         limits: Limits,
         named: Callable[[], Headers] = list,
+        pace: Pace = STRANGERS,
     ) -> None:
         self.app = app
         self.foreign = foreign
@@ -59,7 +61,7 @@ class Door:
         self.unread_bytes_max = UNREAD_BYTES_MAX
         self.unread_bytes = 0
         self.places = Places()
-        self.turns = Turns()
+        self.turns = Turns(pace)
         self.thrown = Turns(THROWN)
         self.buffer = memoryview(bytearray(READ_BYTES_MAX))
 

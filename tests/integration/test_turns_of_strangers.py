@@ -11,6 +11,7 @@ from typing import Literal
 
 import pytest
 
+from reconciler.daemon.serve import ADMIN_STRANGERS
 from reconciler.listening import connection
 from reconciler.listening.framing import CHUNKS_A_TURN, Chunked
 from reconciler.listening.turns import AT_ONCE, THROWN, Pace, Turns
@@ -56,6 +57,15 @@ def test_who_has_shown_a_key_waits_for_no_stranger(bench: Bench, port: Literal["
             count += 1
         assert set(waiting.result()) == {200}
         assert count > 3 * ASKED
+
+
+def test_strangers_of_the_people_have_a_slower_pace(bench: Bench) -> None:
+    """Both ports have one loop, and a crowd at each is no more than a crowd at one, and a quarter."""
+    with wired(bench.daemon.port) as wire:
+        began = time.monotonic()
+        wire.send(STRANGER * (AT_ONCE + 200))
+        assert [answer.status for _ in range(AT_ONCE + 200) if (answer := wire.answer())] == [200] * (AT_ONCE + 200)
+        assert time.monotonic() - began > 200 / ADMIN_STRANGERS.a_second - 0.01
 
 
 def test_who_waits_may_leave() -> None:
