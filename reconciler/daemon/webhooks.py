@@ -9,11 +9,12 @@ it says, it only makes the daemon look at the repository that the operator set, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter
 from starlette.requests import ClientDisconnect, Request
@@ -26,9 +27,11 @@ from reconciler.secrets import SecretReader
 
 log = logging.getLogger("pai.webhooks")
 
+T = TypeVar("T")
+
 BODY_BYTES_MAX: Final = 1024 * 1024
 BUFFERED_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Of all bodies that are being read at a time."""
+"""Of all bodies that are being read, or looked at, at a time."""
 SMALL_BYTES: Final = 64 * 1024
 BODY_S_MAX: Final = 10.0
 TOLD_S: Final = 60.0
@@ -93,18 +96,18 @@ class Webhooks:
 
     async def _deliver(self, name: str, forge: Forge, request: Request) -> Response:
         secret = await self._secret(name)
-        body = await self._body(request)
         headers = request.headers
-        if proof := forge.prove(headers, body, secret, time.time()):
-            raise _Refusal(proof)
         event: str = forge.event(headers)
-        if event == "push":
-            try:
-                refs = await self._read(forge, body)
-            except Malformed:
-                raise _Refusal("malformed") from None
-            if refs is not None and self._ref not in refs:
-                event = "other"
+        async with self._body(request) as body:
+            if proof := await self._beside(body, lambda: forge.prove(headers, body, secret, time.time())):
+                raise _Refusal(proof)
+            if event == "push":
+                try:
+                    refs = await self._beside(body, lambda: forge.refs(body))
+                except Malformed:
+                    raise _Refusal("malformed") from None
+                if refs is not None and self._ref not in refs:
+                    event = "other"
         if event == "push":
             self._look()
         self._accepted.labels(name, event).inc()
@@ -114,33 +117,38 @@ class Webhooks:
         status, result = results[event]
         return JSONResponse({"result": result}, status, {"Cache-Control": "no-store"})
 
-    async def _read(self, forge: Forge, body: bytes) -> list[str] | None:
-        """Read the refs of a push, a large one beside the loop and one at a time. Raises Malformed."""
+    async def _beside(self, body: bytes, work: Callable[[], T]) -> T:
+        """Do something with a body: with a large one beside the loop, and one at a time."""
         if len(body) <= SMALL_BYTES:
-            return forge.refs(body)
+            return work()
         async with self._reading:
-            return await asyncio.to_thread(forge.refs, body)
+            return await asyncio.to_thread(work)
 
-    async def _body(self, request: Request) -> bytes:
-        """Read the body within the limits of size, time and memory."""
+    @contextlib.asynccontextmanager
+    async def _body(self, request: Request) -> AsyncIterator[bytes]:
+        """Read the body within the limits of size, time and memory, and count it until the block ends."""
         claimed = request.headers.get("content-length", "")
         if claimed.isdecimal() and int(claimed) > BODY_BYTES_MAX:
             raise _Refusal("too_large")
-        body = bytearray()
+        pieces = bytearray()
+        size = 0
         try:
-            async with asyncio.timeout(BODY_S_MAX):
-                async for chunk in request.stream():
-                    if len(body) + len(chunk) > BODY_BYTES_MAX:
-                        raise _Refusal("too_large")
-                    if self._buffered + len(chunk) > BUFFERED_BYTES_MAX:
-                        raise _Refusal("busy")
-                    self._buffered += len(chunk)
-                    body += chunk
-        except (TimeoutError, ClientDisconnect):
-            raise _Refusal("too_slow") from None
+            try:
+                async with asyncio.timeout(BODY_S_MAX):
+                    async for chunk in request.stream():
+                        if size + len(chunk) > BODY_BYTES_MAX:
+                            raise _Refusal("too_large")
+                        if self._buffered + len(chunk) > BUFFERED_BYTES_MAX:
+                            raise _Refusal("busy")
+                        self._buffered += len(chunk)
+                        size += len(chunk)
+                        pieces += chunk
+            except (TimeoutError, ClientDisconnect):
+                raise _Refusal("too_slow") from None
+            body, pieces = bytes(pieces), bytearray()
+            yield body
         finally:
-            self._buffered -= len(body)
-        return bytes(body)
+            self._buffered -= size
 
     async def _secret(self, forge: str) -> bytes:
         name, _, key = self._secrets[forge].partition(":")
