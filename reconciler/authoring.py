@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
 from reconciler.core.canonical import same_value
 from reconciler.core.errors import NotFound, Refused, SourceUnavailable
 from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, Kind, Manifest
@@ -22,6 +24,7 @@ from reconciler.manifests import (
     append_document,
     delete_document,
     judge,
+    load_documents,
     read_manifests,
     render,
     replace_document,
@@ -68,15 +71,18 @@ class Proposal:
             self._facts = index.files
             self._rules = IgnoreRules.parse(repository.blob(index.ignore) if index.ignore else None)
         self._edits: dict[str, list[tuple[int, Document | None]]] = {}
-        self._added: dict[str, list[Document]] = {}
+        self._added: dict[str, list[str]] = {}
 
     def manifest(self, key: Key) -> Manifest | None:
         """Give the object as the tip has it, whether or not the tip as a whole is accepted."""
         placed = self.before.objects.get(key)
         return placed.manifest if placed else None
 
-    def put(self, key: Key, document: Document) -> Action:
-        """Make the object what `document` says, where it is defined; a new one gets a file of its own."""
+    def put(self, key: Key, document: Document, text: str = "") -> Action:
+        """Make the object what `document` says, where it is defined; a new one gets a file of its own.
+
+        `text` is what a new one is written as, if `document` was read from it.
+        """
         placed = self.before.objects.get(key)
         if placed is None:
             kind, name = key
@@ -85,9 +91,9 @@ class Proposal:
                 raise Refused(
                     f"{path} is excluded by .paiignore", "take it out of .paiignore, or commit the file by hand"
                 )
-            self._added.setdefault(path, []).append(document)
+            self._added.setdefault(path, []).append(text or render(document))
             return "created"
-        if same_value(document_of(placed.manifest), document):
+        if same_value(document_of(placed.manifest), _without_defaults(document)):
             return "unchanged"
         self._edits.setdefault(placed.path, []).append((placed.manifest.line, document))
         return "configured"
@@ -109,18 +115,23 @@ class Proposal:
             # From the bottom up, so that an edit does not move the lines of those still to come.
             for line, document in sorted(edits, key=lambda edit: edit[0], reverse=True):
                 assert text is not None
-                text = delete_document(text, line) if document is None else replace_document(text, line, document)
+                text = delete_document(text, line) if document is None else _replaced(text, line, document)
             changed[path] = None if text is None else text.encode()
         for path, documents in self._added.items():
             current = changed[path] if path in changed else self._bytes(path)
             text = _decoded(path, current) if current else ""
-            for document in documents:
-                text = append_document(text, render(document)) if text else render(document)
+            for added in documents:
+                text = append_document(text, added) if text else added
             changed[path] = text.encode()
         return changed
 
-    def after(self, changed: Mapping[str, bytes | None], state: State) -> Verdict:
-        """Give the verdict on the tree as it is to become, as the successor of `state`."""
+    def after(
+        self, changed: Mapping[str, bytes | None], state: State, given: Mapping[str, Facts] | None = None
+    ) -> Verdict:
+        """Give the verdict on the tree as it is to become, as the successor of `state`.
+
+        What is wrong with an object of the files `given` is told by its place there.
+        """
         facts = dict(self._facts)
         for path, data in changed.items():
             if data is None:
@@ -128,12 +139,26 @@ class Proposal:
             else:
                 facts[path] = read_manifests(data)
         verdict = judge(facts)
+        if not verdict.accepted and given:
+            verdict = self._told_of(given, facts) or verdict
         if self._tip is None:
             return verdict
         models: Kind = "model"
         agents: Kind = "agent"
         present = {(models, name) for name in state.models} | {(agents, name) for name in state.agents}
         return self._judge.guarded(verdict, self._tip, present, state.revision)
+
+    def _told_of(self, given: Mapping[str, Facts], facts: Mapping[str, Facts]) -> Verdict | None:
+        """Judge the files that are given in place of what was made of them; None if that finds nothing wrong."""
+        keys = {(manifest.kind, manifest.name) for each in given.values() for manifest in each.manifests}
+        rest = {
+            path: msgspec.structs.replace(
+                each, manifests=tuple(one for one in each.manifests if (one.kind, one.name) not in keys)
+            )
+            for path, each in facts.items()
+        }
+        verdict = judge(rest | {path if path not in rest else f"./{path}": each for path, each in given.items()})
+        return None if verdict.accepted else verdict
 
     def _bytes(self, path: str) -> bytes | None:
         return None if self._tip is None else self._repository.blob_at(self._tip, path)
@@ -154,18 +179,20 @@ def change(
     *,
     dry_run: bool = False,
     send: Send | None = None,
+    given: Mapping[str, Facts] | None = None,
 ) -> Outcome:
     """Edit the tip's manifests and commit the result as the user. `state` is what is in force.
 
-    With `send` the branch is somewhere else, and `repository` its mirror. Raises Refused with diagnostics if the tip is
-    refused and stays so, or if the change itself is not acceptable; and whatever `edit` and `send` raise.
+    `given` are the files that the change is made from. With `send` the branch is somewhere else, and `repository` its
+    mirror. Raises Refused with diagnostics if the tip is refused and stays so, or if the change itself is not
+    acceptable; and whatever `edit` and `send` raise.
     """
     for _ in range(TRIES):
         tip = repository.tip(branch)
         proposal = Proposal(repository, tip, source_path)
         actions = edit(proposal)
         files = proposal.files()
-        _require(proposal.after(files, state))
+        _require(proposal.after(files, state, given))
         if dry_run or not files:
             return Outcome("", actions)
         try:
@@ -278,6 +305,29 @@ def document_of(manifest: Manifest) -> Document:
         "metadata": metadata,
         "spec": manifest.spec,
     }
+
+
+def _without_defaults(document: Document) -> Document:
+    """Give a document as `document_of` would, which leaves out what says nothing."""
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict):
+        return document
+    said = {name: value for name, value in metadata.items() if name not in _SILENT or value}
+    return document | {"metadata": said}
+
+
+def _replaced(text: str, line: int, document: Document) -> str:
+    """Write a document in place of another, in which what says nothing stays."""
+    before = next(each.value.get("metadata") for each in load_documents(text.encode()) if each.line == line)
+    metadata = document.get("metadata")
+    if isinstance(before, dict) and isinstance(metadata, dict):
+        silent = {name: before[name] for name in _SILENT if name in before and not before[name]}
+        document = document | {"metadata": silent | metadata}
+    return replace_document(text, line, document)
+
+
+_SILENT = ("labels", "annotations")
+"""Fields of `metadata` that say nothing when they are empty."""
 
 
 def _require(verdict: Verdict, hint: str = "correct this first") -> None:

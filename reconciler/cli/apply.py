@@ -1,21 +1,22 @@
 """Commit manifests from a file, a folder or stdin (-f -), and return when they are in force.
 
-An object that exists is edited where it is defined, changing only what differs; a new one goes to models/NAME.yaml or
-agents/NAME.yaml. Prints one line an object: created, configured or unchanged.
+An object that exists is edited where it is defined, changing only what differs; a new one goes as it is given, with its
+comments, to models/NAME.yaml or agents/NAME.yaml. What `pai get -o yaml` prints is taken, too. Prints one line an
+object: created, configured or unchanged.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from reconciler.authoring import Actions, Document, Key, Proposal
+from reconciler.authoring import Actions, Key, Proposal
 from reconciler.cli.change import commit_and_enforce, print_actions, resource_name
-from reconciler.cli.files import read_paths
+from reconciler.cli.files import read_given_paths
 from reconciler.cli.place import find_workspace
 from reconciler.core.errors import Refused, UsageError
-from reconciler.manifests import judge, read_manifests, rules
+from reconciler.manifests import Given, GivenDocument, judge, rules
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,10 +29,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Apply everything as one commit."""
     workspace = find_workspace(args.workspace, strict=True)
-    wanted = _wanted(args.filename)
+    given = read_given_paths([Path(name) for name in args.filename])
+    wanted = _wanted(given, args.filename)
 
     def edit(proposal: Proposal) -> Actions:
-        return [(key, proposal.put(key, document)) for key, document in wanted.items()]
+        return [(key, proposal.put(key, document.value, document.text)) for key, document in wanted.items()]
 
     def describe(actions: Actions) -> str:
         if args.message:
@@ -39,21 +41,19 @@ def run(args: argparse.Namespace) -> int:
         changed = [resource_name(*key) for key, action in actions if action != "unchanged"]
         return f"Apply {changed[0]}" if len(changed) == 1 else f"Apply {len(changed)} objects\n\n" + "\n".join(changed)
 
-    print_actions(commit_and_enforce(workspace, edit, describe, dry_run=args.dry_run), dry_run=args.dry_run)
+    outcome = commit_and_enforce(
+        workspace, edit, describe, dry_run=args.dry_run, given={path: each.facts for path, each in given.items()}
+    )
+    print_actions(outcome, dry_run=args.dry_run)
     return 0
 
 
-def _wanted(names: list[str]) -> dict[Key, Document]:
-    """Read and judge what is to be applied on its own, but for references, which the whole repository answers."""
-    from reconciler.authoring import document_of
-
-    files = read_paths([Path(name) for name in names if name != "-"])
-    if "-" in names:
-        files["stdin"] = read_manifests(sys.stdin.buffer.read())
-    verdict = judge(files)
+def _wanted(given: Mapping[str, Given], names: list[str]) -> dict[Key, GivenDocument]:
+    """Judge what is to be applied on its own, but for references, which the whole repository answers."""
+    verdict = judge({path: each.facts for path, each in given.items()})
     errors = tuple(d for d in verdict.diagnostics if d.severity == "error" and d.rule != rules.NO_BINDING)
     if errors:
         raise Refused("these manifests are not valid, so nothing was committed", "correct the places above", errors)
     if not verdict.objects:
         raise UsageError(f"there are no manifests in {', '.join(names)}", "manifests end in .yaml or .yml")
-    return {key: document_of(placed.manifest) for key, placed in verdict.objects.items()}
+    return {key: given[path].documents[manifest.line] for key, (path, manifest) in verdict.objects.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -16,6 +16,7 @@ from reconciler.core.objects import MANIFEST_OF_KIND, Kind
 from reconciler.daemon.session import Session, session
 from reconciler.log.replay import projected
 from reconciler.log.sqlite import open_reader
+from reconciler.manifests import Facts
 from reconciler.reconcile import Result
 from reconciler.source import Repository
 from reconciler.workspace import Workspace
@@ -27,8 +28,12 @@ def commit_and_enforce(
     describe: Callable[[Actions], str],
     *,
     dry_run: bool = False,
+    given: Mapping[str, Facts] | None = None,
 ) -> Outcome:
-    """Commit what `edit` changes and return when it is in force. Raises Refused with diagnostics if it cannot be."""
+    """Commit what `edit` changes and return when it is in force. Raises Refused with diagnostics if it cannot be.
+
+    With `given` what is wrong is told by its place in those files, from which the change was made.
+    """
     settings = workspace.settings
     with contextlib.ExitStack() as stack:
         with Progress("reconciling"):
@@ -42,7 +47,7 @@ def commit_and_enforce(
         with Progress("judging"):
             branch, path = settings.source_branch, settings.source_path
             send = None if workspace.repository else sender(open_session)
-            outcome = change(repository, branch, path, state, edit, describe, dry_run=dry_run, send=send)
+            outcome = change(repository, branch, path, state, edit, describe, dry_run=dry_run, send=send, given=given)
         if outcome.commit:
             enforce(open_session, repository, outcome.commit)
     return outcome

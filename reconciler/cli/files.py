@@ -1,55 +1,106 @@
 """Manifests on disk: folders and files as the facts of one revision, by path.
 
 What is read is what a commit of these files would hold: symbolic links and repositories inside a folder are told and
-not followed, pipes and sockets are passed over, `.paiignore` has the bounds that it has in a commit. What cannot be
-read ends in CouldNotRun with its path, never in a verdict on the rest.
+not followed, pipes and sockets in it are passed over, `.paiignore` has the bounds that it has in a commit. What cannot
+be read ends in CouldNotRun with its path, never in a verdict on the rest.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO, Final, TypeVar
 
 from reconciler.core.errors import CouldNotRun
-from reconciler.manifests import Entry, Facts, IgnoreRefused, IgnoreRules, Problem, facts_of
+from reconciler.manifests import (
+    Entry,
+    Facts,
+    Given,
+    GivenDocument,
+    IgnoreRefused,
+    IgnoreRules,
+    Problem,
+    facts_of,
+    read_given,
+)
 from reconciler.manifests.ignore import BYTES_MAX, IGNORE_FILE
-from reconciler.manifests.reading import SUFFIXES
+from reconciler.manifests.reading import SIZE_MAX, SUFFIXES
 from reconciler.manifests.rules import TREE
+
+STDIN: Final = Path("-")
+_Read = TypeVar("_Read", Facts, Given)
 
 
 def read_paths(paths: list[Path]) -> dict[str, Facts]:
     """Read folders and files from disk, by path; what is named twice is read once, by the name that comes first.
 
     Paths are relative to a folder that is named alone; of several they are as they were typed, so that each says where
-    it is. Raises CouldNotRun for what cannot be read.
+    it is. `-` is stdin, and a pipe is read to its end. Raises CouldNotRun for what cannot be read.
     """
-    files: dict[str, Facts] = {}
+    return _read(paths, lambda entry: entry if isinstance(entry, Facts) else facts_of(entry, {}))
+
+
+def read_given_paths(paths: list[Path]) -> dict[str, Given]:
+    """Read what is given to be applied, as `read_paths` does."""
+    return _read(paths, _as_given)
+
+
+def _as_given(entry: Entry | Facts) -> Given | None:
+    if isinstance(entry, Facts):
+        return Given(entry, {})
+    documents: dict[int, GivenDocument] = {}
+
+    def read(data: bytes) -> Facts:
+        given = read_given(data)
+        documents.update(given.documents)
+        return given.facts
+
+    facts = facts_of(entry, {}, read)
+    return None if facts is None else Given(facts, documents)
+
+
+def _read(paths: list[Path], read: Callable[[Entry | Facts], _Read | None]) -> dict[str, _Read]:
+    files: dict[str, _Read] = {}
     seen: set[str] = set()
+    found: Iterator[tuple[str, Entry | Facts]]
     try:
         for path in dict.fromkeys(paths):
-            mode, place = path.stat().st_mode, str(path.resolve())
-            if stat.S_ISDIR(mode):
-                prefix = "" if len(paths) == 1 else f"{_as_git_names(path.as_posix())}/"
-                found = _folder(str(path))
-            elif stat.S_ISREG(mode):
-                prefix, found = _as_git_names(path.as_posix()), iter([("", _named_file(path))])
+            if path == STDIN:
+                prefix, place, found = "stdin", "-", iter([("", _streamed(sys.stdin.buffer))])
             else:
-                raise CouldNotRun(f"cannot read {path}: it is no file and no folder", "check the path")
+                place = str(path.resolve())
+                prefix, found = _named(path, alone=len(paths) == 1)
             for below, entry in found:
                 known = os.path.join(place, below) if below else place
-                if known not in seen and (facts := _facts(entry)) is not None:
+                if known not in seen and (taken := read(entry)) is not None:
                     seen.add(known)
-                    files[prefix + below] = facts
+                    files[prefix + below] = taken
     except OSError as error:
         where = Path(os.fsdecode(error.filename or paths[0]))
         raise CouldNotRun(f"cannot read {where}: {error.strerror}", "check the path and its permissions") from error
     return files
 
 
-def _facts(entry: Entry | Facts) -> Facts | None:
-    return entry if isinstance(entry, Facts) else facts_of(entry, {})
+def _named(path: Path, *, alone: bool) -> tuple[str, Iterator[tuple[str, Entry | Facts]]]:
+    """Give what a path holds, and what stands before the paths below it."""
+    mode, shown = path.stat().st_mode, _as_git_names(path.as_posix())
+    if stat.S_ISDIR(mode):
+        return "" if alone else f"{shown}/", _folder(str(path))
+    if stat.S_ISREG(mode):
+        return shown, iter([("", _named_file(path))])
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):  # `<(command)`, /dev/stdin
+        with path.open("rb") as stream:
+            return shown, iter([("", _streamed(stream))])
+    raise CouldNotRun(f"cannot read {path}: it is no file, no folder and no pipe", "check the path")
+
+
+def _streamed(stream: BinaryIO) -> Entry:
+    """Take what comes from a stream, as far as the bound of a file."""
+    data = stream.read(SIZE_MAX + 1)
+    return Entry(f"stdin{SUFFIXES[0]}", "file", "", len(data), lambda: data)
 
 
 def _named_file(path: Path) -> Entry:

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
         replace_document,
     )
     from reconciler.manifests.emit import render
+    from reconciler.manifests.given import Given, GivenDocument, read_given
 
 __all__ = [
     "RULES",
     "VERSION",
     "Entry",
     "Facts",
+    "Given",
+    "GivenDocument",
     "IgnoreRefused",
     "IgnoreRules",
     "LoadedDocument",
@@ -45,6 +48,7 @@ __all__ = [
     "judge",
     "load_documents",
     "load_facts",
+    "read_given",
     "read_manifests",
     "redact",
     "redact_beginning",
@@ -54,8 +58,12 @@ __all__ = [
     "schema_folder",
 ]
 
-_LAZY = {"render": "emit"} | dict.fromkeys(
-    ("LoadedDocument", "append_document", "delete_document", "load_documents", "replace_document"), "edit"
+_LAZY = (
+    {"render": "emit"}
+    | dict.fromkeys(("Given", "GivenDocument", "read_given"), "given")
+    | dict.fromkeys(
+        ("LoadedDocument", "append_document", "delete_document", "load_documents", "replace_document"), "edit"
+    )
 )
 
 

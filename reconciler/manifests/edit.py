@@ -8,6 +8,7 @@ anew. Comments on lines that do not change stay. Nothing here judges manifests.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping as AbstractMapping
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from reconciler.manifests.spans import Spans
 from reconciler.manifests.tree import DEPTH_MAX, Document, Mapping, documents
 
 _BOM = "\ufeff"
+_SEPARATOR = re.compile(r"---(?:[ \t]+|(?=\r?\n)|\Z)(?:\r?\n)?")
+_END = re.compile(r"\r?\n\.\.\.[ \t]*(?:#[^\n]*)?\s*\Z")
 _WAYS = ((False, DEPTH_MAX), (True, DEPTH_MAX), (True, 2), (True, 1))
 """How an edit is tried: from the smallest change to one that writes each field of the document anew that differs."""
 
@@ -69,12 +72,48 @@ def delete_document(text: str, line: int) -> str | None:
         return None
     start = before[place].start
     last = place + 1 == len(before)
-    end = len(text) if last else before[place + 1].start
+    end = len(text) if last else _lead(text, before[place + 1].start)
     if not text.startswith(("---", "%"), start):
         start = _after_header(text, start)
         if not last and text[end:].split("\n", 1)[0].strip() == "---":
             end = text.find("\n", end) + 1
+    elif place:
+        start = _lead(text, start)
     return bom + text[:start] + text[end:]
+
+
+def document_texts(text: str) -> list[str]:
+    """Give the text of each document with the comments that belong to it, "" for one that cannot stand alone.
+
+    A document alone has no separator. A comment block belongs to the document that it stands over, also above the
+    separator if a blank line is before it.
+    """
+    _, text = _split_bom(text)
+    found = list(documents(text))
+    texts: list[str] = []
+    for place, document in enumerate(found):
+        start = found[place - 1].end if place else 0
+        end = _lead(text, found[place + 1].start) if place + 1 < len(found) else len(text)
+        body = text[document.start : end]
+        lead = text[_lead(text, document.start) if place else 0 : document.start]
+        if found_separator := _SEPARATOR.match(body):
+            body = body[found_separator.end() :]
+        else:
+            lead = text[start : document.start] if place else lead
+        alone = lead.lstrip() + _END.sub("\n", body).rstrip() + _newline(text)
+        read = list(documents(alone))
+        stands = len(read) == 1 and not read[0].problems and same_value(_value(read[0])[0], _value(document)[0])
+        texts.append(alone if stands else "")
+    return texts
+
+
+def _lead(text: str, start: int) -> int:
+    """Find where the comments begin that stand over a separator: directly above it, below a blank line or an end."""
+    first = start
+    while first and text[(above := text.rfind("\n", 0, first - 1) + 1)] == "#":
+        first = above
+    line = text[text.rfind("\n", 0, max(0, first - 1)) + 1 : first].strip()
+    return first if first and line in ("", "...") else start
 
 
 def append_document(text: str, document: str) -> str:

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from reconciler.core.objects import KIND_OF_MANIFEST, Manifest, Reference
 from reconciler.manifests import rules
 from reconciler.manifests.facts import Entry, Facts, Named, Problem, most_severe
 from reconciler.manifests.inline_keys import find, find_in_comments, holds_key, redact
+
+if TYPE_CHECKING:
+    from reconciler.manifests.tree import Document
+
+    Objects = Callable[[Iterator[Document]], Iterator[Document]]
 
 SIZE_MAX = 1024 * 1024
 PROBLEMS_MAX = 1000
@@ -33,14 +39,17 @@ PART_SIZE = 128
 """What a field or item takes beside its text where it is kept, in bytes."""
 
 
-def read_manifests(data: bytes) -> Facts:
-    """Read every document of one file. Never raises."""
+def read_manifests(data: bytes, objects: Objects | None = None) -> Facts:
+    """Read every document of one file. Never raises.
+
+    `objects` makes of the file's documents those that are judged.
+    """
     if len(data) > SIZE_MAX:
         return _oversize(len(data))
     text, problem = _decode(data)
     if text.startswith("\ufeff"):
         text = text[1:]
-    manifests, named, problems, secrets, repeated = _documents(text, problem)
+    manifests, named, problems, secrets, repeated = _documents(text, problem, objects)
     problems += _inline_keys(text, secrets)
     if any(p.rule == rules.INLINE_KEY for p in problems):
         named += [Named(m.kind, redact(m.name), m.name_line, m.name_column, _clean(m.references)) for m in manifests]
@@ -101,7 +110,9 @@ def _end_of(text: str) -> tuple[int, int]:
 _Spans = list[tuple[int, int]]
 
 
-def _documents(text: str, problem: Problem | None) -> tuple[list[Manifest], list[Named], list[Problem], _Spans, int]:
+def _documents(
+    text: str, problem: Problem | None, objects: Objects | None
+) -> tuple[list[Manifest], list[Named], list[Problem], _Spans, int]:
     """Read each document; with `problem` the text was cut, so its last document is not whole.
 
     The spans are those of Secrets, whose text is looked at no further; the number is what aliases repeat, in bytes.
@@ -115,7 +126,8 @@ def _documents(text: str, problem: Problem | None) -> tuple[list[Manifest], list
     secrets: _Spans = []
     repeated = errors = 0
     whole_until = len(text.rstrip()) if problem is not None else 0
-    for document in documents(text):
+    found = documents(text) if objects is None else objects(documents(text))
+    for document in found:
         end = len(text) if document.end < 0 else document.end
         repeated += document.repeated
         if document.root is None or (problem is not None and end >= whole_until):
@@ -163,7 +175,9 @@ def _inline_keys(text: str, secrets: _Spans) -> Iterator[Problem]:
             yield inline_key(*lines.place(index), key)
 
 
-def facts_of(entry: Entry, cache: MutableMapping[str, Facts]) -> Facts | None:
+def facts_of(
+    entry: Entry, cache: MutableMapping[str, Facts], read: Callable[[bytes], Facts] = read_manifests
+) -> Facts | None:
     """Give the Facts of what lies at one path; None if it is no manifest by its name.
 
     Uses and fills `cache` by blob id. Whatever `entry.read` raises passes through.
@@ -176,7 +190,7 @@ def facts_of(entry: Entry, cache: MutableMapping[str, Facts]) -> Facts | None:
         facts = _oversize(entry.size)
     else:
         known = cache.get(entry.oid) if entry.oid else None
-        facts = read_manifests(entry.read()) if known is None else known
+        facts = read(entry.read()) if known is None else known
         if entry.oid and known is None:
             cache[entry.oid] = facts
     if wrong := wrong_path(entry.path):

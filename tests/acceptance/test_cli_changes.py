@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support import BAD, Done, Site, agent, binding
+from tests.support import BAD, PAI, Done, Site, agent, binding
 
 CANARY = "canary-9f3kq7-value"
 
@@ -250,6 +252,73 @@ def test_apply_edits_the_one_document_and_keeps_the_rest(site: Site) -> None:
     assert "name: two" not in left
     assert left.startswith("# the file's head\n")
     assert sorted(site.state().models) == ["one", "three"]
+
+
+COMMENTED = """\
+# the cheap one, agreed in June
+apiVersion: pai.io/v1
+kind: ModelBinding
+metadata: {name: fresh, labels: {}}   # used by everyone
+spec:
+    provider: "gemini"
+    model: &m 'gemini-2.0-flash'
+    apiKeySecretRef: {name: gemini-key, key: token}   # rotated monthly
+# and that is it
+"""
+
+
+def test_apply_of_a_new_object_keeps_the_text_that_was_given(either: Site) -> None:
+    """Comments, quotes, anchors, indentation and what equals a default are in the repository as they were typed."""
+    apply(either, COMMENTED + "---\n# about another\n" + binding("another", 5))
+    assert show(either, "models/fresh.yaml") == COMMENTED
+    assert show(either, "models/another.yaml") == "# about another\n" + binding("another", 5)
+    apply(either, COMMENTED.replace("metadata: {name: fresh, labels: {}}", "metadata: {name: fresh}"))
+    assert show(either, "models/fresh.yaml") == COMMENTED
+    longer = COMMENTED.replace(", labels: {}", "") + "    maxTokensPerDay: 7\n"
+    apply(either, longer)
+    assert show(either, "models/fresh.yaml") == COMMENTED.replace("monthly\n", "monthly\n    maxTokensPerDay: 7\n")
+
+
+@pytest.mark.parametrize("output", ["yaml", "json"])
+def test_what_get_prints_is_applied_as_unchanged(either: Site, output: str) -> None:
+    """One object or a List of them, with its status, as kubectl's users do it; a changed field is all that changes."""
+    head = either.bare("rev-parse", "main")
+    for words in (["model", "flash"], ["models"], ["agents"]):
+        printed = either.pai("get", *words, "-o", output).out
+        done = apply(either, printed)
+        assert {line.split()[1] for line in done.out.splitlines()} == {"unchanged"}
+    assert either.bare("rev-parse", "main") == head
+    printed = either.pai("get", "model", "flash", "-o", output).out
+    assert apply(either, printed.replace("1000000", "5")).out == "modelbinding.pai.io/flash configured\n"
+    assert len(either.bare("show", "--format=", "--numstat", "main").splitlines()) == 1
+    assert either.bare("show", "--format=", "--numstat", "main").startswith("1\t1\t")
+
+
+def test_what_is_wrong_is_told_by_its_place_in_the_file_that_was_given(team: Site, tmp_path: Path) -> None:
+    """No path is named that does not exist."""
+    file = tmp_path / "team.yaml"
+    file.write_text("# head\n" + agent("x", "nobody"))
+    done = team.pai("apply", "-f", file, code=1)
+    assert f"{file}:8:5: error PAI302" in done.err, done.err
+    assert "agents/x.yaml" not in done.err
+    done = apply(team, agent("my-agent", "nobody"), code=1)
+    assert "stdin:7:5: error PAI302" in done.err, done.err
+
+
+def test_apply_and_validate_read_pipes(team: Site) -> None:
+    """`-`, /dev/stdin and what a shell puts in place of `<(...)` are all read to their end."""
+    team.pai("apply", "-f", "/dev/stdin", stdin=binding("piped"))
+    assert show(team, "models/piped.yaml") == binding("piped")
+    reading, writing = os.pipe()
+    os.write(writing, binding("substituted").encode())
+    os.close(writing)
+    command = [PAI, "-w", str(team.root), "apply", "-f", f"/dev/fd/{reading}"]
+    subprocess.run(command, pass_fds=[reading], check=True, env=team.environment)
+    os.close(reading)
+    assert show(team, "models/substituted.yaml") == binding("substituted")
+    for path in ("-", "/dev/stdin"):
+        shown = "stdin" if path == "-" else path
+        assert f"{shown}:8:3: error PAI209" in team.pai("validate", path, stdin=BAD, code=1).out
 
 
 def test_apply_takes_files_and_folders(team: Site, tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""Manifests that are given to be applied: what `pai get -o yaml` or an editor gave, with the text of each.
+
+As with kubectl, objects may come in a List, and with the `status` that they were shown with, which is left out. Apart
+from that the same rules hold as for a file of the repository.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from reconciler.manifests import tree
+from reconciler.manifests.edit import document_texts
+from reconciler.manifests.facts import Facts
+from reconciler.manifests.reading import read_manifests
+from reconciler.manifests.tree import Document
+
+
+class GivenDocument(NamedTuple):
+    """What one object says, and the text that it was given in: "" if that says more, a List or a `status`."""
+
+    value: dict[str, object]
+    text: str
+
+
+class Given(NamedTuple):
+    """One file that is given: what it says, as any file does, and its objects by the line of their first token."""
+
+    facts: Facts
+    documents: Mapping[int, GivenDocument]
+
+
+def read_given(data: bytes) -> Given:
+    """Read a file that is given. Never raises."""
+    whole: list[Document] = []
+    parts: list[tuple[Document, int]] = []
+
+    def objects(documents: Iterator[Document]) -> Iterator[Document]:
+        for document in documents:
+            for each in _objects(document):
+                parts.append((each, len(whole)))
+                yield each
+            whole.append(document)
+
+    facts = read_manifests(data, objects)
+    if facts.problems and any(problem.severity == "error" for problem in facts.problems):
+        return Given(facts, {})
+    texts = document_texts(data.decode())
+    found: dict[int, GivenDocument] = {}
+    for document, place in parts:
+        if isinstance(document.root, tree.Mapping):
+            text = texts[place] if document is whole[place] else ""
+            found[document.root.line] = GivenDocument(document.root.value, text)
+    return Given(facts, found)
+
+
+def _objects(document: Document) -> Iterator[Document]:
+    """Yield the objects of a document, as documents of their own; what is neither object nor List is one, too."""
+    root = document.root
+    if isinstance(root, tree.Mapping) and (root.value.get("apiVersion"), root.value.get("kind")) == ("v1", "List"):
+        items = root.items.get("items")
+        if isinstance(items, tree.Sequence) and (items.items or not document.problems):
+            for number, item in enumerate(items.items):
+                yield _part(document, item, first=number == 0)
+            return
+    yield _part(document, root, first=True) if isinstance(root, tree.Mapping) and "status" in root.items else document
+
+
+def _part(document: Document, root: tree.Node, *, first: bool) -> Document:
+    """Give an object of a document without its status; what is wrong with the whole document is said with the first."""
+    part = Document(document.start)
+    part.end = document.end
+    part.numbers, part.mappings = document.numbers, document.mappings
+    if first:
+        part.problems, part.repeated = document.problems, document.repeated
+    part.root = _without_status(root) if isinstance(root, tree.Mapping) else root
+    return part
+
+
+def _without_status(root: tree.Mapping) -> tree.Mapping:
+    copy = tree.Mapping(root.line, root.column, merged=root.merged)
+    copy.items = {name: node for name, node in root.items.items() if name != "status"}
+    copy.keys = {name: node for name, node in root.keys.items() if name != "status"}
+    copy.value = {name: value for name, value in root.value.items() if name != "status"}
+    return copy
