@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from reconciler.cli.place import find_workspace
+from reconciler.cli.targets import KINDS, name_of
 from reconciler.core.errors import CouldNotRun, Refused, UsageError
 from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, Kind
 from reconciler.workspace import Workspace
@@ -52,6 +53,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         child.add_argument("-w", "--workspace", dest="workspace_here", metavar="DIR", help="the workspace to use")
 
 
+def preprocess(words: list[str]) -> list[str]:
+    """Put the kind first, whatever options stand before it; all but --admin have a value."""
+    for place, word in enumerate(words):
+        valued = place and words[place - 1].startswith("-") and "=" not in words[place - 1]
+        if word in KINDS and not (valued and words[place - 1] != "--admin"):
+            return [word, *words[:place], *words[place + 1 :]]
+    return words
+
+
 def _digits(text: str) -> int:
     """Read a budget as manifests do: in plain digits. Whether it is in range, the verdict says."""
     if not re.fullmatch(r"-?[0-9]{1,20}", text):
@@ -65,16 +75,24 @@ def run(args: argparse.Namespace) -> int:
     if args.kind == "secret":
         return _secret(workspace, args)
     if args.kind == "key":
+        args.agent = args.agent if args.admin else name_of(args.agent, "agent")
         return _key(workspace, args)
     kind: Kind = args.kind
-    return _object(workspace, kind, args.name, _binding(args) if kind == "model" else {"modelBindings": args.model})
+    return _object(
+        workspace,
+        kind,
+        args.name,
+        _binding(args) if kind == "model" else {"modelBindings": [name_of(each, "model") for each in args.model]},
+    )
 
 
 def _binding(args: argparse.Namespace) -> dict[str, object]:
     model = args.model or DEFAULT_MODELS.get(args.provider)
     if model is None:
         raise UsageError(f"provider {args.provider} needs --model", "for example --model anthropic/claude-sonnet-4-6")
-    secret, _, key = args.api_key.partition(":")
+    secret, colon, key = args.api_key.partition(":")
+    if not secret or (colon and not key):
+        raise UsageError(f"--api-key {args.api_key} lacks a part", "write SECRET, or SECRET:KEY")
     spec: dict[str, object] = {"provider": args.provider, "model": model}
     if args.max_tokens_day is not None:
         spec["maxTokensPerDay"] = args.max_tokens_day

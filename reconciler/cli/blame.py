@@ -9,9 +9,9 @@ import msgspec
 
 from reconciler.audit import Blame
 from reconciler.cli.beginning import tell_pruned
-from reconciler.cli.objects import about_object
 from reconciler.cli.output import print_json, print_table
 from reconciler.cli.place import find_workspace
+from reconciler.cli.targets import manifest_kind, object_of, targets_argument
 from reconciler.core.errors import NotFound
 from reconciler.core.text import cut, value_text
 from reconciler.daemon.stories import origins_of
@@ -20,14 +20,16 @@ from reconciler.log.sqlite import open_reader
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai blame`."""
-    about_object(parser)
+    targets_argument(parser, "one model or agent")
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print one line a field."""
+    target = object_of(args.words, "blame")
     with contextlib.closing(open_reader(find_workspace(args.workspace).database)) as log:
         try:
-            found = origins_of(log, args.kind, args.name)
+            found = origins_of(log, manifest_kind(target.kind), target.name)
         except NotFound:
             tell_pruned(log)  # it may have been there
             raise

@@ -14,6 +14,7 @@ from reconciler.cli.get import find, resource
 from reconciler.cli.output import FORMATS, print_json, print_yaml
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import at_option, read_view
+from reconciler.cli.targets import OBJECTS, Target, manifest_kind, objects_of, targets_argument
 from reconciler.core.diagnostics import printable
 from reconciler.core.objects import Kind
 from reconciler.core.state import State
@@ -27,26 +28,32 @@ CHANGES_SHOWN = 10
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai describe`."""
-    parser.add_argument("kind", choices=("model", "agent"), metavar="model|agent")
-    parser.add_argument("name", metavar="NAME")
+    targets_argument(parser, "models or agents")
     parser.add_argument("-o", "--output", choices=FORMATS, default="table")
     at_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one object and its last changes."""
+    """Print each object and its last changes."""
     workspace = find_workspace(args.workspace)
+    targets = objects_of(args.words, "describe", OBJECTS)
     view = read_view(workspace, args.at)
-    item: Any = find(view, args.kind, args.name)
+    found: list[tuple[Target, Any]] = [(target, find(view, *target)) for target in targets]
     if args.output == "name":
-        print(resource(args.kind, args.name))
+        for target, _ in found:
+            print(resource(*target))
         return 0
-    changes = _changes(workspace, args.kind, args.name, view.state.position)
-    if args.output in ("table", "wide"):
-        _print(item, changes, view.state)
-    else:
-        whole = {**item, "changes": msgspec.to_builtins(changes)}
-        (print_json if args.output == "json" else print_yaml)(whole)
+    whole: list[dict[str, object]] = []
+    for number, (target, item) in enumerate(found):
+        changes = _changes(workspace, manifest_kind(target.kind), target.name, view.state.position)
+        if args.output in ("table", "wide"):
+            print("\n" * bool(number), end="")
+            _print(item, changes, view.state)
+        else:
+            whole.append({**item, "changes": msgspec.to_builtins(changes)})
+    if whole:
+        listing = {"apiVersion": "v1", "kind": "List", "items": whole}
+        (print_json if args.output == "json" else print_yaml)(whole[0] if len(whole) == 1 else listing)
     return 0
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import read_state
+from reconciler.cli.targets import name_of
 from reconciler.core.errors import CouldNotRun, UsageError
 from reconciler.daemon.session import ask_daemon
 from reconciler.views import not_found
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--key is empty", "leave it out for the text $PAI_KEY")
     workspace = find_workspace(args.workspace)
     agents = read_state(workspace).agents
+    args.agent = name_of(args.agent, "agent")
     if args.agent not in agents:
         raise not_found("agent", args.agent, agents)
     origin = f"http://{_reachable(_bound(workspace))}"

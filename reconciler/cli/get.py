@@ -1,4 +1,4 @@
-"""List models, agents, secrets or keys as they are in force, or show one of them.
+"""List models, agents, secrets or keys as they are in force, or show some of them.
 
 Of a secret only the names of its keys are shown, of a key neither the key nor its digest.
 """
@@ -6,59 +6,74 @@ Of a secret only the names of its keys are shown, of a key neither the key nor i
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from reconciler.cli.output import FORMATS, note, print_json, print_table, print_yaml
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import at_option, read_view
+from reconciler.cli.selecting import selector
+from reconciler.cli.targets import KIND_OF, targets_argument, targets_of
+from reconciler.core.errors import UsageError
 from reconciler.core.objects import MANIFEST_OF_KIND
 from reconciler.core.steering import standing_orders
 from reconciler.log.stamp import parse_time, wall_clock
 from reconciler.views import Object, View, not_found
 
-KINDS = {
-    "models": "model",
-    "model": "model",
-    "agents": "agent",
-    "agent": "agent",
-    "secrets": "secret",
-    "secret": "secret",
-    "keys": "key",
-    "key": "key",
-}
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai get`."""
-    parser.add_argument("kind", choices=tuple(KINDS), metavar="models|agents|secrets|keys")
-    parser.add_argument("name", nargs="?", metavar="NAME")
+    targets_argument(parser, f"models, agents, secrets, keys, several with commas, or all; {', '.join(KIND_OF)}")
+    parser.add_argument("-l", "--selector", metavar="LABELS", help="with these labels: k=v, k!=v, k, !k, k in (a,b)")
     parser.add_argument("-o", "--output", choices=FORMATS, default="table")
+    parser.add_argument("--no-headers", action="store_true", help="print no line of headers")
     at_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a list, or one object."""
+    """Print lists, or objects."""
+    targets = targets_of(args.words, "get")
+    single = len(targets) == 1 and targets[0].name != ""
+    if args.selector is not None and any(target.name for target in targets):
+        raise UsageError("labels and names at once", "leave out -l, or the names")
+    selected = selector(args.selector or "")
     view = read_view(find_workspace(args.workspace), args.at)
-    kind = KINDS[args.kind]
-    objects = _all(view, kind) if args.name is None else [find(view, kind, args.name)]
+    found: dict[str, list[Object]] = {}
+    for kind, name in targets:
+        objects = [find(view, kind, name)] if name else _all(view, kind)
+        found.setdefault(kind, []).extend(each for each in objects if selected(each))
     if args.output in ("json", "yaml"):
-        listing: Object = {"apiVersion": "v1", "kind": "List", "items": objects}
-        (print_json if args.output == "json" else print_yaml)(objects[0] if args.name else listing)
+        items = [each for objects in found.values() for each in objects]
+        listing: Object = {"apiVersion": "v1", "kind": "List", "items": items}
+        (print_json if args.output == "json" else print_yaml)(items[0] if single else listing)
     elif args.output == "name":
-        for each in objects:
-            print(resource(kind, _name(each)))
+        for kind, objects in found.items():
+            for each in objects:
+                print(resource(kind, _name(each)))
     else:
-        headers, row = _COLUMNS[kind]
-        wide = args.output == "wide"
-        if not objects:
-            note("no secrets are stored" if kind == "secret" else f"no {kind}s are in force")
-            return 0
-        if kind in ("model", "agent"):
-            for told in standing_orders(view.state):
-                note(f"note: {told}")
-        print_table(headers if wide else headers[: len(headers) - _WIDE[kind]], [row(each, wide) for each in objects])
+        _tables(view, found, wide=args.output == "wide", headers=not args.no_headers)
     return 0
+
+
+def _tables(view: View, found: Mapping[str, list[Object]], *, wide: bool, headers: bool) -> None:
+    """Print a table a kind; with several the name says of which kind a line is, as kubectl does."""
+    filled = {kind: objects for kind, objects in found.items() if objects}
+    if not filled:
+        kinds = [f"{kind}s" for kind in found]
+        several = f"{', '.join(kinds[:-1])} or {kinds[-1]}" if len(kinds) > 1 else kinds[0]
+        note("no secrets are stored" if kinds == ["secrets"] else f"no {several} are in force")
+        return
+    if "model" in filled or "agent" in filled:
+        for told in standing_orders(view.state):
+            note(f"note: {told}")
+    for number, (kind, objects) in enumerate(filled.items()):
+        titles, row = _COLUMNS[kind]
+        rows = [row(each, wide) for each in objects]
+        if len(found) > 1:
+            rows = [[resource(kind, cells[0]), *cells[1:]] for cells in rows]
+        if number:
+            print()
+        print_table(titles if wide else titles[: len(titles) - _WIDE[kind]], rows, headed=headers)
 
 
 def find(view: View, kind: str, name: str) -> Object:

@@ -13,9 +13,9 @@ import msgspec
 
 from reconciler.audit import Change, Version
 from reconciler.cli.beginning import tell_pruned
-from reconciler.cli.objects import about_object
 from reconciler.cli.output import print_json, print_table
 from reconciler.cli.place import find_workspace
+from reconciler.cli.targets import manifest_kind, object_of, targets_argument
 from reconciler.core.text import cut, value_text
 from reconciler.daemon.stories import history_of
 from reconciler.log.sqlite import open_reader
@@ -23,14 +23,16 @@ from reconciler.log.sqlite import open_reader
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai history`."""
-    about_object(parser)
+    targets_argument(parser, "one model or agent")
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print one line a changed field; the lines of a version have its commit on the first of them."""
+    target = object_of(args.words, "history")
     with contextlib.closing(open_reader(find_workspace(args.workspace).database)) as log:
         tell_pruned(log)
-        found = history_of(log, args.kind, args.name)
+        found = history_of(log, manifest_kind(target.kind), target.name)
     if args.output == "json":
         print_json(msgspec.to_builtins(found))
     else:

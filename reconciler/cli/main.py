@@ -12,6 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -35,8 +36,8 @@ VERBS = (
     Verb("demo", "demo", "a tour without keys or network: push, refusal, audit trail"),
     Verb("add", "add", "add a model, an agent, a secret or a key"),
     Verb("get", "get", "list models, agents, secrets or keys"),
-    Verb("describe", "describe", "everything about one model or agent"),
-    Verb("delete", "delete", "remove a model, an agent, a secret or a key"),
+    Verb("describe", "describe", "everything about models or agents"),
+    Verb("delete", "delete", "remove models, agents, secrets or keys"),
     Verb("apply", "apply", "commit manifests from files, a folder or stdin"),
     Verb(
         "rollback", "rollback", "put an earlier revision's manifests back by a commit, or pin it where that cannot be"
@@ -59,7 +60,15 @@ VERBS = (
     Verb("prove", "prove", "print a proof that one event is in the log, checkable offline"),
     Verb("export", "export", "write the log as files that anybody can verify, or as rows for other tools"),
     Verb("prune", "prune", "export the beginning of the log, then drop it"),
+    Verb("explain", "explain", "what a kind or a field of it is for, from the schema"),
+    Verb("completion", "completion", "completion for bash, zsh or fish"),
+    Verb("version", "version", "the version of this command, and of the daemon"),
+    Verb("help", "help", "this, or what a command does"),
 )
+
+
+COMPLETE = "__complete"
+"""What shells call to learn what may stand next."""
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -87,6 +96,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         near = _nearest_option(self, message)
+        if message.startswith("unrecognized arguments: -"):
+            message = f"unknown option {message.split()[2]}"
+        elif message.startswith("unrecognized arguments: "):
+            message = f"there is a word too many: {message.partition(': ')[2]}"
         raise UsageError(message, f"did you mean {near}?" if near else f"see {self.prog} --help")
 
 
@@ -127,7 +140,7 @@ def help_text() -> str:
         "options:\n"
         "  -w, --workspace DIR  the workspace (else PAI_WORKSPACE, else the nearest parent folder with pai.toml)\n"
         "  --version            print the version\n"
-        "  -h, --help           print this; `pai COMMAND --help` says more\n"
+        "  -h, --help           print this; `pai help COMMAND` says more\n"
     )
 
 
@@ -170,36 +183,66 @@ def _silence_stdout() -> None:
 
 
 def _run(argv: list[str]) -> int:
-    workspace = None
-    while argv and argv[0].startswith("-"):
-        option = argv.pop(0)
-        if option in ("-h", "--help"):
-            print(help_text(), end="")
-            return 0
-        if option == "--version":
-            print(f"pai {__version__}")
-            return 0
-        name, equals, value = option.partition("=")
-        if name not in ("-w", "--workspace"):
-            raise UsageError(f"unknown option {option}", "see pai --help")
-        if not equals and not argv:
-            raise UsageError(f"{option} needs a folder", "see pai --help")
-        workspace = Path(value if equals else argv.pop(0))
-    if not argv or argv[0] == "help":
-        print(help_text(), end="", file=sys.stdout if argv else sys.stderr)
-        return 0 if argv else 2
-    verb = _find(argv[0])
+    if argv[:1] == [COMPLETE]:
+        from reconciler.cli.completion import complete
+
+        return complete(argv[2:])
+    words = _verb_first(argv)
+    if not words:
+        print(help_text(), end="", file=sys.stderr)
+        return 2
+    if words[0] in ("-h", "--help"):
+        print(help_text(), end="")
+        return 0
+    if words[0] == "--version":
+        print(f"pai {__version__}")
+        return 0
+    verb = find_verb(words[0])
     parser = parser_for(verb)
     module = importlib.import_module(f"reconciler.cli.{verb.module}")
-    words = argv[1:]
-    args = parser.parse_args(module.preprocess(words) if hasattr(module, "preprocess") else words)
-    if args.workspace is None:
-        args.workspace = workspace
+    words = module.preprocess(words[1:]) if hasattr(module, "preprocess") else words[1:]
+    has_children = any(isinstance(action, argparse._SubParsersAction) for action in parser._actions)
+    args = parser.parse_args(words) if has_children else parser.parse_intermixed_args(words)
+    _check_filled(parser, words)
     code: int = module.run(args)
     return code
 
 
-def _find(name: str) -> Verb:
+def _verb_first(argv: list[str]) -> list[str]:
+    """Put the verb before the options that stand before it, of which those of `pai` alone end the search."""
+    names = {verb.name for verb in VERBS}
+    for place, word in enumerate(argv):
+        if word in names and not (place and argv[place - 1] in ("-w", "--workspace")):
+            return [word, *argv[:place], *argv[place + 1 :]]
+        if word in ("-h", "--help", "--version"):
+            return [word]
+        if not word.startswith("-") and (not place or not argv[place - 1].startswith("-") or "=" in argv[place - 1]):
+            return [word, *argv[:place], *argv[place + 1 :]]
+    if argv:
+        hint = "name a command; see pai --help"
+        raise UsageError(f"there is no command after {' '.join(argv)}", hint)
+    return []
+
+
+def _check_filled(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Refuse an option that is given an empty value: it is no way to ask for the default. Raises UsageError."""
+    parsers, valued = [parser], dict[str, str]()
+    for each in parsers:
+        for action in each._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+            elif action.nargs != 0:
+                valued |= dict.fromkeys(action.option_strings, f"; else give {action.help}" if action.help else "")
+    for word, value in zip_longest(words, words[1:], fillvalue="-"):
+        if word == "--":
+            return
+        if (word in valued and not value.strip()) or (word.endswith("=") and word[:-1] in valued):
+            option = word.removesuffix("=")
+            raise UsageError(f"{option} is given an empty value", f"leave it out for the default{valued[option]}")
+
+
+def find_verb(name: str) -> Verb:
+    """Give the command of a name. Raises UsageError with the nearest one."""
     for verb in VERBS:
         if verb.name == name:
             return verb

@@ -64,9 +64,13 @@ def print_yaml(value: object) -> None:
     sys.stdout.write(text if text.replace("\n", "").isprintable() else written(False))
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[str] = ()) -> None:
+def print_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[str] = (), *, headed: bool = True
+) -> None:
     """Print columns three spaces apart, as kubectl does; nothing is cut. Columns headed as in `numbers` end flush."""
     cells = [headers, *(tuple(map(printable, row)) for row in rows)]
+    if not headed:
+        del cells[0]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     columns = zip(headers, widths, strict=True)
     line = "   ".join(f"%{'' if header in numbers else '-'}{width}s" for header, width in columns)

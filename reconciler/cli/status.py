@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from reconciler.cli.get import find, resource
 from reconciler.cli.output import FORMATS, print_json, print_yaml
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import at_option, read_view
+from reconciler.cli.targets import name_of
 from reconciler.core.diagnostics import printable
 from reconciler.core.state import State
 from reconciler.core.steering import standing_orders
@@ -24,6 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai status`."""
     parser.add_argument("agent", nargs="?", metavar="AGENT")
     parser.add_argument("-o", "--output", choices=FORMATS, default="table")
+    parser.add_argument("--exit-code", action="store_true", help="exit 1 if it is not ready")
     at_option(parser)
 
 
@@ -34,21 +37,41 @@ def run(args: argparse.Namespace) -> int:
     if args.agent is None:
         names = sorted(view.state.models)
     else:
-        agent: Any = find(view, "agent", args.agent)
+        agent: Any = find(view, "agent", name_of(args.agent, "agent"))
         names = list(agent["spec"]["modelBindings"])
-    if args.output == "name":
+    health = _health(workspace, view, args.at) if _needs_health(args) else None
+    if health is not None and args.exit_code:
+        ready = health.ready and all(_is_ready(view, name) for name in names if args.agent is not None)
+    else:
+        ready = True
+    _print(args.output, view, names, health, whole=args.agent is None)
+    return 0 if ready else 1
+
+
+def _needs_health(args: argparse.Namespace) -> bool:
+    return args.exit_code or args.output in ("json", "yaml") or (args.agent is None and args.output != "name")
+
+
+def _is_ready(view: View, name: str) -> bool:
+    item: Any = view.object("model", name)
+    return all(condition["status"] == "True" for condition in item["status"]["conditions"])
+
+
+def _print(output: str, view: View, names: Sequence[str], health: Health | None, *, whole: bool) -> None:
+    """Print models, and with `whole` how the workspace stands."""
+    if output == "name":
         for name in names:
             print(resource("model", name))
-        return 0
-    if args.output in ("table", "wide"):
-        if args.agent is None:
-            _print_health(_health(workspace, view, args.at), view.state)
+        return
+    if output in ("table", "wide"):
+        if whole and health is not None:
+            _print_health(health, view.state)
         print("Models:")
         for name in names:
             print(printable(view.status_line(name)))
-        return 0
-    health = _health(workspace, view, args.at)
-    whole = {
+        return
+    assert health is not None, "it was asked for"
+    told = {
         "revision": health.revision or None,
         "head": health.head or None,
         "ready": health.ready,
@@ -56,8 +79,7 @@ def run(args: argparse.Namespace) -> int:
         **({"source": msgspec.to_builtins(health.source)} if health.source else {}),
         "models": [view.object("model", name) for name in names],
     }
-    (print_json if args.output == "json" else print_yaml)(whole)
-    return 0
+    (print_json if output == "json" else print_yaml)(told)
 
 
 def _health(workspace: Workspace, view: View, at: str | None) -> Health:

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import msgspec
 
+from reconciler import __version__
 from reconciler.audit import accepted_state
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic, shown
@@ -88,6 +89,7 @@ class Operations:
         self._pushes = pushes or Pushes()
         self._verbs: dict[str, Callable[[Arguments], Answer]] = {
             "ping": lambda _: {},
+            "version": lambda _: {"version": __version__},
             "day": lambda _: {"day": day()},
             "addresses": lambda _: {name: str(address) for name, address in addresses.items()},
             "reconcile": self._do_reconcile,
