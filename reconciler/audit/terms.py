@@ -63,13 +63,17 @@ class _Word(NamedTuple):
 def parse_terms(terms: Sequence[str], now: datetime) -> Query:
     """Parse terms that are apart already, as a shell gives them. Raises QueryError.
 
-    Terms in one argument are taken apart if each of its words looks like one: `"type:binding model:a"`.
+    One argument may hold several, as in a query that is one text: `"type:binding model:a"`. What has blanks is one term
+    only where that may be meant: `path:my file.yaml`.
     """
-    words, at = [], 0
-    for text in (each for term in terms for each in _apart(term)):
-        words.append(_Word(text, at, len(text)))
-        at += len(text) + 1
-    return _parse(words, " ".join(word.text for word in words), now)
+    words, query = [], " ".join(terms)
+    at = 0
+    for term in terms:
+        whole = term.split(maxsplit=1)[1:] and '"' not in term and _may_have_blanks(term)
+        found = [_Word(term, 0, len(term))] if whole or not term.strip() else _words(term, query, at)
+        words += [_Word(word.text, at + word.start, word.length) for word in found]
+        at += len(term) + 1
+    return _parse(words, query, now)
 
 
 def parse_query(text: str, now: datetime) -> Query:
@@ -77,19 +81,21 @@ def parse_query(text: str, now: datetime) -> Query:
 
     Raises QueryError.
     """
-    return _parse(list(_words(text)), text, now)
+    return _parse(list(_words(text, text, 0)), text, now)
 
 
-def _apart(term: str) -> list[str]:
-    pieces = term.split()
-    together = len(pieces) < 2 or not all(_TERM.match(piece) for piece in pieces)
-    return [term] if together else pieces
+def _may_have_blanks(term: str) -> bool:
+    """Tell whether an argument with blanks is one term: of a field whose values may have some, and not all terms."""
+    first, *others = term.split()
+    return first.removeprefix("-").startswith(_WITH_BLANKS) and not all(map(_TERM.match, others))
 
 
-def _words(text: str) -> Iterator[_Word]:
+def _words(text: str, query: str, at: int) -> Iterator[_Word]:
+    """Yield the words of a part of a query, which begins there `at`."""
     for found in re.finditer(r'(?:"[^"]*"?|[^\s"])+', text):
         if found[0].count('"') % 2:
-            raise QueryError("a quote is not closed", 'write path:"my file.yaml"', text, found.start(), len(found[0]))
+            hint = 'write path:"my file.yaml"'
+            raise QueryError("a quote is not closed", hint, query, at + found.start(), len(found[0]))
         yield _Word(found[0].replace('"', ""), found.start(), len(found[0]))
 
 
@@ -190,4 +196,6 @@ _TESTS: Final[dict[str, Callable[[str], Test]]] = {
     "field": lambda value: lambda row: value in row.data.get("changed", ()),
 }
 FIELDS: Final = (*_TESTS, "since", "until")
-_TERM: Final = re.compile(rf"-?(?:{'|'.join(FIELDS)}):.")
+_TERM: Final = re.compile(r"-?[A-Za-z]+:.")
+"""What looks like a term, whether or not there is such a field."""
+_WITH_BLANKS: Final = ("path:", "actor:", "field:")

@@ -26,7 +26,7 @@ from reconciler.audit import Query, Row, Tail, describe, search
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import json_text, note, print_csv, print_json_array
 from reconciler.cli.place import find_workspace
-from reconciler.cli.terms import preprocess, query_of
+from reconciler.cli.terms import count, preprocess, query_of, tell_unknown
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import UsageError
 from reconciler.core.text import cut
@@ -41,7 +41,7 @@ LOOK_S = 0.1
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai log`."""
     parser.add_argument("terms", nargs="*", metavar="TERM", help="what must hold, see above")
-    parser.add_argument("--limit", type=int, metavar="N", help="the newest N (default: all)")
+    parser.add_argument("--limit", type=count, metavar="N", help="the newest N (default: all)")
     parser.add_argument("--reverse", action="store_true", help="oldest first (of the newest N, with --limit)")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until interrupted")
     parser.add_argument("-o", "--output", choices=("table", "json", "jsonl", "csv"), default="table")
@@ -49,8 +49,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the matching events."""
-    if args.limit is not None and args.limit < 1:
-        raise UsageError(f"--limit {args.limit} is below 1", "leave it out for all events")
     if args.follow and args.output == "json":
         raise UsageError("--follow never comes to the end of a JSON array", "use -o jsonl: one object a line")
     query = query_of(args.terms)
@@ -61,8 +59,23 @@ def run(args: argparse.Namespace) -> int:
         if args.follow:
             print_rows(_followed(log, database, query, args.limit))
         else:
-            print_rows(_found(log, query, args.limit, args.reverse))
+            rows = _Counted(_found(log, query, args.limit, args.reverse))
+            print_rows(rows)
+            tell_unknown(log, query, found=rows.count)
     return 0
+
+
+class _Counted:
+    """Rows, counted as they are taken."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = rows
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self._rows:
+            self.count += 1
+            yield row
 
 
 def _found(log: SqliteReader, query: Query, limit: int | None, reverse: bool) -> Iterable[Row]:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from reconciler.cli.diff import fork, located, path_option, refusal, rehearsed, show
 from reconciler.cli.output import note, print_error
 from reconciler.cli.progress import Progress
+from reconciler.cli.terms import count
 from reconciler.core.errors import UsageError
 from reconciler.forges import (
     CONTEXT,
@@ -40,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--forge", choices=KINDS, help="the kind of API (default: what CI says)")
     parser.add_argument("--api-url", metavar="URL", help="such as https://api.github.com, https://HOST/api/v4")
     parser.add_argument("--repo", metavar="REPO", help="OWNER/NAME, or GitLab's path or number of the project")
-    parser.add_argument("--pull-request", type=int, metavar="N", help="without one, only the status is set")
+    parser.add_argument("--pull-request", type=count, metavar="N", help="without one, only the status is set")
     parser.add_argument("--commit", metavar="SHA", help="the commit to mark (default: the pull request's)")
     parser.add_argument("--context", default=CONTEXT, metavar="NAME", help=f"of status and comment ({CONTEXT})")
     parser.add_argument("--user", default="", metavar="LOGIN", help="the token's user, if the forge does not tell")

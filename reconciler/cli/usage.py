@@ -14,7 +14,7 @@ from reconciler.audit import KEYS, Key, Spending, spending
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import note, print_csv, print_json, print_table
 from reconciler.cli.place import find_workspace
-from reconciler.cli.terms import preprocess, query_of
+from reconciler.cli.terms import preprocess, query_of, tell_unknown
 from reconciler.core.errors import UsageError
 from reconciler.log.index import FIGURES
 from reconciler.log.sqlite import open_reader
@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.closing(open_reader(find_workspace(args.workspace).database)) as log:
         tell_pruned(log, query)
         groups = spending(log, query, by)
+        tell_unknown(log, query, found=len(groups))
     if args.output == "json":
         print_json({"usage": [dict(zip(by, group.key, strict=True)) | _figures(group) for group in groups]})
     elif args.output == "csv":

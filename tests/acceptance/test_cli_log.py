@@ -181,3 +181,20 @@ def test_follow_ends_when_nobody_reads(team: Site, daemon: bool) -> None:
 def test_follow_of_an_array_is_refused(team: Site) -> None:
     """An array that never ends helps nobody: exit 2, the hint names jsonl."""
     assert "jsonl" in team.pai("log", "--follow", "-o", "json", code=2).err
+
+
+@pytest.mark.parametrize("verb", ["log", "usage"])
+def test_name_that_the_log_does_not_know_is_said(team: Site, verb: str) -> None:
+    """An empty answer may be a mistyped name: which one stands on stderr, and so does one that is excluded."""
+    assert "the log knows no model flsh" in team.pai(verb, "model:flsh").err
+    assert "the log knows no type bindng" in team.pai(verb, "type:bindng", "model:flash").err
+    assert "the log knows no agent nobody" in team.pai(verb, "model:flash", "-agent:nobody").err
+    assert "knows no" not in team.pai(verb, "model:flash", "until:2020-01-01").err
+    assert team.pai("log", "model:flsh", "-o", "json").json == []
+    assert "knows no" not in team.pai("log", "model:flash").err
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "1_0", "1e3", "٣", "99999999999999999999", "many"])
+def test_limit_is_a_number_in_plain_digits_with_bounds(team: Site, limit: str) -> None:
+    """Wrong usage, not a stack trace."""
+    assert "--limit" in team.pai("log", f"--limit={limit}", code=2).err

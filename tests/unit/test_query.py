@@ -290,3 +290,40 @@ def test_line_stays_readable_whatever_a_user_wrote(payload: ev.AnyPayload) -> No
     assert "\n" not in said
     assert "…" in said or "by bbbbbbb: short" in said
     assert ("more" in said) == isinstance(payload, ev.AgentChanged)
+
+
+@pytest.mark.parametrize(
+    ("terms", "found"),
+    [
+        (["type:binding model:a"], [("type", "binding"), ("model", "a")]),
+        (["path:my file.yaml"], [("path", "my file.yaml")]),
+        (["-path:my file.yaml", "model:a"], [("path", "my file.yaml"), ("model", "a")]),
+        (['path:"my file.yaml" model:a'], [("path", "my file.yaml"), ("model", "a")]),
+        (["actor:Alice A. type:binding"], [("actor", "Alice A. type:binding")]),
+        (["path:a model:b"], [("path", "a"), ("model", "b")]),
+    ],
+)
+def test_one_argument_may_hold_several_terms(terms: list[str], found: list[tuple[str, str]]) -> None:
+    """What a shell gives as one word is a text of terms, unless it is a name with blanks."""
+    assert [(term.field, term.value) for term in parse_terms(terms, NOW).terms] == found
+
+
+@pytest.mark.parametrize(
+    ("terms", "wrong"),
+    [
+        (["type:binding sinse:7d"], "sinse"),
+        (["type:binding foo"], "foo"),
+        (["model:a", "type:binding Since:7d"], "Since"),
+        (["model:a b"], "b"),
+        (["revision:3f2a rev:1"], "rev"),
+        (['model:a path:"x'], 'path:"x'),
+        (["path:a sinse:7d"], "sinse"),
+    ],
+)
+def test_what_is_not_understood_in_an_argument_is_an_error(terms: list[str], wrong: str) -> None:
+    """Nothing that was typed is passed over, and the error points at it."""
+    with pytest.raises(QueryError) as caught:
+        parse_terms(terms, NOW)
+    error = caught.value
+    assert error.query == " ".join(terms)
+    assert error.query[error.start : error.start + error.length] == wrong
