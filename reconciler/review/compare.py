@@ -30,7 +30,7 @@ have been reached."""
 
 
 class Side(NamedTuple):
-    """One commit. `objects` are those of files that the other does not have alike, by kind and name.
+    """One commit. `objects` are those of files that the other does not have alike or sound, by kind and name.
 
     `own` are the objects that it has beside those that are common to both. `diagnostics`: every error, and the warnings
     of the changed files.
@@ -83,6 +83,9 @@ def in_full(repository: Repository, path: str, base: str, head: str) -> Comparis
     paths = _paths(repository, base, head)
     unjudged, judged = _ignored(judge, path, base, head)
     changed = {*paths, *map(judge.full, (*unjudged, *judged))}
+    changed |= {d.path for d in before.diagnostics if d.severity == "error"}  # files of which nothing was in force
+    if not before.accepted and not before.objects:
+        changed |= {placed.path for placed in guarded.objects.values()}
     sides = [
         Side(
             sha,

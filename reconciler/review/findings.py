@@ -1,7 +1,8 @@
 """What a comparison means: objects and fields that change, agents concerned, budgets before and after, what to heed.
 
-Pure. Objects in files that cannot be read on one side are left out and counted: nobody knows what becomes of them. An
-object counts as moved if its path changes and nothing else; another line in the same file is no change at all.
+Pure. Objects in files that the head has broken are left out and counted: nobody knows what becomes of them. What the
+base has broken was not in force, so what the head has in its place counts as created: nothing of the head is left out.
+An object counts as moved if its path changes and nothing else; another line in the same file is no change at all.
 """
 
 from __future__ import annotations
@@ -144,7 +145,9 @@ def _changes(comparison: Comparison) -> tuple[list[Change], int]:
     left_out = 0
     for key in sorted(base.objects.keys() | head.objects.keys(), key=lambda key: (key[0] != "model", key[1])):
         old, new = base.objects.get(key), head.objects.get(key)
-        if (new is None and old and old.path in broken_after) or (old is None and new and new.path in broken_before):
+        if new and old and old.path in broken_before:
+            old = None  # nothing of a broken file was in force
+        if new is None and old and old.path in broken_after:
             left_out += 1
         elif change := _change(key, old, new):
             unjudged = change.change == "deleted" and change.path in comparison.unjudged
@@ -241,9 +244,10 @@ def _notices(comparison: Comparison, left_out: int) -> Iterator[str]:
         yield f"This change edits {names}: what checks changes, or who must approve them, is itself changed."
     if not base.accepted:
         problems = _count(sum(d.severity == "error" for d in base.diagnostics), "problem")
-        yield f"The base {base.commit[:7]} would itself be refused ({problems}); what can be read of it is compared."
+        told = "what can be read of it is compared; what the head has in files that it has broken counts as created"
+        yield f"The base {base.commit[:7]} would itself be refused ({problems}): {told}."
     if left_out:
-        yield f"{_count(left_out, 'object')} in files that cannot be read on one side left out."
+        yield f"{_count(left_out, 'object')} in files that the head has broken left out."
 
 
 def _judged(comparison: Comparison) -> str:

@@ -202,17 +202,51 @@ def test_edited_ci_is_said(history: History, path: str) -> None:
     )
 
 
-def test_objects_in_broken_files_are_left_out(history: History) -> None:
+def test_objects_in_files_that_the_head_broke_are_left_out(history: History) -> None:
     """Nobody knows what becomes of them, so they are neither deleted nor created."""
     base = history.commit({"a.yaml": binding("a"), "b.yaml": binding("b")})
     head = history.commit({"a.yaml": "{", "b.yaml": binding("b", 7)})
     found = review(compare(history.repository, ".", base, head))
     assert found.refused
     assert [(c.name, c.change) for c in found.changes] == [("b", "changed")]
-    assert "1 object in files that cannot be read on one side left out." in found.notices
+    assert "1 object in files that the head has broken left out." in found.notices
     mended = review(compare(history.repository, ".", head, base))
     assert not mended.refused
     assert mended.notices[0].startswith(f"The base {head[:7]} would itself be refused (1 problem)")
+    assert [(c.name, c.change) for c in mended.changes] == [("a", "created"), ("b", "changed")]
+
+
+LARGE = binding("large", 900_000_000)
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "changes"),
+    [
+        ({"l.yaml": LARGE.replace("900000000", '"900000000"')}, {"l.yaml": LARGE}, [("large", "created")]),
+        ({"l.yaml": "kind: ["}, {"l.yaml": LARGE}, [("large", "created")]),
+        ({"l.yaml": LARGE + "---\nkind: ["}, {"l.yaml": LARGE}, [("large", "created")]),
+        ({"l.yaml": LARGE + "---\n" + BAD}, {"l.yaml": LARGE}, [("large", "created")]),
+        ({"l.yaml": LARGE + "---\n" + BAD}, {"l.yaml": None, "new.yaml": LARGE}, [("large", "created")]),
+        ({"a.yaml": agent("x", "large")}, {"l.yaml": LARGE}, [("large", "created"), ("x", "created")]),
+        ({"a.yaml": binding("large", 5), "l.yaml": LARGE}, {"a.yaml": None}, [("large", "changed")]),
+        (
+            {".paiignore": "*\n" * 100_000, "l.yaml": LARGE},
+            {".paiignore": None},
+            [("keep", "created"), ("large", "created")],
+        ),
+    ],
+    ids=["type", "syntax", "second", "field", "moved", "reference", "twice", "ignore"],
+)
+def test_nothing_of_the_head_is_left_out_where_the_base_is_broken(
+    history: History, base: dict[str, str], head: dict[str, str | None], changes: list[tuple[str, str]]
+) -> None:
+    """What was in a broken file was not in force, so what the head has in its place is new, and its budget is shown."""
+    before = history.commit({"keep.yaml": binding("keep")} | base)
+    after = history.commit(head)
+    found = review(compare(history.repository, ".", before, after))
+    assert not found.refused
+    assert [(c.name, c.change) for c in found.changes] == changes
+    assert any(field.new == 900_000_000 for change in found.changes for field in change.fields)
 
 
 def test_rename_is_seen_where_the_name_alone_changed(history: History) -> None:
