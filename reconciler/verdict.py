@@ -46,7 +46,7 @@ from reconciler.manifests import (
 from reconciler.manifests.ignore import IGNORE_FILE
 from reconciler.manifests.judging import FILES_MAX, SIZE_MAX, too_large, too_many_files
 from reconciler.manifests.reading import SUFFIXES
-from reconciler.manifests.rules import SIGNATURE, TREE
+from reconciler.manifests.rules import SIGNATURE, TREE, usual_fix
 from reconciler.source import CommitUnreadable, Repository, TreeEntry, TreeRefused
 from reconciler.source.trailer_search import LOOKED_MAX, TrailerSearch
 from reconciler.source.trees import LINKS, Budget
@@ -144,7 +144,9 @@ class Judge:
             if self._most is not None:
                 raise TooLarge(error.message) from error
             path = self.full(IGNORE_FILE) if isinstance(error, IgnoreRefused) else self._path
-            return Verdict({}, (Diagnostic(path, 1, 1, "error", TREE, error.message, error.hint),))
+            return Verdict(
+                {}, (Diagnostic(path, 1, 1, "error", TREE, error.message, error.hint or usual_fix(TREE), path),)
+            )
         verdict = self._of_edit(index) or judge(index.files)
         self._judged = (index, verdict)
         return verdict
@@ -214,7 +216,7 @@ class Judge:
                 continue
             if problem := signatures.proof(repository.git_dir, repository.quarantine, commit, claimed).problem:
                 found.append(f"commit {commit[:12]} {problem}")
-        return [Diagnostic(".", 1, 1, "error", SIGNATURE, message, SIGNATURE_HINT) for message in found]
+        return [Diagnostic(".", 1, 1, "error", SIGNATURE, message, SIGNATURE_HINT, sha[:12]) for message in found]
 
     def guarded(
         self, verdict: Verdict, sha: str, present: Set[tuple[Kind, str]], since: str, *, tip: bool = True

@@ -19,7 +19,7 @@ class Diagnostic(msgspec.Struct, frozen=True, order=True):
     """One problem at one place; sorts by path, line, column, then rule.
 
     `path` is relative to the repository (or to the folder that was validated), with forward slashes. `text` is the
-    offending text, masked where it may be a key. `hint` says the way out; it may be empty.
+    offending text, masked where it may be a key. `hint` says the way out.
     """
 
     path: str
@@ -67,12 +67,23 @@ def shown(diagnostics: Sequence[Diagnostic]) -> Shown:
 def format_line(diagnostic: Diagnostic) -> str:
     """Write `diagnostic` on one line: `path:line:col: error PAI101 message (hint)`, control characters escaped.
 
+    A message that does not quote the offending text is followed by the first characters of its first line.
     A path that a CI runner would take for a command (`::warning ...`, `##vso[...]`) begins with `./`.
     """
     d = diagnostic
     hint = f" ({d.hint})" if d.hint else ""
     here = "./" if d.path.lstrip().startswith(("::", "##")) else ""
-    return printable(f"{here}{d.path}:{d.line}:{d.column}: {d.severity} {d.rule} {d.message}{hint}")
+    return printable(f"{here}{d.path}:{d.line}:{d.column}: {d.severity} {d.rule} {d.message}{_quote(d)}{hint}")
+
+
+TEXT_SHOWN_MAX = 60
+
+
+def _quote(diagnostic: Diagnostic) -> str:
+    text = diagnostic.text.split("\n", 1)[0].strip()
+    shown = text if len(text) <= TEXT_SHOWN_MAX else f"{text[: TEXT_SHOWN_MAX - 1]}…"
+    said = diagnostic.message
+    return "" if not shown or text in said or shown in said or shown == diagnostic.path else f": {shown}"
 
 
 def printable(text: str) -> str:

@@ -19,7 +19,7 @@ from reconciler.core.diagnostics import Diagnostic, Severity
 from reconciler.core.objects import Kind, Manifest, Reference
 from reconciler.core.text import cut
 from reconciler.manifests.inline_keys import redact, redact_beginning
-from reconciler.manifests.rules import RULES_VERSION
+from reconciler.manifests.rules import RULES_VERSION, usual_fix
 
 
 class Entry(NamedTuple):
@@ -41,7 +41,7 @@ SAID_MAX = 1000
 
 
 class Problem(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A Diagnostic that does not know its path."""
+    """A Diagnostic that does not know its path. Without a text that is what it shows, without a hint its rule's."""
 
     line: int
     column: int
@@ -53,7 +53,8 @@ class Problem(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def at(self, path: str) -> Diagnostic:
         """Give the Diagnostic of this problem in the file at `path`."""
-        said = (redact(self.message), redact(self.hint), redact(self.text))  # whatever was quoted, never a key
+        hint, text = self.hint or usual_fix(self.rule), self.text or path
+        said = (redact(self.message), redact(hint), redact(text))  # whatever was quoted, never a key
         return Diagnostic(path, self.line, self.column, self.severity, self.rule, *said)
 
     def short(self) -> Problem:

@@ -195,7 +195,10 @@ class _Listing:
 
     def _more(self, path: str, place: tuple[int, int], message: str, *, severe: bool) -> None:
         rule, what = (rules.MORE_PROBLEMS, "problems") if severe else (rules.MORE_WARNINGS, "warnings")
-        self._listed.append(Diagnostic(path, *place, rules.RULES[rule].severity, rule, message.format(what)))
+        said = message.format(what)
+        self._listed.append(
+            Diagnostic(path, *place, rules.RULES[rule].severity, rule, said, rules.usual_fix(rule), path)
+        )
 
     def all(self) -> tuple[Diagnostic, ...]:
         """Give everything, sorted."""
@@ -214,18 +217,18 @@ def _errors(problems: Collection[Problem]) -> int:
 def too_many_files(path: str) -> Diagnostic:
     """Give the problem of a revision that holds too many manifests to be read."""
     message = f"the revision holds more than {FILES_MAX:,} manifests"
-    return Diagnostic(path, 1, 1, "error", rules.TREE, message, _TREE_HINT)
+    return Diagnostic(path, 1, 1, "error", rules.TREE, message, _TREE_HINT, path)
 
 
 def _too_much(path: str) -> Diagnostic:
     message = f"the revision holds more than {PARTS_MAX:,} objects, references and problems together"
-    return Diagnostic(printable(path), 1, 1, "error", rules.TREE, message, _TREE_HINT)
+    return Diagnostic(printable(path), 1, 1, "error", rules.TREE, message, _TREE_HINT, printable(path))
 
 
 def too_large(path: str) -> Diagnostic:
     """Give the problem of a revision whose objects would take too much memory."""
     message = f"the revision's objects take more than {SIZE_MAX:,} bytes, aliases written out"
-    return Diagnostic(path, 1, 1, "error", rules.TREE, message, _TREE_HINT)
+    return Diagnostic(path, 1, 1, "error", rules.TREE, message, _TREE_HINT, path)
 
 
 _TREE_HINT = "point source.path at the folder of the manifests, or split the repository"
@@ -251,4 +254,4 @@ def deletion_problem(present: Collection[_Key], wanted: Collection[_Key], allowe
         return None
     message = f"the revision deletes {deleted} of {len(present)} objects"
     hint = "if that is meant, put the trailer `Pai-Allow-Deletions: yes` into the commit message"
-    return Diagnostic(".", 1, 1, "error", rules.MASS_DELETION, message, hint)
+    return Diagnostic(".", 1, 1, "error", rules.MASS_DELETION, message, hint, f"{deleted} of {len(present)} objects")

@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator, MutableMapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from reconciler.core.objects import KIND_OF_MANIFEST, Manifest, Reference
+from reconciler.core.text import cut
 from reconciler.manifests import rules
 from reconciler.manifests.facts import Entry, Facts, Named, Problem, most_severe
 from reconciler.manifests.inline_keys import find, find_in_comments, holds_key, redact
@@ -23,6 +26,13 @@ if TYPE_CHECKING:
 
 SIZE_MAX = 1024 * 1024
 PROBLEMS_MAX = 1000
+QUOTED_MAX = 60
+"""Characters that a problem quotes of a line."""
+_MASK = "…"
+_LOOKED_AT = 200
+"""Characters of a line, and lines, in which something to quote is looked for."""
+_OF_FILE = (rules.TOO_LARGE, rules.PATH_NAME)
+"""Rules about a file as a whole."""
 TAG_HANDLES_MAX = 100
 """libyaml compares every `%TAG` with all before it."""
 SUFFIXES = (".yaml", ".yml")
@@ -57,8 +67,34 @@ def read_manifests(data: bytes, objects: Objects | None = None) -> Facts:
     size = size_of(data) + repeated if manifests else 0
     if not problems:
         return Facts(tuple(manifests), tuple(named), size=size)
-    listed = [problem.short() for problem in most_severe(problems, PROBLEMS_MAX)]
+    listed = [problem.short() for problem in _quoted(text, most_severe(problems, PROBLEMS_MAX), masked=bool(secrets))]
     return Facts(tuple(manifests), tuple(named), tuple(listed), len(problems) - len(listed), size)
+
+
+def _quoted(text: str, problems: list[Problem], *, masked: bool) -> list[Problem]:
+    """Give problems with what stands at their place, where they do not quote it: of what has lines the first.
+
+    An empty value is quoted by its line, the end of a file by its last one.
+    """
+    if all(problem.text for problem in problems):
+        return problems
+    lines = text.split("\n")
+    found: list[Problem] = []
+    for problem in problems:
+        if not problem.text and problem.rule not in _OF_FILE:
+            here = "" if masked else _words_at(lines, problem.line - 1, problem.column - 1)
+            problem = msgspec.structs.replace(problem, text=redact(cut(here, QUOTED_MAX)) or _MASK)
+        found.append(problem)
+    return found
+
+
+def _words_at(lines: list[str], line: int, column: int) -> str:
+    """Give what stands at a place, or on its line, or on the last line before it that says something."""
+    last = min(line, len(lines) - 1)
+    here = lines[last][column : column + _LOOKED_AT].strip()
+    for each in range(last, max(-1, last - _LOOKED_AT), -1):
+        here = here or lines[each][:_LOOKED_AT].strip()
+    return here
 
 
 def size_of(data: bytes) -> int:
@@ -85,7 +121,8 @@ def _decode(data: bytes) -> tuple[str, Problem | None]:
         text = data[: error.start].decode()
         line, column = _end_of(text)
         message = f"byte 0x{data[error.start]:02x} is no UTF-8"
-        problem = Problem(line, column, "error", rules.NOT_UTF8, message, "save the file as UTF-8")
+        quoted = f"0x{data[error.start]:02x}"
+        problem = Problem(line, column, "error", rules.NOT_UTF8, message, "save the file as UTF-8", quoted)
     if data.translate(None, _USUAL_BYTES) and (found := _CONTROL.search(text)):
         text = text[: found.start()]
         line, column = _end_of(text)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from reconciler.core.diagnostics import Severity
 
-RULES_VERSION = "5"
+RULES_VERSION = "6"
 """Part of `VERSION`: to be raised whenever the same bytes may now be judged in another way."""
 
 
@@ -150,7 +150,7 @@ _TABLE: tuple[Rule, ...] = (
         "error",
         "Tree cannot be judged",
         "The commit's tree is too large or too deep, the source path is no folder, or `.paiignore` is too long.",
-        "Do as the hint says.",
+        "Point `source.path` at the folder of the manifests, or split the repository.",
     ),
     Rule(
         NOT_A_MAPPING,
@@ -317,6 +317,12 @@ _TABLE: tuple[Rule, ...] = (
 )
 
 RULES: dict[str, Rule] = {rule.id: rule for rule in _TABLE}
+
+
+def usual_fix(rule: str) -> str:
+    """Give the usual way out as a hint."""
+    fix = RULES[rule].fix.replace("`", "").removesuffix(".")
+    return fix[:1].lower() + fix[1:]
 
 
 def rules_document() -> str:

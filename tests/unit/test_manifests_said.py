@@ -1,0 +1,114 @@
+"""Every problem has a message, a hint and the offending text, and each stands in the text output."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.core.diagnostics import format_line
+from reconciler.manifests import Entry, deletion_problem, facts_of, judge, read_manifests
+from tests.support import agent, binding
+
+SOUND = binding("flash")
+CASES = {
+    "tab": "a:\n\tb: 1\n",
+    "bracket": SOUND + "---\nkind: [\n",
+    "colon": "apiVersion: pai.io/v1\nkind: x: y\n",
+    "at": "a: @b\n",
+    "end": "a: 'b\n\n\n",
+    "latin": b"a: \xe9\n",
+    "utf16": "a: 1\n".encode("utf-16-le"),
+    "control": "a: \x07\n",
+    "deep": "[" * 70 + "]" * 70,
+    "aliases": "a: &a [1]\n" + "b: *c\n",
+    "twice": "a: 1\na: 2\n",
+    "tag": "a: !x {b: 1}\n",
+    "merge": "<<: {a: 1}\n",
+    "key": "{a: 1}: 2\n",
+    "list": "- a\n- b\n",
+    "text": "hello\n",
+    "no kind": "metadata:\n  name: x\n",
+    "List": "apiVersion: v1\nkind: List\nitems: []\n",
+    "Secret": "apiVersion: v1\nkind: Secret\ndata: {a: b}\n",
+    "version": SOUND.replace("pai.io/v1", "pai.io/v2"),
+    "version list": SOUND.replace("pai.io/v1", "[pai.io/v1]"),
+    "kind": SOUND.replace("ModelBinding", "ModelBindng"),
+    "kind mapping": SOUND.replace("ModelBinding", "{a: b}"),
+    "no spec": SOUND.partition("spec:")[0],
+    "empty spec": SOUND.partition("spec:")[0] + "spec:\n",
+    "list spec": SOUND.partition("spec:")[0] + "spec:\n  - a\n  - b\n",
+    "text spec": SOUND.partition("spec:")[0] + "spec: x\n",
+    "mapping model": SOUND.replace("model: gemini-2.0-flash", "model: {a: 1}"),
+    "list name": SOUND.replace("name: flash", "name: [flash]"),
+    "number name": SOUND.replace("name: flash", "name: 5"),
+    "empty name": SOUND.replace("name: flash", "name:"),
+    "provider": SOUND.replace("provider: gemini", "provider: acme"),
+    "provider list": SOUND.replace("provider: gemini", "provider: [gemini]"),
+    "no provider": SOUND.replace("  provider: gemini\n", ""),
+    "budget": binding("flash", 7).replace("PerDay: 7", "PerDay: 1e3"),
+    "budget list": binding("flash", 7).replace("PerDay: 7", "PerDay: [1]"),
+    "empty bindings": agent("x").replace("modelBindings:\n", "modelBindings: []\n"),
+    "bindings text": agent("x").replace("modelBindings:\n", "modelBindings: flash\n"),
+    "bindings mapping": agent("x").replace("modelBindings:\n", "modelBindings: {a: b}\n"),
+    "bindings nested": agent("x").replace("modelBindings:\n", "modelBindings: [[flash]]\n"),
+    "repeated": agent("x", "flash", "flash"),
+    "labels list": SOUND.replace("name: flash\n", "name: flash\n  labels: [a]\n"),
+    "label mapping": SOUND.replace("name: flash\n", "name: flash\n  labels: {a: {b: c}}\n"),
+    "namespace": SOUND.replace("name: flash\n", "name: flash\n  namespace: x\n"),
+    "status": SOUND + "status: {}\n",
+    "unknown": SOUND + "  other: 1\n",
+    "many unknown": SOUND + "".join(f"  other{n}: 1\n" for n in range(300)),
+    "number": agent("x", "flash") + "  replicas: 123456789012345678901234567890\n",
+    "reference": SOUND + "  apiKeySecretRef: [a]\n",
+    "large": "#" * 1024 * 1024 + "\n\n",
+    "many": "---\n".join("a: 1\n" for _ in range(1500)),
+    "dangling": agent("x", "nobody"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_part_of_a_problem_is_empty(case: str) -> None:
+    """In the value, which JSON, SARIF and the log carry, and on the line that people read."""
+    text = CASES[case]
+    verdict = judge({"x.yaml": read_manifests(text.encode() if isinstance(text, str) else text)})
+    assert verdict.diagnostics
+    for each in verdict.diagnostics:
+        assert each.message.strip(), each
+        assert each.hint.strip(), each
+        assert each.text.strip(), each
+        line = format_line(each)
+        assert f"({each.hint})" in line or not each.hint.isprintable()
+        first = each.text.split("\n")[0].strip()
+        assert first[:59] in line or not first.isprintable(), (line, each)
+
+
+def test_problems_without_a_line_are_whole_too() -> None:
+    """Links, submodules, paths, deletions and revisions that are too large."""
+    found = [
+        *judge({"a.yaml": facts_of(Entry("a.yaml", "symlink", "", 0, bytes), {}) or read_manifests(b"")}).diagnostics,
+        *judge({"b": facts_of(Entry("b", "submodule", "", 0, bytes), {}) or read_manifests(b"")}).diagnostics,
+        *judge(
+            {"x\\y.yaml": facts_of(Entry("x\\y.yaml", "file", "", 1, bytes), {}) or read_manifests(b"")}
+        ).diagnostics,
+        *judge(dict.fromkeys(map(str, range(200_001)), read_manifests(b""))).diagnostics,
+    ]
+    deletion = deletion_problem([("model", str(n)) for n in range(5)], [], allowed=False)
+    assert deletion is not None
+    assert len(found) == 4
+    for each in [*found, deletion]:
+        assert each.message
+        assert each.hint
+        assert each.text
+
+
+def test_what_a_secret_holds_is_not_quoted() -> None:
+    """What stands at another problem of the file may be its value."""
+    text = "apiVersion: v1\nkind: Secret\nstringData:\n  password: swordfish-canary\n---\na: [swordfish-canary\n"
+    for each in judge({"x.yaml": read_manifests(text.encode())}).diagnostics:
+        assert "canary" not in each.text + each.message
+
+
+def test_text_is_looked_for_in_few_characters() -> None:
+    """A megabyte of blanks before or on a line is not read for each of a thousand problems."""
+    text = "\n" * 500_000 + "\n".join(f"---\n{' ' * 300}- {number}" for number in range(1500))
+    (first, *_) = judge({"x.yaml": read_manifests(text.encode())}).diagnostics
+    assert first.text
