@@ -225,7 +225,8 @@ def roll_back(
             f"revision {commit[:7]} was read from the folder {path}, source.path is {source_path} now",
             f"pin it instead: pai pin {commit[:12]}",
         )
-    author = repository.identity()
+    identity = repository.identity()
+    author = identity.author
     for _ in range(TRIES):
         tip = repository.tip(branch)
         if tip is None:
@@ -240,11 +241,11 @@ def roll_back(
         _require(verdict, "or give --allow-deletions, if so many objects shall go")
         message = _rollback_message(accepted, tip, reason, author, allow_deletions)
         try:
-            made = repository.restore(tip, commit, source_path, message, author)
+            made = repository.restore(tip, commit, source_path, message, identity)
             if made == tip:
                 return ""
             if send is None:
-                repository.land(branch, tip, made, source_path, author)
+                repository.land(branch, tip, made, source_path, identity)
             elif not send(made, tip):
                 continue
         except RaceLost:

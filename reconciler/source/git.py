@@ -9,7 +9,6 @@ A Repository is used by one thread at a time; open one for each thread (0.1 ms).
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
@@ -18,15 +17,16 @@ import pygit2
 from pygit2.enums import ObjectType, RepositoryOpenFlag
 
 from reconciler.core.errors import NotFound, SourceUnavailable
-from reconciler.source import history, trees, writing
+from reconciler.source import history, identities, trees, writing
 from reconciler.source.commits import CommitInfo, parse_commit, trailers
 from reconciler.source.history import Walk
+from reconciler.source.identities import Author, Identity
 from reconciler.source.mapping import mapped, unavailable
 from reconciler.source.storing import common_dir
 from reconciler.source.trees import TreeEntry
-from reconciler.source.writing import Author, RaceLost
+from reconciler.source.writing import RaceLost
 
-__all__ = ["Author", "RaceLost", "Repository", "TreeEntry", "Walk"]
+__all__ = ["Author", "Identity", "RaceLost", "Repository", "TreeEntry", "Walk"]
 
 CACHE_BYTES_MAX = 16 * 1024 * 1024
 """Of objects that libgit2 keeps once they were read, in all repositories.
@@ -223,7 +223,7 @@ class Repository:
         expected_tip: str | None,
         files: Mapping[str, bytes | None],
         message: str,
-        author: Author,
+        author: Author | Identity,
     ) -> str:
         """Commit `files` (path in the repository -> content, None deletes) on top of `expected_tip`; see `writing`.
 
@@ -233,7 +233,7 @@ class Repository:
         with mapped(self.path):
             return writing.write(self._repo, branch, expected_tip, files, message, author)
 
-    def restore(self, expected_tip: str, commit: str, path: str, message: str, author: Author) -> str:
+    def restore(self, expected_tip: str, commit: str, path: str, message: str, author: Author | Identity) -> str:
         """Make a commit on top of `expected_tip` whose folder `path` is that of `commit`; `land` moves the branch.
 
         Gives `expected_tip` if nothing changes.
@@ -241,7 +241,7 @@ class Repository:
         with mapped(self.path):
             return writing.restore(self._repo, expected_tip, path, self._subtree(commit, path), message, author)
 
-    def land(self, branch: str, expected_tip: str, commit: str, path: str, author: Author) -> None:
+    def land(self, branch: str, expected_tip: str, commit: str, path: str, author: Author | Identity) -> None:
         """Move the branch to a commit that differs from `expected_tip` below `path` only; otherwise as `write`."""
         with mapped(self.path):
             prefix = "" if path == "." else f"{path.rstrip('/')}/"
@@ -253,15 +253,16 @@ class Repository:
             message = self.commit(commit).message
             writing.land(self._repo, branch, expected_tip, commit, files, message, author)
 
-    def prepare(self, expected_tip: str | None, files: Mapping[str, bytes | None], message: str, author: Author) -> str:
+    def prepare(
+        self, expected_tip: str | None, files: Mapping[str, bytes | None], message: str, author: Author | Identity
+    ) -> str:
         """Make the commit that `write` would make, for somebody else to move the branch there."""
         with mapped(self.path):
             return writing.prepare(self._repo, expected_tip, files, message, author)
 
-    def identity(self) -> Author:
-        """Tell who commits: GIT_AUTHOR_NAME and _EMAIL, then git's user.name and user.email, then login@host."""
-        with mapped(self.path):
-            return writing.identity(self._repo, os.environ)
+    def identity(self) -> Identity:
+        """Tell who commits here, as git does. Raises Refused if git would not commit, CouldNotRun without git."""
+        return identities.identity(self.git_dir)
 
     def has_folder(self, sha: str, path: str) -> bool:
         """Tell whether the commit has that folder."""
@@ -323,10 +324,10 @@ def user_identity(path: Path | None) -> Author:
     """Tell who works here, as the repository at `path` knows them, or without it if it is gone or there is none."""
     if path is not None:
         try:
-            return Repository.open(path).identity()
+            return identities.somebody(Repository.open(path).git_dir)
         except SourceUnavailable:
             pass  # whoever stores a key while the repository is away is the same person as before
-    return writing.identity(None, os.environ)
+    return identities.somebody(None)
 
 
 def work_tree(folder: Path) -> Path | None:

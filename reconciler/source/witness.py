@@ -20,9 +20,9 @@ from pygit2.enums import FileMode, ObjectType, RepositoryOpenFlag
 from reconciler.core.errors import SourceUnavailable
 from reconciler.source import writing
 from reconciler.source.history import COMMIT_BYTES_MAX
+from reconciler.source.identities import Author
 from reconciler.source.mapping import mapped
 from reconciler.source.storing import store
-from reconciler.source.writing import Author
 
 CHECKPOINTS: Final = "refs/pai/checkpoints"
 """The ref of the first log of a repository."""

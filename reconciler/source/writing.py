@@ -8,22 +8,20 @@ exceptions.
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
-import socket
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import NamedTuple
 
 import pygit2
 from pygit2.enums import FileMode, FileStatus, ObjectType
 
 from reconciler.core.errors import CouldNotRun, NotFound, Refused, SourceUnavailable
+from reconciler.source.identities import Author, Identity
 from reconciler.source.storing import common_dir, store
 from reconciler.source.trees import TREES, parse, serialise
 
@@ -38,13 +36,6 @@ was moved away under it."""
 _SYNCING = threading.Lock()
 
 
-class Author(NamedTuple):
-    """Who a commit is laid to."""
-
-    name: str
-    email: str
-
-
 class RaceLost(Refused):
     """The branch moved while the commit was made; read it again and retry."""
 
@@ -57,7 +48,7 @@ def write(
     expected_tip: str | None,
     files: Mapping[str, bytes | None],
     message: str,
-    author: Author,
+    author: Author | Identity,
 ) -> str:
     """Commit `files` on top of `expected_tip`, move the branch there, and give the commit's id.
 
@@ -70,7 +61,11 @@ def write(
 
 
 def prepare(
-    repo: pygit2.Repository, expected_tip: str | None, files: Mapping[str, bytes | None], message: str, author: Author
+    repo: pygit2.Repository,
+    expected_tip: str | None,
+    files: Mapping[str, bytes | None],
+    message: str,
+    author: Author | Identity,
 ) -> str:
     """Make the commit that `write` would make, and move no branch; `expected_tip` if the tree stays the same."""
     base = None if expected_tip is None else str(repo[expected_tip].peel(pygit2.Tree).id)
@@ -81,7 +76,7 @@ def prepare(
 
 
 def restore(
-    repo: pygit2.Repository, expected_tip: str, path: str, folder: str | None, message: str, author: Author
+    repo: pygit2.Repository, expected_tip: str, path: str, folder: str | None, message: str, author: Author | Identity
 ) -> str:
     """Make the commit on top of `expected_tip` that has the tree `folder` (None for none) at `path`; as `prepare`."""
     root = str(repo[expected_tip].peel(pygit2.Tree).id)
@@ -96,66 +91,44 @@ def land(
     commit: str,
     files: Mapping[str, bytes | None],
     message: str,
-    author: Author,
+    author: Author | Identity,
 ) -> None:
     """Move the branch to a commit that was made on top of `expected_tip`, in which `files` differ; see `write`."""
     if commit == expected_tip:
         return
     follow = _checkout(repo, branch, expected_tip, files)
     made = pygit2.Oid(hex=commit)
-    move(repo, f"refs/heads/{branch}", expected_tip, made, signature_of(author), _text(message))
+    move(repo, f"refs/heads/{branch}", expected_tip, made, _signatures(author)[1], _text(message))
     if follow is not None:
         _follow(repo, follow, commit, files)
 
 
-def _commit(repo: pygit2.Repository, expected_tip: str | None, tree: str, message: str, author: Author) -> str:
+def _commit(
+    repo: pygit2.Repository, expected_tip: str | None, tree: str, message: str, author: Author | Identity
+) -> str:
     if expected_tip is not None and tree == str(repo[expected_tip].peel(pygit2.Tree).id):
         return expected_tip
-    signature = signature_of(author)
+    written, committed = _signatures(author)
     parents = [] if expected_tip is None else [expected_tip]
     oid = pygit2.Oid(hex=tree)
-    return str(store(repo, lambda into: into.create_commit(None, signature, signature, _text(message), oid, parents)))
+    return str(store(repo, lambda into: into.create_commit(None, written, committed, _text(message), oid, parents)))
+
+
+def _signatures(author: Author | Identity) -> tuple[pygit2.Signature, pygit2.Signature]:
+    both = author if isinstance(author, Identity) else Identity(author, author)
+    return signature_of(both.author), signature_of(both.committer)
 
 
 def _text(message: str) -> str:
     return message.encode("utf-8", "replace").decode("utf-8").rstrip("\n") + "\n"
 
 
-def identity(repo: pygit2.Repository | None, environment: Mapping[str, str]) -> Author:
-    """Tell who commits, as `git commit` would, without ever failing for want of a configuration or a repository."""
-    login, host = _login(), socket.gethostname() or "localhost"
-    config = _user_config() if repo is None else repo.config
-    name = environment.get("GIT_AUTHOR_NAME", "").strip() or _setting(config, "user.name") or login
-    email = environment.get("GIT_AUTHOR_EMAIL", "").strip() or _setting(config, "user.email") or f"{login}@{host}"
-    # Whatever bytes the environment holds: the name goes into a commit or onto the log, which take text.
-    return Author(*(text.encode("utf-8", "replace").decode() for text in (name, email)))
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return f"uid-{os.getuid()}"
-
-
-def _user_config() -> pygit2.Config | None:
-    try:
-        return pygit2.Config.get_global_config()
-    except (OSError, pygit2.GitError):  # there is no ~/.gitconfig, or it is broken
-        return None
-
-
-def _setting(config: pygit2.Config | None, key: str) -> str:
-    try:
-        return "" if config is None else (config[key] or "").strip()
-    except KeyError:
-        return ""
-
-
 def signature_of(author: Author) -> pygit2.Signature:
     """Make of any name and address one that a commit can carry."""
-    name, email = (re.sub(r"[<>\x00-\x1f\ud800-\udfff]", "", text).strip(" .,:;\"'\\") for text in author)
-    return pygit2.Signature(name or email or "unknown", email or "unknown")
+    name, email = (re.sub(r"[<>\x00-\x1f\ud800-\udfff]", "", text).strip(" .,:;\"'\\") for text in author[:2])
+    if author.when is None:
+        return pygit2.Signature(name or email or "unknown", email or "unknown")
+    return pygit2.Signature(name or email or "unknown", email or "unknown", author.when, author.offset)
 
 
 def _parts(path: str) -> tuple[str, ...]:

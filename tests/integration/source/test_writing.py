@@ -26,7 +26,7 @@ def test_write_makes_the_first_commit_of_an_empty_repository(bare: Git) -> None:
     assert repository.tip("main") == bare("rev-parse", "main") == sha
     assert bare("ls-tree", "-r", "--name-only", "main").split() == ["b.yaml", "models/a.yaml"]
     info = repository.commit(sha)
-    assert (info.author.name, info.author.email) == ALICE
+    assert (info.author.name, info.author.email) == ALICE[:2]
     assert (info.parents, info.message) == ((), "Add a\n\nbody\n")
     bare("fsck", "--strict")
 
@@ -213,16 +213,49 @@ def test_write_survives_odd_authors_and_messages(bare: Git) -> None:
     bare("fsck", "--strict")
 
 
-def test_identity_prefers_environment_then_configuration(git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The author is who git would say it is, and somebody even without any configuration."""
+def test_identity_is_what_git_says(git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Author and committer, from every configuration and variable that git reads, with its time."""
     repository = Repository.open(git.folder)
-    assert "@" in repository.identity().email
     git("config", "user.name", "Configured")
     git("config", "user.email", "c@example.com")
-    assert Repository.open(git.folder).identity() == ("Configured", "c@example.com")
-    monkeypatch.setenv("GIT_AUTHOR_NAME", "Env")
-    monkeypatch.setenv("GIT_AUTHOR_EMAIL", "env@example.com")
-    assert repository.identity() == ("Env", "env@example.com")
+    assert repository.identity().author[:2] == repository.identity().committer[:2] == ("Configured", "c@example.com")
+    git("config", "author.email", "author@example.com")
+    monkeypatch.setenv("GIT_COMMITTER_NAME", "Committer")
+    monkeypatch.setenv("GIT_AUTHOR_DATE", "2026-11-23T10:00:00+0530")
+    found = repository.identity()
+    assert found.author == ("Configured", "author@example.com", 1_795_408_200, 330)
+    assert found.committer[:2] == ("Committer", "c@example.com")
+    tip = repository.write("main", None, {"a": b"1"}, "m", found)
+    assert git("log", "-1", "--format=%an %ae %cn %ce %ai", tip) == (
+        "Configured author@example.com Committer c@example.com 2026-11-23 10:00:00 +0530"
+    )
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "user.name")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "Counted")
+    assert repository.identity().author.name == "Counted"
+    for name in ("GIT_CONFIG_COUNT", "GIT_COMMITTER_NAME"):
+        monkeypatch.delenv(name)
+    other = tmp_path / "global"
+    other.write_text("[user]\n\tname = Global\n")
+    git("config", "--unset", "user.name")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(other))
+    assert repository.identity().author.name == "Global"
+    for name in ("user.email", "author.email"):
+        git("config", "--unset", name)
+    monkeypatch.setenv("EMAIL", "mail@example.com")
+    assert repository.identity().author.email == "mail@example.com"
+
+
+def test_without_an_identity_nothing_is_committed(git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As git refuses it, with its words and the way out; what is no commit is laid to the account."""
+    git("config", "user.useConfigOnly", "true")
+    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "none"))
+    with pytest.raises(Refused, match="git does not know who you are") as caught:
+        Repository.open(git.folder).identity()
+    assert "git config --global user.email" in caught.value.hint
+    assert "@" in user_identity(git.folder).email
 
 
 def test_user_identity_needs_no_repository(git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,10 +271,10 @@ def test_user_identity_needs_no_repository(git: Git, tmp_path: Path, monkeypatch
 
 
 def test_identity_is_text_whatever_the_environment_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes that are no UTF-8 become question marks: commits and events hold text."""
+    """Bytes that are no UTF-8 become replacement characters: commits and events hold text."""
     monkeypatch.setenv("GIT_AUTHOR_NAME", "Zo\udceb")
     monkeypatch.setenv("GIT_AUTHOR_EMAIL", "\udcff@example.com")
-    assert user_identity(None) == ("Zo?", "?@example.com")
+    assert user_identity(None)[:2] == ("Zo\N{REPLACEMENT CHARACTER}", "\N{REPLACEMENT CHARACTER}@example.com")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
