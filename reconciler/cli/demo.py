@@ -73,6 +73,8 @@ class _Tour:
             "PAI_ADMIN_LISTEN": f"127.0.0.1:{_free_port()}",
             "PAI_GATEWAY_LISTEN": f"127.0.0.1:{self._gateway_port}",
             **providers,
+            "GIT_CONFIG_NOSYSTEM": "1",  # the user's settings may sign, refuse or redirect
+            "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_AUTHOR_NAME": "Alice",
             "GIT_AUTHOR_EMAIL": "alice@example.com",
             "GIT_COMMITTER_NAME": "Alice",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pygit2
 
 from reconciler.core.errors import CouldNotRun, Refused
+from reconciler.source.gitrun import UNCONFIGURED
 
 SETTINGS = {
     # A user's own core.hooksPath must not switch the pre-receive hook off; relative to the repository, so it may move.
@@ -49,7 +50,7 @@ def put_right(path: Path) -> None:
 
 
 def _git(*arguments: str) -> None:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")} | UNCONFIGURED
     try:
         done = subprocess.run(
             ["git", *arguments],

@@ -45,6 +45,8 @@ _OPTIONS = {
 }
 
 
+UNCONFIGURED = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+"""Variables for a git that no configuration of the machine or the user reaches."""
 NO_PROGRAMS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
 """Words for a git in somebody's work tree, whose configuration and hooks may name programs."""
 NO_TRANSPORT = {"GIT_ALLOW_PROTOCOL": "", "GIT_NO_LAZY_FETCH": "1"}
@@ -141,8 +143,7 @@ def git_environment(further: Mapping[str, str] | None = None) -> dict[str, str]:
         **kept,
         "HOME": os.devnull,
         "LC_ALL": "C",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
+        **UNCONFIGURED,
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_NO_REPLACE_OBJECTS": "1",
         **(further or {}),

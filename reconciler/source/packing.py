@@ -19,7 +19,7 @@ from typing import Final
 import pygit2
 from pygit2.enums import RepositoryOpenFlag
 
-from reconciler.source.gitrun import FRUGAL
+from reconciler.source.gitrun import FRUGAL, UNCONFIGURED
 
 _AUTO: Final = 6700
 """Git's default of `gc.auto`: loose objects."""
@@ -71,7 +71,7 @@ def crowded(path: Path) -> bool:
 
 
 def _gc(path: Path) -> None:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")} | UNCONFIGURED
     settings = [word for pair in {"gc.autoDetach": "false", **FRUGAL}.items() for word in ("-c", "=".join(pair))]
     words = ["git", "-C", str(path), *settings, "gc", "--auto", "--quiet"]
     with contextlib.suppress(OSError):  # no git here: the repository only has more files than it needs
