@@ -6,44 +6,149 @@ Nothing uncommitted is ever overwritten. Callers map libgit2's exceptions.
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pygit2
 from pygit2.enums import FileMode, FileStatus
 
 from reconciler.core.errors import CouldNotRun, Refused
+from reconciler.source.gitrun import NO_PROGRAMS, NO_TRANSPORT
+from reconciler.source.storing import common_dir
 
 _STAGED = FileStatus.INDEX_NEW | FileStatus.INDEX_MODIFIED | FileStatus.INDEX_TYPECHANGE
 _EDITED = FileStatus.WT_MODIFIED | FileStatus.WT_TYPECHANGE
 
 
-def checkout(
-    repo: pygit2.Repository, branch: str, expected: str | None, files: Mapping[str, bytes | None]
-) -> Path | None:
+def checkout(repo: pygit2.Repository, branch: str, files: Mapping[str, bytes | None]) -> Path | None:
     """Find the work tree that has to follow the branch (None: there is none); refuse what would lose work there."""
     reference = repo.references.get("HEAD")
-    at_head = reference is not None and reference.target == f"refs/heads/{branch}"
-    if repo.is_bare or not at_head:
-        local = None if expected is None else repo.branches.local.get(branch)
-        if local is not None and not (repo.is_bare and at_head) and local.is_checked_out():
-            raise Refused(
-                f"branch {branch} is checked out in another work tree",
-                "set source.repo to the folder of that work tree",
-            )
+    at_head = not repo.is_bare and reference is not None and reference.target == f"refs/heads/{branch}"
+    used = _in_use(Path(repo.path), branch, but_its_own=at_head)
+    if used is not None:
+        raise Refused(f"branch {branch} is {used.what} {used.place}", used.hint)
+    if not at_head:
         return None
     root = Path(repo.workdir)
     if Path(repo.path, "index.lock").exists():
         raise Refused(f"another git process works in {root}", "wait for it, or remove a stale .git/index.lock")
+    hidden = _hidden(root, files)
     for path, content in files.items():
         for folder in Path(path).parents:
             place = root / folder
             if place.is_symlink() or (place.exists() and not place.is_dir()):
                 raise Refused(f"{place} is not a folder", "move it away")
-        if not _clean(repo, root, path) and not _same(repo, root, path, content):
+        if path in hidden and os.path.lexists(root / path):
+            if not _same(repo, root, path, content) and not _as_committed(repo, root, path):
+                hint = f"git -C {root} update-index {hidden[path].undone} {path} lets git show them; commit them first"
+                raise Refused(f"{path} has uncommitted changes, which git hides ({hidden[path].name})", hint)
+        elif path not in hidden and not _clean(repo, root, path) and not _same(repo, root, path, content):
             raise Refused(f"{path} has uncommitted changes", f"commit or stash them first: git -C {root} status")
     return root
+
+
+class _Use(NamedTuple):
+    """How a work tree uses a branch."""
+
+    what: str
+    place: str
+    hint: str
+
+
+def _in_use(git_dir: Path, branch: str, *, but_its_own: bool) -> _Use | None:
+    """Tell where a branch is checked out, rebased or bisected, as git means it, in any work tree of the repository.
+
+    `but_its_own`: the work tree of `git_dir` follows the branch, so that it may be checked out there.
+    """
+    common = common_dir(git_dir)
+    ref = f"refs/heads/{branch}"
+    own = git_dir.resolve()
+    places = [common, *sorted(common.glob("worktrees/*"))]
+    for place in places:
+        words = _read(place / "HEAD")
+        bare = place == common and _is_bare(common)
+        tree = _tree_of(place)
+        if words == f"ref: {ref}" and not bare and not (but_its_own and place.resolve() == own):
+            return _Use("checked out in", tree, "set source.repo to the folder of that work tree")
+        for kind in ("rebase-merge", "rebase-apply"):
+            updated = _read(place / kind / "update-refs").split("\n")[::3]
+            if _read(place / kind / "head-name") == ref or ref in updated:
+                return _Use("being rebased in", tree, f"end it first: git -C {tree} rebase --continue or --abort")
+        if (place / "BISECT_LOG").exists() and _read(place / "BISECT_START") == branch:
+            return _Use("being bisected in", tree, f"end it first: git -C {tree} bisect reset")
+    return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape").strip()
+    except OSError:
+        return ""
+
+
+def _is_bare(common: Path) -> bool:
+    try:
+        return pygit2.Config(str(common / "config")).get_bool("core.bare")
+    except (KeyError, ValueError, OSError, pygit2.GitError):
+        return common.name != ".git"
+
+
+def _tree_of(git_dir: Path) -> str:
+    """Name the work tree of a git directory for people."""
+    named = _read(git_dir / "gitdir")
+    return str(Path(named).parent if named else git_dir.parent)
+
+
+class _Hidden(NamedTuple):
+    """A bit of the index by which git does not look at a file, and the option that takes it away."""
+
+    name: str
+    done: str
+    undone: str
+
+
+_SKIPPED = _Hidden("skip-worktree", "--skip-worktree", "--no-skip-worktree")
+_ASSUMED = _Hidden("assume-unchanged", "--assume-unchanged", "--no-assume-unchanged")
+
+
+def _hidden(root: Path, files: Iterable[str]) -> dict[str, _Hidden]:
+    """Find those of the files that git does not look at, by `git ls-files -v`: libgit2 does not tell."""
+    found: dict[str, _Hidden] = {}
+    for entry in _git(root, "ls-files", "-v", "-z", "--", *(f":(literal){path}" for path in files)).split("\0"):
+        tag, _, path = entry.partition(" ")
+        if tag in ("S", "s"):
+            found[path] = _SKIPPED
+        elif tag.islower():
+            found[path] = _ASSUMED
+    return found
+
+
+def _git(root: Path, *words: str) -> str:
+    command = ["git", *NO_PROGRAMS, *words]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment |= {**NO_TRANSPORT, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        done = subprocess.run(
+            command, cwd=root, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CouldNotRun(f"git cannot be run in {root}: {error}", "is git installed?") from error
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ")
+        raise CouldNotRun(f"git {words[0]} failed in {root}: {said}", f"git -C {root} status says more")
+    return os.fsdecode(done.stdout)
+
+
+def _as_committed(repo: pygit2.Repository, root: Path, path: str) -> bool:
+    """Tell whether a file that git does not look at is what the index has."""
+    try:
+        words = _git(root, "hash-object", f"--path={path}", "--", path).strip()
+        return not (root / path).is_symlink() and words == str(repo.index[path].id)
+    except (KeyError, CouldNotRun):
+        return False
 
 
 def _clean(repo: pygit2.Repository, root: Path, path: str) -> bool:
@@ -64,8 +169,12 @@ def _same(repo: pygit2.Repository, root: Path, path: str, content: bytes | None)
 
 
 def follow_branch(repo: pygit2.Repository, root: Path, commit: str, files: Mapping[str, bytes | None]) -> None:
-    """Bring index and files of the work tree up to a commit in which `files` differ. Raises CouldNotRun."""
+    """Bring index and files of the work tree up to a commit in which `files` differ. Raises CouldNotRun.
+
+    A file that a sparse checkout leaves out stays out, and what git was told not to look at stays hidden from it.
+    """
     try:
+        hidden = _hidden(root, files)
         index = repo.index
         index.read(True)
         tree = repo[commit].peel(pygit2.Tree)
@@ -76,9 +185,13 @@ def follow_branch(repo: pygit2.Repository, root: Path, commit: str, files: Mappi
                 index.remove(path)
             else:
                 entry = tree[path]
-                _replace(root / path, content, executable=entry.filemode == FileMode.BLOB_EXECUTABLE)
+                if path not in hidden or os.path.lexists(root / path):
+                    _replace(root / path, content, executable=entry.filemode == FileMode.BLOB_EXECUTABLE)
                 index.add(pygit2.IndexEntry(path, entry.id, FileMode(entry.filemode)))
         index.write()
+        for path, bit in hidden.items():
+            if files[path] is not None:
+                _git(root, "update-index", bit.done, "--", path)
     except (pygit2.GitError, OSError) as error:
         raise CouldNotRun(
             f"commit {commit[:12]} is made, but the work tree {root} could not follow: {error}",

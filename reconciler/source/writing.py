@@ -94,7 +94,7 @@ def land(
     """Move the branch to a commit that was made on top of `expected_tip`, in which `files` differ; see `write`."""
     if commit == expected_tip:
         return
-    follow = checkout(repo, branch, expected_tip, files)
+    follow = checkout(repo, branch, files)
     made = pygit2.Oid(hex=commit)
     move(repo, f"refs/heads/{branch}", expected_tip, made, _signatures(author)[1], _text(message))
     if follow is not None:
