@@ -29,7 +29,7 @@ from reconciler.core.state import Head, Order, Outcome, Push, State
 from reconciler.core.steering import standing_orders
 from reconciler.core.text import cut
 from reconciler.manifests import Verdict, redact_beginning
-from reconciler.manifests.rules import TREE, usual_fix
+from reconciler.manifests.judging import unreadable
 from reconciler.recorder import Prepared, Recorder
 from reconciler.source import CommitInfo, Repository, Signatures, Walk
 from reconciler.verdict import Index, Judge, load_index, save_index
@@ -348,14 +348,7 @@ class _Pass:
             if tip:
                 raise
             # What it lacks may never come, and nothing waits for it: if the tip can be read, the tip decides.
-            verdict = Verdict(
-                {},
-                (
-                    Diagnostic(
-                        self._path, 1, 1, "error", TREE, error.message, error.hint or usual_fix(TREE), self._path
-                    ),
-                ),
-            )
+            verdict = Verdict({}, (unreadable(self._path, error),))
         self._diagnostics = verdict.diagnostics
         if verdict.accepted:
             self._accept(sha, info, verdict)

@@ -44,9 +44,9 @@ from reconciler.manifests import (
     judge,
 )
 from reconciler.manifests.ignore import IGNORE_FILE
-from reconciler.manifests.judging import FILES_MAX, SIZE_MAX, too_large, too_many_files
+from reconciler.manifests.judging import FILES_MAX, SIZE_MAX, too_large, too_many_files, unreadable
 from reconciler.manifests.reading import SUFFIXES
-from reconciler.manifests.rules import SIGNATURE, TREE, usual_fix
+from reconciler.manifests.rules import SIGNATURE
 from reconciler.source import CommitUnreadable, Repository, TreeEntry, TreeRefused
 from reconciler.source.trailer_search import LOOKED_MAX, TrailerSearch
 from reconciler.source.trees import LINKS, Budget
@@ -144,9 +144,7 @@ class Judge:
             if self._most is not None:
                 raise TooLarge(error.message) from error
             path = self.full(IGNORE_FILE) if isinstance(error, IgnoreRefused) else self._path
-            return Verdict(
-                {}, (Diagnostic(path, 1, 1, "error", TREE, error.message, error.hint or usual_fix(TREE), path),)
-            )
+            return Verdict({}, (unreadable(path, error),))
         verdict = self._of_edit(index) or judge(index.files)
         self._judged = (index, verdict)
         return verdict

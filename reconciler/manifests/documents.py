@@ -21,6 +21,7 @@ from reconciler.manifests.inline_keys import (
     redact,
     redact_beginning,
 )
+from reconciler.manifests.lookalikes import called, foreign
 from reconciler.manifests.schema import BUDGET_HINT, BUDGETS, closest, explain, first_words, screen
 from reconciler.manifests.tree import Document, Mapping, Node, Scalar, Sequence
 
@@ -154,8 +155,8 @@ def _fields(document: Document, root: Mapping, kind: Kind, reading: Reading, *, 
             taken.add((0, 0))
         found = explain(kind, root, taken)
         reading.problems += [p for p in found if not (p.rule == rules.MISSING_FIELD and p.message in _SAID)]
-    if isinstance(spec, Mapping) and kind == "model":
-        _model(spec, reading)
+    if isinstance(spec, Mapping):
+        _model(spec, reading) if kind == "model" else _elsewhere(spec, reading)
     if isinstance(metadata, Mapping):
         _annotations(metadata, reading)
     _remember(root, kind, reading)
@@ -233,13 +234,17 @@ def _model(spec: Mapping, reading: Reading) -> None:
 
 def _known_model(provider: Scalar, model: Scalar, reading: Reading) -> None:
     name = model.text
+    if character := foreign(name):
+        close = closest(name, KNOWN_MODELS.get(provider.text, ()))
+        hint = f"did you mean {close}?" if close else "type it again"
+        reading.add(rules.LOOKALIKE, model, f"spec.model {_shown(model)} holds {called(character)}", hint)
     if provider.value == "openrouter":
         if not has_vendor(name):
             hint = "write vendor/model, such as meta-llama/llama-3.3-70b-instruct"
             reading.add(rules.OPENROUTER_MODEL, model, f"the openrouter model {_shown(model)} has no vendor", hint)
         return
     known = KNOWN_MODELS.get(provider.text)
-    if known is None or name in known:
+    if known is None or name in known or character:
         return
     other = next((p for p, names in KNOWN_MODELS.items() if name in names), None)
     close = closest(name, known)
@@ -247,6 +252,17 @@ def _known_model(provider: Scalar, model: Scalar, reading: Reading) -> None:
     reading.add(
         rules.UNKNOWN_MODEL, model, f"{_shown(model)} is no {provider.text} model that this version knows", hint
     )
+
+
+def _elsewhere(spec: Mapping, reading: Reading) -> None:
+    """Warn of what looks like a limit or a key of an agent, and is neither."""
+    for name in _OF_MODELS:
+        if (key := spec.keys.get(name)) is not None:
+            hint = f"write {name} on the ModelBinding, or remove it"
+            reading.add(rules.ELSEWHERE, key, f"spec.{name} does nothing on an AgentWorkload", hint)
+
+
+_OF_MODELS = (*BUDGETS, "apiKeySecretRef")
 
 
 def has_vendor(model: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Set
 from typing import NamedTuple
 
 from reconciler.core.diagnostics import Diagnostic, has_errors, printable
+from reconciler.core.errors import PaiError
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind, Placed, Reference
 from reconciler.core.text import cut
 from reconciler.manifests import rules
@@ -229,6 +230,11 @@ def too_large(path: str) -> Diagnostic:
     """Give the problem of a revision whose objects would take too much memory."""
     message = f"the revision's objects take more than {SIZE_MAX:,} bytes, aliases written out"
     return Diagnostic(path, 1, 1, "error", rules.TREE, message, _TREE_HINT, path)
+
+
+def unreadable(path: str, error: PaiError) -> Diagnostic:
+    """Give the problem of a revision whose tree cannot be read."""
+    return Diagnostic(path, 1, 1, "error", rules.TREE, error.message, error.hint or _TREE_HINT, path)
 
 
 _TREE_HINT = "point source.path at the folder of the manifests, or split the repository"

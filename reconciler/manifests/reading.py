@@ -31,6 +31,17 @@ QUOTED_MAX = 60
 _MASK = "…"
 _LOOKED_AT = 200
 """Characters of a line, and lines, in which something to quote is looked for."""
+_LINES_BEFORE = 3
+_OF_NAMES = (
+    rules.API_VERSION,
+    rules.KIND,
+    rules.UNKNOWN_FIELD,
+    rules.BAD_NAME,
+    rules.WRONG_VALUE,
+    rules.BUDGET,
+    rules.LABELS,
+)
+"""Rules about what is written in ASCII."""
 _OF_FILE = (rules.TOO_LARGE, rules.PATH_NAME)
 """Rules about a file as a whole."""
 TAG_HANDLES_MAX = 100
@@ -76,16 +87,35 @@ def _quoted(text: str, problems: list[Problem], *, masked: bool) -> list[Problem
 
     An empty value is quoted by its line, the end of a file by its last one.
     """
-    if all(problem.text for problem in problems):
+    foreign = not text.isascii()
+    if all(problem.text for problem in problems) and not foreign:
         return problems
     lines = text.split("\n")
     found: list[Problem] = []
     for problem in problems:
+        if foreign and problem.severity == "error" and (cause := _cause(lines, problem)):
+            problem = msgspec.structs.replace(problem, message=f"{problem.message}; {cause}")
         if not problem.text and problem.rule not in _OF_FILE:
             here = "" if masked else _words_at(lines, problem.line - 1, problem.column - 1)
             problem = msgspec.structs.replace(problem, text=redact(cut(here, QUOTED_MAX)) or _MASK)
         found.append(problem)
     return found
+
+
+def _cause(lines: list[str], problem: Problem) -> str:
+    """Name a character that nobody sees where a problem is, and before it where the parser stumbled."""
+    from reconciler.manifests.lookalikes import called, foreign, invisible, stumbled_over
+
+    last = min(problem.line, len(lines))
+    if problem.rule == rules.SYNTAX:
+        for line in range(last, max(0, last - _LINES_BEFORE), -1):
+            if character := stumbled_over(lines[line - 1][:_LOOKED_AT]):
+                return f"line {line} holds {called(character)}"
+        return ""
+    if problem.rule in _OF_NAMES and (character := foreign(problem.text)):
+        return f"it holds {called(character)}"
+    character = invisible(lines[last - 1][problem.column - 1 : problem.column + _LOOKED_AT])
+    return f"line {last} holds {called(character)}" if character else ""
 
 
 def _words_at(lines: list[str], line: int, column: int) -> str:

@@ -60,6 +60,8 @@ NUMBER = "PAI217"
 LABELS = "PAI218"
 UNKNOWN_MODEL = "PAI251"
 REQUEST_ABOVE_DAY = "PAI252"
+LOOKALIKE = "PAI253"
+ELSEWHERE = "PAI254"
 
 SAME_NAME = "PAI301"
 NO_BINDING = "PAI302"
@@ -270,6 +272,20 @@ _TABLE: tuple[Rule, ...] = (
         "Request above day",
         "`maxTokensPerRequest` is above `maxTokensPerDay`, so it limits nothing.",
         "Lower one or raise the other.",
+    ),
+    Rule(
+        LOOKALIKE,
+        "warning",
+        "Invisible or confusable character",
+        "An identifier holds a character that shows nothing, or that is taken for another one.",
+        "Type the identifier again; the message names the character.",
+    ),
+    Rule(
+        ELSEWHERE,
+        "warning",
+        "Field of another kind",
+        "An AgentWorkload has a field that says something on a ModelBinding only; here it is kept and does nothing.",
+        "Move it to the ModelBinding, or remove it.",
     ),
     Rule(
         SAME_NAME,

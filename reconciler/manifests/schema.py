@@ -22,6 +22,7 @@ from reconciler.core.text import COMPARED_CHARACTERS_MAX, alike
 from reconciler.manifests import rules
 from reconciler.manifests.facts import SAID_MAX, Problem, schema_folder
 from reconciler.manifests.inline_keys import is_literal_secret, mask, redact, redact_beginning
+from reconciler.manifests.lookalikes import visible
 from reconciler.manifests.tree import Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
@@ -302,7 +303,7 @@ def _name_hint(node: Node) -> str:
     if isinstance(node, Scalar) and node.text.endswith("\n"):
         return "the value ends with a line break: write it on the line of its field"
     text = node.text if isinstance(node, Scalar) else ""
-    better = re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:63].strip("-")
+    better = re.sub(r"[^a-z0-9-]+", "-", visible(text).lower()).strip("-")[:63].strip("-")
     return f"did you mean {better}? ({NAME_HINT})" if better and not is_literal_secret(text) else NAME_HINT
 
 

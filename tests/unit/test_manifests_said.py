@@ -112,3 +112,61 @@ def test_text_is_looked_for_in_few_characters() -> None:
     text = "\n" * 500_000 + "\n".join(f"---\n{' ' * 300}- {number}" for number in range(1500))
     (first, *_) = judge({"x.yaml": read_manifests(text.encode())}).diagnostics
     assert first.text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (SOUND.replace("  provider", "\u00a0 provider"), "line 6 holds NO-BREAK SPACE (U+00A0)"),
+        (SOUND.replace("provider: gemini", "provider:\u00a0gemini"), "line 6 holds NO-BREAK SPACE (U+00A0)"),
+        (SOUND + "---\n\ufeff" + binding("two"), "holds ZERO WIDTH NO-BREAK SPACE (U+FEFF)"),
+        (SOUND.replace("  provider", "  \ufeffprovider"), "it holds ZERO WIDTH NO-BREAK SPACE (U+FEFF)"),
+        (SOUND.replace("provider: gemini", "provider： gemini"), "line 6 holds ： FULLWIDTH COLON (U+FF1A)"),
+        (SOUND.replace("name: flash", "name: fla\u200bsh"), "holds ZERO WIDTH SPACE (U+200B) (did you mean flash?"),
+        (SOUND.replace("name: flash", "name: fl\u0430sh"), "а CYRILLIC SMALL LETTER A (U+0430)"),
+        (SOUND.replace("ModelBinding", "Model\u00adBinding"), "it holds SOFT HYPHEN (U+00AD)"),
+        (SOUND.replace("provider: gemini", "provider: gemin\u0456"), "(U+0456)"),
+        (binding("flash", 5).replace("PerDay: 5", "PerDay: 5\u00a0"), "it holds NO-BREAK SPACE (U+00A0)"),
+        (agent("x", "fla\u200dsh"), "it holds ZERO WIDTH JOINER (U+200D)"),
+    ],
+)
+def test_character_that_nobody_sees_is_named_as_the_cause(text: str, said: str) -> None:
+    """Where it stands, or near the place where the parser stumbled."""
+    found = judge({"x.yaml": read_manifests(text.encode())}).diagnostics
+    assert any(said in format_line(each) for each in found), [format_line(each) for each in found]
+
+
+@pytest.mark.parametrize(
+    "model", ["gemini-2.0\u200b-flash", "gemini-2.0-fl\u0430sh", "gemini\u20112.0-flash", "g\ufe0f"]
+)
+@pytest.mark.parametrize("provider", ["gemini", "openrouter"])
+def test_model_with_a_character_that_misleads_is_warned_of(provider: str, model: str) -> None:
+    """The revision is accepted, with one warning that names the character."""
+    name = f"vendor/{model}" if provider == "openrouter" else model
+    text = SOUND.replace("provider: gemini", f"provider: {provider}").replace(
+        "model: gemini-2.0-flash", f"model: {name}"
+    )
+    verdict = judge({"x.yaml": read_manifests(text.encode())})
+    assert verdict.accepted
+    (warning,) = verdict.diagnostics
+    assert warning.rule == "PAI253"
+    assert "(U+" in warning.message
+
+
+def test_comment_in_any_language_is_no_cause() -> None:
+    """Only what shows nothing is suspicious there."""
+    text = SOUND.replace("provider: gemini", "provider: gemin # für Köln → 模型")
+    (error,) = judge({"x.yaml": read_manifests(text.encode())}).diagnostics
+    assert "holds" not in error.message
+
+
+def test_limit_on_an_agent_is_warned_of_at_its_key() -> None:
+    """It is kept, as other fields of a workload are, and does nothing."""
+    text = SOUND + "---\n" + agent("x", "flash") + "  maxTokensPerDay: 100\n  maxTokensPerRequest: 5\n"
+    verdict = judge({"x.yaml": read_manifests(text.encode())})
+    assert verdict.accepted
+    start = SOUND.count("\n") + 1
+    assert [(d.rule, d.line, d.column, d.text) for d in verdict.diagnostics] == [
+        ("PAI254", start + 8, 3, "maxTokensPerDay"),
+        ("PAI254", start + 9, 3, "maxTokensPerRequest"),
+    ]
