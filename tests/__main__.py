@@ -1,5 +1,7 @@
-"""Every check of the project under one word each: `python -m tests [CHECK] [PYTEST OPTIONS]`.
+"""Every check of the project under one word each: `python3 -m tests [CHECK] [PYTEST OPTIONS]`, on any machine.
 
+Where the packages are missing that the checks need, an environment with them is made first (`machine`); nothing but
+Python's own library is needed until then.
 Stops at the first check that fails, with its exit code. A tool that is missing is a failure: what CI checks, everybody
 checks. Prints what it runs, so that a single line can be repeated by hand; ends with pytest's own closing line.
 """
@@ -15,7 +17,9 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import machine
+
+ROOT = machine.ROOT
 SUITES = ("unit", "contract", "integration", "acceptance", "clients")
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
@@ -28,7 +32,7 @@ TOOLS: dict[str, tuple[str, ...]] = {
 }
 ALL = ("format", "lint", "sizes", "types", "layers", "tests")
 
-USAGE = f"""usage: python -m tests [CHECK] [PYTEST OPTIONS]
+USAGE = f"""usage: python3 -m tests [CHECK] [PYTEST OPTIONS]
 
 checks, in the order of `all` (the default):
   format      ruff format --check
@@ -38,6 +42,9 @@ checks, in the order of `all` (the default):
   layers      lint-imports: imports point down
   tests       pytest: {", ".join(SUITES)}
 or one suite alone: {", ".join(SUITES)}
+
+Without the packages of requirements.lock it makes an environment of its own, .venv-tests, and runs there; all checks
+are then preceded by what a newcomer does, pip install . && pai demo. System packages that are missing are installed.
 """
 
 
@@ -50,6 +57,8 @@ def main(arguments: Sequence[str]) -> int:
     if name not in (*ALL, *SUITES, "all"):
         _say(f"there is no check {name}\n\n{USAGE}", sys.stderr.fileno())
         return 2
+    if not machine.is_prepared():
+        return machine.run(list(arguments))
     for check in ALL if name == "all" else (name,):
         code = _run(check, options)
         if code:

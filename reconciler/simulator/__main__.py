@@ -6,8 +6,10 @@ Prints where they are as the variables that Pai reads. It has no state that outl
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from reconciler.simulator.serving import Simulator
@@ -21,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--delay-ms", type=float, default=0, metavar="N", help="wait between pieces (default: 0)")
     parser.add_argument("--latency-ms", type=float, default=0, metavar="N", help="wait before an answer (default: 0)")
     parser.add_argument("--tokens", type=int, default=30, metavar="N", help="tokens of a reply (default: 30)")
+    parser.add_argument("--until-eof", action="store_true", help="end when stdin does")
     options = parser.parse_args(arguments)
     signals = (signal.SIGINT, signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
@@ -31,12 +34,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         delay_s=options.delay_ms / 1000,
         latency_s=options.latency_ms / 1000,
     )
+    if options.until_eof:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     with simulator:
         for name, value in simulator.environment.items():
             sys.stdout.write(f"{name}={value}\n")
         sys.stdout.flush()
         signal.sigwait(signals)
     return 0
+
+
+def _end_with_stdin() -> None:
+    while sys.stdin.buffer.read(65_536):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

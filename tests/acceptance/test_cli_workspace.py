@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -230,3 +232,33 @@ def test_workspace_of_a_repository_elsewhere(site: Site) -> None:
     assert (folder / "agents" / "x.yaml").exists()
     assert work("status", "--porcelain") == ""
     assert list(site.state().agents) == ["x"]
+
+
+def test_simulated_providers_answer_and_end_with_the_daemon(team: Site) -> None:
+    """`pai serve --simulate` needs no key and no network, and leaves nothing behind, however it ends."""
+    for end in (signal.SIGTERM, signal.SIGKILL):
+        command = [PAI, "-w", str(team.root), "serve", "--simulate"]
+        with (team.folder / "serve.log").open("w+") as log:
+            process = subprocess.Popen(command, env=team.environment, stdout=log, stderr=log)
+            deadline = time.monotonic() + 20
+            while not (team.root / "data" / "pai.sock").exists() or team.run("status").code:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            simulators = [pid for pid in children if "reconciler.simulator" in _command_of(pid)]
+            assert len(simulators) == 1
+            process.send_signal(end)
+            process.wait(20)
+            while any("reconciler.simulator" in _command_of(pid) for pid in simulators):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        assert "no request leaves this machine" in (team.folder / "serve.log").read_text()
+        started = team.rows("type:daemon.started")[0]["data"]
+        assert "127.0.0.1" in str(started)
+
+
+def _command_of(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -18,9 +19,8 @@ from reconciler.core import events as ev
 from reconciler.core.state import Head, Order, State
 from reconciler.core.steering import standing_orders
 from reconciler.daemon.health import judge_health
-from reconciler.simulator import Simulator
 from reconciler.workspace.settings import SETTINGS
-from tests.support import Site
+from tests.support import Site, run
 from tests.support_docs import DOCS, README, ROOT, assert_shown, blocks, run_steps, steps, table
 
 PAGES = sorted([README, ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
@@ -33,8 +33,7 @@ def test_readme_commands_print_what_it_shows(tmp_path: Path) -> None:
     wanted = steps(README)
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
 
-    with Simulator(keys={"gemini": {"not-a-real-key"}}) as simulator:
-        outputs = run_steps(wanted, tmp_path, {**Site(tmp_path).environment, **simulator.environment})
+    outputs = run_steps(wanted, tmp_path, Site(tmp_path).environment)
 
     for step, output in zip(wanted, outputs, strict=True):
         assert_shown(step, output, str(tmp_path))
@@ -50,12 +49,25 @@ def test_readme_has_the_main_verbs_and_less_than_150_lines() -> None:
 
 
 def test_readme_developer_commands_are_those_of_ci() -> None:
-    """Both ways of installing in README.md are the ones that .ci/run takes, word for word."""
-    ci = (ROOT / ".ci" / "run").read_text().replace("--quiet ", "").replace('"$work/newcomer/bin/', "").replace('"', "")
-    commands = [line for block in blocks(README, "sh") for line in block]
+    """README.md ends with the one line that `.ci/run` runs, and begins with what that does as a newcomer."""
+    (line,) = blocks(README, "sh")[-1]
+    assert (ROOT / ".ci" / "run").read_text().endswith(f"\nexec {line}\n")
+    _, install, demo = blocks(README, "sh")[0]
+    assert (install, demo) == ("pip install .", "pai demo")
 
-    assert commands
-    assert [command for command in commands if not re.search(rf"{re.escape(command)}\)?$", ci, re.MULTILINE)] == []
+
+def test_checks_begin_with_nothing_but_python(tmp_path: Path) -> None:
+    """`python3 -m tests` says what it does, and what is missing, without any package."""
+    bare = [sys._base_executable, "-E", "-s", "-m", "tests"]  # type: ignore[attr-defined]
+    folder = tmp_path / "checkout"
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("corpus", "__pycache__"))
+    environment = {"PATH": str(tmp_path)}
+    done = run([*bare, "--help"], environment, folder)
+    assert (done.code, done.err) == (0, "")
+    assert "python3 -m tests" in done.out
+    done = run([*bare, "unit"], environment, folder)
+    assert done.code == 3
+    assert "git strace curl" in done.err
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
