@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +98,19 @@ def test_options_stand_anywhere(team: Site) -> None:
     assert "early" in team.state().models
     team.pai("add", "--admin", "key", "somebody")
     assert team.pai("log", "type:binding", "--limit", "1", "model:early", "-o", "jsonl").out.count("\n") == 1
+
+
+def test_workspace_is_named_in_every_place(team: Site, tmp_path: Path) -> None:
+    """Before the verb, behind it, behind the kind and at the end, from any folder."""
+    for number, words in enumerate(
+        (
+            ["-w", str(team.root), "add", "secret", "s0", "--from-literal", "k=v"],
+            ["add", "-w", str(team.root), "secret", "s1", "--from-literal", "k=v"],
+            ["add", "secret", "-w", str(team.root), "s2", "--from-literal", "k=v"],
+            ["add", "secret", "s3", "--from-literal", "k=v", f"--workspace={team.root}"],
+        )
+    ):
+        assert team.pai(*words, cwd=tmp_path).out == f"secret/s{number} created\n"
 
 
 def test_labels_select(team: Site) -> None:
