@@ -65,7 +65,7 @@ def _is_there(target: Path) -> bool:
     if not target.is_dir():
         raise Refused(f"{target} is no folder", "name a new or an empty one")
     for name in os.listdir(target):
-        hint = "an export was cut off there: remove that folder" if name.startswith(PARTIAL) else "name a new folder"
+        hint = "an export was cut off there: name a new folder" if name.startswith(PARTIAL) else "name a new folder"
         raise Refused(f"{target} is not empty: it has {name}", hint)
     return True
 

@@ -52,6 +52,10 @@ class _Excess(Exception):
     """An answer has more of something than there may be."""
 
 
+_NOTHING: Final = bytes(4)
+"""A count of bytes that wait, as the kernel writes it."""
+
+
 class Connection(asyncio.BufferedProtocol):
     """A connection, and the answer that it brings at present: `status` and `headers` once it has begun."""
 
@@ -112,8 +116,7 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the connection is open, and nothing came that nobody asked for: it would be taken for an answer."""
         if not self.usable:
             return False
-        waiting = fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
-        if any(waiting):
+        if fcntl.ioctl(self._descriptor, termios.FIONREAD, _NOTHING) != _NOTHING:
             self._on_unasked(self)
             return False
         return True
@@ -250,6 +253,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = transport
+        self._descriptor: int = transport.get_extra_info("socket").fileno()
 
     def pause_writing(self) -> None:
         """Note that the provider is slower than what is sent."""

@@ -125,7 +125,7 @@ class SecretStore:
             if self._settled_by() not in (b"", keys.check):
                 raise SecretsUnavailable(
                     f"the master key {self._master_key} is not the one that the secrets are encrypted under",
-                    "restore it from a backup, or delete all secrets and add them again",
+                    "restore it from a backup: the values cannot be read without it",
                 )
 
     def _settle(self, keys: _Keys) -> None:
@@ -158,9 +158,7 @@ class SecretStore:
         try:
             return _decoder.decode(data).versions
         except (msgspec.DecodeError, UnicodeDecodeError):  # a ValidationError is a DecodeError
-            raise SecretsUnavailable(
-                f"the stored secret {name} is damaged ({path})", _STORE_AGAIN.format(name=name)
-            ) from None
+            raise SecretsUnavailable(f"the stored secret {name} is damaged ({path})", _STORE_AGAIN) from None
 
     def _write(self, name: str, versions: list[_Version]) -> None:
         data = _encoder.encode(_File(versions))
@@ -199,7 +197,7 @@ class SecretStore:
         return _Keys(master)
 
 
-_STORE_AGAIN = "restore it from a backup, or: pai delete secret {name}, then pai add secret {name}"
+_STORE_AGAIN = "restore it from a backup, or store the values under another name: pai add secret"
 
 
 class _Keys:
@@ -233,7 +231,7 @@ class _Keys:
         if value is None or not hmac.compare_digest(self.digest(name, version.key, value), version.digest):
             raise SecretsUnavailable(
                 f"secret {name} key {version.key} cannot be decrypted: it is damaged, or the master key is another one",
-                _STORE_AGAIN.format(name=name),
+                _STORE_AGAIN,
             )
         return value
 

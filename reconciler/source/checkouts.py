@@ -195,7 +195,7 @@ def follow_branch(repo: pygit2.Repository, root: Path, commit: str, files: Mappi
     except (pygit2.GitError, OSError) as error:
         raise CouldNotRun(
             f"commit {commit[:12]} is made, but the work tree {root} could not follow: {error}",
-            f"git -C {root} status shows the files; git -C {root} checkout HEAD -- FILE brings them up to date",
+            f"git -C {root} status shows the files; git -C {root} diff HEAD what differs",
         ) from error
 
 
