@@ -75,6 +75,8 @@ def _digits(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Carry out `pai add KIND`."""
     workspace = find_workspace(args.workspace_here or args.workspace, strict=True)
+    if args.kind != "key":
+        args.name = name_of(args.name, args.kind)
     if args.kind == "secret":
         return _secret(workspace, args)
     if args.kind == "key":
