@@ -276,14 +276,9 @@ class Daemon:
         if self._reporter is not None:  # at every pass: what `pai unpin` let in, its own pass did
             self._reporter.wake()
         if result.commits:
-            log.info(
-                "%s %s after %.1f ms: %d commits, %s",
-                result.head[:7],
-                result.outcome,
-                duration_s * 1000,
-                result.commits,
-                result.counts,
-            )
+            counts = {"commits": result.commits} | (msgspec.structs.asdict(result.counts) if result.counts else {})
+            told = " ".join(f"{name}={value}" for name, value in counts.items())
+            log.info("%s %s after %.1f ms: %s", result.head[:7], result.outcome, duration_s * 1000, told)
 
 
 def _reporter(workspace: Workspace, parts: Parts) -> Reporter | None:

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _end_with_stdin() -> None:
-    while sys.stdin.buffer.read(65_536):
+    while os.read(sys.stdin.fileno(), 65_536):  # not by a buffer: the interpreter could not end while one is read
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
