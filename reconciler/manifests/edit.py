@@ -102,7 +102,12 @@ def document_texts(text: str) -> list[str]:
             lead = text[start : document.start] if place else lead
         alone = lead.lstrip() + _END.sub("\n", body).rstrip() + _newline(text)
         read = list(documents(alone))
-        stands = len(read) == 1 and not read[0].problems and same_value(_value(read[0])[0], _value(document)[0])
+        stands = (
+            len(read) == 1
+            and not body.startswith("%")
+            and not read[0].problems
+            and same_value(_value(read[0])[0], _value(document)[0])
+        )
         texts.append(alone if stands else "")
     return texts
 
@@ -117,10 +122,9 @@ def _lead(text: str, start: int) -> int:
 
 
 def append_document(text: str, document: str) -> str:
-    """Add a document, as `render` gives it, at the end of a file."""
+    """Add a document, as `render` or `document_texts` gives it, at the end of a file, with that file's line breaks."""
     newline = _newline(text)
-    if newline != "\n":
-        document = document.replace("\n", newline)
+    document = document.replace("\r\n", "\n").replace("\n", newline)
     if text and not text.endswith("\n"):
         text += newline
     if all(found.empty for found in documents(_split_bom(text)[1])):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.manifests import append_document, delete_document, load_documents, render, replace_document
+from reconciler.manifests.edit import document_texts
 
 MODEL = """\
 # who may spend what
@@ -176,9 +177,38 @@ def test_deleted_document_goes_with_one_separator(text: str, line: int, left: st
         ("a: 1\r\n", "a: 1\r\n---\r\nx: 1\r\n"),
     ],
 )
-def test_appended_document_follows_a_separator(text: str, result: str) -> None:
-    """A separator stands between documents, never before the first."""
-    assert append_document(text, "x: 1\n") == result
+@pytest.mark.parametrize("given", ["x: 1\n", "x: 1\r\n"])
+def test_appended_document_follows_a_separator(text: str, result: str, given: str) -> None:
+    """A separator stands between documents, never before the first; lines end as the file's do."""
+    assert append_document(text, given) == result
+
+
+@pytest.mark.parametrize(
+    ("text", "texts"),
+    [
+        ("a: 1\n", ["a: 1\n"]),
+        ("a: 1", ["a: 1\n"]),
+        ("\ufeff# c\na: 1\n", ["# c\na: 1\n"]),
+        ("# c\n---\na: 1\n...\n", ["# c\na: 1\n"]),
+        ("a: 1 # x\n# end\n---\n# over\nb: 2\n", ["a: 1 # x\n# end\n", "# over\nb: 2\n"]),
+        ("a: 1\n\n# over\n---\nb: 2\n", ["a: 1\n", "# over\nb: 2\n"]),
+        ("a: 1\n# mine\n---\nb: 2\n", ["a: 1\n# mine\n", "b: 2\n"]),
+        ("--- # c\na: &x 1\nb: *x\n", ["# c\na: &x 1\nb: *x\n"]),
+        ("%YAML 1.2\n---\na: 1\n", [""]),
+        ("a: 1\r\n---\r\nb: 2\r\n", ["a: 1\r\n", "b: 2\r\n"]),
+        ("a: |\n  # no comment\n\n---\nb: 2\n", ["a: |\n  # no comment\n", "b: 2\n"]),
+    ],
+)
+def test_document_stands_alone_with_its_comments(text: str, texts: list[str]) -> None:
+    """A comment belongs to the document that it stands over; what cannot stand alone has no text."""
+    assert document_texts(text) == texts
+
+
+def test_deleted_document_takes_the_comment_that_stands_over_it() -> None:
+    """Also one above its separator, below a blank line; the next document's stays."""
+    text = "a: 1\n\n# over b\n---\nb: 2\n\n# over c\n---\nc: 3\n"
+    assert delete_document(text, 5) == "a: 1\n\n# over c\n---\nc: 3\n"
+    assert delete_document(text, 1) == "# over b\n---\nb: 2\n\n# over c\n---\nc: 3\n"
 
 
 def test_rendered_document_has_the_usual_order() -> None:
