@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 from reconciler.core.diagnostics import Diagnostic, csv_cell, format_line, printable, printable_json
 from reconciler.core.errors import PaiError, QueryError
+
+if TYPE_CHECKING:
+    import yaml
 
 FORMATS = ("table", "wide", "json", "yaml", "name")
 
@@ -51,14 +57,27 @@ def _shows_unicode() -> bool:
     return sys.stdout.encoding.lower().replace("-", "") == "utf8"
 
 
+@cache
+def _dumper() -> type[yaml.CSafeDumper]:
+    """Make what writes YAML: it quotes a text that is a number in YAML 1.2 only (`1e3`, `0o14`), too."""
+    import yaml
+
+    class Dumper(yaml.CSafeDumper):
+        pass
+
+    Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
+    return Dumper
+
+
+_NUMBER = re.compile(r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+)\Z")
+
+
 def print_yaml(value: object) -> None:
-    """Print YAML that reads back as the same values."""
+    """Print YAML that reads back as the same values, by YAML 1.1 and 1.2."""
     import yaml
 
     def written(unicode: bool) -> str:
-        return str(
-            yaml.dump(value, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=unicode, default_flow_style=False)
-        )
+        return str(yaml.dump(value, Dumper=_dumper(), sort_keys=False, allow_unicode=unicode, default_flow_style=False))
 
     text = written(_shows_unicode())
     sys.stdout.write(text if text.replace("\n", "").isprintable() else written(False))
