@@ -8,14 +8,14 @@ Queries read the log and write nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
 from reconciler.audit.narrowing import positions_back
-from reconciler.audit.terms import Query, Row, Test, parse_terms
+from reconciler.audit.terms import Query, Row, Term, Test
+from reconciler.core.errors import QueryError
 from reconciler.log.index import INDEX_VERSION
 from reconciler.log.replay import event_at, read_event
 from reconciler.log.store import Reader, Stored
@@ -130,7 +130,9 @@ def read_row(event: Stored) -> Row:
 
 def about_request(request: str) -> Query:
     """Match everything about one request, also where it is one of several. Raises QueryError if it is empty."""
-    return parse_terms([f"request:{request}"], datetime.now(UTC))
+    if not request:
+        raise QueryError("the id of the request is empty", "it is in the answer's x-pai-request-id")
+    return Query((Term("request", request),))
 
 
 def _needles(query: Query) -> list[bytes]:

@@ -202,7 +202,8 @@ def _run(argv: list[str]) -> int:
     module = importlib.import_module(f"reconciler.cli.{verb.module}")
     words = module.preprocess(words[1:]) if hasattr(module, "preprocess") else words[1:]
     has_children = any(isinstance(action, argparse._SubParsersAction) for action in parser._actions)
-    args = parser.parse_args(words) if has_children else parser.parse_intermixed_args(words)
+    plain = has_children or "--" in words  # argparse forgets where options end when it mixes them
+    args = parser.parse_args(words) if plain else parser.parse_intermixed_args(words)
     _check_filled(parser, words)
     code: int = module.run(args)
     return code
