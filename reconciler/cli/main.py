@@ -12,7 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -95,6 +95,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**(options | {"allow_abbrev": False}))  # type: ignore[arg-type] # argparse's own signature
 
     def error(self, message: str) -> NoReturn:
+        message = message.replace("unrecognized arguments: -- ", "unrecognized arguments: ")
         near = _nearest_option(self, message)
         if message.startswith("unrecognized arguments: -"):
             message = f"unknown option {message.split()[2]}"
@@ -201,9 +202,7 @@ def _run(argv: list[str]) -> int:
     parser = parser_for(verb)
     module = importlib.import_module(f"reconciler.cli.{verb.module}")
     words = module.preprocess(words[1:]) if hasattr(module, "preprocess") else words[1:]
-    has_children = any(isinstance(action, argparse._SubParsersAction) for action in parser._actions)
-    plain = has_children or "--" in words  # argparse forgets where options end when it mixes them
-    args = parser.parse_args(words) if plain else parser.parse_intermixed_args(words)
+    args = parser.parse_args(_options_first(parser, words))
     _check_filled(parser, words)
     code: int = module.run(args)
     return code
@@ -223,6 +222,24 @@ def _verb_first(argv: list[str]) -> list[str]:
         hint = "name a command; see pai --help"
         raise UsageError(f"there is no command after {' '.join(argv)}", hint)
     return []
+
+
+def _options_first(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
+    """Put options, with their values, before all other words: argparse takes those only in one piece."""
+    if any(isinstance(action, argparse._SubParsersAction) for action in parser._actions):
+        return list(words)
+    valued = {option for action in parser._actions if action.nargs != 0 for option in action.option_strings}
+    options: list[str] = []
+    others: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--":
+            others += left
+        elif word.startswith("-") and word != "-":
+            options += [word, *islice(left, int(word in valued))]
+        else:
+            others.append(word)
+    return [*options, "--", *others] if others else options
 
 
 def _check_filled(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:

@@ -92,6 +92,8 @@ def test_options_stand_anywhere(team: Site) -> None:
         ["get", "models", "-o=json", "flash"],
         ["--output=json", "get", "models", "flash"],
         ["get", "models", "flash", "-w", str(team.root), "-o", "json"],
+        ["get", "models", "-ojson", "--", "flash"],
+        ["get", "-o", "json", "--", "models", "flash"],
     ):
         assert team.pai(*words).out == wanted
     team.pai("add", "--provider", "gemini", "model", "--api-key", "k", "early")
