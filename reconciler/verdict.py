@@ -11,18 +11,11 @@ helper does not say is read here.
 
 from __future__ import annotations
 
-import gc
 import os
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Set
-from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import partial
 from itertools import chain, compress, islice
 from operator import attrgetter, is_not
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryFile
-from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -31,6 +24,7 @@ from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import CouldNotRun, SourceUnavailable
 from reconciler.core.events import Signature
 from reconciler.core.objects import Kind, Placed
+from reconciler.helped_reading import helpers, is_read
 from reconciler.manifests import (
     VERSION,
     Entry,
@@ -65,13 +59,6 @@ BROKEN_TIMES = 16
 """What each byte of a file without an object counts for there."""
 CHANGED_MAX = 50_000
 """Paths that differ beyond which all of the tree is read."""
-HELPED_FROM = 2000
-"""Blobs to read for which other processes are asked to help."""
-HEAD_START = 1200
-"""Blobs that one process reads in the time that another takes to start (0.3 s)."""
-HELPERS_MAX, HELPER_TIMEOUT_S = 3, 10.0
-"""How long helpers may take once the own share is read; the shares are equal, so they should be done."""
-_HELPER = "import sys; sys.path[:] = sys.argv[1:]; from reconciler.verdict import help_reading; help_reading()"
 
 
 class Index(msgspec.Struct, frozen=True, array_like=True):
@@ -265,7 +252,7 @@ class Judge:
         except (SourceUnavailable, TreeRefused):  # the old commit is gone (a force-push and a garbage collection),
             return None  # or more differs than may be compared: what is wrong is said of the whole tree
         if most is not None:
-            size = sum(self.repository.size(e.oid) for _, e in changes[: most.paths] if e is not None and _is_read(e))
+            size = sum(self.repository.size(e.oid) for _, e in changes[: most.paths] if e is not None and is_read(e))
             if len(changes) > most.paths or size > most.file_bytes:
                 raise TooLarge(f"{len(changes):,} files differ")
         return changes
@@ -284,9 +271,9 @@ class Judge:
         known: dict[str, Facts] = {}
         files = {}
         size = 0
-        with _helpers(self.repository, entries) as helped:
+        with helpers(self.repository, entries) as helped:
             for entry in entries:
-                if entry.oid in helped and _is_read(entry):
+                if entry.oid in helped and is_read(entry):
                     known |= helped.facts()
                 facts = self.facts(entry, rules, known)
                 if facts is not None:
@@ -330,7 +317,7 @@ class Judge:
         if rules.skips(entry.path):
             return None
         oid, repository = entry.oid, self.repository
-        size = repository.size(oid) if _is_read(entry) and oid not in known else -1
+        size = repository.size(oid) if is_read(entry) and oid not in known else -1
         self.files_read += 1
         facts = facts_of(Entry(entry.path, entry.kind, oid, size, lambda: repository.blob(oid)), known)
         if facts is not None and size >= 0:
@@ -341,10 +328,6 @@ class Judge:
     def full(self, path: str) -> str:
         """Give a path in the repository for one below the source path."""
         return path if self._path == "." else f"{self._path}/{path}"
-
-
-def _is_read(entry: TreeEntry) -> bool:
-    return entry.kind == "file" and entry.path.endswith(SUFFIXES)
 
 
 def _may_be_read(mode: bytes, name: bytes) -> bool:
@@ -369,106 +352,6 @@ def _fitting(size: int, facts: Facts) -> int:
 
 _SUFFIXES = tuple(suffix.encode() for suffix in SUFFIXES)
 _too_many, _too_large = ((problem.message, problem.hint) for problem in (too_many_files("."), too_large(".")))
-
-
-class _Helper:
-    """A process that reads blobs of a repository for this one. Raises OSError, ValueError if it cannot be started."""
-
-    def __init__(self, repository: Path, oids: list[str]) -> None:
-        # Files, no pipes: neither side ever waits for the other to read or write.
-        with ExitStack() as stack:
-            given, self._answer = stack.enter_context(TemporaryFile()), stack.enter_context(TemporaryFile())
-            given.write(msgspec.msgpack.encode((os.fsencode(repository), oids)))
-            given.seek(0)
-            command = [sys.executable, "-E", "-P", "-c", _HELPER, *sys.path]
-            self._process = subprocess.Popen(command, stdin=given, stdout=self._answer, stderr=subprocess.DEVNULL)
-            given.close()
-            stack.pop_all()
-
-    def facts(self, timeout_s: float) -> dict[str, Facts]:
-        """Wait for the answer: facts by blob id, of fewer blobs or none if anything went wrong."""
-        with suppress(OSError, ValueError, subprocess.TimeoutExpired):
-            if self._process.wait(max(0.0, timeout_s)) == 0:
-                self._answer.seek(0)
-                version, facts = _answer_decoder.decode(self._answer.read())
-                if version == VERSION:  # the program may have been replaced since this process started
-                    return facts
-        return {}
-
-    def close(self) -> None:
-        """End the process, whatever it does."""
-        self._process.kill()
-        self._process.wait()
-        self._answer.close()
-
-
-_answer_decoder = msgspec.msgpack.Decoder(tuple[str, dict[str, Facts]])
-
-
-class _Helped:
-    """The blobs that helpers read; iterating over a tree, the first of them comes after all that are read here."""
-
-    def __init__(self) -> None:
-        self._oids: set[str] = set()
-        self._helpers: list[_Helper] = []
-
-    def __contains__(self, oid: str) -> bool:
-        return oid in self._oids
-
-    def add(self, helper: _Helper, oids: list[str]) -> None:
-        """Leave `oids` to `helper`."""
-        self._helpers.append(helper)
-        self._oids.update(oids)
-
-    def facts(self) -> dict[str, Facts]:
-        """Collect what all helpers say; from then on no blob is left to them."""
-        self._oids.clear()
-        until = monotonic() + HELPER_TIMEOUT_S
-        return {oid: facts for helper in self._helpers for oid, facts in helper.facts(until - monotonic()).items()}
-
-
-@contextmanager
-def _helpers(repository: Repository, entries: list[TreeEntry]) -> Iterator[_Helped]:
-    """Leave equal shares of a large tree to one process per further CPU; of a small one, nothing."""
-    helped = _Helped()
-    with ExitStack() as stack:
-        if (count := min(_cpus() - 1, HELPERS_MAX)) > 0 and len(entries) >= HELPED_FROM:
-            oids = list(dict.fromkeys(e.oid for e in entries if _is_read(e)))
-            share = (len(oids) - HEAD_START) // (count + 1)
-            if len(oids) >= HELPED_FROM and share > 0 and _others_see(repository, oids[-1]):
-                for number in range(count):
-                    end = len(oids) - number * share
-                    with suppress(OSError, ValueError):
-                        helper = stack.enter_context(closing(_Helper(repository.path, oids[end - share : end])))
-                        helped.add(helper, oids[end - share : end])
-        yield helped
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _others_see(repository: Repository, oid: str) -> bool:
-    """Tell whether the object can be read without the quarantine that `repository` may have been opened with."""
-    with suppress(SourceUnavailable):
-        return Repository.open(repository.path).size(oid) >= 0
-    return False
-
-
-def help_reading() -> None:
-    """Be a helper: read what standard input asks for and write the facts, up to the first blob that cannot be read."""
-    gc.disable()
-    folder, oids = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=tuple[bytes, list[str]])
-    known: dict[str, Facts] = {}
-    taken = 0
-    with suppress(SourceUnavailable):
-        repository = Repository.open(Path(os.fsdecode(folder)))
-        for oid in oids:
-            facts_of(Entry(SUFFIXES[0], "file", oid, repository.size(oid), partial(repository.blob, oid)), known)
-            taken += known[oid].size if oid in known else 0
-            if taken > SIZE_MAX:
-                break  # whoever asked finds that out
-    sys.stdout.buffer.write(msgspec.msgpack.encode((VERSION, known)))
 
 
 def _plain(facts: Facts) -> bool:

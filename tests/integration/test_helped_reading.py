@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import verdict
+from reconciler import helped_reading
 from reconciler.source import Author, Repository, init_bare
 from reconciler.verdict import Index, Judge
 from tests.support import BAD, agent, binding
@@ -45,17 +45,17 @@ def helped(monkeypatch: pytest.MonkeyPatch, alone: Index) -> list[int]:
     """From now on ask for help with small trees too; give the list of how many facts each helper gave."""
     assert len(alone.files) > FILES
     given: list[int] = []
-    ask = verdict._Helper.facts
+    ask = helped_reading.Helper.facts
 
-    def counted(helper: verdict._Helper, timeout_s: float) -> dict[str, verdict.Facts]:
+    def counted(helper: helped_reading.Helper, timeout_s: float) -> dict[str, helped_reading.Facts]:
         facts = ask(helper, timeout_s)
         given.append(len(facts))
         return facts
 
-    monkeypatch.setattr(verdict._Helper, "facts", counted)
-    monkeypatch.setattr(verdict, "HELPED_FROM", 2)
-    monkeypatch.setattr(verdict, "HEAD_START", 0)
-    monkeypatch.setattr(verdict, "_cpus", lambda: 3)
+    monkeypatch.setattr(helped_reading.Helper, "facts", counted)
+    monkeypatch.setattr(helped_reading, "HELPED_FROM", 2)
+    monkeypatch.setattr(helped_reading, "HEAD_START", 0)
+    monkeypatch.setattr(helped_reading, "_cpus", lambda: 3)
     return given
 
 
@@ -78,7 +78,7 @@ def test_helped_reading_gives_the_index_of_reading_alone(
         "import time; time.sleep(600)",
         "print('no answer')",
         "import sys, msgspec; sys.stdout.buffer.write(msgspec.msgpack.encode(('another version', {})))",
-        verdict._HELPER + "; sys.exit(1)",
+        helped_reading._HELPER + "; sys.exit(1)",
         "",
     ],
     ids=["killed", "hangs", "garbage", "replaced", "failed", "silent"],
@@ -87,8 +87,8 @@ def test_broken_helper_costs_time_and_nothing_else(
     program: str, tmp_path: Path, tip: str, alone: Index, helped: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a helper does not say is read by the process that asked."""
-    monkeypatch.setattr(verdict, "_HELPER", program)
-    monkeypatch.setattr(verdict, "HELPER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(helped_reading, "_HELPER", program)
+    monkeypatch.setattr(helped_reading, "HELPER_TIMEOUT_S", 0.5)
 
     assert Judge(Repository.open(tmp_path / "config.git")).read(tip) == alone
     assert helped == [0, 0]
@@ -108,7 +108,7 @@ def test_helper_stops_at_an_unreadable_blob_and_is_believed_up_to_there(tmp_path
     """A blob that the helper cannot read is left to the process that asked, with all after it."""
     repository = Repository.open(tmp_path / "config.git")
     oids = [entry.oid for entry in repository.entries(tip, "m")]
-    helper = verdict._Helper(repository.path, [oids[0], oids[1], "0" * 40, oids[2]])
+    helper = helped_reading.Helper(repository.path, [oids[0], oids[1], "0" * 40, oids[2]])
     try:
         assert list(helper.facts(30)) == oids[:2]
     finally:
@@ -130,17 +130,17 @@ def test_unreadable_repository_leaves_no_process_behind(
     tmp_path: Path, tip: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If reading fails here, the helpers are ended."""
-    monkeypatch.setattr(verdict, "_HELPER", "import time; time.sleep(600)")
-    started: list[verdict._Helper] = []
-    add = verdict._Helped.add
+    monkeypatch.setattr(helped_reading, "_HELPER", "import time; time.sleep(600)")
+    started: list[helped_reading.Helper] = []
+    add = helped_reading.Helped.add
     monkeypatch.setattr(
-        verdict._Helped, "add", lambda self, helper, oids: (started.append(helper), add(self, helper, oids))
+        helped_reading.Helped, "add", lambda self, helper, oids: (started.append(helper), add(self, helper, oids))
     )
     repository = Repository.open(tmp_path / "config.git")
     first = next(entry.oid for entry in repository.entries(tip, "m"))
     (tmp_path / "config.git" / "objects" / first[:2] / first[2:]).unlink()
 
-    with pytest.raises(verdict.SourceUnavailable):
+    with pytest.raises(helped_reading.SourceUnavailable):
         Judge(Repository.open(tmp_path / "config.git")).read(tip)
 
     assert [helper._process.returncode for helper in started] == [-9, -9]
