@@ -34,7 +34,7 @@ NO_REFERENCE = "apiKeySecretRef is not set"
 """Why a binding without one is not ready."""
 
 
-class Reference(msgspec.Struct, frozen=True, array_like=True):
+class Reference(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A binding's name as an agent's list item names it, with its place in the file."""
 
     name: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from reconciler.core.models import KNOWN_MODELS
 from reconciler.core.objects import API_VERSION, KIND_OF_MANIFEST, Kind, Manifest, Reference
@@ -26,6 +27,8 @@ from reconciler.manifests.schema import BUDGET_HINT, BUDGETS, closest, explain, 
 from reconciler.manifests.tree import Document, Mapping, Node, Scalar, Sequence
 
 ANNOTATIONS_MAX = 256 * 1024
+REFERENCES_MAX = 1000
+"""What a broken document refers to that is checked; a file lists no more problems than that."""
 _BUDGET = re.compile(r"[1-9][0-9]{0,15}")
 _IGNORE_HINT = "list the file in .paiignore if it is no manifest of Pai"
 _NUMBER_HINT = "quote it"
@@ -284,8 +287,10 @@ def _annotations(metadata: Mapping, reading: Reading) -> None:
 def _remember(root: Mapping, kind: Kind, reading: Reading) -> None:
     metadata, spec = root.items.get("metadata"), root.items.get("spec")
     name = metadata.items.get("name") if isinstance(metadata, Mapping) else None
-    references = _references(spec, reading) if kind == "agent" and isinstance(spec, Mapping) else ()
-    if reading.errors():
+    broken = reading.errors()
+    most = REFERENCES_MAX if broken else None
+    references = _references(spec, reading, most) if kind == "agent" and isinstance(spec, Mapping) else ()
+    if broken:
         if isinstance(name, Scalar) and isinstance(name.value, str):
             reading.named = Named(kind, redact_beginning(name.value, SAID_MAX), name.line, name.column, references)
         elif references:
@@ -303,17 +308,18 @@ def _remember(root: Mapping, kind: Kind, reading: Reading) -> None:
     )
 
 
-def _references(spec: Mapping, reading: Reading) -> tuple[Reference, ...]:
-    """Give what an agent names, without the items that have a problem of their own."""
+def _references(spec: Mapping, reading: Reading, most: int | None) -> tuple[Reference, ...]:
+    """Give what an agent names, the first `most` of it, without the items that have a problem of their own."""
     bindings = spec.items.get("modelBindings")
     if not isinstance(bindings, Sequence):
         return ()
     wrong = {(p.line, p.column) for p in reading.problems}
-    return tuple(
+    found = (
         Reference(item.value, item.line, item.column)
         for item in bindings.items
         if isinstance(item.value, str) and (item.line, item.column) not in wrong and not holds_key(item.value)
     )
+    return tuple(islice(found, most))
 
 
 def may_have_literal_keys(document: Document) -> bool:
