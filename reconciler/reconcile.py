@@ -157,7 +157,7 @@ class Reconciler:
     def _opened(self) -> Judge:
         if self._judge is None:
             index = load_index(self._index_file)
-            self._judge = Judge(Repository.open(self._path), self._source_path, index, self._signatures)
+            self._judge = Judge(Repository.open(self._path), self._source_path, index, self._signatures, serves=True)
             self._saved = self._judge.index
         return self._judge
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Set
+from contextlib import AbstractContextManager
 from itertools import chain, compress, islice
 from operator import attrgetter, is_not
 from pathlib import Path, PurePosixPath
@@ -24,7 +25,7 @@ from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import CouldNotRun, SourceUnavailable
 from reconciler.core.events import Signature
 from reconciler.core.objects import Kind, Placed
-from reconciler.helped_reading import helpers, is_read
+from reconciler.helped_reading import Helped, dear_blobs, helpers, is_read
 from reconciler.manifests import (
     VERSION,
     Entry,
@@ -103,11 +104,15 @@ class Judge:
         index: Index | None = None,
         signatures: Signatures | None = None,
         most: Most | None = None,
+        *,
+        serves: bool = False,
     ) -> None:
         """`signatures` is whose signature a revision needs, None for nobody's.
 
-        With `most`, what would take more than that raises TooLarge.
+        With `most`, what would take more than that raises TooLarge. A process that `serves` others meanwhile leaves
+        files that are dear to another one.
         """
+        self._serves = serves
         self.repository = repository
         self._most = most
         if most is not None:
@@ -271,10 +276,9 @@ class Judge:
         known: dict[str, Facts] = {}
         files = {}
         size = 0
-        with helpers(self.repository, entries) as helped:
+        with self._helpers(entries, entries) as helped:
             for entry in entries:
-                if entry.oid in helped and is_read(entry):
-                    known |= helped.facts()
+                self._ask(helped, entry, known)
                 facts = self.facts(entry, rules, known)
                 if facts is not None:
                     files[self.full(entry.path)] = facts
@@ -294,17 +298,36 @@ class Judge:
         files = dict(old.files)
         known: dict[str, Facts] = {}
         size = 0
-        for path, entry in changes:
-            facts = None if entry is None else self.facts(entry, rules, known)
-            if facts is None:
-                files.pop(self.full(path), None)
-            else:
-                files[self.full(path)] = facts
-                size = _fitting(size, facts)
+        entries = [entry for _, entry in changes if entry is not None]
+        with self._helpers(entries, (entry for entry in entries if not rules.skips(entry.path))) as helped:
+            for path, entry in changes:
+                if entry is not None:
+                    self._ask(helped, entry, known)
+                facts = None if entry is None else self.facts(entry, rules, known)
+                if facts is None:
+                    files.pop(self.full(path), None)
+                else:
+                    files[self.full(path)] = facts
+                    size = _fitting(size, facts)
         self.size_read += rules.work
         if len(files) > FILES_MAX:
             raise TreeRefused(*_too_many)
         return Index(VERSION, sha, self._path, old.ignore, files)
+
+    def _helpers(self, entries: list[TreeEntry], read: Iterable[TreeEntry]) -> AbstractContextManager[Helped]:
+        dear = dear_blobs(self.repository, read) if self._serves else []
+        return helpers(self.repository, entries, dear)
+
+    def _ask(self, helped: Helped, entry: TreeEntry, known: dict[str, Facts]) -> None:
+        """Put what the helper of an entry's blob says, if it has one, to what is known."""
+        if entry.oid in helped and is_read(entry):
+            said = helped.facts(entry.oid)
+            known |= said
+            for oid, facts in said.items():
+                self._count(self.repository.size(oid), facts)
+
+    def _count(self, size: int, facts: Facts) -> None:
+        self.size_read += (facts.size or BROKEN_TIMES * size) + PROBLEM_SIZE * (len(facts.problems) + facts.omitted)
 
     def rules(self, oid: str) -> IgnoreRules:
         """Give the rules of the ignore file with that blob id, "" for none. Raises IgnoreRefused."""
@@ -321,8 +344,7 @@ class Judge:
         self.files_read += 1
         facts = facts_of(Entry(entry.path, entry.kind, oid, size, lambda: repository.blob(oid)), known)
         if facts is not None and size >= 0:
-            taken = facts.size or BROKEN_TIMES * size
-            self.size_read += taken + PROBLEM_SIZE * (len(facts.problems) + facts.omitted)
+            self._count(size, facts)
         return facts
 
     def full(self, path: str) -> str:

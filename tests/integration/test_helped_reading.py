@@ -77,7 +77,7 @@ def test_helped_reading_gives_the_index_of_reading_alone(
         "import os; os.kill(os.getpid(), 9)",
         "import time; time.sleep(600)",
         "print('no answer')",
-        "import sys, msgspec; sys.stdout.buffer.write(msgspec.msgpack.encode(('another version', {})))",
+        "from reconciler import helped_reading as it; it.VERSION = 'another'; it.help_reading()",
         helped_reading._HELPER + "; sys.exit(1)",
         "",
     ],
@@ -134,7 +134,7 @@ def test_unreadable_repository_leaves_no_process_behind(
     started: list[helped_reading.Helper] = []
     add = helped_reading.Helped.add
     monkeypatch.setattr(
-        helped_reading.Helped, "add", lambda self, helper, oids: (started.append(helper), add(self, helper, oids))
+        helped_reading.Helped, "add", lambda self, helper, *rest: (started.append(helper), add(self, helper, *rest))
     )
     repository = Repository.open(tmp_path / "config.git")
     first = next(entry.oid for entry in repository.entries(tip, "m"))
@@ -144,3 +144,50 @@ def test_unreadable_repository_leaves_no_process_behind(
         Judge(Repository.open(tmp_path / "config.git")).read(tip)
 
     assert [helper._process.returncode for helper in started] == [-9, -9]
+
+
+class Counting(Repository):
+    """A repository that tells which blobs were read by this process."""
+
+    def blob(self, oid: str) -> bytes:
+        """Give the content of a file."""
+        blobs_read.append(oid)
+        return super().blob(oid)
+
+
+blobs_read: list[str] = []
+LONG = "several words " * 10
+DEAR = {
+    "large.yaml": agent("large", "b0") + f"  x: [{','.join([LONG] * 600)}]\n",
+    "dense.yaml": agent("dense", "b0") + f"  x: [{'a,' * 3000}]\n",
+    "broken.yaml": "--- a\n" * 15_000,
+}
+USUAL = {
+    "long.yaml": agent("long", "b0") + f"  x: [{','.join([LONG] * 300)}]\n",
+    "vast.yaml": "x" * (1 << 20) + "\n",
+    "skipped/dense.yaml": DEAR["dense.yaml"],
+}
+"""Too small, too large to be read at all, and not to be read."""
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["tree", "changes"])
+def test_process_that_serves_reads_no_dear_file_itself(tmp_path: Path, whole: bool) -> None:
+    """A helper does, in a tree and in what changes of one; index and what counts as read are those of reading alone."""
+    init_bare(tmp_path / "config.git", "main")
+    repository = Counting.open(tmp_path / "config.git")
+    files = {".paiignore": "skipped/\n", "b0.yaml": binding("b0")}
+    first = repository.write("main", None, {p: t.encode() for p, t in files.items()}, "a", Author("A", "a@example.com"))
+    changed = {p: t.encode() for p, t in (DEAR | USUAL).items()}
+    tip = repository.write("main", first, changed, "b", Author("A", "a@example.com"))
+    by_name = {entry.path: entry.oid for entry in repository.entries(tip)}
+    alone, serving = Judge(repository), Judge(repository, serves=True)
+    for judge in (alone, serving):
+        if not whole:
+            judge.read(first)
+    index, before = alone.read(tip), len(blobs_read)
+
+    assert serving.read(tip) == index
+    here = blobs_read[before:]
+    assert not {by_name["large.yaml"], by_name["broken.yaml"]} & set(here)
+    assert here.count(by_name["dense.yaml"]) <= 1, "it is looked at, and read elsewhere"
+    assert serving.size_read == alone.size_read

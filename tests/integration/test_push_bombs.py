@@ -6,6 +6,7 @@ before stays as it was.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import pytest
 
 from reconciler.core.diagnostics import SHOWN_MAX
 from tests.acceptance.test_http_push import Served, refusal
-from tests.support import PAI, Site, copied, run, until
+from tests.support import PAI, Site, agent, copied, run, until
 from tests.support_bombs import BOMBS, Objects, deep, grid
 
 GROWTH_BYTES_MAX = 100 * 1024 * 1024
+TIP_GROWTH_BYTES_MAX = 30 * 1024 * 1024
 JUDGE_BYTES_MAX = 250 * 1024 * 1024
 """What judging any push may take in a process of its own."""
 
@@ -77,3 +79,18 @@ def test_long_paths_of_what_is_no_manifest_are_nobodys_business(served: Served) 
     assert clone.run("push", "--quiet", "origin", f"{back}:refs/heads/main").code == 0
     until("the way back to be in force", lambda: site.state().revision == back)
     assert most_memory(pid) - before < GROWTH_BYTES_MAX
+
+
+def test_dense_tip_that_came_past_the_hook_leaves_the_daemon_as_it_was(served: Served) -> None:
+    """As what is fetched from a remote does: the daemon judges it itself, and leaves the file to another process."""
+    site, pid = served.site, served.daemon.process.pid
+    clone = site.clone("clone-of-a-dense-tip")
+    most_memory(pid)
+    before = most_memory(pid)
+    sha = clone.commit({"dense.yaml": agent("dense").rstrip() + f" [{','.join(['A'] * 500_000)}]\n"})
+    clone.run("push", "--quiet", "--receive-pack=git -c core.hooksPath=/dev/null receive-pack", "origin", "HEAD:main")
+    assert site.run("reconcile").code == 1
+    (told,) = [row["data"] for row in site.rows("type:revision.rejected") if row["data"]["commit"] == sha]
+    assert most_memory(pid) - before < TIP_GROWTH_BYTES_MAX
+    said = json.loads(site.run("validate", "--rev", sha, "-o", "json", cwd=clone.folder).out)["diagnostics"]
+    assert told["diagnostics"] == said[:1000]
