@@ -23,8 +23,9 @@ from reconciler.manifests.inline_keys import (
     redact_beginning,
 )
 from reconciler.manifests.lookalikes import called, foreign
+from reconciler.manifests.nodes import Mapping, Node, Scalar, Sequence
 from reconciler.manifests.schema import BUDGET_HINT, BUDGETS, closest, explain, first_words, screen
-from reconciler.manifests.tree import Document, Mapping, Node, Scalar, Sequence
+from reconciler.manifests.tree import Document
 
 ANNOTATIONS_MAX = 256 * 1024
 REFERENCES_MAX = 1000

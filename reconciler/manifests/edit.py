@@ -15,8 +15,9 @@ from typing import NamedTuple
 from reconciler.core.canonical import as_json_reads, same_value
 from reconciler.manifests.edit_nodes import CannotEdit, NodeEditor
 from reconciler.manifests.emit import render
+from reconciler.manifests.nodes import Mapping
 from reconciler.manifests.spans import Spans
-from reconciler.manifests.tree import DEPTH_MAX, Document, Mapping, documents
+from reconciler.manifests.tree import DEPTH_MAX, Document, documents
 
 _BOM = "\ufeff"
 _SEPARATOR = re.compile(r"---(?:[ \t]+|(?=\r?\n)|\Z)(?:\r?\n)?")

@@ -17,8 +17,9 @@ from typing import Final
 
 from reconciler.core.canonical import same_value
 from reconciler.manifests.emit import block_lines, entry_lines, flow_text, item_lines, quoted, scalar_text
+from reconciler.manifests.nodes import Mapping, Node, Scalar, Sequence
 from reconciler.manifests.spans import Entry, Spans
-from reconciler.manifests.tree import Mapping, Node, Scalar, Sequence, documents
+from reconciler.manifests.tree import documents
 
 _GONE: Final = object()
 """What an alias of an anchor means that is no longer in the text."""

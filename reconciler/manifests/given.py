@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from reconciler.manifests import tree
+from reconciler.manifests import nodes
 from reconciler.manifests.edit import document_texts
 from reconciler.manifests.facts import Facts
 from reconciler.manifests.reading import read_manifests
@@ -48,7 +48,7 @@ def read_given(data: bytes) -> Given:
     texts = document_texts(data.decode())
     found: dict[int, GivenDocument] = {}
     for document, place in parts:
-        if isinstance(document.root, tree.Mapping):
+        if isinstance(document.root, nodes.Mapping):
             text = texts[place] if document is whole[place] else ""
             found[document.root.line] = GivenDocument(document.root.value, text)
     return Given(facts, found)
@@ -57,28 +57,28 @@ def read_given(data: bytes) -> Given:
 def _objects(document: Document) -> Iterator[Document]:
     """Yield the objects of a document, as documents of their own; what is neither object nor List is one, too."""
     root = document.root
-    if isinstance(root, tree.Mapping) and (root.value.get("apiVersion"), root.value.get("kind")) == ("v1", "List"):
+    if isinstance(root, nodes.Mapping) and (root.value.get("apiVersion"), root.value.get("kind")) == ("v1", "List"):
         items = root.items.get("items")
-        if isinstance(items, tree.Sequence) and (items.items or not document.problems):
+        if isinstance(items, nodes.Sequence) and (items.items or not document.problems):
             for number, item in enumerate(items.items):
                 yield _part(document, item, first=number == 0)
             return
-    yield _part(document, root, first=True) if isinstance(root, tree.Mapping) and "status" in root.items else document
+    yield _part(document, root, first=True) if isinstance(root, nodes.Mapping) and "status" in root.items else document
 
 
-def _part(document: Document, root: tree.Node, *, first: bool) -> Document:
+def _part(document: Document, root: nodes.Node, *, first: bool) -> Document:
     """Give an object of a document without its status; what is wrong with the whole document is said with the first."""
     part = Document(document.start)
     part.end = document.end
     part.numbers, part.mappings = document.numbers, document.mappings
     if first:
         part.problems, part.repeated = document.problems, document.repeated
-    part.root = _without_status(root) if isinstance(root, tree.Mapping) else root
+    part.root = _without_status(root) if isinstance(root, nodes.Mapping) else root
     return part
 
 
-def _without_status(root: tree.Mapping) -> tree.Mapping:
-    copy = tree.Mapping(root.line, root.column, merged=root.merged)
+def _without_status(root: nodes.Mapping) -> nodes.Mapping:
+    copy = nodes.Mapping(root.line, root.column, merged=root.merged)
     copy.items = {name: node for name, node in root.items.items() if name != "status"}
     copy.keys = {name: node for name, node in root.keys.items() if name != "status"}
     copy.value = {name: value for name, value in root.value.items() if name != "status"}

@@ -23,7 +23,7 @@ from reconciler.manifests import rules
 from reconciler.manifests.facts import SAID_MAX, Problem, schema_folder
 from reconciler.manifests.inline_keys import is_literal_secret, mask, redact, redact_beginning
 from reconciler.manifests.lookalikes import visible
-from reconciler.manifests.tree import Mapping, Node, Scalar, Sequence
+from reconciler.manifests.nodes import Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from reconciler.manifests.tree import Mapping, Node, Scalar, Sequence
+from reconciler.manifests.nodes import Mapping, Node, Scalar, Sequence
 
 _GAP = r"(?:\s|\#[^\n]*(?:\n|\Z))*"
 _PROPERTY = re.compile(r"!<[^>\s]*>|[&!][^\s,\[\]{}]*")

@@ -16,20 +16,19 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Protocol, cast
 
-import msgspec
 import yaml
 from yaml._yaml import CParser
 
 from reconciler.core.canonical import as_json_reads
 from reconciler.manifests.facts import Problem
 from reconciler.manifests.inline_keys import redact
+from reconciler.manifests.nodes import Mapping, Node, Scalar, Sequence, extent, moved
 from reconciler.manifests.rules import ALIASES, DUPLICATE_KEY, KEY_NOT_SCALAR, MERGE_KEY, SYNTAX, TAG, TOO_DEEP
 from reconciler.manifests.scalars import MAYBE_NUMBER, WORDS, Value, is_exact, plain_value, tagged_value
 
 DEPTH_MAX = 64
 ALIASES_MAX = 100
 ALIAS_NODES_MAX = 10_000
-NODE_SIZE = 64  # bytes that each takes where it is kept, at least
 _SKIPPED_EVENTS_MAX = 100_000
 _SKIPPED_DEPTH_MAX = 500
 _CORE = "tag:yaml.org,2002:"
@@ -59,50 +58,6 @@ class Event(Protocol):
     start_mark: Mark
     end_mark: Mark
 
-
-class Scalar(msgspec.Struct, eq=False, gc=False):
-    """A single value. `plain` tells that it was neither quoted nor tagged.
-
-    `index` and `end` of this and the other nodes are -1 if they were not asked for.
-    """
-
-    text: str
-    value: Value
-    line: int
-    column: int
-    plain: bool
-    index: int = -1
-    end: int = -1
-
-
-class Sequence(msgspec.Struct, eq=False, gc=False):
-    """A list: `value` as plain values, `items` as nodes. Nodes never form a circle, so nothing has to look for one."""
-
-    line: int
-    column: int
-    items: list[Node] = []
-    value: list[object] = []
-    size: tuple[int, int, int] | None = None
-    index: int = -1
-    end: int = -1
-
-
-class Mapping(msgspec.Struct, eq=False, gc=False):
-    """A mapping: `value` as plain values, `items` and `keys` as nodes by the key's text; `merged` if it had a `<<`."""
-
-    line: int
-    column: int
-    items: dict[str, Node] = {}
-    keys: dict[str, Scalar] = {}
-    value: dict[str, object] = {}
-    pending: Scalar | None = None
-    merged: bool = False
-    size: tuple[int, int, int] | None = None
-    index: int = -1
-    end: int = -1
-
-
-Node = Scalar | Sequence | Mapping
 
 _DOCUMENT_START: type = yaml.DocumentStartEvent
 _DOCUMENT_END: type = yaml.DocumentEndEvent
@@ -388,7 +343,7 @@ class _Builder:
         if self._aliases > ALIASES_MAX:
             self._refuse_alias(place, f"the document has more than {ALIASES_MAX} aliases", name)
         assert node is not None
-        nodes, height, size = _extent(node)
+        nodes, height, size = extent(node)
         self._alias_nodes += nodes
         self.document.repeated += size
         if self._alias_nodes > ALIAS_NODES_MAX:
@@ -396,7 +351,7 @@ class _Builder:
         if len(self._stack) + height > DEPTH_MAX:
             self._problem(TOO_DEEP, place, f"the document is nested deeper than {DEPTH_MAX}", "make it flatter")
             raise _Stop
-        copy = _moved(node, place)
+        copy = moved(node, place)
         if self._indexed:
             copy.index, copy.end = event.start_mark.index, event.end_mark.index
         parent = self._stack[-1] if self._stack else None
@@ -461,34 +416,6 @@ def _number_or_word(text: str) -> Value:
 
 def _short(text: str, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _extent(node: Node) -> tuple[int, int, int]:
-    """Count a node's nodes (keys included), its height, and about what it takes; each collection is counted once."""
-    if isinstance(node, Scalar):
-        return 1, 0, NODE_SIZE + len(node.text)
-    if node.size is None:
-        keys, children = ((), node.items) if isinstance(node, Sequence) else (node.items, node.items.values())
-        extents = [_extent(child) for child in children]
-        size = NODE_SIZE + sum(NODE_SIZE + len(key) for key in keys) + sum(size for _, _, size in extents)
-        nodes = 1 + len(keys) + sum(count for count, _, _ in extents)
-        node.size = nodes, 1 + max((height for _, height, _ in extents), default=0), size
-    return node.size
-
-
-def _moved(node: Node, place: tuple[int, int]) -> Node:
-    """Give the node as it stands where an alias repeats it; what is inside keeps its own place."""
-    if isinstance(node, Scalar):
-        return Scalar(node.text, node.value, *place, node.plain)
-    copy: Sequence | Mapping
-    if isinstance(node, Sequence):
-        copy = Sequence(*place)
-        copy.items, copy.value = node.items, node.value
-    else:
-        copy = Mapping(*place)
-        copy.items, copy.keys, copy.value, copy.merged = node.items, node.keys, node.value, node.merged
-    copy.size = node.size
-    return copy
 
 
 def documents(text: str, *, indexed: bool = False) -> Iterator[Document]:

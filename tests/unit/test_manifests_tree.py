@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from reconciler.manifests import tree
 from reconciler.manifests.documents import literal_keys, may_have_literal_keys
-from reconciler.manifests.tree import Document, Mapping, Node, Scalar, documents
+from reconciler.manifests.nodes import Mapping, Node, Scalar
+from reconciler.manifests.tree import Document, documents
 
 CORPUS = [path.read_text(errors="ignore") for path in sorted((Path(__file__).parent / "corpus").rglob("*.yaml"))]
 LITERAL = "a1b2c3d4e5f6g7h8i9"
