@@ -13,7 +13,7 @@ from itertools import islice
 from reconciler.core.models import KNOWN_MODELS
 from reconciler.core.objects import API_VERSION, KIND_OF_MANIFEST, Kind, Manifest, Reference
 from reconciler.manifests import rules
-from reconciler.manifests.facts import SAID_MAX, Named, Problem
+from reconciler.manifests.facts import PROBLEMS_MAX, SAID_MAX, Named, Problem, Problems
 from reconciler.manifests.inline_keys import (
     holds_key,
     is_literal_secret,
@@ -40,7 +40,7 @@ class Reading:
 
     __slots__ = ("manifest", "named", "problems", "secret")
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: Problems) -> None:
         self.problems = problems
         self.manifest: Manifest | None = None
         self.named: Named | None = None
@@ -137,14 +137,15 @@ def _unknown_kind(root: Mapping, reading: Reading) -> Kind | None:
 
 
 def _fields(document: Document, root: Mapping, kind: Kind, reading: Reading, *, brief: bool) -> None:
-    spec = root.items.get("spec")
-    metadata = root.items.get("metadata")
+    items = root.items
+    spec, metadata = items.get("spec"), items.get("metadata")
     if document.numbers and kind == "agent" and isinstance(spec, Mapping):
         open_nodes = {id(node) for node in _walk(spec)}
         taken_before = {(p.line, p.column) for p in reading.problems}
-        for number in document.numbers:
-            if id(number) in open_nodes and (number.line, number.column) not in taken_before:
-                reading.add(rules.NUMBER, number, "JSON cannot keep this number exactly", _NUMBER_HINT)
+        wrong = [n for n in document.numbers if id(n) in open_nodes and (n.line, n.column) not in taken_before]
+        for number in wrong[:PROBLEMS_MAX]:
+            reading.add(rules.NUMBER, number, "JSON cannot keep this number exactly", _NUMBER_HINT)
+        reading.problems.omitted += len(wrong[PROBLEMS_MAX:])
     if isinstance(spec, Mapping) and kind == "model":
         _budgets(spec, reading)
     right = screen(kind)(root.value)
@@ -182,15 +183,16 @@ def _walk(node: Node) -> Iterator[Node]:
     while waiting:
         node = waiting.pop()
         yield node
-        if isinstance(node, Scalar) or id(node.items) in seen:
+        if isinstance(node, Scalar) or id(node.value) in seen:
             continue
-        seen.add(id(node.items))
-        waiting += node.items if isinstance(node, Sequence) else node.items.values()
+        seen.add(id(node.value))
+        waiting += node.items if isinstance(node, Sequence) else node.nodes()
 
 
 def _budgets(spec: Mapping, reading: Reading) -> None:
+    items = spec.items
     for name in BUDGETS:
-        node = spec.items.get(name)
+        node = items.get(name)
         if node is None:
             continue
         if isinstance(node, Scalar) and node.plain and _BUDGET.fullmatch(node.text) and int(node.text) < 2**53:
@@ -220,7 +222,8 @@ def _budget_hint(node: Node) -> str:
 
 
 def _model(spec: Mapping, reading: Reading) -> None:
-    provider, model = spec.items.get("provider"), spec.items.get("model")
+    items = spec.items
+    provider, model = items.get("provider"), items.get("model")
     if (
         isinstance(provider, Scalar)
         and isinstance(model, Scalar)
@@ -228,7 +231,7 @@ def _model(spec: Mapping, reading: Reading) -> None:
         and not any(problem_at(p, model) for p in reading.problems)
     ):
         _known_model(provider, model, reading)
-    day, request = (spec.items.get(name) for name in BUDGETS)
+    day, request = (items.get(name) for name in BUDGETS)
     if day is None or request is None or any(problem_at(p, n) for p in reading.problems for n in (day, request)):
         return
     if isinstance(day.value, int) and isinstance(request.value, int) and request.value > day.value:
@@ -286,7 +289,8 @@ def _annotations(metadata: Mapping, reading: Reading) -> None:
 
 
 def _remember(root: Mapping, kind: Kind, reading: Reading) -> None:
-    metadata, spec = root.items.get("metadata"), root.items.get("spec")
+    items = root.items
+    metadata, spec = items.get("metadata"), items.get("spec")
     name = metadata.items.get("name") if isinstance(metadata, Mapping) else None
     broken = reading.errors()
     most = REFERENCES_MAX if broken else None
@@ -303,7 +307,7 @@ def _remember(root: Mapping, kind: Kind, reading: Reading) -> None:
     labels, annotations = metadata.value.get("labels", {}), metadata.value.get("annotations", {})
     assert isinstance(labels, dict)
     assert isinstance(annotations, dict)
-    lines = {field: key.line for field, key in spec.keys.items()}
+    lines = dict(zip(spec.value, [key.line for key in (spec.fields or ())[::2]]))  # noqa: B905 (in a hurry)
     reading.manifest = Manifest(
         kind, name.text, spec.value, labels, annotations, root.line, name.line, name.column, references, lines
     )
@@ -326,9 +330,9 @@ def _references(spec: Mapping, reading: Reading, most: int | None) -> tuple[Refe
 def may_have_literal_keys(document: Document) -> bool:
     """Tell whether any mapping, used or dropped, has a field that `literal_keys` would look at: few documents do."""
     for mapping in document.mappings:
-        if any(map(is_secret_field, mapping.items)):
+        if any(map(is_secret_field, mapping.value)):
             return True
-        name = mapping.items.get("name") if "value" in mapping.items else None
+        name = mapping.items.get("name") if "value" in mapping.value and "name" in mapping.value else None
         if isinstance(name, Scalar) and is_secret_field(name.text):
             return True
     return False
@@ -342,10 +346,11 @@ def literal_keys(root: Node) -> Iterator[tuple[Scalar, str]]:
     for node in _walk(root):
         if not isinstance(node, Mapping):
             continue
-        for name, value in node.items.items():
+        items = node.items
+        for name, value in items.items():
             if is_secret_field(name) and _is_literal(value):
                 yield value, name  # type: ignore[misc]
-        name_node, value_node = node.items.get("name"), node.items.get("value")
+        name_node, value_node = items.get("name"), items.get("value")
         if isinstance(name_node, Scalar) and is_secret_field(name_node.text) and value_node and _is_literal(value_node):
             yield value_node, name_node.text  # type: ignore[misc]
 

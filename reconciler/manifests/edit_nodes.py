@@ -210,7 +210,7 @@ class NodeEditor:
         return new + last if fits else ""
 
     def _mapping(self, node: Mapping, wanted: dict[str, object], *, flow: bool) -> None:
-        if node.merged or node.keys.keys() != node.items.keys() or any(self._stale(key) for key in node.keys.values()):
+        if node.merged or any(self._stale(key) for key in node.keys.values()):
             raise CannotEdit
         entries = self._spans.entries(node)
         kept = [entry.name in wanted for entry in entries]

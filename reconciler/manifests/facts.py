@@ -66,6 +66,28 @@ class Problem(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return Problem(self.line, self.column, self.severity, self.rule, message, hint, text)
 
 
+PROBLEMS_MAX = 1000
+"""Problems of one file that are listed; the rest is counted."""
+
+
+class Problems(list[Problem]):
+    """Problems of one document; `omitted` counts those that were found beyond what a file lists."""
+
+    omitted = 0
+
+    def add_in_order(self, problem: Problem) -> None:
+        """List an error that stands after all that came this way, or count it if these are as many as a file lists."""
+        if len(self) < PROBLEMS_MAX:
+            self.append(problem)
+        else:
+            self.omitted += 1
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        super().clear()
+        self.omitted = 0
+
+
 class Named(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A broken document whose kind and name can be read: references to it hold, so that one mistake stays one problem.
 

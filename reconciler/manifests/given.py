@@ -73,13 +73,5 @@ def _part(document: Document, root: nodes.Node, *, first: bool) -> Document:
     part.numbers, part.mappings = document.numbers, document.mappings
     if first:
         part.problems, part.repeated = document.problems, document.repeated
-    part.root = _without_status(root) if isinstance(root, nodes.Mapping) else root
+    part.root = root.without("status") if isinstance(root, nodes.Mapping) else root
     return part
-
-
-def _without_status(root: nodes.Mapping) -> nodes.Mapping:
-    copy = nodes.Mapping(root.line, root.column, merged=root.merged)
-    copy.items = {name: node for name, node in root.items.items() if name != "status"}
-    copy.keys = {name: node for name, node in root.keys.items() if name != "status"}
-    copy.value = {name: value for name, value in root.value.items() if name != "status"}
-    return copy

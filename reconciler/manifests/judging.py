@@ -14,10 +14,8 @@ from reconciler.core.errors import PaiError
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind, Placed, Reference
 from reconciler.core.text import cut
 from reconciler.manifests import rules
-from reconciler.manifests.facts import Facts, Problem, most_severe
+from reconciler.manifests.facts import PROBLEMS_MAX, Facts, Problem, most_severe
 
-PROBLEMS_MAX = 1000
-"""Problems of one file that are listed; the rest is counted."""
 LISTED_MAX = 50_000
 """Problems of a revision that are listed; the rest is counted."""
 LISTED_CHARACTERS_MAX = 16 * 1024 * 1024

@@ -16,7 +16,7 @@ import msgspec
 from reconciler.core.objects import KIND_OF_MANIFEST, Manifest, Reference
 from reconciler.core.text import cut
 from reconciler.manifests import rules
-from reconciler.manifests.facts import Entry, Facts, Named, Problem, most_severe
+from reconciler.manifests.facts import PROBLEMS_MAX, Entry, Facts, Named, Problem, Problems, most_severe
 from reconciler.manifests.inline_keys import find, find_in_comments, holds_key, redact
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     Objects = Callable[[Iterator[Document]], Iterator[Document]]
 
 SIZE_MAX = 1024 * 1024
-PROBLEMS_MAX = 1000
 QUOTED_MAX = 60
 """Characters that a problem quotes of a line."""
 _MASK = "…"
@@ -79,7 +78,7 @@ def read_manifests(data: bytes, objects: Objects | None = None) -> Facts:
     if not problems:
         return Facts(tuple(manifests), tuple(named), size=size)
     listed = [problem.short() for problem in _quoted(text, most_severe(problems, PROBLEMS_MAX), masked=bool(secrets))]
-    return Facts(tuple(manifests), tuple(named), tuple(listed), len(problems) - len(listed), size)
+    return Facts(tuple(manifests), tuple(named), tuple(listed), problems.omitted + len(problems) - len(listed), size)
 
 
 def _quoted(text: str, problems: list[Problem], *, masked: bool) -> list[Problem]:
@@ -179,7 +178,7 @@ _Spans = list[tuple[int, int]]
 
 def _documents(
     text: str, problem: Problem | None, objects: Objects | None
-) -> tuple[list[Manifest], list[Named], list[Problem], _Spans, int]:
+) -> tuple[list[Manifest], list[Named], Problems, _Spans, int]:
     """Read each document; with `problem` the text was cut, so its last document is not whole.
 
     The spans are those of Secrets, whose text is looked at no further; the number is what aliases repeat, in bytes.
@@ -189,7 +188,7 @@ def _documents(
 
     manifests: list[Manifest] = []
     named: list[Named] = []
-    problems: list[Problem] = [] if problem is None else [problem]
+    problems = Problems([] if problem is None else [problem])
     secrets: _Spans = []
     repeated = errors = 0
     whole_until = len(text.rstrip()) if problem is not None else 0
@@ -198,7 +197,9 @@ def _documents(
         end = len(text) if document.end < 0 else document.end
         repeated += document.repeated
         if document.root is None or (problem is not None and end >= whole_until):
-            problems += document.problems if problem is None else ()
+            if problem is None:
+                problems += document.problems
+                problems.omitted += document.problems.omitted
             named += _guess(text[document.start : end])
             continue
         if document.empty:
@@ -206,7 +207,8 @@ def _documents(
             continue
         reading = read_document(document, brief=errors >= PROBLEMS_MAX)  # more than these are counted, not listed
         problems += reading.problems
-        errors += sum(problem.severity == "error" for problem in reading.problems)
+        problems.omitted += reading.problems.omitted
+        errors += reading.problems.omitted + sum(problem.severity == "error" for problem in reading.problems)
         if reading.manifest is not None:
             manifests.append(reading.manifest)
         if reading.named is not None:

@@ -20,7 +20,7 @@ import yaml
 from yaml._yaml import CParser
 
 from reconciler.core.canonical import as_json_reads
-from reconciler.manifests.facts import Problem
+from reconciler.manifests.facts import Problem, Problems
 from reconciler.manifests.inline_keys import redact
 from reconciler.manifests.nodes import Mapping, Node, Scalar, Sequence, extent, moved
 from reconciler.manifests.rules import ALIASES, DUPLICATE_KEY, KEY_NOT_SCALAR, MERGE_KEY, SYNTAX, TAG, TOO_DEEP
@@ -77,7 +77,7 @@ class Document:
 
     def __init__(self, start: int) -> None:
         self.root: Node | None = None
-        self.problems: list[Problem] = []
+        self.problems = Problems()
         self.numbers: list[Scalar] = []
         self.mappings: list[Mapping] = []
         self.start = self.end = start
@@ -175,12 +175,17 @@ class _Builder:
             if type(parent) is not Mapping or event.anchor is not None or event.tag is not None:
                 _HANDLERS[kind](self, event)
             elif (key := parent.pending) is None:
-                if kind is not _SCALAR or (text := event.value) == "<<" or text in parent.keys:
+                if kind is not _SCALAR or (text := event.value) == "<<" or text in parent.value:
                     _HANDLERS[kind](self, event)
                 else:
                     mark = event.start_mark
                     node = Scalar(text, text, mark.line + 1, mark.column + 1, event.implicit[0])
-                    parent.keys[text] = parent.pending = node
+                    parent.pending = node  # what `open` does, without the call
+                    parent.value[text] = None
+                    if (fields := parent.fields) is None:
+                        parent.fields = [node]
+                    else:
+                        fields.append(node)
             elif kind is not _SCALAR or key is _SKIP:
                 _HANDLERS[kind](self, event)
             else:
@@ -189,9 +194,8 @@ class _Builder:
                 node = Scalar(text, value, mark.line + 1, mark.column + 1, plain)
                 if value is not text and not is_exact(value):
                     self.document.numbers.append(node)
-                text = key.text
-                parent.items[text] = node
-                parent.value[text] = value
+                parent.value[key.text] = value  # what `fill` does
+                parent.fields.append(node)  # type: ignore[union-attr]
                 parent.pending = None
         return event
 
@@ -213,7 +217,7 @@ class _Builder:
         return mark.line + 1, mark.column + 1
 
     def _problem(self, rule: str, place: tuple[int, int], message: str, hint: str = "", text: str = "") -> None:
-        self.document.problems.append(Problem(*place, "error", rule, redact(message), hint, redact(text)))
+        self.document.problems.add_in_order(Problem(*place, "error", rule, redact(message), hint, redact(text)))
 
     def _scalar(self, event: Event) -> None:
         text, mark, tag = event.value, event.start_mark, event.tag
@@ -241,12 +245,7 @@ class _Builder:
             return
         if type(value) is not str and not is_exact(value):
             self.document.numbers.append(node)
-        if mapping is not None and (key := mapping.pending) is not None and key is not _SKIP:
-            mapping.items[key.text] = node  # what `_add` does, without the call
-            mapping.value[key.text] = value
-            mapping.pending = None
-        else:
-            self._add(node)
+        self._add(node)
 
     def _tagged(self, tag: str, text: str, place: tuple[int, int]) -> Value:
         name = tag.removeprefix(_CORE)
@@ -262,18 +261,18 @@ class _Builder:
     def _key(self, key: Scalar) -> None:
         parent = cast("Mapping", self._stack[-1])
         text = key.text
-        if text not in parent.keys and text != "<<":
-            parent.keys[text] = parent.pending = key
+        if text not in parent.value and text != "<<":
+            parent.open(key)
         elif text == "<<" and key.plain:
             self._problem(MERGE_KEY, (key.line, key.column), "merge keys are not read", "write the fields out", "<<")
             parent.merged = True
             parent.pending = _SKIP
-        elif text in parent.keys:
+        elif text in parent.value:
             message = f"duplicate field {_short(text)}, first at line {parent.keys[text].line}"
             self._problem(DUPLICATE_KEY, (key.line, key.column), message, "remove one of the two", _short(text))
             parent.pending = _SKIP
         else:
-            parent.keys[text] = parent.pending = key
+            parent.open(key)
 
     def _add(self, node: Node) -> None:
         if not self._stack:
@@ -281,8 +280,7 @@ class _Builder:
             return
         parent = self._stack[-1]
         if type(parent) is Sequence:
-            parent.items.append(node)
-            parent.value.append(node.value)
+            parent.add(node)
             return
         assert type(parent) is Mapping
         key = parent.pending
@@ -295,10 +293,10 @@ class _Builder:
             )
             parent.pending = _SKIP
             return
-        if key is not _SKIP:
-            parent.items[key.text] = node
-            parent.value[key.text] = node.value
-        parent.pending = None
+        if key is _SKIP:
+            parent.pending = None
+        else:
+            parent.fill(node)
 
     def _sequence(self, event: Event) -> None:
         self._open_collection(event, Sequence(*self._place(event.start_mark)), "seq")

@@ -16,7 +16,7 @@ from types import FrameType
 import msgspec
 import pytest
 
-from reconciler.manifests import inline_keys, judge, judging, read_manifests, schema, tree
+from reconciler.manifests import Facts, inline_keys, judge, judging, read_manifests, rules, schema, tree
 from reconciler.manifests.reading import PROBLEMS_MAX, TAG_HANDLES_MAX
 from reconciler.manifests.schema import HINTS_MAX
 
@@ -231,3 +231,52 @@ def test_revision_is_bounded_by_what_its_aliases_become(value: str) -> None:
 def test_usual_objects_have_room() -> None:
     """A revision may have tens of thousands of them."""
     assert 75_000 * read_manifests(f"{MODEL}  maxTokensPerDay: 1000000\n".encode()).size < judging.SIZE_MAX
+
+
+DENSE = {
+    "mappings": ("  x: [", "{a},", "1]\n", 200),
+    "empty-mappings": ("  x: [", "{},", "1]\n", 95),
+    "empty-lists": ("  x: [", "[],", "1]\n", 75),
+    "tags": ("  x: [", "!a b,", "1]\n", 60),
+    "large-numbers": ("  x: [", "1e400,", "1]\n", 75),
+    "repeated-fields": ("  x: 1\n", "  x: 1\n", "", 50),
+}
+"""What a file begins with, is full of and ends with, and the bytes of memory that each of its bytes may take."""
+
+
+@pytest.mark.parametrize("shape", DENSE)
+def test_dense_file_takes_a_bounded_memory(shape: str) -> None:
+    """A hook reads it beside others: 1 MiB of the worst took it 280 MB with three dictionaries for each mapping."""
+    start, line, end, most = DENSE[shape]
+    head = AGENT.rstrip() + " [a]\n" + start
+    few, many = ((head + line * (size // len(line)) + end).encode() for size in (1000, 100_000))
+    read_manifests(few)
+    tracemalloc.start()
+    try:
+        read_manifests(many)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < most * len(many), peak / len(many)
+
+
+@pytest.mark.parametrize("line", ["  x: 1\n", "  yN: !a b\n", "  yN: 1e400\n"], ids=["repeated", "tags", "numbers"])
+def test_problems_beyond_those_listed_are_counted(line: str) -> None:
+    """The first thousand are listed, whatever comes of the others."""
+
+    def facts(number: int) -> Facts:
+        lines = (line.replace("N", str(n)) for n in range(number))
+        return read_manifests(f"{AGENT.rstrip()} [a]\n  x: 1\n{''.join(lines)}".encode())
+
+    assert facts(5000).problems == facts(1000).problems
+    assert (len(facts(1000).problems), facts(1000).omitted, facts(5000).omitted) == (1000, 0, 4000)
+
+
+def test_every_repeated_field_names_its_first_line() -> None:
+    """Also one that came after another was repeated."""
+    facts = read_manifests(f"{MODEL}  a: 1\n  a: 2\n  b: 3\n  c: 4\n  b: 5\n  a: 6\n".encode())
+
+    repeated = [problem.message for problem in facts.problems if problem.rule == rules.DUPLICATE_KEY]
+    assert repeated == [
+        f"duplicate field {name}, first at line {line}" for name, line in (("a", 8), ("b", 10), ("a", 8))
+    ]
