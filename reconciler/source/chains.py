@@ -12,7 +12,9 @@ from __future__ import annotations
 import mmap
 import struct
 import zlib
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from heapq import merge
 from pathlib import Path
 from time import thread_time
 from typing import Final, NamedTuple
@@ -43,6 +45,7 @@ _SIZES_BYTES: Final = 20
 _PIECE_BYTES: Final = 64 * 1024
 _LOOKED_AT_BYTES: Final = 1024
 """Of packed data; before its first byte there are 320 at most, unless somebody means it."""
+_SORTED_AT_ONCE: Final = 10_000
 _UNSEEN: Final = 1 << 62
 """The cost of a delta that hides what it makes: nothing is made on top of one."""
 
@@ -94,8 +97,7 @@ def _excess(index: Path) -> Excess | None:
     times: dict[int, float] = {}
     found: Excess | None = None
     with index.with_suffix(".pack").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pack:
-        ordered = sorted(offsets)
-        ends = dict(zip(ordered, [*ordered[1:], len(pack) - _CHECKSUM_BYTES], strict=True))
+        bounds = [*_in_order(offsets), len(pack) - _CHECKSUM_BYTES]
         for last in offsets:
             chain: list[tuple[int, _Entry]] = []
             at = last
@@ -105,17 +107,27 @@ def _excess(index: Path) -> Excess | None:
             length, cost, packed = ways.get(at, (0, 0, 0))
             for place, entry in reversed(chain):
                 cost += entry.cost
-                packed += ends[place] - place
+                packed += _end(bounds, place) - place
                 if entry.base:
                     length += 1
                     ways[place] = _Way(length, cost, packed)
                     if cost > BYTES_MAX * max(entry.size, SMALL_BYTES):
                         found = found or _DEAR
                 if entry.size <= READ_BYTES_MAX and packed > entry.size + PACKED_BYTES and found is None:
-                    found = _LOOSE if _is_slow(pack, place, ids, offsets, ends, times) else None
+                    found = _LOOSE if _is_slow(pack, place, ids, offsets, bounds, times) else None
             if length > CHAIN_MAX:
                 return _LONG
     return found
+
+
+def _in_order(offsets: list[int]) -> Iterator[int]:
+    """Sort very many numbers in calls that take a few ms each: every other thread waits for one."""
+    return merge(*(sorted(offsets[at : at + _SORTED_AT_ONCE]) for at in range(0, len(offsets), _SORTED_AT_ONCE)))
+
+
+def _end(bounds: list[int], at: int) -> int:
+    """Give where an entry ends: where the next begins. A dictionary of them would be made in one call of 0.1 s."""
+    return bounds[bisect_right(bounds, at)]
 
 
 def _entry(pack: mmap.mmap, offset: int, ids: bytes, offsets: list[int]) -> _Entry:
@@ -142,14 +154,14 @@ def _entry(pack: mmap.mmap, offset: int, ids: bytes, offsets: list[int]) -> _Ent
 
 
 def _is_slow(
-    pack: mmap.mmap, at: int, ids: bytes, offsets: list[int], ends: dict[int, int], times: dict[int, float]
+    pack: mmap.mmap, at: int, ids: bytes, offsets: list[int], bounds: list[int], times: dict[int, float]
 ) -> bool:
     """Tell whether all that is packed on the way to an object takes too long to be unpacked."""
     took_s = 0.0
     while at:
         entry = _entry(pack, at, ids, offsets)
         if at not in times:
-            times[at] = _unpacking_s(pack, entry.data, ends[at])
+            times[at] = _unpacking_s(pack, entry.data, _end(bounds, at))
         took_s, at = took_s + times[at], entry.base
     return took_s > UNPACKED_S
 
