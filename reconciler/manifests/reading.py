@@ -206,9 +206,10 @@ def _documents(
             problems += document.problems
             continue
         reading = read_document(document, brief=errors >= PROBLEMS_MAX)  # more than these are counted, not listed
-        problems += reading.problems
-        problems.omitted += reading.problems.omitted
-        errors += reading.problems.omitted + sum(problem.severity == "error" for problem in reading.problems)
+        if reading.problems:
+            problems += reading.problems
+            problems.omitted += reading.problems.omitted
+            errors += reading.problems.omitted + sum(problem.severity == "error" for problem in reading.problems)
         if reading.manifest is not None:
             manifests.append(reading.manifest)
         if reading.named is not None:

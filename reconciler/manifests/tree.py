@@ -172,31 +172,34 @@ class _Builder:
                 self._open.discard(id(stack.pop()))
                 continue
             parent = stack[-1] if stack else None
-            if type(parent) is not Mapping or event.anchor is not None or event.tag is not None:
-                _HANDLERS[kind](self, event)
-            elif (key := parent.pending) is None:
-                if kind is not _SCALAR or (text := event.value) == "<<" or text in parent.value:
-                    _HANDLERS[kind](self, event)
-                else:
-                    mark = event.start_mark
-                    node = Scalar(text, text, mark.line + 1, mark.column + 1, event.implicit[0])
-                    parent.pending = node  # what `open` does, without the call
-                    parent.value[text] = None
-                    if (fields := parent.fields) is None:
-                        parent.fields = [node]
-                    else:
-                        fields.append(node)
-            elif kind is not _SCALAR or key is _SKIP:
+            if (
+                type(parent) is not Mapping
+                or event.anchor is not None
+                or event.tag is not None
+                or parent.pending is not None
+                or kind is not _SCALAR
+                or (name := event.value) in parent.value
+                or name == "<<"
+            ):
                 _HANDLERS[kind](self, event)
             else:
+                mark = event.start_mark
+                key = Scalar(name, name, mark.line + 1, mark.column + 1, event.implicit[0])
+                kind = type(event := get_event())
+                if kind is not _SCALAR or event.anchor is not None or event.tag is not None:
+                    parent.open(key)
+                    _HANDLERS[kind](self, event)
+                    continue
                 text, mark, plain = event.value, event.start_mark, event.implicit[0]
                 value = _number_or_word(text) if plain and (text in WORDS or text[0] in MAYBE_NUMBER) else text
                 node = Scalar(text, value, mark.line + 1, mark.column + 1, plain)
                 if value is not text and not is_exact(value):
                     self.document.numbers.append(node)
-                parent.value[key.text] = value  # what `fill` does
-                parent.fields.append(node)  # type: ignore[union-attr]
-                parent.pending = None
+                parent.value[name] = value  # what `open` and `fill` do, without the calls
+                if (fields := parent.fields) is None:
+                    parent.fields = [key, node]
+                else:
+                    fields += (key, node)
         return event
 
     def _skip(self, get_event: Callable[[], Event]) -> None:
