@@ -1,7 +1,8 @@
 """The gateway's way to the ledger: reserve durably before a byte leaves, resolve durably before the last byte returns.
 
 Every reservation made here is resolved here exactly once. An outcome that the log does not take is kept and tried again
-until it does; if the process ends before, the next start forfeits the reservation.
+until it does; if the process ends before, the next start forfeits the reservation. With alternatives a request has
+several reservations, one after the other: an outcome is that of one of them, however late it is tried again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ log = logging.getLogger("pai.gateway")
 
 T = TypeVar("T")
 Outcome = Callable[[State], list[Draft]]
+Owed = tuple[str, int]
+"""A request, and where on the log its reservation is for which an outcome is owed."""
 
 RETRY_S = 1.0
 WAIT_S = 20.0
@@ -56,7 +59,8 @@ class Books:
         self._bridge = bridge
         self._day = day
         self._observe = observe
-        self._unsettled: dict[str, Outcome] = {}
+        self._held: dict[str, int] = {}  # where the reservation is that a request has now
+        self._unsettled: dict[Owed, Outcome] = {}
         self._retrying: asyncio.Task[None] | None = None
         self.under_way = 0
 
@@ -100,6 +104,7 @@ class Books:
                 surface=surface,
             )
             made.append(reserved.grant)
+            self._held[request] = state.position
             return [reserved.draft]
 
         await self._durable(request, decide)
@@ -134,7 +139,7 @@ class Books:
 
     def forfeit_now(self, request: str, reason: str) -> None:
         """Do the same without waiting, for one who is being cancelled; nothing happens if it is resolved already."""
-        if request in self._unsettled:
+        if self._owed(request) in self._unsettled:
             return
         self._later(
             request,
@@ -156,10 +161,10 @@ class Books:
                 await self._retrying
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(WAIT_S):
-                for request, outcome in list(self._unsettled.items()):
+                for owed, outcome in list(self._unsettled.items()):
                     with contextlib.suppress(LogNotWritable):
                         await self._bridge.outcome(self._recorder.submit(outcome))
-                        self._unsettled.pop(request, None)
+                        self._paid(owed)
 
     async def _durable(self, request: str, decide: Outcome) -> None:
         """Record a reservation. Where nobody hears of it, it may be on the log all the same: then it is voided."""
@@ -179,13 +184,15 @@ class Books:
         self._observe(time.monotonic() - began)
 
     async def _resolve(self, request: str, outcome: Outcome) -> None:
-        self._unsettled[request] = outcome  # until it is durable, whatever becomes of this task
+        owed = self._owed(request)
+        decide = _of(owed, outcome)
+        self._unsettled[owed] = decide  # until it is durable, whatever becomes of this task
         try:
-            await self._bridge.outcome(self._submit(outcome))
+            await self._bridge.outcome(self._submit(decide))
         except LogNotWritable as error:
             self._retry()
             deadline = asyncio.get_running_loop().time() + WAIT_S
-            while request in self._unsettled:
+            while owed in self._unsettled:
                 if asyncio.get_running_loop().time() > deadline:
                     raise unwritable(error) from None
                 await asyncio.sleep(RETRY_S / 4)
@@ -193,18 +200,30 @@ class Books:
             self._retry()
             raise
         except BaseException:
-            del self._unsettled[request]  # a bug in this outcome; the caller has another one
+            del self._unsettled[owed]  # a bug in this outcome; the caller has another one
             raise
         else:
-            self._unsettled.pop(request, None)
+            self._paid(owed)
+
+    def _owed(self, request: str) -> Owed:
+        """Give what is owed for the reservation that a request has now, or had."""
+        return request, self._held.get(request, -1)
+
+    def _paid(self, owed: Owed) -> None:
+        """Forget what is on the log."""
+        self._unsettled.pop(owed, None)
+        request, position = owed
+        if self._held.get(request) == position:
+            del self._held[request]
 
     def _submit(self, decide: Outcome) -> Ticket:
         return self._recorder.submit(decide, alone=self.under_way <= 1)
 
     def _later(self, request: str, outcome: Outcome) -> None:
-        self._unsettled[request] = outcome
+        owed = self._owed(request)
+        decide = self._unsettled[owed] = _of(owed, outcome)
         try:
-            ticket = self._recorder.submit(outcome)
+            ticket = self._recorder.submit(decide)
         except LogNotWritable:
             self._retry()
             return
@@ -212,17 +231,17 @@ class Books:
 
         def done(ticket: Ticket) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended; the next start forfeits
-                loop.call_soon_threadsafe(self._recorded, request, ticket)
+                loop.call_soon_threadsafe(self._recorded, owed, ticket)
 
         ticket.add_done_callback(done)
 
-    def _recorded(self, request: str, ticket: Ticket) -> None:
+    def _recorded(self, owed: Owed, ticket: Ticket) -> None:
         try:
             ticket.wait(0)
         except LogNotWritable:
             self._retry()
         else:
-            self._unsettled.pop(request, None)
+            self._paid(owed)
 
     def _retry(self) -> None:
         if self._retrying is None or self._retrying.done():
@@ -233,12 +252,23 @@ class Books:
         """Record outcomes again until none is left. One that was recorded after all decides to do nothing."""
         while self._unsettled:
             await asyncio.sleep(RETRY_S)
-            for request, outcome in list(self._unsettled.items()):
+            for owed, outcome in list(self._unsettled.items()):
                 try:
                     await self._bridge.outcome(self._recorder.submit(outcome))
                 except LogNotWritable:
                     break
-                self._unsettled.pop(request, None)
+                self._paid(owed)
+
+
+def _of(owed: Owed, outcome: Outcome) -> Outcome:
+    """Decide on an outcome while the reservation is open that it is that of, and on nothing for any other."""
+    request, position = owed
+
+    def decide(state: State) -> list[Draft]:
+        held = state.ledger.open.get(request)
+        return outcome(state) if held is not None and held.position == position else []
+
+    return decide
 
 
 def unwritable(error: LogNotWritable) -> Refusal:

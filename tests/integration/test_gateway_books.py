@@ -148,6 +148,40 @@ def test_outcome_whose_caller_was_cancelled_is_recorded_though_its_commit_fails(
     assert recorder.read(lambda state: state.ledger.account("m", DAY)) == Account(DAY, 3, 0)
 
 
+def test_outcome_that_is_tried_again_is_not_that_of_the_next_reservation(
+    recorder: Recorder, backend: FaultyBackend
+) -> None:
+    """While one is tried again, another request goes on to an alternative: what is held there stays."""
+    recorder.record(decide(may_use("m", "n"), binding("n", 1000)))
+    alternative = recorder.read(lambda state: state.models["n"].position)
+    caller = Caller("a", "key-1", DIGEST)
+
+    async def go_on(books: Books) -> None:
+        await books.void("r", 503, ev.Durations(0, 0), "overloaded")
+        await books.grant(caller, "openai", "r", "n", alternative, Ask(100, 100, 0), lower=False)
+        await eventually(lambda: not any("s" in owed for owed in books._unsettled))
+        await asyncio.sleep(0.05)
+        await books.settle("r", Usage(10, 0, 0, 90, 0, 100), 200, ev.Durations(0, 0))
+
+    async def work() -> None:
+        async with books_of(recorder) as books:
+            await hold(books, "r")
+            await hold(books, "s")
+            backend.due.before_commit = 1
+            failing = asyncio.ensure_future(books.void("s", 503, ev.Durations(0, 0), "overloaded"))
+            await eventually(lambda: books._retrying is not None and recorder.status().writable)
+            backend.due.gate.clear()
+            going_on = asyncio.ensure_future(go_on(books))
+            await asyncio.sleep(0.05)  # both are being tried by now
+            backend.due.gate.set()
+            await asyncio.gather(failing, going_on)
+
+    asyncio.run(work())
+    assert outcomes(backend.path)[-1] == ("r", "tokens.settled.v1", "")
+    assert recorder.read(lambda state: state.ledger.account("n", DAY)) == Account(DAY, 100, 0)
+    assert nothing_open(recorder)
+
+
 def test_lone_request_is_recorded_without_a_change_of_threads(recorder: Recorder, backend: FaultyBackend) -> None:
     """With nobody else to serve, a reservation and its outcome are durable once the call returns, and seen as ever."""
 
