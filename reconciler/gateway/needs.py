@@ -27,6 +27,11 @@ about 1,600 (measured); its documentation says 735 and 499 for computer use, 700
 
 _GOOGLES = re.compile(r"google/|gemini|^openrouter/", re.IGNORECASE)
 """Models that OpenRouter has from Google, or may have: a router of its own takes any."""
+_BY_ITSELF = re.compile(r"(?:^|[^a-z])search|deep-?research|image", re.IGNORECASE)
+"""Models that search or draw, whoever serves them: gpt-4o-search-preview, o3-deep-research, gemini-2.5-flash-image."""
+_BY_ITSELF_THERE = re.compile(r":online|@|^perplexity/|^openrouter/fusion|multi-?agent", re.IGNORECASE)
+"""Those at OpenRouter, and presets: fusion asks several models, which search, and is charged as all of them; Grok's
+multi-agent ones read a prompt of 40 tokens as 39,263."""
 _ENDLESS = "whose references do not end, or lead elsewhere"
 
 
@@ -37,11 +42,9 @@ def _extra(found: Found, provider: Provider, model: str) -> int:
 
 
 def _unbounded_model(provider: Provider, model: str) -> str:
-    """Name a model that searches or draws by itself, or an OpenRouter preset, whose content is not known."""
-    searches = "search" in model or "image" in model  # gpt-4o-search-preview, o3-deep-research, gemini-2.5-flash-image
-    if provider.name == "openrouter":
-        searches = searches or ":online" in model or "@" in model or model.startswith("perplexity/")
-    return f"the model {model}" if searches else ""
+    """Name a model that searches, draws or asks others by itself, or an OpenRouter preset: its content is not known."""
+    does = _BY_ITSELF.search(model) or (provider.name == "openrouter" and _BY_ITSELF_THERE.search(model))
+    return f"the model {model}" if does else ""
 
 
 def _found(body: Body, operation: str, provider: Provider, model: str) -> Found:

@@ -302,11 +302,20 @@ def test_escaped_names_hide_nothing(operation: str, body: dict[str, Any]) -> Non
         ("openrouter", "@preset/mine", True),
         ("openrouter", "openai/gpt-4o@preset/mine", True),
         ("openrouter", "perplexity/sonar", True),
+        ("openrouter", "relace/relace-search", True),
+        ("openrouter", "alibaba/tongyi-deepresearch-30b-a3b", True),
+        ("openrouter", "google/gemini-2.5-flash-image", True),
+        ("openrouter", "openrouter/fusion", True),
+        ("openrouter", "openrouter/fusion:nitro", True),
+        ("openrouter", "x-ai/grok-4.20-multi-agent", True),
+        ("openrouter", "x-ai/Grok-4.20-Multi-Agent-beta", True),
+        ("openrouter", "openrouter/auto", False),
+        ("openrouter", "nousresearch/hermes-4-70b", False),
         ("openrouter", "x-ai/grok-4", False),
     ],
 )
 def test_model_that_searches_by_itself_is_unbounded(provider: str, model: str, unbounded: bool) -> None:
-    """A model's name alone may mean that the web is read into the prompt."""
+    """A model's name alone may mean that the web, or what several models wrote, is read into the prompt."""
     for operation in ("chat", "responses") + (("messages",) if provider == "openrouter" else ()):
         assert bool(needs(operation, {}, provider, model).unbounded) == unbounded
 
