@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qsl, quote, unquote_plus
 
+from reconciler.gateway.judging.fields import BODY
 from reconciler.gateway.refusal import Refusal
 
 _STAYS = frozenset(
@@ -38,25 +39,23 @@ _STAYS = frozenset(
     )
 )
 """Names that stay, without the `$` that Google lets them have: https://cloud.google.com/apis/docs/system-parameters."""
+_BODY = frozenset(name.lower() for name in (*BODY, "generateContentRequest"))
+"""Fields of bodies, and what begins a path into one (`generationConfig.maxOutputTokens`): the transcoder that Google
+publishes (grpc-httpjson-transcoding) takes them from the query as well, where nobody judges them."""
 _NOT_SHOWN = re.compile(r"[^!-~]")
 _ODD = re.compile(rb'[^!"$-~]')
-_ESCAPED = re.compile(rb'[^!"$&-*,-~]')
-_STEMS = tuple(stem.encode() for stem in ("key", "token", "auth", "project", "field", "http", "callback"))
-"""Each name has one of these in it. A query that has none, and no escapes, needs no closer look: most are so."""
-assert all(any(stem.decode() in name for stem in _STEMS) for name in _STAYS)
+_PLAIN = frozenset((b"alt=sse", b"alt=json", b"beta=true"))
+"""What most queries are, which needs no closer look."""
 _FRAMINGS = ("", "json", "sse")
 PARAMETERS_MAX = 100
 
 
 def kept_query(query: bytes) -> str:
     """Give what of a query goes upstream. Raises Refusal if it has too many parts to look at each."""
-    if not query:
-        return ""
+    if not query or query in _PLAIN:
+        return query.decode()
     if query.count(b"&") + query.count(b";") >= PARAMETERS_MAX:
         raise Refusal("invalid", f"the query has more than {PARAMETERS_MAX} parameters")
-    small = query.lower()
-    if not _ESCAPED.search(query) and not any(stem in small for stem in _STEMS):
-        return query.decode()
     text = query.decode() if not _ODD.search(query) else quote(query, safe="!\"$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
     pieces = text.split("&")
     kept = [_kept(piece) for piece in pieces]
@@ -65,8 +64,13 @@ def kept_query(query: bytes) -> str:
 
 def _kept(piece: str) -> str:
     if ";" not in piece:
-        return "" if _name(piece) in _STAYS else piece
-    return ";".join(part for part in piece.split(";") if _name(part) not in _STAYS)
+        return "" if _stays(piece) else piece
+    return ";".join(part for part in piece.split(";") if not _stays(part))
+
+
+def _stays(piece: str) -> bool:
+    name = _name(piece)
+    return name in _STAYS or name.partition(".")[0] in _BODY
 
 
 def _name(piece: str) -> str:

@@ -59,12 +59,22 @@ KEPT = (
     "$httpHeaders",
     "callback",
     "$userProject",
+    # of the body
+    "cachedContent",
+    "cached_content",
+    "generationConfig.maxOutputTokens",
+    "generation_config.max_output_tokens",
+    "GenerationConfig%2EcandidateCount",
+    "generateContentRequest.generationConfig.candidateCount",
+    "tools",
+    "n",
+    "max_completion_tokens",
 )
 
 
 @pytest.mark.parametrize("name", KEPT)
 @pytest.mark.parametrize("form", ["{}=v", "{}", "{}=", "{}=v&{}=w"])
-def test_credentials_and_masks_stay_here(name: str, form: str) -> None:
+def test_credentials_masks_and_fields_of_the_body_stay_here(name: str, form: str) -> None:
     """A name is found in any case, escaped, with blanks, repeated, and where only a semicolon parts it."""
     given = form.replace("{}", name)
     assert kept_query(given.encode()) == ""
