@@ -393,3 +393,12 @@ def test_film_is_counted_whatever_it_says_it_is(name: str, url: str, within: boo
     part = {"type": name, name: {"url": url} if within else url}
     found = look(Body(json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode()), "chat", "openrouter")
     assert found.uncertain
+
+
+@pytest.mark.parametrize("form", ["wav", "image/png", "text/plain"])
+def test_sound_is_counted_whatever_its_format_is_called(form: str) -> None:
+    """No API tells by `format` that something is an image: it would be priced as one, however long it is."""
+    part = {"type": "input_audio", "input_audio": {"data": "UklGR" * 9, "format": form}}
+    found = look(Body(json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode()), "chat", "openrouter")
+    assert found.uncertain
+    assert not found.images

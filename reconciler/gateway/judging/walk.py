@@ -417,7 +417,7 @@ class _Walk:
             said = {owner[of] for of in _MEDIA_TYPES if isinstance(owner.get(of), str)}
             formats = _TEXT_DATA.get(owner["type"]) if isinstance(owner.get("type"), str) else None
             if formats is None or not all(re.fullmatch(formats, one) for one in said):
-                self._inline(item, said if formats is None else set())
+                self._inline(item, said if formats is None and "format" not in owner else set())  # it names sound
         elif rule in (Rule.FILE, Rule.SOUND):
             self.uncertain = self.uncertain or _MEDIA  # names and types beside it are what the client says
 
