@@ -48,11 +48,16 @@ def _unbounded_model(provider: Provider, model: str) -> str:
 
 
 def _found(body: Body, operation: str, provider: Provider, model: str) -> Found:
-    """Look through a body, for a model: for Google's the references of schemas are written out."""
+    """Look through a body, for a model: for Google's references of schemas are written out, and images cut up."""
     found = look(body, operation, provider.name)
-    if not (found.unrolled or found.endless) or not (provider.name == "gemini" or _GOOGLES.search(model)):
+    if not (found.images or found.unrolled or found.endless):
         return found
-    found = found._replace(rendered=found.rendered + found.unrolled)
+    if not (provider.name == "gemini" or _GOOGLES.search(model)):
+        return found
+    narrow = sum(max(0, tokens - provider.image(model)) for tokens in found.tiled)
+    found = found._replace(rendered=found.rendered + found.unrolled + narrow)
+    if len(found.tiled) < found.images:
+        found = found._replace(uncertain=found.uncertain or "an image whose size does not show")
     if Rule.SETTINGS in found.endless:  # its count need not hold them
         found = found._replace(unbounded=found.unbounded or f"a schema {_ENDLESS}")
     if Rule.TOOLS in found.endless:
@@ -104,7 +109,7 @@ def embeddings(body: Body, provider: Provider, model: str) -> Needs:
     """Judge OpenAI's embeddings: input only. Of token arrays OpenAI reads as many tokens as there are numbers."""
     raw = bytes(body.fields.get("input", b""))
     tokens = numbers_in(raw)
-    found = look(body, "embeddings", provider.name)
+    found = _found(body, "embeddings", provider, model)
     extra = _extra(found, provider, model)
     if tokens is not None and provider.name == "openai":  # others may read the text of them anew
         extra += tokens - len(raw)
@@ -134,7 +139,7 @@ def generate(body: Body, provider: Provider, model: str) -> Needs:
 
 def embed(body: Body, provider: Provider, model: str) -> Needs:
     """Judge Gemini's embeddings: input only."""
-    found = look(body, "embed", provider.name)
+    found = _found(body, "embed", provider, model)
     return _needs(found, _extra(found, provider, model), 0, 0, 0)
 
 

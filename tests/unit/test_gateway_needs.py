@@ -30,6 +30,7 @@ HOME = {
     "embed": ("gemini", "gemini-embedding-2"),
 }
 PNG = "data:image/png;base64," + "A" * 400
+GIF = "R0lGODlhAQABAAAAACw="
 PDF = "data:application/pdf;base64," + "A" * 400
 
 
@@ -111,8 +112,8 @@ SAFE = [
     ("responses", {"input": "x", "client_metadata": {"session": "x"}, "include": ["reasoning.encrypted_content"]}),
     ("chat", {"messages": [{"role": "user", "content": "x", "not_known_yet": 5}], "not_known_yet": 0.5}),
     ("generate", content("generate", {"text": "https://www.youtube.com/watch?v=x"})),
-    ("generate", content("generate", {"inlineData": {"mimeType": "image/png", "data": "AAAA"}})),
-    ("generate", content("generate", {"inline_data": {"mime_type": "image/jpeg", "data": "AAAA"}})),
+    ("generate", content("generate", {"inlineData": {"mimeType": "image/png", "data": GIF}})),
+    ("generate", content("generate", {"inline_data": {"mime_type": "image/jpeg", "data": GIF}})),
     ("generate", content("generate", {"functionCall": {"name": "f", "args": {"url": "https://x"}}})),
     (
         "generate",

@@ -28,7 +28,7 @@ import msgspec
 
 from reconciler.gateway.body import VALUES_MAX, Body, numbers_in
 from reconciler.gateway.growth import normalized, rendered
-from reconciler.gateway.judging import kinds
+from reconciler.gateway.judging import kinds, pictures
 from reconciler.gateway.judging.elements import arguments, called, defined
 from reconciler.gateway.judging.fields import (
     BODY,
@@ -52,7 +52,7 @@ _EMBEDDED = ("embeddings", "embed")
 _ELEMENTS = ("openrouter", "anthropic")
 """Providers with models whose template writes calls as elements; OpenRouter has some that write definitions so."""
 _UNROLLING = ("gemini", "openrouter")
-"""Providers with models for which references in schemas are written out."""
+"""Providers with Google's models, for which references in schemas are written out and images cut into tiles."""
 
 _REWRITTEN = ("generationConfig", "generation_config")
 """What is sent as it is read here: a name that stands twice in it is sent once."""
@@ -79,6 +79,7 @@ class Found(NamedTuple):
     `clients`: tools that bring a prompt of their own and that the client runs. `compacts`: the answer is the input made
     shorter. `rendered`: bytes by which definitions, schemas and arguments may grow, `unrolled`: schemas besides where
     their references are written out. `endless`: where they stand of which that does not show, tools or settings.
+    `tiled`: what each image costs at Google's models, where that shows.
     """
 
     images: int = 0
@@ -91,6 +92,7 @@ class Found(NamedTuple):
     rendered: int = 0
     unrolled: int = 0
     endless: frozenset[Rule] = frozenset()
+    tiled: tuple[int, ...] = ()
 
 
 class _PlainPart(msgspec.Struct, forbid_unknown_fields=True):
@@ -220,6 +222,7 @@ class _Walk:
         self.tools = self.compacts = False
         self.unbounded = self.uncertain = ""
         self._endless: set[Rule] = set()
+        self._tiled: list[int] = []
         self._unrolls = unrolls
         self._bare_tools = bare_tools
         self._remembers = remembers
@@ -231,7 +234,8 @@ class _Walk:
         media = (self.images, self.image_bytes)
         words = (self.unbounded, self.uncertain)
         grown = (self.rendered, self.unrolled)
-        return Found(*media, self.tools, self.clients, self.compacts, *words, *grown, frozenset(self._endless))
+        known = (frozenset(self._endless), tuple(self._tiled))
+        return Found(*media, self.tools, self.clients, self.compacts, *words, *grown, *known)
 
     def unrolls(self, raw: Any) -> bool:
         """Tell whether references may stand in a text, and are written out."""
@@ -445,6 +449,8 @@ class _Walk:
         if media_type in _IMAGES:
             self.images += 1
             self.image_bytes += len(data)
+            if self._unrolls and (tokens := pictures.tokens(data)) is not None:
+                self._tiled.append(tokens)
         elif not media_type.startswith("text/") or (grows := _unpacked(data, media_type)) is None:
             self.uncertain = self.uncertain or _MEDIA
         else:
