@@ -27,8 +27,9 @@ about 1,600 (measured); its documentation says 735 and 499 for computer use, 700
 
 _GOOGLES = re.compile(r"google/|gemini|^openrouter/", re.IGNORECASE)
 """Models that OpenRouter has from Google, or may have: a router of its own takes any."""
-_BY_ITSELF = re.compile(r"(?:^|[^a-z])search|deep-?research|image", re.IGNORECASE)
-"""Models that search or draw, whoever serves them: gpt-4o-search-preview, o3-deep-research, gemini-2.5-flash-image."""
+_BY_ITSELF = re.compile(r"(?:^|[^a-z])search|deep-?research|image|banana", re.IGNORECASE)
+"""Models that search or draw, whoever serves them: gpt-4o-search-preview, o3-deep-research, gemini-2.5-flash-image,
+gemini-nano-banana-2.1."""
 _BY_ITSELF_THERE = re.compile(r":online|@|^perplexity/|^openrouter/fusion|multi-?agent", re.IGNORECASE)
 """Those at OpenRouter, and presets: fusion asks several models, which search, and is charged as all of them; Grok's
 multi-agent ones read a prompt of 40 tokens as 39,263."""

@@ -306,6 +306,7 @@ def test_escaped_names_hide_nothing(operation: str, body: dict[str, Any]) -> Non
         ("openrouter", "relace/relace-search", True),
         ("openrouter", "alibaba/tongyi-deepresearch-30b-a3b", True),
         ("openrouter", "google/gemini-2.5-flash-image", True),
+        ("openrouter", "google/gemini-nano-banana-2.1", True),
         ("openrouter", "openrouter/fusion", True),
         ("openrouter", "openrouter/fusion:nitro", True),
         ("openrouter", "x-ai/grok-4.20-multi-agent", True),
