@@ -38,6 +38,10 @@ A remote that serves files alone, of which git checks nothing and counts nothing
 refuses it (remote-curl.c, `fetch_dumb`).
 """
 _MARK = "pai-remote.json"
+_SOME = 5
+_OF_EMPTY = ("refs/pai/", "refs/meta/")
+"""Refs of a repository to which nothing was pushed yet: checkpoints, and the settings that Gerrit keeps in each."""
+_WHO_DROPS = "nothing is in force; ask whoever runs it which hook or proxy drops pushes (proc-receive, post-receive)"
 
 
 class Remote(NamedTuple):
@@ -158,18 +162,17 @@ class Mirror:
             )
         with self._lock, self._scrubbing():
             ran = self._send(f"{commit}:{self._ref}")
-            if ran.code == 0:
-                self._update(self._ref, commit)
-                return True
             try:
-                self._fetch()  # whatever was said, the branch says what came of it
-            except SourceUnavailable:
-                raise self._failed(ran) from None
+                self._fetch(commit)  # whatever was said, the branch says what came of it
+            except SourceUnavailable as error:
+                raise (self._failed(ran) if ran.code else self._unconfirmed(error)) from None
             tip = Repository.open(self.path).tip(self.remote.branch)
             if tip is not None and self._holds(tip, commit):
                 return True
             if tip != expected:
                 return False
+            if ran.code == 0:
+                raise Refused(self._dropped(f"its branch {self.remote.branch}"), _WHO_DROPS)
             if refusal := refusals.push_refused(self._scrubbed(ran)):
                 raise Refused(f"{self.remote.shown} refused the push: {refusal}", "see the remote's branch protection")
             raise self._failed(ran)
@@ -198,7 +201,20 @@ class Mirror:
                     f"{self.remote.shown} refused {ref}: {said}", "let Pai's credentials write that ref"
                 )
             raise self._failed(ran)
-        self._update(_place(ref), newest)
+        found = self._shown([ref], self.remote.timeout_s).get(ref)
+        if found == newest:
+            self._update(_place(ref), newest)
+        elif found == repository.target(_place(ref)):
+            raise SourceUnavailable(self._dropped(ref), _WHO_DROPS)  # elsewhere it is what the next fetch brings
+
+    def _dropped(self, what: str) -> str:
+        return f"{self.remote.shown} says that it took the push, and {what} did not move"
+
+    def _unconfirmed(self, error: SourceUnavailable) -> SourceUnavailable:
+        message = f"the push went to {self.remote.shown}, and whether it arrived is not known: {error.message}"
+        return SourceUnavailable(
+            message, "run the command again when the remote answers; what arrived is not done twice"
+        )
 
     def _send(self, what: str) -> Ran:
         """Push, and keep nothing that comes back: from a server of files git fetches before it pushes (http-push.c)."""
@@ -241,25 +257,35 @@ class Mirror:
     def _ref(self) -> str:
         return f"refs/heads/{self.remote.branch}"
 
-    def _fetch(self) -> None:
+    def _fetch(self, sent: str = "") -> None:
+        """Bring what the remote shows; `sent` is a commit that was just pushed from here."""
         wanted = [self._ref, *(self.remote.checkpoints if self.remote.push else ())]
-        only = () if self.remote.push else ("--heads",)  # that spares a large remote the listing of all the others
         until = time.monotonic() + self.remote.timeout_s
-        ran = self._run("ls-remote", *only, "--quiet", "--", self._address.url, *wanted)
-        if ran.code:
-            raise self._failed(ran)
-        shown = {ref: oid for oid, _, ref in (line.partition("\t") for line in ran.out.splitlines()) if ref in wanted}
+        shown = self._shown(wanted, self.remote.timeout_s)
         tip = shown.pop(self._ref, None)
+        mirror = Repository.open(self.path)
         if tip is None:
             self._without_branch()
-        elif Repository.open(self.path).target(self._ref) != tip:
-            self._bring(tip, until - time.monotonic())
+        elif mirror.target(self._ref) != tip:
+            if tip != sent:
+                self._bring(tip, until - time.monotonic())
             self._update(self._ref, tip)
         for ref in self._barred.keys() - shown.keys():
             del self._barred[ref]
-        for ref, oid in shown.items():
-            self._fetch_checkpoints(ref, oid, until - time.monotonic())
+        for ref in wanted[1:]:
+            if ref in shown:
+                self._fetch_checkpoints(ref, shown[ref], until - time.monotonic())
+            elif mirror.target(_place(ref)) is not None:
+                self._drop(_place(ref))  # somebody deleted it there
         self._note(self._now())
+
+    def _shown(self, wanted: Sequence[str], timeout_s: float) -> dict[str, str]:
+        """Ask where refs of the remote are; those that it does not show are left out. Raises SourceUnavailable."""
+        only = ("--heads",) if list(wanted) == [self._ref] else ()  # spares a large remote the listing of the others
+        ran = self._run("ls-remote", *only, "--quiet", "--", self._address.url, *wanted, timeout_s=timeout_s)
+        if ran.code:
+            raise self._failed(ran)
+        return {ref: oid for oid, _, ref in (line.partition("\t") for line in ran.out.splitlines()) if ref in wanted}
 
     def _bring(self, oid: str, timeout_s: float) -> None:
         """Fetch what makes a commit whole, all of it or nothing.
@@ -288,18 +314,26 @@ class Mirror:
             place.keep()
 
     def _without_branch(self) -> None:
-        """Tell a remote without any branch, which is an empty state, from one that lacks ours, which is a fault."""
-        ran = self._run("ls-remote", "--heads", "--quiet", "--", self._address.url)
+        """Tell an empty remote, which is an empty state, from one that lacks our branch, or hides it: a fault."""
+        branches = self._some("refs/heads/", "--heads")
+        others = [] if branches else self._some("")
+        if branches or others or Repository.open(self.path).tip(self.remote.branch) is not None:
+            hint = f"its branches: {_listed(branches) or 'none'}; set source.branch, or push {self.remote.branch} again"
+            if others:
+                hint = (
+                    f"it shows no branch, but {_listed(others)}; push {self.remote.branch}, "
+                    "or use credentials to which it is not hidden"
+                )
+            raise SourceUnavailable(f"branch {self.remote.branch} does not exist in {self.remote.shown}", hint)
+
+    def _some(self, folder: str, *words: str) -> list[str]:
+        """Give the first few refs of the remote by their names below a folder; none that even an empty one has."""
+        ran = self._run("ls-remote", *words, "--quiet", "--", self._address.url)
         if ran.code:
             raise self._failed(ran)
-        names = (line.partition("\trefs/heads/")[2] for line in ran.out.splitlines())
-        branches = heapq.nsmallest(6, filter(None, names))  # to put 150,000 in order is one call of 0.1 s
-        if branches or Repository.open(self.path).tip(self.remote.branch) is not None:
-            some = ", ".join(branches[:5]) + (", …" if len(branches) > 5 else "")
-            raise SourceUnavailable(
-                f"branch {self.remote.branch} does not exist in {self.remote.shown}",
-                f"its branches: {some or 'none'}; set source.branch, or push {self.remote.branch} again",
-            )
+        refs = (line.partition("\t")[2] for line in ran.out.splitlines())
+        names = (ref.removeprefix(folder) for ref in refs if ref.startswith(folder) and not ref.startswith(_OF_EMPTY))
+        return heapq.nsmallest(_SOME + 1, filter(None, names))  # to put 150,000 in order is one call of 0.1 s
 
     def _run(self, *words: str, environment: Mapping[str, str] | None = None, timeout_s: float | None = None) -> Ran:
         held = self._used = self._held()
@@ -372,6 +406,10 @@ class Mirror:
         for pattern in (*left, "refs/pai/remote/*.lock", *further):
             for path in self.path.glob(pattern):
                 _remove(path)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SOME]) + (", …" if len(names) > _SOME else "")
 
 
 def _place(ref: str) -> str:
