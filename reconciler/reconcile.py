@@ -155,6 +155,8 @@ class Reconciler:
             self._saved = index
 
     def _opened(self) -> Judge:
+        if self._judge is not None and self._judge.repository.replaced:
+            self._judge = None
         if self._judge is None:
             index = load_index(self._index_file)
             self._judge = Judge(Repository.open(self._path), self._source_path, index, self._signatures, serves=True)
@@ -234,12 +236,12 @@ class Reconciler:
         return tuple(payload.warnings) if isinstance(payload, ev.RevisionAccepted) else ()
 
     def _without_tip(self, repository: Repository, state: State) -> Result:
-        if state.head is None and repository.is_empty():
+        missing = repository.missing(self._branch)
+        if missing is None and state.head is None:
             return Result("", None, "")
-        branches = ", ".join(repository.branches()) or "none"
-        raise SourceUnavailable(
+        raise missing or SourceUnavailable(
             f"branch {self._branch} does not exist in {self._path}",
-            f"its branches: {branches}; set source.branch, or push {self._branch} again",
+            f"it has no commit any more; push {self._branch} again, or set source.repo",
         )
 
 

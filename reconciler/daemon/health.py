@@ -109,7 +109,7 @@ def standalone_health(workspace: Workspace, state: State) -> Health:
         known_head = state.head.commit if state.head else None
         if workspace.settings.source_rewrite == "hold" and head and known_head:
             held = known_head if repository.walk(head, known_head).relation == "rewritten" else ""
-        if not head and (state.head is not None or not repository.is_empty()):
+        if not head and (state.head is not None or repository.missing(branch)):
             problem = f"branch {branch} does not exist"
     except SourceUnavailable as error:
         problem = error.message

@@ -9,7 +9,10 @@ A Repository is used by one thread at a time; open one for each thread (0.1 ms).
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
@@ -17,7 +20,7 @@ import pygit2
 from pygit2.enums import ObjectType, RepositoryOpenFlag
 
 from reconciler.core.errors import NotFound, SourceUnavailable
-from reconciler.source import history, identities, trees, writing
+from reconciler.source import absence, history, identities, trees, writing
 from reconciler.source.commits import CommitInfo, parse_commit, trailers
 from reconciler.source.history import Walk
 from reconciler.source.identities import Author, Identity
@@ -51,6 +54,7 @@ class Repository:
         self.quarantine: tuple[str, ...] = ()
         self.tree_bytes_max = trees.FOLDER_BYTES_MAX
         self.git_dir = common_dir(Path(repo.path))
+        self._standing = _standing(path)
 
     @classmethod
     def open(cls, path: Path, quarantine: Iterable[str] = ()) -> Repository:
@@ -102,9 +106,18 @@ class Repository:
         self._require_alive()
         return sorted(name.decode("utf-8", "surrogateescape") for name in names)
 
-    def is_empty(self) -> bool:
-        """Tell whether the repository has no branch at all, so that nothing was ever pushed to it."""
-        return not self.branches()
+    @property
+    def replaced(self) -> bool:
+        """Tell whether something else stands at the path now than was opened, as behind a link that was switched."""
+        return _standing(self.path) != self._standing
+
+    def missing(self, branch: str) -> SourceUnavailable | None:
+        """Say that a branch does not exist and what does; None if there is no commit at all but Pai's own."""
+        with mapped(self.path):
+            refs = [os.fsdecode(name) for name in self._repo.raw_listall_references()]
+            head = None if self._repo.head_is_unborn else str(self._repo.head.target)
+        self._require_alive()
+        return absence.missing(self.path, branch, [ref for ref in refs if not ref.startswith("refs/pai/")], head)
 
     def resolve(self, rev: str) -> str:
         """Give the commit id that any revision means (`HEAD~2`, a tag, a short id). Raises NotFound."""
@@ -318,6 +331,17 @@ class Repository:
         """A missing ref or object means nothing if the whole repository is gone."""
         if not (self.git_dir / "HEAD").is_file():
             raise SourceUnavailable(f"the repository {self.path} is gone", "restore it, or change source.repo")
+
+
+def _standing(path: Path) -> tuple[tuple[int, ...], ...]:
+    """Tell what stands at a path: which folder, and which folder or file `.git` in it."""
+    found = []
+    for place in (path, path / ".git"):
+        with contextlib.suppress(OSError):
+            stands = place.stat()
+            written = stands.st_mtime_ns if stat.S_ISREG(stands.st_mode) else 0
+            found.append((stands.st_dev, stands.st_ino, written))
+    return tuple(found)
 
 
 def user_identity(path: Path | None) -> Author:

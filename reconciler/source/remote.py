@@ -21,6 +21,7 @@ import msgspec
 
 from reconciler.core.errors import Refused, SourceUnavailable
 from reconciler.source import refusals
+from reconciler.source.absence import SHOWN_MAX, listed
 from reconciler.source.bare import init_bare
 from reconciler.source.credentials import Address, Credentials, opened
 from reconciler.source.git import Repository
@@ -38,7 +39,6 @@ A remote that serves files alone, of which git checks nothing and counts nothing
 refuses it (remote-curl.c, `fetch_dumb`).
 """
 _MARK = "pai-remote.json"
-_SOME = 5
 _OF_EMPTY = ("refs/pai/", "refs/meta/")
 """Refs of a repository to which nothing was pushed yet: checkpoints, and the settings that Gerrit keeps in each."""
 _WHO_DROPS = "nothing is in force; ask whoever runs it which hook or proxy drops pushes (proc-receive, post-receive)"
@@ -112,11 +112,17 @@ class Mirror:
             init_bare(self.path, self.remote.branch)
         self._tidy("refs/**/*.lock")  # nobody else is at work yet
         places = {_place(ref) for ref in self.remote.checkpoints}
-        Repository.open(self.path).drop_refs("refs/pai/remote/", but=places)  # others may bar these
         seen = last_seen(self.path)
-        if seen is None or (seen.remote, seen.branch) != (self._digest, self.remote.branch):
+        another = seen is None or (seen.remote, seen.branch) != (self._digest, self.remote.branch)
+        if another:
             self._note("")
-            self._drop(self._ref)
+            for below in ("refs/heads/*", "logs/refs/heads/*"):
+                for path in self.path.glob(below):
+                    _remove(path)  # whatever they hold: a name may bar the next one
+        mirror = Repository.open(self.path)
+        mirror.drop_refs("refs/pai/remote/", but=places)  # others may bar these
+        if another:
+            mirror.drop_refs("refs/heads/", but=set())  # the packed ones
             for place in places:
                 self._drop(place)
 
@@ -318,10 +324,10 @@ class Mirror:
         branches = self._some("refs/heads/", "--heads")
         others = [] if branches else self._some("")
         if branches or others or Repository.open(self.path).tip(self.remote.branch) is not None:
-            hint = f"its branches: {_listed(branches) or 'none'}; set source.branch, or push {self.remote.branch} again"
+            hint = f"its branches: {listed(branches) or 'none'}; set source.branch, or push {self.remote.branch} again"
             if others:
                 hint = (
-                    f"it shows no branch, but {_listed(others)}; push {self.remote.branch}, "
+                    f"it shows no branch, but {listed(others)}; push {self.remote.branch}, "
                     "or use credentials to which it is not hidden"
                 )
             raise SourceUnavailable(f"branch {self.remote.branch} does not exist in {self.remote.shown}", hint)
@@ -333,7 +339,7 @@ class Mirror:
             raise self._failed(ran)
         refs = (line.partition("\t")[2] for line in ran.out.splitlines())
         names = (ref.removeprefix(folder) for ref in refs if ref.startswith(folder) and not ref.startswith(_OF_EMPTY))
-        return heapq.nsmallest(_SOME + 1, filter(None, names))  # to put 150,000 in order is one call of 0.1 s
+        return heapq.nsmallest(SHOWN_MAX + 1, filter(None, names))  # to put 150,000 in order is one call of 0.1 s
 
     def _run(self, *words: str, environment: Mapping[str, str] | None = None, timeout_s: float | None = None) -> Ran:
         held = self._used = self._held()
@@ -406,10 +412,6 @@ class Mirror:
         for pattern in (*left, "refs/pai/remote/*.lock", *further):
             for path in self.path.glob(pattern):
                 _remove(path)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SOME]) + (", …" if len(names) > _SOME else "")
 
 
 def _place(ref: str) -> str:

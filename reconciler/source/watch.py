@@ -145,7 +145,7 @@ class Watch:
         """Read the tip, and tell whether it, or the repository's health, is other than last time."""
         before = (self._tip, self._source_error)
         try:
-            if self._repository is None:
+            if self._repository is None or self._repository.replaced:
                 self._repository = Repository.open(self._path)
             self._tip = self._repository.tip(self._branch)
             self._source_error = ""

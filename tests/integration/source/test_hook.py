@@ -87,7 +87,7 @@ def test_init_bare_ignores_a_hostile_environment(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("GIT_DEFAULT_HASH", "sha256")
     init_bare(tmp_path / "config.git", "main")
     assert install(tmp_path / "config.git", Path(sys.executable))
-    assert Repository.open(tmp_path / "config.git").is_empty()
+    assert Repository.open(tmp_path / "config.git").missing("main") is None
     assert not (tmp_path / "wrong").exists()
 
 
@@ -162,7 +162,7 @@ def test_hook_refuses_the_push_when_pai_is_no_longer_installed(workspace: Path, 
     done = git.raw("push", str(workspace / "config.git"), "main", check=False)
     assert done.returncode != 0
     assert b"remote: error: the push cannot be checked: Pai is no longer installed" in done.stderr
-    assert Repository.open(workspace / "config.git").is_empty()
+    assert Repository.open(workspace / "config.git").missing("main") is None
 
 
 def test_hook_follows_its_workspace_through_a_symbolic_link(tmp_path: Path) -> None:

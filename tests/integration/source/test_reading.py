@@ -48,13 +48,14 @@ def test_tip_is_none_for_a_deleted_renamed_or_never_made_branch(git: Git) -> Non
     assert repository.branches() == ["main", "other"]
 
 
-def test_is_empty_tells_no_branch_at_all_from_a_missing_one(bare: Git, git: Git) -> None:
-    """Only a repository without any branch is empty, whatever HEAD says."""
-    assert Repository.open(bare.folder).is_empty()
+def test_missing_tells_no_commit_at_all_from_a_missing_branch(bare: Git, git: Git) -> None:
+    """Only a repository without any commit is empty, whatever HEAD says."""
+    assert Repository.open(bare.folder).missing("main") is None
     git.commit({"a": "1"})
     git("push", "--quiet", str(bare.folder), "main:side")
     repository = Repository.open(bare.folder)
-    assert (repository.tip("main"), repository.is_empty()) == (None, False)
+    assert repository.tip("main") is None
+    assert "its branches: side" in getattr(repository.missing("main"), "hint", "")
 
 
 def test_open_reads_work_tree_bare_linked_work_tree_and_alternates(git: Git, tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_vanished_repository_is_unavailable_and_not_without_branches(git: Git, t
     sha = git.commit({"a": "1"})
     repository = Repository.open(git.folder)
     shutil.move(git.folder, tmp_path / "away")
-    for read in (lambda: repository.tip("main"), repository.is_empty, lambda: repository.commit(sha)):
+    for read in (lambda: repository.tip("main"), lambda: repository.missing("main"), lambda: repository.commit(sha)):
         with pytest.raises(SourceUnavailable):
             read()
     shutil.move(tmp_path / "away", git.folder)
