@@ -10,12 +10,13 @@ from pathlib import Path
 import pygit2
 
 from reconciler.core.errors import CouldNotRun, Refused
-from reconciler.source.gitrun import UNCONFIGURED
+from reconciler.source.gitrun import HARMLESS, UNCONFIGURED
 
 SETTINGS = {
     # A user's own core.hooksPath must not switch the pre-receive hook off; relative to the repository, so it may move.
     "core.hooksPath": "hooks",
     "transfer.fsckObjects": "true",
+    **{f"receive.fsck.{finding}": "ignore" for finding in HARMLESS},
     "core.useReplaceRefs": "false",  # objects are what they are, whatever somebody pushed under refs/replace
 }
 TIMEOUT_S = 30
@@ -34,19 +35,25 @@ def init_bare(path: Path, branch: str) -> None:
         # No template: hooks from somebody's template folder would take the place of ours.
         options = ["--quiet", "--bare", "--template=", "--object-format=sha1", f"--initial-branch={branch}"]
         _git("-c", "init.defaultRefFormat=files", "init", *options, "--", str(path))
-    for key, value in SETTINGS.items():
-        _git("config", "--file", str(path / "config"), key, value)
+    try:
+        _set(path)
+    except (pygit2.GitError, OSError, ValueError) as error:
+        raise CouldNotRun(f"the settings of {path} cannot be written: {error}", "pai init can be run again") from error
 
 
 def put_right(path: Path) -> None:
     """Set in a bare repository that was made before what `init_bare` sets now. Never fails; the log says so."""
     try:
-        config = pygit2.Config(str(path / "config"))
-        for key, value in SETTINGS.items():
-            if key not in config or config[key] != value:
-                config[key] = value
+        _set(path)
     except (pygit2.GitError, OSError, ValueError) as error:
         log.warning("the settings of %s stay as they are: %s", path, error)
+
+
+def _set(path: Path) -> None:
+    config = pygit2.Config(str(path / "config"))
+    for key, value in SETTINGS.items():
+        if key not in config or config[key] != value:
+            config[key] = value
 
 
 def _git(*arguments: str) -> None:

@@ -30,6 +30,24 @@ OUT_BYTES_MAX = 8 * 1024 * 1024
 TERM_S = 2.0
 """How long an ended git may take to remove its temporary files."""
 _KEPT = ("PATH", "TMPDIR", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY")
+HARMLESS = (
+    "badDate",
+    "badDateOverflow",
+    "badEmail",
+    "badName",
+    "badTimezone",
+    "missingEmail",
+    "missingNameBeforeEmail",
+    "missingSpaceBeforeDate",
+    "missingSpaceBeforeEmail",
+    "zeroPaddedDate",
+    "zeroPaddedFilemode",
+)
+"""What git fsck finds in histories that old tools wrote (git-fsck(1)); nobody can correct it without a new history.
+
+All of it is about how a person, a time or a mode is spelled, which nothing here trusts. What harms whoever checks the
+tree out, or shows two trees in one, is not among it.
+"""
 _OPTIONS = {
     "core.hooksPath": os.devnull,
     "core.askPass": "",
@@ -42,8 +60,8 @@ _OPTIONS = {
     "protocol.allow": "never",
     "transfer.fsckObjects": "true",
     "advice.pushUpdateRejected": "false",
+    **{f"fetch.fsck.{finding}": "ignore" for finding in HARMLESS},
 }
-
 
 UNCONFIGURED = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 """Variables for a git that no configuration of the machine or the user reaches."""

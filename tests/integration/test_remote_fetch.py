@@ -321,7 +321,7 @@ def test_unsound_objects_are_refused(team: Team) -> None:
     """A commit that git fsck would not let pass is not fetched, and the last state stays."""
     team.site.pai("reconcile")
     tree = team.remote("rev-parse", "main^{tree}")
-    raw = f"tree {tree}\nparent {team.first}\nauthor nobody\ncommitter nobody\n\nbad\n"
+    raw = f"tree {tree}\nparent {team.first}\nauthor nobody\n\nbad\n"
     bad = team.remote("hash-object", "-t", "commit", "-w", "--literally", "--stdin", stdin=raw)
     team.remote("update-ref", "refs/heads/main", bad)
     assert "not sound" in team.site.pai("reconcile", code=3).err
@@ -357,7 +357,7 @@ def test_failed_fetch_leaves_nothing_behind(team: Team, what: str) -> None:
     before = _size(mirror)
     team.work.pushed({f"noise/{n}.bin": os.urandom(30_000) for n in range(20)})
     if what == "unsound":
-        raw = f"tree {team.work('rev-parse', 'HEAD^{tree}')}\nparent {team.first}\nauthor a\ncommitter a\n\nbad\n"
+        raw = f"tree {team.work('rev-parse', 'HEAD^{tree}')}\nparent {team.first}\nauthor a\n\nbad\n"
         bad = team.remote("hash-object", "-t", "commit", "-w", "--literally", "--stdin", stdin=raw)
         team.remote("update-ref", "refs/heads/main", bad)
     else:
