@@ -10,15 +10,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from reconciler.cli.output import note, print_error, print_json
 from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.core.errors import CouldNotRun, NotFound, Refused, SourceUnavailable, UsageError, WorkspaceError
 from reconciler.review import Review, compare, review
-from reconciler.source import Repository, discover
+from reconciler.source import Repository, here
 
 SHOWN_MAX = 1000
 PATH_VARIABLE = "PAI_SOURCE_PATH"
@@ -75,11 +77,50 @@ def refusal(found: Review) -> Refused:
 
 def find(args: argparse.Namespace, base: str, head: str | None) -> Review:
     """Compare two revisions of the repository around this folder, or of the workspace's."""
-    base, head, from_fork = revisions(base, head)
-    repository, path, old, new = located(args, base, head)
-    if from_fork:
-        old = fork(repository, old, new)
-    return rehearsed(args, review(compare(repository, path, old, new)))
+    found, path, old, new, reading = _read_first(args, readings(base, head))
+    if reading.from_fork:
+        old = fork(found, old, new)
+    return rehearsed(args, review(compare(found, path, old, new)))
+
+
+class Reading(NamedTuple):
+    """Two revisions, and whether the commit that both come from is the base."""
+
+    base: str
+    head: str
+    from_fork: bool = False
+
+
+def readings(base: str, head: str | None) -> list[Reading]:
+    """Give what BASE and HEAD may mean, as git tries it: two dots divide, unless they are part of one revision.
+
+    They may be, as revisions can quote a commit's message (gitrevisions(7)). What people mean if it means nothing
+    stands first.
+    """
+    whole = Reading(base, head or "HEAD")
+    left, dots, right = base.partition("..")
+    if not dots:
+        return [whole]
+    if head is not None:
+        return [whole, Reading("", "")]
+    divided = Reading(left or "HEAD", right.removeprefix(".") or "HEAD", right.startswith("."))
+    return [whole, divided] if left.startswith(":/") or left.count("{") > left.count("}") else [divided, whole]
+
+
+def _read_first(args: argparse.Namespace, may_be: Sequence[Reading]) -> tuple[Repository, str, str, str, Reading]:
+    """Take the first reading of which there are both revisions. Raises what the first one raises if there is none."""
+    missing: SourceUnavailable | None = None
+    for reading in may_be:
+        if not reading.base:
+            raise UsageError(f"{may_be[0].base} names both revisions already", "leave out HEAD")
+        try:
+            return *located(args, reading.base, reading.head), reading
+        except SourceUnavailable as error:
+            if not isinstance(error.__cause__, NotFound):
+                raise
+            missing = missing or error
+    assert missing is not None
+    raise missing
 
 
 def located(args: argparse.Namespace, base: str, head: str) -> tuple[Repository, str, str, str]:
@@ -91,7 +132,7 @@ def located(args: argparse.Namespace, base: str, head: str) -> tuple[Repository,
         except NotFound as error:
             missing = missing or _explained(error, repository)
     if missing is not None:
-        raise SourceUnavailable(missing.message, missing.hint)
+        raise SourceUnavailable(missing.message, missing.hint) from missing
     raise WorkspaceError("there is no git repository around this folder, and no workspace", "run it inside a clone")
 
 
@@ -119,17 +160,6 @@ def rehearsed(args: argparse.Namespace, found: Review) -> Review:
     return found._replace(rehearsals=tuple(each for each in days if each is not None))
 
 
-def revisions(base: str, head: str | None) -> tuple[str, str, bool]:
-    """Read BASE, HEAD, `BASE..HEAD` and `BASE...HEAD`: two revisions, and whether the fork of both is the base."""
-    for dots in ("...", ".."):
-        left, found, right = base.partition(dots)
-        if found:
-            if head is not None:
-                raise UsageError(f"{base} names both revisions already", "leave out HEAD")
-            return left or "HEAD", right or "HEAD", dots == "..."
-    return base, head or "HEAD", False
-
-
 def fork(repository: Repository, base: str, head: str) -> str:
     """Give the commit that both come from."""
     found = repository.merge_base(base, head)
@@ -147,10 +177,9 @@ def _explained(error: NotFound, repository: Repository) -> NotFound:
 
 def _repositories(args: argparse.Namespace) -> list[tuple[Repository, str]]:
     """Give the repositories that the revisions may be of, with the source path in each."""
-    here = discover(Path.cwd())
     found: list[tuple[Repository, str]] = []
-    if here is not None:
-        found.append((Repository.open(here), args.path or os.environ.get(PATH_VARIABLE) or "."))
+    if (around := here(Path.cwd())) is not None:
+        found.append((around, args.path or os.environ.get(PATH_VARIABLE) or "."))
     try:
         workspace = find_workspace(args.workspace)
         theirs = (Repository.open(workspace.local_repository()), args.path or workspace.settings.source_path)

@@ -61,11 +61,11 @@ def _of_staged(args: argparse.Namespace) -> _Judged:
 
 def _of_commit(args: argparse.Namespace) -> _Judged:
     from reconciler.cli.place import find_workspace
-    from reconciler.source import Repository, discover
+    from reconciler.source import Repository, here
 
-    here = None if args.workspace is not None else discover(Path.cwd())
-    if here is not None:
-        repository, path = Repository.open(here), "."
+    around = None if args.workspace is not None else here(Path.cwd())
+    if around is not None:
+        repository, path = around, "."
     else:
         workspace = find_workspace(args.workspace)
         repository, path = Repository.open(workspace.local_repository()), workspace.settings.source_path

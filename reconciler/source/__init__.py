@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from reconciler.source.bare import init_bare
     from reconciler.source.commits import CommitInfo
     from reconciler.source.credentials import Credentials
-    from reconciler.source.git import Author, RaceLost, Repository, TreeEntry, Walk, discover, user_identity, work_tree
+    from reconciler.source.git import Author, RaceLost, Repository, TreeEntry, Walk, user_identity
     from reconciler.source.history import CommitUnreadable
     from reconciler.source.hook import RefUpdate, install, is_judged, parse_updates
     from reconciler.source.quarantine import quarantine_folders
     from reconciler.source.remote import Mirror, Remote, last_seen
     from reconciler.source.signatures import Signatures
     from reconciler.source.staging import staged
+    from reconciler.source.surroundings import here, work_tree
     from reconciler.source.trees import TreeRefused
     from reconciler.source.watch import Watch
 
@@ -39,7 +40,7 @@ _HOMES = {
     "TreeRefused": "trees",
     "Walk": "git",
     "Watch": "watch",
-    "discover": "git",
+    "here": "surroundings",
     "init_bare": "bare",
     "install": "hook",
     "is_judged": "hook",
@@ -47,7 +48,7 @@ _HOMES = {
     "quarantine_folders": "quarantine",
     "staged": "staging",
     "user_identity": "git",
-    "work_tree": "git",
+    "work_tree": "surroundings",
 }
 
 __all__ = [
@@ -65,7 +66,7 @@ __all__ = [
     "TreeRefused",
     "Walk",
     "Watch",
-    "discover",
+    "here",
     "init_bare",
     "install",
     "is_judged",

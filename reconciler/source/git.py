@@ -55,6 +55,7 @@ class Repository:
         self.tree_bytes_max = trees.FOLDER_BYTES_MAX
         self.git_dir = common_dir(Path(repo.path))
         self._standing = _standing(path)
+        self._files_in: Path | None = None
 
     @classmethod
     def open(cls, path: Path, quarantine: Iterable[str] = ()) -> Repository:
@@ -75,7 +76,16 @@ class Repository:
     @property
     def work_tree(self) -> Path | None:
         """The top of the files that are checked out, None if it is bare."""
-        return Path(self._repo.workdir) if self._repo.workdir else None
+        return self._files_in or (Path(self._repo.workdir) if self._repo.workdir else None)
+
+    def stand_in(self, folder: Path) -> None:
+        """Take a folder for the top of the files that are checked out, whatever the configuration says."""
+        self._files_in = folder
+
+    def configured(self, key: str) -> str:
+        """Give a value of the repository's configuration, "" if it is not set."""
+        with mapped(self.path):
+            return str(self._repo.config[key]) if key in self._repo.config else ""
 
     def tip(self, branch: str) -> str | None:
         """Give the commit id that the branch points at; None if the branch does not exist."""
@@ -352,19 +362,3 @@ def user_identity(path: Path | None) -> Author:
         except SourceUnavailable:
             pass  # whoever stores a key while the repository is away is the same person as before
     return identities.somebody(None)
-
-
-def work_tree(folder: Path) -> Path | None:
-    """Find the top of the work tree that `folder` is inside of; None if there is none, or git does not trust it."""
-    try:
-        found = discover(folder)
-        return None if found is None else Repository.open(found).work_tree
-    except SourceUnavailable:
-        return None
-
-
-def discover(folder: Path) -> Path | None:
-    """Find the git repository that `folder` is inside of, as git does; None if there is none."""
-    with mapped(folder):
-        found = pygit2.discover_repository(str(folder))
-    return Path(found) if found else None

@@ -1,0 +1,124 @@
+"""`pai validate --rev` and `pai diff` wherever git runs: hooks of other servers, GIT_DIR, any words for a revision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import BAD, PAI, Done, Git, Site, binding, run
+
+
+@pytest.fixture
+def git(tmp_path: Path) -> Git:
+    """Give a clone with three commits, whose messages have two dots in them."""
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    git = Git(folder, Site(tmp_path).environment)
+    git("init", "--quiet", "--initial-branch=main")
+    git.commit({"models/a.yaml": binding("a", 1)}, "begin a..b here")
+    git.commit({"models/a.yaml": binding("a", 2)}, "fix..me")
+    git.commit({"models/b.yaml": binding("b", 3)}, "third")
+    return git
+
+
+def pai(git: Git, *words: str, cwd: Path | None = None, **variables: str) -> Done:
+    """Run `pai` in the clone or elsewhere."""
+    return run([PAI, *words], {**git.environment, **variables}, cwd or git.folder)
+
+
+A, B = "~ model a changed", "+ model b created"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ([":/fix..me"], {B}),
+        ([":/fix..me", "HEAD"], {B}),
+        (["HEAD^{/a..b}"], {A, B}),
+        (["HEAD^{/a..b}", "HEAD~1"], {A}),
+        (["HEAD~1", ":/third"], {B}),
+        (["HEAD~2..HEAD~1"], {A}),
+        (["HEAD~2...HEAD"], {A, B}),
+        (["HEAD~1.."], {B}),
+        (["..HEAD"], set()),
+        (["@~1", "@"], {B}),
+        (["main@{0}"], set()),
+    ],
+    ids=" ".join,
+)
+def test_dots_inside_of_a_revision_are_part_of_it(git: Git, words: list[str], shown: set[str]) -> None:
+    """A message may hold two dots, and a revision may quote it."""
+    done = pai(git, "diff", *words)
+    assert (done.code, done.err) == (0, "")
+    assert {line for line in (A, B) if line in done.out} == shown
+
+
+def test_revision_that_nothing_means_is_named_as_it_was_typed(git: Git) -> None:
+    """Both for a range and for a quotation."""
+    assert "no commit 'nowhere'" in pai(git, "diff", "nowhere..HEAD").err
+    assert "no commit ':/no..where'" in pai(git, "diff", ":/no..where").err
+    assert "no commit 'HEAD^{/no..where}'" in pai(git, "diff", "HEAD^{/no..where}").err
+    assert "names both revisions already" in pai(git, "diff", "HEAD~1..HEAD", "HEAD").err
+
+
+HOOK = """#!/bin/sh
+while read -r old new ref; do
+    {pai} validate --rev "$new" || exit 1
+    {pai} diff "$old" "$new" || exit 1
+done
+"""
+
+
+@pytest.mark.parametrize("unpack_limit", ["1", "1000"], ids=["packed", "loose"])
+def test_hook_of_another_server_judges_what_is_pushed(git: Git, tmp_path: Path, unpack_limit: str) -> None:
+    """The pushed objects lie in quarantine, where git's variables say; nothing is refused for being missing."""
+    git("clone", "--quiet", "--bare", ".", "../server.git")
+    server = Git(tmp_path / "server.git", git.environment)
+    server("config", "receive.unpackLimit", unpack_limit)
+    hook = server.folder / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(HOOK.format(pai=PAI))
+    hook.chmod(0o755)
+    git.commit({"models/c.yaml": binding("c", 4)})
+    done = git.run("push", "../server.git", "HEAD:main")
+    assert done.code == 0, done
+    assert "+ model c created" in done.err
+    git.commit({"models/d.yaml": BAD})
+    done = git.run("push", "../server.git", "HEAD:main")
+    assert done.code == 1
+    assert "models/d.yaml:8:3: error PAI209" in done.err
+
+
+def test_variables_name_the_repository_and_its_files(git: Git, tmp_path: Path) -> None:
+    """GIT_DIR comes before what lies around the folder; PATH counts from the work tree that git means."""
+    other = tmp_path / "other"
+    (other / "models").mkdir(parents=True)
+    Git(other, git.environment)("init", "--quiet")
+    folder = str(git.folder / ".git")
+    for variables, cwd in (
+        ({"GIT_DIR": folder}, tmp_path),
+        ({"GIT_DIR": folder}, other),
+        ({"GIT_DIR": "../clone/.git", "GIT_WORK_TREE": "."}, other),
+        ({"GIT_DIR": folder, "GIT_WORK_TREE": str(other)}, other / "models"),
+        ({"GIT_WORK_TREE": str(other)}, git.folder),
+    ):
+        assert B in pai(git, "diff", "HEAD~1", cwd=cwd, **variables).out, variables
+        assert "2 objects" in pai(git, "validate", "--rev", "HEAD", cwd=cwd, **variables).err, variables
+    inside = {"GIT_DIR": folder, "GIT_WORK_TREE": str(other)}
+    assert "2 objects" in pai(git, "validate", "--rev", "HEAD", ".", cwd=other / "models", **inside).err
+    assert "2 objects" in pai(git, "validate", "--rev", "HEAD", "models", cwd=other, GIT_DIR=folder).err
+    assert "no folder" in pai(git, "validate", "--rev", "HEAD", "elsewhere", cwd=other, GIT_DIR=folder).err
+
+
+def test_variable_that_names_no_repository_is_named_itself(git: Git, tmp_path: Path) -> None:
+    """What is wrong is the variable, not a setting of a workspace."""
+    done = pai(git, "diff", "HEAD~1", GIT_DIR=str(tmp_path / "nothing"))
+    assert done.code == 3
+    assert "hint: GIT_DIR names it" in done.err
+
+
+def test_folders_above_a_ceiling_are_not_searched(git: Git) -> None:
+    """GIT_CEILING_DIRECTORIES means here what it means to git."""
+    done = pai(git, "diff", "HEAD~1", cwd=git.folder / "models", GIT_CEILING_DIRECTORIES=str(git.folder))
+    assert "there is no git repository around this folder" in done.err
