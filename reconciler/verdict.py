@@ -253,7 +253,7 @@ class Judge:
         most = self._most
         budget = Budget(paths=CHANGED_MAX) if most is None else Budget(most.entries, most.characters)
         try:
-            changes = self.repository.changes(old, sha, self._path, budget, _may_matter)
+            changes = self.repository.changes(old, sha, self._path, budget, may_matter)
         except (SourceUnavailable, TreeRefused):  # the old commit is gone (a force-push and a garbage collection),
             return None  # or more differs than may be compared: what is wrong is said of the whole tree
         if most is not None:
@@ -357,7 +357,7 @@ def _may_be_read(mode: bytes, name: bytes) -> bool:
     return name.endswith(_SUFFIXES) or mode in LINKS
 
 
-def _may_matter(mode: bytes, name: bytes) -> bool:
+def may_matter(mode: bytes, name: bytes) -> bool:
     """Tell it of what differs, where the patterns of what is skipped may as well."""
     return name == IGNORE_FILE.encode() or _may_be_read(mode, name)
 

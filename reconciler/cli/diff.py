@@ -20,7 +20,8 @@ from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.core.errors import CouldNotRun, NotFound, Refused, SourceUnavailable, UsageError, WorkspaceError
 from reconciler.review import Review, compare, review
-from reconciler.source import Repository, here
+from reconciler.source import Repository, bring, here
+from reconciler.verdict import may_matter
 
 SHOWN_MAX = 1000
 PATH_VARIABLE = "PAI_SOURCE_PATH"
@@ -80,7 +81,13 @@ def find(args: argparse.Namespace, base: str, head: str | None) -> Review:
     found, path, old, new, reading = _read_first(args, readings(base, head))
     if reading.from_fork:
         old = fork(found, old, new)
-    return rehearsed(args, review(compare(found, path, old, new)))
+    return reviewed(args, found, path, old, new)
+
+
+def reviewed(args: argparse.Namespace, repository: Repository, path: str, old: str, new: str) -> Review:
+    """Compare two commits, with what a partial clone lacks of them brought."""
+    bring(repository, [old, new], path, may_matter)
+    return rehearsed(args, review(compare(repository, path, old, new)))
 
 
 class Reading(NamedTuple):

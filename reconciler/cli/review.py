@@ -14,7 +14,7 @@ import contextlib
 import os
 from typing import NamedTuple
 
-from reconciler.cli.diff import fork, located, path_option, refusal, rehearsed, show
+from reconciler.cli.diff import fork, located, path_option, refusal, reviewed, show
 from reconciler.cli.output import note, print_error
 from reconciler.cli.progress import Progress
 from reconciler.cli.terms import count
@@ -30,7 +30,7 @@ from reconciler.forges import (
     publish_comment,
     surroundings,
 )
-from reconciler.review import Review, compare, review
+from reconciler.review import Review
 from reconciler.source import Repository
 
 
@@ -107,7 +107,7 @@ def _review(args: argparse.Namespace, place: Surroundings) -> tuple[Review, str]
     """Compare what the pull request would make of its target with what is there; also give the head's commit."""
     repository, path, base, head = located(args, place.base, args.head)
     base = _target_of_merge(repository, head, place.commit) or fork(repository, base, head)
-    return rehearsed(args, review(compare(repository, path, base, head))), head
+    return reviewed(args, repository, path, base, head), head
 
 
 def _target_of_merge(repository: Repository, head: str, commit: str) -> str:

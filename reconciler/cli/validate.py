@@ -61,7 +61,8 @@ def _of_staged(args: argparse.Namespace) -> _Judged:
 
 def _of_commit(args: argparse.Namespace) -> _Judged:
     from reconciler.cli.place import find_workspace
-    from reconciler.source import Repository, here
+    from reconciler.source import Repository, bring, here
+    from reconciler.verdict import may_matter
 
     around = None if args.workspace is not None else here(Path.cwd())
     if around is not None:
@@ -70,7 +71,9 @@ def _of_commit(args: argparse.Namespace) -> _Judged:
         workspace = find_workspace(args.workspace)
         repository, path = Repository.open(workspace.local_repository()), workspace.settings.source_path
     path = _folder_in(repository, args.paths) if args.paths else path
-    return _of_tree(repository, repository.resolve(args.rev), path, args.rev)
+    commit = repository.resolve(args.rev)
+    bring(repository, [commit], path, may_matter)
+    return _of_tree(repository, commit, path, args.rev)
 
 
 def _of_tree(repository: Repository, commit: str, path: str, what: str) -> _Judged:

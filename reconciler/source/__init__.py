@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from reconciler.source.git import Author, RaceLost, Repository, TreeEntry, Walk, user_identity
     from reconciler.source.history import CommitUnreadable
     from reconciler.source.hook import RefUpdate, install, is_judged, parse_updates
+    from reconciler.source.promised import bring
     from reconciler.source.quarantine import quarantine_folders
     from reconciler.source.remote import Mirror, Remote, last_seen
     from reconciler.source.signatures import Signatures
@@ -40,6 +41,7 @@ _HOMES = {
     "TreeRefused": "trees",
     "Walk": "git",
     "Watch": "watch",
+    "bring": "promised",
     "here": "surroundings",
     "init_bare": "bare",
     "install": "hook",
@@ -66,6 +68,7 @@ __all__ = [
     "TreeRefused",
     "Walk",
     "Watch",
+    "bring",
     "here",
     "init_bare",
     "install",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
@@ -39,7 +40,17 @@ Its own limit is 256 MiB, and a history that a remote sends in a few megabytes h
 pygit2.settings.cache_max_size(CACHE_BYTES_MAX)
 
 _URL = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:/|[^/]+@[^/]+:)")
+_NAME = re.compile(r"\w[\w./-]*")
+"""What a remote may be called in a command that people are told to type."""
 _TREE_OF = re.compile(rb"\Atree ([0-9a-f]{40})\n")
+
+
+class ObjectMissing(SourceUnavailable):
+    """There is no object with the id `oid`."""
+
+    def __init__(self, message: str, hint: str, oid: str) -> None:
+        super().__init__(message, hint)
+        self.oid = oid
 
 
 class Repository:
@@ -81,6 +92,31 @@ class Repository:
     def stand_in(self, folder: Path) -> None:
         """Take a folder for the top of the files that are checked out, whatever the configuration says."""
         self._files_in = folder
+
+    def see(self, objects: Path) -> None:
+        """Read the objects in a folder too, until this is closed."""
+        with mapped(self.path):
+            self._odb.add_disk_alternate(str(objects))
+
+    @property
+    def promisor(self) -> str:
+        """Name the remote that promised what a partial clone lacks, "" if this is none."""
+        names = (
+            key[len("remote.") : -len(".promisor")] for key, value in self.all_configured() if _promises(key, value)
+        )
+        return self.configured("extensions.partialclone") or next(names, "")
+
+    @property
+    def hint_to_complete(self) -> str:
+        """Say how to fetch what a partial clone lacks."""
+        name = self.promisor
+        safe = name if _NAME.fullmatch(name) else "origin"
+        return f"git -C {shlex.quote(str(self.path))} fetch --refetch --no-filter {safe}"
+
+    def all_configured(self) -> list[tuple[str, str]]:
+        """Give every setting of the repository's configuration, its name in lower case but for what users chose."""
+        with mapped(self.path):
+            return [(entry.name, entry.value or "") for entry in self._repo.config]
 
     def configured(self, key: str) -> str:
         """Give a value of the repository's configuration, "" if it is not set."""
@@ -291,7 +327,8 @@ class Repository:
         """Tell whether the commit has that folder."""
         return self._subtree(sha, path) is not None
 
-    def _root(self, sha: str) -> str:
+    def root(self, sha: str) -> str:
+        """Give the id of a commit's tree."""
         if sha in self._trees:
             return sha
         found = _TREE_OF.match(self._read(sha, ObjectType.COMMIT))
@@ -304,11 +341,11 @@ class Repository:
         self._trees.add(tree)
 
     def _subtree(self, sha: str, path: str) -> str | None:
-        return trees.subtree(self._tree, self._root(sha), path)
+        return trees.subtree(self._tree, self.root(sha), path)
 
     def require_folder(self, sha: str, path: str) -> None:
         """Make sure that `path` is a folder in the commit, or nothing at all. Raises TreeRefused for all else."""
-        found = trees.obstacle(self._tree, self._root(sha), path)
+        found = trees.obstacle(self._tree, self.root(sha), path)
         if found is not None:
             raise trees.TreeRefused(
                 f"the source path {path} is no folder: {found.path} is a {found.kind}", "make it a folder of manifests"
@@ -334,13 +371,22 @@ class Repository:
 
     def _unreadable(self, oid: str, error: Exception) -> SourceUnavailable:
         self._require_alive()
-        why = "is missing" if isinstance(error, KeyError) else f"cannot be read: {error}"
-        return SourceUnavailable(f"object {oid} in {self.path} {why}", "git fsck says more; restore or push it again")
+        if isinstance(error, KeyError):
+            whole = "git fsck says more; restore or push it again"
+            hint = f"it is a partial clone; fetch the rest: {self.hint_to_complete}" if self.promisor else whole
+            return ObjectMissing(f"object {oid} in {self.path} is missing", hint, oid)
+        return SourceUnavailable(
+            f"object {oid} in {self.path} cannot be read: {error}", "git fsck says more; restore or push it again"
+        )
 
     def _require_alive(self) -> None:
         """A missing ref or object means nothing if the whole repository is gone."""
         if not (self.git_dir / "HEAD").is_file():
             raise SourceUnavailable(f"the repository {self.path} is gone", "restore it, or change source.repo")
+
+
+def _promises(key: str, value: str) -> bool:
+    return key.startswith("remote.") and key.endswith(".promisor") and value.lower() in ("", "true", "yes", "on", "1")
 
 
 def _standing(path: Path) -> tuple[tuple[int, ...], ...]:

@@ -143,7 +143,7 @@ def failure(
             f"{shown} did not answer to the end within {timeout_s:g} s",
             "it is tried again; source.timeout is how long it may take",
         )
-    said = _reason(ran.err)
+    said = reason(ran.err)
     for known in _KNOWN:
         if re.search(known.words, ran.err):
             message = known.message.format(limit=bytes_max, memory=memory_bytes_max)
@@ -164,7 +164,7 @@ def push_refused(ran: Ran) -> str:
     return _plain("; ".join([rejected[1], *filter(None, remote)]))
 
 
-def _reason(err: str) -> str:
+def reason(err: str) -> str:
     """Pick the line that says most: git's last fatal one, else what the remote or ssh said last."""
     lines = [line.strip() for line in err.splitlines() if line.strip()]
     chosen = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
