@@ -65,14 +65,21 @@ def _shown(node: Node) -> str:
     return line if len(line) <= 80 else line[:80] + "…"
 
 
+_LFS_POINTER = "version https://git-lfs.github.com/spec/"
+"""How each begins: git-lfs, docs/spec.md."""
+
+
 def read_document(document: Document, *, brief: bool = False) -> Reading:
     """Judge one document by itself; `brief` if no problem of it will be listed: what is wrong by its schema is one."""
     reading = Reading(document.problems)
     root = document.root
     assert root is not None
     if not isinstance(root, Mapping):
-        hint = f"write apiVersion, kind, metadata and spec; {_IGNORE_HINT}"
-        reading.add(rules.NOT_A_MAPPING, root, "the document is no mapping of fields", hint)
+        message, hint = "the document is no mapping of fields", "write apiVersion, kind, metadata and spec"
+        if isinstance(root, Scalar) and root.text.startswith(_LFS_POINTER):
+            message = "this is a pointer of Git LFS and not the manifest"
+            hint = "keep manifests out of LFS: take their pattern out of .gitattributes, and add the file anew"
+        reading.add(rules.NOT_A_MAPPING, root, message, f"{hint}; {_IGNORE_HINT}")
         return reading
     values = root.value
     if values.get("kind") == "Secret":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +14,14 @@ import pygit2
 
 from reconciler.core.errors import SourceUnavailable
 
+SHA1 = "commit its files to a new repository of shorter ids: git init --object-format=sha1"
+"""Git has no way to convert one (git.git, Documentation/technical/hash-function-transition.txt)."""
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """What no look at the repository explains; libgit2 tells it by the system's own words."""
+
+
+_OWNED = re.compile(r"repository path '(.+)' is not owned by")
+_EXTENSION = re.compile(r"unsupported extension name extensions\.(\S+)")
 
 
 @contextmanager
@@ -28,16 +36,33 @@ def mapped(path: Path) -> Iterator[None]:
 def unavailable(path: Path, error: Exception) -> SourceUnavailable:
     """Give the error that says why the repository at `path` cannot be used, and the way out."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    if "not owned by" in text:
-        hint = f"git config --global --add safe.directory {path}"
-    elif "unknown object format" in text or "sha256" in text.lower():
-        return SourceUnavailable(
-            f"{path} uses SHA-256 object ids, which are not supported", "use a repository with git's default, SHA-1"
-        )
-    elif "not found at" in text:
+    if owned := _OWNED.search(text):
+        return SourceUnavailable(f"the repository {path} belongs to another user", trust(owned[1]))
+    if extension := _EXTENSION.search(text):
+        return _of_extension(path, extension[1])
+    if "unknown object format" in text or "sha256" in text.lower():
+        return SourceUnavailable(f"{path} uses SHA-256 object ids, which are not supported", SHA1)
+    if "not found at" in text:
         return SourceUnavailable(f"{path} is not a git repository", "check source.repo, or run pai init")
-    elif any(os.strerror(number) in text for number in _DISK):
+    if any(os.strerror(number) in text for number in _DISK):
         hint = "check the disk: its space, its quota, and whether it can be written"
     else:
         hint = "git fsck in the repository says more"
     return SourceUnavailable(f"cannot use the repository {path}: {text}", hint)
+
+
+def trust(place: str) -> str:
+    """Say how to have git trust a repository of another user; `place` is its name for git, the work tree's if any."""
+    return f"if you trust it: git config --global --add safe.directory {shlex.quote(place.rstrip('/') or '/')}"
+
+
+def _of_extension(path: Path, name: str) -> SourceUnavailable:
+    """Tell of a repository that was made with what libgit2 does not know."""
+    place = shlex.quote(str(path))
+    if name.lower() == "refstorage":
+        return SourceUnavailable(
+            f"{path} keeps its refs as a reftable, which is not supported",
+            f"with git 2.46 or newer: git -C {place} refs migrate --ref-format=files",
+        )
+    hint = f"a clone has none, if you use that: git clone --bare --no-local {place} NEW"
+    return SourceUnavailable(f"{path} uses git's extension {name}, which is not supported", hint)

@@ -27,6 +27,7 @@ from reconciler.source.credentials import Address, Credentials, opened
 from reconciler.source.git import Repository
 from reconciler.source.gitrun import MEMORY_BYTES_MAX, GitRunner, Ran
 from reconciler.source.incoming import incoming
+from reconciler.source.mapping import SHA1
 from reconciler.source.witness import CHECKPOINTS
 
 PAUSE_FIRST_S = 15.0
@@ -39,6 +40,7 @@ A remote that serves files alone, of which git checks nothing and counts nothing
 refuses it (remote-curl.c, `fetch_dumb`).
 """
 _MARK = "pai-remote.json"
+_SHA256_DIGITS = 64
 _OF_EMPTY = ("refs/pai/", "refs/meta/")
 """Refs of a repository to which nothing was pushed yet: checkpoints, and the settings that Gerrit keeps in each."""
 _WHO_DROPS = "nothing is in force; ask whoever runs it which hook or proxy drops pushes (proc-receive, post-receive)"
@@ -291,7 +293,10 @@ class Mirror:
         ran = self._run("ls-remote", *only, "--quiet", "--", self._address.url, *wanted, timeout_s=timeout_s)
         if ran.code:
             raise self._failed(ran)
-        return {ref: oid for oid, _, ref in (line.partition("\t") for line in ran.out.splitlines()) if ref in wanted}
+        shown = {ref: oid for oid, _, ref in (line.partition("\t") for line in ran.out.splitlines()) if ref in wanted}
+        if any(len(oid) == _SHA256_DIGITS for oid in shown.values()):
+            raise SourceUnavailable(f"{self.remote.shown} uses SHA-256 object ids, which are not supported", SHA1)
+        return shown
 
     def _bring(self, oid: str, timeout_s: float) -> None:
         """Fetch what makes a commit whole, all of it or nothing.

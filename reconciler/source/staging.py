@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -18,9 +19,11 @@ from pathlib import Path
 from reconciler.core.errors import CouldNotRun
 from reconciler.source.git import Repository
 from reconciler.source.gitrun import NO_PROGRAMS, NO_TRANSPORT
+from reconciler.source.mapping import trust
 from reconciler.source.quarantine import quarantine_folders
 
 TIMEOUT_S = 60.0
+_DUBIOUS = re.compile(r"detected dubious ownership in repository at '(.+)'")
 
 
 @contextlib.contextmanager
@@ -71,10 +74,11 @@ def _git(folder: Path, environment: Mapping[str, str], *words: str) -> str:
         raise CouldNotRun(f"git cannot be run: {error}", "install git, or judge a commit with --rev") from error
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ").removeprefix("error: ")
-        raise CouldNotRun(
-            f"what is staged cannot be read: {said.splitlines()[0] if said else 'git says nothing'}",
-            "git status says more; run it inside the repository's work tree",
-        )
+        hint = "git status says more; run it inside the repository's work tree"
+        if owned := _DUBIOUS.match(said):
+            hint = trust(owned[1])
+        first = " ".join(said.removesuffix(":").split("\n", 2)[: 2 if said.partition("\n")[0].endswith(":") else 1])
+        raise CouldNotRun(f"what is staged cannot be read: {first or 'git says nothing'}", hint)
     return os.fsdecode(done.stdout).removesuffix("\n")
 
 

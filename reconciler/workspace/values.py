@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 FORGES = ("github", "gitlab", "gitea")
 MAX_INTEGER = 2**53 - 1
@@ -222,6 +222,8 @@ def repository(value: object) -> str:
     """Check a path, an https or ssh URL, an http URL of this machine, or git's `user@host:path`."""
     value = _filled(value)
     allowed = "write a path, or an https:// or ssh:// URL"
+    if value[:5].lower() == "file:":
+        raise Bad("is a file URL, and a path is wanted", f"write {unquote(urlsplit(value).path) or 'the path'}")
     if not _SCHEME.match(value) and not value.startswith(("/", ".", "~")) and display(value) != value:
         raise Bad(f"is no valid address and may hold credentials: {_shown(display(value))}", allowed)
     if not is_remote(value):
