@@ -19,6 +19,8 @@ from reconciler.core.errors import CouldNotRun, Refused
 from reconciler.source.gitrun import NO_PROGRAMS, NO_TRANSPORT
 from reconciler.source.storing import common_dir
 
+_CONVERTING = ("crlf", "eol", "filter", "ident", "text", "working-tree-encoding")
+"""Attributes by which a file on disk differs from what is committed."""
 _STAGED = FileStatus.INDEX_NEW | FileStatus.INDEX_MODIFIED | FileStatus.INDEX_TYPECHANGE
 _EDITED = FileStatus.WT_MODIFIED | FileStatus.WT_TYPECHANGE
 
@@ -153,7 +155,9 @@ def _as_committed(repo: pygit2.Repository, root: Path, path: str) -> bool:
 
 def _clean(repo: pygit2.Repository, root: Path, path: str) -> bool:
     try:
-        return repo.status_file(path) == FileStatus.CURRENT
+        status = repo.status_file(path)
+        # libgit2 does not know every way in which git converts a file.
+        return status == FileStatus.CURRENT or (status == FileStatus.WT_MODIFIED and _as_committed(repo, root, path))
     except KeyError:  # git knows nothing of it; neither should the disk
         return not os.path.lexists(root / path)
 
@@ -178,6 +182,7 @@ def follow_branch(repo: pygit2.Repository, root: Path, commit: str, files: Mappi
         index = repo.index
         index.read(True)
         tree = repo[commit].peel(pygit2.Tree)
+        converted = _converted(repo, root, commit, [path for path, content in files.items() if content is not None])
         for path, content in files.items():
             if content is None:
                 (root / path).unlink(missing_ok=True)
@@ -186,9 +191,13 @@ def follow_branch(repo: pygit2.Repository, root: Path, commit: str, files: Mappi
             else:
                 entry = tree[path]
                 if path not in hidden or os.path.lexists(root / path):
-                    _replace(root / path, content, executable=entry.filemode == FileMode.BLOB_EXECUTABLE)
+                    _replace(
+                        root / path, converted.get(path, content), executable=entry.filemode == FileMode.BLOB_EXECUTABLE
+                    )
                 index.add(pygit2.IndexEntry(path, entry.id, FileMode(entry.filemode)))
         index.write()
+        if followed := [path for path in converted if path not in hidden]:
+            _git(root, "update-index", "--", *followed)  # so that git takes what was converted for what is committed
         for path, bit in hidden.items():
             if files[path] is not None:
                 _git(root, "update-index", bit.done, "--", path)
@@ -197,6 +206,17 @@ def follow_branch(repo: pygit2.Repository, root: Path, commit: str, files: Mappi
             f"commit {commit[:12]} is made, but the work tree {root} could not follow: {error}",
             f"git -C {root} status shows the files; git -C {root} diff HEAD what differs",
         ) from error
+
+
+def _converted(repo: pygit2.Repository, root: Path, commit: str, paths: list[str]) -> dict[str, bytes]:
+    """Give the files that git converts when it checks them out (gitattributes(5)), as they are on disk then."""
+    if not paths:
+        return {}
+    words = _git(root, "check-attr", "-z", "--all", "--", *paths).split("\0")
+    found = {path for path, name in zip(words[::3], words[1::3], strict=False) if name in _CONVERTING}
+    if "core.autocrlf" in repo.config and (repo.config["core.autocrlf"] or "").lower() == "true":
+        found.update(paths)
+    return {path: os.fsencode(_git(root, "cat-file", "--filters", f"{commit}:{path}")) for path in sorted(found)}
 
 
 def _remove_empty(root: Path, folder: Path) -> None:

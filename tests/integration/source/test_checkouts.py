@@ -111,3 +111,31 @@ def test_file_that_a_sparse_checkout_leaves_out_stays_out(git: Git) -> None:
     assert git("rev-parse", "HEAD") == made
     assert not (git.folder / "models").exists()
     assert git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("attributes", "config"),
+    [("working-tree-encoding=UTF-16", ""), ("eol=crlf", ""), ("ident", ""), ("filter=shout", ""), ("-x", "autocrlf")],
+)
+def test_file_that_git_converts_follows_as_git_would_check_it_out(git: Git, attributes: str, config: str) -> None:
+    """The work tree stays clean, is what a checkout gives, and can be written again, while edits still count."""
+    git("config", "filter.shout.smudge", "tr ab AB")
+    git("config", "filter.shout.clean", "tr AB ab")
+    if config:
+        git("config", f"core.{config}", "true")
+    git.commit({".gitattributes": f"*.yaml {attributes}\n", "c": ""})
+    repository = Repository.open(git.folder)
+    tip: str | None = git("rev-parse", "HEAD")
+    for text in (b"a: $Id$\nb: 1\n", b"a: $Id$\nb: 2\n"):
+        made = repository.write("main", tip, {"a.yaml": text, "new/b.yaml": text}, "m", ALICE)
+        tip = made
+        assert git("status", "--porcelain") == ""
+        follows = (git.folder / "a.yaml").read_bytes()
+        git("rm", "--quiet", "--cached", "a.yaml")
+        git("reset", "--quiet", "--hard")
+        assert (git.folder / "a.yaml").read_bytes() == follows
+        assert git.raw("cat-file", "blob", f"{made}:a.yaml").stdout == text
+    assert follows != text
+    (git.folder / "a.yaml").write_bytes(follows[:-4])
+    with pytest.raises(Refused, match="has uncommitted changes"):
+        repository.write("main", tip, {"a.yaml": b"a: 3\n"}, "m", ALICE)
