@@ -19,6 +19,9 @@ def missing(path: Path, branch: str, refs: Sequence[str], head: str | None) -> S
     if not refs and head is None:
         return None
     message = f"branch {branch} does not exist in {path}"
+    if f"refs/heads/{branch}" in refs:
+        where = f"git -C {shlex.quote(str(path))} symbolic-ref {shlex.quote(f'refs/heads/{branch}')}"
+        return SourceUnavailable(message, f"it leads to a branch that does not exist: {where} says to which")
     branches = sorted(ref.removeprefix("refs/heads/") for ref in refs if ref.startswith("refs/heads/"))
     if bars := [name for name in branches if branch.startswith(f"{name}/") or name.startswith(f"{branch}/")]:
         hint = f"git cannot have it beside branch {bars[0]}; set source.branch = {bars[0]!r}, or rename that one"

@@ -140,3 +140,32 @@ def test_commits_off_the_branch_are_no_empty_repository(site: Site, case: str, t
         typed = shlex.split(hint[hint.index("git -C") :])
         assert run(typed, site.environment, tmp_path).code == 0
         until("what is in force", lambda: site.state().revision == commit)
+
+
+@pytest.mark.parametrize(("there", "wanted"), [("release", "release/2026"), ("release/2026", "release")])
+@pytest.mark.parametrize("packed", [False, True])
+def test_branch_that_another_one_bars_is_explained(site: Site, there: str, wanted: str, packed: bool) -> None:
+    """Git can have no branch whose name is a folder of another one; what the hint says to set works."""
+    git, commit = other_repository(site, "team")
+    git("branch", "-m", "main", there)
+    if packed:
+        git("pack-refs", "--all")
+    site.environment |= {"PAI_SOURCE_REPO": str(git.folder), "PAI_SOURCE_BRANCH": wanted}
+    done = site.pai("reconcile", code=3)
+    assert f"hint: git cannot have it beside branch {there}; set source.branch = '{there}'" in done.err
+    site.environment["PAI_SOURCE_BRANCH"] = done.err.partition("source.branch = '")[2].partition("'")[0]
+    site.pai("reconcile")
+    assert site.state().revision == commit
+
+
+def test_branch_that_leads_nowhere_says_so(site: Site) -> None:
+    """A symbolic ref to a branch that is gone is not its own way out; when that comes back it is followed."""
+    git, commit = other_repository(site, "team")
+    git("symbolic-ref", "refs/heads/live", "refs/heads/gone")
+    site.environment |= {"PAI_SOURCE_REPO": str(git.folder), "PAI_SOURCE_BRANCH": "live"}
+    done = site.pai("reconcile", code=3)
+    typed = shlex.split(done.err.partition("does not exist: ")[2].partition(" says")[0])
+    assert run(typed, site.environment, site.folder).out.strip() == "refs/heads/gone"
+    with site.daemon(ready=False):
+        git("branch", "gone", "main")
+        until("the branch behind it", lambda: site.state().revision == commit)
