@@ -122,3 +122,28 @@ def test_folders_above_a_ceiling_are_not_searched(git: Git) -> None:
     """GIT_CEILING_DIRECTORIES means here what it means to git."""
     done = pai(git, "diff", "HEAD~1", cwd=git.folder / "models", GIT_CEILING_DIRECTORIES=str(git.folder))
     assert "there is no git repository around this folder" in done.err
+
+
+@pytest.mark.parametrize("kind", ["clone", "linked work tree", "submodule"])
+def test_hooks_of_commits_judge_where_they_run(git: Git, tmp_path: Path, kind: str) -> None:
+    """Git names another folder by GIT_DIR in each of these; PATH counts from the top of the files all the same."""
+    if kind == "linked work tree":
+        git("worktree", "add", "--quiet", "../linked")
+        git = Git(tmp_path / "linked", git.environment)
+    elif kind == "submodule":
+        Git(tmp_path, git.environment)("init", "--quiet", "super")
+        above = Git(tmp_path / "super", git.environment)
+        above("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "../clone", "sub")
+        git = Git(tmp_path / "super" / "sub", git.environment)
+    said = tmp_path / "said"
+    hook = Path(git("rev-parse", "--path-format=absolute", "--git-path", "hooks/post-commit"))
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(
+        f'#!/bin/sh\nexec >{said} 2>&1\n[ -n "$GIT_DIR$GIT_INDEX_FILE" ] && cd models && {PAI} diff HEAD~1 && '
+        f"{PAI} validate --rev HEAD . && {PAI} validate --staged\n"
+    )
+    hook.chmod(0o755)
+    git.commit({"models/c.yaml": binding("c", 4)})
+    text = said.read_text()
+    assert "+ model c created" in text
+    assert text.count("ok: 3 objects") == 2
