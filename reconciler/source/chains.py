@@ -90,6 +90,8 @@ def excess(folder: Path) -> Excess | None:
 def _excess(index: Path) -> Excess | None:
     ids = index.read_bytes()
     count: int = struct.unpack_from(">I", ids, _IDS - 4)[0]
+    if not count:
+        return None  # the other side had everything
     small = struct.unpack_from(f">{count}I", ids, _IDS + 24 * count)
     far = _IDS + 28 * count
     offsets = [struct.unpack_from(">Q", ids, far + 8 * (at & 0x7FFFFFFF))[0] if at & 0x80000000 else at for at in small]

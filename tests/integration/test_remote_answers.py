@@ -144,3 +144,15 @@ def test_remote_that_shows_other_refs_and_no_branch_is_not_empty(team: Team, pus
     with team.site.daemon(ready=False) as daemon:
         until("the reason", lambda: "branch main does not exist" in str(daemon.readiness()[1]["reasons"]))
         assert daemon.readiness()[0] == 503
+
+
+def test_fetch_that_brings_nothing_new_is_a_good_one(team: Team) -> None:
+    """A branch that was set back, or leads to what is here already, comes as a pack without objects."""
+    first = team.begin()
+    work = clone_of(team.remote, "more")
+    second = work.pushed({"models/b.yaml": binding("b")})
+    team.site.pai("reconcile")
+    for commit in (first, second, first):
+        assert work.push("--force", f"{commit}:refs/heads/main").code == 0
+        team.site.pai("reconcile")
+        assert team.site.state().revision == commit

@@ -73,3 +73,12 @@ def test_pack_of_very_many_objects_takes_little_memory_and_no_long_call(tmp_path
     finally:
         tracemalloc.stop()
     assert number * 50 < peak < number * 110, peak / number
+
+
+def test_pack_without_objects_has_no_chain(tmp_path: Path) -> None:
+    """Git sends one where the other side has everything."""
+    pack = subprocess.run(["git", "pack-objects", "--stdout"], input=b"", capture_output=True, check=True).stdout
+    (tmp_path / "p.pack").write_bytes(pack)
+    subprocess.run(["git", "index-pack", str(tmp_path / "p.pack")], capture_output=True, check=True)
+    assert list(tmp_path.glob("*.idx"))
+    assert excess(tmp_path) is None
