@@ -38,6 +38,7 @@ CACHE_BYTES_MAX = 16 * 1024 * 1024
 Its own limit is 256 MiB, and a history that a remote sends in a few megabytes has as many commits.
 """
 pygit2.settings.cache_max_size(CACHE_BYTES_MAX)
+pygit2.settings.set_extensions(["partialclone"])  # set by older gits; what is missing is told, or brought: `promised`
 
 _URL = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:/|[^/]+@[^/]+:)")
 _NAME = re.compile(r"\w[\w./-]*")

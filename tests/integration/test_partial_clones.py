@@ -150,3 +150,23 @@ def test_sparse_partial_clone_judges_what_is_staged_without_fetching(site: Site,
     done = pai(git, "validate", "--staged")
     assert (done.code, done.err) == (0, "ok: 3 objects\n")
     assert len(server.seen) == asked
+
+
+@pytest.mark.parametrize("name", ["origin", "--upload-pack=touch ran", "a\x1b[31m\nb"])
+def test_partial_clone_of_an_older_git_is_one_too(site: Site, server: HttpRemote, name: str) -> None:
+    """It names its remote by an extension; a name that is none gets nowhere, on no terminal and in no command."""
+    git = cloned(site, f"{server.url}/team.git", "--filter=blob:none", "--bare")
+    git("config", "core.repositoryFormatVersion", "1")
+    git("config", "--unset", "remote.origin.promisor")
+    git("config", "--unset", "remote.origin.partialclonefilter")
+    git("config", "extensions.partialClone", "origin")
+    if name == "origin":
+        assert B in pai(git, "diff", "HEAD~1").out
+        return
+    text = (git.folder / "config").read_text()
+    quoted = name.replace("\n", "\\n")
+    (git.folder / "config").write_text(text.replace("partialClone = origin", f'partialClone = "{quoted}"'))
+    done = pai(git, "diff", "HEAD~1")
+    assert done.code == 3
+    assert "\x1b" not in done.err
+    assert "upload-pack" not in done.err.partition("hint: ")[2]
