@@ -1,8 +1,9 @@
 """Following a log that somebody else writes: what has come since the last look, by polling.
 
-The reader is opened anew when the file was replaced or could not be read. A log that is missing, being recovered or
-unreadable for a moment is waited for; one that comes back without what was read already is an error, never silently
-another log. Writes nothing, and knows no output.
+The reader is opened anew when the file was replaced, copied over or could not be read. A log that is missing, being
+recovered or unreadable for a moment is waited for. One that comes back without what was read already (a backup that was
+put back) is followed on from where it differs, never silently; what was pruned before it was read is an error. Writes
+nothing, and knows no output.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -26,18 +28,24 @@ LOOK_EVENTS_MAX: Final = 1000
 """Events that are read at one look, so that whoever follows gets what there is while more is read."""
 LOOK_BYTES_MAX: Final = 1024 * 1024
 """Of those events; the last may pass it."""
+KNOWN_MAX: Final = 4096
+"""Events that are remembered by their hashes, to find where another log begins to differ."""
 
 
 class Tail:
-    """The end of a log. `position` is the next event that `look` reads, `behind` whether the last look left any."""
+    """The end of a log. `position` is the next event that `look` reads, `behind` whether the last look left any.
 
-    def __init__(self, path: Path, query: Query, position: int, leaf: bytes = b"") -> None:
-        """Begin before `position`; `leaf` is the leaf hash of the event before it, b"" if that is not known."""
+    `notice` is what the last look has to say, "" for nothing: the log is not the one of before, and is followed on.
+    """
+
+    def __init__(self, path: Path, query: Query, position: int) -> None:
+        """Begin before `position`."""
         self.position = position
         self.behind = False
+        self.notice = ""
         self._path = path
         self._query = query
-        self._leaf = leaf
+        self._leaves = deque[bytes](maxlen=KNOWN_MAX)  # of the events before `position`, the last at the end
         self._reader: SqliteReader | None = None
         self._trouble_since: float | None = None
         self._looking = threading.Lock()
@@ -51,7 +59,7 @@ class Tail:
     def look(self) -> list[Row]:
         """Give the events that match among the next ones, oldest first; none if there is nothing new.
 
-        Raises LogDamaged if what was read before is gone, and what keeps the log from being read for PATIENCE_S.
+        Raises LogDamaged if what was to be read was pruned, and what keeps the log from being read for PATIENCE_S.
         """
         try:
             with self._looking:
@@ -73,16 +81,13 @@ class Tail:
                 self._looking.release()
 
     def _look(self) -> list[Row]:
+        self.notice = ""
         try:
             reader = self._open()
-            size = reader.size()
-            if size < self.position:
-                raise self._gone(f"it has {size} events, {self.position} were read")
-            if self.position < (first := reader.first()):
-                raise self._gone(f"it was pruned and begins at position {first}, {self.position} was to be read next")
+            size = self._find_place(reader)
             events = list(_few(reader.read(self.position, min(size, self.position + LOOK_EVENTS_MAX))))
-        except _Gone as error:
-            raise LogDamaged(error.message, error.hint) from None
+        except _Pruned as error:
+            raise LogDamaged(error.message, "follow it again; pai verify --with DIR reads what was exported") from None
         except PaiError:
             self._let_go()
             self.behind = False
@@ -95,9 +100,43 @@ class Tail:
         self._trouble_since = None
         rows = [read_row(event) for event in events]
         if events:
-            self.position, self._leaf = events[-1].seq + 1, events[-1].leaf
+            self.position = events[-1].seq + 1
+            self._leaves.extend(event.leaf for event in events)
         self.behind = self.position < size
         return [row for row in rows if matches(self._query, row)]
+
+    def _find_place(self, reader: SqliteReader) -> int:
+        """Make sure that the log continues what was read, or say that it does not and go on; give its size."""
+        size, first = reader.size(), reader.first()
+        if self.position < first:
+            raise _Pruned(
+                f"{self._path} was pruned: it begins at position {first}, {self.position} was to be read next"
+            )
+        if size < self.position:
+            self._go_on(self._fork(reader, size), f"it has {size} events, {self.position} were read")
+        elif self.position > first and self._leaves and not self._stands(reader, self.position, self._leaves[-1]):
+            what = f"another event stands at position {self.position - 1}"
+            self._go_on(self._fork(reader, size), what)
+        if not self._leaves and self.position > first:
+            self._leaves.extend(reader.hashes(0, max(first, self.position - KNOWN_MAX), self.position))
+        return size
+
+    def _fork(self, reader: SqliteReader, size: int) -> int:
+        """Give the position from which on the log has other events than were read; its end if nothing is the same."""
+        for back, leaf in enumerate(reversed(self._leaves)):
+            position = self.position - back
+            if position <= size and self._stands(reader, position, leaf):
+                return position
+        return size
+
+    @staticmethod
+    def _stands(reader: SqliteReader, position: int, leaf: bytes) -> bool:
+        return reader.hashes(0, position - 1, position) == [leaf]
+
+    def _go_on(self, position: int, what: str) -> None:
+        self.notice = f"{self._path} is not the log that was followed: {what}; going on from position {position}"
+        self.position = position
+        self._leaves.clear()
 
     def _let_go(self) -> None:
         """Close the log; the next look opens it again."""
@@ -111,17 +150,11 @@ class Tail:
             self._let_go()
         if self._reader is None:
             self._reader = open_reader(self._path)
-            last = list(self._reader.read(self.position - 1, self.position)) if self.position and self._leaf else []
-            if last and last[0].leaf != self._leaf:
-                raise self._gone(f"another event stands at position {self.position - 1}")
         return self._reader
 
-    def _gone(self, what: str) -> _Gone:
-        return _Gone(f"{self._path} is not the log that was followed: {what}", "compare it with pai verify")
 
-
-class _Gone(PaiError):
-    """What was read before is not on the log any more."""
+class _Pruned(PaiError):
+    """What was to be read next is not on the log any more, and waiting does not bring it back."""
 
 
 def _few(events: Iterable[Stored]) -> Iterator[Stored]:

@@ -93,7 +93,10 @@ def _followed(log: SqliteReader, database: Path, query: Query, limit: int | None
     tail, told = Tail(database, query, size), False
     with contextlib.closing(tail):
         while True:
-            yield from tail.look()
+            rows = tail.look()
+            if tail.notice:
+                note(f"warning: {tail.notice}")
+            yield from rows
             if tail.waiting and not told:
                 note("the log cannot be read now; waiting for it")
             told = tail.waiting

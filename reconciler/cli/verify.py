@@ -77,10 +77,15 @@ def _log(workspace: Workspace, parts: Sequence[Path]) -> int:
         report = verify(workspace, progress.add, parts)
     if report.warning:
         note(f"warning: {report.warning}")
+    if report.amiss:
+        told = "; ".join(report.amiss)
+        note(f"warning: {workspace.database} was written by another tool ({told}): {MADE_ANEW}")
     if report.problems:
         _print(report.problems)
         if all(problem.message.endswith(MADE_ANEW) for problem in report.problems):
-            note(f"error: {workspace.database} has what another version of Pai derived from its events")
+            note(
+                f"error: {workspace.database} has what another version of Pai, or another tool, made beside its events"
+            )
             note("hint: the events themselves agree; run pai reconcile once, or start the daemon, and verify again")
             return 1
         also = ", or what was pruned from it," if parts else ""

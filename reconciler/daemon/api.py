@@ -169,6 +169,8 @@ class Api:
                 rows = await asyncio.to_thread(look)
                 if rows is None:
                     raise Refused("the token that it came with is no longer in force", _HINT)
+                if tail.notice:
+                    yield b"event: notice\ndata: %b\n\n" % msgspec.json.encode({"notice": tail.notice})
                 for row in rows:
                     yield b"id: %d\ndata: %b\n\n" % (row.seq, msgspec.json.encode(row))
                 quiet = 0.0 if rows else quiet + LOOK_S

@@ -7,9 +7,10 @@ that is not the one that was vouched for is held: it can be read, and records no
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from reconciler.core.errors import LogNotWritable, PaiError
 from reconciler.core.events import Draft, Event, HistoryRewritten, decode
@@ -25,6 +26,13 @@ from reconciler.recorder import Recorder
 from reconciler.secrets import Backends, SecretStore
 from reconciler.workspace import Workspace
 
+log = logging.getLogger("pai.daemon")
+
+SCATTERED: Final = (
+    "{0} alone does not hold the newest events, since a program still reads an older moment of it: end that "
+    "program and run pai reconcile, or copy {0}-wal together with it"
+)
+
 
 class Parts:
     """An open workspace. Use it as a context manager, or close it."""
@@ -35,7 +43,10 @@ class Parts:
         settings = workspace.settings
         self._reached = False  # whether this program itself has just spoken to the remote
         self.secrets = SecretStore(workspace.secrets, workspace.master_key)
-        self.recorder = Recorder(SqliteBackend(workspace.database, wait_s))
+        backend = SqliteBackend(workspace.database, wait_s)
+        self.recorder = Recorder(backend)
+        if backend.mended:
+            log.warning("%s was put right: %s", workspace.database, "; ".join(backend.mended))
         self.backends = Backends(
             self.secrets,
             lambda name: self.recorder.read(lambda state: state.secrets.get(name)),
@@ -121,6 +132,8 @@ class Parts:
             if self._reached:
                 self.send_checkpoints()
         self.recorder.close()
+        if self.recorder.gathered is False:
+            log.warning("%s", SCATTERED.format(self.workspace.database))
 
     def _held(self, commit: str) -> str:
         """Give the tip that was held last in place of `commit`, "" if none was."""

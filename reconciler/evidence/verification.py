@@ -28,7 +28,8 @@ class Report(NamedTuple):
     """What was found: `size` events, `checkpoints` that hold, `excused` ones that an operator accepted.
 
     `warning` says what was not compared, and what is there that is not this log's, "" if nothing. A pruned log begins
-    at `first`, and `before` of the checkpoints are about sizes before it, of which nothing is known here.
+    at `first`, and `before` of the checkpoints are about sizes before it, of which nothing is known here. `amiss` are
+    settings of the file that the next writer puts right.
     """
 
     problems: list[Problem]
@@ -38,6 +39,7 @@ class Report(NamedTuple):
     warning: str
     first: int = 0
     before: int = 0
+    amiss: tuple[str, ...] = ()
 
 
 def verify(workspace: Workspace, checked: Callable[[int], None], parts: Sequence[Path] = ()) -> Report:
@@ -49,7 +51,7 @@ def verify(workspace: Workspace, checked: Callable[[int], None], parts: Sequence
         key, problems = _key(workspace, log)
         lines, warning = _lines(workspace, key) if key else ([], "")
         marks = Marks(claim.checkpoint.size for line in lines for claim in line if claim.checkpoint)
-        size, first = log.size(), log.first()
+        size, first, amiss = log.size(), log.first(), log.amiss()
         problems += check(log, checked=checked, marks=marks, path=workspace.database)
         if parts and key:
             problems += check_parts(log, key, parts, marks, checked)
@@ -59,7 +61,9 @@ def verify(workspace: Workspace, checked: Callable[[int], None], parts: Sequence
     lines = [[claim for claim in line if not _is_before(claim, first, marks)] for line in lines]
     wrong = list(_compare(lines, marks, size))
     known = sum(map(len, lines))
-    return Report([*problems, *wrong], size, known, total - open_claims, warning, first, open_claims - known)
+    return Report(
+        [*problems, *wrong], size, known, total - open_claims, warning, first, open_claims - known, tuple(amiss)
+    )
 
 
 def _counts(claim: Claim) -> bool:

@@ -12,7 +12,7 @@ PROBLEMS_MAX: Final = 100
 
 
 MADE_ANEW: Final = "the next start makes it anew"
-"""How a problem ends that is none of the log itself: another version of Pai derived something from it."""
+"""How a problem ends that is none of the events: another version of Pai, or another tool, made what is beside them."""
 
 
 class Problem(NamedTuple):

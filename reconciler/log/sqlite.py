@@ -19,10 +19,8 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import methodcaller
 from pathlib import Path
-from typing import Final
-from urllib.parse import quote
+from typing import Final, Literal
 
 from reconciler.core.errors import LogBusy, LogDamaged, LogNotWritable
 from reconciler.core.state import RowKey
@@ -31,43 +29,26 @@ from reconciler.log.files import identity, must_exist, replaced, sync
 from reconciler.log.index import INDEX_VERSION, Block
 from reconciler.log.lock import WriterLock
 from reconciler.log.merkle import Frontier, Tiers
+from reconciler.log.problems import MADE_ANEW
 from reconciler.log.sqlite_errors import FREE, RESTORE, mapped
 from reconciler.log.sqlite_events import EventsReader
 from reconciler.log.sqlite_index import IndexReader, portions
-from reconciler.log.sqlite_pruned import PRUNED_VERSION
-from reconciler.log.sqlite_views import VIEWS
+from reconciler.log.sqlite_opening import BUSY_S, connect, mark, open_database
+from reconciler.log.sqlite_schema import (
+    APPLICATION_ID,
+    FORMAT_VERSION,
+    PAGE_BYTES,
+    SCHEMA,
+    amiss,
+    lost_guards,
+    put_right,
+    recognise,
+)
 from reconciler.log.store import Base, Head, Kept, Rows, Snapshot, Stored
 
-APPLICATION_ID: Final = 0x5061694C  # "PaiL"
-FORMAT_VERSION: Final = 2
 SNAPSHOTS_KEPT: Final = 2
-
-_BUSY_S = 5.0
-
-_SCHEMA = (
-    # The log itself. `leaf` = SHA-256(0x00 || body).
-    "CREATE TABLE events (seq INTEGER PRIMARY KEY, body BLOB NOT NULL, leaf BLOB NOT NULL) STRICT",
-    # One row: number of events, Merkle frontier, and what projection and index stand for.
-    "CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 0), size INTEGER NOT NULL, peaks BLOB NOT NULL,"
-    " projected INTEGER NOT NULL, fold INTEGER NOT NULL,"
-    " indexed INTEGER NOT NULL, index_version INTEGER NOT NULL) STRICT",
-    # Derived: the state, one row an object, for readers that want it without a replay.
-    "CREATE TABLE rows (kind TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, name))"
-    " STRICT, WITHOUT ROWID",
-    # Derived: whole states, so that a start need not replay everything.
-    "CREATE TABLE snapshots (position INTEGER PRIMARY KEY, fold INTEGER NOT NULL, peaks BLOB NOT NULL,"
-    " data BLOB NOT NULL, digest BLOB NOT NULL) STRICT",
-    subtrees.SCHEMA,
-    "CREATE TRIGGER events_insert BEFORE INSERT ON events"
-    " WHEN NEW.seq IS NOT (SELECT coalesce(max(seq) + 1, 0) FROM events)"
-    " BEGIN SELECT RAISE(ABORT, 'the log only grows at its end'); END",
-    "CREATE TRIGGER events_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the log only grows'); END",
-    sqlite_pruned.DELETE_GUARD,
-    *sqlite_index.SCHEMA,
-    *VIEWS,
-)
-_TABLES = frozenset({"events", "head", "rows", "snapshots"}) | sqlite_index.TABLES
-_TRIGGERS = frozenset({"events_insert", "events_update", "events_delete"})
+GATHER_S: Final = 1.0
+"""How long readers may keep the file from being whole when the writer ends."""
 
 # Damaged values may have another type than their column's; whoever checks them gets the right type all the same.
 _ROWS = (
@@ -123,15 +104,15 @@ def _build(draft: Path, events: Sequence[Stored], rows: Mapping[RowKey, bytes], 
     except OSError as error:
         raise LogNotWritable(f"{draft} cannot be made: {error.strerror}", FREE) from error
     with mapped(draft, writing=True):
-        db = _connect(draft, "rw")
+        db = connect(draft, "mode=rw")
         try:
-            db.execute("PRAGMA page_size = 16384")
+            db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             db.execute("PRAGMA journal_mode = WAL")
             _prepare_writer(db)
             db.execute("BEGIN IMMEDIATE")
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-            for statement in _SCHEMA:
+            for statement in SCHEMA:
                 db.execute(statement)
             db.execute("INSERT INTO head VALUES (0, 0, x'', 0, ?, 0, ?)", (fold, INDEX_VERSION))
             _write(db, events, rows)
@@ -147,7 +128,10 @@ def lock_path(path: Path) -> Path:
 
 
 class SqliteBackend:
-    """The right to write the log at `path`: holds its lock file from construction to `release`."""
+    """The right to write the log at `path`: holds its lock file from construction to `release`.
+
+    `mended` says which settings of the file were put right.
+    """
 
     def __init__(self, path: Path, wait_s: float = 0.0) -> None:
         """Take the lock, waiting up to `wait_s` seconds. Raises LogBusy, LogDamaged if there is no log."""
@@ -155,12 +139,15 @@ class SqliteBackend:
         self.path = path
         self._lock = WriterLock(lock_path(path), wait_s)
         self._file = identity(path)
+        self.mended: list[str] = []
 
     def open(self) -> SqliteStore:
         """Open the store for writing. Raises LogDamaged (also if the file is not the one of before), LogNotWritable."""
         if identity(self.path) != self._file:
             raise replaced(self.path)
-        return SqliteStore(self.path)
+        store = SqliteStore(self.path)
+        self.mended += store.mended
+        return store
 
     def release(self) -> None:
         """Give the lock back; safe to call twice."""
@@ -175,25 +162,26 @@ def open_reader(path: Path) -> SqliteReader:
 class SqliteReader(EventsReader, IndexReader):
     """A read-only view; each call sees the newest durable state, or that of the enclosing `moment`."""
 
-    _mode = "ro"
+    _mode: Literal["ro", "rw"] = "ro"
     _writing = False
 
     def __init__(self, path: Path) -> None:
         must_exist(path)
         self.path = path
         self._deadline: float | None = None
-        deadline = time.monotonic() + _BUSY_S
+        deadline = time.monotonic() + BUSY_S
         while True:
             self._file = identity(path)
             try:
                 with self._mapped():
-                    self._db = _connect(path, self._mode)
+                    self._db, self._still = open_database(path, self._mode)
                     try:
                         self._prepare()
                         self._recognise()
                     except BaseException:
                         self._db.close()
                         raise
+                self._mark = mark(path, still=self._still)
                 return
             except LogBusy:  # another connection recovers the WAL after a crash, or closes as the last one
                 if time.monotonic() >= deadline:
@@ -253,14 +241,16 @@ class SqliteReader(EventsReader, IndexReader):
         """Let SQLite check its own structures, and look whether the guards are in place."""
         with self._mapped():
             found = [str(line) for (line,) in self._db.execute("PRAGMA integrity_check")]
-            triggers = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")}
-        wanted = _TRIGGERS | (sqlite_pruned.TRIGGERS if self.first() else frozenset())
-        missing = [f"trigger {name} is missing" for name in sorted(wanted - triggers)]
-        return [line for line in found if line != "ok"] + missing
+            return [line for line in found if line != "ok"] + [f"{line}: {MADE_ANEW}" for line in lost_guards(self._db)]
+
+    def amiss(self) -> list[str]:
+        """Say which settings of the file are not a log's; the next writer puts them right."""
+        with self._mapped():
+            return amiss(self._db, still=self._still)
 
     def is_current(self) -> bool:
-        """Tell whether the path still names the file that is open here."""
-        return identity(self.path) == self._file
+        """Tell whether this still reads the file that the path names, and nothing was copied over it."""
+        return mark(self.path, still=self._still) == self._mark
 
     def be_gentle(self, deadline: float) -> None:
         """Pause between events, and end with CouldNotRun at a time of the monotonic clock.
@@ -279,20 +269,7 @@ class SqliteReader(EventsReader, IndexReader):
         self._db.execute("PRAGMA query_only = ON")
 
     def _recognise(self) -> None:
-        """Make sure that this is a whole log of this version before anything else is believed."""
-        (application,) = self._db.execute("PRAGMA application_id").fetchone()
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if application != APPLICATION_ID:
-            raise LogDamaged(f"{self.path} is not a log of Pai", RESTORE)
-        if version not in (FORMAT_VERSION, PRUNED_VERSION):
-            raise LogDamaged(
-                f"{self.path} has log format {version}, this version of Pai knows {FORMAT_VERSION}",
-                "use the version of Pai that wrote it, or begin a new workspace with pai init",
-            )
-        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        wanted = _TABLES | (sqlite_pruned.TABLES if version == PRUNED_VERSION else frozenset())
-        if missing := sorted(wanted - tables):
-            raise LogDamaged(f"{self.path} has no table {missing[0]}", RESTORE)
+        recognise(self._db, self.path)
 
     def _mapped(self) -> contextlib.AbstractContextManager[None]:
         return mapped(self.path, self._writing)
@@ -373,21 +350,29 @@ class SqliteStore(SqliteReader):
         with self._transaction():
             self._db.execute("UPDATE head SET size = size")
 
+    def gather(self) -> bool:
+        """Bring everything into the one file, so that a copy of it alone is the log; False if a reader prevents that.
+
+        A reader that only keeps the WAL from being emptied prevents nothing.
+        """
+        with self._mapped():
+            self._db.execute(f"PRAGMA busy_timeout = {int(GATHER_S * 1000)}")
+            _, frames, copied = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return bool(frames == copied)
+
     def _prepare(self) -> None:
         _prepare_writer(self._db)
         # Whatever an earlier process left in the WAL is written again; a busy reader may put that off.
         self._db.execute("PRAGMA busy_timeout = 100")
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        self._db.execute(f"PRAGMA busy_timeout = {int(_BUSY_S * 1000)}")
+        self._db.execute(f"PRAGMA busy_timeout = {int(BUSY_S * 1000)}")
 
     def _recognise(self) -> None:
         super()._recognise()
-        (mode,) = self._db.execute("PRAGMA journal_mode").fetchone()
         size, head = self.size(), self.head()
-        if mode != "wal" or size != head.size:
-            raise LogDamaged(
-                f"{self.path} contradicts itself: {size} events, {head.size} announced, journal {mode}", RESTORE
-            )
+        if size != head.size:
+            raise LogDamaged(f"{self.path} contradicts itself: {size} events, {head.size} announced", RESTORE)
+        self.mended = put_right(self._db)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -430,21 +415,6 @@ def _insert(db: sqlite3.Connection, statement: str, records: Iterable[tuple[obje
     for part in portions(records):
         sql = statement.format(", ".join(["(?, ?, ?)"] * len(part)))
         db.execute(sql, [field for record in part for field in record])
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
-    db = sqlite3.connect(
-        uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
-    )
-    db.text_factory = methodcaller("decode", "utf-8", "surrogateescape")  # damaged text reaches the checks
-    try:
-        for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "cache_size = -16384"):
-            db.execute(f"PRAGMA {pragma}")
-    except BaseException:  # the first statement reads the schema, which may be damaged
-        db.close()
-        raise
-    return db
 
 
 def _prepare_writer(db: sqlite3.Connection) -> None:

@@ -22,7 +22,7 @@ TABLES: Final = frozenset({"base", "kept"})
 DELETE_GUARD: Final = (
     "CREATE TRIGGER events_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the log only grows'); END"
 )
-_SCHEMA: Final = (
+SCHEMA: Final = (
     # One row: the state and the Merkle frontier where the log begins, and the event that says so.
     "CREATE TABLE IF NOT EXISTS base (id INTEGER PRIMARY KEY CHECK (id = 0), position INTEGER NOT NULL,"
     " peaks BLOB NOT NULL, data BLOB NOT NULL, digest TEXT NOT NULL, event INTEGER NOT NULL) STRICT",
@@ -30,12 +30,11 @@ _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS kept (seq INTEGER PRIMARY KEY, body BLOB NOT NULL, leaf BLOB NOT NULL,"
     " path BLOB NOT NULL) STRICT",
 )
-_GUARDS: Final = {
+GUARDS: Final = {
     f"kept_{verb.lower()}": f"CREATE TRIGGER kept_{verb.lower()} BEFORE {verb} ON kept"
     " BEGIN SELECT RAISE(ABORT, 'the log only grows'); END"
     for verb in ("INSERT", "UPDATE", "DELETE")
 }
-TRIGGERS: Final = frozenset(_GUARDS)
 _BASE = (
     "SELECT coalesce(CAST(position AS INTEGER), -1), coalesce(CAST(peaks AS BLOB), x''),"
     " coalesce(CAST(data AS BLOB), x''), coalesce(CAST(digest AS TEXT), ''), coalesce(CAST(event AS INTEGER), -1)"
@@ -82,15 +81,18 @@ class PrunedReader:
 
 
 def is_pruned(db: sqlite3.Connection) -> bool:
-    """Tell whether a log was pruned."""
-    return bool(db.execute("PRAGMA user_version").fetchone()[0] == PRUNED_VERSION)
+    """Tell whether a log was pruned, also one whose version was lost."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version:
+        return bool(version == PRUNED_VERSION)
+    return db.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'base'").fetchone() is not None
 
 
 def cut(db: sqlite3.Connection, base: Base, kept: Sequence[Kept]) -> None:
     """Drop all events before the base but `kept`, inside an open transaction: the one place where guards are lifted."""
-    for statement in _SCHEMA:
+    for statement in SCHEMA:
         db.execute(statement)
-    for name in ("events_delete", *_GUARDS):
+    for name in ("events_delete", *GUARDS):
         db.execute(f"DROP TRIGGER IF EXISTS {name}")
     db.execute("DELETE FROM kept")
     db.executemany("INSERT INTO kept (seq, body, leaf, path) VALUES (?, ?, ?, ?)", kept)
@@ -98,7 +100,7 @@ def cut(db: sqlite3.Connection, base: Base, kept: Sequence[Kept]) -> None:
     db.execute("DELETE FROM base")
     db.execute("INSERT INTO base (id, position, peaks, data, digest, event) VALUES (0, ?, ?, ?, ?, ?)", base)
     db.execute("DELETE FROM snapshots WHERE position < ?", (base.position,))
-    for statement in (DELETE_GUARD, *_GUARDS.values()):
+    for statement in (DELETE_GUARD, *GUARDS.values()):
         db.execute(statement)
     db.execute("DROP VIEW IF EXISTS log")
     db.execute(LOG_OF_PRUNED)

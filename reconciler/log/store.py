@@ -250,6 +250,9 @@ class Store(Reader, Protocol):
     def shrink(self) -> None:
         """Give the space of dropped events back to the disk."""
 
+    def gather(self) -> bool:
+        """Bring everything into the one file, so that a copy of it alone is the log; False if a reader prevents it."""
+
     def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keep a snapshot durably; the two newest stay."""
 

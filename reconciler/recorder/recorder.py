@@ -111,6 +111,7 @@ class Recorder:
         self._spoiled = False
         self._closing = False
         self._held = ""
+        self.gathered: bool | None = None  # once it is closed, whether the log's file alone holds everything, if known
         self._writing = False
         self._took_s = 0.0
         self.on_commit: Callable[[int], object] = (
@@ -189,6 +190,8 @@ class Recorder:
                 if self._state.position - self._frozen_at >= max(1, self._snapshot_every // 10):
                     with contextlib.suppress(PaiError):  # the log is whole without it
                         self._save_snapshot(self._state, self._peaks(self._state))
+                with contextlib.suppress(PaiError):
+                    self.gathered = self._store.gather()
                 self._reason = "the log is closed"
             self._state = None
             self._shut_store()
