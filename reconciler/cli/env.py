@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the lines."""
     if args.key == "":
         raise UsageError("--key is empty", "leave it out for the text $PAI_KEY")
-    workspace = find_workspace(args.workspace)
+    workspace = find_workspace(args.workspace, strict=args.new_key)
     agents = read_state(workspace).agents
     args.agent = name_of(args.agent, "agent")
     if args.agent not in agents:

@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 
 from reconciler.cli.output import note
-from reconciler.workspace import Settings, Workspace, require_folder_name
+from reconciler.workspace import (
+    Settings,
+    Workspace,
+    nearest,
+    require_folder_name,
+    require_owner,
+)
 
 
 def find_workspace(named: Path | None, *, strict: bool = False) -> Workspace:
     """Find the workspace, and warn of what its settings have that this version does not know.
 
-    Whoever changes something is `strict` and fails instead: it may be a protection.
+    Whoever changes something is `strict` and fails instead: it may be a protection. It has to be the folder's owner.
 
-    Raises WorkspaceError, UsageError.
+    Raises WorkspaceError, UsageError, Refused.
     """
+    if strict and named is None and (here := nearest(Path.cwd())) is not None:
+        require_owner(here, typed())  # the line to type first: naming another user's workspace would not help
     workspace = Workspace.find(named)
+    if strict:
+        require_owner(workspace.root, typed())
     if strict and workspace.settings.unknown:
         raise workspace.settings.unknown[0]
     warn(workspace.settings)
     return workspace
+
+
+def typed() -> str:
+    """Give the words of this command, to be typed again; those of a secret's value are left out."""
+    words = sys.argv[1:]
+    return "add secret ..." if any(word.startswith("--from-literal") for word in words) else shlex.join(words)
 
 
 def warn(settings: Settings) -> None:

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--event is for a proof, which is a file", "leave it out")
     if args.path is not None:
         return _export(args.path, args.vkey)
-    workspace = find_workspace(args.workspace)
+    workspace = find_workspace(args.workspace, strict=args.accept)
     return _accept(workspace) if args.accept else _log(workspace, args.parts or ())
 
 

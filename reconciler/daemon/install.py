@@ -19,12 +19,17 @@ from reconciler.log.replay import projected
 from reconciler.log.sqlite import open_reader
 from reconciler.source import init_bare
 from reconciler.source import install as install_hook
-from reconciler.workspace import Workspace
+from reconciler.workspace import Workspace, hide_from_git, require_owner
 
 
 def install(folder: Path) -> Workspace:
-    """Make the workspace in `folder`, or complete it. Raises WorkspaceError, LogDamaged, Refused (a foreign hook)."""
+    """Make the workspace in `folder`, or complete it.
+
+    Raises WorkspaceError, LogDamaged, Refused (a foreign hook, another user's folder).
+    """
+    require_owner(folder.expanduser(), "init ...")
     workspace = Workspace.create(folder)
+    hide_from_git(workspace.data)
     repository = workspace.repository
     if repository is not None and (repository == workspace.root / "config.git" or not repository.exists()):
         init_bare(repository, workspace.settings.source_branch)

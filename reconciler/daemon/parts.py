@@ -24,7 +24,7 @@ from reconciler.log.sqlite import SqliteBackend, open_reader
 from reconciler.reconcile import Reconciler, Result
 from reconciler.recorder import Recorder
 from reconciler.secrets import Backends, SecretStore
-from reconciler.workspace import Workspace
+from reconciler.workspace import Workspace, hide_from_git, require_owner
 
 log = logging.getLogger("pai.daemon")
 
@@ -38,7 +38,13 @@ class Parts:
     """An open workspace. Use it as a context manager, or close it."""
 
     def __init__(self, workspace: Workspace, wait_s: float = 0.0) -> None:
-        """Take the log's lock, waiting up to `wait_s` seconds. Raises LogBusy, LogDamaged, LogNotWritable."""
+        """Take the log's lock, waiting up to `wait_s` seconds.
+
+        Raises LogBusy, LogDamaged, LogNotWritable, Refused if the workspace is another user's.
+        """
+        require_owner(workspace.root)
+        with contextlib.suppress(OSError):  # a full disk, which the log tells of
+            hide_from_git(workspace.data)
         self.workspace = workspace
         settings = workspace.settings
         self._reached = False  # whether this program itself has just spoken to the remote

@@ -1,10 +1,11 @@
 """The workspace: the folder that holds settings, log and secrets, how it is found and how it is made.
 
-`settings` says what can be set and checks it, `paths` says where everything lies and makes it. Neither opens the log,
-the repository or a secret.
+`settings` says what can be set and checks it, `paths` where
+everything lies and makes it, `ownership` whose it is. None opens the log, the repository or a secret.
 """
 
-from reconciler.workspace.paths import CONFIG_NAME, Workspace, require_folder_name
+from reconciler.workspace.ownership import require_owner
+from reconciler.workspace.paths import CONFIG_NAME, Workspace, hide_from_git, nearest, require_folder_name
 from reconciler.workspace.settings import (
     OF_THE_HOOK,
     SETTINGS,
@@ -25,7 +26,10 @@ __all__ = [
     "Settings",
     "Workspace",
     "display",
+    "hide_from_git",
     "is_remote",
+    "nearest",
     "read_settings",
     "require_folder_name",
+    "require_owner",
 ]

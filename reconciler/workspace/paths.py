@@ -198,11 +198,15 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(/|\Z)")
 
 
 def _locate(explicit: Path | None, environment: Mapping[str, str], cwd: Path | None) -> Path:
-    named, by = (explicit, "") if explicit is not None else (None, "")
-    if named is None and environment.get("PAI_WORKSPACE"):
-        named, by = Path(environment["PAI_WORKSPACE"]), " (PAI_WORKSPACE)"
+    variable = environment.get("PAI_WORKSPACE")
+    named = explicit if explicit is not None or not variable else Path(variable)
+    by = " (PAI_WORKSPACE)" if variable and named == Path(variable) else ""
     if named is not None:
         root = _absolute(named)
+        if root.exists() and not root.is_dir():
+            raise WorkspaceError(
+                f"{named}{by} is a file, and a workspace is a folder", f"name its folder: {root.parent}"
+            )
         if not os.path.lexists(root / CONFIG_NAME):
             raise WorkspaceError(f"{named}{by} is not a workspace: it has no {CONFIG_NAME}", f"{_INIT_HINT} {named}")
         return root
@@ -210,14 +214,19 @@ def _locate(explicit: Path | None, environment: Mapping[str, str], cwd: Path | N
         start = _absolute(cwd or Path.cwd())
     except FileNotFoundError:
         raise WorkspaceError("the current folder no longer exists", "cd to another one") from None
-    for folder in (start, *start.parents):
-        if (folder / CONFIG_NAME).is_file():
-            _require_own(folder)
-            return folder
+    folder = nearest(start)
+    if folder is not None:
+        _require_own(folder)
+        return folder
     raise WorkspaceError(
         f"no workspace here: neither {start} nor a folder above it has {CONFIG_NAME}",
         f"{_INIT_HINT}, or name one with --workspace DIR or PAI_WORKSPACE",
     )
+
+
+def nearest(start: Path) -> Path | None:
+    """Give the nearest folder from `start` up that has a pai.toml, None if there is none."""
+    return next((folder for folder in (start, *start.parents) if (folder / CONFIG_NAME).is_file()), None)
 
 
 def _require_own(root: Path) -> None:
@@ -236,6 +245,11 @@ def _require_own(root: Path) -> None:
                     f"{root} is a workspace, and {place} belongs to another user",
                     f"if it is the one that you mean, name it: --workspace {root}",
                 )
+
+
+def hide_from_git(data: Path) -> None:
+    """Keep a private folder out of a git repository around the workspace, where `git add --all` would take its keys."""
+    _write_new(data / ".gitignore", b"*\n", 0o600)
 
 
 def _make_private_folder(path: Path) -> None:
