@@ -14,9 +14,8 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
-from reconciler.cli.place import find_workspace
+from reconciler.cli.place import find_workspace, workspace_option
 from reconciler.cli.targets import KINDS, name_of
 from reconciler.core.errors import CouldNotRun, Refused, UsageError
 from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, Kind
@@ -51,9 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     key.add_argument("--expires", metavar="WHEN", help="12h, 90d, 2w, a date or a time (default: never)")
     key.add_argument("--cidr", action="append", default=[], metavar="C", help="taken from here only; may be repeated")
     for child in (model, agent, secret, key):
-        child.add_argument(
-            "-w", "--workspace", dest="workspace_here", type=Path, metavar="DIR", help="the workspace to use"
-        )
+        workspace_option(child, "workspace_here")
 
 
 def preprocess(words: list[str]) -> list[str]:

@@ -18,6 +18,7 @@ from typing import NamedTuple, NoReturn
 
 from reconciler import __version__
 from reconciler.cli.output import open_streams, print_error
+from reconciler.cli.place import warn_of_variables, workspace_option
 from reconciler.core.errors import CouldNotRun, PaiError, UsageError
 
 
@@ -126,7 +127,7 @@ def parser_for(verb: Verb) -> argparse.ArgumentParser:
     parser = _Parser(prog=f"pai {verb.name}", description=module.__doc__)
     parser.formatter_class = _Formatter
     module.arguments(parser)
-    _workspace_option(parser)
+    workspace_option(parser)
     return parser
 
 
@@ -204,8 +205,16 @@ def _run(argv: list[str]) -> int:
     words = module.preprocess(words[1:]) if hasattr(module, "preprocess") else words[1:]
     args = parser.parse_args(_options_first(parser, words))
     _check_filled(parser, words)
+    _place(args)
     code: int = module.run(args)
     return code
+
+
+def _place(args: argparse.Namespace) -> None:
+    """Let every verb have the workspace that was named, by whatever means; warn of what is no setting of it."""
+    warn_of_variables()
+    if (args.workspace or getattr(args, "workspace_here", None)) is None and (named := os.environ.get("PAI_WORKSPACE")):
+        args.workspace = Path(named)
 
 
 def _verb_first(argv: list[str]) -> list[str]:
@@ -268,10 +277,6 @@ def find_verb(name: str) -> Verb:
 
     near = difflib.get_close_matches(name, [verb.name for verb in VERBS], 1)
     raise UsageError(f"unknown command {name!r}", f"did you mean pai {near[0]}?" if near else "see pai --help")
-
-
-def _workspace_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-w", "--workspace", type=Path, metavar="DIR", help="the workspace to use")
 
 
 if __name__ == "__main__":

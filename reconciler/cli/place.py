@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from reconciler.cli.output import note
+from reconciler.core.errors import UsageError
 from reconciler.workspace import (
     Settings,
     Workspace,
     nearest,
     require_folder_name,
     require_owner,
+    unknown_variables,
 )
 
 
@@ -49,3 +54,25 @@ def warn(settings: Settings) -> None:
 def folder(text: str) -> Path:
     """Read the name of a folder that a command is to fill. Raises UsageError for an address."""
     return require_folder_name(Path(text))
+
+
+def warn_of_variables() -> None:
+    """Say which variables look like settings of ours and are none."""
+    for line in unknown_variables(os.environ):
+        note(f"warning: {line}")
+
+
+def workspace_option(parser: argparse.ArgumentParser, dest: str = "workspace") -> None:
+    """Declare `-w`, `--workspace DIR`."""
+    text = "the workspace to use"
+    parser.add_argument("-w", "--workspace", dest=dest, type=Path, action=_Once, metavar="DIR", help=text)
+
+
+class _Once(argparse.Action):
+    """Takes the workspace, which may be named again but not another one."""
+
+    def __call__(self, _parser: object, args: argparse.Namespace, value: Any, _option: str | None = None) -> None:
+        known = getattr(args, self.dest, None)
+        if known is not None and os.path.realpath(known) != os.path.realpath(value):
+            raise UsageError(f"two workspaces are named, {known} and {value}", "give --workspace once")
+        setattr(args, self.dest, value)

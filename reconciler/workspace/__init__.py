@@ -1,6 +1,6 @@
 """The workspace: the folder that holds settings, log and secrets, how it is found and how it is made.
 
-`settings` says what can be set and checks it, `paths` where
+`settings` says what can be set and checks it, `variables` what looks like a setting and is none, `paths` where
 everything lies and makes it, `ownership` whose it is. None opens the log, the repository or a secret.
 """
 
@@ -16,6 +16,7 @@ from reconciler.workspace.settings import (
     is_remote,
     read_settings,
 )
+from reconciler.workspace.variables import unknown_variables
 
 __all__ = [
     "CONFIG_NAME",
@@ -32,4 +33,5 @@ __all__ = [
     "read_settings",
     "require_folder_name",
     "require_owner",
+    "unknown_variables",
 ]
