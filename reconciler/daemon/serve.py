@@ -32,12 +32,13 @@ from reconciler.daemon import logs
 from reconciler.daemon.admin import Metrics, admin_app, foreign
 from reconciler.daemon.api import Api
 from reconciler.daemon.attesting import Attester
-from reconciler.daemon.health import Health, in_words, judge_health, unreachable
+from reconciler.daemon.health import Health, judge_health, unreachable
 from reconciler.daemon.loop import ReconcileLoop
 from reconciler.daemon.operations import Answer, Arguments, Operations
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.polling import Poll
 from reconciler.daemon.pushers import Pushes
+from reconciler.daemon.readiness_lines import ReadinessLines
 from reconciler.daemon.remotes import moment
 from reconciler.daemon.session import ask_daemon
 from reconciler.daemon.smart_http import SmartHttp
@@ -97,6 +98,7 @@ class Daemon:
         self._had_state = parts.recorder.read(lambda state: state.head is not None)
         self._known: tuple[str, Head | None, list[str]] = ("", None, [])
         self._told = ""
+        self._lines = ReadinessLines()
         self._subject = f"daemon/{socket.gethostname()}"
         self._gateway = Service(
             parts.recorder,
@@ -132,7 +134,9 @@ class Daemon:
             orders=orders,
         )
         told = [self._days.problem(), self._attester.problem, self._parts.warning]
-        return msgspec.structs.replace(health, reasons=[*health.reasons, *filter(None, told)], source=following)
+        health = msgspec.structs.replace(health, reasons=[*health.reasons, *filter(None, told)], source=following)
+        self._lines.see(health)
+        return health
 
     def look_again(self) -> None:
         """Say that the source may have changed: a remote is fetched at once, a repository here is read."""
@@ -179,15 +183,12 @@ class Daemon:
 
     async def _tell(self, stopping: asyncio.Event) -> None:
         """Write a line whenever readiness changes, and when there is another warning about the checkpoints."""
-        ready, warning = True, ""
+        warning = ""
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), TELL_S)
                 return
-            health = await asyncio.to_thread(self.health)
-            if health.ready != ready:
-                ready = health.ready
-                log.log(logging.INFO if ready else logging.WARNING, "%s", in_words(health))
+            self._lines.begin(await asyncio.to_thread(self.health))
             if self._parts.warning != warning:
                 warning = self._parts.warning
                 log.warning("%s", warning or "the refs of the checkpoints have nothing any more that is not this log's")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -30,6 +31,7 @@ from reconciler.gateway.offloading import write, write_count
 from reconciler.gateway.providers import PROVIDERS
 from reconciler.gateway.query import unframed
 from reconciler.gateway.refusal import Refusal
+from reconciler.gateway.refusal_lines import WINDOW_S
 from reconciler.gateway.spool import Spool
 from reconciler.gateway.surfaces import SURFACES
 from reconciler.gateway.upstream import Unsent, Upstream
@@ -95,6 +97,7 @@ class Admission:
         self._secrets = secrets
         self._origins = origins
         self._default_output = default_output
+        self._told: dict[str, float] = {}  # lines for the operator, and when
 
     async def admit(self, call: Call, caller: Caller, name: str, request: str) -> Held:
         """Reserve what a call needs on binding `name`, durably. Raises Refusal."""
@@ -124,8 +127,15 @@ class Admission:
             message = f"binding {target.name} is not ready: {error.message}"
             raise Refusal("not-ready", message, headers=(("x-should-retry", "false"),)) from None
         except SecretsUnavailable as error:  # its message is for the operator: it names files
-            log.warning("binding %s is not ready: %s", target.name, error.message)
+            self._tell(f"binding {target.name} is not ready: {error.message}")
             raise Refusal("not-ready", f"binding {target.name} is not ready: its secret cannot be read now") from None
+
+    def _tell(self, line: str) -> None:
+        """Write a line for the operator, the same one once a minute."""
+        now = time.monotonic()
+        if now - self._told.get(line, -WINDOW_S) >= WINDOW_S:
+            self._told[line] = now
+            log.warning("%s", line)
 
     async def _key(self, resource: Resource) -> str:
         """Give the provider's key. Raises SecretsUnavailable."""

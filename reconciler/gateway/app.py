@@ -32,6 +32,7 @@ from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.offloading import Elsewhere, parse
 from reconciler.gateway.open_requests import OpenRequests
 from reconciler.gateway.refusal import FORWARDED, TRY_NEXT, Refusal
+from reconciler.gateway.refusal_lines import RefusalLines
 from reconciler.gateway.refusals import Refusals
 from reconciler.gateway.room import Room
 from reconciler.gateway.routing import Route, find_route, guess_surface, instead
@@ -86,6 +87,7 @@ class Gateway:
         self._room = Room()
         self.heads = Room(HEADS_BYTES_ALL, HEADS_BYTES_EACH)
         self.open_requests = OpenRequests(CONNECTIONS_MAX // 2)
+        self.lines = RefusalLines()
         self._second = (0, "")
         metrics.open.set_function(lambda: books.under_way)
 
@@ -152,6 +154,7 @@ class _Request:
         except Refusal as refusal:
             if refusal.reason not in FORWARDED:
                 self._gateway._metrics.refused(refusal.reason)
+            self._gateway.lines.note(self._request, self._entered, self._binding, refusal)
             await self._refuse(refusal)
             refusal.forget()
         except asyncio.CancelledError:  # only the end of the drain cancels, and nobody waits for this task

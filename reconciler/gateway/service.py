@@ -101,6 +101,7 @@ class Service:
                     task.cancel()
                 judging.close()
                 refusals.flush()
+                app.lines.flush()
                 await books.close()
 
     def _door(self, app: Gateway) -> Door:

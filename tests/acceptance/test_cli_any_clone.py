@@ -45,7 +45,7 @@ A, B = "~ model a changed", "+ model b created"
         (["@~1", "@"], {B}),
         (["main@{0}"], set()),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_dots_inside_of_a_revision_are_part_of_it(git: Git, words: list[str], shown: set[str]) -> None:
     """A message may hold two dots, and a revision may quote it."""
