@@ -294,8 +294,8 @@ MUTANTS = (
     Mutant(
         "answer-to-nobody-is-kept",
         "reconciler/gateway/connection.py",
-        "            self.abort()  # nobody asked\n",
-        "",
+        "            self._on_unasked(self)\n            self.abort()\n            return\n",
+        "            return\n",
         (CONNECTIONS,),
     ),
     Mutant(

@@ -194,4 +194,5 @@ def _repositories(args: argparse.Namespace) -> list[tuple[Repository, str]]:
         if args.workspace is not None:
             raise
         return found
-    return [theirs, *found] if args.workspace is not None else [*found, theirs]
+    elsewhere = args.workspace is not None and around is not None and not around.is_kin(theirs[0])
+    return [theirs, *found] if elsewhere else [*found, theirs]

@@ -253,7 +253,8 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = transport
-        self._descriptor: int = transport.get_extra_info("socket").fileno()
+        sock = transport.get_extra_info("socket")
+        self._descriptor: int = -1 if sock is None else sock.fileno()
 
     def pause_writing(self) -> None:
         """Note that the provider is slower than what is sent."""

@@ -15,6 +15,7 @@ import re
 import shlex
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Set
+from itertools import islice
 from pathlib import Path
 
 import pygit2
@@ -37,6 +38,8 @@ CACHE_BYTES_MAX = 16 * 1024 * 1024
 
 Its own limit is 256 MiB, and a history that a remote sends in a few megabytes has as many commits.
 """
+KIN_TIPS_MAX = 1000
+"""Refs of a repository by which it is told that another one is of the same history."""
 pygit2.settings.cache_max_size(CACHE_BYTES_MAX)
 pygit2.settings.set_extensions(["partialclone"])  # set by older gits; what is missing is told, or brought: `promised`
 
@@ -145,6 +148,16 @@ class Repository:
             for ref in list(self._repo.references):
                 if ref.startswith(folder) and ref not in but:
                     self._repo.references.delete(ref)
+
+    def is_kin(self, other: Repository) -> bool:
+        """Tell whether one has a tip of the other, as a clone and what it was made of do."""
+        with mapped(self.path):
+            return any(tip in two._odb for one, two in ((self, other), (other, self)) for tip in one._tips())
+
+    def _tips(self) -> Iterator[str]:
+        for name in islice(self._repo.raw_listall_references(), KIN_TIPS_MAX):
+            with contextlib.suppress(KeyError, pygit2.GitError):
+                yield str(self._repo.lookup_reference(os.fsdecode(name)).resolve().target)
 
     def branches(self) -> list[str]:
         """Name all local branches, sorted."""

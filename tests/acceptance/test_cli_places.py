@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.main import VERBS
-from tests.support import Done, Site, binding
+from tests.support import Done, Git, Site, binding
 
 VERBS_ANYWHERE: dict[str, tuple[str, ...]] = {
     "get": ("get", "all"),
@@ -156,3 +156,20 @@ def test_daemon_warns_of_variables_too(site: Site) -> None:
     """Once, before anything else."""
     with site.daemon(env={"PAI_GATEWAY_LISTN": "127.0.0.1:9"}) as daemon:
         assert daemon.log.count("PAI_GATEWAY_LISTN is no setting") == 1
+
+
+def test_revisions_are_those_of_a_clone_of_the_workspace_and_else_its_own(team: Site, tmp_path: Path) -> None:
+    """Who works in a clone means the clone's commits, however the workspace is named; elsewhere there are none."""
+    clone = team.clone("kin")
+    clone.commit({"models/flash.yaml": binding("flash", 7)})
+    stranger = Git(tmp_path, team.environment)
+    stranger("init", "--quiet", "stranger")
+    stranger = Git(tmp_path / "stranger", team.environment)
+    stranger.commit({"README": "x"})
+    for words, env in ((("-w", str(team.root)), {}), ((), {"PAI_WORKSPACE": str(team.root)})):
+        done = team.run("diff", "HEAD~1", *words, env=env, cwd=clone.folder)
+        assert "maxTokensPerDay   1,000,000 -> 7" in done.out, done
+        assert team.run("validate", "--rev", "HEAD", *words, env=env, cwd=clone.folder).code == 0
+        done = team.run("validate", "--rev", "HEAD", "-o", "json", *words, env=env, cwd=stranger.folder)
+        assert (done.code, done.err) == (0, ""), done
+        assert team.run("diff", "main", *words, env=env, cwd=stranger.folder).out == "no object changes\n"

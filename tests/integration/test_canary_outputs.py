@@ -40,6 +40,10 @@ ELSEWHERE = {
     "serve": "its log is looked at when it has ended",
     "demo": "it makes a workspace and keys of its own, and shows them to whoever runs it",
     "review": "it shows what diff shows; that no token is printed, the tests of the forges look at",
+    "explain": "it shows the schema",
+    "help": "it shows what commands are for",
+    "version": "it shows two versions",
+    "completion": "it prints a script, which asks for the names of objects and for nothing of them",
     "prune": "it drops what exports have shown, and prints positions",
 }
 
