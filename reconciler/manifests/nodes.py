@@ -87,7 +87,7 @@ class Mapping(msgspec.Struct, eq=False, gc=False):
         """Give the keys' nodes by name, also while more are to come; not to be changed."""
         found, fields = self.keys_by_name, self.fields or []
         if found is None:
-            found = self.keys_by_name = dict(zip(self.value, cast("list[Scalar]", fields[::2])))  # noqa: B905
+            found = self.keys_by_name = dict(zip(self.value, cast("list[Scalar]", fields[::2])))  # noqa: B905 (in a hurry)
         elif 2 * len(found) < len(fields):
             found.update((key.text, key) for key in cast("list[Scalar]", fields[2 * len(found) :: 2]))
         return found

@@ -6,7 +6,6 @@ Nothing uncommitted is ever overwritten. Callers map libgit2's exceptions.
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,9 +15,10 @@ import pygit2
 from pygit2.enums import FileMode, FileStatus
 
 from reconciler.core.errors import CouldNotRun, Refused
-from reconciler.source.gitrun import NO_PROGRAMS, NO_TRANSPORT
+from reconciler.source.gitrun import in_work_tree
 from reconciler.source.storing import common_dir
 
+TIMEOUT_S = 30.0
 _CONVERTING = ("crlf", "eol", "filter", "ident", "text", "working-tree-encoding")
 """Attributes by which a file on disk differs from what is committed."""
 _STAGED = FileStatus.INDEX_NEW | FileStatus.INDEX_MODIFIED | FileStatus.INDEX_TYPECHANGE
@@ -129,15 +129,8 @@ def _hidden(root: Path, files: Iterable[str]) -> dict[str, _Hidden]:
 
 
 def _git(root: Path, *words: str) -> str:
-    command = ["git", *NO_PROGRAMS, *words]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    environment |= {**NO_TRANSPORT, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
-    try:
-        done = subprocess.run(
-            command, cwd=root, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CouldNotRun(f"git cannot be run in {root}: {error}", "is git installed?") from error
+    done = in_work_tree(root, words, environment | {"GIT_OPTIONAL_LOCKS": "0"}, TIMEOUT_S)
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ")
         raise CouldNotRun(f"git {words[0]} failed in {root}: {said}", f"git -C {root} status says more")

@@ -91,6 +91,24 @@ _NO_COMMAND = 127
 """What a shell ends with if there is no such command: POSIX, XCU 2.8.2."""
 
 
+def in_work_tree(
+    folder: Path, words: Sequence[str], environment: Mapping[str, str], timeout_s: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `git WORDS` in somebody's work tree, with no hook and no way to a remote. Raises CouldNotRun without git."""
+    try:
+        return subprocess.run(
+            ["git", *NO_PROGRAMS, *words],
+            cwd=folder,
+            env={**environment, **NO_TRANSPORT, "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CouldNotRun(f"git cannot be run in {folder}: {error}", "is git installed?") from error
+
+
 class Ran(NamedTuple):
     """A git that has ended: its exit code (negative for a signal), and what it said, replaced where it is no UTF-8."""
 

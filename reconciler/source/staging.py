@@ -11,14 +11,13 @@ import contextlib
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from reconciler.core.errors import CouldNotRun
 from reconciler.source.git import Repository
-from reconciler.source.gitrun import NO_PROGRAMS, NO_TRANSPORT
+from reconciler.source.gitrun import in_work_tree
 from reconciler.source.mapping import trust
 from reconciler.source.quarantine import quarantine_folders
 
@@ -60,18 +59,7 @@ def _places(folder: Path) -> tuple[Path, Path, Path]:
 
 
 def _git(folder: Path, environment: Mapping[str, str], *words: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", *NO_PROGRAMS, *words],
-            cwd=folder,
-            env={**environment, **NO_TRANSPORT, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=TIMEOUT_S,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CouldNotRun(f"git cannot be run: {error}", "install git, or judge a commit with --rev") from error
+    done = in_work_tree(folder, words, environment, TIMEOUT_S)
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ").removeprefix("error: ")
         hint = "git status says more; run it inside the repository's work tree"
