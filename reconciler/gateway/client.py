@@ -72,13 +72,18 @@ class Client:
 
     async def whole(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         """Send a whole answer."""
-        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
-        await self.end(body)
+        self.begun = True
+        fields = [*headers, (b"content-length", b"%d" % len(body)), *self.extra()]
+        await self._pass(
+            {"type": "http.response.start", "status": status, "headers": fields},
+            {"type": "http.response.body", "body": body, "more_body": False},
+        )
 
-    async def _pass(self, message: Message) -> None:
-        if self.gone:
-            return
-        try:
-            await within(self._send_s, self._send(message))
-        except (TimeoutError, OSError):
-            self.gone = True
+    async def _pass(self, *messages: Message) -> None:
+        for message in messages:
+            if self.gone:
+                return
+            try:
+                await within(self._send_s, self._send(message))
+            except (TimeoutError, OSError):
+                self.gone = True

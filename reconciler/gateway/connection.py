@@ -54,6 +54,9 @@ class _Excess(Exception):
 
 _NOTHING: Final = bytes(4)
 """A count of bytes that wait, as the kernel writes it."""
+_WAITING: Final = bytearray(1025)
+"""Where the kernel writes it. CPython keeps its lock where more than 1,024 bytes are asked for: getting that
+back takes longer than the call."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -116,7 +119,8 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the connection is open, and nothing came that nobody asked for: it would be taken for an answer."""
         if not self.usable:
             return False
-        if fcntl.ioctl(self._descriptor, termios.FIONREAD, _NOTHING) != _NOTHING:
+        fcntl.ioctl(self._descriptor, termios.FIONREAD, _WAITING)
+        if not _WAITING.startswith(_NOTHING):
             self._on_unasked(self)
             return False
         return True
@@ -381,13 +385,18 @@ class Connection(asyncio.BufferedProtocol):
         """Take a header, its name in lower case; what comes after the body is none of the answer's. Raises _Excess."""
         if self._begun:
             self._fields += 1
-            seen = self._fields
-        else:
-            self.headers.append((name.lower(), value))
-            seen = self._fields + len(self.headers)
-        if seen > HEADERS_MAX:  # the parser stops here, however many there are
+            self._bound(self._fields)
+            return
+        headers = self.headers
+        headers.append((name.lower(), value))
+        if self._fields or len(headers) > SMALL_HEADERS_MAX:
+            self._bound(self._fields + len(headers))
+
+    def _bound(self, fields: int) -> None:
+        """Have room for many headers. Raises _Excess for more, where the parser stops, however many there are."""
+        if fields > HEADERS_MAX:
             raise _Excess(f"its answer has more than {HEADERS_MAX} headers")
-        if seen > SMALL_HEADERS_MAX:
+        if fields > SMALL_HEADERS_MAX:
             self._hold_head()
 
     def on_headers_complete(self) -> None:
@@ -404,7 +413,7 @@ class Connection(asyncio.BufferedProtocol):
                 raise _Excess(f"more than {INTERIM_MAX} answers came before its answer")
             return
         self.status, self._begun = status, True
-        self._framed = not _FRAMING.isdisjoint([name for name, _ in self.headers])
+        self._framed = not _FRAMING.isdisjoint(dict(self.headers))
         self._keep = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from reconciler.core.models import OUTPUT_CAP_MAX, output_cap
@@ -42,9 +43,10 @@ def _extra(found: Found, provider: Provider, model: str) -> int:
     return hidden + found.clients * CLIENT_TOOL_TOKENS + images + found.rendered
 
 
-def _unbounded_model(provider: Provider, model: str) -> str:
+@lru_cache(1024)
+def _unbounded_model(provider: str, model: str) -> str:
     """Name a model that searches, draws or asks others by itself, or an OpenRouter preset: its content is not known."""
-    does = _BY_ITSELF.search(model) or (provider.name == "openrouter" and _BY_ITSELF_THERE.search(model))
+    does = _BY_ITSELF.search(model) or (provider == "openrouter" and _BY_ITSELF_THERE.search(model))
     return f"the model {model}" if does else ""
 
 
@@ -68,7 +70,7 @@ def _found(body: Body, operation: str, provider: Provider, model: str) -> Found:
 
 def _needs(found: Found, extra: int, output: int | None, choices: int, least: int, *more: str) -> Needs:
     """Put together what a body needs; `more` names what else makes its input unbounded, "" for nothing."""
-    unbounded = next(filter(None, (found.unbounded, *more)), "")
+    unbounded = found.unbounded or next(filter(None, more), "")
     return Needs(extra, output, choices, least, unbounded, found.uncertain)
 
 
@@ -81,7 +83,7 @@ def chat(body: Body, provider: Provider, model: str) -> Needs:
     if "prediction" in body:  # a prediction that is not taken is charged as output
         extra += normalized(bytes(body.fields["prediction"]))
     output = max((limit for limit in limits if limit is not None), default=None)
-    return _needs(found, extra, output, choices, 1, _unbounded_model(provider, model))
+    return _needs(found, extra, output, choices, 1, _unbounded_model(provider.name, model))
 
 
 def responses(body: Body, provider: Provider, model: str) -> Needs:
@@ -91,7 +93,7 @@ def responses(body: Body, provider: Provider, model: str) -> Needs:
     found = _found(body, "responses", provider, model)
     output = body.integer("max_output_tokens")
     choices = body.integer("n") or 1
-    needs = _needs(found, _extra(found, provider, model), output, choices, 16, _unbounded_model(provider, model))
+    needs = _needs(found, _extra(found, provider, model), output, choices, 16, _unbounded_model(provider.name, model))
     return _compacted(needs, model) if found.compacts else needs
 
 
@@ -126,7 +128,7 @@ def messages(body: Body, provider: Provider, model: str) -> Needs:
         least += whole(thinking.get("budget_tokens"), "thinking.budget_tokens") or 0
     output = body.integer("max_tokens", 0)
     choices = body.integer("n") or 1
-    return _needs(found, _extra(found, provider, model), output, choices, least, _unbounded_model(provider, model))
+    return _needs(found, _extra(found, provider, model), output, choices, least, _unbounded_model(provider.name, model))
 
 
 def generate(body: Body, provider: Provider, model: str) -> Needs:
@@ -135,7 +137,7 @@ def generate(body: Body, provider: Provider, model: str) -> Needs:
     output = whole(either(config, "maxOutputTokens", "max_output_tokens"), "maxOutputTokens")
     choices = whole(either(config, "candidateCount", "candidate_count"), "candidateCount") or 1
     found = _found(body, "generate", provider, model)
-    return _needs(found, _extra(found, provider, model), output, choices, 1, _unbounded_model(provider, model))
+    return _needs(found, _extra(found, provider, model), output, choices, 1, _unbounded_model(provider.name, model))
 
 
 def embed(body: Body, provider: Provider, model: str) -> Needs:

@@ -103,10 +103,11 @@ class Head:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field from the parser."""
         name = name.lower()
-        self.headers.append((name, value))
+        headers = self.headers
+        headers.append((name, value))
         if name in _FEW:
             self.few.setdefault(name, []).append(value.strip(b" \t"))
-        if len(self.headers) > FIELDS_MAX:
+        if len(headers) > FIELDS_MAX:
             raise too_large()
 
     def on_headers_complete(self) -> None:

@@ -95,6 +95,9 @@ class Found(NamedTuple):
     tiled: tuple[int, ...] = ()
 
 
+_TEXT_ALONE = Found()
+
+
 class _PlainPart(msgspec.Struct, forbid_unknown_fields=True):
     text: str
     type: Literal["text", "input_text", "output_text"] = "text"
@@ -138,34 +141,40 @@ def look(body: Body, operation: str, provider: str) -> Found:
 
 
 def _look(body: Body, operation: str, provider: str) -> Found:
+    anew, elements = operation not in _EMBEDDED, provider in _ELEMENTS
+    rendered_more = 0
+    rest: list[tuple[str, Any, Rule | None]] = []
+    for name, raw in body.fields.items():
+        rule = BODY.get(name)
+        if rule is Rule.PROMPT and (grows := _plain(raw, elements=elements)) is not None:
+            rendered_more += grows
+        elif rule is not Rule.TEXT or (anew and memoryview(raw)[0] in b"{["):  # a schema, say
+            rest.append((name, raw, rule))
+    limits = OTHER_LIMITS.get(operation, NO_NAMES).intersection(body.fields)
+    if not rest and not limits:
+        return Found(rendered=rendered_more) if rendered_more else _TEXT_ALONE
     walk = _Walk(
         bare_tools=operation == "messages",
         remembers=provider != "openrouter",
         gemini=operation in _GEMINIS,
-        calls=provider in _ELEMENTS,
+        calls=elements,
         definitions=provider == "openrouter",
         unrolls=provider in _UNROLLING,
     )
-    anew = operation not in _EMBEDDED
-    for name in OTHER_LIMITS.get(operation, NO_NAMES).intersection(body.fields):
+    walk.rendered = rendered_more
+    for name in limits:
         if body.get(name) is not None:
             walk.refuse_limit(name)
-    for name, raw in body.fields.items():
-        rule = BODY.get(name)
+    for name, raw, rule in rest:
+        walk.rendered += rendered(bytes(raw)) if anew else 0
         if rule is Rule.TEXT:
-            if anew and memoryview(raw)[0] in b"{[":  # a schema, say
-                walk.rendered += rendered(bytes(raw))
-                if walk.unrolls(raw):
-                    walk.schemas(Rule.SETTINGS, body.get(name))
-            continue
-        if rule is Rule.PROMPT and (grows := _plain(raw, elements=provider in _ELEMENTS)) is not None:
-            walk.rendered += grows
+            if walk.unrolls(raw):
+                walk.schemas(Rule.SETTINGS, body.get(name))
             continue
         item = body.items(name) if name == "tools" else body.get(name, rewritten=name in _REWRITTEN)
         if name == "input" and operation == "responses":
             walk.references(item)
         walk.field(BODY, name, rule, item, 0)
-        walk.rendered += rendered(bytes(raw)) if anew else 0
         if rule is not Rule.PROMPT and walk.unrolls(raw):
             walk.schemas(Rule.SETTINGS if rule is Rule.SETTINGS else Rule.TOOLS, item)
     return walk.found()
