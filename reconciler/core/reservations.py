@@ -22,7 +22,7 @@ from reconciler.core.canonical import MAX_SAFE_INTEGER
 from reconciler.core.errors import NotFound, Refused
 from reconciler.core.events import Draft, Durations, TokensForfeited, TokensReserved, TokensSettled, TokensVoided
 from reconciler.core.standing import Standing, limits_of, standing
-from reconciler.core.state import State
+from reconciler.core.state import Resource, State
 
 UNLIMITED_TOKENS_MAX: Final = 10**12
 """The most that is noted as reserved where no daily limit bounds it: any sum of such notes can still be stored."""
@@ -76,18 +76,10 @@ def reserve(
 ) -> Reserved:
     """Decide to hold the tokens that a request may cost at most.
 
-    `day` is the trusted day; the ledger's own counts if it is later. `lower` as in `grant`. Raises NotFound if the
-    binding is not in force, Denied if the request does not fit.
+    `day` is the trusted day; the ledger's own counts if it is later. `lower` as in `grant`. Raises like `weigh`.
     """
     assert request not in state.ledger.open
-    assert min(ask.input, ask.counted, ask.output, ask.choices, ask.least) >= 0
-    binding = state.models.get(model)
-    if binding is None:
-        raise NotFound(f"model/{model} is not in force")
-    stands = standing(state, model, day)
-    decided = grant(limits_of(binding), stands.account, ask, lower=lower)
-    if isinstance(decided, Denial):
-        raise Denied(model, decided, stands)
+    decided, stands, binding = weigh(state, model, ask, lower=lower, day=day)
     most = UNLIMITED_TOKENS_MAX if stands.limit is None else stands.limit
     payload = TokensReserved(
         request=request,
@@ -101,6 +93,22 @@ def reserve(
         binding=binding.position,
     )
     return Reserved(Draft(agent, f"model/{model}", payload), decided)
+
+
+def weigh(state: State, model: str, ask: Ask, *, lower: bool, day: str) -> tuple[Grant, Standing, Resource]:
+    """Say what would be granted now, how the binding stands and which it is, all as in `reserve`.
+
+    Raises NotFound if the binding is not in force, Denied if the request does not fit.
+    """
+    assert min(ask.input, ask.counted, ask.output, ask.choices, ask.least) >= 0
+    binding = state.models.get(model)
+    if binding is None:
+        raise NotFound(f"model/{model} is not in force")
+    stands = standing(state, model, day)
+    decided = grant(limits_of(binding), stands.account, ask, lower=lower)
+    if isinstance(decided, Denial):
+        raise Denied(model, decided, stands)
+    return decided, stands, binding
 
 
 def settle(

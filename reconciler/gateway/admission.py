@@ -185,7 +185,7 @@ class Admission:
             status, counted = await self._count(call, caller, target, request, credentials)
             if counted is None and must_count:
                 raise _uncounted(target, needs, status)
-        if counted is None:  # with media nobody was asked, since nothing fits; bytes alone must not make it fit
+        if counted is None:  # with media nobody was asked, since nothing fits
             ask = ask._replace(input=bound + must_count * COUNT_MARGIN, counted=min(bound, bound // ESTIMATE_BYTES + 1))
         else:
             most = counted + counted // 20 + COUNT_MARGIN
@@ -193,6 +193,9 @@ class Admission:
             ask = ask._replace(input=most if above else min(most, bound), counted=counted)
         ask = ask._replace(output=min(asked, max(cap, needs.least)))  # what is lowered is something the model takes
         try:
+            if must_count and counted is None:  # and never will bytes do: if there is room by now, it is counted first
+                self._books.weigh(target.name, target.resource.position, ask)
+                raise Changed
             return await self._book(call, caller, target, ask, request, lower=True)
         except Denied as denied:
             raise await self._refused(target, denied, caller) from None

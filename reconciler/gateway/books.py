@@ -110,6 +110,18 @@ class Books:
         await self._durable(request, decide)
         return made[0]
 
+    def weigh(self, model: str, position: int, ask: Ask) -> None:
+        """See whether an ask would be granted now if its output limit is lowered. Raises like `grant`."""
+        day = self._day()
+
+        def look(state: State) -> None:
+            binding = state.models.get(model)
+            if binding is None or binding.position != position:
+                raise Changed
+            reservations.weigh(state, model, ask, lower=True, day=day)
+
+        self.read(look)
+
     def require_log(self) -> None:
         """Raise Refusal while an operator has to decide whether the log is the right one."""
         status = self._recorder.status()

@@ -39,6 +39,12 @@ class Clocks:
     def __init__(self, start: datetime) -> None:
         self.wall_s = start.timestamp()
         self.steady_s = 1000.0
+        self.step_s = 0.0
+
+    def look(self) -> int:
+        """Give the time of the wall clock in microseconds; each look takes a while."""
+        self.pass_s(self.step_s)
+        return round(self.wall_s * 1_000_000)
 
     def pass_s(self, seconds: float) -> None:
         """Let time pass for both."""
@@ -57,7 +63,7 @@ class Clocked:
         self.parts = parts
         self.simulator = simulator
         self.clocks = clocks
-        self.days = Days(lambda: round(clocks.wall_s * 1_000_000), lambda: clocks.steady_s)
+        self.days = Days(clocks.look, lambda: clocks.steady_s)
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
@@ -160,6 +166,21 @@ def test_midnight_opens_a_new_budget_and_tells_its_reset(site: Site) -> None:
         answer = gateway.ask(limit=100)
         assert answer.status_code == 200
         assert int(answer.headers["x-pai-tokens-remaining"]) > BUDGET - 100
+
+
+def test_media_are_counted_also_if_midnight_comes_between_two_looks(site: Site) -> None:
+    """On a spent day nobody is asked to count; what then fits into the new one has to be counted all the same."""
+    with clocked(site, "23:59:57") as gateway:
+        gateway.spend()
+        gateway.clocks.step_s = 2
+        file = {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjc="}
+        path, body = asked("responses", "daily", limit=100)
+        body["input"] = [{"role": "user", "content": [file]}]
+        answer = gateway.client.post(path, json=body, headers=headers_of("responses"))
+        assert answer.status_code == 200, answer.text
+        assert gateway.account().day == TOMORROW
+        seen = [request.path for request in gateway.simulator.requests()]
+        assert seen[-2:] == ["/v1/responses/input_tokens", "/v1/responses"]
 
 
 @pytest.mark.parametrize("jump_s", [301, 3600, 86_400, 40 * 86_400])
