@@ -147,7 +147,8 @@ class RawProvider:
         self.answer = answer
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Take no more connections: not by the number of this socket either, which the next one gets."""
+        self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
 
     def _accept(self) -> None:

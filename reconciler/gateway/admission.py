@@ -188,9 +188,10 @@ class Admission:
         if counted is None:  # with media nobody was asked, since nothing fits
             ask = ask._replace(input=bound + must_count * COUNT_MARGIN, counted=min(bound, bound // ESTIMATE_BYTES + 1))
         else:
-            most = counted + counted // 20 + COUNT_MARGIN
             above = must_count or counted > bound  # a count beyond the bound shows that it is none
-            ask = ask._replace(input=most if above else min(most, bound), counted=counted)
+            found = counted * needs.times + needs.beside
+            most = found + found // 20 + COUNT_MARGIN
+            ask = ask._replace(input=most if above else min(most, bound), counted=found)
         ask = ask._replace(output=min(asked, max(cap, needs.least)))  # what is lowered is something the model takes
         try:
             if must_count and counted is None:  # and never will bytes do: if there is room by now, it is counted first

@@ -46,7 +46,8 @@ class Needs(NamedTuple):
     `extra`: tokens of input beyond the body's bytes; less than 0 where inline images are priced by image instead.
     `output`: the output limit of each of `choices` that the client names, None if it names none, `least` the lowest
     that can be sent instead. `unbounded`: what makes the input unbounded, "" if nothing does. `uncertain`: what the
-    provider has to count, since its bytes say little: inline documents, sound and films.
+    provider has to count, since its bytes say little: inline documents, sound and films. `beside`: tokens that such a
+    count may lack, `times`: by how much it may be too low otherwise.
     """
 
     extra: int
@@ -55,6 +56,8 @@ class Needs(NamedTuple):
     least: int = 1
     unbounded: str = ""
     uncertain: str = ""
+    beside: int = 0
+    times: int = 1
 
 
 class Credentials(dict[str, str]):

@@ -59,8 +59,8 @@ def _found(body: Body, operation: str, provider: Provider, model: str) -> Found:
         return found
     narrow = sum(max(0, tokens - provider.image(model)) for tokens in found.tiled)
     found = found._replace(rendered=found.rendered + found.unrolled + narrow)
-    if len(found.tiled) < found.images:
-        found = found._replace(uncertain=found.uncertain or "an image whose size does not show")
+    if len(found.tiled) < found.images:  # a count has it as one tile
+        found = found._replace(unbounded=found.unbounded or "an image whose size does not show")
     if Rule.SETTINGS in found.endless:  # its count need not hold them
         found = found._replace(unbounded=found.unbounded or f"a schema {_ENDLESS}")
     if Rule.TOOLS in found.endless:
@@ -71,7 +71,8 @@ def _found(body: Body, operation: str, provider: Provider, model: str) -> Found:
 def _needs(found: Found, extra: int, output: int | None, choices: int, least: int, *more: str) -> Needs:
     """Put together what a body needs; `more` names what else makes its input unbounded, "" for nothing."""
     unbounded = found.unbounded or next(filter(None, more), "")
-    return Needs(extra, output, choices, least, unbounded, found.uncertain)
+    uncounted = sum(found.tiled)  # Google's count takes an image for one tile (googleapis/python-genai#470)
+    return Needs(extra, output, choices, least, unbounded, found.uncertain, uncounted, found.finer)
 
 
 def chat(body: Body, provider: Provider, model: str) -> Needs:

@@ -47,6 +47,7 @@ OF_THE_SDK = frozenset(
 """Options of google-genai that its client acts on, and that no request holds."""
 
 STOPS = frozenset((Rule.TEXT, Rule.COUNTED, Rule.REFUSED, Rule.CITATIONS, Rule.ANNOTATIONS, Rule.MODALITIES, Rule.MODE))
+STOPS |= {Rule.FRAMES, Rule.RESOLUTION}
 PLACES: dict[Rule, Table] = {Rule.PROMPT: PROMPT, Rule.SETTINGS: SETTINGS, Rule.TOOLS: kinds.TOOLS}
 PLACES |= {Rule.FUNCTIONS: kinds.TOOLS, Rule.EDITS: kinds.EDITS, Rule.ENVIRONMENT: kinds.ENVIRONMENTS}
 

@@ -57,6 +57,7 @@ SETTINGS: Table = named(
     (Rule.EDITS, "edits"),
     (Rule.MODE, "mode"),
     (Rule.MODALITIES, "modalities response_modalities"),
+    (Rule.RESOLUTION, "media_resolution"),
     (
         Rule.TEXT,
         # chat, responses
@@ -67,7 +68,7 @@ SETTINGS: Table = named(
         # Gemini
         " temperature top_p top_k candidate_count max_output_tokens stop_sequences response_logprobs logprobs"
         " presence_penalty frequency_penalty seed response_mime_type response_schema response_json_schema"
-        " response_format media_resolution audio_timestamp thinking_config thought_tag_marker thought_signature"
+        " response_format audio_timestamp thinking_config thought_tag_marker thought_signature"
         " audio_transcription_config translation_config enable_affective_dialog language_code prebuilt_voice_config"
         " speaker task_type title output_dimensionality auto_truncate mime_type",
     ),
@@ -90,6 +91,8 @@ PROMPT: Table = named(
     (Rule.SETTINGS, "output_config format google embed_content_config"),
     (Rule.ADDRESS, "url image_url image document"),
     (Rule.FILM, "video_url audio_url video"),
+    (Rule.FRAMES, "video_metadata"),
+    (Rule.RESOLUTION, "media_resolution"),
     (Rule.INLINE, "data"),
     (Rule.FILE, "file_data"),
     (Rule.SOUND, "audio"),
@@ -113,7 +116,7 @@ PROMPT: Table = named(
         " output_format page_age retrieved_at stop_reason error_code error_message from from_ to trigger media_type"
         " mime_type will_continue scheduling fps effort"
         # how it is to be kept, and shown
-        " cache_control prompt_cache_breakpoint clear_at transformations media_resolution video_metadata"
+        " cache_control prompt_cache_breakpoint clear_at transformations"
         " part_metadata media_processing speech_metadata document_metadata spreadsheet_metadata audio_metadata"
         " audio_transcription provider_specific_fields"
         # what Codex says besides

@@ -10,6 +10,7 @@ https://ai.google.dev/gemini-api/docs/image-understanding; recorded: 540 by 360 
 
 from __future__ import annotations
 
+import re
 from binascii import a2b_base64
 from struct import unpack_from
 from typing import Final
@@ -22,9 +23,10 @@ TOKENS_MAX: Final = 10**9
 HEAD_CHARS: Final = 64
 """Of base64, in which most formats say their size."""
 JPEG_CHARS: Final = (4 * 1024, 256 * 1024)
-"""In which a JPEG says it, and at most: behind what cameras and programs note."""
+"""In which a JPEG, or a HEIF, says it, and at most: behind what cameras and programs note."""
 SEGMENTS_MAX: Final = 32
 
+_ISPE = re.compile(rb"ispe")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n"
 
@@ -35,9 +37,11 @@ def tokens(data: str) -> int | None:
         kind, _, data = data.partition(",")
         if not kind.lower().endswith(";base64"):
             return None
-    size = _size(data)
-    if size is None or not all(size):
-        return None
+    sizes = _sizes(data)
+    return max(map(_price, sizes)) if sizes and all(map(all, sizes)) else None
+
+
+def _price(size: tuple[int, int]) -> int:
     if max(size) <= SMALL:
         return TILE_TOKENS
     side = max(1, min(size) * 2 // 3)
@@ -45,9 +49,16 @@ def tokens(data: str) -> int | None:
     return min(TOKENS_MAX, (width * height + 1) * TILE_TOKENS)
 
 
-def _size(data: str) -> tuple[int, int] | None:
-    """Read the width and the height of an image, in any order."""
+def _sizes(data: str) -> list[tuple[int, int]]:
+    """Read the width and the height of an image, in any order; several if it may be of any of them."""
     head = _unpacked(data[:HEAD_CHARS])
+    if head[4:8] == b"ftyp":
+        return next(filter(None, (_heif(_unpacked(data[:chars])) for chars in JPEG_CHARS)), [])
+    size = _size(head, data)
+    return [] if size is None else [size]
+
+
+def _size(head: bytes, data: str) -> tuple[int, int] | None:
     if head.startswith(b"\x89PNG\r\n\x1a\n") and head[12:16] == b"IHDR" and len(head) >= 24:
         return unpack_from(">II", head, 16)
     if head.startswith((b"GIF87a", b"GIF89a")) and len(head) >= 10:
@@ -94,3 +105,20 @@ def _jpeg(head: bytes) -> tuple[int, int] | None:
             return unpack_from(">HH", head, at + 5)
         at += 2 + int.from_bytes(head[at + 2 : at + 4])
     return None
+
+
+def _heif(head: bytes) -> list[tuple[int, int]]:
+    """Go from one box to the next until one has the properties of images, and read all sizes in it (ISO 23008-12)."""
+    at = 0
+    for _ in range(SEGMENTS_MAX):
+        if len(head) < at + 8:
+            return []
+        size, kind = int.from_bytes(head[at : at + 4]), head[at + 4 : at + 8]
+        box = head[at : at + size]
+        if size < 8 or len(box) < size or kind == b"moov":  # which is a film
+            return []
+        if kind == b"meta":
+            found = [place.start() for place in _ISPE.finditer(box) if len(box) >= place.start() + 16]
+            return [] if b"clap" in box else [unpack_from(">II", box, place + 8) for place in found]  # it cuts off
+        at += size
+    return []

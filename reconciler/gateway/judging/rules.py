@@ -24,6 +24,8 @@ class Rule(Enum):
     ADDRESS = "media in a data: URL, or an address that the provider fetches"
     FILM = "the same of films and sound, whatever type it says it is of"
     INLINE = "media in base64, or text, by the type beside it"
+    FRAMES = "how many pictures of a film are looked at, and from when to when"
+    RESOLUTION = "how closely media are looked at"
     FILE = "a file in base64"
     SOUND = "sound, or an earlier answer's by its id"
     CITATIONS = "whether a document is to be cited"

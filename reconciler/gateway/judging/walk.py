@@ -28,7 +28,7 @@ import msgspec
 
 from reconciler.gateway.body import VALUES_MAX, Body, numbers_in
 from reconciler.gateway.growth import normalized, rendered
-from reconciler.gateway.judging import kinds, pictures
+from reconciler.gateway.judging import films, kinds, pictures
 from reconciler.gateway.judging.elements import arguments, called, defined
 from reconciler.gateway.judging.fields import (
     BODY,
@@ -79,7 +79,8 @@ class Found(NamedTuple):
     `clients`: tools that bring a prompt of their own and that the client runs. `compacts`: the answer is the input made
     shorter. `rendered`: bytes by which definitions, schemas and arguments may grow, `unrolled`: schemas besides where
     their references are written out. `endless`: where they stand of which that does not show, tools or settings.
-    `tiled`: what each image costs at Google's models, where that shows.
+    `tiled`: what each image costs at Google's models, where that shows. `finer`: by how much media may be more there
+    than is usual.
     """
 
     images: int = 0
@@ -93,6 +94,7 @@ class Found(NamedTuple):
     unrolled: int = 0
     endless: frozenset[Rule] = frozenset()
     tiled: tuple[int, ...] = ()
+    finer: int = 1
 
 
 _TEXT_ALONE = Found()
@@ -232,6 +234,7 @@ class _Walk:
         self.unbounded = self.uncertain = ""
         self._endless: set[Rule] = set()
         self._tiled: list[int] = []
+        self._frames = self._closer = 1
         self._unrolls = unrolls
         self._bare_tools = bare_tools
         self._remembers = remembers
@@ -244,7 +247,8 @@ class _Walk:
         words = (self.unbounded, self.uncertain)
         grown = (self.rendered, self.unrolled)
         known = (frozenset(self._endless), tuple(self._tiled))
-        return Found(*media, self.tools, self.clients, self.compacts, *words, *grown, *known)
+        finer = self._frames * self._closer
+        return Found(*media, self.tools, self.clients, self.compacts, *words, *grown, *known, finer)
 
     def unrolls(self, raw: Any) -> bool:
         """Tell whether references may stand in a text, and are written out."""
@@ -400,7 +404,9 @@ class _Walk:
         if rule is Rule.FILM:  # a moving image is priced by its frames
             self.uncertain = self.uncertain or _MEDIA
             rule = Rule.ADDRESS
-        if rule is Rule.MODALITIES:
+        if rule is Rule.FRAMES or rule is Rule.RESOLUTION:
+            self._closely(rule, item)
+        elif rule is Rule.MODALITIES:
             if not _speaks_only(item):
                 self._refuse("images in the answer")
         elif rule is Rule.EDITS:
@@ -419,6 +425,15 @@ class _Walk:
         ):  # in a list, what was cited, which tells of a source
             files = [entry for entry in item if isinstance(entry, dict) and entry.get("type") == "file"]
             self._into(table, files if rule is Rule.ANNOTATIONS else item, depth + 1)
+
+    def _closely(self, rule: Rule, item: Any) -> None:
+        """Take note of how closely media are looked at."""
+        if rule is Rule.FRAMES:
+            self._frames = max(self._frames, films.frames(item))
+        elif (closer := films.closeness(item)) is None:
+            self._refuse("media that say how many tokens they are")
+        else:
+            self._closer = max(self._closer, closer)
 
     def _text(self, rule: Rule, item: str, owner: dict[str, Any]) -> None:
         """Judge a text that may be an address or media."""
