@@ -173,7 +173,7 @@ class Admission:
             return await self._book(call, caller, target, NOTHING, request, lower=False)
         bound = max(0, call.body.size + needs.extra)
         cap = output_cap(target.model) or INTEGER_MAX
-        asked = min(self._default_output, cap) if needs.output is None else needs.output
+        asked = max(min(self._default_output, cap), needs.least) if needs.output is None else needs.output
         ask = Ask(bound, bound, asked, needs.choices, needs.least)
         allowed = target.limits == Limits() or target.resource.annotations.get(ALLOW_UNBOUNDED) == "allow"
         must_count = bool(needs.uncertain) and not allowed

@@ -69,10 +69,29 @@ def _found(body: Body, operation: str, provider: Provider, model: str) -> Found:
 
 
 def _needs(found: Found, extra: int, output: int | None, choices: int, least: int, *more: str) -> Needs:
-    """Put together what a body needs; `more` names what else makes its input unbounded, "" for nothing."""
+    """Put together what a body needs; `more` names what else makes it unbounded, "" for nothing."""
     unbounded = found.unbounded or next(filter(None, more), "")
     uncounted = sum(found.tiled)  # Google's count takes an image for one tile (googleapis/python-genai#470)
     return Needs(extra, output, choices, least, unbounded, found.uncertain, uncounted, found.finer)
+
+
+_BUDGETS = {
+    "anthropic": (("thinking", "budget_tokens"),),
+    "openrouter": (("thinking", "budget_tokens"), ("reasoning", "max_tokens")),
+}
+"""The objects, and their fields, by which providers are told how much a model may think."""
+
+
+def _thought(body: Body, provider: Provider) -> int:
+    """Give how many tokens a model is asked to think at most, 0 if that is not said. Raises Refusal."""
+    places = _BUDGETS.get(provider.name, ())
+    return max((whole(body.mapping(of).get(name), f"{of}.{name}", 0) or 0 for of, name in places), default=0)
+
+
+def _beyond(thought: int, output: int | None) -> str:
+    """Name thinking that no output limit holds: the limit of Claude, between calls of tools, is then its context."""
+    held = not thought or output is None or output > thought
+    return "" if held else "a thinking budget that is no lower than the output limit"
 
 
 def chat(body: Body, provider: Provider, model: str) -> Needs:
@@ -84,7 +103,9 @@ def chat(body: Body, provider: Provider, model: str) -> Needs:
     if "prediction" in body:  # a prediction that is not taken is charged as output
         extra += normalized(bytes(body.fields["prediction"]))
     output = max((limit for limit in limits if limit is not None), default=None)
-    return _needs(found, extra, output, choices, 1, _unbounded_model(provider.name, model))
+    thought = _thought(body, provider)
+    itself = _unbounded_model(provider.name, model)
+    return _needs(found, extra, output, choices, 1 + thought, itself, _beyond(thought, output))
 
 
 def responses(body: Body, provider: Provider, model: str) -> Needs:
@@ -94,7 +115,9 @@ def responses(body: Body, provider: Provider, model: str) -> Needs:
     found = _found(body, "responses", provider, model)
     output = body.integer("max_output_tokens")
     choices = body.integer("n") or 1
-    needs = _needs(found, _extra(found, provider, model), output, choices, 16, _unbounded_model(provider.name, model))
+    extra, thought = _extra(found, provider, model), _thought(body, provider)
+    itself = _unbounded_model(provider.name, model)
+    needs = _needs(found, extra, output, choices, max(16, 1 + thought), itself, _beyond(thought, output))
     return _compacted(needs, model) if found.compacts else needs
 
 
@@ -123,13 +146,11 @@ def embeddings(body: Body, provider: Provider, model: str) -> Needs:
 def messages(body: Body, provider: Provider, model: str) -> Needs:
     """Judge an Anthropic message."""
     found = _found(body, "messages", provider, model)
-    least = 1
-    thinking = body.mapping("thinking")
-    if thinking.get("type") == "enabled":  # the provider wants more room than it may think
-        least += whole(thinking.get("budget_tokens"), "thinking.budget_tokens") or 0
+    thought = _thought(body, provider)  # than which the provider wants more room
     output = body.integer("max_tokens", 0)
     choices = body.integer("n") or 1
-    return _needs(found, _extra(found, provider, model), output, choices, least, _unbounded_model(provider.name, model))
+    extra, itself = _extra(found, provider, model), _unbounded_model(provider.name, model)
+    return _needs(found, extra, output, choices, 1 + thought, itself, _beyond(thought, output))
 
 
 def generate(body: Body, provider: Provider, model: str) -> Needs:

@@ -125,3 +125,46 @@ def test_media_that_say_how_many_tokens_they_are_are_refused(short: Short) -> No
     image = NARROW | {"mediaResolution": {"numTokens": 1_000_000}}
     assert short.ask("generate", "gemini", 200_000, parts(image)) == 400
     assert not short.provider.requests
+
+
+@pytest.mark.parametrize(
+    ("operation", "provider", "model", "more"),
+    [
+        ("messages", "anthropic", "claude-sonnet-4-6", {"thinking": {"type": "enabled", "budget_tokens": 30_000}}),
+        ("chat", "anthropic", "claude-sonnet-4-6", {"thinking": {"type": "enabled", "budget_tokens": 30_000}}),
+        ("messages", "openrouter", "anthropic/claude-4", {"thinking": {"type": "enabled", "budget_tokens": 30_000}}),
+        ("chat", "openrouter", "vendor/thinks", {"reasoning": {"max_tokens": 30_000}}),
+        ("responses", "openrouter", "vendor/thinks", {"reasoning": {"max_tokens": 30_000}}),
+    ],
+)
+def test_thinking_beyond_the_output_limit_is_refused(
+    short: Short, operation: str, provider: str, model: str, more: dict[str, Any]
+) -> None:
+    """Between calls of tools Claude may then think until its context is full; a limit that is put in is higher."""
+    assert short.ask(operation, provider, 100_000, more, model=model) == 400
+    assert not short.provider.requests
+    name = {"responses": "max_output_tokens"}.get(operation, "max_tokens")
+    assert short.ask(operation, provider, 100_000, more | {name: 30_001}, model=model) == 200
+    assert short.ask(operation, provider, 100_000, more | {name: None}, model=model) == 200
+    assert short.sent()[name] == 30_001
+    assert short.ask(operation, provider, 20_000, more | {name: 30_001}, model=model) == 429
+
+
+@pytest.mark.parametrize("name", ["thinking_budget", "max_reasoning_tokens", "max_token\u017f", "max_to\u212aens"])
+def test_limit_that_is_written_otherwise_is_refused(short: Short, name: str) -> None:
+    """Also in signs that some readers take for others: a long s, and the sign of kelvins."""
+    assert short.ask("chat", "openrouter", 100_000, {name: 30_000}, model="vendor/thinks") == 400
+
+
+@pytest.mark.parametrize("operation", ["chat", "responses", "messages"])
+def test_who_keeps_no_output_limit_is_not_asked(short: Short, operation: str) -> None:
+    """OpenRouter is told, whatever else a client says of whom it should ask."""
+    model = "z-ai/glm-4.7"
+    short.read = 20
+    assert short.ask(operation, "openrouter", 100_000, {}, model=model) == 200
+    assert short.sent()["provider"] == {"ignore": ["siliconflow"]}
+    wishes = {"order": ["a"], "ignore": ["b"], "max_price": {"prompt": 1.50}}
+    assert short.ask(operation, "openrouter", 100_000, {"provider": wishes}, model=model) == 200
+    assert short.sent()["provider"] == wishes | {"ignore": ["b", "siliconflow"]}
+    short.ask(operation, "anthropic" if operation == "messages" else "openai", 100_000, {"provider": wishes})
+    assert short.sent()["provider"] == wishes

@@ -176,7 +176,8 @@ _LIMIT_WORDS = frozenset(
             Rule.TEXT,
             "n bestof maxtokens maxcompletiontokens maxoutputtokens maxnewtokens maxlength maxtokenstosample maxgenlen"
             " maxdecodesteps tokenstogenerate numpredict npredict numreturnsequences numcompletions numgenerations"
-            " numresults numchoices numbeams beamwidth candidatecount responsecount",
+            " numresults numchoices numbeams beamwidth candidatecount responsecount thinkingbudget thinkingbudgettokens"
+            " thinkingtokens maxthinkingtokens reasoningbudget reasoningtokens maxreasoningtokens budgettokens",
         )
     )
 )
@@ -185,4 +186,4 @@ _LIMIT_WORDS = frozenset(
 
 def is_limit(name: str) -> bool:
     """Tell whether a field that is not known is called as a limit of an answer, however it is written."""
-    return name.lower().replace("_", "").replace("-", "") in _LIMIT_WORDS
+    return name.casefold().replace("_", "").replace("-", "") in _LIMIT_WORDS

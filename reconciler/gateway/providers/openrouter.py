@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from reconciler.gateway.calls import Provider
 
+_UNLIMITED = ("siliconflow",)
+"""Its `max_tokens` is for what follows the thinking, of which there may be 32,768 tokens more
+(docs.siliconflow.com/en/userguide/capabilities/reasoning). OpenRouter says of it that it keeps the limit of no request:
+an answer of 1,024 tokens at most had 26,000 (LostRuins/lite.koboldai.net#166)."""
+
 OPENROUTER = Provider(
     name="openrouter",
     title="OpenRouter",
@@ -20,4 +25,5 @@ OPENROUTER = Provider(
     image=lambda _: 2833 + 5667 * 8,
     output_field="max_tokens",
     counts={},
+    unlimited=_UNLIMITED,
 )
