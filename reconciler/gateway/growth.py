@@ -28,6 +28,9 @@ _MARKS_MAX: Final = 30
 """Marks in a row that are normalized: the time to put them in order grows with the square. UAX #15 has the number."""
 
 _POWERS = re.compile(rb"[\[,:\s]-?(?:[0-9]+(?:\.[0-9]+)?[eE]|[0-9]{16,}\.)")
+_HTML = (b"<", b">", b"&", b"'")
+_FIRSTS = (bytes(range(0xC2, 0xE0)), bytes(range(0xE0, 0xF0)), bytes(range(0xF0, 0xF5)))
+"""The first bytes of signs of two, three and four of them."""
 _BLANKS = (rb"\t", rb"\n", rb"\r")
 _SIGNS = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
 _PAGE: Final = 256
@@ -56,6 +59,18 @@ def rendered(raw: bytes) -> int:
             raw = raw.replace(blank, b" ")
         raw = _SIGNS.sub(_sign, raw)
     return 2 * raw.count(b",") + raw.count(b":") + 2 * lines + _NUMBER_BYTES * len(_POWERS.findall(raw))
+
+
+def escaped(text: bytes) -> int:
+    """Give how many bytes UTF-8 may grow by as JSON of nothing but ASCII that is safe in HTML: `<` becomes six.
+
+    Signs of two and of three bytes become six, those of four twelve.
+    """
+    found = 5 * sum(map(text.count, _HTML))
+    if not text.isascii():
+        two, three, four = (len(text) - len(text.translate(None, first)) for first in _FIRSTS)
+        found += 4 * two + 3 * three + 8 * four
+    return found
 
 
 def _sign(match: re.Match[bytes]) -> bytes:

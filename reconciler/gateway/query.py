@@ -33,6 +33,7 @@ _STAYS = frozenset(
         "x-goog-field-mask",
         "callback",
         # what would make it another request
+        "ct",
         "httpheaders",
         "httpmethod",
         "x-http-method-override",

@@ -168,3 +168,42 @@ def test_who_keeps_no_output_limit_is_not_asked(short: Short, operation: str) ->
     assert short.sent()["provider"] == wishes | {"ignore": ["b", "siliconflow"]}
     short.ask(operation, "anthropic" if operation == "messages" else "openai", 100_000, {"provider": wishes})
     assert short.sent()["provider"] == wishes
+
+
+SIGNS = "<" * 4000
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [{"type": "function", "function": {"name": "f", "description": SIGNS}}]},
+        {"messages": [{"role": "tool", "tool_call_id": "1", "content": SIGNS}]},
+        {"messages": [{"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": SIGNS}]}]},
+        {
+            "messages": [
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [
+                        {
+                            "id": "1",
+                            "type": "function",
+                            "function": {"name": "f", "arguments": json.dumps({"a": SIGNS})},
+                        }
+                    ],
+                }
+            ]
+        },
+        {
+            "messages": [
+                {"role": "user", "content": "hi", "reasoning_details": [{"type": "reasoning.text", "text": "so"}]},
+                {"role": "tool", "tool_call_id": "1", "content": "é" * 5000},
+            ]
+        },
+    ],
+)
+def test_what_is_written_as_json_is_reserved_as_what_is_safe_in_html(short: Short, more: dict[str, Any]) -> None:
+    """`tojson` writes `<` in six signs on some of OpenRouter's servers: definitions, arguments, results of tools."""
+    short.read = 24_500
+    assert short.ask("chat", "openrouter", 20_000, more, model="vendor/llama") == 429
+    assert short.ask("chat", "openrouter", 40_000, more, model="vendor/llama") == 200

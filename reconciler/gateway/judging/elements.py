@@ -2,7 +2,9 @@
 
 Those of Qwen3-Coder, Nemotron 3, Seed-OSS and DeepSeek-V3.2 write elements, and Claude's: around a member stand tags
 (`<parameter name="key" string="true">value</parameter>`), and in definitions its name stands twice
-(`<key>value</key>`). Those of Llama 3.1 to 4, Granite and GLM-4 write each tool by `tojson(indent=4)`. Pure.
+(`<key>value</key>`). Those of Llama 3.1 to 4, Granite and GLM-4 write each tool by `tojson(indent=4)`. What `tojson`
+writes, which Llama's does with the results of tools, too, is safe in HTML (MiniJinja, which ai-dynamo/dynamo and
+mistral.rs use) and of nothing but ASCII (Jinja's own) unless a server sees to it. Pure.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from reconciler.gateway.growth import normalized
+from reconciler.gateway.growth import escaped, normalized
 
 PARAMETER_TOKENS: Final = 24
 """What stands around one parameter, or one argument: about 17 tokens in DeepSeek-V3.2, 13 in Qwen3-Coder."""
@@ -22,6 +24,9 @@ LEVELS: Final = 4
 """Of indentation by four: as many blanks are a token at least, in all tokenizers that have tokens of blanks."""
 MEMBERS_MAX: Final = 10_000
 """Of arguments that come as text. With more signs of them each sign counts as one: to make them takes memory."""
+
+ANSWERING: Final = ("tool", "function", "ipython")
+"""Roles of messages that hold what a tool said."""
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -66,3 +71,18 @@ def arguments(given: Any) -> int:
         except (ValueError, RecursionError):
             return 0
     return PARAMETER_TOKENS * len(given) if isinstance(given, dict) else 0
+
+
+def quoted(value: Any) -> int:
+    """Give how many bytes a value may grow by where it is written by `tojson`."""
+    if not value:
+        return 0
+    return escaped(value.encode(errors="surrogatepass") if isinstance(value, str) else msgspec.json.encode(value))
+
+
+def told(item: dict[str, Any]) -> int:
+    """Give the same of what an item holds of calls, and of what tools said."""
+    names = ["arguments", "input", "output", "function_call"]
+    if item.get("role") in ANSWERING or item.get("type") == "tool_result":
+        names.append("content")
+    return sum(quoted(item.get(name)) for name in names)

@@ -13,7 +13,7 @@ answer is. An object may switch something on by being there.
     an item, a block, its field   counted   it is read once, before the model answers, so that a count has it
 
 Invariants: pure; the same body gives the same `Found`. What stands in a body without tools, references and media is not
-taken apart any further than `_PLAIN` sees.
+taken apart any further than `plain.py` sees.
 """
 
 from __future__ import annotations
@@ -21,15 +21,13 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-import msgspec
-
-from reconciler.gateway.body import VALUES_MAX, Body, numbers_in
-from reconciler.gateway.growth import normalized, rendered
+from reconciler.gateway.body import Body
+from reconciler.gateway.growth import escaped, normalized, rendered
 from reconciler.gateway.judging import films, kinds, pictures
-from reconciler.gateway.judging.elements import arguments, called, defined
+from reconciler.gateway.judging.elements import called, defined, quoted, told
 from reconciler.gateway.judging.fields import (
     BODY,
     DEFINITION,
@@ -41,6 +39,7 @@ from reconciler.gateway.judging.fields import (
     SETTINGS_LIMITS,
     is_limit,
 )
+from reconciler.gateway.judging.plain import plain
 from reconciler.gateway.judging.references import unrolled
 from reconciler.gateway.judging.rules import Rule, Table
 from reconciler.gateway.refusal import Refusal
@@ -50,7 +49,9 @@ _GEMINIS = ("generate", "generate.count", "embed")
 _EMBEDDED = ("embeddings", "embed")
 """What is read as it is, and written into no prompt."""
 _ELEMENTS = ("openrouter", "anthropic")
-"""Providers with models whose template writes calls as elements; OpenRouter has some that write definitions so."""
+"""Providers with models whose template writes calls as elements."""
+_REWRITING = ("openrouter",)
+"""Those with some that write definitions so, or whatever is JSON in signs of ASCII that are safe in HTML."""
 _UNROLLING = ("gemini", "openrouter")
 """Providers with Google's models, for which references in schemas are written out and images cut into tiles."""
 
@@ -100,39 +101,6 @@ class Found(NamedTuple):
 _TEXT_ALONE = Found()
 
 
-class _PlainPart(msgspec.Struct, forbid_unknown_fields=True):
-    text: str
-    type: Literal["text", "input_text", "output_text"] = "text"
-    cache_control: dict[str, str] | None = None
-
-
-class _PlainCall(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    arguments: str = ""
-
-
-class _PlainToolCall(msgspec.Struct, forbid_unknown_fields=True):
-    id: str
-    function: _PlainCall
-    type: Literal["function"] = "function"
-
-
-class _PlainMessage(msgspec.Struct, forbid_unknown_fields=True):
-    role: str = ""
-    content: str | list[_PlainPart] | None = None
-    parts: list[_PlainPart] | None = None
-    type: Literal["message", "text"] = "message"
-    text: str = ""
-    name: str | None = None
-    refusal: str | None = None
-    tool_call_id: str = ""
-    tool_calls: list[_PlainToolCall] | None = None
-
-
-_PLAIN = msgspec.json.Decoder(str | list[_PlainMessage] | _PlainMessage | None)
-"""Prompts of nothing but text, as most are: told apart by the parser, which is quicker than looking."""
-
-
 def look(body: Body, operation: str, provider: str) -> Found:
     """Look through the body of an operation, once for all bindings. Raises Refusal if it cannot be read."""
     how = operation, provider
@@ -143,27 +111,27 @@ def look(body: Body, operation: str, provider: str) -> Found:
 
 
 def _look(body: Body, operation: str, provider: str) -> Found:
-    anew, elements = operation not in _EMBEDDED, provider in _ELEMENTS
-    rendered_more = 0
+    anew, elements, rewrites = operation not in _EMBEDDED, provider in _ELEMENTS, provider in _REWRITING
+    of_prompts = 0
     rest: list[tuple[str, Any, Rule | None]] = []
     for name, raw in body.fields.items():
         rule = BODY.get(name)
-        if rule is Rule.PROMPT and (grows := _plain(raw, elements=elements)) is not None:
-            rendered_more += grows
+        if rule is Rule.PROMPT and (grows := plain(raw, elements=elements, quotes=rewrites)) is not None:
+            of_prompts += grows
         elif rule is not Rule.TEXT or (anew and memoryview(raw)[0] in b"{["):  # a schema, say
             rest.append((name, raw, rule))
     limits = OTHER_LIMITS.get(operation, NO_NAMES).intersection(body.fields)
     if not rest and not limits:
-        return Found(rendered=rendered_more) if rendered_more else _TEXT_ALONE
+        return Found(rendered=of_prompts) if of_prompts else _TEXT_ALONE
     walk = _Walk(
         bare_tools=operation == "messages",
         remembers=provider != "openrouter",
         gemini=operation in _GEMINIS,
         calls=elements,
-        definitions=provider == "openrouter",
+        definitions=rewrites,
         unrolls=provider in _UNROLLING,
     )
-    walk.rendered = rendered_more
+    walk.rendered = of_prompts
     for name in limits:
         if body.get(name) is not None:
             walk.refuse_limit(name)
@@ -177,26 +145,11 @@ def _look(body: Body, operation: str, provider: str) -> Found:
         if name == "input" and operation == "responses":
             walk.references(item)
         walk.field(BODY, name, rule, item, 0)
+        if anew and rewrites and rule is not Rule.PROMPT:
+            walk.rendered += escaped(bytes(raw))
         if rule is not Rule.PROMPT and walk.unrolls(raw):
             walk.schemas(Rule.SETTINGS if rule is Rule.SETTINGS else Rule.TOOLS, item)
     return walk.found()
-
-
-def _plain(raw: Any, *, elements: bool) -> int | None:
-    """Give by how much a prompt of nothing but text may grow when it is written anew, None if it is another one."""
-    if numbers_in(raw) is not None:  # tokens to be embedded: they may be many
-        return 0
-    text = bytes(raw)
-    if len(text) > VALUES_MAX and text.count(b"{") > VALUES_MAX:  # too many messages to be made, or words with braces
-        return None
-    try:
-        found = _PLAIN.decode(text)
-    except (ValueError, RecursionError):
-        return None
-    messages = found if isinstance(found, list) else [found]
-    calls = [call for message in messages if isinstance(message, _PlainMessage) for call in message.tool_calls or ()]
-    more = sum(arguments(call.function.arguments) for call in calls) if elements else 0
-    return rendered(text) + more if calls else 0
 
 
 def _asks(value: Any) -> bool:
@@ -285,6 +238,8 @@ class _Walk:
         elif rule is Rule.TOOLS or rule is Rule.FUNCTIONS:
             if table is PROMPT and self._unrolls:
                 self.schemas(Rule.TOOLS, item)
+            if table is PROMPT and self._definitions:
+                self.rendered += quoted(item)
             self._tools(item, depth + 1, bare=rule is Rule.FUNCTIONS or self._bare_tools)
         else:
             self._by_value(table, rule, item, depth, owner or {})
@@ -322,7 +277,7 @@ class _Walk:
         elif isinstance(value, dict):
             kind = self._kind(table, value)
             if self._calls and table is PROMPT:
-                self.rendered += called(value)
+                self.rendered += called(value) + (told(value) if self._definitions else 0)
             for name, item in value.items():
                 rule = table.get(name)
                 if (rule is Rule.TEXT and table is not SETTINGS) or (name == "type" and kind is not None):
