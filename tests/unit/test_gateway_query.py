@@ -57,6 +57,7 @@ KEPT = (
     "x-goog-fieldmask",
     "X-Goog-FieldMask",
     "$httpHeaders",
+    "$ct",
     "callback",
     "$userProject",
     # of the body
