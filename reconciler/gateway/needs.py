@@ -84,8 +84,11 @@ _BUDGETS = {
 
 def _thought(body: Body, provider: Provider) -> int:
     """Give how many tokens a model is asked to think at most, 0 if that is not said. Raises Refusal."""
-    places = _BUDGETS.get(provider.name, ())
-    return max((whole(body.mapping(of).get(name), f"{of}.{name}", 0) or 0 for of, name in places), default=0)
+    most = 0
+    for of, name in _BUDGETS.get(provider.name, ()):
+        if of in body.fields:
+            most = max(most, whole(body.mapping(of).get(name), f"{of}.{name}", 0) or 0)
+    return most
 
 
 def _beyond(thought: int, output: int | None) -> str:
