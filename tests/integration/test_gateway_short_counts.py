@@ -86,12 +86,24 @@ def parts(*found: Any, **config: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("beside", [(), (PDF,)])
-def test_image_that_a_count_takes_for_one_tile_is_reserved_as_its_own(short: Short, beside: tuple[Any, ...]) -> None:
-    """Whether the count is asked since the bound does not fit, or since a document has to be counted."""
+def image(media_type: str) -> dict[str, Any]:
+    return {"inlineData": NARROW["inlineData"] | {"mimeType": media_type}}
+
+
+@pytest.mark.parametrize("images", [(NARROW,), (NARROW, PDF), (image("image/bmp"),), (image("application/pdf"),)])
+def test_image_that_a_count_takes_for_one_tile_is_reserved_as_its_own(short: Short, images: tuple[Any, ...]) -> None:
+    """Whether the count is asked since the bound does not fit, since a document has to be counted, or what it says."""
     short.read = 77_700
-    assert short.ask("generate", "gemini", 60_000, parts(NARROW, *beside)) == 429
-    assert short.ask("generate", "gemini", 90_000, parts(NARROW, *beside)) == 200
+    assert short.ask("generate", "gemini", 60_000, parts(*images)) == 429
+    assert short.ask("generate", "gemini", 90_000, parts(*images)) == 200
+
+
+def test_image_whose_size_does_not_show_is_refused(short: Short) -> None:
+    """A count would take it for one tile."""
+    for media_type in ("image/png", "image/avif", "image/tiff; a=b"):
+        odd = {"inlineData": {"mimeType": media_type, "data": said(b"MM an image")}}
+        assert short.ask("generate", "gemini", 200_000, parts(odd)) == 400
+    assert not short.provider.requests
 
 
 def film(**metadata: Any) -> dict[str, Any]:

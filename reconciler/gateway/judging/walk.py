@@ -426,14 +426,21 @@ class _Walk:
     def _inline(self, data: str, media_types: set[str]) -> None:
         media_type = media_types.pop().lower() if len(media_types) == 1 else ""
         if media_type in _IMAGES:
-            self.images += 1
-            self.image_bytes += len(data)
-            if self._unrolls and (tokens := pictures.tokens(data)) is not None:
-                self._tiled.append(tokens)
-        elif not media_type.startswith("text/") or (grows := _unpacked(data, media_type)) is None:
-            self.uncertain = self.uncertain or _MEDIA
-        else:
+            self._image(data, pictures.tokens(data) if self._unrolls else None)
+        elif media_type.startswith("text/") and (grows := _unpacked(data, media_type)) is not None:
             self.rendered += grows
+        else:
+            self.uncertain = self.uncertain or _MEDIA
+            tokens = pictures.tokens(data) if self._unrolls else None
+            if tokens is not None or (self._unrolls and media_type.startswith("image/")):  # whatever it says it is
+                self._image(data, tokens)
+
+    def _image(self, data: str, tokens: int | None) -> None:
+        """Take note of an image, and what it costs at Google's models if that shows."""
+        self.images += 1
+        self.image_bytes += len(data)
+        if tokens is not None:
+            self._tiled.append(tokens)
 
 
 def _unpacked(data: str, media_type: str) -> int | None:
