@@ -206,6 +206,13 @@ MUTANTS = (
         (METERING,),
     ),
     Mutant(
+        "bytes-do-where-midnight-comes-between",
+        "reconciler/gateway/admission.py",
+        "            if must_count and counted is None:  #",
+        "            if False:  #",
+        ("tests/integration/test_gateway_midnight.py",),
+    ),
+    Mutant(
         "what-is-not-known-passes",
         "reconciler/gateway/judging/walk.py",
         "        elif isinstance(item, dict | list) or _asks(item):  # that it is there may be what asks for it\n"
