@@ -99,6 +99,11 @@ def test_image_costs_the_tiles_that_its_sides_make(image: Any, width: int, heigh
         assert tokens(written) == tiles * TILE_TOKENS
 
 
+def test_size_shows_behind_whatever_programs_note() -> None:
+    """An image whose size does not show is refused: some programs note a megabyte."""
+    assert tokens(said(jpeg(540, 360, notes=60))) == 7 * TILE_TOKENS
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -22,9 +22,9 @@ TILE_MAX: Final = 768
 TOKENS_MAX: Final = 10**9
 HEAD_CHARS: Final = 64
 """Of base64, in which most formats say their size."""
-JPEG_CHARS: Final = (4 * 1024, 256 * 1024)
+JPEG_CHARS: Final = (4 * 1024, 256 * 1024, 8 * 1024 * 1024)
 """In which a JPEG, or a HEIF, says it, and at most: behind what cameras and programs note."""
-SEGMENTS_MAX: Final = 32
+SEGMENTS_MAX: Final = 128
 
 _ISPE = re.compile(rb"ispe")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
