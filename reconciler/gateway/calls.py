@@ -12,7 +12,7 @@ Operations are named once for all surfaces and providers:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from reconciler.gateway.body import Body
 
@@ -73,8 +73,8 @@ class Provider(NamedTuple):
     `paths`: operation to path, with `{model}`, `{method}` and `{version}`; `version` stands where a client names none.
     `credentials`: headers for a key and an operation. `hidden`: tokens that any prompt may grow by beyond its bytes,
     `hidden_tools` with tools. `image`: the most that one inline image of a model costs. `output_field`: how chat's
-    output limit is called. `unlimited`: whom of those that it asks it should not ask where an answer has a limit,
-    since they do not keep it. `counts`: operations whose input it counts for free, by which operation.
+    output limit is called. `unlimited`: those of whom it asks that do not keep an answer's limit.
+    `counts`: operations whose input it counts for free, by which operation.
     """
 
     name: str
@@ -88,12 +88,3 @@ class Provider(NamedTuple):
     counts: Mapping[str, str]
     version: str = "v1"
     unlimited: tuple[str, ...] = ()
-
-
-def routed(body: Body, provider: Provider) -> dict[str, Any]:
-    """Give what a body with an output limit says of whom OpenRouter asks, and not of those that do not keep it."""
-    if not provider.unlimited:
-        return {}
-    given = body.mapping("provider", rewritten=True)
-    ignored = given.get("ignore")
-    return {"provider": given | {"ignore": [*(ignored if isinstance(ignored, list) else ()), *provider.unlimited]}}

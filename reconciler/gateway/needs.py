@@ -97,6 +97,20 @@ def _beyond(thought: int, output: int | None) -> str:
     return "" if held else "a thinking budget that is no lower than the output limit"
 
 
+def _unheld(body: Body, provider: Provider) -> str:
+    """Name one who keeps no output limit, if the body wishes that it is asked."""
+    if not provider.unlimited or "provider" not in body.fields:
+        return ""
+    wishes = body.mapping("provider")
+    named = [name for of in ("only", "order") for name in _texts(wishes.get(of))]
+    found = next((name for name in named if name.casefold().partition("/")[0] in provider.unlimited), "")
+    return f"the provider {found[:40]}, which keeps no output limit" if found else ""
+
+
+def _texts(value: Any) -> list[str]:
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
+
+
 def chat(body: Body, provider: Provider, model: str) -> Needs:
     """Judge a chat completion."""
     limits = [body.integer(name) for name in ("max_completion_tokens", "max_tokens")]
@@ -108,7 +122,7 @@ def chat(body: Body, provider: Provider, model: str) -> Needs:
     output = max((limit for limit in limits if limit is not None), default=None)
     thought = _thought(body, provider)
     itself = _unbounded_model(provider.name, model)
-    return _needs(found, extra, output, choices, 1 + thought, itself, _beyond(thought, output))
+    return _needs(found, extra, output, choices, 1 + thought, itself, _beyond(thought, output), _unheld(body, provider))
 
 
 def responses(body: Body, provider: Provider, model: str) -> Needs:
@@ -119,8 +133,8 @@ def responses(body: Body, provider: Provider, model: str) -> Needs:
     output = body.integer("max_output_tokens")
     choices = body.integer("n") or 1
     extra, thought = _extra(found, provider, model), _thought(body, provider)
-    itself = _unbounded_model(provider.name, model)
-    needs = _needs(found, extra, output, choices, max(16, 1 + thought), itself, _beyond(thought, output))
+    more = (_unbounded_model(provider.name, model), _beyond(thought, output), _unheld(body, provider))
+    needs = _needs(found, extra, output, choices, max(16, 1 + thought), *more)
     return _compacted(needs, model) if found.compacts else needs
 
 
@@ -153,7 +167,7 @@ def messages(body: Body, provider: Provider, model: str) -> Needs:
     output = body.integer("max_tokens", 0)
     choices = body.integer("n") or 1
     extra, itself = _extra(found, provider, model), _unbounded_model(provider.name, model)
-    return _needs(found, extra, output, choices, 1 + thought, itself, _beyond(thought, output))
+    return _needs(found, extra, output, choices, 1 + thought, itself, _beyond(thought, output), _unheld(body, provider))
 
 
 def generate(body: Body, provider: Provider, model: str) -> Needs:

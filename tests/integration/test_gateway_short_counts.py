@@ -169,16 +169,16 @@ def test_limit_that_is_written_otherwise_is_refused(short: Short, name: str) -> 
 
 
 @pytest.mark.parametrize("operation", ["chat", "responses", "messages"])
-def test_who_keeps_no_output_limit_is_not_asked(short: Short, operation: str) -> None:
-    """OpenRouter is told, whatever else a client says of whom it should ask."""
+@pytest.mark.parametrize("of", ["only", "order"])
+def test_who_keeps_no_output_limit_is_not_wished_for(short: Short, operation: str, of: str) -> None:
+    """An agent may wish for anybody else, or for nobody; the wish goes up as it is."""
     model = "z-ai/glm-4.7"
     short.read = 20
-    assert short.ask(operation, "openrouter", 100_000, {}, model=model) == 200
-    assert short.sent()["provider"] == {"ignore": ["siliconflow"]}
-    wishes = {"order": ["a"], "ignore": ["b"], "max_price": {"prompt": 1.50}}
+    for name in ("siliconflow", "SiliconFlow", "siliconflow/fp8"):
+        assert short.ask(operation, "openrouter", 100_000, {"provider": {of: ["a", name]}}, model=model) == 400
+    assert not short.provider.requests
+    wishes = {of: ["a"], "ignore": ["siliconflow"], "max_price": {"prompt": 1.50}}
     assert short.ask(operation, "openrouter", 100_000, {"provider": wishes}, model=model) == 200
-    assert short.sent()["provider"] == wishes | {"ignore": ["b", "siliconflow"]}
-    short.ask(operation, "anthropic" if operation == "messages" else "openai", 100_000, {"provider": wishes})
     assert short.sent()["provider"] == wishes
 
 

@@ -24,6 +24,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+import msgspec
+
 from reconciler.gateway.body import Body
 from reconciler.gateway.growth import escaped, normalized, rendered
 from reconciler.gateway.judging import films, kinds, pictures
@@ -110,16 +112,24 @@ def look(body: Body, operation: str, provider: str) -> Found:
     return found
 
 
-def _look(body: Body, operation: str, provider: str) -> Found:
-    anew, elements, rewrites = operation not in _EMBEDDED, provider in _ELEMENTS, provider in _REWRITING
-    of_prompts = 0
-    rest: list[tuple[str, Any, Rule | None]] = []
+def _alone(
+    body: Body, *, anew: bool, elements: bool, rewrites: bool
+) -> tuple[int, list[tuple[str, msgspec.Raw, Rule | None]]]:
+    """Give by how much the prompts of nothing but text may grow, and the fields that have to be looked at."""
+    grown = 0
+    rest: list[tuple[str, msgspec.Raw, Rule | None]] = []
     for name, raw in body.fields.items():
         rule = BODY.get(name)
         if rule is Rule.PROMPT and (grows := plain(raw, elements=elements, quotes=rewrites)) is not None:
-            of_prompts += grows
+            grown += grows
         elif rule is not Rule.TEXT or (anew and memoryview(raw)[0] in b"{["):  # a schema, say
             rest.append((name, raw, rule))
+    return grown, rest
+
+
+def _look(body: Body, operation: str, provider: str) -> Found:
+    anew, elements, rewrites = operation not in _EMBEDDED, provider in _ELEMENTS, provider in _REWRITING
+    of_prompts, rest = _alone(body, anew=anew, elements=elements, rewrites=rewrites)
     limits = OTHER_LIMITS.get(operation, NO_NAMES).intersection(body.fields)
     if not rest and not limits:
         return Found(rendered=of_prompts) if of_prompts else _TEXT_ALONE

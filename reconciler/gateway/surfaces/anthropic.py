@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from reconciler.gateway.body import Body
-from reconciler.gateway.calls import Call, Provider, routed
+from reconciler.gateway.calls import Call, Provider
 from reconciler.gateway.refusal import Reason, Refusal
 
 NAME = "anthropic"
@@ -41,7 +41,6 @@ def write(call: Call, model: str, output: int | None, provider: Provider) -> byt
     changes: dict[str, Any] = {"model": model}
     if output is not None and call.operation == "messages":
         changes["max_tokens"] = output
-        changes |= routed(call.body, provider)
     # OpenRouter itself would go to other models than the binding's, and nobody judged those.
     return call.body.written(("models", "route") if provider.name == "openrouter" else (), **changes)
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from reconciler.gateway.body import Body
-from reconciler.gateway.calls import Call, Provider, routed
+from reconciler.gateway.calls import Call, Provider
 from reconciler.gateway.refusal import Reason, Refusal
 
 NAME = "openai"
@@ -75,8 +75,6 @@ def write(call: Call, model: str, output: int | None, provider: Provider) -> byt
             changes["stream_options"] = kept | {"include_usage": True}
     elif call.operation == "responses" and output is not None:
         changes["max_output_tokens"] = output
-    if output is not None:
-        changes |= routed(call.body, provider)
     return call.body.written(without, **changes)
 
 
