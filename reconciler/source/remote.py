@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import heapq
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ refuses it (remote-curl.c, `fetch_dumb`).
 """
 _MARK = "pai-remote.json"
 _SHA256_DIGITS = 64
+_ID = re.compile(f"[0-9a-f]{{40}}|[0-9a-f]{{{_SHA256_DIGITS}}}")
 _OF_EMPTY = ("refs/pai/", "refs/meta/")
 """Refs of a repository to which nothing was pushed yet: checkpoints, and the settings that Gerrit keeps in each."""
 _WHO_DROPS = "nothing is in force; ask whoever runs it which hook or proxy drops pushes (proc-receive, post-receive)"
@@ -293,7 +295,7 @@ class Mirror:
         ran = self._run("ls-remote", *only, "--quiet", "--", self._address.url, *wanted, timeout_s=timeout_s)
         if ran.code:
             raise self._failed(ran)
-        shown = {ref: oid for oid, _, ref in (line.partition("\t") for line in ran.out.splitlines()) if ref in wanted}
+        shown = {ref: oid for oid, ref in _listed(ran.out) if ref in wanted}
         if any(len(oid) == _SHA256_DIGITS for oid in shown.values()):
             raise SourceUnavailable(f"{self.remote.shown} uses SHA-256 object ids, which are not supported", SHA1)
         return shown
@@ -342,8 +344,11 @@ class Mirror:
         ran = self._run("ls-remote", *words, "--quiet", "--", self._address.url)
         if ran.code:
             raise self._failed(ran)
-        refs = (line.partition("\t")[2] for line in ran.out.splitlines())
-        names = (ref.removeprefix(folder) for ref in refs if ref.startswith(folder) and not ref.startswith(_OF_EMPTY))
+        names = (
+            ref.removeprefix(folder)
+            for _, ref in _listed(ran.out)
+            if ref.startswith(folder) and not ref.startswith(_OF_EMPTY)
+        )
         return heapq.nsmallest(SHOWN_MAX + 1, filter(None, names))  # to put 150,000 in order is one call of 0.1 s
 
     def _run(self, *words: str, environment: Mapping[str, str] | None = None, timeout_s: float | None = None) -> Ran:
@@ -422,6 +427,18 @@ class Mirror:
 def _place(ref: str) -> str:
     """Name the mirror's ref for one of Pai's own at the remote."""
     return f"refs/pai/remote/{ref.removeprefix('refs/pai/')}"
+
+
+def _listed(said: str) -> Iterator[tuple[str, str]]:
+    """Read what `git ls-remote` says: ids and refs, a line each.
+
+    A line ends at LF alone. What else Python takes for the end of one may stand in the name of anybody's branch, which
+    would then be cut to the name of another one. A first line that lost its beginning has no whole id.
+    """
+    for line in said.split("\n"):
+        oid, _, ref = line.partition("\t")
+        if _ID.fullmatch(oid):
+            yield oid, ref
 
 
 def last_seen(path: Path) -> Seen | None:

@@ -156,3 +156,23 @@ def test_fetch_that_brings_nothing_new_is_a_good_one(team: Team) -> None:
         assert work.push("--force", f"{commit}:refs/heads/main").code == 0
         team.site.pai("reconcile")
         assert team.site.state().revision == commit
+
+
+@pytest.mark.parametrize("push", ["true", "false"])
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85"], ids=["line", "paragraph", "next line"])
+def test_name_of_another_branch_is_not_cut_to_that_of_the_source_branch(team: Team, push: str, sign: str) -> None:
+    """Whoever may push any branch does not choose what is in force: a line of git ends at LF, and names hold these."""
+    team.use(push=push)
+    work = clone_of(team.remote)
+    first = work.pushed({"models/a.yaml": binding("a")})
+    planted = work.commit({"models/planted.yaml": binding("planted")})
+    for ref in ("heads/main", "pai/checkpoints"):
+        work("push", "origin", f"{planted}:refs/{ref}{sign}/refs/{ref}")
+    team.site.pai("reconcile")
+    assert team.site.state().revision == first
+    if push == "true":
+        assert team.remote("log", "--format=%an", "-1", "refs/pai/checkpoints") != "Alice"
+    team.remote("update-ref", "-d", "refs/heads/main")
+    done = team.site.pai("reconcile", code=3)
+    assert "branch main does not exist in" in done.err
+    assert "\\x85" in done.err or "\\u202" in done.err
