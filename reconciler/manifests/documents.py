@@ -15,6 +15,7 @@ from reconciler.core.objects import API_VERSION, KIND_OF_MANIFEST, Kind, Manifes
 from reconciler.manifests import rules
 from reconciler.manifests.facts import PROBLEMS_MAX, SAID_MAX, Named, Problem, Problems
 from reconciler.manifests.inline_keys import (
+    find,
     holds_key,
     is_literal_secret,
     is_secret_field,
@@ -96,6 +97,7 @@ def read_document(document: Document, *, brief: bool = False) -> Reading:
             inline_key(node.line, node.column, node.text.strip(), f"the value of {name}")
             for node, name in literal_keys(root)
         ]
+    reading.problems += [inline_key(node.line, node.column, next(find(node.text))[1]) for node in document.hidden]
     return reading
 
 

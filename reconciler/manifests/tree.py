@@ -21,7 +21,7 @@ from yaml._yaml import CParser
 
 from reconciler.core.canonical import as_json_reads
 from reconciler.manifests.facts import Problem, Problems
-from reconciler.manifests.inline_keys import redact
+from reconciler.manifests.inline_keys import holds_key, redact
 from reconciler.manifests.nodes import Mapping, Node, Scalar, Sequence, extent, moved
 from reconciler.manifests.rules import ALIASES, DUPLICATE_KEY, KEY_NOT_SCALAR, MERGE_KEY, SYNTAX, TAG, TOO_DEEP
 from reconciler.manifests.scalars import MAYBE_NUMBER, WORDS, Value, is_exact, plain_value, tagged_value
@@ -71,15 +71,17 @@ class Document:
     """One document: `root` is None if it could not be built; `start`, `end` are its bounds in the text.
 
     `mappings` are those written out in it, the ones in dropped values included, `repeated` the bytes of aliases.
+    `hidden` are scalars that hold a key which the text does not show, by escapes or where it is folded.
     """
 
-    __slots__ = ("end", "mappings", "numbers", "problems", "repeated", "root", "start")
+    __slots__ = ("end", "hidden", "mappings", "numbers", "problems", "repeated", "root", "start")
 
     def __init__(self, start: int) -> None:
         self.root: Node | None = None
         self.problems = Problems()
         self.numbers: list[Scalar] = []
         self.mappings: list[Mapping] = []
+        self.hidden: list[Scalar] = []
         self.start = self.end = start
         self.repeated = 0
 
@@ -124,7 +126,8 @@ class _Builder:
         self._text = text
         self._lines = Lines(text) if _has_odd_breaks(text) else None
         self._indexed = indexed
-        self._usual = not (self._restore or self._lines or indexed)
+        self._may_hide = "\\" in text or "-----BEGIN" in text  # the one key with blanks, which may be line ends
+        self._usual = not (self._restore or self._lines or indexed or self._may_hide)
         self._begin(0)
 
     def _begin(self, start: int) -> None:
@@ -239,6 +242,8 @@ class _Builder:
         if type(value) is float:
             value = as_json_reads(value)
         node = Scalar(text, value, line, column, plain)
+        if self._may_hide and holds_key(text) and not holds_key(self._text[mark.index : event.end_mark.index]):
+            self.document.hidden.append(node)
         if self._indexed:
             node.index, node.end = mark.index, event.end_mark.index
         if event.anchor is not None:

@@ -208,6 +208,34 @@ def test_key_is_found_and_never_shown(key: str) -> None:
         assert facts.manifests == ()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        r'  model: "AI\x7aaSyA1234567890abcdefghijklmnopqrstuv"',
+        r'  "AI\u007AaSyA1234567890abcdefghijklmnopqrstuv": x',
+        '  model: "AIzaSyA12\\\n    34567890abcdefghijklmnopqrstuv"',
+        r'  annotations: [a, {b: &x "AI\x7AaSyA1234567890abcdefghijklmnopqrstuv"}, *x]',
+        r'  model: "-----BEGIN\x20PRIVATE KEY-----"',
+        "  model: -----BEGIN PRIVATE\n    KEY-----",
+        "  model: >-\n    -----BEGIN PRIVATE\n    KEY-----",
+    ],
+)
+def test_key_that_the_text_does_not_show_is_found_and_never_shown(line: str) -> None:
+    """An escape or a folded line is no way for a key onto the log: what is read counts, in values and in names."""
+    facts = read_manifests(MODEL + line.encode() + b"\n")
+    assert rules(facts).count("PAI114") == 1
+    assert "1234567890abc" not in repr(facts)
+    assert "PRIVATE KEY" not in repr(facts)
+    assert facts.manifests == ()
+
+
+def test_key_that_the_text_shows_is_told_once() -> None:
+    """Also in a file that has escapes, where it is looked for twice."""
+    for value in ("AIzaSyA1234567890abcdefghijklmnopqrstuv", '"\\x41 AIzaSyA1234567890abcdefghijklmnopqrstuv"'):
+        facts = read_manifests(MODEL + f'  model: {value} # "\\x41"\n'.encode())
+        assert rules(facts).count("PAI114") == 1
+
+
 VALUE = "abcd1234efgh5678ijkl"
 
 
