@@ -20,7 +20,7 @@ from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.core.errors import CouldNotRun, NotFound, Refused, SourceUnavailable, UsageError, WorkspaceError
 from reconciler.review import Review, compare, review
-from reconciler.source import Repository, bring, here
+from reconciler.source import Repository, bring, carries, here
 from reconciler.verdict import may_matter
 
 SHOWN_MAX = 1000
@@ -151,6 +151,8 @@ def rehearsed(args: argparse.Namespace, found: Review) -> Review:
         workspace = find_workspace(args.workspace)
     except WorkspaceError:
         return found
+    if _is_proposed(args, workspace.database):
+        return found
     from reconciler.audit import Query, rehearsal
     from reconciler.audit.terms import event_time
     from reconciler.cli.beginning import tell_pruned
@@ -190,9 +192,21 @@ def _repositories(args: argparse.Namespace) -> list[tuple[Repository, str]]:
     try:
         workspace = find_workspace(args.workspace)
         theirs = (Repository.open(workspace.local_repository()), args.path or workspace.settings.source_path)
+        if _is_proposed(args, theirs[0].path / "HEAD"):
+            return found
     except (WorkspaceError, SourceUnavailable):
         if args.workspace is not None:
             raise
         return found
     elsewhere = args.workspace is not None and around is not None and not around.is_kin(theirs[0])
     return [theirs, *found] if elsewhere else [*found, theirs]
+
+
+def _is_proposed(args: argparse.Namespace, place: Path) -> bool:
+    """Tell whether what lies there was committed to the repository around this folder, by whoever proposes a change.
+
+    A workspace that nobody named is found by a `pai.toml`, which a proposal may have too, with a repository and a log
+    of its own choice.
+    """
+    around = here(Path.cwd()) if args.workspace is None else None
+    return around is not None and carries(around, place)

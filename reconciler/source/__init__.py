@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reconciler.source.remote import Mirror, Remote, last_seen
     from reconciler.source.signatures import Signatures
     from reconciler.source.staging import staged
-    from reconciler.source.surroundings import here, work_tree
+    from reconciler.source.surroundings import carries, here, work_tree
     from reconciler.source.trees import TreeRefused
     from reconciler.source.watch import Watch
 
@@ -42,6 +42,7 @@ _HOMES = {
     "Walk": "git",
     "Watch": "watch",
     "bring": "promised",
+    "carries": "surroundings",
     "here": "surroundings",
     "init_bare": "bare",
     "install": "hook",
@@ -69,6 +70,7 @@ __all__ = [
     "Walk",
     "Watch",
     "bring",
+    "carries",
     "here",
     "init_bare",
     "install",

@@ -341,6 +341,18 @@ class Repository:
         """Tell whether the commit has that folder."""
         return self._subtree(sha, path) is not None
 
+    def checked_out(self) -> list[str]:
+        """Give the commit that HEAD leads to, nothing if there is none."""
+        with mapped(self.path):
+            return [] if self._repo.head_is_unborn else [str(self._repo.head.peel(pygit2.Commit).id)]
+
+    def names(self, tree: str) -> list[tuple[str, bool, str]]:
+        """List what a tree itself has: each name, whether it is a folder, and its id."""
+        return [
+            (os.fsdecode(name), mode in trees.TREES, oid.hex())
+            for mode, name, oid in trees.parse(self._tree(tree), tree)
+        ]
+
     def root(self, sha: str) -> str:
         """Give the id of a commit's tree."""
         if sha in self._trees:

@@ -6,6 +6,7 @@ A hook of another server runs so: GIT_DIR names the repository, and what is push
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,6 +44,30 @@ def work_tree(folder: Path) -> Path | None:
         return None if found is None else Repository.open(found).work_tree
     except SourceUnavailable:
         return None
+
+
+def carries(repository: Repository, place: Path) -> bool:
+    """Tell whether what lies at a place came with the commit that is checked out, or in a submodule of it.
+
+    Names count as equal that a file system may take for the same. Raises SourceUnavailable.
+    """
+    if repository.work_tree is None:
+        return False
+    top, real = repository.work_tree.resolve(), place.resolve()
+    if not real.is_relative_to(top):
+        return False
+    folders = {repository.root(commit) for commit in repository.checked_out()}
+    for part in real.relative_to(top).parts:
+        wanted, found = _folded(part), [each for tree in folders for each in repository.names(tree)]
+        alike = [(is_folder, oid) for name, is_folder, oid in found if _folded(name) == wanted]
+        if not all(is_folder for is_folder, _ in alike):
+            return True
+        folders = {oid for _, oid in alike}
+    return False
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
 
 
 def _discovered(folder: Path, ceilings: str = "") -> Path | None:

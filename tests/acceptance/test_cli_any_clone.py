@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import BAD, PAI, Done, Git, Site, binding, run
+from tests.support_tokens import day, record, reserved, settled
 
 
 @pytest.fixture
@@ -147,3 +148,63 @@ def test_hooks_of_commits_judge_where_they_run(git: Git, tmp_path: Path, kind: s
     text = said.read_text()
     assert "+ model c created" in text
     assert text.count("ok: 3 objects") == 2
+
+
+def proposal(git: Git, repo: str) -> tuple[str, str]:
+    """Commit a wrong manifest, and a workspace whose repository has a good one as HEAD; give base and head."""
+    base = git.head
+    good = git.commit({"models/a.yaml": binding("a", 4)}, "good")
+    bare = git.folder.parent / "bare"
+    git("clone", "--quiet", "--bare", ".", str(bare))
+    git("reset", "--quiet", "--hard", base)
+    inside = {str(place.relative_to(bare)): place.read_bytes() for place in bare.rglob("*") if place.is_file()}
+    kept = {f"planted/{path}": data for path, data in inside.items() if not path.startswith("hooks/")}
+    kept |= {f"planted/refs/heads/{name}": good.encode() for name in ("main", "keep")}
+    (git.folder / "link").symlink_to("planted")
+    head = git.commit({**kept, "pai.toml": f'[source]\nrepo = "{repo}"\n', "models/a.yaml": BAD}, "bad")
+    return base, head
+
+
+@pytest.mark.parametrize("repo", ["planted", "link", "./models/../planted"])
+def test_repository_that_a_proposal_brings_is_not_asked(git: Git, tmp_path: Path, repo: str) -> None:
+    """In a shallow clone of CI the base is missing; a repository in the change itself is no place to look for it."""
+    base, _ = proposal(git, repo)
+    git.commit({"x": "1"})
+    clone = Git(tmp_path / "ci", git.environment)
+    git("clone", "--quiet", "--depth=2", f"file://{git.folder}", str(clone.folder))
+    assert pai(clone, "diff", "HEAD~1", "HEAD").code == 1
+    for words in (["diff", base], ["diff", base, "HEAD"]):
+        done = pai(clone, *words)
+        assert (done.code, done.out) == (3, "")
+        assert "the clone is shallow" in done.err
+    assert pai(clone, "diff", base, "-w", str(clone.folder)).code == 0, "a workspace that is named is believed"
+
+
+def test_repository_of_a_submodule_is_not_asked(git: Git, tmp_path: Path) -> None:
+    """A proposal may name any repository as a submodule, which CI then checks out."""
+    other = Git(tmp_path / "other", git.environment)
+    git("clone", "--quiet", ".", str(other.folder))
+    missing = other.commit({"models/a.yaml": binding("a", 4)})
+    git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(other.folder), "planted")
+    git.commit({"pai.toml": '[source]\nrepo = "planted"\n'})
+    done = pai(git, "diff", missing)
+    assert (done.code, done.out) == (3, "")
+    assert f"no commit '{missing}'" in done.err
+
+
+def test_log_that_a_proposal_brings_is_not_asked(team: Site) -> None:
+    """What last week's requests would have met is told by a log of the operator's, and by none that was committed."""
+    record(team, reserved("a", on=day(2), input=300, output=700), settled("a", on=day(2), input=300, output=600))
+    git = Git(team.root, team.environment)
+    git("init", "--quiet", "--initial-branch=main")
+    git.commit({"models/flash.yaml": binding("flash", 1_000)}, "old")
+    (team.root / "data" / ".gitignore").unlink()
+    git("add", "--force", "data/log.db")
+    git.commit({"models/flash.yaml": binding("flash", 2_000)}, "new")
+    asked = pai(git, "diff", "HEAD~1", "HEAD", "-w", ".")
+    assert "would not have been exhausted" in asked.out
+    assert "exhausted" not in pai(git, "diff", "HEAD~1", "HEAD").out
+    git("rm", "--quiet", "--cached", "data/log.db")
+    (team.root / ".gitignore").write_text("data\n")
+    git.commit({"models/flash.yaml": binding("flash", 3_000)}, "newer")
+    assert "would not have been exhausted" in pai(git, "diff", "HEAD~1", "HEAD").out
