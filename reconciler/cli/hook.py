@@ -4,7 +4,8 @@ Judges the new tip of the source branch only. Other branches pass; the source br
 be pushed. It runs inside git's quarantine: the pushed objects are visible where git says and nowhere else yet. A
 running daemon is asked, since it has read the tree already; without one the same code judges here, at the price of more
 imports. It changes nothing but the kept index, which is derived; a push that comes through the daemon, which knows who
-pushes, it has recorded there. Whatever goes wrong here refuses the push.
+pushes, it has recorded there. A push by another user than the workspace's is refused: git would leave there what the
+daemon cannot use. Whatever goes wrong here refuses the push.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from reconciler.core.errors import PaiError, Refused
 from reconciler.source import RefUpdate, is_judged, parse_updates, quarantine_folders
 from reconciler.source.chains import excess
 from reconciler.source.hook import require_few_beside, resolved
-from reconciler.workspace import OF_THE_HOOK, Workspace
+from reconciler.workspace import OF_THE_HOOK, Workspace, require_owner
 
 DAEMON_TIMEOUT_S = 10.0
 CPU_S_MAX = 60
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         # The settings are the operator's; what the pusher has in the environment must not choose the branch.
         workspace = Workspace.open(Path(arguments[arguments.index("--workspace") + 1]), {}, OF_THE_HOOK)
         warn(workspace.settings)
+        require_owner(workspace.root, "push ...", "git")  # git makes objects and refs of the pusher's, on any branch
         updates = resolved(parse_updates(sys.stdin), _repository(), workspace.settings.source_branch)
         require_few_beside(updates, workspace.settings.source_branch)
         for folder in quarantine_folders(os.environ)[:1]:  # of any branch: another push may bring them to this one

@@ -31,8 +31,8 @@ def owner_of(root: Path) -> int | None:
         return None
 
 
-def require_owner(root: Path, words: str = "...") -> None:
-    """Refuse to write into a workspace of another user, with the line to type, which has `words`. Raises Refused."""
+def require_owner(root: Path, words: str = "...", program: str = "pai") -> None:
+    """Refuse to write into a workspace of another user, with the line to type, `program words`. Raises Refused."""
     owner, user = owner_of(root), os.geteuid()
     if owner is None or owner == user:
         return
@@ -40,7 +40,7 @@ def require_owner(root: Path, words: str = "...") -> None:
     raise Refused(
         f"the workspace {root} belongs to {name or f'user {owner}'}, and what {_name(user) or f'user {user}'} writes "
         "there could not be used any more",
-        f"sudo -u {name or shlex.quote(f'#{owner}')} pai {words}",
+        f"sudo -u {name or shlex.quote(f'#{owner}')} {program} {words}",
     )
 
 

@@ -107,6 +107,32 @@ def test_owner_writes_where_root_has_read(team: Site) -> None:
 
 
 @needs_root
+@pytest.mark.parametrize("where", ["main", "side"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_push_by_file_of_another_user_leaves_nothing(team: Site, where: str, shared: bool) -> None:
+    """The hook runs as the pusher, and so does git, which would make objects, refs and a reflog of root's."""
+    trusting = team.folder / "gitconfig"
+    trusting.write_text("[safe]\n\tdirectory = *\n")
+    team.environment["GIT_CONFIG_GLOBAL"] = str(trusting)
+    clone = team.clone()
+    if shared:
+        team.bare("config", "core.sharedRepository", "group")
+    clone.commit({"models/more.yaml": binding("more")})
+    give(team.root, NOBODY)
+    done = clone.push(f"HEAD:{where}")
+    assert done.code != 0
+    assert "belongs to nobody, and what root writes there could not be used any more" in done.err
+    assert "hint: sudo -u nobody git push ..." in done.err
+    assert clone.push(":side").code != 0
+    assert owners(team.root).keys() == {NOBODY}
+    let_through(team.root)
+    give(clone.folder, NOBODY)
+    done = run([*AS_NOBODY, "git", "push", "origin", f"HEAD:{where}"], team.environment, clone.folder)
+    assert done.code == 0, done
+    assert owners(team.root).keys() == {NOBODY}
+
+
+@needs_root
 def test_other_user_writes_nothing_into_a_workspace_of_roots(team: Site) -> None:
     """It is the owner that counts, whoever asks."""
     done = run([*AS_NOBODY, PAI, "reconcile", "-w", str(team.root)], team.environment, team.folder)
