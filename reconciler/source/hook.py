@@ -67,14 +67,15 @@ class RefUpdate(NamedTuple):
 def resolved(updates: Sequence[RefUpdate], repository: Path, branch: str) -> list[RefUpdate]:
     """Name the refs that git will move: a symbolic ref is what it leads to, as is a source branch that is one.
 
-    Raises Refused for a ref that is named twice: git's report would say both that it was moved and that it was not.
+    So is another spelling of the branch's name where the file system takes both for one. Raises Refused for a ref that
+    is named twice: git's report would say both that it was moved and that it was not.
     """
     source = f"refs/heads/{branch}"
     theirs = _resolved(repository, source)
     found: dict[str, RefUpdate] = {}
     for update in updates:
         ref = _resolved(repository, update.ref)
-        ref = source if ref == theirs else ref
+        ref = source if ref == theirs or _same_file(repository / ref, repository / theirs) else ref
         if ref in found:
             raise Refused(f"{ref} is named twice", "push it once")
         found[ref] = update._replace(ref=ref)
@@ -100,18 +101,27 @@ def _resolved(repository: Path, ref: str) -> str:
     return ref
 
 
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
+
+
 def is_judged(ref: str, deleted: bool, branch: str) -> bool:
     """Tell whether a pushed ref is the source branch, whose tip has to be judged; other branches pass.
 
     Raises Refused for the source branch's deletion, for Pai's own refs, for replacements of objects, and for refs that
-    git cannot have beside the source branch or would take its name for; those that are there may be deleted.
+    git cannot have beside the source branch or would take its name for; those that are there may be deleted. A name is
+    taken for another one if some file systems do: there git would move that one.
     """
     source = f"refs/heads/{branch}"
-    if _is_at_or_below(ref, "refs/pai"):
+    name, enforced = _folded(ref), _folded(source)
+    if _is_at_or_below(name, "refs/pai"):
         raise Refused(f"{ref} belongs to Pai and cannot be pushed", "push branches only")
-    if not deleted and _is_at_or_below(ref, "refs/replace"):
+    if not deleted and _is_at_or_below(name, "refs/replace"):
         raise Refused(f"{ref} would show others other objects than there are", "push branches only")
-    if not deleted and ref != source and (_is_at_or_below(ref, source) or _is_at_or_below(source, ref)):
+    if not deleted and ref != source and (_is_at_or_below(name, enforced) or _is_at_or_below(enforced, name)):
         raise Refused(f"{ref} would bar branch {branch}, which Pai enforces", "push it under another name")
     if ref != source:
         if not deleted and ref in _namesakes(branch):
@@ -123,6 +133,15 @@ def is_judged(ref: str, deleted: bool, branch: str) -> bool:
             "push a commit that removes the manifests, or change source.branch first",
         )
     return True
+
+
+def _folded(ref: str) -> str:
+    """Give what all spellings have in common that a file system may take for one: by case, by how accents are put."""
+    if ref.isascii():
+        return ref.lower()
+    import unicodedata  # the hook is in a hurry
+
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", ref).casefold())
 
 
 def _namesakes(branch: str) -> set[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import pytest
 
 from reconciler.core.errors import Refused
-from reconciler.source.hook import BESIDE_MAX, REFS_MAX, RefUpdate, resolved
+from reconciler.source.hook import BESIDE_MAX, REFS_MAX, RefUpdate, is_judged, resolved
 from tests.support import Site, binding
 
 
@@ -106,6 +107,53 @@ def test_symbolic_ref_to_a_ref_of_pai_cannot_be_pushed(site: Site) -> None:
     clone.pushed({"models/a.yaml": binding("a")})
     site.bare("symbolic-ref", "refs/heads/c", "refs/pai/checkpoints")
     assert "refs/pai/checkpoints belongs to Pai" in clone.push("HEAD:refs/heads/c").err
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/Main", "refs/HEADS/main", "refs/heads/MAIN/x", "refs/Replace/HEAD"])
+@pytest.mark.parametrize("running", [False, True])
+def test_ref_that_some_file_systems_take_for_another_is_refused(site: Site, ref: str, running: bool) -> None:
+    """Where case does not matter (macOS), a main that is packed would be read from the new file."""
+    clone = site.clone()
+    first = clone.pushed({"models/a.yaml": binding("a")})
+    bad = clone.commit({"bad.yaml": "x: 1\n"})
+    with site.daemon() if running else contextlib.nullcontext():
+        done = clone.push(f"HEAD:{ref.removesuffix('HEAD')}{bad if ref.endswith('HEAD') else ''}")
+    assert done.code != 0
+    assert "would bar branch main" in done.err or "would show others other objects" in done.err
+    site.bare("update-ref", "refs/heads/Main", first)
+    assert clone.push(":refs/heads/Main").code == 0
+
+
+@pytest.mark.parametrize("ref", ["refs/PAI/checkpoints", "refs/pai/Checkpoints", "refs/Pai"])
+def test_ref_of_pai_cannot_be_pushed_nor_deleted_by_another_spelling(site: Site, ref: str) -> None:
+    """Where case does not matter, that would be the one of the checkpoints."""
+    clone = site.clone()
+    clone.pushed({"models/a.yaml": binding("a")})
+    assert f"{ref} belongs to Pai" in clone.push(f"HEAD:{ref}").err
+    site.bare("update-ref", ref, clone.head)
+    assert f"{ref} belongs to Pai" in clone.push(f":{ref}").err
+
+
+@pytest.mark.parametrize(
+    ("branch", "ref"),
+    [("main", "refs/heads/MAIN"), ("main", "refs/Heads/main"), ("straße", "refs/heads/STRASSE")],
+)
+def test_other_spelling_of_the_source_branch_is_the_branch_where_both_are_one_file(
+    tmp_path: Path, branch: str, ref: str
+) -> None:
+    """So that it is judged, and not deleted; here two names of one file stand for such a file system."""
+    for name in (f"refs/heads/{branch}", ref):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / f"refs/heads/{branch}").write_text("1" * 40)
+    update = RefUpdate("1" * 40, "0" * 40, ref)
+    assert resolved([update], tmp_path, branch) == [update]
+    with pytest.raises(Refused, match="would bar branch"):
+        is_judged(ref, False, branch)
+    os.link(tmp_path / f"refs/heads/{branch}", tmp_path / ref)
+    (found,) = resolved([update], tmp_path, branch)
+    assert found.ref == f"refs/heads/{branch}"
+    with pytest.raises(Refused, match="cannot be deleted"):
+        is_judged(found.ref, found.deleted, branch)
 
 
 def test_ref_that_is_named_twice_is_refused(tmp_path: Path) -> None:
