@@ -68,7 +68,7 @@ def format_line(diagnostic: Diagnostic) -> str:
     """Write `diagnostic` on one line: `path:line:col: error PAI101 message (hint)`, control characters escaped.
 
     A message that does not quote the offending text is followed by the first characters of its first line.
-    A path that a CI runner would take for a command (`::warning ...`, `##vso[...]`) begins with `./`.
+    A path that begins as a command to a CI runner (`::warning ...`) begins with `./`.
     """
     d = diagnostic
     hint = f" ({d.hint})" if d.hint else ""
@@ -87,17 +87,25 @@ def _quote(diagnostic: Diagnostic) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Escape what could move a terminal's cursor or reorder its text; bytes that are no UTF-8 become `\xff`."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+    r"""Escape what could move a terminal's cursor or reorder its text; bytes that are no UTF-8 become `\xff`.
+
+    So is the first sign of what a CI runner would take for an order: it reads whatever a step prints.
+    """
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else _escaped(c) for c in text)
+    return _ORDER.sub(r"\1\\x3a", _ORDER_ANYWHERE.sub(r"\\x23", text)) if "##" in text or "::" in text else text
 
 
 def printable_json(text: str) -> str:
     """Escape the same in a text that is JSON, as JSON does, so that it says what it said; line ends stay."""
-    return _UNUSUAL.sub(_json_escaped, text)
+    text = _UNUSUAL.sub(_json_escaped, text)
+    return _ORDER_ANYWHERE.sub(r"\\u0023", text) if "##" in text else text
 
 
+_ORDER_ANYWHERE = re.compile(r"#(?=#(?:[A-Za-z]\w*)?\[)")
+"""`##vso[...]`, which Azure's agent finds anywhere in a line, and `##[...]`, which GitHub's does."""
+_ORDER = re.compile(r"\A(\s*):(?=:[A-Za-z][\w-]*(?: .*?)?::)")
+"""`::warning ...::`, which runners of GitHub, Gitea and Forgejo find at the beginning of a line."""
 _UNUSUAL = re.compile(r"[^\n -~]+")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ import yaml
 from reconciler.core.diagnostics import csv_cell, printable_json
 from tests.support import BAD, Site, agent, binding, copied
 
-ODD = "\x1b]0;owned\x07\x1b[2J \u202e\u2066gnp\u200f \x9b31m\x7f \u2028 \u00ad"
+ODD = "\x1b]0;owned\x07\x1b[2J \u202e\u2066gnp\u200f \x9b31m\x7f \u2028 \u00ad ##vso[task.x]y ::error ::z"
+ORDERS = re.compile(r"##(?:vso)?\[|^\s*::error ::", re.MULTILINE)
+"""What CI runners take for orders to them: Azure's and GitHub's. YAML says what it says."""
 AUTHOR = {"GIT_AUTHOR_NAME": f"=cmd {ODD} x", "GIT_AUTHOR_EMAIL": f"-2+3{ODD}x@example.com"}
 
 
@@ -71,6 +74,7 @@ def test_no_output_passes_on_what_steers(odd: Site, words: tuple[str, ...]) -> N
     assert done.code == 0, done
     assert not steering(done.out), done.out
     assert not steering(done.err), done.err
+    assert "yaml" in words or not ORDERS.search(done.out)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +97,7 @@ def test_neither_do_those_that_read_a_clone(odd: Site, words: tuple[str, ...], c
     assert done.code == code, done
     assert not steering(done.out), done.out
     assert not steering(done.err), done.err
+    assert not ORDERS.search(done.out)
 
 
 def test_data_says_what_it_said(odd: Site) -> None:
