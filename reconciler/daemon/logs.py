@@ -15,6 +15,8 @@ import threading
 import time
 from typing import TextIO
 
+from reconciler.core.diagnostics import printable
+
 TOGETHER_S = 0.05
 """How long a line of the event loop waits for others."""
 LINES_MAX = 1000
@@ -37,14 +39,17 @@ def configure(stream: TextIO) -> None:
 
 
 class _Line(logging.Formatter):
-    """The same line as `logging` writes, without writing the second anew for each."""
+    """The same line as `logging` writes, without writing the second anew for each.
+
+    It is one line, whatever is told: of remotes, branches and forges others choose the words.
+    """
 
     _second, _shown = -1, ""
 
     def format(self, record: logging.LogRecord) -> str:
         if record.exc_info or record.stack_info:
-            return super().format(record)
-        return f"{self.formatTime(record)} {record.levelname} {record.name}: {record.getMessage()}"
+            return "\n".join(map(printable, super().format(record).split("\n")))
+        return f"{self.formatTime(record)} {record.levelname} {record.name}: {printable(record.getMessage())}"
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         del datefmt

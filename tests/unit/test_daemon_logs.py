@@ -148,3 +148,19 @@ def test_line_is_the_one_that_logging_writes() -> None:
         record = logging.LogRecord("pai", logging.INFO, "", 0, "%s said", ("it",), None)
         record.created, record.msecs = created, created % 1 * 1000
         assert ours.format(record) == theirs.format(record)
+
+
+def test_what_is_told_of_others_is_one_line_and_steers_no_terminal(stream: io.StringIO) -> None:
+    """A branch's name may have C1 controls, bidirectional signs and line separators; a trace has lines of its own."""
+    log = logging.getLogger("pai.test")
+    odd = "x\x9b31m\u202e\x85\u2028\x1b[2J\nend"
+    log.warning("its branches: %s", odd)
+    try:
+        raise ValueError(odd.replace("\n", " "))
+    except ValueError:
+        log.exception("failed")
+    until("them to be written", lambda: "ValueError" in stream.getvalue())
+    written = stream.getvalue()
+    assert "its branches: x\\x9b31m\\u202e\\x85\\u2028\\x1b[2J\\nend\n" in written
+    assert all(line.isprintable() for line in written.split("\n"))
+    assert "\nTraceback" in written
