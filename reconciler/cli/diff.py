@@ -198,8 +198,9 @@ def _repositories(args: argparse.Namespace) -> list[tuple[Repository, str]]:
         if args.workspace is not None:
             raise
         return found
-    elsewhere = args.workspace is not None and around is not None and not around.is_kin(theirs[0])
-    return [theirs, *found] if elsewhere else [*found, theirs]
+    if args.workspace is None or around is None:
+        return [*found, theirs]
+    return [(around, theirs[1]), theirs] if around.is_kin(theirs[0]) else [theirs, *found]
 
 
 def _is_proposed(args: argparse.Namespace, place: Path) -> bool:

@@ -64,12 +64,12 @@ def _of_commit(args: argparse.Namespace) -> _Judged:
     from reconciler.source import Repository, bring, here
     from reconciler.verdict import may_matter
 
-    around = here(Path.cwd())
+    around, path = here(Path.cwd()), "."
     if around is None or args.workspace is not None:
         workspace = find_workspace(args.workspace)
         repository, path = Repository.open(workspace.local_repository()), workspace.settings.source_path
     if around is not None and (args.workspace is None or around.is_kin(repository)):
-        repository, path = around, "."
+        repository = around
     path = _folder_in(repository, args.paths) if args.paths else path
     commit = repository.resolve(args.rev)
     bring(repository, [commit], path, may_matter)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.main import VERBS
-from tests.support import Done, Git, Site, binding
+from tests.support import Done, Git, Site, agent, binding
 
 VERBS_ANYWHERE: dict[str, tuple[str, ...]] = {
     "get": ("get", "all"),
@@ -173,3 +173,20 @@ def test_revisions_are_those_of_a_clone_of_the_workspace_and_else_its_own(team: 
         done = team.run("validate", "--rev", "HEAD", "-o", "json", *words, env=env, cwd=stranger.folder)
         assert (done.code, done.err) == (0, ""), done
         assert team.run("diff", "main", *words, env=env, cwd=stranger.folder).out == "no object changes\n"
+
+
+def test_clone_of_a_named_workspace_is_judged_where_its_manifests_are(site: Site) -> None:
+    """By the source path, as the hook judges: what lies beside that folder is no manifest, and ignores none."""
+    settings = site.root / "pai.toml"
+    settings.write_text(settings.read_text().replace('path = "."', 'path = "sub"'))
+    clone = site.clone("kin")
+    clone.pushed({"other.yaml": "x: 1\n", "sub/a.yaml": binding("a"), "b.yaml": binding("b")})
+    clone.commit({"sub/c.yaml": agent("c", "b"), ".paiignore": "sub\n"})
+    for words, env in ((("-w", str(site.root)), {}), ((), {"PAI_WORKSPACE": str(site.root)})):
+        done = site.run("validate", "--rev", "HEAD~1", *words, env=env, cwd=clone.folder)
+        assert (done.code, done.err) == (0, "ok: 1 object\n")
+        assert site.run("validate", "--rev", "HEAD", *words, env=env, cwd=clone.folder).code == 1
+        assert site.run("validate", "--rev", "HEAD~1", ".", *words, env=env, cwd=clone.folder).code == 1
+        done = site.run("diff", "HEAD~1", *words, env=env, cwd=clone.folder)
+        assert (done.code, "sub/c.yaml:7:5: error PAI302" in done.err) == (1, True), done
+    assert "sub/c.yaml:7:5: error PAI302" in clone.push().err
