@@ -6,6 +6,7 @@ Nothing uncommitted is ever overwritten. Callers map libgit2's exceptions.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,6 +40,7 @@ def checkout(repo: pygit2.Repository, branch: str, files: Mapping[str, bytes | N
         raise Refused(f"another git process works in {root}", "wait for it, or remove a stale .git/index.lock")
     hidden = _hidden(root, files)
     for path, content in files.items():
+        parts_of(path)
         for folder in Path(path).parents:
             place = root / folder
             if place.is_symlink() or (place.exists() and not place.is_dir()):
@@ -50,6 +52,26 @@ def checkout(repo: pygit2.Repository, branch: str, files: Mapping[str, bytes | N
         elif path not in hidden and not _clean(repo, root, path) and not _same(repo, root, path, content):
             raise Refused(f"{path} has uncommitted changes", f"commit or stash them first: git -C {root} status")
     return root
+
+
+def parts_of(path: str) -> tuple[str, ...]:
+    """Give the names that a path is made of. Raises Refused for what git checks out nowhere: its own files are there.
+
+    A commit may have such a path: git checks them when they are pushed and fetched, if it was told to.
+    """
+    parts = tuple(path.split("/"))
+    if any(part in ("", ".", "..") or "\0" in part or _is_gits(part) for part in parts):
+        raise Refused(f"{path!r} is not a path inside a repository", "git fsck says more of a commit that has it")
+    return parts
+
+
+def _is_gits(name: str) -> bool:
+    """Tell whether some file system takes a name for `.git` (git.git, `is_hfs_dotgit` and `is_ntfs_dotgit`)."""
+    plain = _UNSEEN.sub("", name).lower().partition(":")[0].rstrip(" .")
+    return plain in (".git", "git~1") or "\\.git" in plain
+
+
+_UNSEEN = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 
 
 class _Use(NamedTuple):

@@ -20,7 +20,7 @@ import pygit2
 from pygit2.enums import ObjectType
 
 from reconciler.core.errors import NotFound, Refused, SourceUnavailable
-from reconciler.source.checkouts import checkout, follow_branch
+from reconciler.source.checkouts import checkout, follow_branch, parts_of
 from reconciler.source.identities import Author, Identity
 from reconciler.source.storing import common_dir, store
 from reconciler.source.trees import TREES, parse, serialise
@@ -67,7 +67,7 @@ def prepare(
 ) -> str:
     """Make the commit that `write` would make, and move no branch; `expected_tip` if the tree stays the same."""
     base = None if expected_tip is None else str(repo[expected_tip].peel(pygit2.Tree).id)
-    places = {_parts(path): content for path, content in files.items()}
+    places = {parts_of(path): content for path, content in files.items()}
     tree = store(repo, lambda into: _tree(into.odb, base, places, ""))
     assert tree is not None, "only folders below the root vanish when they are empty"
     return _commit(repo, expected_tip, tree, message, author)
@@ -127,13 +127,6 @@ def signature_of(author: Author) -> pygit2.Signature:
     if author.when is None:
         return pygit2.Signature(name or email or "unknown", email or "unknown")
     return pygit2.Signature(name or email or "unknown", email or "unknown", author.when, author.offset)
-
-
-def _parts(path: str) -> tuple[str, ...]:
-    parts = tuple(path.split("/"))
-    if any(part in ("", ".", "..") or part.lower() == ".git" or "\0" in part for part in parts):
-        raise Refused(f"{path!r} is not a path inside a repository", "write it relative to the repository's root")
-    return parts
 
 
 def _tree(odb: pygit2.Odb, base: str | None, files: Mapping[tuple[str, ...], bytes | None], prefix: str) -> str | None:

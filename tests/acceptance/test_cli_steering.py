@@ -333,6 +333,28 @@ def test_rollback_into_a_work_tree_keeps_the_rest(team: Site) -> None:
     assert budget(team) == 1
 
 
+@pytest.mark.parametrize("name", [".git", ".GIT", "git~1", ".g\u200cit", ".git "])
+def test_rollback_writes_none_of_gits_own_files(team: Site, name: str) -> None:
+    """A commit may have a path that git checks out nowhere, if nobody checked it on its way: no hook comes of it."""
+    clone = team.clone()
+    config = team.root / "pai.toml"
+    config.write_text(config.read_text().replace('repo = "config.git"', f'repo = "{clone.folder}"'))
+    first = clone.commit({"models/flash.yaml": binding("flash", 1)})
+    before = sorted(clone.folder.glob("*/hooks/*"))
+    hook = clone("hash-object", "-w", "--stdin", stdin="#!/bin/sh\n")
+    hooks = clone("mktree", stdin=f"100755 blob {hook}\tpost-checkout\n")
+    inside = clone("mktree", stdin=f"040000 tree {hooks}\thooks\n")
+    listed = f"040000 tree {inside}\t{name}\n040000 tree {clone('rev-parse', 'HEAD:models')}\tmodels\n"
+    planted = clone("commit-tree", clone("mktree", stdin=listed), "-p", first, "-m", "harmless")
+    after = clone("commit-tree", f"{first}^{{tree}}", "-p", planted, "-m", "clean")
+    clone("merge", "--quiet", "--ff-only", after)
+    tip = clone.commit({"models/flash.yaml": binding("flash", 2)})
+    team.pai("reconcile")
+    assert "is not a path inside a repository" in team.pai("rollback", planted, code=1).err
+    assert clone.head == tip
+    assert sorted(clone.folder.glob("*/hooks/*")) == before
+
+
 def test_operator_and_a_push_at_the_same_time_lose_nothing(team: Site) -> None:
     """Pins and pushes in turns under a daemon: at the end, unpinned, the tip is in force and the log is whole."""
     clone = team.clone()
