@@ -213,8 +213,14 @@ def _affected(changes: Sequence[Change], proposed: Sequence[Glimpse]) -> Iterato
 
 def _matters(change: Change) -> bool:
     """Tell whether whoever uses the binding would notice."""
-    kept = ("metadata.labels.", "metadata.annotations.")
-    return any(not f.field.startswith(kept) or f.field.startswith(f"{kept[1]}pai.io/") for f in change.fields)
+    return any(is_read(field, change.kind) for field in change.fields)
+
+
+def is_read(field: Field, kind: Kind) -> bool:
+    """Tell whether Pai goes by a field. Of an agent that is its list of bindings: all else is kept untouched."""
+    if field.field.startswith(("metadata.labels.", "metadata.annotations.")):
+        return field.field.startswith("metadata.annotations.pai.io/")
+    return kind == "model" or field.field == "modelBindings"
 
 
 def _budgets(comparison: Comparison) -> Iterator[Budget]:

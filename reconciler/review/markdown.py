@@ -7,11 +7,11 @@ manifest is ever live, and nothing in it can look like the hidden marker by whic
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from reconciler.core.diagnostics import Diagnostic, printable
 from reconciler.core.text import cut
-from reconciler.review.findings import Change, Review
+from reconciler.review.findings import Change, Field, Review, is_read
 from reconciler.review.text import AGENTS_MAX, VALUE_MAX, budget_rows, note, rehearsed, summary, values
 
 CHANGES_MAX = 200
@@ -71,12 +71,19 @@ def _changes(review: Review) -> Iterator[str]:
         yield ""
     for change in review.changes[:CHANGES_MAX]:
         yield f"- **{change.change}** {change.kind} {code(change.name)}, {_place(change)}{note(change)}"
-        for field in change.fields[:FIELDS_MAX]:
+        for field in _first(change):
             yield f"  - {code(field.field)}: {code(values(field, change))} (line {field.line})"
         if len(change.fields) > FIELDS_MAX:
             yield f"  - ... and {len(change.fields) - FIELDS_MAX:,} more fields"
     if len(review.changes) > CHANGES_MAX:
         yield f"- ... and {len(review.changes) - CHANGES_MAX:,} more objects: `pai diff` lists them all"
+
+
+def _first(change: Change) -> Sequence[Field]:
+    """Give the fields that are listed: of very many those first that Pai itself goes by, lest others hide them."""
+    if len(change.fields) <= FIELDS_MAX:
+        return change.fields
+    return sorted(sorted(change.fields, key=lambda field: not is_read(field, change.kind))[:FIELDS_MAX])
 
 
 def _place(change: Change) -> str:

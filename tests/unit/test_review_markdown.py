@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from reconciler.core.objects import Kind
 from reconciler.forges.publishing import fitted, marker
-from reconciler.review.markdown import code
+from reconciler.review.findings import Change, Field, Review
+from reconciler.review.markdown import FIELDS_MAX, code, markdown
 
 PIECES = st.lists(
     st.sampled_from(
@@ -46,3 +49,27 @@ def test_fitted_comment_is_never_too_long(body: str, most: int) -> None:
 def test_marker_is_a_comment_that_says_whose_it_is() -> None:
     """It names its context, and what is hidden on a page."""
     assert marker("pai/review") == "<!-- pai/review: kept up to date by pai review -->"
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "noise"),
+    [
+        (
+            "model",
+            ("metadata.annotations.pai.io/unbounded-input", "maxTokensPerDay", "model"),
+            "metadata.annotations.a",
+        ),
+        ("agent", ("modelBindings",), "a"),
+    ],
+)
+def test_fields_that_pai_goes_by_are_listed_among_very_many(kind: Kind, names: tuple[str, ...], noise: str) -> None:
+    """Who adds fifty annotations does not hide another model, or leave to pass a budget, behind them."""
+    many = [*names, *(f"{noise}{number:03d}" for number in range(2 * FIELDS_MAX))]
+    fields = tuple(Field(name, None, "x", 1) for name in sorted(many))
+    change = Change(kind, "m", "changed", "a.yaml", 1, fields)
+    lines = list(markdown(Review("1" * 40, "2" * 40, (change,), (), (), (), ())))
+    listed = [line.split("`")[1] for line in lines if line.startswith("  - `")]
+    assert len(listed) == FIELDS_MAX
+    assert listed == sorted(listed)
+    assert set(names) <= set(listed)
+    assert f"  - ... and {len(fields) - FIELDS_MAX} more fields" in lines
