@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,10 @@ ACTION = ROOT / "action.yml"
 TEMPLATE = ROOT / "templates" / "pai-validate.yml"
 PYTHON = """#!/bin/sh
 set -e
-[ "$1 $2" = "-m venv" ]
+options=""
+while [ "$1" != "-m" ]; do options="$options $1"; shift; done
+[ "$2" = venv ]
+{real} $options -m venv --help >/dev/null
 mkdir -p "$3/bin"
 ln -s {pai} "$3/bin/pai"
 printf '#!/bin/sh\\necho "$@" >>{log}\\n' >"$3/bin/pip"
@@ -42,7 +46,7 @@ def python(folder: Path) -> Path:
     """Write the stand-in for Python, which leaves its notes in `folder`."""
     place = folder / "bin" / "python3"
     place.parent.mkdir(exist_ok=True)
-    place.write_text(PYTHON.format(pai=PAI, log=folder / "installed"))
+    place.write_text(PYTHON.format(real=sys.executable, pai=PAI, log=folder / "installed"))
     place.chmod(0o755)
     return place
 

@@ -60,6 +60,22 @@ def test_action_accepts_what_is_committed(tmp_path: Path, clone: Git) -> None:
     assert clone("status", "--short") == "M team/a.yaml"
 
 
+@pytest.mark.parametrize("forge", ["action", "template"])
+def test_nothing_of_the_change_is_run(tmp_path: Path, clone: Git, forge: str) -> None:
+    """The job's folder is that of the change: a module there that is called as one of Python's is not imported."""
+    ran = tmp_path / "ran"
+    for name in ("venv", "ensurepip", "pip", "sitecustomize", "usercustomize", "reconciler", "yaml", "msgspec"):
+        clone.write({f"{name}.py": f"open({str(ran)!r}, 'a').write({name!r})\n"})
+    clone("add", "*.py")
+    clone("commit", "--quiet", "--message", "change")
+    if forge == "action":
+        done = run_action(tmp_path, clone.folder, clone.environment, path="team")
+    else:
+        done = run_template(tmp_path, clone.folder, clone.environment, package="pai", path="team")
+    assert (done.code, done.out) == (0, "ok: 1 object\n" * (1 + (forge == "template"))), done
+    assert not ran.exists(), ran.read_text()
+
+
 def test_action_marks_what_is_wrong(tmp_path: Path, clone: Git) -> None:
     """The job fails, with workflow commands for the lines, the sum last; SARIF is written all the same if asked for."""
     clone.commit()
