@@ -178,7 +178,7 @@ class _Tour:
         print(f"\n# {text}", flush=True)
 
     def _command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "reconciler.cli.main", *words]
+        return [sys.executable, "-P", "-m", "reconciler.cli.main", *words]  # -P: nothing of the current folder
 
     def _pai(self, *words: str, stdin: str | None = None, captured: bool = False) -> str:
         """Run a command, showing it and what it prints; `captured` gives its output instead of showing it."""

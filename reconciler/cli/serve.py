@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _simulated() -> Iterator[None]:
     """Run the simulated providers in a process of their own, and have the settings lead to them."""
-    command = [sys.executable, "-m", "reconciler.simulator", "--until-eof"]  # whatever ends the daemon ends it, too
+    # Nothing is imported from the current folder (-P); whatever ends the daemon ends it, too.
+    command = [sys.executable, "-P", "-m", "reconciler.simulator", "--until-eof"]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -235,11 +235,15 @@ def test_workspace_of_a_repository_elsewhere(site: Site) -> None:
 
 
 def test_simulated_providers_answer_and_end_with_the_daemon(team: Site) -> None:
-    """`pai serve --simulate` needs no key and no network, and leaves nothing behind, however it ends."""
+    """`pai serve --simulate` needs no key and no network, and leaves nothing behind, however it ends.
+
+    Nothing is imported from the folder in which it is called.
+    """
+    (team.folder / "msgspec.py").write_text("raise SystemExit('of the current folder')\n")
     for end in (signal.SIGTERM, signal.SIGKILL):
         command = [PAI, "-w", str(team.root), "serve", "--simulate"]
         with (team.folder / "serve.log").open("w+") as log:
-            process = subprocess.Popen(command, env=team.environment, stdout=log, stderr=log)
+            process = subprocess.Popen(command, cwd=team.folder, env=team.environment, stdout=log, stderr=log)
             deadline = time.monotonic() + 20
             while not (team.root / "data" / "pai.sock").exists() or team.run("status").code:
                 assert time.monotonic() < deadline

@@ -57,7 +57,9 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_tour_is_untouched(home: Path, tmp_path: Path) -> None:
-    """`pai demo` commits, clones and pushes as on a fresh machine."""
+    """`pai demo` commits, clones and pushes as on a fresh machine, and imports nothing from where it is called."""
+    for name in ("argparse", "msgspec", "reconciler"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('of the current folder')\n")
     done = run([PAI, "demo"], {"PATH": os.environ["PATH"], "HOME": str(home)}, tmp_path)
     assert done.code == 0, done.err + done.out
 
