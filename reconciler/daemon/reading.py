@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 
 from reconciler.audit import find_moment
 from reconciler.core.state import State
+from reconciler.daemon.other_secrets import others
 from reconciler.log.past import state_then
 from reconciler.log.replay import projected
 from reconciler.log.store import Reader
-from reconciler.secrets.backends import Backends
+from reconciler.secrets.backends import Backends, OfBindings
 from reconciler.secrets.store import SecretStore
 from reconciler.views import View
 from reconciler.workspace import Workspace
@@ -28,7 +29,9 @@ def view_of(workspace: Workspace, log: Reader, today: Callable[[], str], at: str
     """
     state, day = (projected(log), today()) if at is None else _state_then(log, at)
     store = SecretStore(workspace.secrets, workspace.master_key)
-    backends = Backends(store, state.secrets.get, workspace.secrets_directory, os.environ)
+    backends = OfBindings(
+        Backends(store, state.secrets.get, workspace.secrets_directory, os.environ), others(workspace.settings)
+    )
 
     def problem(name: str, key: str) -> str:
         """Say of the past only what the log knows: a value that was stored then counts, also if it is gone now."""

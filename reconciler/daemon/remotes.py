@@ -8,12 +8,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from reconciler.core.errors import SecretMissing, SecretsUnavailable, SourceUnavailable
+from reconciler.daemon.other_secrets import KNOWN_HOSTS, OF_GIT, PASSWORD, SSH_KEY, TOKEN, USERNAME
 from reconciler.secrets import Backends
 from reconciler.source import Credentials, Mirror, Remote
 from reconciler.source.witness import refs_of
 from reconciler.workspace import Workspace
-
-USERNAME, PASSWORD, TOKEN, SSH_KEY, KNOWN_HOSTS = "username", "password", "token", "ssh-key", "known-hosts"
 
 
 def mirror_of(workspace: Workspace, secrets: Backends, origin: str) -> Mirror | None:
@@ -45,7 +44,7 @@ def credentials(name: str, secrets: Backends) -> Credentials:
     if not name:
         return Credentials()
     found: dict[str, bytes] = {}
-    for key in (USERNAME, PASSWORD, TOKEN, SSH_KEY, KNOWN_HOSTS):
+    for key in OF_GIT:
         try:
             found[key] = secrets.resolve(name, key).reveal()
         except SecretMissing:

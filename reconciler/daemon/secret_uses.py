@@ -14,7 +14,7 @@ from typing import Final
 from reconciler.core.errors import UsageError
 from reconciler.core.objects import key_reference
 from reconciler.core.state import State
-from reconciler.daemon.remotes import KNOWN_HOSTS, PASSWORD, SSH_KEY, USERNAME
+from reconciler.daemon.other_secrets import KNOWN_HOSTS, PASSWORD, SSH_KEY, USERNAME, of_forges
 from reconciler.secrets import unfit
 from reconciler.workspace.settings import Settings
 
@@ -41,12 +41,5 @@ def check_fit(settings: Settings, state: State, name: str, values: Mapping[str, 
 
 def _named(settings: Settings, name: str, key: str) -> bool:
     """Tell whether the settings name the secret, or this key of it, for something else than a binding."""
-    forges = (
-        settings.webhooks_github,
-        settings.webhooks_gitlab,
-        settings.webhooks_gitea,
-        settings.webhooks_bitbucket,
-        settings.webhooks_generic,
-        settings.forge_secret,
-    )
+    forges = of_forges(settings).values()
     return settings.source_secret == name or f"{name}:{key}" in forges or name in forges

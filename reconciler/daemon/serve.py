@@ -35,6 +35,7 @@ from reconciler.daemon.attesting import Attester
 from reconciler.daemon.health import Health, judge_health, unreachable
 from reconciler.daemon.loop import ReconcileLoop
 from reconciler.daemon.operations import Answer, Arguments, Operations
+from reconciler.daemon.other_secrets import of_forges, others
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.polling import Poll
 from reconciler.daemon.pushers import Pushes
@@ -51,7 +52,7 @@ from reconciler.gateway.service import Options, Service
 from reconciler.listening import Door, Hosts, Limits, Listener, Pace, Proxies
 from reconciler.log.sqlite import open_reader
 from reconciler.reconcile import Result
-from reconciler.secrets import SecretReader
+from reconciler.secrets import OfBindings, SecretReader
 from reconciler.source import Watch
 from reconciler.workspace import Address, Workspace
 
@@ -102,7 +103,7 @@ class Daemon:
         self._subject = f"daemon/{socket.gethostname()}"
         self._gateway = Service(
             parts.recorder,
-            parts.backends,
+            OfBindings(parts.backends, others(workspace.settings)),
             _options(workspace),
             self._days,
             self._metrics.registry,
@@ -369,14 +370,8 @@ def _options(workspace: Workspace) -> Options:
 
 def _webhook_secrets(workspace: Workspace) -> dict[str, str]:
     """Give the secret that each forge signs with, "" for none."""
-    settings = workspace.settings
-    return {
-        "github": settings.webhooks_github,
-        "gitlab": settings.webhooks_gitlab,
-        "gitea": settings.webhooks_gitea,
-        "bitbucket": settings.webhooks_bitbucket,
-        "generic": settings.webhooks_generic,
-    }
+    named = of_forges(workspace.settings).items()
+    return {name.removeprefix("webhooks."): value for name, value in named if name.startswith("webhooks.")}
 
 
 def _opened(workspace: Workspace) -> Parts:

@@ -5,13 +5,14 @@ binding's apiKeySecretRef names, `reader` does that for an event loop. Which sto
 word, given by the caller; nothing here reads the log.
 """
 
-from reconciler.secrets.backends import Backends
+from reconciler.secrets.backends import Backends, OfBindings
 from reconciler.secrets.reader import SecretReader, Secrets
 from reconciler.secrets.store import SecretStore
 from reconciler.secrets.value import SecretValue, check_key, check_name, header_text, unfit
 
 __all__ = [
     "Backends",
+    "OfBindings",
     "SecretReader",
     "SecretStore",
     "SecretValue",

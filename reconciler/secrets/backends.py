@@ -110,6 +110,36 @@ class Backends:
         return data.removesuffix(b"\n").removesuffix(b"\r") or None
 
 
+class OfBindings:
+    """Finds values for bindings alone: whoever writes manifests may name any secret, also one of the operator's own.
+
+    `others` are names and keys of secrets that are for something else, each with what it is for.
+    """
+
+    def __init__(self, backends: Backends, others: Mapping[tuple[str, str], str]) -> None:
+        self._backends = backends
+        self._others = others
+
+    def resolve(self, name: str, key: str) -> SecretValue:
+        """Give the value in force. Raises SecretsUnavailable, which says why there is none."""
+        if (use := self._others.get((name, key))) is not None:
+            raise SecretMissing(_taken(name, key, use), "store the provider's key under another name: pai add secret")
+        return self._backends.resolve(name, key)
+
+    def at_hand(self, name: str, key: str) -> SecretValue | None:
+        """Give the value in force if nothing has to be read for it, else None."""
+        return None if (name, key) in self._others else self._backends.at_hand(name, key)
+
+    def problem(self, name: str, key: str) -> str:
+        """Say why no request can be sent with the value, or "" if one can: what the gateway refuses by."""
+        use = self._others.get((name, key))
+        return self._backends.problem(name, key) if use is None else _taken(name, key, use)
+
+
+def _taken(name: str, key: str, use: str) -> str:
+    return f"secret {name} key {key} is for {use}, and goes to no provider"
+
+
 def variable(name: str, key: str) -> str:
     """Name the environment variable of a secret's key: `PAI_SECRET_GEMINI_KEY_TOKEN` for gemini-key, token."""
     return _PREFIX + f"{name}_{key}".upper().replace("-", "_").replace(".", "_")

@@ -142,6 +142,33 @@ def test_value_for_git_or_a_forge_may_hold_anything(either: Site) -> None:
     either.pai("add", "secret", "provider-keys", "--from-literal", f"ssh-key={pem}", code=2)
 
 
+OPERATORS = {"PAI_WEBHOOKS_GITHUB": "hooks:openai", "PAI_SOURCE_SECRET": "git", "PAI_FORGE_SECRET": "forge"}
+"""Secrets that the settings name for something else, of which some keys are named as those of bindings."""
+
+
+def test_secret_of_the_operators_own_goes_to_no_provider(gateway_template: Site, tmp_path: Path) -> None:
+    """Whoever writes manifests may name it in a binding, and its agent's requests would bring it to a provider."""
+    site = copied(gateway_template, tmp_path / "template")
+    made = {name: bound(name, "openai", secret=name) for name in ("hooks", "git", "forge")}
+    made["git"] = made["git"].replace("key: openai", "key: token")
+    made["forge"] = made["forge"].replace("    key: openai\n", "")
+    files = {f"models/{name}.yaml": text for name, text in made.items()}
+    site.clone("more").pushed({**files, "agents/robot.yaml": agent("robot", "openai", *made)})
+    words = [("hooks", "openai"), ("git", "token"), ("forge", "token"), ("git", "openai")]
+    for name, key in words:
+        site.pai("add", "secret", name, "--from-literal", f"{key}=canary-of-the-operator")
+    site.pai("reconcile")
+    with opened(site, tmp_path / "site", **OPERATORS) as bench:
+        for name, setting in (("hooks", "webhooks.github"), ("git", "source.secret"), ("forge", "forge.secret")):
+            found = refused("chat", bench.ask("chat", name))
+            assert not any("canary-of-the-operator" in str(visit.headers) for visit in bench.simulator.requests())
+            reason = f"is for {setting}, and goes to no provider"
+            assert (found.status, reason in found.message) == (503, True), found
+            item = bench.site.pai("get", "model", name, "-o", "json", env=OPERATORS).json
+            assert reason in item["status"]["conditions"][0]["message"]
+        assert bench.ask("chat", "openai").status_code == 200
+
+
 def test_pipe_in_place_of_a_mounted_key_holds_up_nobody(gateway_template: Site, tmp_path: Path) -> None:
     """A binding whose key is a pipe that nobody writes is a 503; others go on being served."""
     folder = tmp_path / "mounted" / "piped"
