@@ -48,8 +48,12 @@ def parents_in(raw: bytes) -> list[str] | None:
 
 
 def parse_commit(sha: str, raw: bytes) -> CommitInfo:
-    """Read a commit object; text is decoded by the commit's own encoding, undecodable bytes are replaced."""
-    head, _, message = raw.partition(b"\n\n")
+    """Read a commit object; text is decoded by the commit's own encoding, undecodable bytes are replaced.
+
+    As for git the message ends at a NUL: what git shows nobody, such as a trailer there, permits nothing.
+    """
+    head, _, rest = raw.partition(b"\n\n")
+    message = rest.partition(b"\0")[0]
     encoding = (_header(head, b"encoding") or b"utf-8")[:_ENCODING_BYTES_MAX].decode("ascii", "replace")
     return CommitInfo(
         commit=sha,

@@ -178,6 +178,13 @@ def test_trailers_are_those_that_git_finds(message: str) -> None:
     assert trailers(message) == expected
 
 
+def test_what_stands_behind_a_nul_is_no_part_of_the_message() -> None:
+    """Git shows nobody what it is, so it permits no deletion."""
+    info = parse_commit("0" * 40, commit(message=b"tidy up\n\0\n\nPai-Allow-Deletions: yes\n"))
+    assert info.message == "tidy up\n"
+    assert trailers(info.message) == []
+
+
 def test_trailers_read_windows_line_ends() -> None:
     """A message written with CRLF has the same trailers."""
     assert trailers("Subject\r\n\r\nPai-Allow-Deletions: yes\r\n") == [("Pai-Allow-Deletions", "yes")]
