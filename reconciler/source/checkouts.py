@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -47,7 +48,8 @@ def checkout(repo: pygit2.Repository, branch: str, files: Mapping[str, bytes | N
                 raise Refused(f"{place} is not a folder", "move it away")
         if path in hidden and os.path.lexists(root / path):
             if not _same(repo, root, path, content) and not _as_committed(repo, root, path):
-                hint = f"git -C {root} update-index {hidden[path].undone} {path} lets git show them; commit them first"
+                shown = f"git -C {shlex.quote(str(root))} update-index {hidden[path].undone} {shlex.quote(path)}"
+                hint = f"{shown} lets git show them; commit them first"
                 raise Refused(f"{path} has uncommitted changes, which git hides ({hidden[path].name})", hint)
         elif path not in hidden and not _clean(repo, root, path) and not _same(repo, root, path, content):
             raise Refused(f"{path} has uncommitted changes", f"commit or stash them first: git -C {root} status")

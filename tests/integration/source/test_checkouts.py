@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,18 @@ def test_work_that_git_hides_is_not_overwritten(git: Git, bit: str) -> None:
     assert Repository.open(git.folder).tip("main") == tip
     git(*caught.value.hint.partition(" lets ")[0].split()[3:])
     assert git("status", "--porcelain") == "M a.yaml"
+
+
+def test_line_to_type_names_a_file_as_a_shell_reads_it(git: Git) -> None:
+    """Authors choose names; who types the hint runs nothing of theirs."""
+    name = "a $(touch owned).yaml"
+    tip = tip_of(git, {name: "a\n"})
+    git("update-index", "--skip-worktree", name)
+    (git.folder / name).write_text("precious\n")
+    with pytest.raises(Refused, match="which git hides") as caught:
+        Repository.open(git.folder).write("main", tip, {name: b"changed\n"}, "m", ALICE)
+    git(*shlex.split(caught.value.hint.partition(" lets ")[0])[3:])
+    assert git("status", "--porcelain") == f'M "{name}"'
 
 
 @pytest.mark.parametrize("bit", ["skip-worktree", "assume-unchanged"])
