@@ -190,6 +190,7 @@ class Daemon:
                 await asyncio.wait_for(stopping.wait(), TELL_S)
                 return
             self._lines.begin(await asyncio.to_thread(self.health))
+            await asyncio.to_thread(self._parts.recorder.look)
             if self._parts.warning != warning:
                 warning = self._parts.warning
                 log.warning("%s", warning or "the refs of the checkpoints have nothing any more that is not this log's")

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from reconciler.core.errors import CouldNotRun, LogDamaged
-from reconciler.log.sqlite_errors import RESTORE
+from reconciler.log.sqlite_errors import AFRESH, RESTORE
 
 
 def must_exist(path: Path) -> None:
@@ -26,18 +26,43 @@ def must_exist(path: Path) -> None:
         raise LogDamaged(f"{path} is empty or no file", RESTORE)
 
 
-def identity(path: Path) -> tuple[int, int]:
-    """Tell files apart, also after a rename over the path; (0, 0) if there is none."""
+class Ours:
+    """A log's file as its one writer left it: that another program put one in its place, or wrote over it, is noticed.
+
+    A copy over it (`cp`, `rsync --inplace`) keeps the inode, so its size and the time of its last change count too.
+    Nobody but the writer changes them: readers cannot, and what waits in the WAL does not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.take()
+
+    def take(self) -> None:
+        """Take the file for what the writer itself has just made of it."""
+        self._known = _look(self.path)
+
+    def same(self) -> bool:
+        """Tell whether the file is as the writer left it."""
+        return _look(self.path) == self._known
+
+    def check(self) -> None:
+        """Make sure of it. Raises LogDamaged."""
+        now = _look(self.path)
+        if now and now != self._known:
+            deed = "written over by another program" if now[:2] == self._known[:2] else "replaced by another file"
+            raise LogDamaged(f"{self.path} was {deed} while in use: stop what uses it, and restore it", AFRESH)
+        if not now:
+            hint = "or stop what uses it, and start it where the folder is now"
+            raise LogDamaged(f"{self.path} was moved or removed while in use: put it back", hint)
+
+
+def _look(path: Path) -> tuple[int, ...]:
+    """Give what tells files apart, () if there is none."""
     try:
         found = os.stat(path)
     except OSError:
-        return (0, 0)
-    return (found.st_dev, found.st_ino)
-
-
-def replaced(path: Path) -> LogDamaged:
-    """Give the error for a file that is not the one that was opened."""
-    return LogDamaged(f"{path} was moved, removed or replaced while in use", "put the file back and start again")
+        return ()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def sync(path: Path) -> None:

@@ -1,12 +1,14 @@
 """The single-writer lock: one process at a time may open the log for writing.
 
 An exclusive flock on a file beside the log, released by the kernel however the process ends. The file itself stays (it
-holds the last holder's process id, for messages only) and must not be removed while a process may hold it.
+holds the last holder's process id, for messages, and a word if it doubted what the lock is for) and must not be removed
+while a process may hold it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -15,10 +17,19 @@ from pathlib import Path
 from reconciler.core.errors import LogBusy, LogNotWritable
 
 _POLL_S = 0.01
+_DOUBTED = b"doubted\n"
+_HINTS = {
+    errno.EROFS: "mount it for writing; commands that only read work as it is",
+    errno.ENOSPC: "free space on the disk",
+    errno.EDQUOT: "free space on the disk",
+}
 
 
 class WriterLock:
-    """The held lock; `release` gives it back. Taking it twice in one process fails like any other holder."""
+    """The held lock; `release` gives it back. Taking it twice in one process fails like any other holder.
+
+    `doubted` is what `doubt` said last, by this holder or the one before.
+    """
 
     def __init__(self, path: Path, wait_s: float = 0.0) -> None:
         """Take the lock, waiting up to `wait_s` seconds.
@@ -41,13 +52,24 @@ class WriterLock:
                     ) from None
                 time.sleep(_POLL_S)
                 continue
+            except OSError as error:
+                os.close(fd)
+                hint = "put the workspace on a disk of this machine, or mount the share with locks"
+                raise LogNotWritable(f"the file system of {path} gives no lock: {error.strerror}", hint) from error
             if _is_file(fd, path):
                 break
             os.close(fd)  # somebody replaced the file between our open and our lock
         self._fd: int | None = fd
-        with contextlib.suppress(OSError):  # a full disk: the process id is for messages only
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self.doubt(_DOUBTED in os.pread(fd, 64, 0))
+
+    def doubt(self, doubted: bool) -> None:
+        """Say, to whoever takes the lock next too, whether what it is for has to be looked at as a whole first."""
+        self.doubted = doubted
+        if self._fd is not None:
+            said = f"{os.getpid()}\n".encode() + _DOUBTED * doubted
+            with contextlib.suppress(OSError):  # a full disk, where the words of before stay
+                os.pwrite(self._fd, said, 0)
+                os.ftruncate(self._fd, len(said))
 
     def release(self) -> None:
         """Give the lock back; safe to call twice."""
@@ -60,9 +82,8 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise LogNotWritable(
-            f"the lock file {path} cannot be opened: {error.strerror}", "check the folder's owner and mode"
-        ) from error
+        hint = _HINTS.get(error.errno or 0, "check the folder's owner and mode")
+        raise LogNotWritable(f"the lock file {path} cannot be opened: {error.strerror}", hint) from error
 
 
 def _is_file(fd: int, path: Path) -> bool:
@@ -73,5 +94,5 @@ def _is_file(fd: int, path: Path) -> bool:
 
 
 def _holder(fd: int) -> str:
-    text = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+    text = os.pread(fd, 32, 0).decode("ascii", "replace").partition("\n")[0]
     return f", process {text}" if text.isdigit() else ""

@@ -5,6 +5,7 @@ Invariants
 - `head` (one row), `rows` and `events` change in the same transaction; a block of the index has one of its own.
 - Only the holder of `<file>.lock` opens for writing; readers open `mode=ro`, never checkpoint, never create the
   file.
+- The file itself changes in `_bring_in` and at opening and closing, and by nobody else: what does is noticed (`Ours`).
 - The file is never opened but through SQLite while a connection may be open in this process: closing any other
   descriptor of it would drop SQLite's own POSIX locks.
 - An existing file is never made anew: what is not a whole log of this version is LogDamaged.
@@ -25,12 +26,12 @@ from typing import Final, Literal
 from reconciler.core.errors import LogBusy, LogDamaged, LogNotWritable
 from reconciler.core.state import RowKey
 from reconciler.log import sqlite_index, sqlite_pruned, subtrees
-from reconciler.log.files import identity, must_exist, replaced, sync
+from reconciler.log.files import Ours, must_exist, sync
 from reconciler.log.index import INDEX_VERSION, Block
 from reconciler.log.lock import WriterLock
 from reconciler.log.merkle import Frontier, Tiers
 from reconciler.log.problems import MADE_ANEW
-from reconciler.log.sqlite_errors import FREE, RESTORE, mapped
+from reconciler.log.sqlite_errors import AFRESH, FREE, RESTORE, mapped
 from reconciler.log.sqlite_events import EventsReader
 from reconciler.log.sqlite_index import IndexReader, portions
 from reconciler.log.sqlite_opening import BUSY_S, connect, mark, open_database
@@ -49,6 +50,9 @@ from reconciler.log.store import Base, Head, Kept, Rows, Snapshot, Stored
 SNAPSHOTS_KEPT: Final = 2
 GATHER_S: Final = 1.0
 """How long readers may keep the file from being whole when the writer ends."""
+COMMITS_MAX: Final = 200
+WAITING_BYTES_MAX: Final = 8 * 1024 * 1024
+"""What may wait in the WAL: about the 1,000 pages that SQLite itself would let wait."""
 
 # Damaged values may have another type than their column's; whoever checks them gets the right type all the same.
 _ROWS = (
@@ -138,16 +142,41 @@ class SqliteBackend:
         must_exist(path)
         self.path = path
         self._lock = WriterLock(lock_path(path), wait_s)
-        self._file = identity(path)
+        self._ours = Ours(path)
         self.mended: list[str] = []
 
     def open(self) -> SqliteStore:
         """Open the store for writing. Raises LogDamaged (also if the file is not the one of before), LogNotWritable."""
-        if identity(self.path) != self._file:
-            raise replaced(self.path)
-        store = SqliteStore(self.path)
+        if not self._ours.same():
+            self._lock.doubt(True)
+        self._ours.check()
+        if self._lock.doubted:
+            self._prove()
+        with contextlib.closing(open_reader(self.path)) as log:  # before the WAL, maybe another file's, is brought in
+            log.agree()
+        try:
+            store = SqliteStore(self.path, self._ours)
+        finally:
+            self._ours.take()  # on a full disk an opening may fail half-way
         self.mended += store.mended
         return store
+
+    def _prove(self) -> None:
+        """Read the whole of what another program wrote over before anything is written to it. Raises LogDamaged.
+
+        SQLite puts what waits in a WAL on top of any file, also of one that it does not belong to.
+        """
+        from reconciler.log.check import check  # which reads logs by this module
+
+        try:
+            with contextlib.closing(open_reader(self.path)) as log:
+                found = [each.message for each in check(log, path=self.path) if MADE_ANEW not in each.message]
+        except LogDamaged as error:
+            found = [error.message]
+        if found:
+            what = f"{self.path}, which was written over while in use, is no whole log with what lies beside it"
+            raise LogDamaged(f"{what}: {found[0]}", AFRESH)
+        self._lock.doubt(False)
 
     def release(self) -> None:
         """Give the lock back; safe to call twice."""
@@ -171,7 +200,6 @@ class SqliteReader(EventsReader, IndexReader):
         self._deadline: float | None = None
         deadline = time.monotonic() + BUSY_S
         while True:
-            self._file = identity(path)
             try:
                 with self._mapped():
                     self._db, self._still = open_database(path, self._mode)
@@ -205,6 +233,12 @@ class SqliteReader(EventsReader, IndexReader):
         """Give the stored roots of the subtrees `start` to `stop` - 1 of 256**tier leaves, up to the first missing."""
         with self._mapped():
             return subtrees.read(self._db, tier, start, stop) if not tier or subtrees.planted(self._db) else []
+
+    def agree(self) -> None:
+        """Make sure that as many events are there as the last transaction said. Raises LogDamaged."""
+        size, head = self.size(), self.head()
+        if size != head.size:
+            raise LogDamaged(f"{self.path} contradicts itself: {size} events, {head.size} announced", RESTORE)
 
     def rows(self) -> dict[RowKey, bytes]:
         """Give all projection rows."""
@@ -281,12 +315,27 @@ class SqliteStore(SqliteReader):
     _mode = "rw"
     _writing = True
 
+    def __init__(self, path: Path, ours: Ours | None = None) -> None:
+        """Open it; `ours` is the file as the store before left it."""
+        super().__init__(path)
+        self._ours = ours or Ours(path)
+        self._commits = self._bytes = 0  # since what waits in the WAL was brought into the file
+        try:
+            with self._mapped():
+                self._keeper = connect(path, "mode=ro")
+        except BaseException:
+            self._db.close()
+            raise
+
     def append(self, events: Sequence[Stored], rows: Rows) -> None:
         """Add events whose positions continue the log, and put `rows`, in one durable transaction."""
+        self._bytes += sum([len(event.body) for event in events]) + sum([len(row) for row in rows.values() if row])
         with self._transaction():
             _write(self._db, events, rows)
-            if identity(self.path) != self._file:  # SQLite would go on writing into a file that has no name
-                raise replaced(self.path)
+
+    def look(self) -> None:
+        """Make sure that no other program has changed the file. Raises LogDamaged."""
+        self._ours.check()
 
     def project(self, rows: Mapping[RowKey, bytes], fold: int) -> None:
         """Replace the whole projection by `rows`, made by fold version `fold` from all events, durably."""
@@ -329,7 +378,7 @@ class SqliteStore(SqliteReader):
         """Give the space of dropped events back to the disk."""
         with self._mapped():
             self._db.execute("VACUUM")
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._bring_in("TRUNCATE")
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keep a snapshot durably; the two newest stay."""
@@ -344,7 +393,7 @@ class SqliteStore(SqliteReader):
         file and starting the WAL anew writes them again. Raises LogNotWritable while a reader prevents that.
         """
         with self._mapped():
-            busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            busy, _, _ = self._bring_in("TRUNCATE")
         if busy:
             raise LogNotWritable(f"{self.path} has a reader that does not let go", "end long-running readers")
         with self._transaction():
@@ -357,8 +406,32 @@ class SqliteStore(SqliteReader):
         """
         with self._mapped():
             self._db.execute(f"PRAGMA busy_timeout = {int(GATHER_S * 1000)}")
-            _, frames, copied = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            _, frames, copied = self._bring_in("TRUNCATE")
         return bool(frames == copied)
+
+    def close(self) -> None:
+        """Let go of the file; safe to call twice. What another program wrote over is left as it is, with the WAL.
+
+        The last connection to go brings the WAL into the file, unless it can only read.
+        """
+        same = self._ours.same()
+        try:
+            with self._mapped():
+                for db in (self._keeper, self._db) if same else (self._db, self._keeper):
+                    db.close()
+        finally:
+            if same:
+                self._ours.take()
+
+    def _bring_in(self, how: Literal["PASSIVE", "TRUNCATE"]) -> tuple[int, int, int]:
+        """Copy what waits in the WAL into the file: nothing else changes that. Gives what SQLite tells of it."""
+        self._ours.check()
+        self._commits = self._bytes = 0
+        try:
+            told: tuple[int, int, int] = self._db.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
+        finally:
+            self._ours.take()
+        return told
 
     def _prepare(self) -> None:
         _prepare_writer(self._db)
@@ -369,9 +442,7 @@ class SqliteStore(SqliteReader):
 
     def _recognise(self) -> None:
         super()._recognise()
-        size, head = self.size(), self.head()
-        if size != head.size:
-            raise LogDamaged(f"{self.path} contradicts itself: {size} events, {head.size} announced", RESTORE)
+        self.agree()
         self.mended = put_right(self._db)
 
     @contextlib.contextmanager
@@ -380,11 +451,16 @@ class SqliteStore(SqliteReader):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._ours.check()  # SQLite would go on writing, also into a file that has no name
                 self._db.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):  # the failed commit may have ended the transaction itself
                     self._db.execute("ROLLBACK")
                 raise
+        self._commits += 1
+        if self._commits >= COMMITS_MAX or self._bytes >= WAITING_BYTES_MAX:
+            with contextlib.suppress(sqlite3.Error, LogDamaged):  # what was committed is durable; the next call tells
+                self._bring_in("PASSIVE")
 
 
 def _write(db: sqlite3.Connection, events: Sequence[Stored], rows: Rows) -> None:
@@ -419,3 +495,4 @@ def _insert(db: sqlite3.Connection, statement: str, records: Iterable[tuple[obje
 
 def _prepare_writer(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA wal_autocheckpoint = 0").fetchone()  # a commit leaves the file as it is

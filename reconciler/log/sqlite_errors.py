@@ -10,8 +10,14 @@ from typing import Final
 
 from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable, PaiError
 
-RESTORE: Final = "restore the file from a backup or an export; Pai never makes it anew by itself"
+RESTORE: Final = (
+    "restore log.db from a backup, with log.db-wal and log.db-shm moved away; Pai never makes it anew by itself"
+)
 """What to do about a file that is not what Pai wrote."""
+AFRESH: Final = (
+    "with nothing running, move log.db-wal and log.db-shm away, put a whole copy in place of log.db, pai verify"
+)
+"""What to do about a file that another program wrote over, or put in place of the one in use."""
 FREE: Final = "free space or repair the disk; a running daemon goes on by itself"
 """What to do about a file that cannot be written."""
 
@@ -39,7 +45,8 @@ def _error(path: Path, error: sqlite3.Error, writing: bool) -> PaiError:
     if code == sqlite3.SQLITE_INTERRUPT:
         return too_long()
     if code in _BUSY:
-        return LogBusy(f"{path} is busy: {error}", "try again")
+        hint = "try again; if it stays so, see what has it open, and that its file system knows locks"
+        return LogBusy(f"{path} is busy: {error}", hint)
     if writing:
         return LogNotWritable(f"{path} cannot be written: {error}", FREE)
     return CouldNotRun(f"{path} cannot be read: {error}", "check its owner and mode, and the disk")

@@ -229,6 +229,9 @@ class Store(Reader, Protocol):
     def append(self, events: Sequence[Stored], rows: Rows) -> None:
         """Add events whose positions continue the log, and put `rows`, in one durable transaction."""
 
+    def look(self) -> None:
+        """Make sure that nobody else has changed the log meanwhile; it takes no time. Raises LogDamaged."""
+
     def project(self, rows: Mapping[RowKey, bytes], fold: int) -> None:
         """Replace the whole projection by `rows`, made by fold version `fold` from all events, durably."""
 

@@ -41,7 +41,7 @@ from reconciler.log.stamp import Clock, Random, Stamper, wall_clock
 from reconciler.log.store import Backend, Snapshot, Store, Stored
 from reconciler.recorder.indexer import Indexer
 from reconciler.recorder.prepared import Prepared
-from reconciler.recorder.tickets import Batch, Cut, Receipt, Ticket, message, report
+from reconciler.recorder.tickets import Batch, Cut, Receipt, Ticket, hint, message, report
 
 T = TypeVar("T")
 
@@ -59,7 +59,6 @@ _GATHER_S = 0.0003
 """How long the writer waits for the next of the callers it has just answered, if others wait for the commit."""
 _GATHER_S_MAX = 0.002
 """How long it does so at most, however many come."""
-_HINT = "free space or repair the disk; a running daemon goes on by itself"
 
 
 class Status(NamedTuple):
@@ -106,7 +105,7 @@ class Recorder:
         self._pending = Batch(0)
         self._closed: deque[Cut] = deque()  # batches that go before the pending one
         self._expected = 1
-        self._reason = ""
+        self._reason = self._hint = ""
         self._retry_at = 0.0
         self._spoiled = False
         self._closing = False
@@ -163,7 +162,7 @@ class Recorder:
         """
         with self._lock:
             if self._state is None:
-                raise LogNotWritable(self._reason, _HINT)
+                raise LogNotWritable(self._reason, self._hint)
             return fn(self._state)
 
     def status(self) -> Status:
@@ -178,6 +177,15 @@ class Recorder:
         """
         with self._lock:
             self._writable_state()
+
+    def look(self) -> None:
+        """Notice what another program did to the log, also while nothing is recorded; for whoever has a clock."""
+        with self._lock:
+            if self._store is not None and not (self._writing or self._reason):
+                try:
+                    self._store.look()
+                except PaiError as error:
+                    self._recover(None, error)
 
     def close(self) -> None:
         """Commit what is pending, take a snapshot if it spares a start much, let go of the log. Safe to call twice."""
@@ -254,10 +262,10 @@ class Recorder:
             raise LogNotWritable(self._held, "an operator decides: pai verify, then pai verify --accept")
         if self._reason:
             if self._spoiled or time.monotonic() < self._retry_at:
-                raise LogNotWritable(self._reason, _HINT)
+                raise LogNotWritable(self._reason, self._hint)
             self._reopen()
             if self._reason:
-                raise LogNotWritable(self._reason, _HINT)
+                raise LogNotWritable(self._reason, self._hint)
         assert self._state is not None
         return self._state
 
@@ -308,6 +316,7 @@ class Recorder:
         self._state = None
         self._spoiled = True
         self._reason = "the state is being made anew after an internal error"
+        self._hint = "try again in a moment"
         self._wake.notify()
 
     # Committing: the writer thread.
@@ -461,6 +470,7 @@ class Recorder:
             self._store.settle()
         except Exception as error:  # whatever it is, the recorder must stay able to answer
             self._reason = f"the log is not writable: {message(error)}"
+            self._hint = hint(error)
             self._retry_at = time.monotonic() + self._retry_s
         else:
             self._reason = ""
@@ -472,24 +482,15 @@ class Recorder:
         self._pending = Batch(0)
         self._spoiled = False
         self._reopen()
-        problem = LogNotWritable(f"the event was not recorded: {message(error)}", _HINT)
+        problem = LogNotWritable(f"the event was not recorded: {message(error)}", hint(error))
         if not isinstance(error, PaiError | OSError):
             problem.internal = True
             report("the recorder failed by a bug", error)
-        survived = failed is not None and not self._reason and self._holds(failed)
+        survived = failed is not None and self._store is not None and not self._reason and failed.is_in(self._store)
         if failed is not None:
             failed.answer(None if survived else problem)
         for batch in orphans:
             batch.answer(problem)
-
-    def _holds(self, batch: Batch) -> bool:
-        """Tell whether the log, as it is on disk, has the events of `batch` (their bytes carry their ids)."""
-        assert self._store is not None
-        try:
-            found = [stored.body for stored in self._store.read(batch.first, batch.first + len(batch.bodies))]
-        except PaiError:
-            return False
-        return found == batch.bodies
 
     def _shut_store(self) -> None:
         store, self._store = self._store, None

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from reconciler.core.budget import Account
-from reconciler.core.errors import LogNotWritable, PaiError
+from reconciler.core.errors import LogDamaged, LogNotWritable, PaiError
 from reconciler.core.events import Event
 from reconciler.core.state import RowKey, State
+from reconciler.log.sqlite_errors import FREE
+from reconciler.log.store import Reader
 
 
 class Receipt(NamedTuple):
@@ -104,6 +106,14 @@ class Batch:
             ticket.resolve(error)
         self.gate.release()
 
+    def is_in(self, log: Reader) -> bool:
+        """Tell whether a log, as it is on disk, has the events (their bytes carry their ids)."""
+        try:
+            found = [stored.body for stored in log.read(self.first, self.first + len(self.bodies))]
+        except PaiError:
+            return False
+        return found == self.bodies
+
 
 class Cut(NamedTuple):
     """A batch with what has to be taken from the state at the moment it is closed."""
@@ -132,3 +142,8 @@ def message(error: BaseException) -> str:
         if isinstance(error, OSError)
         else f"an internal error, {type(error).__name__}"
     )
+
+
+def hint(error: BaseException) -> str:
+    """Give the way out of an error for callers: what is wrong with the file itself says more than the disk's."""
+    return error.hint if isinstance(error, LogDamaged) and error.hint else FREE

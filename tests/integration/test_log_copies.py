@@ -21,7 +21,7 @@ import pytest
 from reconciler.log.check import check
 from reconciler.log.sqlite import SqliteBackend, open_reader
 from reconciler.recorder import Recorder
-from tests.support import DEADLINE_S, PAI, Done, Site, binding, run
+from tests.support import DEADLINE_S, PAI, Done, Site, binding, run, until
 from tests.support_log import decide, new_log, secret
 from tests.support_users import AS_NOBODY, IS_ROOT, let_through
 
@@ -309,6 +309,23 @@ def test_file_that_is_no_log_is_refused_by_all_in_the_same_words(team: Site, sta
     assert said in answers[0]
     assert "hint: " in answers[0]
     assert team.database.read_bytes() == before
+
+
+@pytest.mark.parametrize("way", ["cp", "mv"])
+def test_daemon_notices_a_copy_put_over_its_log(team: Site, way: str) -> None:
+    """Within a second, with nothing to record: said in its log and in readiness, and nothing is recorded any more."""
+    old = team.folder / "old.db"
+    as_backup(team.database, old)
+    team.pai("apply", "-f", "-", stdin=binding("flash", 5))
+    with team.daemon() as daemon:
+        (shutil.copyfile if way == "cp" else os.replace)(old, team.database)
+        until("the daemon to notice", lambda: daemon.readiness()[0] == 503)
+        deed = "written over by another program" if way == "cp" else "replaced by another file"
+        said = f"the log is not writable: {team.database} was {deed} while in use: stop what uses it, and restore it"
+        assert said in daemon.readiness()[1]["reasons"]
+        until("the line", lambda: f"WARNING pai.daemon: not ready: {said}" in daemon.log)
+        refused = team.pai("apply", "-f", "-", stdin=binding("flash", 6), code=3).err
+        assert "move log.db-wal and log.db-shm away" in refused
 
 
 @pytest.mark.parametrize("way", ["cp", "mv"])

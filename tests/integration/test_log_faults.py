@@ -5,6 +5,7 @@ PAI_KILLS sets how often the writer is killed (default 200).
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import random
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged
+from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable
 from reconciler.core.events import decode
 from reconciler.core.state import dump
 from reconciler.log.check import check
@@ -340,6 +341,19 @@ def test_busy_log_is_told_apart_from_a_damaged_one(tmp_path: Path) -> None:
             Recorder(SqliteBackend(path))
         assert (caught.value.exit_code, bool(caught.value.hint)) == (3, True)
         assert isinstance(caught.value, CouldNotRun)
+
+
+def test_file_system_without_locks_is_named_with_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network share may have none: that is neither a bug nor another process."""
+    path = new_log(tmp_path)
+
+    def refuse(_fd: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("reconciler.log.lock.fcntl.flock", refuse)
+    with pytest.raises(LogNotWritable, match=r"the file system of .*/log\.db\.lock gives no lock") as caught:
+        SqliteBackend(path)
+    assert "on a disk of this machine" in caught.value.hint
 
 
 def test_replayed_event_of_an_unknown_type_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from reconciler.core.errors import LogDamaged, LogNotWritable
 from reconciler.core.state import Head, Key, Resource, Row, State, dump
 from reconciler.log.check import check
 from reconciler.log.replay import FOLD_VERSION, restore
-from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.log.sqlite import COMMITS_MAX, SqliteBackend, open_reader
 from reconciler.log.store import Snapshot
 from reconciler.recorder import Prepared, Recorder
 from tests.support_log import FaultyBackend, LoneRecorder, binding, decide, new_log, secret, with_snapshots
@@ -284,6 +284,68 @@ def test_ids_are_never_reused_after_a_failure(recorder: Recorder, backend: Fault
         ids.append(ticket._receipt.events[0].id)
         ids.append(recorder.record(decide(secret(f"c{n}"))).events[0].id)
     assert ids == sorted(set(ids))
+
+
+@pytest.mark.parametrize("idle", [False, True], ids=["at work", "idle"])
+@pytest.mark.parametrize("more", [3, 300])
+def test_log_that_is_written_over_is_noticed_and_left_as_it_is(tmp_path: Path, more: int, idle: bool) -> None:
+    """An older copy over the file keeps its inode, and maybe its size: nothing is recorded, nothing mixed into it."""
+    path, copy = new_log(tmp_path), tmp_path / "copy.db"
+    shutil.copy(path, copy)
+    with Recorder(SqliteBackend(path)) as recorder:
+        for number in range(more):
+            recorder.record(decide(secret(f"b{number}")))
+    with Recorder(SqliteBackend(path), retry_s=0) as recorder:
+        recorder.record(decide(secret("a")))
+        time.sleep(0.02)  # a file system may tell times in steps of some milliseconds
+        shutil.copyfile(copy, path)
+        if idle:
+            recorder.look()
+            assert "was written over by another program" in recorder.status().reason
+        for _ in range(2):
+            with pytest.raises(LogNotWritable, match="was written over by another program") as caught:
+                recorder.record(decide(secret("b")))
+            assert "log.db-wal" in caught.value.hint
+        assert recorder.status().writable is False
+    assert path.read_bytes() == copy.read_bytes()
+    if more == 300:  # of fewer events, the WAL has every page that they are in
+        with pytest.raises(LogDamaged, match=r"was written over while in use, is no whole log with what lies beside"):
+            Recorder(SqliteBackend(path))
+        assert path.read_bytes() == copy.read_bytes()
+    for end in ("-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    for _ in range(2):  # the second start has nothing to doubt
+        with Recorder(SqliteBackend(path)) as recorder:
+            recorder.record(decide(secret("b")))
+
+
+def test_log_that_was_only_touched_goes_on_after_a_start(tmp_path: Path) -> None:
+    """What is whole with what lies beside it loses nothing: the next start reads it all, and takes it."""
+    path = new_log(tmp_path)
+    with Recorder(SqliteBackend(path), retry_s=0) as recorder:
+        recorder.record(decide(secret("a")))
+        time.sleep(0.02)
+        path.touch()
+        recorder.look()
+        assert recorder.status().writable is False
+    with Recorder(SqliteBackend(path)) as recorder:
+        assert recorder.record(decide(secret("b"))).first == 2
+
+
+def test_own_writes_are_not_taken_for_another_programs(tmp_path: Path) -> None:
+    """Bringing the WAL into the file, at whatever moment, changes it as nobody else may."""
+    path = new_log(tmp_path)
+    with Recorder(SqliteBackend(path), snapshot_every=50, block_events=30) as recorder:
+        before = path.stat().st_mtime_ns
+        for number in range(3 * COMMITS_MAX):
+            recorder.record(decide(secret(f"s{number % 7}")))
+            if number % 10 == 0:
+                recorder.look()
+        assert path.stat().st_mtime_ns > before, "the WAL was brought in meanwhile"
+        assert recorder.status().writable
+    with Recorder(SqliteBackend(path)) as recorder:
+        recorder.look()
+        assert recorder.status().writable
 
 
 @pytest.mark.parametrize("deed", ["remove", "replace"])
