@@ -156,7 +156,7 @@ class Daemon:
         return Ready(now.ready, now.reasons)
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+        """Serve until SIGTERM, SIGINT, or the terminal is closed."""
         stopping = asyncio.Event()
         reason = "stopped"
 
@@ -165,7 +165,8 @@ class Daemon:
             reason = name
             stopping.set()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)  # nohup ignores it
+        for number in (signal.SIGTERM, signal.SIGINT, *hang_up):
             asyncio.get_running_loop().add_signal_handler(number, stop, number.name)
         settings = dict(self._workspace.settings.shown)
         if not self._parts.recorder.status().held:
@@ -189,8 +190,8 @@ class Daemon:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), TELL_S)
                 return
-            self._lines.begin(await asyncio.to_thread(self.health))
             await asyncio.to_thread(self._parts.recorder.look)
+            self._lines.begin(await asyncio.to_thread(self.health))
             if self._parts.warning != warning:
                 warning = self._parts.warning
                 log.warning("%s", warning or "the refs of the checkpoints have nothing any more that is not this log's")

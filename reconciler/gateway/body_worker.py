@@ -104,7 +104,8 @@ def serve(sock: socket.socket) -> None:
 
 def main() -> None:
     """Be that process; the socket is standard input."""
-    for name in (signal.SIGINT, signal.SIGTERM):  # meant for the one that asks, which lets go of the socket in the end
+    # They are meant for the one that asks, which lets go of the socket in the end.
+    for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
     os.nice(NICENESS)
     try:

@@ -54,9 +54,9 @@ def test_port_in_use_is_told_with_the_setting(site: Site) -> None:
         pass
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_ends_the_daemon_in_order(site: Site, number: signal.Signals) -> None:
-    """SIGTERM and SIGINT exit 0, are recorded, and leave neither socket nor lock behind."""
+    """SIGTERM, SIGINT and SIGHUP exit 0, are recorded, and leave neither socket nor lock behind."""
     with site.daemon() as daemon:
         daemon.process.send_signal(number)
         assert daemon.process.wait(DEADLINE_S) == 0
