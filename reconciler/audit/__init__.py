@@ -3,7 +3,7 @@
 from reconciler.audit.lines import describe, outcome_text, usage_text
 from reconciler.audit.moments import Moment, acceptance, find_moment
 from reconciler.audit.objects import accepted_commit, accepted_state, objects_at
-from reconciler.audit.query import matches, read_row, search
+from reconciler.audit.query import matches, read_row, search, unknown
 from reconciler.audit.rehearsing import rehearsal
 from reconciler.audit.spending import KEYS, Key, Spending, spending
 from reconciler.audit.story import Binding, Decision, Outcome, story
@@ -44,6 +44,7 @@ __all__ = [
     "search",
     "spending",
     "story",
+    "unknown",
     "usage_text",
     "versions",
 ]

@@ -16,6 +16,7 @@ import msgspec
 from reconciler.audit.narrowing import positions_back
 from reconciler.audit.terms import Query, Row, Term, Test
 from reconciler.core.errors import QueryError
+from reconciler.core.text import cut
 from reconciler.log.index import INDEX_VERSION
 from reconciler.log.replay import event_at, read_event
 from reconciler.log.store import Reader, Stored
@@ -133,6 +134,19 @@ def about_request(request: str) -> Query:
     if not request:
         raise QueryError("the id of the request is empty", "it is in the answer's x-pai-request-id")
     return Query((Term("request", request),))
+
+
+def unknown(log: Reader, query: Query, *, found: int) -> list[str]:
+    """Say which names of a query the log does not know: of one that is excluded always, else if nothing was `found`.
+
+    Each is looked for by itself, so a name that is merely elsewhere in time is known.
+    """
+    return [
+        f"the log knows no {term.field} {cut(term.value)}"
+        for term in query.terms
+        if (term.excluded or not found)
+        and next(iter(search(log, Query((term._replace(excluded=False),)), 1)), None) is None
+    ]
 
 
 def _needles(query: Query) -> list[bytes]:

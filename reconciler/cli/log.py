@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.closing(open_reader(database)) as log:
         tell_pruned(log, query)
         if args.follow:
+            tell_unknown(log, query, found=0)
             print_rows(_followed(log, database, query, args.limit))
         else:
             rows = _Counted(_found(log, query, args.limit, args.reverse))

@@ -7,9 +7,8 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from reconciler.audit import Query, parse_terms, search
+from reconciler.audit import Query, parse_terms, unknown
 from reconciler.cli.output import note
-from reconciler.core.text import cut
 from reconciler.log.store import Reader
 
 _EXCLUDE = "!"
@@ -37,12 +36,6 @@ def count(text: str) -> int:
 
 
 def tell_unknown(log: Reader, query: Query, *, found: int) -> None:
-    """Say which names of a query the log does not know: of one that is excluded always, else if nothing was `found`.
-
-    Each is looked for by itself, so a name that is merely elsewhere in time is known.
-    """
-    for term in query.terms:
-        if (term.excluded or not found) and next(
-            iter(search(log, Query((term._replace(excluded=False),)), 1)), None
-        ) is None:
-            note(f"the log knows no {term.field} {cut(term.value)}")
+    """Say on stderr which names of a query the log does not know; see `unknown`."""
+    for line in unknown(log, query, found=found):
+        note(line)

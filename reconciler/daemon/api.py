@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from reconciler.audit import Key, Row, Tail, parse_query, search, spending
+from reconciler.audit import Key, Row, Tail, parse_query, search, spending, unknown
 from reconciler.audit.spending import KEYS
 from reconciler.core.errors import CouldNotRun, LogNotWritable, NotFound, PaiError, Refused, UsageError
 from reconciler.core.objects import Kind
@@ -129,7 +129,8 @@ class Api:
                 seq, left = row.seq, left - len(rows[-1])
                 if left < 0:
                     break
-            return {"events": rows, "next": (seq or None) if left < 0 or len(rows) == limit else None}
+            following = (seq or None) if left < 0 or len(rows) == limit else None
+            return {"events": rows, "next": following} | _warnings(unknown(log, query, found=len(rows)))
 
         return await self._told(request, page)
 
@@ -140,22 +141,23 @@ class Api:
             if name in given:
                 raise UsageError(f"{name} says nothing about what is followed", "leave it out, or leave out follow")
         seen, owner = request.headers.get("last-event-id", ""), _owner(request)
+        notices: list[str] = []
         if seen:
             start = _number({"Last-Event-ID": seen}, "Last-Event-ID", 0, POSITION_MAX, 0) + 1
         else:
-            start = await self._queries.ask(owner, lambda log: log.size())
+            start, notices = await self._queries.ask(owner, lambda log: (log.size(), unknown(log, query, found=0)))
         if self._followers.total() >= FOLLOWERS_MAX or self._followers[owner] >= FOLLOWERS_MAX // 2:
             raise CouldNotRun("too many clients follow the log", "close one, or ask again later")
         self._followers[owner] += 1  # at once: many may ask in the same moment
         tail = Tail(self._workspace.database, query, start)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return _Followed(self._stream(tail, request), lambda: self._leave(owner), headers)
+        return _Followed(self._stream(tail, request, notices), lambda: self._leave(owner), headers)
 
     def _leave(self, owner: str) -> None:
         self._followers[owner] -= 1
         self._followers += Counter()  # forgets who follows no more
 
-    async def _stream(self, tail: Tail, request: Request) -> AsyncIterator[bytes]:
+    async def _stream(self, tail: Tail, request: Request, notices: Sequence[str]) -> AsyncIterator[bytes]:
         def look() -> list[Row] | None:
             rows = tail.look()
             with contextlib.suppress(LogNotWritable):  # nobody can tell now, and nothing is revoked meanwhile
@@ -165,12 +167,14 @@ class Api:
         quiet = 0.0
         try:
             yield b": following\n\n"
+            for notice in notices:
+                yield _notice(notice)
             while not self._stopping.is_set():
                 rows = await asyncio.to_thread(look)
                 if rows is None:
                     raise Refused("the token that it came with is no longer in force", _HINT)
                 if tail.notice:
-                    yield b"event: notice\ndata: %b\n\n" % msgspec.json.encode({"notice": tail.notice})
+                    yield _notice(tail.notice)
                 for row in rows:
                     yield b"id: %d\ndata: %b\n\n" % (row.seq, msgspec.json.encode(row))
                 quiet = 0.0 if rows else quiet + LOOK_S
@@ -190,12 +194,12 @@ class Api:
         by = _keys(given.get("by", "day,model"))
 
         def usage(log: SqliteReader) -> Fields:
-            return {
-                "usage": [
-                    dict(zip(by, group.key, strict=True)) | {name: getattr(group, name) for name in FIGURES}
-                    for group in spending(log, query, by)
-                ]
-            }
+            groups = spending(log, query, by)
+            told = [
+                dict(zip(by, group.key, strict=True)) | {name: getattr(group, name) for name in FIGURES}
+                for group in groups
+            ]
+            return {"usage": told} | _warnings(unknown(log, query, found=len(groups)))
 
         return await self._told(request, usage)
 
@@ -294,6 +298,15 @@ def _kind(request: Request) -> Kind:
 def _pruned(first: int) -> dict[str, Any]:
     """Say in an answer that the log was pruned, and where it begins."""
     return {"prunedBefore": first} if first else {}
+
+
+def _warnings(lines: list[str]) -> Fields:
+    """Say in an answer what the question has that the log does not know."""
+    return {"warnings": lines} if lines else {}
+
+
+def _notice(text: str) -> bytes:
+    return b"event: notice\ndata: %b\n\n" % msgspec.json.encode({"notice": text})
 
 
 def _status(error: PaiError) -> int:

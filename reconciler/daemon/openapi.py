@@ -85,11 +85,18 @@ _PRUNED: Final[Json] = {
     "minimum": 1,
     "description": "The position that a pruned log begins at: what was before is not in this answer",
 }
+_WARNINGS: Final[Json] = {
+    "type": "array",
+    "items": {"type": "string"},
+    "minItems": 1,
+    "description": "Names in the query that the log does not know; left out if there are none",
+}
 _USAGE: Final[Json] = {
     "type": "object",
     "required": ["usage"],
     "properties": {
         "prunedBefore": _PRUNED,
+        "warnings": _WARNINGS,
         "usage": {
             "type": "array",
             "items": {
@@ -154,7 +161,7 @@ def document() -> Json:
     page: Json = {"type": "object", "required": ["events", "next"]}
     events = {"type": "array", "items": _EVENT}
     page["properties"] = {"events": events, "next": {"type": ["integer", "null"], "minimum": 1}}
-    page["properties"]["prunedBefore"] = _PRUNED
+    page["properties"] |= {"prunedBefore": _PRUNED, "warnings": _WARNINGS}
     return {
         "openapi": "3.1.0",
         "info": {

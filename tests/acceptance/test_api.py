@@ -223,6 +223,24 @@ def test_events_are_those_of_the_command_page_by_page(served: Served) -> None:
     assert one == served.site.pai("log", "model:flash", "type:binding", "-o", "json").json
 
 
+def test_names_that_the_log_does_not_know_are_said(served: Served) -> None:
+    """Beside the answer, as the command says them on stderr: what is empty for a typing error is not taken for none."""
+    asked = {
+        "model:flsh": ["the log knows no model flsh"],
+        "model:flash agent:nobody": ["the log knows no agent nobody"],
+        "type:binding -model:flsh": ["the log knows no model flsh"],
+        "model:flash until:2000-01-01": None,
+        "type:binding": None,
+    }
+    for query, wanted in asked.items():
+        answers = [served.get(f"/api/v1/{what}?q={quote(query)}") for what in ("events", "usage")]
+        assert [answer.get("warnings") for answer in answers] == [wanted, wanted], query
+        said = [served.site.pai(verb, *query.split()).err.splitlines() for verb in ("log", "usage")]
+        assert [[line for line in lines if "the log knows" in line] for lines in said] == [wanted or []] * 2
+    with following(served, "model:flsh") as messages:
+        assert json.loads(next(messages)["data"]) == {"notice": "the log knows no model flsh"}
+
+
 def test_usage_models_agents_and_state_are_those_of_the_commands(served: Served) -> None:
     """The JSON is what the commands print, also as it was."""
     pai = served.site.pai
