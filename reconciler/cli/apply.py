@@ -55,5 +55,6 @@ def _wanted(given: Mapping[str, Given], names: list[str]) -> dict[Key, GivenDocu
     if errors:
         raise Refused("these manifests are not valid, so nothing was committed", "correct the places above", errors)
     if not verdict.objects:
-        raise UsageError(f"there are no manifests in {', '.join(names)}", "manifests end in .yaml or .yml")
-    return {key: given[path].documents[manifest.line] for key, (path, manifest) in verdict.objects.items()}
+        hint = "nothing came on stdin" if names == ["-"] else "manifests end in .yaml or .yml, and are not empty"
+        raise UsageError(f"there are no manifests in {', '.join(names)}", hint)
+    return {key: given[path].documents[key] for key, (path, _) in verdict.objects.items()}

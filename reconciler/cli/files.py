@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
 from reconciler.core.errors import CouldNotRun
+from reconciler.core.objects import Kind
 from reconciler.manifests import (
     Entry,
     Facts,
@@ -27,7 +28,7 @@ from reconciler.manifests import (
     read_given,
 )
 from reconciler.manifests.ignore import BYTES_MAX, IGNORE_FILE
-from reconciler.manifests.reading import SIZE_MAX, SUFFIXES
+from reconciler.manifests.reading import GIVEN_BYTES_MAX, SIZE_MAX, SUFFIXES
 from reconciler.manifests.rules import TREE
 
 STDIN: Final = Path("-")
@@ -40,39 +41,40 @@ def read_paths(paths: list[Path]) -> dict[str, Facts]:
     Paths are relative to a folder that is named alone; of several they are as they were typed, so that each says where
     it is. `-` is stdin, and a pipe is read to its end. Raises CouldNotRun for what cannot be read.
     """
-    return _read(paths, lambda entry: entry if isinstance(entry, Facts) else facts_of(entry, {}))
+    return _read(paths, lambda entry: entry if isinstance(entry, Facts) else facts_of(entry, {}), SIZE_MAX)
 
 
 def read_given_paths(paths: list[Path]) -> dict[str, Given]:
-    """Read what is given to be applied, as `read_paths` does."""
-    return _read(paths, _as_given)
+    """Read what is given to be applied, as `read_paths` does: a file may be a List of very many objects."""
+    return _read(paths, _as_given, GIVEN_BYTES_MAX)
 
 
 def _as_given(entry: Entry | Facts) -> Given | None:
     if isinstance(entry, Facts):
         return Given(entry, {})
-    documents: dict[int, GivenDocument] = {}
+    documents: dict[tuple[Kind, str], GivenDocument] = {}
 
     def read(data: bytes) -> Facts:
         given = read_given(data)
         documents.update(given.documents)
         return given.facts
 
-    facts = facts_of(entry, {}, read)
+    facts = facts_of(entry, {}, read, GIVEN_BYTES_MAX)
     return None if facts is None else Given(facts, documents)
 
 
-def _read(paths: list[Path], read: Callable[[Entry | Facts], _Read | None]) -> dict[str, _Read]:
+def _read(paths: list[Path], read: Callable[[Entry | Facts], _Read | None], most: int) -> dict[str, _Read]:
+    """Read paths; of a stream no more than shows that it has more than `most` bytes."""
     files: dict[str, _Read] = {}
     seen: set[str] = set()
     found: Iterator[tuple[str, Entry | Facts]]
     try:
         for path in dict.fromkeys(paths):
             if path == STDIN:
-                prefix, place, found = "stdin", "-", iter([("", _streamed(sys.stdin.buffer))])
+                prefix, place, found = "stdin", "-", iter([("", _streamed(sys.stdin.buffer, most))])
             else:
                 place = str(path.resolve())
-                prefix, found = _named(path, alone=len(paths) == 1)
+                prefix, found = _named(path, most, alone=len(paths) == 1)
             for below, entry in found:
                 known = os.path.join(place, below) if below else place
                 if known not in seen and (taken := read(entry)) is not None:
@@ -84,7 +86,7 @@ def _read(paths: list[Path], read: Callable[[Entry | Facts], _Read | None]) -> d
     return files
 
 
-def _named(path: Path, *, alone: bool) -> tuple[str, Iterator[tuple[str, Entry | Facts]]]:
+def _named(path: Path, most: int, *, alone: bool) -> tuple[str, Iterator[tuple[str, Entry | Facts]]]:
     """Give what a path holds, and what stands before the paths below it."""
     mode, shown = path.stat().st_mode, _as_git_names(path.as_posix())
     if stat.S_ISDIR(mode):
@@ -93,13 +95,13 @@ def _named(path: Path, *, alone: bool) -> tuple[str, Iterator[tuple[str, Entry |
         return shown, iter([("", _named_file(path))])
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):  # `<(command)`, /dev/stdin
         with path.open("rb") as stream:
-            return shown, iter([("", _streamed(stream))])
+            return shown, iter([("", _streamed(stream, most))])
     raise CouldNotRun(f"cannot read {path}: it is no file, no folder and no pipe", "check the path")
 
 
-def _streamed(stream: BinaryIO) -> Entry:
+def _streamed(stream: BinaryIO, most: int) -> Entry:
     """Take what comes from a stream, as far as the bound of a file."""
-    data = stream.read(SIZE_MAX + 1)
+    data = stream.read(most + 1)
     return Entry(f"stdin{SUFFIXES[0]}", "file", "", len(data), lambda: data)
 
 

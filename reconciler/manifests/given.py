@@ -7,12 +7,13 @@ from that the same rules hold as for a file of the repository.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from reconciler.core.objects import KIND_OF_MANIFEST, Kind
 from reconciler.manifests import nodes
 from reconciler.manifests.edit import document_texts
 from reconciler.manifests.facts import Facts
-from reconciler.manifests.reading import read_manifests
+from reconciler.manifests.reading import GIVEN_BYTES_MAX, read_manifests
 from reconciler.manifests.tree import Document
 
 
@@ -24,10 +25,13 @@ class GivenDocument(NamedTuple):
 
 
 class Given(NamedTuple):
-    """One file that is given: what it says, as any file does, and its objects by the line of their first token."""
+    """One file that is given: what it says, as any file does, and its objects by kind and name.
+
+    Their places would not tell them apart: all of a List may stand on one line.
+    """
 
     facts: Facts
-    documents: Mapping[int, GivenDocument]
+    documents: Mapping[tuple[Kind, str], GivenDocument]
 
 
 def read_given(data: bytes) -> Given:
@@ -42,15 +46,16 @@ def read_given(data: bytes) -> Given:
                 yield each
             whole.append(document)
 
-    facts = read_manifests(data, objects)
+    facts = read_manifests(data, objects, GIVEN_BYTES_MAX)
     if facts.problems and any(problem.severity == "error" for problem in facts.problems):
         return Given(facts, {})
     texts = document_texts(data.decode())
-    found: dict[int, GivenDocument] = {}
+    found: dict[tuple[Kind, str], GivenDocument] = {}
     for document, place in parts:
         if isinstance(document.root, nodes.Mapping):
+            value: dict[str, Any] = document.root.value
             text = texts[place] if document is whole[place] else ""
-            found[document.root.line] = GivenDocument(document.root.value, text)
+            found[KIND_OF_MANIFEST[value["kind"]], value["metadata"]["name"]] = GivenDocument(value, text)
     return Given(facts, found)
 
 

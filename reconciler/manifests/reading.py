@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Objects = Callable[[Iterator[Document]], Iterator[Document]]
 
 SIZE_MAX = 1024 * 1024
+GIVEN_BYTES_MAX = 32 * 1024 * 1024
+"""Of a file that is given to be applied: what becomes of it is many files, each with the bound of a revision's."""
 QUOTED_MAX = 60
 """Characters that a problem quotes of a line."""
 _MASK = "…"
@@ -59,13 +61,13 @@ PART_SIZE = 128
 """What a field or item takes beside its text where it is kept, in bytes."""
 
 
-def read_manifests(data: bytes, objects: Objects | None = None) -> Facts:
-    """Read every document of one file. Never raises.
+def read_manifests(data: bytes, objects: Objects | None = None, most: int = SIZE_MAX) -> Facts:
+    """Read every document of one file of at most so many bytes. Never raises.
 
     `objects` makes of the file's documents those that are judged.
     """
-    if len(data) > SIZE_MAX:
-        return _oversize(len(data))
+    if len(data) > most:
+        return _oversize(len(data), most)
     text, problem = _decode(data)
     if text.startswith("\ufeff"):
         text = text[1:]
@@ -136,8 +138,8 @@ def _clean(references: tuple[Reference, ...]) -> tuple[Reference, ...]:
     return tuple(reference for reference in references if not holds_key(reference.name))
 
 
-def _oversize(size: int) -> Facts:
-    message = f"the file has {size:,} bytes, more than {SIZE_MAX:,}"
+def _oversize(size: int, most: int) -> Facts:
+    message = f"the file has {size:,} bytes, more than {most:,}"
     return Facts(problems=(Problem(1, 1, "error", rules.TOO_LARGE, message, "split it into several files"),))
 
 
@@ -246,18 +248,22 @@ def _inline_keys(text: str, secrets: _Spans) -> Iterator[Problem]:
 
 
 def facts_of(
-    entry: Entry, cache: MutableMapping[str, Facts], read: Callable[[bytes], Facts] = read_manifests
+    entry: Entry,
+    cache: MutableMapping[str, Facts],
+    read: Callable[[bytes], Facts] = read_manifests,
+    most: int = SIZE_MAX,
 ) -> Facts | None:
     """Give the Facts of what lies at one path; None if it is no manifest by its name.
 
-    Uses and fills `cache` by blob id. Whatever `entry.read` raises passes through.
+    A file of more than so many bytes is not read. Uses and fills `cache` by blob id. Whatever `entry.read` raises
+    passes through.
     """
     if entry.kind != "file":
         return _LINK if entry.kind == "symlink" else _SUBMODULE
     if not entry.path.endswith(SUFFIXES):
         return None
-    if entry.size > SIZE_MAX:
-        facts = _oversize(entry.size)
+    if entry.size > most:
+        facts = _oversize(entry.size, most)
     else:
         known = cache.get(entry.oid) if entry.oid else None
         facts = read(entry.read()) if known is None else known

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support import BAD, PAI, Done, Site, agent, binding
 
@@ -292,6 +295,39 @@ def test_what_get_prints_is_applied_as_unchanged(either: Site, output: str) -> N
     assert apply(either, printed.replace("1000000", "5")).out == "modelbinding.pai.io/flash configured\n"
     assert len(either.bare("show", "--format=", "--numstat", "main").splitlines()) == 1
     assert either.bare("show", "--format=", "--numstat", "main").startswith("1\t1\t")
+
+
+def _actions(done: Done) -> set[str]:
+    return {line.split()[1] for line in done.out.splitlines()}
+
+
+@pytest.mark.parametrize("form", [json.dumps, lambda value: json.dumps(value, indent=1)], ids=["one line", "lines"])
+def test_list_in_json_is_applied_object_by_object(team: Site, form: Callable[[object], str]) -> None:
+    """Each object gets what is said of it, also where all of them stand on one line, as `jq -c` writes them."""
+    listing = team.pai("get", "models,agents", "-o", "json").json
+    for item, budget in zip(listing["items"], (11, 22), strict=False):
+        item["spec"]["maxTokensPerDay"] = budget
+    done = team.pai("apply", "-f", "-", stdin=form(listing))
+    assert [line.split()[1] for line in done.out.splitlines()] == ["configured", "configured", "unchanged"]
+    after = team.pai("get", "models", "-o", "json").json["items"]
+    assert [item["spec"] for item in after] == [item["spec"] for item in listing["items"][:2]]
+
+
+def test_list_may_be_larger_than_a_file_of_the_repository(team: Site) -> None:
+    """What becomes of it is a file an object, and the bound of a file holds for each of those alone."""
+    document = yaml.safe_load(binding("big", 5))
+    items = []
+    for number in range(6):
+        metadata = {"name": f"big-{number}", "annotations": {"example.com/notes": "x" * 200_000}}
+        items.append({**document, "metadata": metadata})
+    listing = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    assert len(listing) > 1024 * 1024
+    assert team.pai("apply", "-f", "-", stdin=listing).out.count(" created\n") == len(items)
+    printed = team.pai("get", "models", "-o", "yaml").out
+    assert _actions(team.pai("apply", "-f", "-", stdin=printed)) == {"unchanged"}
+    team.pai("validate", "-", code=1, stdin=printed)
+    too_large = team.pai("apply", "-f", "-", code=1, stdin="#" * (32 * 1024 * 1024 + 1)).err
+    assert "stdin:1:1: error PAI104 the file has 33,554,433 bytes, more than 33,554,432" in too_large
 
 
 def test_what_is_wrong_is_told_by_its_place_in_the_file_that_was_given(team: Site, tmp_path: Path) -> None:
