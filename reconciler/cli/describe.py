@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     workspace = find_workspace(args.workspace)
     targets = objects_of(args.words, "describe", OBJECTS)
     view = read_view(workspace, args.at)
-    found: list[tuple[Target, Any]] = [(target, find(view, *target)) for target in targets]
+    found: list[tuple[Target, Any]] = [(target, find(workspace, view, *target)) for target in targets]
     if args.output == "name":
         for target, _ in found:
             print(resource(*target))

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterator
 
 from reconciler.cli.place import find_workspace
-from reconciler.cli.reading import read_state
+from reconciler.cli.reading import or_what_waits, read_state
 from reconciler.cli.targets import name_of
 from reconciler.core.errors import CouldNotRun, UsageError
 from reconciler.daemon.session import ask_daemon
@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     agents = read_state(workspace).agents
     args.agent = name_of(args.agent, "agent")
     if args.agent not in agents:
-        raise not_found("agent", args.agent, agents)
+        with or_what_waits(workspace):
+            raise not_found("agent", args.agent, agents)
     origin = f"http://{_reachable(_bound(workspace))}"
     if args.new_key:
         from reconciler.cli.keys import announce, issue

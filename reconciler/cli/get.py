@@ -6,19 +6,22 @@ Of a secret only the names of its keys are shown, of a key neither the key nor i
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from reconciler.cli.output import FORMATS, note, print_json, print_table, print_yaml
 from reconciler.cli.place import find_workspace
-from reconciler.cli.reading import at_option, read_view
+from reconciler.cli.reading import at_option, or_what_waits, read_view
 from reconciler.cli.selecting import selector
-from reconciler.cli.targets import KIND_OF, targets_argument, targets_of
-from reconciler.core.errors import UsageError
-from reconciler.core.objects import MANIFEST_OF_KIND
+from reconciler.cli.targets import KIND_OF, OBJECTS, manifest_kind, targets_argument, targets_of
+from reconciler.core.errors import NotFound, UsageError
+from reconciler.core.objects import MANIFEST_OF_KIND, Kind
 from reconciler.core.steering import standing_orders
+from reconciler.log.sqlite import open_reader
 from reconciler.log.stamp import parse_time, wall_clock
 from reconciler.views import Object, View, not_found
+from reconciler.workspace import Workspace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,10 +40,11 @@ def run(args: argparse.Namespace) -> int:
     if args.selector is not None and any(target.name for target in targets):
         raise UsageError("labels and names at once", "leave out -l, or the names")
     selected = selector(args.selector or "")
-    view = read_view(find_workspace(args.workspace), args.at)
+    workspace = find_workspace(args.workspace)
+    view = read_view(workspace, args.at)
     found: dict[str, list[Object]] = {}
     for kind, name in targets:
-        objects = [find(view, kind, name)] if name else _all(view, kind)
+        objects = [find(workspace, view, kind, name)] if name else _all(view, kind)
         found.setdefault(kind, []).extend(each for each in objects if selected(each))
     if args.output in ("json", "yaml"):
         items = [each for objects in found.values() for each in objects]
@@ -76,8 +80,8 @@ def _tables(view: View, found: Mapping[str, list[Object]], *, wide: bool, header
         print_table(titles if wide else titles[: len(titles) - _WIDE[kind]], rows, headed=headers)
 
 
-def find(view: View, kind: str, name: str) -> Object:
-    """Give one object by kind and name. Raises NotFound with the nearest name."""
+def find(workspace: Workspace, view: View, kind: str, name: str) -> Object:
+    """Give one object by kind and name. Raises NotFound with its history, if it had one, or the nearest name."""
     try:
         match kind:
             case "model" | "agent":
@@ -87,7 +91,18 @@ def find(view: View, kind: str, name: str) -> Object:
             case _:
                 return view.issued_key(name)
     except KeyError:
-        raise not_found(kind, name, [_name(each) for each in _all(view, kind)]) from None
+        if kind in OBJECTS and _was_there(workspace, manifest_kind(kind), name):
+            hint = f"pai history {kind} {name} shows what it was"
+            raise NotFound(f"{kind} {name} is not in force", hint) from None
+        with or_what_waits(workspace):
+            raise not_found(kind, name, [_name(each) for each in _all(view, kind)]) from None
+
+
+def _was_there(workspace: Workspace, kind: Kind, name: str) -> bool:
+    from reconciler.audit import versions
+
+    with contextlib.closing(open_reader(workspace.database)) as log:
+        return next(iter(versions(log, kind, name)), None) is not None
 
 
 def _all(view: View, kind: str) -> list[Object]:

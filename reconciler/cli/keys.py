@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from reconciler.cli.actor import actor_of
 from reconciler.cli.output import note
+from reconciler.cli.reading import or_what_waits
 from reconciler.core.errors import UsageError
 from reconciler.core.keys import ID_BYTES, KEY_BYTES, digest, make_id, make_key
 from reconciler.daemon.session import session
@@ -39,7 +40,7 @@ def issue(
     """
     made = Issued(make_id(os.urandom(ID_BYTES)), make_key(os.urandom(KEY_BYTES)))
     order = {"id": made.name, "agent": agent, "digest": digest(made.key), "expires": expires, "networks": [*networks]}
-    with session(workspace) as open_session:
+    with or_what_waits(workspace), session(workspace) as open_session:
         open_session.call("key.issue", {**order, "actor": actor_of(workspace), "admin": admin})
     return made
 

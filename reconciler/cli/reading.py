@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from reconciler.control import call as call_daemon
-from reconciler.core.errors import PaiError
+from reconciler.core.errors import NotFound, PaiError
 from reconciler.core.state import State
 from reconciler.daemon.reading import view_of
 from reconciler.log.replay import projected
@@ -23,6 +24,31 @@ def read_state(workspace: Workspace) -> State:
     """Read the state that is in force. Raises LogDamaged and what else opening the log raises."""
     with contextlib.closing(open_reader(workspace.database)) as log:
         return projected(log)
+
+
+@contextlib.contextmanager
+def or_what_waits(workspace: Workspace) -> Iterator[None]:
+    """Let what is not found be answered with a commit that waits, if there is one: what it brings is not there yet.
+
+    Raises NotFound as it came, with another hint.
+    """
+    try:
+        yield
+    except NotFound as error:
+        if waits := _waiting(workspace):
+            raise NotFound(error.message, waits) from None
+        raise
+
+
+def _waiting(workspace: Workspace) -> str:
+    from reconciler.daemon.health import WAITS, standalone_health
+    from reconciler.daemon.session import ask_daemon
+
+    with contextlib.suppress(PaiError):
+        if ask_daemon(workspace, "ping") is None:
+            reasons = standalone_health(workspace, read_state(workspace)).reasons
+            return next((each for each in reasons if each.startswith(WAITS)), "")
+    return ""
 
 
 def at_option(parser: argparse.ArgumentParser) -> None:

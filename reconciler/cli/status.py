@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if args.agent is None:
         names = sorted(view.state.models)
     else:
-        agent: Any = find(view, "agent", name_of(args.agent, "agent"))
+        agent: Any = find(workspace, view, "agent", name_of(args.agent, "agent"))
         names = list(agent["spec"]["modelBindings"])
     health = _health(workspace, view, args.at) if _needs_health(args) else None
     if health is not None and args.exit_code:

@@ -19,6 +19,9 @@ from reconciler.evidence.guard import ROLLBACK, examine
 from reconciler.evidence.published import key_of
 from reconciler.workspace import Workspace
 
+WAITS = "no daemon runs"
+"""How the reason begins that a commit waits for somebody to look."""
+
 
 class Health(msgspec.Struct, frozen=True):
     """Readiness as `/readyz` and `pai status` tell it. `reasons` may be given although ready.
@@ -133,6 +136,6 @@ def standalone_health(workspace: Workspace, state: State) -> Health:
     if not problem and not orders and head != (state.head.commit if state.head else ""):
         if held:
             return health
-        waiting = f"no daemon runs, and commit {head[:7]} is not reconciled yet: pai reconcile, or pai serve"
+        waiting = f"{WAITS}, and commit {head[:7]} is not reconciled yet: pai reconcile, or pai serve"
         return msgspec.structs.replace(health, ready=known and not log_problem, reasons=[waiting, *health.reasons])
     return health
