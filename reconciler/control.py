@@ -158,7 +158,7 @@ class Server:
         except PaiError as error:
             return _error(error)
         except TimeoutError:
-            return _error(CouldNotRun("the request did not come to its end in time"))
+            return _error(CouldNotRun("the request did not come to its end in time", "try again; see the daemon's log"))
         except Exception as bug:
             import logging
 
@@ -224,7 +224,8 @@ def _listen(path: Path) -> tuple[socket.socket, tuple[int, int]]:
         return listener, (found.st_dev, found.st_ino)
     except OSError as error:
         listener.close()
-        raise CouldNotRun(f"the control socket {path} cannot be made: {error.strerror}") from error
+        hint = "check the folder's owner and mode, and that its file system knows sockets"
+        raise CouldNotRun(f"the control socket {path} cannot be made: {error.strerror}", hint) from error
     except CouldNotRun:
         listener.close()
         raise

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from itertools import islice, zip_longest
@@ -97,12 +98,40 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         message = message.replace("unrecognized arguments: -- ", "unrecognized arguments: ")
+        if found := _CHOICE.fullmatch(message):
+            raise UsageError(f"{found['option']}: there is no {found['given']!r}", _nearest_choice(**found.groupdict()))
         near = _nearest_option(self, message)
         if message.startswith("unrecognized arguments: -"):
             message = f"unknown option {message.split()[2]}"
         elif message.startswith("unrecognized arguments: "):
             message = f"there is a word too many: {message.partition(': ')[2]}"
+        elif message.startswith(_LACKS):
+            message = f"{self.prog} needs {message.removeprefix(_LACKS)}"
+            usage = " ".join(self.format_usage().removeprefix("usage: ").replace(" [-h]", "").split())
+            raise UsageError(message, usage if len(usage) <= _USAGE_MAX else f"see {self.prog} --help")
         raise UsageError(message, f"did you mean {near}?" if near else f"see {self.prog} --help")
+
+
+_CHOICE = re.compile(
+    r"argument (?P<option>\S+): invalid choice: '(?P<given>.*)' \(choose from (?P<known>.*)\)", re.DOTALL
+)
+
+
+_LACKS = "the following arguments are required: "
+_USAGE_MAX = 200
+"""Characters of a usage that is a hint."""
+
+
+def _nearest_choice(option: str, given: str, known: str) -> str:
+    """Name the value that was meant, of those that argparse lists, or all of them."""
+    import difflib
+
+    names = [name.strip("' ") for name in known.split(",")]
+    near = difflib.get_close_matches(given.lower(), names, 1)
+    said = option.rpartition("/")[2]
+    return (
+        f"did you mean {said + ' ' if said.startswith('-') else ''}{near[0]}?" if near else f"one of {', '.join(names)}"
+    )
 
 
 def _nearest_option(parser: argparse.ArgumentParser, message: str) -> str:
@@ -163,7 +192,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except OSError as error:  # a full disk, a file that may not be read: no bug, so no stack trace
         _silence_stdout()
-        print_error(CouldNotRun(str(error), "check the disk and the permissions"))
+        place = os.fsdecode(error.filename) if error.filename else "the output, or what is needed for it"
+        print_error(CouldNotRun(f"{place}: {error.strerror or error}", "check the disk and the permissions"))
         return 3
     return code
 

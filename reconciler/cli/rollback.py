@@ -76,7 +76,8 @@ def _committed(workspace: Workspace, row: Row, reason: str, *, allow_deletions: 
         send = None
         if workspace.repository is None:
             if not settings.source_push:
-                raise SourceUnavailable("source.repo is a remote, and source.push does not let Pai push there")
+                told = "source.repo is a remote, and source.push does not let Pai push there"
+                raise SourceUnavailable(told, "set source.push = true, or push the commit yourself")
             send = sender(open_session)
         repository = Repository.open(workspace.local_repository())
         made = roll_back(

@@ -1,7 +1,7 @@
 """Run the daemon: it watches the config repository, brings every push into force and answers on the admin listener.
 
-SIGTERM or SIGINT ends it in order, with exit code 0. A second daemon in the same workspace is refused. With --simulate
-simulated providers on this machine answer in place of all real ones: for a first hour without keys.
+SIGTERM, SIGINT or SIGHUP ends it in order, with exit code 0. A second daemon in the same workspace is refused. With
+--simulate simulated providers on this machine answer in place of all real ones: for a first hour without keys.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the daemon until a signal ends it."""
     from reconciler.daemon.serve import serve
 
+    find_workspace(args.workspace, strict=True)  # what is wrong with it comes before anything is started
     with _simulated() if args.simulate else contextlib.nullcontext():
         serve(find_workspace(args.workspace, strict=True), note)
     return 0

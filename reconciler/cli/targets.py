@@ -106,8 +106,10 @@ def _kind(word: str, verb: str, kinds: Sequence[str]) -> str:
         import difflib
 
         near = difflib.get_close_matches(word.lower(), [each for kind in kinds for each in _NAMES[kind]], 1)
-        hint = f"did you mean {near[0]}?" if near else f"TYPE is one of {_listed(kinds)}"
-        raise UsageError(f"there is no TYPE {word!r}", hint)
+        known = f"TYPE is one of {_listed(kinds)}"
+        raise UsageError(
+            f"there is no TYPE {word!r}", f"did you mean {near[0]}?" if near else f"{known}: pai {verb} TYPE NAME"
+        )
     if kind not in kinds:
         raise UsageError(f"pai {verb} knows no {kind}s", f"TYPE is one of {_listed(kinds)}")
     return kind

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from reconciler.core.errors import Refused, UsageError
 from reconciler.log.problems import MADE_ANEW, Problem
 from reconciler.log.sqlite import open_reader
 from reconciler.workspace import Workspace
+from reconciler.workspace.paths import CONFIG_NAME
 
 if TYPE_CHECKING:
     from reconciler.evidence.verification import Report
@@ -56,10 +58,12 @@ def run(args: argparse.Namespace) -> int:
     if args.parts and (args.path is not None or args.accept):
         raise UsageError("--with is for the workspace's log alone", "pai verify --with DIR")
     if args.path is not None and args.accept:
-        raise UsageError("--accept is for the workspace's log, not for an export or a proof")
+        raise UsageError("--accept is for the workspace's log, not for an export or a proof", "pai verify --accept")
     for option in ("vkey", "event"):
         if getattr(args, option) is not None and args.path is None:
             raise UsageError(f"--{option} is for an export or a proof", f"pai verify PATH --{option} ...")
+    if args.path is not None:
+        _require_evidence(args.path)
     if args.path is not None and args.path.is_file():
         return verify_proof(args.path, args.vkey, args.event, args.workspace)
     if args.event is not None:
@@ -68,6 +72,24 @@ def run(args: argparse.Namespace) -> int:
         return _export(args.path, args.vkey)
     workspace = find_workspace(args.workspace, strict=args.accept)
     return _accept(workspace) if args.accept else _log(workspace, args.parts or ())
+
+
+def _require_evidence(path: Path) -> None:
+    """Say what to verify instead of what carries no proof at all. Raises UsageError."""
+    if (path / CONFIG_NAME).is_file():
+        raise UsageError(f"{path} is a workspace, and no export", f"pai verify --workspace {shlex.quote(str(path))}")
+    rows = next((file for file in _ROWS if (path / file).is_file()), "")
+    if rows and not (path / "checkpoint").exists():
+        hint = "pai export DIR without --format can be verified; pai prove SEQ proves the event of a row"
+        raise UsageError(f"{path} has rows ({rows}), which carry no proof", hint)
+    if path.is_dir() and not ((path / "checkpoint").exists() or (path / "vkey").exists()):
+        raise UsageError(f"{path} is no export: it has neither checkpoint nor vkey", "name the folder of pai export")
+    with contextlib.suppress(OSError):
+        if path.is_file() and path.open("rb").read(16) == b"SQLite format 3\0":
+            raise UsageError(f"{path} is a log itself", "pai verify --workspace DIR, the workspace that it lies in")
+
+
+_ROWS = ("events.jsonl", "events.csv", "events.parquet")
 
 
 def _log(workspace: Workspace, parts: Sequence[Path]) -> int:
@@ -87,6 +109,11 @@ def _log(workspace: Workspace, parts: Sequence[Path]) -> int:
                 f"error: {workspace.database} has what another version of Pai, or another tool, made beside its events"
             )
             note("hint: the events themselves agree; run pai reconcile once, or start the daemon, and verify again")
+            return 1
+        if report.shorter:
+            note(f"error: {workspace.database} is whole, but older than what was vouched for")
+            meant = "if a backup was put back on purpose: pai verify --accept"
+            note(f"hint: {meant}; if not, keep a copy for investigation, then restore the newest log")
             return 1
         also = ", or what was pruned from it," if parts else ""
         note(f"error: {workspace.database}{also} has been damaged or tampered with")

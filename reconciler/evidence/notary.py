@@ -98,7 +98,8 @@ class Notary:
             try:
                 files.replace(self._workspace.checkpoint, self._signed(checkpoint).encode())
             except OSError as error:
-                raise CouldNotRun(f"{self._workspace.checkpoint} cannot be written: {error.strerror}") from error
+                told = f"{self._workspace.checkpoint} cannot be written: {error.strerror}"
+                raise CouldNotRun(told, "check its folder's owner and mode, and the disk") from error
             self._last, self._frontier = checkpoint, frontier
             return checkpoint
 

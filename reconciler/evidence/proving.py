@@ -27,7 +27,7 @@ def prove(workspace: Workspace, key: VerifierKey, position: int, with_event: boo
     with contextlib.closing(open_reader(workspace.database)) as log:
         end = log.size()
         if position >= end:
-            raise NotFound(f"the log has {end:,} events, its last position is {end - 1}", "pai log --limit 1")
+            raise NotFound(f"there is no position {position:,}: the log's last is {end - 1:,}", "pai log shows them")
         note = published.note(workspace)
         if note is None:
             return None
@@ -37,6 +37,9 @@ def prove(workspace: Workspace, key: VerifierKey, position: int, with_event: boo
             raise LogDamaged(f"data/checkpoint is not this log's: {error}", "run `pai verify`") from error
         if checkpoint.size <= position:
             return None
+        if checkpoint.size > end:
+            told = f"the log ends after {end:,} events, data/checkpoint vouches for {checkpoint.size:,}"
+            raise LogDamaged(told, "pai verify says more")
         with log.moment():
             kept = log.kept(position, position + 1)
             if position < log.first() and not kept:

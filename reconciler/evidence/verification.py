@@ -29,7 +29,8 @@ class Report(NamedTuple):
 
     `warning` says what was not compared, and what is there that is not this log's, "" if nothing. A pruned log begins
     at `first`, and `before` of the checkpoints are about sizes before it, of which nothing is known here. `amiss` are
-    settings of the file that the next writer puts right.
+    settings of the file that the next writer puts right. `shorter`: nothing is wrong but that the log ends before a
+    checkpoint, as one that was put back from a backup does.
     """
 
     problems: list[Problem]
@@ -40,6 +41,7 @@ class Report(NamedTuple):
     first: int = 0
     before: int = 0
     amiss: tuple[str, ...] = ()
+    shorter: bool = False
 
 
 def verify(workspace: Workspace, checked: Callable[[int], None], parts: Sequence[Path] = ()) -> Report:
@@ -61,9 +63,21 @@ def verify(workspace: Workspace, checked: Callable[[int], None], parts: Sequence
     lines = [[claim for claim in line if not _is_before(claim, first, marks)] for line in lines]
     wrong = list(_compare(lines, marks, size))
     known = sum(map(len, lines))
+    shorter = not problems and all(problem.message.startswith(_ENDS) for problem in wrong)
     return Report(
-        [*problems, *wrong], size, known, total - open_claims, warning, first, open_claims - known, tuple(amiss)
+        [*problems, *wrong],
+        size,
+        known,
+        total - open_claims,
+        warning,
+        first,
+        open_claims - known,
+        tuple(amiss),
+        shorter,
     )
+
+
+_ENDS = "the log ends here"
 
 
 def _counts(claim: Claim) -> bool:
@@ -85,7 +99,10 @@ def _key(workspace: Workspace, log: Reader) -> tuple[VerifierKey | None, list[Pr
     try:
         beside = workspace.vkey.read_text("utf-8").strip()
     except (OSError, ValueError) as error:
-        return key, [Problem(None, f"data/vkey cannot be read: {error}")]
+        why = error.strerror if isinstance(error, OSError) else error
+        return key, [
+            Problem(None, f"{workspace.vkey} cannot be read: {why}; pai init writes it again if it is missing")
+        ]
     wrong = Problem(None, "data/vkey is not the key that the log's first event names")
     return key, [] if beside == str(key) else [wrong]
 
@@ -128,7 +145,7 @@ def _compare(lines: list[list[Claim]], marks: Marks, end: int) -> Iterator[Probl
                 known = (
                     f"the first {good:,} are as vouched for before" if good else "none of them is vouched for otherwise"
                 )
-                yield Problem(end, f"the log ends here, {claim.where} vouches for {size:,} events; {known}")
+                yield Problem(end, f"{_ENDS}, {claim.where} vouches for {size:,} events; {known}")
             elif marks.roots.get(size) != root:
                 yield Problem(good, f"positions {good} to {size - 1} are not those that {claim.where} vouches for")
             else:

@@ -64,7 +64,7 @@ def state_at(reader: Reader, position: int) -> State:
         state, frontier = _start(reader, position)
         fold(state, frontier, reader.chunks(state.position, position))
     if state.position != position:
-        raise NotFound(f"the log has {state.position} events, there is no position {position}")
+        raise NotFound(f"the log has {state.position} events, there is no position {position}", "pai log shows them")
     return state
 
 

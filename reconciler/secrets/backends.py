@@ -100,13 +100,16 @@ class Backends:
             # Kubernetes links KEY -> ..data/KEY -> ..2026_11_23/KEY: links are fine while they stay inside NAME.
             real = path.resolve(strict=True)
             if not real.is_relative_to(folder.resolve(strict=True)):
-                raise SecretsUnavailable(f"secret {name} key {key}: {path} is a link out of its folder")
+                raise SecretsUnavailable(
+                    f"secret {name} key {key}: {path} is a link out of its folder", "put the file itself there"
+                )
             data = _read(real, name, key)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
             reason = error.strerror if isinstance(error, OSError) else "a loop of links"
-            raise SecretsUnavailable(f"secret {name} key {key} cannot be read: {path}: {reason}") from error
+            what = f"secret {name} key {key} cannot be read: {path}: {reason}"
+            raise SecretsUnavailable(what, "check its owner and mode, and secrets.directory") from error
         return data.removesuffix(b"\n").removesuffix(b"\r") or None
 
 
@@ -149,10 +152,12 @@ def _read(path: Path, name: str, key: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # never hang on a pipe
     with os.fdopen(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise SecretsUnavailable(f"secret {name} key {key}: {path} is not a file")
+            raise SecretsUnavailable(f"secret {name} key {key}: {path} is not a file", "put a file there, or remove it")
         data = file.read(VALUE_BYTES_MAX + 2)
     if len(data) > VALUE_BYTES_MAX + 1:
-        raise SecretsUnavailable(f"secret {name} key {key}: {path} is over 1 MiB")
+        raise SecretsUnavailable(
+            f"secret {name} key {key}: {path} is over 1 MiB", "a key is one line; check what the file is"
+        )
     return data
 
 

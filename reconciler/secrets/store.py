@@ -254,13 +254,13 @@ def _read_private(path: Path, size_max: int) -> bytes:
         with os.fdopen(fd, "rb") as file:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
-                raise SecretsUnavailable(f"{path} is not a file")
+                raise SecretsUnavailable(f"{path} is not a file", "move it away, and restore the file from a backup")
             if found.st_mode & 0o077:
                 raise SecretsUnavailable(
                     f"{path} can be read by others (mode {stat.S_IMODE(found.st_mode):04o})", f"chmod 600 {path}"
                 )
             if found.st_size > size_max:
-                raise SecretsUnavailable(f"{path} is too large to be what it should be")
+                raise SecretsUnavailable(f"{path} is too large to be what it should be", "restore it from a backup")
             return file.read()
     except FileNotFoundError:
         raise

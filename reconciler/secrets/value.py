@@ -95,6 +95,6 @@ def check_key(key: str) -> str:
 def check_value(name: str, key: str, value: bytes) -> None:
     """Check that a value has between one byte and 1 MiB. Raises UsageError, which does not show the value."""
     if not value:
-        raise UsageError(f"the value of {name} key {key} is empty")
+        raise UsageError(f"the value of {name} key {key} is empty", "check where it comes from")
     if len(value) > VALUE_BYTES_MAX:
-        raise UsageError(f"the value of {name} key {key} is over 1 MiB")
+        raise UsageError(f"the value of {name} key {key} is over 1 MiB", "a key is one line; check where it comes from")

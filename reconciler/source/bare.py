@@ -71,6 +71,6 @@ def _git(*arguments: str) -> None:
     except FileNotFoundError as error:
         raise CouldNotRun("git is not installed", "install git 2.28 or newer") from error
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CouldNotRun(f"git {arguments[0]} failed: {error}") from error
+        raise CouldNotRun(f"git {arguments[0]} failed: {error}", "pai init can be run again") from error
     if done.returncode:
         raise CouldNotRun(f"git failed: {done.stderr.strip()}", "pai init can be run again")

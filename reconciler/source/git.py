@@ -26,7 +26,7 @@ from reconciler.source import absence, history, identities, trees, writing
 from reconciler.source.commits import CommitInfo, parse_commit, trailers
 from reconciler.source.history import Walk
 from reconciler.source.identities import Author, Identity
-from reconciler.source.mapping import mapped, unavailable
+from reconciler.source.mapping import fsck, mapped, unavailable
 from reconciler.source.storing import common_dir
 from reconciler.source.trees import TreeEntry
 from reconciler.source.writing import RaceLost
@@ -185,7 +185,8 @@ class Repository:
             return str(self._repo.revparse_single(rev).peel(pygit2.Commit).id)
         except (KeyError, ValueError) as error:
             self._require_alive()
-            raise NotFound(f"no commit {rev!r} in {self.path}", "git log --oneline --all lists them") from error
+            hint = f"git -C {shlex.quote(str(self.path))} log --oneline --all lists them"
+            raise NotFound(f"no commit {rev!r} in {self.path}", hint) from error
         except (pygit2.GitError, OSError) as error:
             self._require_alive()
             raise unavailable(self.path, error) from error
@@ -359,7 +360,7 @@ class Repository:
             return sha
         found = _TREE_OF.match(self._read(sha, ObjectType.COMMIT))
         if found is None:
-            raise SourceUnavailable(f"commit {sha} in {self.path} is malformed", "git fsck says more")
+            raise SourceUnavailable(f"commit {sha} in {self.path} is malformed", fsck(self.path))
         return found[1].decode("ascii")
 
     def treat_as_commit(self, tree: str) -> None:
@@ -392,17 +393,17 @@ class Repository:
         if found != kind:
             # A tree's word for what it holds is part of the tree, and no repair of the repository changes it.
             refusal = SourceUnavailable if kind == ObjectType.COMMIT else trees.TreeRefused
-            raise refusal(f"object {oid} in {self.path} is not a {kind.name.lower()}", "git fsck says more")
+            raise refusal(f"object {oid} in {self.path} is not a {kind.name.lower()}", fsck(self.path))
         return data
 
     def _unreadable(self, oid: str, error: Exception) -> SourceUnavailable:
         self._require_alive()
         if isinstance(error, KeyError):
-            whole = "git fsck says more; restore or push it again"
-            hint = f"it is a partial clone; fetch the rest: {self.hint_to_complete}" if self.promisor else whole
+            whole = f"it is a partial clone; fetch the rest: {self.hint_to_complete}" if self.promisor else ""
+            hint = whole or f"{fsck(self.path)}; restore or push it again"
             return ObjectMissing(f"object {oid} in {self.path} is missing", hint, oid)
         return SourceUnavailable(
-            f"object {oid} in {self.path} cannot be read: {error}", "git fsck says more; restore or push it again"
+            f"object {oid} in {self.path} cannot be read: {error}", f"{fsck(self.path)}; restore or push it again"
         )
 
     def _require_alive(self) -> None:

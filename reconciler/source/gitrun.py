@@ -203,7 +203,9 @@ def _start(
     except FileNotFoundError as error:
         raise CouldNotRun("there is no shell", "/bin/sh is needed") from error
     except OSError as error:
-        raise CouldNotRun(f"git cannot be started: {error.strerror}") from error
+        raise CouldNotRun(
+            f"git cannot be started: {error.strerror}", "check the limits of processes and memory"
+        ) from error
 
 
 def limited(command: Sequence[str], memory_bytes_max: int, cpu_s: int | None = None) -> list[str]:

@@ -16,6 +16,7 @@ from pygit2.enums import ObjectType
 
 from reconciler.core.errors import SourceUnavailable
 from reconciler.source.commits import parents_in
+from reconciler.source.mapping import fsck
 
 Relation = Literal["first", "same", "forward", "merged", "rewritten"]
 
@@ -141,7 +142,7 @@ def _parents(repo: pygit2.Repository, odb: pygit2.Odb, sha: str, start: str, roo
             return None
         raise
     if kind != ObjectType.COMMIT:
-        raise SourceUnavailable(f"object {sha} in {repo.path} is not a commit", "git fsck says more")
+        raise SourceUnavailable(f"object {sha} in {repo.path} is not a commit", fsck(repo.path))
     return parents_of(repo, sha, raw)
 
 
@@ -149,7 +150,7 @@ def parents_of(repo: pygit2.Repository, sha: str, raw: bytes) -> list[str]:
     """Give the parents of a commit object. Raises CommitUnreadable."""
     parents = parents_in(raw)
     if parents is None:
-        raise CommitUnreadable(f"object {sha} in {repo.path} is not a sound commit", "git fsck says more")
+        raise CommitUnreadable(f"object {sha} in {repo.path} is not a sound commit", fsck(repo.path))
     if len(parents) > PARENTS_MAX:
         raise CommitUnreadable(
             f"commit {sha} in {repo.path} has more than {PARENTS_MAX} parents", "take it off the branch"

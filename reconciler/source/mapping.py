@@ -47,8 +47,13 @@ def unavailable(path: Path, error: Exception) -> SourceUnavailable:
     if any(os.strerror(number) in text for number in _DISK):
         hint = "check the disk: its space, its quota, and whether it can be written"
     else:
-        hint = "git fsck in the repository says more"
+        hint = fsck(path)
     return SourceUnavailable(f"cannot use the repository {path}: {text}", hint)
+
+
+def fsck(path: Path | str) -> str:
+    """Name what looks at a repository as a whole."""
+    return f"git -C {shlex.quote(str(path))} fsck says more"
 
 
 def trust(place: str) -> str:

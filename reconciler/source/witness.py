@@ -21,7 +21,7 @@ from reconciler.core.errors import SourceUnavailable
 from reconciler.source import writing
 from reconciler.source.history import COMMIT_BYTES_MAX
 from reconciler.source.identities import Author
-from reconciler.source.mapping import mapped
+from reconciler.source.mapping import fsck, mapped
 from reconciler.source.storing import store
 
 CHECKPOINTS: Final = "refs/pai/checkpoints"
@@ -88,7 +88,7 @@ def _tip(repo: pygit2.Repository, ref: str) -> str | None:
     try:
         return writing.target(repo, ref)
     except (pygit2.GitError, ValueError) as error:
-        raise NoCommit(f"{ref} in {repo.path} cannot be read: {error}", "git fsck says more") from error
+        raise NoCommit(f"{ref} in {repo.path} cannot be read: {error}", fsck(repo.path)) from error
 
 
 def _read(repo: pygit2.Repository, oid: str) -> tuple[Published, str | None]:
@@ -105,7 +105,7 @@ def _again(path: Path, ref: str, oid: str) -> tuple[Published, str | None]:
         return _read(_opened(path), oid)
     except (KeyError, pygit2.GitError) as error:
         why = f"commit {oid} of {ref} in {path} is missing or no commit"
-        raise NoCommit(why, "restore it: git fsck says more") from error
+        raise NoCommit(why, f"restore it: {fsck(path)}") from error
 
 
 def publish(

@@ -65,6 +65,7 @@ class Workspace(NamedTuple):
         """
         root = _absolute(root)
         config, data = root / CONFIG_NAME, root / "data"
+        _require_place(root)
         try:
             root.mkdir(parents=True, exist_ok=True)
             _make_private_folder(data)
@@ -245,6 +246,26 @@ def _require_own(root: Path) -> None:
                     f"{root} is a workspace, and {place} belongs to another user",
                     f"if it is the one that you mean, name it: --workspace {root}",
                 )
+
+
+def _require_place(root: Path) -> None:
+    """See that a workspace is not made out of a file, nor inside what another one or git keeps for itself.
+
+    Raises WorkspaceError.
+    """
+    if root.exists() and not root.is_dir():
+        raise WorkspaceError(
+            f"{root} is a file, and a workspace is a folder", "name a folder, new or not: pai init DIR"
+        )
+    if (root / CONFIG_NAME).exists():
+        return
+    for folder in (root, *root.parents):
+        if folder.name == "data" and (folder.parent / CONFIG_NAME).is_file():
+            raise WorkspaceError(
+                f"{root} lies in what the workspace {folder.parent} keeps", f"pai init {folder.parent}"
+            )
+        if all((folder / name).exists() for name in ("HEAD", "objects", "refs")):
+            raise WorkspaceError(f"{root} lies in the git repository {folder}", "name a folder outside of it")
 
 
 def hide_from_git(data: Path) -> None:

@@ -157,7 +157,7 @@ def test_last_weeks_use_is_in_the_comment_where_there_is_a_workspace(team: Site,
     [
         ([], "error: nothing says what --forge, --api-url, --repo, BASE should be\n"),
         (["HEAD", "--forge", "github", "--repo", "a/b", "--api-url", "http://example.com"], "over https only\n"),
-        (["HEAD", "--forge", "svn"], "invalid choice"),
+        (["HEAD", "--forge", "svn"], "there is no 'svn'"),
     ],
 )
 def test_wrong_usage_is_told(team: Site, words: list[str], message: str) -> None:

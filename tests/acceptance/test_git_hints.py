@@ -30,6 +30,15 @@ def typed(site: Site, hint: str) -> None:
     assert run(words, site.environment, site.folder).code == 0, words
 
 
+def test_revision_that_is_not_there_is_answered_with_where_to_look(site: Site) -> None:
+    """The hint names the repository: whoever typed it may stand elsewhere, in a workspace or beside it."""
+    git = made(site, name="repo's own")
+    for words, code in ((["diff", "nope", "HEAD"], 3), (["validate", "--rev", "nope"], 1)):
+        for cwd in (git.folder, site.root):
+            hint = hint_of(site.pai(*words, code=code, cwd=cwd))
+            typed(site, hint.removesuffix(" lists them"))
+
+
 VERBS = (["validate", "--rev", "HEAD"], ["diff", "HEAD", "HEAD"], ["validate", "--staged"], ["reconcile"])
 
 

@@ -279,7 +279,7 @@ def test_lost_master_key_of_stored_secrets_is_not_replaced(tmp_path: Path) -> No
 def test_workspace_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     """A file in the way is an error with a hint, not a traceback."""
     (tmp_path / "x").write_text("")
-    with pytest.raises(WorkspaceError, match="cannot be made"):
+    with pytest.raises(WorkspaceError, match="is a file, and a workspace is a folder"):
         Workspace.create(tmp_path / "x", {})
 
 
