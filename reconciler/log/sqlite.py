@@ -142,13 +142,13 @@ class SqliteBackend:
         must_exist(path)
         self.path = path
         self._lock = WriterLock(lock_path(path), wait_s)
-        self._ours = Ours(path)
+        self._ours, self._opened = Ours(path), False
         self.mended: list[str] = []
 
     def open(self) -> SqliteStore:
         """Open the store for writing. Raises LogDamaged (also if the file is not the one of before), LogNotWritable."""
-        if not self._ours.same():
-            self._lock.doubt(True)
+        if self._opened:  # what is again as this process left it is in no doubt
+            self._lock.doubt(not self._ours.same())
         self._ours.check()
         if self._lock.doubted:
             self._prove()
@@ -158,6 +158,7 @@ class SqliteBackend:
             store = SqliteStore(self.path, self._ours)
         finally:
             self._ours.take()  # on a full disk an opening may fail half-way
+        self._opened = True
         self.mended += store.mended
         return store
 

@@ -383,10 +383,8 @@ class Mirror:
     def _failed(self, ran: Ran) -> SourceUnavailable:
         # The address stands before the message anyway, and its words must not be taken for the reason. Nothing is
         # replaced once the secrets are out of it: a remote could have a word fall between the halves of one.
-        remote, said = (
-            self.remote,
-            self._scrubbed(ran._replace(err=ran.err.replace(self._address.url.rstrip("/"), "it"))),
-        )
+        remote, url = self.remote, self._address.url.rstrip("/")
+        said = self._scrubbed(ran._replace(err=ran.err.replace(f"'{url}/'", "it").replace(url, "it")))
         limits = remote.timeout_s, remote.bytes_max, remote.memory_bytes_max
         return refusals.failure(said, remote.shown, self._address.scheme, *limits)
 

@@ -332,6 +332,21 @@ def test_log_that_was_only_touched_goes_on_after_a_start(tmp_path: Path) -> None
         assert recorder.record(decide(secret("b"))).first == 2
 
 
+def test_log_that_is_put_back_goes_on_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that was moved away and back: it is the very file, and need not be read as a whole."""
+    path = new_log(tmp_path)
+    monkeypatch.setattr(SqliteBackend, "_prove", None)
+    with Recorder(SqliteBackend(path), retry_s=0) as recorder:
+        away = path.rename(path.with_name("away.db"))
+        recorder.look()
+        with pytest.raises(LogNotWritable, match="was moved or removed while in use: put it back"):
+            recorder.record(decide(secret("a")))
+        away.rename(path)
+        assert recorder.record(decide(secret("a"))).first == 1
+    with Recorder(SqliteBackend(path)):
+        pass
+
+
 def test_own_writes_are_not_taken_for_another_programs(tmp_path: Path) -> None:
     """Bringing the WAL into the file, at whatever moment, changes it as nobody else may."""
     path = new_log(tmp_path)

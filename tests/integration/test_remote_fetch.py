@@ -230,7 +230,7 @@ def test_remote_that_does_not_even_connect_is_given_up(team: Team) -> None:
             team.use(repo=f"ssh://git@127.0.0.1:{port}/team.git", secret="forge")
             assert "within 1 s" in team.site.pai("reconcile", code=3).err
     team.use(repo="http://127.0.0.1:1/team.git")
-    assert "cannot be reached" in team.site.pai("reconcile", code=3).err
+    assert "cannot be reached (unable to access it: " in team.site.pai("reconcile", code=3).err
 
 
 def test_daemon_that_never_reached_its_remote_is_not_ready(team: Team) -> None:
