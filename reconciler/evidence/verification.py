@@ -63,7 +63,7 @@ def verify(workspace: Workspace, checked: Callable[[int], None], parts: Sequence
     lines = [[claim for claim in line if not _is_before(claim, first, marks)] for line in lines]
     wrong = list(_compare(lines, marks, size))
     known = sum(map(len, lines))
-    shorter = not problems and all(problem.message.startswith(_ENDS) for problem in wrong)
+    shorter = bool(wrong) and not problems and all(problem.message.startswith(_ENDS) for problem in wrong)
     return Report(
         [*problems, *wrong],
         size,
