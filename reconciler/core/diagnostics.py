@@ -81,9 +81,10 @@ TEXT_SHOWN_MAX = 60
 
 def _quote(diagnostic: Diagnostic) -> str:
     text = diagnostic.text.split("\n", 1)[0].strip()
-    shown = text if len(text) <= TEXT_SHOWN_MAX else f"{text[: TEXT_SHOWN_MAX - 1]}…"
-    said = diagnostic.message
-    return "" if not shown or text in said or shown in said or shown == diagnostic.path else f": {shown}"
+    shown = text[:TEXT_SHOWN_MAX]
+    if not shown or shown in diagnostic.message or text == diagnostic.path:
+        return ""
+    return f": {shown}{'…' * (len(text) > TEXT_SHOWN_MAX)}"
 
 
 def printable(text: str) -> str:

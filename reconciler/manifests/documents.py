@@ -12,6 +12,7 @@ from itertools import islice
 
 from reconciler.core.models import KNOWN_MODELS
 from reconciler.core.objects import API_VERSION, KIND_OF_MANIFEST, Kind, Manifest, Reference
+from reconciler.core.text import TEXT_MAX
 from reconciler.manifests import rules
 from reconciler.manifests.facts import PROBLEMS_MAX, SAID_MAX, Named, Problem, Problems
 from reconciler.manifests.inline_keys import (
@@ -62,8 +63,7 @@ class Reading:
 def _shown(node: Node) -> str:
     if not isinstance(node, Scalar):
         return ""
-    line = node.text.split("\n", 1)[0]
-    return line if len(line) <= 80 else line[:80] + "…"
+    return redact_beginning(node.text.split("\n", 1)[0], TEXT_MAX)
 
 
 _LFS_POINTER = "version https://git-lfs.github.com/spec/"

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reconciler.core.objects import KIND_OF_MANIFEST, Manifest, Reference
-from reconciler.core.text import cut
 from reconciler.manifests import rules
 from reconciler.manifests.facts import PROBLEMS_MAX, Entry, Facts, Named, Problem, Problems, most_severe
-from reconciler.manifests.inline_keys import find, find_in_comments, holds_key, redact
+from reconciler.manifests.inline_keys import find, find_in_comments, holds_key, redact, redact_beginning
 
 if TYPE_CHECKING:
     from reconciler.manifests.tree import Document
@@ -79,28 +78,51 @@ def read_manifests(data: bytes, objects: Objects | None = None, most: int = SIZE
     size = size_of(data) + repeated if manifests else 0
     if not problems:
         return Facts(tuple(manifests), tuple(named), size=size)
-    listed = [problem.short() for problem in _quoted(text, most_severe(problems, PROBLEMS_MAX), masked=bool(secrets))]
+    keys = [problem for problem in problems if problem.rule == rules.INLINE_KEY]
+    quoted = _quoted(text, most_severe(problems, PROBLEMS_MAX), keys, masked=bool(secrets))
+    listed = [problem.short() for problem in quoted]
     return Facts(tuple(manifests), tuple(named), tuple(listed), problems.omitted + len(problems) - len(listed), size)
 
 
-def _quoted(text: str, problems: list[Problem], *, masked: bool) -> list[Problem]:
+def _quoted(text: str, problems: list[Problem], keys: list[Problem], *, masked: bool) -> list[Problem]:
     """Give problems with what stands at their place, where they do not quote it: of what has lines the first.
 
-    An empty value is quoted by its line, the end of a file by its last one.
+    An empty value is quoted by its line, the end of a file by its last one. Nothing is quoted of the `keys`, and of a
+    file nothing that holds what looks like a Secret.
     """
     foreign = not text.isascii()
     if all(problem.text for problem in problems) and not foreign:
         return problems
+    from reconciler.manifests.tree import LOOKS_SECRET
+
+    masked = masked or LOOKS_SECRET.search(text) is not None
     lines = text.split("\n")
+    readable = _without_keys(text, lines, keys) if keys else lines
     found: list[Problem] = []
     for problem in problems:
         if foreign and problem.severity == "error" and (cause := _cause(lines, problem)):
             problem = msgspec.structs.replace(problem, message=f"{problem.message}; {cause}")
         if not problem.text and problem.rule not in _OF_FILE:
-            here = "" if masked else _words_at(lines, problem.line - 1, problem.column - 1)
-            problem = msgspec.structs.replace(problem, text=redact(cut(here, QUOTED_MAX)) or _MASK)
+            here = "" if masked else _words_at(readable, problem.line - 1, problem.column - 1)
+            problem = msgspec.structs.replace(problem, text=redact_beginning(here, QUOTED_MAX) or _MASK)
         found.append(problem)
     return found
+
+
+def _without_keys(text: str, lines: list[str], keys: list[Problem]) -> list[str]:
+    """Give the lines, each up to its first key; of a key that has several lines only what stands before it is left."""
+    from reconciler.manifests.tree import Lines
+
+    left = list(lines)
+    for key in keys:
+        if len(line := left[key.line - 1]) >= key.column:
+            left[key.line - 1] = line[: key.column - 1] + _MASK
+    places = Lines(text)
+    for index, key_text in find(text):
+        first, _ = places.place(index)
+        rest = key_text.count("\n")
+        left[first : first + rest] = [_MASK] * rest
+    return left
 
 
 def _cause(lines: list[str], problem: Problem) -> str:

@@ -18,10 +18,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind
-from reconciler.core.text import COMPARED_CHARACTERS_MAX, alike
+from reconciler.core.text import COMPARED_CHARACTERS_MAX, TEXT_MAX, alike
 from reconciler.manifests import rules
 from reconciler.manifests.facts import SAID_MAX, Problem, schema_folder
-from reconciler.manifests.inline_keys import is_literal_secret, mask, redact, redact_beginning
+from reconciler.manifests.inline_keys import holds_key, is_literal_secret, mask, redact, redact_beginning
 from reconciler.manifests.lookalikes import visible
 from reconciler.manifests.nodes import Mapping, Node, Scalar, Sequence
 
@@ -38,7 +38,6 @@ EXPLAINED_MAX = 10_000
 """Problems that come of them; a file lists few of so many, and no more are counted."""
 WORDS_MAX = 100
 """Fields of a document among which a close one is looked for."""
-_TEXT_MAX = 80
 _TYPE_WORDS = {"string": "text", "object": "a mapping", "array": "a list", "integer": "a whole number"}
 _MISPLACED = {"maxTokens": "maxTokensPerRequest", "secretRef": "apiKeySecretRef", "apiKey": "apiKeySecretRef"}
 
@@ -125,8 +124,7 @@ def _without_text(error: ValidationError) -> ValidationError:
 def _text(node: Node) -> str:
     if not isinstance(node, Scalar):
         return ""
-    line = node.text.split("\n", 1)[0]
-    return line if len(line) <= _TEXT_MAX else line[:_TEXT_MAX] + "…"
+    return redact_beginning(node.text.split("\n", 1)[0], TEXT_MAX)
 
 
 def _translate(error: ValidationError, root: Mapping, kind: Kind) -> Iterator[_Found]:
@@ -241,8 +239,8 @@ def _wrong_type(error: ValidationError, node: Node, path: list[str | int], dotte
         hint = f"write it as a list: [{redact(text)}]"
     elif dotted == "spec.apiKeySecretRef":
         hint = "write the secret's name below it, as name: NAME"
-    if "apiKeySecretRef" in path and is_literal_secret(text):
-        text, hint = mask(text), "the key itself belongs into `pai add secret`, not into git"
+    if "apiKeySecretRef" in path and isinstance(node, Scalar) and is_literal_secret(node.text):
+        text, hint = mask(node.text), "the key itself belongs into `pai add secret`, not into git"
     return _Found(rules.WRONG_TYPE, node, message, hint, text)
 
 
@@ -288,21 +286,21 @@ def _wrong_value(error: ValidationError, node: Node, path: list[str | int], dott
         hint = "at most 63 letters, digits, '-', '_' and '.', a letter or digit at both ends"
         return _Found(rules.LABELS, node, f"bad value of the label {path[-1]}", hint)
     if path[-1] == "name" or path[:2] == ["spec", "modelBindings"]:
-        if "apiKeySecretRef" in path and is_literal_secret(text):
-            text = mask(text)
+        if "apiKeySecretRef" in path and isinstance(node, Scalar) and is_literal_secret(node.text):
+            text = mask(node.text)
         hint = _name_hint(node)
         return _Found(rules.BAD_NAME, node, f"{dotted} is no name: {text or 'it is empty'}", hint, text)
     return _Found(rules.WRONG_VALUE, node, f"{dotted} is {_why(error)}", _value_hint(str(path[-1])))
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _TEXT_MAX else text[:_TEXT_MAX] + "…"
+    return redact_beginning(text, TEXT_MAX)
 
 
 def _name_hint(node: Node) -> str:
     if isinstance(node, Scalar) and node.text.endswith("\n"):
         return "the value ends with a line break: write it on the line of its field"
-    text = node.text if isinstance(node, Scalar) else ""
+    text = node.text if isinstance(node, Scalar) and not holds_key(node.text) else ""
     better = re.sub(r"[^a-z0-9-]+", "-", visible(text).lower()).strip("-")[:63].strip("-")
     return f"did you mean {better}? ({NAME_HINT})" if better and not is_literal_secret(text) else NAME_HINT
 

@@ -21,7 +21,7 @@ from yaml._yaml import CParser
 
 from reconciler.core.canonical import as_json_reads
 from reconciler.manifests.facts import Problem, Problems
-from reconciler.manifests.inline_keys import holds_key, redact
+from reconciler.manifests.inline_keys import holds_key, redact, redact_beginning
 from reconciler.manifests.nodes import Mapping, Node, Scalar, Sequence, extent, moved
 from reconciler.manifests.rules import ALIASES, DUPLICATE_KEY, KEY_NOT_SCALAR, MERGE_KEY, SYNTAX, TAG, TOO_DEEP
 from reconciler.manifests.scalars import MAYBE_NUMBER, WORDS, Value, is_exact, plain_value, tagged_value
@@ -30,6 +30,7 @@ DEPTH_MAX = 64
 ALIASES_MAX = 100
 ALIAS_NODES_MAX = 10_000
 _SKIPPED_EVENTS_MAX = 100_000
+_SHORT = _BLANKS_MAX = 60
 _SKIPPED_DEPTH_MAX = 500
 _CORE = "tag:yaml.org,2002:"
 _SCALAR_TAGS = frozenset(("str", "int", "float", "bool", "null"))
@@ -195,7 +196,8 @@ class _Builder:
                     continue
                 text, mark, plain = event.value, event.start_mark, event.implicit[0]
                 value = _number_or_word(text) if plain and (text in WORDS or text[0] in MAYBE_NUMBER) else text
-                node = Scalar(text, value, mark.line + 1, mark.column + 1, plain)
+                line, column = (mark.line + 1, mark.column + 1) if text else self._behind_colon(event)
+                node = Scalar(text, value, line, column, plain)
                 if value is not text and not is_exact(value):
                     self.document.numbers.append(node)
                 parent.value[name] = value  # what `open` and `fill` do, without the calls
@@ -222,6 +224,22 @@ class _Builder:
             return self._lines.place(mark.index)
         return mark.line + 1, mark.column + 1
 
+    def _behind_colon(self, event: Event) -> tuple[int, int]:
+        """Give the place of an empty value, right behind its colon: in `{a: }` libyaml is at the bracket by then."""
+        mark = event.start_mark
+        line, column = self._place(mark)
+        if mark.index != event.end_mark.index:  # quotes or a tag stand there
+            return line, column
+        blanks = self._text[max(0, mark.index - _BLANKS_MAX) : mark.index]
+        field = blanks.rstrip()
+        if not field.endswith(":"):
+            return line, column
+        blanks = blanks[len(field) :]
+        if breaks := blanks.count("\n"):
+            end = mark.index - len(blanks)
+            return line - breaks, end - self._text.rfind("\n", 0, end)
+        return line, column - len(blanks)
+
     def _problem(self, rule: str, place: tuple[int, int], message: str, hint: str = "", text: str = "") -> None:
         self.document.problems.add_in_order(Problem(*place, "error", rule, redact(message), hint, redact(text)))
 
@@ -234,6 +252,8 @@ class _Builder:
         parent = self._stack[-1] if self._stack else None
         mapping = parent if type(parent) is Mapping else None
         is_key = mapping is not None and mapping.pending is None
+        if not text and mapping is not None and not is_key:
+            line, column = self._behind_colon(event)
         value: Value = text
         if tag is not None:
             value = self._tagged(tag, text, (line, column))
@@ -368,7 +388,7 @@ class _Builder:
 
     @cached_property
     def _secret(self) -> bool:
-        return _LOOKS_SECRET.search(self._text) is not None
+        return LOOKS_SECRET.search(self._text) is not None
 
     def _refuse_alias(self, place: tuple[int, int], message: str, name: str) -> None:
         text = "*…" if self._secret else f"*{_short(name)}"
@@ -390,8 +410,7 @@ class _Builder:
             hint = "quote a value that begins with @ or `"
         elif "expected key" in what or "block end" in what:
             hint = "look at the indentation of this line and the ones before"
-        line = self._text[index : index + 60].split("\n", 1)[0].rstrip("\r")
-        text = "…" if self._secret else redact(line)
+        text = "…" if self._secret else ""
         return Problem(*place, "error", SYNTAX, f"{what} {context}" if context else str(what), hint, text)
 
 
@@ -409,7 +428,7 @@ _HANDLERS: dict[type, Callable[[_Builder, Event], None]] = {
     yaml.SequenceEndEvent: _Builder._close,
     yaml.MappingEndEvent: _Builder._close,
 }
-_LOOKS_SECRET = re.compile(
+LOOKS_SECRET = re.compile(
     r"""(?<![^\s,{}\[\]"'])kind["']?\s*+:\s*+(?:(?:!<[^\s<>]*+>|[!&][^\s,{}\[\]"']*+)\s++){0,2}+["']?Secret\b"""
 )
 """No tag or anchor is searched beyond what may stand before a key: no character is looked at for many keys."""
@@ -420,8 +439,8 @@ def _number_or_word(text: str) -> Value:
     return as_json_reads(value) if type(value) is float else value
 
 
-def _short(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _short(text: str) -> str:
+    return redact_beginning(text, _SHORT)
 
 
 def documents(text: str, *, indexed: bool = False) -> Iterator[Document]:

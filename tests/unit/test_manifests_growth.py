@@ -157,7 +157,7 @@ def test_text_is_searched_for_secrets_once() -> None:
     """A file refused in many places is searched only once for a Secret, whose text would not be shown."""
     data = b"---\n- *a\n" * 100
 
-    assert count(data, lambda _, called: owner(called) is tree._LOOKS_SECRET) == 1
+    assert count(data, lambda _, called: owner(called) is tree.LOOKS_SECRET) == 1
     assert len(read_manifests(data).problems) == 100
 
 
@@ -167,7 +167,7 @@ def test_search_for_secrets_takes_no_longer_whatever_the_text_is_full_of(part: s
 
     def work(text: str) -> float:
         began = time.thread_time()
-        assert tree._LOOKS_SECRET.search(text[: 256 * 1024]) is None
+        assert tree.LOOKS_SECRET.search(text[: 256 * 1024]) is None
         return time.thread_time() - began
 
     plain, full = (min(work(each * (256 * 1024 // len(each) + 1)) for _ in range(3)) for each in ("kind: x ", part))
@@ -194,7 +194,7 @@ def test_fields_in_comments_take_no_longer_whatever_stands_before_their_values(p
 @pytest.mark.parametrize("key", ["kind: ", "- kind : ", "{kind: ", '{"kind":', "? kind\n: "])
 def test_secret_is_seen_however_its_kind_is_written(key: str, tag: str) -> None:
     """Tags and anchors may stand before the word."""
-    assert tree._LOOKS_SECRET.search(f"a: b\n{key}{tag}Secret\n")
+    assert tree.LOOKS_SECRET.search(f"a: b\n{key}{tag}Secret\n")
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])

@@ -59,6 +59,9 @@ CASES = {
     "many unknown": SOUND + "".join(f"  other{n}: 1\n" for n in range(300)),
     "number": agent("x", "flash") + "  replicas: 123456789012345678901234567890\n",
     "reference": SOUND + "  apiKeySecretRef: [a]\n",
+    "long list": SOUND.replace("gemini-2.0-flash", f"[{', '.join(f'item-{n}' for n in range(40))}]"),
+    "long mapping": SOUND.replace("model: gemini-2.0-flash", f"model:\n    {'a' * 70}: 1\n    b: 2"),
+    "long budget": binding("flash", 7).replace("PerDay: 7", f"PerDay: {'7' * 70}"),
     "large": "#" * 1024 * 1024 + "\n\n",
     "many": "---\n".join("a: 1\n" for _ in range(1500)),
     "dangling": agent("x", "nobody"),
@@ -78,7 +81,19 @@ def test_no_part_of_a_problem_is_empty(case: str) -> None:
         line = format_line(each)
         assert f"({each.hint})" in line or not each.hint.isprintable()
         first = each.text.split("\n")[0].strip()
-        assert first[:59] in line or not first.isprintable(), (line, each)
+        assert first[:60] in line or not first.isprintable(), (line, each)
+
+
+@pytest.mark.parametrize(
+    ("case", "begins"),
+    [("long list", "[item-0, item-1, item-2"), ("long mapping", "a" * 60), ("long budget", "7" * 60)],
+)
+def test_first_60_characters_of_a_text_are_shown(case: str, begins: str) -> None:
+    """Not one less, on the line that people read."""
+    source = CASES[case]
+    begin = source.index(begins)
+    (problem,) = judge({"x.yaml": read_manifests(source.encode())}).diagnostics
+    assert f": {source[begin : begin + 60]}… (" in format_line(problem)
 
 
 def test_problems_without_a_line_are_whole_too() -> None:
@@ -105,6 +120,61 @@ def test_what_a_secret_holds_is_not_quoted() -> None:
     text = "apiVersion: v1\nkind: Secret\nstringData:\n  password: swordfish-canary\n---\na: [swordfish-canary\n"
     for each in judge({"x.yaml": read_manifests(text.encode())}).diagnostics:
         assert "canary" not in each.text + each.message
+
+
+KEY = "sk-ant-api03-abcdefghijklmnopqrstuvwxyzABCDEFGH0123456789"
+PEM = "-----BEGIN PRIVATE KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQDHq1wsdkfj\n" * 2
+SECRET = "hunter2hunter3hunter4"  # noqa: S105 (nobody's)
+BESIDE = {
+    "provider": SOUND.replace("provider: gemini", "provider: {0}.{1}"),
+    "model": SOUND.replace("gemini-2.0-flash", '"{0} {1}"'),
+    "name": SOUND.replace("name: flash", "name: '{0} {1}'"),
+    "list": SOUND.replace("gemini-2.0-flash", "[{0}, {1}]"),
+    "mapping": SOUND.replace("gemini-2.0-flash", "{{{0}: a, b: {1}}}"),
+    "field": SOUND + "  {0}.{1}: 1\n",
+    "text": "{0} {1}\n",
+    "tag": SOUND + "  other: !{0}.{1} 1\n",
+    "twice": SOUND + "  {0}.{1}: 1\n  {0}.{1}: 1\n",
+}
+
+
+def _never_said(text: str, secret: str) -> None:
+    found = judge({"x.yaml": read_manifests(text.encode())}).diagnostics
+    assert found
+    for each in found:
+        said = f"{each.message}\n{each.hint}\n{each.text}\n{format_line(each)}".lower()
+        parts = [secret[n : n + 12].lower() for n in range(len(secret) - 11)]
+        assert not [part for part in parts if part in said], each
+
+
+@pytest.mark.parametrize("before", [20, 26, 32, 38, 44, 50])
+@pytest.mark.parametrize("place", BESIDE)
+def test_no_part_of_a_key_is_said_where_a_text_is_cut(place: str, before: int) -> None:
+    """It is masked before the text is cut: a part of it would be known for a key no more."""
+    _never_said(BESIDE[place].format("x" * before, KEY), KEY.removeprefix("sk-ant-api03-"))
+
+
+@pytest.mark.parametrize(
+    "text", [SOUND + "  apiKey: " + PEM, SOUND + "  apiKey:\n" + PEM, PEM, SOUND + "  a: |\n    " + PEM]
+)
+def test_lines_of_a_private_key_are_not_quoted(text: str) -> None:
+    """Where the parser stumbles over the key that was pasted, its lines are the offending text."""
+    _never_said(text, PEM.split("\n")[1])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SOUND.replace("gemini-2.0-flash", f"{{name: OPENAI_API_KEY, value: {SECRET}}}"),
+        SOUND.replace("gemini-2.0-flash", f"[{{name: OPENAI_API_KEY, value: {SECRET}}}]"),
+        SOUND.replace("gemini-2.0-flash", f"{{{'x' * 30}: a, password: {SECRET}}}"),
+        f"- {{stringData: {{a: {SECRET}}}, kind: Secret}}\n",
+        f"kind: Secret\na: {'[' * 70}{SECRET}{']' * 70}\n",
+    ],
+)
+def test_value_of_a_secret_is_not_quoted_with_what_is_around_it(text: str) -> None:
+    """The first line of a list or a mapping is its text, and may have all of it."""
+    _never_said(text, SECRET)
 
 
 def test_text_is_looked_for_in_few_characters() -> None:

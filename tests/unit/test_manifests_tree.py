@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -73,6 +74,29 @@ def test_document_without_a_field_to_look_at_has_no_literal_key(text: str) -> No
     """Nothing that the walk through the tree finds is missed by the look at the mappings before."""
     for document in documents(text):
         assert may_have_literal_keys(document) or not _found(document)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("spec:   # nothing", (1, 6)),
+        ("spec:\nb: 1", (1, 6)),
+        ("{spec: }", (1, 7)),
+        ("{a: 1, spec:     , b: 2}", (1, 13)),
+        ("{a: 1,\n spec:\t\n   }", (2, 7)),
+        ("{a: 1,\r\n spec:\r\n   }", (2, 7)),
+        ("# \u2028\n{spec: }", (2, 7)),
+        ('{spec: ""}', (1, 8)),
+        ("{spec: !!str }", (1, 8)),
+        ("{spec: null}", (1, 8)),
+    ],
+)
+def test_empty_value_is_right_behind_its_colon(text: str, place: tuple[int, int]) -> None:
+    """Also between brackets, where libyaml is at the next token by then. One that is written is where it is written."""
+    (document,) = documents(text)
+    assert isinstance(document.root, Mapping)
+    node = document.root.items["spec"]
+    assert (node.line, node.column) == place
 
 
 def test_examples_with_literal_keys_are_found() -> None:
