@@ -37,7 +37,7 @@ class TomlFile:
         except tomllib.TOMLDecodeError as error:
             raise self._syntax(str(error), text) from None
         except RecursionError:
-            raise WorkspaceError(f"{path}: nested too deeply", "settings are sections of plain values") from None
+            raise WorkspaceError(f"{path}: nested too deeply", "settings are `key = value` below [section]") from None
 
     def settings(self) -> dict[str, object]:
         """Give every setting of the file by name; `unknown` then has what is none. Raises WorkspaceError."""

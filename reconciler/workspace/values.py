@@ -37,7 +37,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Bad(ValueError):
     """A value that cannot be; the message continues the setting's name."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
         self.hint = hint
 
@@ -91,7 +91,7 @@ def integer(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise Bad(f"must be a whole number, not {_shown(value)}", "write it in plain digits, without quotes")
     if not 1 <= value <= MAX_INTEGER:
-        raise Bad(f"must be from 1 to {MAX_INTEGER}, not {value}")
+        raise Bad(f"must be from 1 to {MAX_INTEGER}, not {value}", "leave it out for the default")
     return value
 
 
@@ -119,7 +119,8 @@ def one_of(*words: str) -> Callable[[object], str]:
 
     def check(value: object) -> str:
         if not isinstance(value, str) or value not in words:
-            raise Bad(f"must be {', '.join(words[:-1])} or {words[-1]}, not {_shown(value)}")
+            said = f"must be {', '.join(words[:-1])} or {words[-1]}, not {_shown(value)}"
+            raise Bad(said, f"write {words[0]}, which is the default, or another of these words")
         return value
 
     return check
@@ -168,7 +169,7 @@ def duration_s(value: object) -> float:
         raise Bad(f"must be a duration, not {_shown(value)}", 'write "15s", "500ms" or "1m"')
     seconds = float(match[1]) * _UNITS_S[match[2]]
     if not 0.001 <= seconds <= INTERVAL_MAX_S:
-        raise Bad(f"must be from 1ms to 24h, not {_shown(value)}")
+        raise Bad(f"must be from 1ms to 24h, not {_shown(value)}", 'write "15s", "500ms" or "1m"')
     return seconds
 
 
@@ -197,7 +198,7 @@ def branch(value: object) -> str:
     if value.startswith("refs/heads/"):
         raise Bad(f"must be the branch's short name, not {_shown(value)}", f"write {value[11:]}")
     if _BRANCH_FORBIDDEN.search(value):
-        raise Bad(f"is no branch name git would take: {_shown(value)}")
+        raise Bad(f"is no branch name git would take: {_shown(value)}", "git branch --list shows those there are")
     return value
 
 
@@ -214,7 +215,7 @@ def directory(value: object) -> str:
     """Check a folder of the file system; "" for none."""
     value = text(value)
     if _SCHEME.match(value):
-        raise Bad("must be a folder, not a URL")
+        raise Bad("must be a path, not a URL", "write a path on this machine, or leave it empty")
     return value
 
 

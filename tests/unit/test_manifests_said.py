@@ -124,7 +124,7 @@ def test_what_a_secret_holds_is_not_quoted() -> None:
 
 KEY = "sk-ant-api03-abcdefghijklmnopqrstuvwxyzABCDEFGH0123456789"
 PEM = "-----BEGIN PRIVATE KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQDHq1wsdkfj\n" * 2
-SECRET = "hunter2hunter3hunter4"  # noqa: S105 (nobody's)
+SECRET = "hunter2hunter3hunter4"
 BESIDE = {
     "provider": SOUND.replace("provider: gemini", "provider: {0}.{1}"),
     "model": SOUND.replace("gemini-2.0-flash", '"{0} {1}"'),

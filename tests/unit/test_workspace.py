@@ -115,14 +115,17 @@ def test_variable_overrides_the_file(variable: str, value: str, field: str, expe
         ('[providers.openai]\nbase_url = "https://h/v1"\n', "/w/pai.toml:2: providers.openai", "without a path"),
         ('[providers]\ngemini.base_url = "ftp://h"\n', "/w/pai.toml:2: providers.gemini", "scheme ftp"),
         ('providers = {openai = {base_url = "x"}}\n', "/w/pai.toml:1: providers.openai", "origin"),
+        ('[source]\nrewrite = "no"\n', "/w/pai.toml:2: source.rewrite", "accept or hold"),
+        ('[secrets]\ndirectory = "http://h"\n', "/w/pai.toml:2: secrets.directory", "a path, not a URL"),
         ("source = 1\n", "/w/pai.toml:1: source", "is a section"),
         ("[source]\nrepo = \n", "/w/pai.toml:2:8:", "invalid value"),
         ("[source\n", "/w/pai.toml:1:8:", "expected"),
     ],
 )
 def test_wrong_setting_is_refused_with_its_line(text: str, place: str, words: str) -> None:
-    """Each wrong value names file and line, what is wrong, and never shows what may be a credential."""
+    """Each wrong value names file and line, what is wrong and a way out, and never shows what may be a credential."""
     error = failure(text)
+    assert error.hint
     assert error.message.startswith(place)
     assert words in error.message
     assert error.exit_code == 3
