@@ -1,7 +1,8 @@
 """Manifests that are given to be applied: what `pai get -o yaml` or an editor gave, with the text of each.
 
-As with kubectl, objects may come in a List, and with the `status` that they were shown with, which is left out. Apart
-from that the same rules hold as for a file of the repository.
+As with kubectl, objects may come in a List, and with the `status` that they were shown with, which is left out; so are
+secrets and keys as `pai get all` lists them, without a value. Apart from that the same rules hold as for a file of the
+repository.
 """
 
 from __future__ import annotations
@@ -65,10 +66,25 @@ def _objects(document: Document) -> Iterator[Document]:
     if isinstance(root, nodes.Mapping) and (root.value.get("apiVersion"), root.value.get("kind")) == ("v1", "List"):
         items = root.items.get("items")
         if isinstance(items, nodes.Sequence) and (items.items or not document.problems):
-            for number, item in enumerate(items.items):
+            given = [item for item in items.items if not _is_listed(item)]
+            for number, item in enumerate(given):
                 yield _part(document, item, first=number == 0)
-            return
+            if given or not document.problems:
+                return
     yield _part(document, root, first=True) if isinstance(root, nodes.Mapping) and "status" in root.items else document
+
+
+def _is_listed(node: nodes.Node) -> bool:
+    """Tell whether an item is what `pai get all` says of a secret or a key: a name, and nothing to be committed."""
+    if not isinstance(node, nodes.Mapping):
+        return False
+    fields, kind = node.value.keys(), node.value.get("kind")
+    return (kind == "Secret" and fields == _SECRET) or (kind == "Key" and fields - {"admin"} == _KEY)
+
+
+_OBJECT = {"apiVersion", "kind", "metadata"}
+_SECRET, _KEY = _OBJECT | {"keys"}, _OBJECT | {"agent", "expires", "networks"}
+"""The fields of a secret and of a key as they are listed."""
 
 
 def _part(document: Document, root: nodes.Node, *, first: bool) -> Document:

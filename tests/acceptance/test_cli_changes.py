@@ -330,6 +330,18 @@ def test_list_may_be_larger_than_a_file_of_the_repository(team: Site) -> None:
     assert "stdin:1:1: error PAI104 the file has 33,554,433 bytes, more than 33,554,432" in too_large
 
 
+@pytest.mark.parametrize("output", ["yaml", "json"])
+def test_secrets_and_keys_of_a_list_are_left_out(team: Site, output: str) -> None:
+    """`get all` prints their names only. A Secret with values is refused, wherever it stands."""
+    team.pai("add", "secret", "s", "--from-literal", "k=v")
+    team.pai("add", "key", "my-agent")
+    team.pai("add", "key", "--admin", "somebody")
+    printed = team.pai("get", "all", "-o", output).out
+    assert {line.split()[1] for line in apply(team, printed).out.splitlines()} == {"unchanged"}
+    value = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret, metadata: {name: s}, data: {a: b}}\n"
+    assert "PAI206" in apply(team, value, code=1).err
+
+
 def test_what_is_wrong_is_told_by_its_place_in_the_file_that_was_given(team: Site, tmp_path: Path) -> None:
     """No path is named that does not exist."""
     file = tmp_path / "team.yaml"
