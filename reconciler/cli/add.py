@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from reconciler.cli.place import find_workspace, workspace_option
-from reconciler.cli.targets import KINDS, name_of
+from reconciler.cli.targets import KIND_OF, name_of
 from reconciler.core.errors import CouldNotRun, Refused, UsageError
 from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, Kind
 from reconciler.workspace import Workspace
@@ -54,11 +54,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def preprocess(words: list[str]) -> list[str]:
-    """Put the kind first, whatever options stand before it; all but --admin have a value."""
+    """Put the kind first, by its usual name, whatever options stand before it; all but --admin have a value."""
     for place, word in enumerate(words):
         valued = place and words[place - 1].startswith("-") and "=" not in words[place - 1]
-        if word in KINDS and not (valued and words[place - 1] != "--admin"):
-            return [word, *words[:place], *words[place + 1 :]]
+        if word.lower() in KIND_OF and not (valued and words[place - 1] != "--admin"):
+            return [KIND_OF[word.lower()], *words[:place], *words[place + 1 :]]
     return words
 
 
@@ -93,6 +93,7 @@ def _binding(args: argparse.Namespace) -> dict[str, object]:
     if model is None:
         raise UsageError(f"provider {args.provider} needs --model", "for example --model anthropic/claude-sonnet-4-6")
     secret, colon, key = args.api_key.partition(":")
+    secret = name_of(secret, "secret") if "/" in secret else secret
     if not secret or (colon and not key):
         raise UsageError(f"--api-key {args.api_key} lacks a part", "write SECRET, or SECRET:KEY")
     spec: dict[str, object] = {"provider": args.provider, "model": model}

@@ -9,7 +9,8 @@ import msgspec
 
 from reconciler.audit import Blame
 from reconciler.cli.beginning import tell_pruned
-from reconciler.cli.output import print_json, print_table
+from reconciler.cli.get import resource
+from reconciler.cli.output import FORMATS, print_data, print_table
 from reconciler.cli.place import find_workspace
 from reconciler.cli.targets import manifest_kind, object_of, targets_argument
 from reconciler.core.errors import NotFound
@@ -21,7 +22,7 @@ from reconciler.log.sqlite import open_reader
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai blame`."""
     targets_argument(parser, "one model or agent")
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    parser.add_argument("-o", "--output", choices=FORMATS, default="table")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,8 +34,10 @@ def run(args: argparse.Namespace) -> int:
         except NotFound:
             tell_pruned(log)  # it may have been there
             raise
-    if args.output == "json":
-        print_json(msgspec.to_builtins(found))
+    if args.output == "name":
+        print(resource(target.kind, target.name))
+    elif args.output in ("json", "yaml"):
+        print_data(msgspec.to_builtins(found), args.output)
     else:
         print_table(("FIELD", "VALUE", "COMMIT", "AUTHOR", "TIME", "PLACE"), [_line(each) for each in found.fields])
     return 0

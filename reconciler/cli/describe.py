@@ -11,7 +11,7 @@ import msgspec
 
 from reconciler.audit import Row, describe, versions
 from reconciler.cli.get import find, resource
-from reconciler.cli.output import FORMATS, print_json, print_yaml
+from reconciler.cli.output import FORMATS, print_data
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import at_option, read_view
 from reconciler.cli.targets import OBJECTS, Target, manifest_kind, objects_of, targets_argument
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             whole.append({**item, "changes": msgspec.to_builtins(changes)})
     if whole:
         listing = {"apiVersion": "v1", "kind": "List", "items": whole}
-        (print_json if args.output == "json" else print_yaml)(whole[0] if len(whole) == 1 else listing)
+        print_data(whole[0] if len(whole) == 1 else listing, args.output)
     return 0
 
 

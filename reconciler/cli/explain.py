@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what the schema says."""
-    word, *path = args.what.split(".")
+    word, *path = _parts(args.what)
     kind = KIND_OF.get(word.lower())
     if kind not in OBJECTS:
         raise UsageError(f"there is no TYPE {word!r} with a schema", f"TYPE is one of {', '.join(OBJECTS)}")
@@ -50,6 +50,13 @@ def run(args: argparse.Namespace) -> int:
         for line in _listing(schema, node, fields, "  ", recursive=args.recursive):
             print(line)
     return 0
+
+
+def _parts(what: str) -> list[str]:
+    """Take TYPE.FIELD.FIELD apart, where TYPE may be `modelbinding.pai.io`."""
+    parts = what.split(".")
+    full = ".".join(parts[:3])
+    return [full, *parts[3:]] if full.lower() in KIND_OF else parts
 
 
 def _schema(kind: Kind) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from reconciler.cli.output import FORMATS, note, print_json, print_table, print_yaml
+from reconciler.cli.output import FORMATS, note, print_data, print_table
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import at_option, or_what_waits, read_view
 from reconciler.cli.selecting import selector
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output in ("json", "yaml"):
         items = [each for objects in found.values() for each in objects]
         listing: Object = {"apiVersion": "v1", "kind": "List", "items": items}
-        (print_json if args.output == "json" else print_yaml)(items[0] if single else listing)
+        print_data(items[0] if single else listing, args.output)
     elif args.output == "name":
         for kind, objects in found.items():
             for each in objects:

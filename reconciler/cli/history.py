@@ -13,7 +13,8 @@ import msgspec
 
 from reconciler.audit import Change, Version
 from reconciler.cli.beginning import tell_pruned
-from reconciler.cli.output import print_json, print_table
+from reconciler.cli.get import resource
+from reconciler.cli.output import FORMATS, print_data, print_table
 from reconciler.cli.place import find_workspace
 from reconciler.cli.targets import manifest_kind, object_of, targets_argument
 from reconciler.core.text import cut, value_text
@@ -24,7 +25,7 @@ from reconciler.log.sqlite import open_reader
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai history`."""
     targets_argument(parser, "one model or agent")
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    parser.add_argument("-o", "--output", choices=FORMATS, default="table")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,8 +34,10 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.closing(open_reader(find_workspace(args.workspace).database)) as log:
         tell_pruned(log)
         found = history_of(log, manifest_kind(target.kind), target.name)
-    if args.output == "json":
-        print_json(msgspec.to_builtins(found))
+    if args.output == "name":
+        print(resource(target.kind, target.name))
+    elif args.output in ("json", "yaml"):
+        print_data(msgspec.to_builtins(found), args.output)
     else:
         headers = ("SEQ", "TIME", "COMMIT", "AUTHOR", "PLACE", "CHANGE")
         print_table(headers, [line for version in found.versions for line in _lines(version)], ("SEQ",))

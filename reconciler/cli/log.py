@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from reconciler.audit import Query, Row, Tail, describe, search
+from reconciler.audit import Query, Row, Tail, describe, search, unknown
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import json_text, note, print_csv, print_json_array
 from reconciler.cli.place import find_workspace
@@ -57,12 +57,13 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.closing(open_reader(database)) as log:
         tell_pruned(log, query)
         if args.follow:
-            tell_unknown(log, query, found=0)
+            for line in unknown(log, query, found=0):
+                note(line)
             print_rows(_followed(log, database, query, args.limit))
         else:
             rows = _Counted(_found(log, query, args.limit, args.reverse))
             print_rows(rows)
-            tell_unknown(log, query, found=rows.count)
+            tell_unknown(log, query, found=rows.count, empty="no events match" * (args.output == "table"))
     return 0
 
 

@@ -282,20 +282,24 @@ def _options_first(parser: argparse.ArgumentParser, words: Sequence[str]) -> lis
 
 
 def _check_filled(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    """Refuse an option that is given an empty value: it is no way to ask for the default. Raises UsageError."""
-    parsers, valued = [parser], dict[str, str]()
+    """Refuse an option or a path that is given empty: it is no way to ask for the default. Raises UsageError."""
+    parsers, valued, paths, before = [parser], dict[str, str](), False, ""
     for each in parsers:
         for action in each._actions:
             if isinstance(action, argparse._SubParsersAction):
                 parsers += action.choices.values()
             elif action.nargs != 0:
                 valued |= dict.fromkeys(action.option_strings, f"; else give {action.help}" if action.help else "")
+                paths = paths or (not action.option_strings and action.type is not None)
     for word, value in zip_longest(words, words[1:], fillvalue="-"):
         if word == "--":
             return
         if (word in valued and not value.strip()) or (word.endswith("=") and word[:-1] in valued):
             option = word.removesuffix("=")
             raise UsageError(f"{option} is given an empty value", f"leave it out for the default{valued[option]}")
+        if paths and not word.strip() and before not in valued:
+            raise UsageError(f"{parser.prog} is given an empty path", "is a variable of the shell empty?")
+        before = word
 
 
 def find_verb(name: str) -> Verb:

@@ -38,6 +38,11 @@ def print_json(value: object) -> None:
     print(json_text(value, indent=2))
 
 
+def print_data(value: object, form: str) -> None:
+    """Print a value as `json` or as `yaml`."""
+    (print_json if form == "json" else print_yaml)(value)
+
+
 def print_json_array(items: Iterable[object]) -> None:
     """Print one JSON array as `print_json` does, item by item, however many there are."""
     empty = True

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from reconciler.cli.get import find, resource
-from reconciler.cli.output import FORMATS, print_json, print_yaml
+from reconciler.cli.output import FORMATS, print_data
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import at_option, read_view
 from reconciler.cli.targets import name_of
@@ -79,7 +79,7 @@ def _print(output: str, view: View, names: Sequence[str], health: Health | None,
         **({"source": msgspec.to_builtins(health.source)} if health.source else {}),
         "models": [view.object("model", name) for name in names],
     }
-    (print_json if output == "json" else print_yaml)(told)
+    print_data(told, output)
 
 
 def _health(workspace: Workspace, view: View, at: str | None) -> Health:

@@ -35,7 +35,17 @@ def count(text: str) -> int:
     return int(text)
 
 
-def tell_unknown(log: Reader, query: Query, *, found: int) -> None:
-    """Say on stderr which names of a query the log does not know; see `unknown`."""
-    for line in unknown(log, query, found=found):
-        note(line)
+def tell_unknown(log: Reader, query: Query, *, found: int, empty: str) -> None:
+    """Say on stderr which names of a query the log does not know; see `unknown`.
+
+    An empty table is one line: `empty` if there is nothing else to say of it. Forms for programs have no `empty`, and
+    nothing is said of those.
+    """
+    if not found and not empty:
+        return
+    said = unknown(log, query, found=found)
+    if found:
+        for line in said:
+            note(line)
+    else:
+        note("; ".join(said) or empty)

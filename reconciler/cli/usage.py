@@ -12,7 +12,7 @@ import sys
 
 from reconciler.audit import KEYS, Key, Spending, spending
 from reconciler.cli.beginning import tell_pruned
-from reconciler.cli.output import note, print_csv, print_json, print_table
+from reconciler.cli.output import print_csv, print_data, print_table
 from reconciler.cli.place import find_workspace
 from reconciler.cli.terms import preprocess, query_of, tell_unknown
 from reconciler.core.errors import UsageError
@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai usage`."""
     parser.add_argument("terms", nargs="*", metavar="TERM", help="such as model:NAME, agent:NAME, since:7d")
     parser.add_argument("--by", default="day,model", metavar="KEYS", help="day, model, agent (default: day,model)")
-    parser.add_argument("-o", "--output", choices=("table", "json", "csv"), default="table")
+    parser.add_argument("-o", "--output", choices=("table", "wide", "json", "yaml", "csv"), default="table")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,15 +39,14 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.closing(open_reader(find_workspace(args.workspace).database)) as log:
         tell_pruned(log, query)
         groups = spending(log, query, by)
-        tell_unknown(log, query, found=len(groups))
-    if args.output == "json":
-        print_json({"usage": [dict(zip(by, group.key, strict=True)) | _figures(group) for group in groups]})
+        tell_unknown(log, query, found=len(groups), empty="no tokens were spent" * (args.output in ("table", "wide")))
+    if args.output in ("json", "yaml"):
+        told = [dict(zip(by, group.key, strict=True)) | _figures(group) for group in groups]
+        print_data({"usage": told}, args.output)
     elif args.output == "csv":
         print_csv([*by, *FIGURES], [[*group.key, *map(str, _figures(group).values())] for group in groups])
     elif groups:
         _table(by, groups)
-    else:
-        note("no tokens were spent")
     return 0
 
 

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if args.parts and (args.path is not None or args.accept):
         raise UsageError("--with is for the workspace's log alone", "pai verify --with DIR")
     if args.path is not None and args.accept:
-        raise UsageError("--accept is for the workspace's log, not for an export or a proof", "pai verify --accept")
+        raise UsageError("--accept is for the workspace's log, not for an export or a proof", "leave out the path")
     for option in ("vkey", "event"):
         if getattr(args, option) is not None and args.path is None:
             raise UsageError(f"--{option} is for an export or a proof", f"pai verify PATH --{option} ...")

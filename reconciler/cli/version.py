@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from reconciler import __version__
-from reconciler.cli.output import note, print_json
+from reconciler.cli.output import note, print_data
 from reconciler.cli.place import find_workspace
 from reconciler.core.errors import PaiError, UsageError, WorkspaceError
 from reconciler.daemon.session import ask_daemon
@@ -14,14 +14,14 @@ from reconciler.daemon.session import ask_daemon
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai version`."""
     parser.add_argument("--client", action="store_true", help="the command's only")
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    parser.add_argument("-o", "--output", choices=("table", "wide", "json", "yaml"), default="table")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the versions."""
     daemon = None if args.client else _of_daemon(args)
-    if args.output == "json":
-        print_json({"command": __version__, **({} if daemon is None else {"daemon": daemon})})
+    if args.output in ("json", "yaml"):
+        print_data({"command": __version__, **({} if daemon is None else {"daemon": daemon})}, args.output)
         return 0
     print(f"pai {__version__}")
     if daemon is not None:

@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler.audit import Binding, Decision, Outcome, outcome_text, usage_text
 from reconciler.cli.beginning import tell_pruned
-from reconciler.cli.output import print_json
+from reconciler.cli.output import print_data
 from reconciler.cli.place import find_workspace
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import NotFound
@@ -28,7 +28,7 @@ _NEAR = 4096
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai why`."""
     parser.add_argument("request", metavar="REQUEST")
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    parser.add_argument("-o", "--output", choices=("text", "table", "wide", "json", "yaml"), default="text")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
             raise
         if found.decisions[0].position < log.first() + _NEAR:
             tell_pruned(log)  # so may its first tries
-    if args.output == "json":
-        print_json(msgspec.to_builtins(found))
+    if args.output in ("json", "yaml"):
+        print_data(msgspec.to_builtins(found), args.output)
         return 0
     print(printable(f"request {args.request}"))
     for decision in found.decisions:

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support import PAI, Site, agent, binding
 
@@ -28,6 +29,29 @@ def test_every_verb_takes_every_name_of_a_kind(team: Site, verb: str, kind: str,
     texts = {team.pai(verb, word, name).out for word in WORDS[kind]}
     texts |= {team.pai(verb, f"{word}/{name}").out for word in WORDS[kind]}
     assert len(texts | {team.pai(verb, full).out}) == 1
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_every_name_of_a_kind_is_explained_and_added(team: Site, kind: str) -> None:
+    """In front of fields, where a full name has dots itself, and whatever options stand before it."""
+    options = {"model": ["--provider", "openai", "--api-key", "secret/s:k"], "agent": ["--model", "mb/flash"]}[kind]
+    for number, word in enumerate(WORDS[kind]):
+        assert team.pai("explain", f"{word}.spec").out == team.pai("explain", f"{kind}.spec").out
+        team.pai("add", *options, word, f"new-{number}")
+        assert team.pai("get", kind, f"new-{number}").out
+    assert "has no field foo" in team.pai("explain", "modelbinding.pai.io.foo", code=1).err
+    if kind == "model":
+        assert team.pai("get", kind, "new-0", "-o", "json").json["spec"]["apiKeySecretRef"] == {"name": "s", "key": "k"}
+
+
+@pytest.mark.parametrize("verb", ["history", "blame"])
+def test_forms_of_data_are_those_of_every_verb(team: Site, verb: str) -> None:
+    """YAML says what JSON says, a wide table is a table, and a name is what other verbs take."""
+    told = team.pai(verb, "model", "flash", "-o", "json").json
+    assert yaml.safe_load(team.pai(verb, "model", "flash", "-o", "yaml").out) == told
+    assert team.pai(verb, "model", "flash", "-o", "wide").out == team.pai(verb, "model", "flash").out
+    assert team.pai(verb, "mb", "flash", "-o", "name").out == "modelbinding.pai.io/flash\n"
+    assert yaml.safe_load(team.pai("version", "-o", "yaml").out) == team.pai("version", "-o", "json").json
 
 
 def test_several_names_and_kinds_at_once(team: Site) -> None:
@@ -77,6 +101,12 @@ def test_several_names_and_kinds_at_once(team: Site) -> None:
         (["add", "model", "x", "--provider", "openai", "--api-key", "s:"], "write SECRET, or SECRET:KEY"),
         (["add", "model", "x", "--provider", "openai", "--api-key", ":k"], "write SECRET, or SECRET:KEY"),
         (["serve", "now"], "a word too many: now"),
+        (["init", ""], "pai init is given an empty path"),
+        (["validate", ""], "pai validate is given an empty path"),
+        (["verify", " "], "pai verify is given an empty path"),
+        (["export", ""], "pai export is given an empty path"),
+        (["verify", "x", "--accept"], "hint: leave out the path"),
+        (["add", "model", "x", "--provider", "openai", "--api-key", "model/s"], "names no secret"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

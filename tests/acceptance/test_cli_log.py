@@ -196,6 +196,24 @@ def test_name_that_the_log_does_not_know_is_said(team: Site, verb: str) -> None:
     assert "knows no" not in team.pai("log", "model:flash").err
 
 
+@pytest.mark.parametrize("verb", ["log", "usage"])
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        (["model:flash", "until:2020-01-01"], ""),
+        (["model:flash", "revision:0123456", "-type:nothing"], "no revision 0123456; the log knows no type nothing"),
+        (["model:flsh", "agent:nobody"], "no model flsh; the log knows no agent nobody"),
+    ],
+)
+def test_empty_table_is_one_line_on_stderr(team: Site, verb: str, terms: list[str], said: str) -> None:
+    """What programs read says that it is empty by itself."""
+    done = team.pai(verb, *terms)
+    wanted = f"the log knows {said}" if said else {"log": "no events match", "usage": "no tokens were spent"}[verb]
+    assert (done.out, done.err) == ("", f"{wanted}\n")
+    for form in ("json", "csv"):
+        assert team.pai(verb, *terms, "-o", form).err == ""
+
+
 @pytest.mark.parametrize("limit", ["0", "-1", "1_0", "1e3", "٣", "99999999999999999999", "many"])
 def test_limit_is_a_number_in_plain_digits_with_bounds(team: Site, limit: str) -> None:
     """Wrong usage, not a stack trace."""

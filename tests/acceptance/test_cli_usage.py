@@ -105,8 +105,10 @@ def test_csv_has_the_figures_of_json(spent: Site) -> None:
 
 
 def test_nothing_spent_is_no_error(team: Site) -> None:
-    """An empty list, a header alone, a word on stderr."""
+    """An empty list, a header alone, one line on stderr."""
     assert team.pai("usage", "-o", "json").json == {"usage": []}
+    assert team.pai("usage", "-o", "yaml").out == "usage: []\n"
+    assert team.pai("usage", "-o", "wide").err == "no tokens were spent\n"
     assert team.pai("usage", "-o", "csv").out == ",".join(["day", "model", *FIGURES]) + "\n"
     done = team.pai("usage")
     assert (done.out, done.err) == ("", "no tokens were spent\n")
@@ -118,7 +120,7 @@ def test_nothing_spent_is_no_error(team: Site) -> None:
         (["--by", "week"], "day, model, agent"),
         (["--by", ""], "day, model, agent"),
         (["modle:x"], "did you mean model:?"),
-        (["-o", "yaml"], "yaml"),
+        (["-o", "xml"], "xml"),
     ],
     ids=" ".join,
 )
