@@ -21,7 +21,7 @@ def describe(row: Row) -> str:
     family, _, verb = row.type.removesuffix(".v1").partition(".")
     match family:
         case "binding" | "agent":
-            return _object(verb, data)
+            return _object(family, verb, data)
         case "revision":
             return _revision(verb, data)
         case "reconciling":
@@ -42,16 +42,12 @@ def describe(row: Row) -> str:
             return cut(str(data.get("version") or data.get("reason") or ""))
 
 
-def _object(verb: str, data: dict[str, Any]) -> str:
+def _object(family: str, verb: str, data: dict[str, Any]) -> str:
     place = f"{_short(data['revision'])} {data['file']}:{data['line']}"
     if verb == "deleted":
         return place
     if verb == "created":
-        spec = data["spec"]
-        said = cut(f"{spec['provider']}/{spec['model']}" if "provider" in spec else ", ".join(spec["modelBindings"]))
-        if "maxTokensPerDay" in spec:
-            said += f", {spec['maxTokensPerDay']:,} tokens a day"
-        return f"{said}  {place}"
+        return f"{_created(family, data['spec'])}  {place}"
     changes = [_change(field, data) for field in data["changed"][:CHANGES_MAX]]
     if (more := len(data["changed"]) - CHANGES_MAX) > 0:
         changes.append(f"{more} more")
@@ -59,6 +55,14 @@ def _object(verb: str, data: dict[str, Any]) -> str:
     if len(lines) == 1:
         place = f"{_short(data['revision'])} {data['file']}:{next(iter(lines.values()))}"
     return f"{', '.join(changes)}  {place}"
+
+
+def _created(family: str, spec: dict[str, Any]) -> str:
+    """Say what a new object is. An agent's spec may hold whatever else, also fields that limit only a binding."""
+    if family == "agent":
+        return cut(", ".join(spec["modelBindings"]))
+    limit = f", {spec['maxTokensPerDay']:,} tokens a day" if "maxTokensPerDay" in spec else ""
+    return cut(f"{spec['provider']}/{spec['model']}") + limit
 
 
 def _change(field: str, data: dict[str, Any]) -> str:

@@ -251,6 +251,21 @@ def test_log_shows_one_readable_line_an_event(site: Site) -> None:
     assert row["actor"] == clone.environment["GIT_AUTHOR_EMAIL"]
 
 
+@pytest.mark.parametrize("field", ["provider: aws", "provider: [a]\n  model: {b: c}", "maxTokensPerDay: lots"])
+def test_agents_own_fields_are_neither_a_model_nor_a_limit_of_one(site: Site, field: str) -> None:
+    """An agent's spec may hold whatever else, also under names that mean something on a binding."""
+    clone = site.clone()
+    manifest = agent("x", "a") + f"  {field}\n  maxTokensPerRequest: 5000\n"
+    clone.pushed(
+        {"models/a.yaml": binding("a"), "x.yaml": manifest + "  maxTokensPerDay: 7000\n" * ("Day" not in field)}
+    )
+    site.pai("reconcile")
+    for words in (["log", "type:agent"], ["describe", "agent", "x"]):
+        line = next(line for line in site.pai(*words).out.splitlines() if "x.yaml:1  " in line)
+        assert "  a  " in line
+        assert "7,000" not in line
+
+
 def test_verify_agrees_with_a_sound_log(either: Site) -> None:
     """Exit 0 and the number of events."""
     assert either.pai("verify").out.startswith(f"ok: {either.state().position:,} events")
