@@ -111,24 +111,24 @@ class _Wrong:
 
 def _same_names(files: Mapping[str, Facts], wrong: _Wrong) -> None:
     """Find the second and later definitions, in order of path and line, broken documents included."""
-    first: dict[_Key, tuple[str, int]] = {}
+    first: dict[_Key, tuple[str, int, int]] = {}
     for path in sorted(files):
         facts = files[path]
         places = [(m.name_line, m.name_column, m.kind, m.name) for m in facts.manifests]
         places += [(n.line, n.column, n.kind, n.name) for n in facts.named if n.line]
         for line, column, kind, name in sorted(places):
-            known = first.setdefault((kind, name), (path, line))
-            if known == (path, line):
+            known = first.setdefault((kind, name), (path, line, column))
+            if known == (path, line, column):
                 continue
             message = f"{MANIFEST_OF_KIND[kind]} {cut(name)} is already defined at {_place(*known)}"
             hint = "rename or remove one of the two"
             wrong.add(path, Problem(line, column, "error", rules.SAME_NAME, message, hint, cut(name)))
 
 
-def _place(path: str, line: int) -> str:
+def _place(path: str, line: int, column: int) -> str:
     """Name a place in a message; of a long path its end says most."""
     shown = printable(path[-_PLACE_MAX:])
-    return f"{'…' * (len(path) > _PLACE_MAX)}{shown}:{line}"
+    return f"{'…' * (len(path) > _PLACE_MAX)}{shown}:{line}:{column}"
 
 
 def _no_bindings(references: list[tuple[str, tuple[Reference, ...]]], known: Set[_Key], wrong: _Wrong) -> None:

@@ -51,7 +51,7 @@ def test_same_name_in_two_files_is_refused_at_the_later_path() -> None:
     """Order of path decides, not the order in which files were read; the message names the first place."""
     files = {"b.yaml": read(model("m")), "a.yml": read(model("m")), "c.yaml": read(agent("m", "m"))}
     assert found(files) == ["b.yaml:4:9 PAI301"]
-    assert "a.yml:4" in judge(files).diagnostics[0].message
+    assert "a.yml:4:9" in judge(files).diagnostics[0].message
 
 
 def test_missing_binding_is_refused_at_the_list_item_with_a_suggestion() -> None:
