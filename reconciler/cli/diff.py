@@ -58,6 +58,8 @@ def show(found: Review, form: str) -> None:
     """Print a review in one of the forms."""
     if form == "json":
         print_json({"changes": [change.as_json() for change in found.changes]})
+        for notice in found.notices:  # the other forms have them among their lines
+            note(f"note: {notice}")
     elif form == "markdown":
         from reconciler.review.markdown import markdown
 

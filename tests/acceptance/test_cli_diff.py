@@ -135,6 +135,17 @@ def test_exit_codes(clone: Git) -> None:
     assert (outside.code, outside.err.splitlines()[1]) == (3, "hint: run it inside a clone")
 
 
+@pytest.mark.parametrize("form", ["text", "json", "markdown"])
+def test_base_that_would_be_refused_is_said_in_every_form(clone: Git, form: str) -> None:
+    """JSON has no place for it, so it stands beside it."""
+    clone.commit({"a.yaml": BAD})
+    clone.commit({"a.yaml": binding("bad")})
+    done = diff(clone, "HEAD~1", "-o", form)
+    assert done.code == 0
+    assert "would itself be refused (1 problem)" in (done.err if form == "json" else done.out)
+    assert "created" in done.out
+
+
 def test_three_dots_compare_with_the_fork(clone: Git) -> None:
     """What the base branch got since is not this change's doing."""
     clone.commit({"a.yaml": binding("a", 1000)})
