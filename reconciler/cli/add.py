@@ -48,18 +48,34 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     key.add_argument("agent", metavar="AGENT")
     key.add_argument("--admin", action="store_true", help="for the admin listener only; AGENT names a person")
     key.add_argument("--expires", metavar="WHEN", help="12h, 90d, 2w, a date or a time (default: never)")
-    key.add_argument("--cidr", action="append", default=[], metavar="C", help="taken from here only; may be repeated")
+    key.add_argument("--cidr", action="append", default=[], metavar="C", help="taken from here only; may be several")
     for child in (model, agent, secret, key):
         workspace_option(child, "workspace_here")
 
 
 def preprocess(words: list[str]) -> list[str]:
-    """Put the kind first, by its usual name, whatever options stand before it; all but --admin have a value."""
+    """Put the kind first, by its usual name, whatever options stand before it; all but --admin have a value.
+
+    Several networks after one --cidr get one each.
+    """
+    if "--cidr" in words:
+        words = _one_option_each(words)
     for place, word in enumerate(words):
         valued = place and words[place - 1].startswith("-") and "=" not in words[place - 1]
         if word.lower() in KIND_OF and not (valued and words[place - 1] != "--admin"):
             return [KIND_OF[word.lower()], *words[:place], *words[place + 1 :]]
     return words
+
+
+def _one_option_each(words: list[str]) -> list[str]:
+    from reconciler.cli.keys import is_network
+
+    split: list[str] = []
+    for word in words:
+        if split[-2:-1] == ["--cidr"] and is_network(word):
+            split.append("--cidr")
+        split.append(word)
+    return split
 
 
 def _digits(text: str) -> int:

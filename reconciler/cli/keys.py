@@ -77,6 +77,15 @@ def parse_networks(given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(_network(text) for text in given))
 
 
+def is_network(text: str) -> bool:
+    """Tell whether a word is an address or a network, right or wrong in its bits; no name of an agent is."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
 def _network(text: str) -> str:
     try:
         network = ipaddress.ip_network(text, strict=False)

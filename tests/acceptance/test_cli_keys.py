@@ -59,6 +59,22 @@ def test_key_for_an_unknown_agent_is_not_found(either: Site) -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ["my-agent", "--cidr", "10.0.0.0/8", "192.0.2.7", "2001:db8::/32"],
+        ["--cidr", "10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "agentworkload.pai.io/my-agent"],
+        ["--cidr", "10.0.0.0/8", "my-agent", "--cidr", "192.0.2.7", "2001:db8::/32", "--expires", "90d"],
+    ],
+    ids=" ".join,
+)
+def test_several_networks_stand_after_one_option_too(team: Site, words: list[str]) -> None:
+    """As in the usage of the command; whoever is the agent, no name of one is an address."""
+    team.pai("add", "key", *words)
+    (key,) = team.pai("get", "keys", "-o", "json").json["items"]
+    assert (key["agent"], key["networks"]) == ("my-agent", ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"])
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--expires", "soon"], "2027-01-31T10:00:00Z"),
