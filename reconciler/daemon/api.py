@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from reconciler.audit import Key, Row, Tail, parse_query, search, spending, unknown
 from reconciler.audit.spending import KEYS
-from reconciler.core.errors import CouldNotRun, LogNotWritable, NotFound, PaiError, Refused, UsageError
+from reconciler.core.errors import CouldNotRun, LogNotWritable, NotFound, PaiError, QueryError, Refused, UsageError
 from reconciler.core.objects import Kind
 from reconciler.daemon.openapi import LIMIT_DEFAULT, LIMIT_MAX, document
 from reconciler.daemon.queries import Queries
@@ -102,6 +102,8 @@ class Api:
                     allow = {"Allow": "GET, HEAD"}
                     return _error(405, f"{request.method} is not answered here", "this API reads only", allow)
                 return await handler(request, _parameters(request, known))
+            except QueryError as error:
+                return _json({"error": error.message, "hint": error.hint, **_place(error)}, 400)
             except PaiError as error:
                 return _error(_status(error), error.message, error.hint)
 
@@ -341,6 +343,11 @@ def _answer(body: bytes, status: int = 200, headers: Mapping[str, str] | None = 
 def _error(status: int, message: str, hint: str, headers: Mapping[str, str] | None = None) -> Response:
     more = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     return _json({"error": message, "hint": hint}, status, {**more, **(headers or {})})
+
+
+def _place(error: QueryError) -> Fields:
+    """Give where in the query the part stands that cannot be read, in characters from its beginning."""
+    return {"start": error.start, "length": error.length} if error.query else {}
 
 
 def _parameters(request: Request, known: tuple[str, ...]) -> Parameters:

@@ -144,7 +144,12 @@ _ERROR: Final[Json] = {
     "type": "object",
     "required": ["error", "hint"],
     "additionalProperties": False,
-    "properties": {"error": {"type": "string"}, "hint": {"type": "string"}},
+    "properties": {
+        "error": {"type": "string"},
+        "hint": {"type": "string"},
+        "start": {"type": "integer", "minimum": 0, "description": "Where in `q` the part begins that cannot be read"},
+        "length": {"type": "integer", "minimum": 0, "description": "How many characters that part has"},
+    },
 }
 _ERRORS: Final = {
     400: "A parameter or a query that cannot be read",

@@ -42,7 +42,7 @@ def first_token(path: Path) -> Token:
         with contextlib.suppress(FileNotFoundError):
             text = path.read_text("ascii", "replace").strip()
             if not keys.looks_like_key(text):
-                raise CouldNotRun(f"{path} holds no token", "remove it: the next start makes a new one")
+                raise CouldNotRun(f"{path} holds no token", "move it away: the next start makes a new one")
             return Token(text, made=False)
         text = keys.make_key(os.urandom(keys.KEY_BYTES))
         draft = path.with_name(f".{path.name}.new")
@@ -84,7 +84,7 @@ def issue_first(recorder: Recorder, token: str, random: Callable[[int], bytes] =
 
     def decide(state: State) -> list[Draft]:
         if digest in state.keys:
-            raise CouldNotRun(f"data/{NAME} holds an agent's key", "remove it: the next start makes a new one")
+            raise CouldNotRun(f"data/{NAME} holds an agent's key", "move it away: the next start makes a new one")
         former = [key for key in state.admins.values() if key.agent == NAME and key.digest != digest]
         drafts = [Draft(ACTOR, f"key/{key.name}", KeyRevoked(agent=NAME, digest=key.digest)) for key in former]
         if digest not in state.admins:

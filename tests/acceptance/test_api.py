@@ -295,8 +295,15 @@ def test_usage_models_agents_and_state_are_those_of_the_commands(served: Served)
 def test_what_cannot_be_answered_says_why(served: Served, path: str, status: int, said: str) -> None:
     """Status, and an error with a hint, as JSON."""
     error = served.get(f"/api/v1/{path}", status)
-    assert set(error) == {"error", "hint"}
+    assert error.keys() - {"start", "length"} == {"error", "hint"}
     assert said in error["error"]
+
+
+def test_error_of_a_query_points_into_it(served: Served) -> None:
+    """As the caret of the command line does: in characters, whatever stands before."""
+    for query, start, length in (("modle:x", 0, 5), ("path:%C3%A4 modle:x", 7, 5), ("type:a since:zz", 13, 2)):
+        error = served.get(f"/api/v1/events?q={query.replace(' ', '%20')}", 400)
+        assert (error["start"], error["length"]) == (start, length)
 
 
 def test_other_methods_are_refused(served: Served) -> None:
