@@ -12,9 +12,11 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
+import ssl
 import termios
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 from typing import Any, Final
 
@@ -91,6 +93,7 @@ class Connection(asyncio.BufferedProtocol):
         self._on_lost = lost
         self._on_unasked = unasked
         self._transport: Any = None
+        self._cipher: ssl.SSLObject | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._since = 0.0
@@ -259,6 +262,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = transport
         sock = transport.get_extra_info("socket")
         self._descriptor: int = -1 if sock is None else sock.fileno()
+        side = transport.get_extra_info("ssl_object")
+        self._cipher = side if isinstance(side, ssl.SSLObject) else None
 
     def pause_writing(self) -> None:
         """Note that the provider is slower than what is sent."""
@@ -357,9 +362,10 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end of the connection, which may be that of the answer."""
         self._closed = True
-        if self._later and self._parser is not None:
-            self._paused = True  # which it is for good
-            self._parse(self._parser, self._later)
+        self._paused = True  # which it is for good
+        for piece in self._left_over():
+            if self._parser is not None and not self._done:
+                self._parse(self._parser, piece)
         self._forget_head()
         if self._timer is not None:
             self._timer.cancel()
@@ -372,6 +378,15 @@ class Connection(asyncio.BufferedProtocol):
         self._parser = None  # which holds on to this object
         self._wake()
         self._on_lost(self)
+
+    def _left_over(self) -> Iterator[bytes]:
+        """Give what came and was not parsed while reading was paused, little as it is."""
+        if self._later:
+            yield self._later
+        if self._cipher is not None:
+            with contextlib.suppress(ssl.SSLError):  # it gives no more
+                while piece := self._cipher.read(READ_BYTES_MAX):
+                    yield piece
 
     # What the parser says
 

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
-import ssl
 import time
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from unittest.mock import create_autospec
 
 import pytest
 from aiohappyeyeballs import AddrInfoType
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.gateway import upstream as pools
-from reconciler.gateway.connection import BUFFER_BYTES_MAX, REST_S, Connection
+from reconciler.gateway.connection import REST_S, Connection
 from reconciler.gateway.upstream import Unsent, Upstream
 from tests.support_upstream import HI, MIB, OK, RawProvider, Server, answering, asked, pool, run, serving
 
@@ -357,57 +350,5 @@ def test_provider_that_does_not_finish_its_greeting_is_given_up() -> None:
         async with serving(handler, server), pool(connect_s=0.3) as client:
             with pytest.raises(Unsent, match="it took too long"):
                 await client.post(server.url.replace("http:", "https:"), {}, b"")
-
-    run(work())
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """Make a certificate of 127.0.0.1 that signs itself, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "provider")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(True, None), True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "certificate.pem"
-    pem, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    path.write_bytes(made.public_bytes(pem) + key.private_bytes(pem, private, serialization.NoEncryption()))
-    return path
-
-
-def test_certificate_decides_who_is_sent_anything(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that nobody vouches for is sent nothing; one that the operator's own bundle names works, and is kept."""
-
-    async def work() -> None:
-        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        tls.load_cert_chain(certificate)
-        server = Server()
-
-        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while await server.request(reader):
-                writer.write(HI)
-
-        async with serving(handler, server, tls):
-            async with pool() as client:
-                with pytest.raises(Unsent, match="certificate is not trusted"):
-                    await client.post(server.url, {}, b"")
-            assert server.requests == []
-            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-            async with pool() as client:
-                for _ in range(3):
-                    assert await asked(client, server.url) == (200, b"hi")
-                (kept,) = client._open
-                assert kept._transport.get_read_buffer_limits()[1] <= BUFFER_BYTES_MAX  # beside what it holds itself
-            assert len(server.requests) == 3
 
     run(work())
