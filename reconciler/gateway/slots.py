@@ -28,6 +28,10 @@ class Slots:
         """Tell whether a provider gets no further one now."""
         return provider in self._waiting or not self._may(provider)
 
+    def full(self, provider: Hashable) -> bool:
+        """Tell whether a provider has all that one may have, whatever the others give back."""
+        return self._taken[provider] >= self._each
+
     async def take(self, provider: Hashable) -> None:
         """Take one, or wait for it."""
         if not self.short(provider):

@@ -312,7 +312,9 @@ class Upstream:
         """Close a connection that no request needs, if its provider, or all, have as many as there may be."""
         if not self._slots.short(origin):
             return
-        for spare in (self._leaving.get(origin), *self._idle.values(), *self._leaving.values()):
+        full = self._slots.full(origin)  # then it gets none, whatever others give back
+        idle, leaving = (() if full else each.values() for each in (self._idle, self._leaving))
+        for spare in (self._leaving.get(origin), *idle, *leaving):
             if spare:
                 spare.popitem(last=False)[0].abort()
                 return

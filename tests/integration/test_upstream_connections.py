@@ -237,6 +237,8 @@ def test_provider_that_answers_nobody_takes_no_connection_of_others(monkeypatch:
             assert hanging.connections == 4
             for _ in range(5):
                 assert await asyncio.wait_for(asked(client, other.url), 2) == (200, b"hi")
+                waiting.append(asyncio.create_task(asked(client, hanging.url)))
+                await asyncio.sleep(0.05)
             assert other.connections == 1
             for task in waiting:
                 task.cancel()
