@@ -17,7 +17,7 @@ import fcntl
 import ssl
 import termios
 from collections.abc import Callable, Iterable, Iterator
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any, Final
 
 import httptools
@@ -32,6 +32,13 @@ SMALL_HEAD_BYTES_MAX: Final = 8 * 1024
 SMALL_HEADERS_MAX: Final = 64
 """A head of more needs room, of which there is HEADS_BYTES_MAX for all connections: thousands may wait at one time."""
 HEADS_BYTES_MAX: Final = 16 * 1024 * 1024
+DRY_BYTES_MAX: Final = 32 * 1024
+"""Of TLS that gives nothing to read: a record that is not whole has 16 KiB, and what follows a handshake is little."""
+DECIPHERED_S: Final = 0.002
+"""What deciphering is taken for until it is over."""
+DEAR_BYTE_S: Final = 0.2e-6
+LITTLE_BYTES: Final = 512
+"""Deciphered at once, at first and while a byte takes so long: a record may have one, and takes as long as others."""
 INTERIM_MAX: Final = 32
 """Answers before the answer (statuses below 200)."""
 READ_BYTES_MAX: Final = 8 * 1024
@@ -59,6 +66,7 @@ _NOTHING: Final = bytes(4)
 _WAITING: Final = bytearray(1025)
 """Where the kernel writes it. CPython keeps its lock where more than 1,024 bytes are asked for: getting that
 back takes longer than the call."""
+_NO_ROOM: Final = memoryview(b"")
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -94,6 +102,10 @@ class Connection(asyncio.BufferedProtocol):
         self._on_unasked = unasked
         self._transport: Any = None
         self._cipher: ssl.SSLObject | None = None
+        self._waits = False  # to decipher what came
+        self._turn_s = self._guess_s = self._began = 0.0
+        self._dry = 0
+        self._room = buffer[:LITTLE_BYTES]
         self._timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._since = 0.0
@@ -199,7 +211,8 @@ class Connection(asyncio.BufferedProtocol):
     def end(self) -> bool:
         """End the exchange, and tell whether the connection may carry another one; if not, it is dropped."""
         self._forget_head()
-        reusable = self._done and self._keep and not self._broken and self.usable and not self._paused
+        waits = self._paused or self._waits or self._turn_s
+        reusable = self._done and self._keep and not self._broken and self.usable and not waits
         if reusable and not self._transport.get_write_buffer_size():  # else the provider answered before it had it all
             self._parser = None
             self._body = bytearray()
@@ -276,17 +289,46 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give where the next bytes are put."""
-        del sizehint
+        if self._cipher is not None:
+            return self._room if self._may_decipher(sizehint) else _NO_ROOM
         return self._buffer
+
+    def _may_decipher(self, size: int) -> bool:
+        """Tell whether so many bytes of TLS may be deciphered now, which are read again if not."""
+        if not self._turn_s and self._parsing.full():
+            self._transport.pause_reading()
+            self._waits = True
+            self._parsing.later(self.agent, self._decipher_late)
+            return False
+        self._guess_s, self._turn_s = self._turn_s, 0.0
+        self._dry += size
+        if self._dry > DRY_BYTES_MAX + size:  # in what came before this, which may have anything in it
+            self._loop.call_soon(self.fail, "it sends what is no answer")
+            return False
+        self._began = thread_time()
+        return True
+
+    def _decipher_late(self) -> None:
+        self._waits = False
+        if self.usable and not self._paused:
+            self._turn_s = DECIPHERED_S
+            self._parsing.took(DECIPHERED_S)
+            self._transport.resume_reading()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take bytes of the answer."""
+        if self._cipher is not None:
+            self._dry = 0
+            worked_s = thread_time() - self._began
+            self._worked += worked_s
+            self._parsing.took(worked_s - self._guess_s)
+            self._room = self._buffer[:LITTLE_BYTES] if worked_s > nbytes * DEAR_BYTE_S else self._buffer
         if self._parser is None or self._done:  # or not taken yet: what follows it may go on for ever
             self._keep = False
             self._on_unasked(self)
             self.abort()
             return
-        if self._later or self._parsing.full():
+        if self._later or (self._cipher is None and self._parsing.full()):
             self._put_off(bytes(self._buffer[:nbytes]))
         else:
             self._parse(self._parser, self._buffer[:nbytes])

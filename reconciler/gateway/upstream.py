@@ -37,6 +37,7 @@ from reconciler.gateway.parsing import Parsing
 from reconciler.gateway.room import Room
 from reconciler.gateway.slots import Slots
 from reconciler.gateway.spool import Spool
+from reconciler.gateway.tls import client_context
 from reconciler.gateway.unpacking import unpacked
 
 KEEP_ALIVE_S: Final = 15.0
@@ -387,11 +388,9 @@ class Upstream:
             self._addresses.pop(origin, None)
 
     async def _context(self) -> ssl.SSLContext:
-        """Give the settings of TLS, which take a while to be made: certificates are read."""
+        """Give the settings of TLS."""
         if self._tls is None:
-            tls = await asyncio.to_thread(ssl.create_default_context)
-            tls.set_alpn_protocols(["http/1.1"])
-            self._tls = tls
+            self._tls = await asyncio.to_thread(client_context)
         return self._tls
 
 
