@@ -166,7 +166,7 @@ class Connection(asyncio.BufferedProtocol):
             if self._resting:
                 self._flow.read(on=False)
         else:
-            self._read(self._unread + data if self._unread else data, little=nbytes < LITTLE_BYTES)
+            self._read(self._unread + data if self._unread else data, came=nbytes)
 
     def eof_received(self) -> None:
         """Look at nothing more: the event loop closes the connection when what was written is taken, or given up.
@@ -205,10 +205,10 @@ class Connection(asyncio.BufferedProtocol):
 
     # Reading.
 
-    def _read(self, data: bytes, *, little: bool = False) -> None:
+    def _read(self, data: bytes, *, came: int = 0) -> None:
         """Read as far as may be read now, keep the rest, and say whether more is wanted from the socket.
 
-        `little`: what came last is; where it ends neither a head nor a body it has to be paid for.
+        What came last has to be paid for if it ends neither a head nor a body, and is little or of a stranger's head.
         """
         before = self.cycle, self._body
         try:
@@ -227,8 +227,9 @@ class Connection(asyncio.BufferedProtocol):
         if not self._deaf:
             if data or self._unread:
                 self._keep(data)
-            if little and before == (self.cycle, self._body):
-                self._owed += LITTLE_TURNS
+            if came and before == (self.cycle, self._body):
+                in_head = before == (None, None) and not self._in_line and not self._shown.get("owner")
+                self._owed += LITTLE_TURNS * (came < LITTLE_BYTES or in_head)
             self._flow.read(on=self._wants_more())
 
     def _wants_more(self) -> bool:
@@ -390,12 +391,13 @@ class Connection(asyncio.BufferedProtocol):
         return rest
 
     def _keep(self, data: bytes) -> None:
-        """Keep what cannot be read yet; where all connections together keep too much, who keeps most is refused."""
+        """Keep what cannot be read yet; where all together keep too much, those who keep most are refused."""
         self.door.unread_bytes += len(data) - len(self._unread)
         self._unread = data
         if self.door.unread_bytes > self.door.unread_bytes_max and data:
-            greediest: Connection = max(self._connections, key=lambda each: len(each._unread))
-            greediest._refuse(Bad(*_BUSY))
+            for each in sorted(self._connections, key=lambda each: len(each._unread), reverse=True):
+                if self.door.unread_bytes > self.door.unread_bytes_max * 3 / 4:  # else they are looked for soon again
+                    each._refuse(Bad(*_BUSY))
 
     # Ends.
 

@@ -419,14 +419,17 @@ def test_requests_that_wait_for_an_answer_are_bounded(echo: Echo) -> None:
 
 
 def test_half_heads_of_many_connections_are_bounded_together() -> None:
-    """Connections that each keep a little less than a head may have keep a stated amount together."""
+    """Connections that each keep a little less than a head may have keep a stated amount together.
+
+    Where it is too much several go at once: who keeps most is not looked for at each piece that comes.
+    """
     with Echo() as echo, contextlib.ExitStack() as stack:
         echo.door.unread_bytes_max = MIB
-        wires = [stack.enter_context(wired(echo.port)) for _ in range(40)]
+        wires = [stack.enter_context(wired(echo.port)) for _ in range(18)]
         for wire in wires:
             wire.send(HEAD + b"x: " + b"y" * 59_000)
         until("a refusal", lambda: select.select([wire.socket for wire in wires], [], [], 0)[0])
-        assert echo.door.unread_bytes <= MIB
+        assert echo.door.unread_bytes <= MIB * 3 / 4
         refusal = next(wire for wire in wires if select.select([wire.socket], [], [], 0)[0]).answer()
         assert refusal is not None
         assert refusal.status == 503

@@ -171,6 +171,31 @@ def test_little_pieces_that_end_nothing_have_one_budget(begin: bytes) -> None:
         until("all to wait", lambda: echo.door.thrown.waiting == 20)
 
 
+def test_pieces_of_a_strangers_head_have_one_budget() -> None:
+    """Heads that never end cost nobody a turn, and are looked at piece by piece, of whatever size."""
+    with Echo() as echo, contextlib.ExitStack() as stack:
+        echo.door.thrown = Turns(THROWN._replace(at_once=10 * connection.LITTLE_TURNS, a_second=0.01))
+        wires = [stack.enter_context(wired(echo.port)) for _ in range(20)]
+        for _ in range(20):
+            for wire in wires:
+                wire.send(b"GET / HTTP/1.1\r\nx: ".ljust(2 * connection.LITTLE_BYTES, b"a"))
+            time.sleep(0.002)
+        until("all to wait", lambda: echo.door.thrown.waiting == 20)
+
+
+def test_head_of_who_has_shown_a_key_waits_for_nothing() -> None:
+    """It may come in any pieces that are not little."""
+    with Echo() as echo, wired(echo.port) as wire:
+        assert answered(wire, STRANGER) == 200
+        echo.door.thrown = Turns(THROWN._replace(at_once=0, a_second=0.01))
+        (known,) = echo._listener._server.server_state.connections
+        known._shown["owner"] = "robot"
+        for at in range(0, 8000, 1000):
+            wire.send((STRANGER[:-2] + b"x: " + b"y" * 8000)[at : at + 1000])
+            time.sleep(0.005)
+        assert answered(wire, b"\r\n\r\n") == 200
+
+
 def test_little_pieces_that_end_something_wait_for_nothing() -> None:
     """Clients send a small body behind its head."""
     with Echo() as echo, wired(echo.port) as wire:
