@@ -136,7 +136,8 @@ class Connection(asyncio.BufferedProtocol):
             return False
         fcntl.ioctl(self._descriptor, termios.FIONREAD, _WAITING)
         if not _WAITING.startswith(_NOTHING):
-            self._on_unasked(self)
+            if self._cipher is None:  # else it may be a word of TLS, such as its farewell
+                self._on_unasked(self)
             return False
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import ssl
@@ -180,6 +181,34 @@ def test_end_of_an_answer_is_not_lost_with_its_connection(
             while piece := await answer.read():
                 taken += len(piece)
             assert taken == size
+
+    run(work())
+
+
+def test_provider_that_says_farewell_is_trusted_as_before(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kept connection may end in the moment in which it would be used: that is no answer that nobody asked for."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    said = threading.Event()
+
+    def serve(sock: socket.socket) -> None:
+        with _settings(certificate).wrap_socket(sock, server_side=True) as ours:
+            ours.recv(65536)
+            ours.sendall(HI)
+            said.wait(5)
+            ours.settimeout(0.1)
+            with contextlib.suppress(OSError):
+                ours.unwrap()
+
+    async def work() -> None:
+        async with pool() as client:
+            url = _once(serve)
+            assert await asked(client, url) == (200, b"hi")
+            said.set()
+            time.sleep(0.3)  # the loop does not hear the farewell
+            with pytest.raises(Unsent):  # nobody listens any more
+                await client.post(url, {}, b"{}")
+            (origin,) = client._idle
+            assert client._keeps(origin)
 
     run(work())
 
