@@ -67,6 +67,8 @@ _WAITING: Final = bytearray(1025)
 """Where the kernel writes it. CPython keeps its lock where more than 1,024 bytes are asked for: getting that
 back takes longer than the call."""
 _NO_ROOM: Final = memoryview(b"")
+_ASKED_BESIDE: Final = 256
+"""So much more room than there are bytes of TLS is asked for by uvloop (sslproto.pyx)."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -235,6 +237,7 @@ class Connection(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Drop the connection at once."""
         if not self._closed and self._transport is not None:
+            self._cipher = None  # nobody wants what it holds
             self._transport.abort()
 
     async def _wait(self) -> None:
@@ -302,8 +305,9 @@ class Connection(asyncio.BufferedProtocol):
             self._parsing.later(self.agent, self._decipher_late)
             return False
         self._guess_s, self._turn_s = self._turn_s, 0.0
-        self._dry += size
-        if self._dry > DRY_BYTES_MAX + size:  # in what came before this, which may have anything in it
+        came = size - _ASKED_BESIDE
+        self._dry += came
+        if self._dry > DRY_BYTES_MAX + came:  # in what came before this, which may have anything in it
             self._loop.call_soon(self.fail, "it sends what is no answer")
             return False
         self._began = thread_time()

@@ -246,18 +246,18 @@ def test_large_records_that_come_slowly_are_an_answer(certificate: Path, monkeyp
                 except ssl.SSLWantReadError:
                     sock.sendall(outgoing.read())
                     incoming.write(sock.recv(65536))
-        ours.write(OK + b"content-length: 40000\r\n\r\n")
-        for _ in range(4):
-            ours.write(b"x" * 10000)
+        ours.write(OK + b"content-length: 48000\r\n\r\n")
+        for _ in range(3):
+            ours.write(b"x" * 16000)
         sent = outgoing.read()
-        for at in range(0, len(sent), 300):
-            sock.sendall(sent[at : at + 300])
+        for at in range(0, len(sent), 100):
+            sock.sendall(sent[at : at + 100])
             time.sleep(0.001)
         sock.recv(1)
 
     async def work() -> None:
         async with pool() as client:
-            assert await asked(client, _once(serve)) == (200, b"x" * 40000)
+            assert await asked(client, _once(serve)) == (200, b"x" * 48000)
 
     run(work())
 
