@@ -24,12 +24,12 @@ from reconciler.core.events import BindingChanged, Draft, Event, SecretStored, e
 from reconciler.core.state import State, dump, row, row_keys
 from reconciler.gateway.bridge import Bridge
 from reconciler.log.creation import create_log
-from reconciler.log.merkle import Frontier, leaf_hash
 from reconciler.log.replay import FOLD_VERSION, fold, projected, restore
-from reconciler.log.sqlite import SqliteBackend, _insert, open_reader
+from reconciler.log.sqlite.store import SqliteBackend, _insert, open_reader
 from reconciler.log.stamp import Stamper
 from reconciler.log.store import Snapshot, Stored
 from reconciler.recorder import Recorder
+from reconciler.tlog.merkle import Frontier, leaf_hash
 
 CALLERS = 64
 ORIGIN = "benchmark/log"

@@ -31,11 +31,11 @@ from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.state import dump, row, row_keys
 from reconciler.log.creation import create_log
 from reconciler.log.indexing import reindex
-from reconciler.log.merkle import Frontier
 from reconciler.log.replay import FOLD_VERSION
-from reconciler.log.sqlite import SqliteBackend
+from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.log.stamp import _PAIRS, format_time
 from reconciler.log.store import Snapshot
+from reconciler.tlog.merkle import Frontier
 
 ORIGIN = "benchmark/log"
 MODELS, AGENTS, DAYS = 50, 200, 60

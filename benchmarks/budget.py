@@ -36,7 +36,7 @@ from reconciler.core.state import State
 from reconciler.gateway.bridge import Bridge
 from reconciler.gateway.day import DRIFT, TOLERANCE_S, Days
 from reconciler.log.creation import create_log
-from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.log.stamp import format_time, parse_time
 from reconciler.recorder import Recorder
 

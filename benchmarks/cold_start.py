@@ -15,7 +15,7 @@ import time
 from benchmarks.site import Site, call, pai, site
 from benchmarks.table import Row, at_most
 from reconciler.log.replay import projected
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 
 MEMORY_MB = 250
 LOAD = """

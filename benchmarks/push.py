@@ -17,7 +17,7 @@ from typing import NamedTuple
 from benchmarks.site import BRANCH, WITHOUT_HOOK, Site, environment, percentile, site
 from benchmarks.table import Row, at_most, note
 from reconciler.core.events import RevisionAccepted, decode
-from reconciler.log.sqlite import SqliteReader, open_reader
+from reconciler.log.sqlite.store import SqliteReader, open_reader
 
 POLL_S = 0.000_5
 TIMEOUT_S = 30.0

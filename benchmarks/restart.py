@@ -14,7 +14,7 @@ from benchmarks.site import Site, call, pai, site
 from benchmarks.table import Row, at_most, note
 from reconciler.core.events import BindingChanged, Draft
 from reconciler.core.state import State
-from reconciler.log.sqlite import SqliteBackend
+from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.recorder import Recorder
 
 EVENTS = 1_000_000

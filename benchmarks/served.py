@@ -20,7 +20,7 @@ from benchmarks.site import await_ready, call, environment, pai
 from reconciler.core import keys
 from reconciler.core.events import Draft, KeyIssued
 from reconciler.gateway.providers import PROVIDERS
-from reconciler.log.sqlite import SqliteBackend
+from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.recorder import Recorder
 
 PAI, UPSTREAM = "pai", "the upstream"

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.manifests import write_manifests
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 
 BRANCH = "main"
 MODELS, AGENTS = 9_000, 1_000

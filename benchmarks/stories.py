@@ -28,7 +28,7 @@ from benchmarks.table import Row, at_least, at_most, note, show
 from benchmarks.timing import timed
 from reconciler.core import events as ev
 from reconciler.log.creation import create_log
-from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.recorder import Recorder
 
 FIGURE_S = 0.2

@@ -17,7 +17,7 @@ from benchmarks import picking
 from benchmarks.biglog import AGENTS, MODELS
 from benchmarks.site import environment, pai, percentile
 from benchmarks.table import Row, at_most, note
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 
 FIGURE_S = 0.05
 _START_S = 120

@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 from benchmarks.site import BRANCH, WITHOUT_HOOK, Site, await_ready, call, environment, pai, percentile, site
 from benchmarks.table import Row, at_most, note
-from reconciler.log.sqlite import SqliteReader, open_reader
+from reconciler.log.sqlite.store import SqliteReader, open_reader
 
 SECRET = "a-secret-that-both-know"  # noqa: S105 (of the benchmark)
 BODY = b'{"ref": "refs/heads/main"}'

@@ -21,9 +21,9 @@ from benchmarks.site import pai
 from benchmarks.table import Row, at_most, note, show
 from benchmarks.timing import timed
 from reconciler.core.state import State
-from reconciler.log.merkle import Frontier
 from reconciler.log.replay import fold, restore
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
+from reconciler.tlog.merkle import Frontier
 
 MEMORY_MB = 300
 """What no query, check or export may pass."""

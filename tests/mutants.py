@@ -251,7 +251,7 @@ MUTANTS = (
     ),
     Mutant(
         "synchronous-normal",
-        "reconciler/log/sqlite.py",
+        "reconciler/log/sqlite/store.py",
         "PRAGMA synchronous = FULL",
         "PRAGMA synchronous = NORMAL",
         (SYNC,),

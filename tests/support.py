@@ -28,10 +28,10 @@ import msgspec
 
 from reconciler.audit import Row, parse_terms, search
 from reconciler.core.state import State
-from reconciler.log.merkle import Frontier
 from reconciler.log.replay import fold, projected
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.log.store import Reader
+from reconciler.tlog.merkle import Frontier
 
 PAI = str(Path(sysconfig.get_path("scripts"), "pai"))
 DEADLINE_S = 30.0

@@ -20,7 +20,7 @@ import httpx
 from reconciler.core import events as ev
 from reconciler.core import keys
 from reconciler.core.budget import Account
-from reconciler.log.sqlite import SqliteBackend
+from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.recorder import Recorder
 from reconciler.simulator import Seen, Simulator
 from tests.support import DEADLINE_S, Daemon, Site, agent, copied, until

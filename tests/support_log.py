@@ -12,11 +12,11 @@ from reconciler.core.errors import LogNotWritable
 from reconciler.core.events import BindingChanged, Draft, Event, SecretDeleted, SecretStored, encode
 from reconciler.log.creation import create_log
 from reconciler.log.index import BLOCK_EVENTS
-from reconciler.log.merkle import leaf_hash
-from reconciler.log.sqlite import SqliteBackend, SqliteStore
+from reconciler.log.sqlite.store import SqliteBackend, SqliteStore
 from reconciler.log.stamp import Stamper
 from reconciler.log.store import Backend, Rows, Stored
 from reconciler.recorder import Decide, Receipt, Recorder
+from reconciler.tlog.merkle import leaf_hash
 
 ORIGIN = "example.com/log"
 

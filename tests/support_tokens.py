@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from reconciler.core import events as ev
-from reconciler.log.sqlite import SqliteBackend
+from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.recorder import Recorder
 from tests.support import Site
 

@@ -19,7 +19,7 @@ from typing import Final
 from reconciler.audit.query import matches, read_row
 from reconciler.audit.terms import Query, Row
 from reconciler.core.errors import LogDamaged, PaiError
-from reconciler.log.sqlite import SqliteReader, open_reader
+from reconciler.log.sqlite.store import SqliteReader, open_reader
 from reconciler.log.store import Stored
 
 PATIENCE_S: Final = 60.0

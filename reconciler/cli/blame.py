@@ -16,7 +16,7 @@ from reconciler.cli.targets import manifest_kind, object_of, targets_argument
 from reconciler.core.errors import NotFound
 from reconciler.core.text import cut, value_text
 from reconciler.daemon.stories import origins_of
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from reconciler.core.errors import CouldNotRun, Refused
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind
 from reconciler.daemon.session import Session, session
 from reconciler.log.replay import projected
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.manifests import Facts
 from reconciler.reconcile import Result
 from reconciler.source import Repository

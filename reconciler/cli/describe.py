@@ -20,7 +20,7 @@ from reconciler.core.objects import Kind
 from reconciler.core.state import State
 from reconciler.core.steering import standing_orders
 from reconciler.core.text import cut, value_text
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.workspace import Workspace
 
 CHANGES_SHOWN = 10

@@ -158,7 +158,7 @@ def rehearsed(args: argparse.Namespace, found: Review) -> Review:
     from reconciler.audit import Query, rehearsal
     from reconciler.audit.terms import event_time
     from reconciler.cli.beginning import tell_pruned
-    from reconciler.log.sqlite import open_reader
+    from reconciler.log.sqlite.store import open_reader
 
     now = datetime.now(UTC)
     try:

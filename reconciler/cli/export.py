@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reconciler.cli.place import find_workspace, folder
 from reconciler.cli.progress import Progress
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.workspace import Workspace
 
 FORMATS = ("jsonl", "csv", "cloudevents", "ocsf", "parquet")

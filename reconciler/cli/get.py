@@ -18,7 +18,7 @@ from reconciler.cli.targets import KIND_OF, OBJECTS, manifest_kind, targets_argu
 from reconciler.core.errors import NotFound, UsageError
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind
 from reconciler.core.steering import standing_orders
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.log.stamp import parse_time, wall_clock
 from reconciler.views import Object, View, not_found
 from reconciler.workspace import Workspace

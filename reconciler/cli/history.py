@@ -19,7 +19,7 @@ from reconciler.cli.place import find_workspace
 from reconciler.cli.targets import manifest_kind, object_of, targets_argument
 from reconciler.core.text import cut, value_text
 from reconciler.daemon.stories import history_of
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

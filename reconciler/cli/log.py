@@ -30,7 +30,7 @@ from reconciler.cli.terms import count, preprocess, query_of, tell_unknown
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import UsageError
 from reconciler.core.text import cut
-from reconciler.log.sqlite import SqliteReader, open_reader
+from reconciler.log.sqlite.store import SqliteReader, open_reader
 
 __all__ = ["arguments", "preprocess", "run"]
 

@@ -17,7 +17,7 @@ from reconciler.core.errors import CouldNotRun, PaiError, UsageError
 from reconciler.workspace import Workspace
 
 if TYPE_CHECKING:
-    from reconciler.log.note import VerifierKey
+    from reconciler.tlog.note import VerifierKey
 
 _VKEY_BYTES_MAX = 65_536
 
@@ -32,7 +32,7 @@ class _Key(NamedTuple):
 def verify_proof(path: Path, vkey: str | None, event: Path | None, workspace: Path | None) -> int:
     """Check the proof in a file, and say what it shows and what was not looked at."""
     from reconciler.evidence.proof_check import PROOF_BYTES_MAX, check
-    from reconciler.log import tlog_proof
+    from reconciler.tlog import tlog_proof
 
     try:
         text = _read(path, PROOF_BYTES_MAX).decode("utf-8")
@@ -63,7 +63,7 @@ def verify_proof(path: Path, vkey: str | None, event: Path | None, workspace: Pa
 
 def named_key(text: str) -> VerifierKey:
     """Read a key that was given as text or as a file that holds it. Raises UsageError."""
-    from reconciler.log.note import parse_vkey
+    from reconciler.tlog.note import parse_vkey
 
     try:
         return parse_vkey(text)
@@ -76,7 +76,7 @@ def named_key(text: str) -> VerifierKey:
 
 def _bodies(text: str, position: int, event: Path | None, workspace: Path | None) -> Sequence[bytes]:
     from reconciler.evidence.proof_check import PROOF_BYTES_MAX, bodies_in
-    from reconciler.log.tlog_proof import extra_data
+    from reconciler.tlog.tlog_proof import extra_data
 
     if event is not None:
         return bodies_in(_read(event, PROOF_BYTES_MAX), position)
@@ -87,7 +87,7 @@ def _bodies(text: str, position: int, event: Path | None, workspace: Path | None
 
 
 def _stored(position: int, folder: Path | None) -> list[bytes]:
-    from reconciler.log.sqlite import open_reader
+    from reconciler.log.sqlite.store import open_reader
 
     with contextlib.suppress(PaiError), contextlib.closing(open_reader(Workspace.find(folder).database)) as log:
         return [stored.body for stored in log.read(position, position + 1)]
@@ -95,7 +95,7 @@ def _stored(position: int, folder: Path | None) -> list[bytes]:
 
 
 def _found_key(path: Path, folder: Path | None) -> _Key | None:
-    from reconciler.log.note import parse_vkey
+    from reconciler.tlog.note import parse_vkey
 
     with contextlib.suppress(OSError, ValueError):
         return _Key(parse_vkey(path.with_name("vkey").read_text("utf-8")), "that of the file vkey beside the proof")

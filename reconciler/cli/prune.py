@@ -16,7 +16,7 @@ from reconciler.cli.actor import actor_of
 from reconciler.cli.output import note
 from reconciler.cli.place import find_workspace, folder
 from reconciler.cli.progress import Progress
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

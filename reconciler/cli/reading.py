@@ -12,7 +12,7 @@ from reconciler.core.errors import NotFound, PaiError
 from reconciler.core.state import State
 from reconciler.daemon.reading import view_of
 from reconciler.log.replay import projected
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.views import View
 from reconciler.workspace import Workspace
 

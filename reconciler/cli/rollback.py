@@ -25,7 +25,7 @@ from reconciler.core.state import State
 from reconciler.core.steering import standing_orders
 from reconciler.daemon.session import session
 from reconciler.log.replay import projected
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.reconcile import Result
 from reconciler.source import Repository
 from reconciler.workspace import Workspace

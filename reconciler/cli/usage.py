@@ -17,7 +17,7 @@ from reconciler.cli.place import find_workspace
 from reconciler.cli.terms import preprocess, query_of, tell_unknown
 from reconciler.core.errors import UsageError
 from reconciler.log.index import FIGURES
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 
 __all__ = ["arguments", "preprocess", "run"]
 

@@ -23,7 +23,7 @@ from reconciler.cli.proof_file import named_key, verify_proof
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import Refused, UsageError
 from reconciler.log.problems import MADE_ANEW, Problem
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.workspace import Workspace
 from reconciler.workspace.paths import CONFIG_NAME
 
@@ -172,7 +172,7 @@ def _export(folder: Path, vkey: str | None) -> int:
 def _accept(workspace: Workspace) -> int:
     """Have the log accepted, once it is known to be whole in itself."""
     from reconciler.daemon.session import session
-    from reconciler.log.check import check
+    from reconciler.log.check.whole import check
 
     size = _size(workspace)
     with contextlib.closing(open_reader(workspace.database)) as log, Progress("verifying", size) as progress:

@@ -18,7 +18,7 @@ from reconciler.cli.place import find_workspace
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import NotFound
 from reconciler.daemon.stories import story_of
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 
 Line = tuple[str, str]
 _NEAR = 4096

@@ -30,7 +30,7 @@ from reconciler.daemon.reading import view_of
 from reconciler.daemon.stories import History, Origins, Story, history_of, origins_of, story_of
 from reconciler.daemon.tokens import Caller, identify
 from reconciler.log.index import FIGURES
-from reconciler.log.sqlite import SqliteReader
+from reconciler.log.sqlite.store import SqliteReader
 from reconciler.recorder import Recorder
 from reconciler.views import View, not_found
 from reconciler.workspace import Workspace

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from reconciler.core.errors import LogDamaged, WorkspaceError
 from reconciler.log.creation import create_log
-from reconciler.log.note import KeyPair, generate, parse_secret
 from reconciler.log.replay import projected
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.source import init_bare
 from reconciler.source import install as install_hook
+from reconciler.tlog.note import KeyPair, generate, parse_secret
 from reconciler.workspace import Workspace, hide_from_git, require_owner
 
 

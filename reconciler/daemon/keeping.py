@@ -14,9 +14,9 @@ from reconciler.audit import Query, Row, Term, search, versions
 from reconciler.core import events as ev
 from reconciler.core.objects import Kind
 from reconciler.core.state import State
-from reconciler.log.merkle import TILE_WIDTH
 from reconciler.log.pruned import path_in_tile
 from reconciler.log.store import Kept, Reader
+from reconciler.tlog.merkle import TILE_WIDTH
 
 
 def kept_events(log: Reader, state: State) -> list[Kept]:

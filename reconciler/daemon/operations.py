@@ -31,7 +31,7 @@ from reconciler.daemon.secret_uses import check_fit
 from reconciler.daemon.steering import Steering
 from reconciler.daemon.tokens import forget_first
 from reconciler.log.replay import projected
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.log.stamp import parse_time
 from reconciler.reconcile import Result
 from reconciler.source import RaceLost, is_judged

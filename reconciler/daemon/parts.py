@@ -20,7 +20,7 @@ from reconciler.daemon.remotes import mirror_of
 from reconciler.evidence.guard import acceptance
 from reconciler.evidence.notary import Notary
 from reconciler.log.replay import event_at
-from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.reconcile import Reconciler, Result
 from reconciler.recorder import Recorder
 from reconciler.secrets import Backends, SecretStore

@@ -32,12 +32,12 @@ from reconciler.evidence import folders, tiles
 from reconciler.evidence.offline import verify_export
 from reconciler.evidence.published import first_key
 from reconciler.log import pruned
-from reconciler.log.merkle import TILE_WIDTH, Frontier
 from reconciler.log.replay import fold
-from reconciler.log.sqlite import SqliteBackend, SqliteReader, open_reader
+from reconciler.log.sqlite.store import SqliteBackend, SqliteReader, open_reader
 from reconciler.log.store import Base, Kept, Reader
 from reconciler.log.tree import Tree
 from reconciler.source import RaceLost
+from reconciler.tlog.merkle import TILE_WIDTH, Frontier
 from reconciler.workspace import Workspace
 
 _HINT = "run `pai verify`; nothing was dropped"

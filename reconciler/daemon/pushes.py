@@ -18,7 +18,7 @@ import msgspec
 from reconciler.core.objects import Kind
 from reconciler.core.state import RowKey, from_rows, row_keys
 from reconciler.log.replay import FOLD_VERSION, projected
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.manifests import Verdict
 from reconciler.manifests.reading import size_of
 from reconciler.source import Repository

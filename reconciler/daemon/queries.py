@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from reconciler.core.errors import CouldNotRun
 from reconciler.daemon.git_turns import Busy, Turns
-from reconciler.log.sqlite import SqliteReader, open_reader
+from reconciler.log.sqlite.store import SqliteReader, open_reader
 
 T = TypeVar("T")
 

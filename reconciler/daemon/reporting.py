@@ -26,8 +26,8 @@ from reconciler.core.errors import CouldNotRun, PaiError
 from reconciler.core.objects import DEFAULT_SECRET_KEY
 from reconciler.core.state import Row as Whole
 from reconciler.forges import Forge, ForgeUnavailable, State, Status, forge
-from reconciler.log.files import sync
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.files import sync
+from reconciler.log.sqlite.store import open_reader
 from reconciler.log.store import Reader
 from reconciler.secrets.value import SecretValue
 from reconciler.workspace import Workspace

@@ -50,7 +50,7 @@ from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
 from reconciler.listening import Door, Hosts, Limits, Listener, Pace, Proxies
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.reconcile import Result
 from reconciler.secrets import OfBindings, SecretReader
 from reconciler.source import Watch

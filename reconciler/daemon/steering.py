@@ -16,7 +16,7 @@ from reconciler.core import steering
 from reconciler.core.errors import PaiError, Refused, SourceUnavailable
 from reconciler.core.state import State
 from reconciler.daemon.parts import Parts
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.reconcile import Result
 
 Answer = dict[str, object]

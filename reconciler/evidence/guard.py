@@ -24,12 +24,12 @@ from reconciler.core.events import LogAccepted, decode
 from reconciler.evidence import published
 from reconciler.evidence.published import Claim, Line
 from reconciler.log import pruned
-from reconciler.log.checkpoint import Checkpoint
-from reconciler.log.merkle import TILE_WIDTH, Frontier
-from reconciler.log.note import VerifierKey
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.log.store import Reader
 from reconciler.log.tree import Tree, extend
+from reconciler.tlog.checkpoint import Checkpoint
+from reconciler.tlog.merkle import TILE_WIDTH, Frontier
+from reconciler.tlog.note import VerifierKey
 from reconciler.workspace import Workspace
 
 ROLLBACK = "rollback detected: "

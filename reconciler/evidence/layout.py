@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from reconciler.log.merkle import TILE_HEIGHT, TILE_WIDTH
+from reconciler.tlog.merkle import TILE_HEIGHT, TILE_WIDTH
 
 ENTRIES: Final = "entries"
 LARGE: Final = "large"

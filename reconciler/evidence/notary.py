@@ -21,15 +21,15 @@ from reconciler.core.errors import CouldNotRun, LogDamaged, SourceUnavailable
 from reconciler.evidence import files, guard, published
 from reconciler.evidence.published import Claim, Line
 from reconciler.log import pruned
-from reconciler.log.checkpoint import Checkpoint, sign
-from reconciler.log.merkle import Frontier
-from reconciler.log.note import VerifierKey, parse_vkey
-from reconciler.log.proofs import verify_consistency
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.log.store import Reader
 from reconciler.log.tree import Tree, extend
 from reconciler.source import Author, witness
 from reconciler.source.packing import Packer
+from reconciler.tlog.checkpoint import Checkpoint, sign
+from reconciler.tlog.merkle import Frontier
+from reconciler.tlog.note import VerifierKey, parse_vkey
+from reconciler.tlog.proofs import verify_consistency
 from reconciler.workspace import Workspace
 
 _HINT = "run `pai verify` to see all that is wrong"

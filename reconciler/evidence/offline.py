@@ -18,15 +18,15 @@ from reconciler.core.errors import NotFound
 from reconciler.core.events import LogCreated, decode
 from reconciler.core.state import State
 from reconciler.evidence import layout
-from reconciler.log.check import Marks
-from reconciler.log.check_bytes import BytesCheck
-from reconciler.log.check_derived import Replay
-from reconciler.log.check_pruned import left_part
-from reconciler.log.checkpoint import NOTE_BYTES_MAX, Checkpoint, verify
-from reconciler.log.merkle import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH
-from reconciler.log.note import VerifierKey, parse_vkey
+from reconciler.log.check.derived import Replay
+from reconciler.log.check.pruned import left_part
+from reconciler.log.check.stored import BytesCheck
+from reconciler.log.check.whole import Marks
 from reconciler.log.problems import PROBLEMS_MAX, Problem
 from reconciler.log.store import Stored
+from reconciler.tlog.checkpoint import NOTE_BYTES_MAX, Checkpoint, verify
+from reconciler.tlog.merkle import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH
+from reconciler.tlog.note import VerifierKey, parse_vkey
 
 LARGE_BYTES_MAX = 64 << 20
 _BUNDLE_BYTES_MAX = TILE_WIDTH * (layout.ENTRY_BYTES_MAX + 2)

@@ -15,9 +15,9 @@ from reconciler.core.state import State, dump
 from reconciler.evidence.layout import MINIMUM_INDEX
 from reconciler.evidence.offline import Export, verify_export
 from reconciler.log import pruned
-from reconciler.log.check import Marks, Problem
-from reconciler.log.note import VerifierKey
+from reconciler.log.check.whole import Marks, Problem
 from reconciler.log.store import Base, Reader
+from reconciler.tlog.note import VerifierKey
 
 
 def check_parts(

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from reconciler.core.canonical import canonical
-from reconciler.log import tlog_proof
-from reconciler.log.checkpoint import Checkpoint, read, verify
-from reconciler.log.merkle import leaf_hash
-from reconciler.log.note import VerifierKey
-from reconciler.log.proofs import verify_inclusion
+from reconciler.tlog import tlog_proof
+from reconciler.tlog.checkpoint import Checkpoint, read, verify
+from reconciler.tlog.merkle import leaf_hash
+from reconciler.tlog.note import VerifierKey
+from reconciler.tlog.proofs import verify_inclusion
 
 PROOF_BYTES_MAX: Final = 128 << 20
 """More than the largest event in base64."""

@@ -6,14 +6,14 @@ import contextlib
 
 from reconciler.core.errors import LogDamaged, NotFound
 from reconciler.evidence import published
-from reconciler.log.checkpoint import verify
-from reconciler.log.merkle import leaf_hash
-from reconciler.log.note import VerifierKey
-from reconciler.log.proofs import verify_inclusion
 from reconciler.log.pruned import dropped
-from reconciler.log.sqlite import open_reader
-from reconciler.log.tlog_proof import Proof, write
+from reconciler.log.sqlite.store import open_reader
 from reconciler.log.tree import Tree
+from reconciler.tlog.checkpoint import verify
+from reconciler.tlog.merkle import leaf_hash
+from reconciler.tlog.note import VerifierKey
+from reconciler.tlog.proofs import verify_inclusion
+from reconciler.tlog.tlog_proof import Proof, write
 from reconciler.workspace import Workspace
 
 

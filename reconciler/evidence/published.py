@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import CouldNotRun, LogDamaged
 from reconciler.core.events import LogCreated
-from reconciler.log.checkpoint import NOTE_BYTES_MAX, Checkpoint, read, verify
-from reconciler.log.note import VerifierKey, parse_vkey
 from reconciler.log.replay import event_at
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.log.store import Reader
+from reconciler.tlog.checkpoint import NOTE_BYTES_MAX, Checkpoint, read, verify
+from reconciler.tlog.note import VerifierKey, parse_vkey
 from reconciler.workspace import Workspace
 
 if TYPE_CHECKING:  # libgit2 costs more to import than a proof takes

@@ -17,9 +17,9 @@ import msgspec
 from reconciler.core.diagnostics import csv_cell, printable_json
 from reconciler.core.errors import LogDamaged
 from reconciler.evidence import folders, formats, parquet
-from reconciler.log.merkle import leaf_hash
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.log.store import Reader, Stored
+from reconciler.tlog.merkle import leaf_hash
 from reconciler.workspace import Workspace
 
 Format = Literal["jsonl", "csv", "cloudevents", "ocsf", "parquet"]

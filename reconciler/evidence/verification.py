@@ -16,11 +16,11 @@ from reconciler.core.events import LogAccepted
 from reconciler.evidence import published
 from reconciler.evidence.parts import check_parts
 from reconciler.evidence.published import Claim
-from reconciler.log.check import Marks, Problem, check
-from reconciler.log.note import VerifierKey
-from reconciler.log.sqlite import open_reader
+from reconciler.log.check.whole import Marks, Problem, check
+from reconciler.log.sqlite.store import open_reader
 from reconciler.log.store import Reader
 from reconciler.source.witness import refs_of
+from reconciler.tlog.note import VerifierKey
 from reconciler.workspace import Workspace
 
 

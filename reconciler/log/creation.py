@@ -10,11 +10,11 @@ from pathlib import Path
 
 from reconciler.core.events import Event, LogCreated, encode
 from reconciler.core.state import RowKey, State, row, row_keys
-from reconciler.log import sqlite
-from reconciler.log.merkle import leaf_hash
 from reconciler.log.replay import FOLD_VERSION
+from reconciler.log.sqlite import store
 from reconciler.log.stamp import Clock, Random, Stamper, wall_clock
 from reconciler.log.store import Stored
+from reconciler.tlog.merkle import leaf_hash
 
 
 def create_log(path: Path, *, origin: str, vkey: str, clock: Clock = wall_clock, random: Random = os.urandom) -> Event:
@@ -28,7 +28,7 @@ def create_log(path: Path, *, origin: str, vkey: str, clock: Clock = wall_clock,
     body = encode(event)
     state = State()
     state.apply(event)
-    sqlite.create(path, [Stored(0, body, leaf_hash(body))], projection_rows(state), FOLD_VERSION)
+    store.create(path, [Stored(0, body, leaf_hash(body))], projection_rows(state), FOLD_VERSION)
     return event
 
 

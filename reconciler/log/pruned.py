@@ -17,8 +17,8 @@ from reconciler.core.budget import Account
 from reconciler.core.errors import LogDamaged, NotFound
 from reconciler.core.events import Event, LogPruned, decode
 from reconciler.core.state import State, load
-from reconciler.log.merkle import TILE_HEIGHT, TILE_WIDTH, Frontier, leaf_hash, node_hash
 from reconciler.log.store import Base, Kept, Reader
+from reconciler.tlog.merkle import TILE_HEIGHT, TILE_WIDTH, Frontier, leaf_hash, node_hash
 
 _HINT: Final = "run `pai verify` to see all that is wrong, and restore the file from a backup"
 

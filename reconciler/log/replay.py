@@ -17,9 +17,9 @@ from reconciler.core.errors import LogDamaged, NotFound
 from reconciler.core.events import Event, decode, decode_all
 from reconciler.core.state import State, from_rows, load
 from reconciler.log import pruned
-from reconciler.log.merkle import Frontier, leaf_hash
 from reconciler.log.stamp import parse_time
 from reconciler.log.store import Reader, Stored
+from reconciler.tlog.merkle import Frontier, leaf_hash
 
 FOLD_VERSION: Final = 5
 """To be raised whenever State, its fold or its rows change: older snapshots and projections are then made anew.

@@ -8,9 +8,9 @@ looks at nothing else, and is what a signature stands on.
 from __future__ import annotations
 
 from reconciler.core.errors import LogDamaged
-from reconciler.log import proofs
-from reconciler.log.merkle import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier, leaf_hash
 from reconciler.log.store import Reader
+from reconciler.tlog import proofs
+from reconciler.tlog.merkle import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier, leaf_hash
 
 _TILES_REMEMBERED = 64
 _HINT = "run `pai verify` to see all that is wrong; subtree hashes are made anew when the log is opened for writing"

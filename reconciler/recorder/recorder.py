@@ -35,13 +35,13 @@ from reconciler.core.events import Draft, Event, decode, encode
 from reconciler.core.state import RowKey, State, dump, encode_row, row_value, rows_touched
 from reconciler.log.creation import projection_rows
 from reconciler.log.index import BLOCK_EVENTS
-from reconciler.log.merkle import leaf_hash
 from reconciler.log.replay import FOLD_VERSION, event_at, restore
 from reconciler.log.stamp import Clock, Random, Stamper, wall_clock
 from reconciler.log.store import Backend, Snapshot, Store, Stored
 from reconciler.recorder.indexer import Indexer
 from reconciler.recorder.prepared import Prepared
 from reconciler.recorder.tickets import Batch, Cut, Receipt, Ticket, hint, message, report
+from reconciler.tlog.merkle import leaf_hash
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.log.note import generate
+from reconciler.tlog.note import generate
 from tests.support import Site
 
 

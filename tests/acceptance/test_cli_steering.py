@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reconciler.log.replay import projected
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from tests.support import BAD, Git, Site, binding, maybe_daemon, replayed, until
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.log.sqlite import SqliteBackend
+from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.source.history import COMMIT_BYTES_MAX
 from tests.support import BAD, Git, Site, agent, binding, copied, maybe_daemon, until
 

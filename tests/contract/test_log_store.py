@@ -12,9 +12,9 @@ import pytest
 
 from reconciler.core.errors import LogBusy, LogDamaged
 from reconciler.core.state import RowKey
-from reconciler.log.merkle import Frontier
-from reconciler.log.sqlite import SqliteBackend, SqliteStore, create, open_reader
+from reconciler.log.sqlite.store import SqliteBackend, SqliteStore, create, open_reader
 from reconciler.log.store import Snapshot, Stored
+from reconciler.tlog.merkle import Frontier
 from tests.support_log import new_log, secret, stored
 
 LOG: RowKey = ("log", "")
@@ -183,7 +183,7 @@ def test_log_belongs_to_its_owner_only(store: SqliteStore) -> None:
 def test_second_writer_is_refused_with_the_holder(path: Path) -> None:
     """Another process, and another writer in this one, are told who holds the log."""
     code = (
-        "import sys; from pathlib import Path; from reconciler.log.sqlite import SqliteBackend\n"
+        "import sys; from pathlib import Path; from reconciler.log.sqlite.store import SqliteBackend\n"
         "backend = SqliteBackend(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(

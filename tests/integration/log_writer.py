@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from reconciler.core.errors import LogNotWritable
-from reconciler.log.sqlite import SqliteBackend
+from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.recorder import Recorder
 from tests.support_log import binding, decide, secret
 

@@ -21,12 +21,12 @@ from reconciler.daemon.attesting import Attester
 from reconciler.daemon.install import install
 from reconciler.daemon.parts import Parts
 from reconciler.evidence.verification import Report, verify
-from reconciler.log.checkpoint import Checkpoint, read, sign
-from reconciler.log.checkpoint import verify as verified
-from reconciler.log.note import generate, parse_vkey
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.source import Author, witness
 from reconciler.source.witness import CHECKPOINTS, refs_of
+from reconciler.tlog.checkpoint import Checkpoint, read, sign
+from reconciler.tlog.checkpoint import verify as verified
+from reconciler.tlog.note import generate, parse_vkey
 from reconciler.workspace import Workspace
 from tests.support import Git, Site, binding, until
 from tests.support_log import decide, secret

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import pytest
 
-from reconciler.log.sqlite import SqliteBackend
+from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.recorder import Recorder
 from tests.integration.test_log_faults import assert_nothing_lost, run_writer
 from tests.support_log import decide, new_log, secret

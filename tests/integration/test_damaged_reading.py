@@ -16,7 +16,7 @@ import pytest
 
 from reconciler.cli.main import main
 from reconciler.core.events import DaemonStopped, Draft
-from reconciler.log.sqlite import SqliteBackend
+from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.recorder import Recorder
 from tests.integration.test_log_tampering import COLUMNS, flip
 from tests.support import BAD, Done, Site, binding, copied

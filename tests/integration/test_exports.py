@@ -18,10 +18,10 @@ from reconciler.evidence import folders, formats, layout, rows, tiles
 from reconciler.evidence.offline import verify_export
 from reconciler.evidence.proving import prove
 from reconciler.evidence.published import key_of
-from reconciler.log.merkle import leaf_hash
-from reconciler.log.note import generate
-from reconciler.log.sqlite import open_reader
-from reconciler.log.tlog_proof import parse, write
+from reconciler.log.sqlite.store import open_reader
+from reconciler.tlog.merkle import leaf_hash
+from reconciler.tlog.note import generate
+from reconciler.tlog.tlog_proof import parse, write
 from reconciler.workspace import Workspace
 from tests import independent_verifier as stranger
 from tests.support import Site, maybe_daemon

@@ -18,7 +18,7 @@ from reconciler.gateway.auth import Caller
 from reconciler.gateway.books import Books
 from reconciler.gateway.bridge import Bridge
 from reconciler.gateway.refusal import Refusal
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.recorder import Recorder
 from tests.support_log import FaultyBackend, binding, decide, new_log
 

@@ -23,7 +23,7 @@ from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
 from reconciler.listening import Limits
-from reconciler.log.sqlite import SqliteBackend
+from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.log.store import Rows, Stored
 from reconciler.recorder import Recorder, Ticket
 from reconciler.secrets import SecretValue

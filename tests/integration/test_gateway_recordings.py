@@ -20,7 +20,7 @@ import uvicorn
 
 from reconciler.core import events as ev
 from reconciler.core import keys
-from reconciler.log.sqlite import SqliteBackend
+from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.recorder import Recorder
 from tests.integration.test_recorded_traffic import NAMES, NOT_MET, record
 from tests.support import DEADLINE_S, Daemon, Site, agent

@@ -12,7 +12,7 @@ from reconciler.core.events import RequestRefused, decode
 from reconciler.gateway import refusals
 from reconciler.gateway.refusal import Reason, Refusal
 from reconciler.gateway.refusals import OTHERS_MAX, Refusals
-from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.recorder import Recorder
 from reconciler.simulator import Fault
 from tests.support import until

@@ -20,9 +20,9 @@ from typing import Self
 import pytest
 
 from reconciler.audit import Query, search
-from reconciler.log.check import check
+from reconciler.log.check.whole import check
 from reconciler.log.replay import projected
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from tests.support import BAD, DEADLINE_S, PAI, Git, Site, assert_whole, binding, replayed, until
 
 KILLS = int(os.environ.get("PAI_KILLS", "200"))

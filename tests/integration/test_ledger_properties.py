@@ -41,9 +41,9 @@ from reconciler.core.reservations import (
 )
 from reconciler.core.state import State
 from reconciler.gateway.day import DRIFT, TOLERANCE_S, Days
-from reconciler.log.check import check
+from reconciler.log.check.whole import check
 from reconciler.log.replay import projected
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.log.stamp import format_time, parse_time
 from reconciler.recorder import Decide, Receipt, Recorder
 from tests.support import replayed

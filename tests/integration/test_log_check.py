@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.events import are_canonical, decode, decode_all, encode
-from reconciler.log import check_beside
-from reconciler.log.check import Marks, check
-from reconciler.log.check_bytes import BytesCheck, check_bytes
-from reconciler.log.merkle import Frontier, leaf_hash
+from reconciler.log.check import beside
+from reconciler.log.check.stored import BytesCheck, check_bytes
+from reconciler.log.check.whole import Marks, check
 from reconciler.log.problems import Problem
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
+from reconciler.tlog.merkle import Frontier, leaf_hash
 from tests.integration.test_log_tampering import tamper
 from tests.support_log import binding, new_log, secret, stored, with_snapshots
 
@@ -130,7 +130,7 @@ def test_second_process_finds_the_same(path: Path) -> None:
     """The bytes' half, done by another process, gives the findings that it gives here."""
     tamper(path, "UPDATE events SET body = x'7b7d' WHERE seq IN (5, 40)")
     asked = (Frontier(), 60, [3, 0, 41, 99], True)
-    with contextlib.closing(open_reader(path)) as log, check_beside.start(path, *asked) as helper:
+    with contextlib.closing(open_reader(path)) as log, beside.start(path, *asked) as helper:
         assert helper is not None
         found = helper.findings()
         assert found == check_bytes(log, *asked)
@@ -145,10 +145,10 @@ def test_check_with_two_processes_is_the_check(path: Path, monkeypatch: pytest.M
     tampered = path.with_name("tampered.db")
     shutil.copy(path, tampered)
     tamper(tampered, "DELETE FROM events WHERE seq = 33", "UPDATE marks SET offsets = x'' WHERE block = 12")
-    monkeypatch.setattr(check_beside, "EVENTS_MIN", 1)
-    monkeypatch.setattr(check_beside.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(beside, "EVENTS_MIN", 1)
+    monkeypatch.setattr(beside.os, "sched_getaffinity", lambda _: {0, 1})
     if broken:
-        monkeypatch.setattr(check_beside, "_HELPER", "raise SystemExit(1)")
+        monkeypatch.setattr(beside, "_HELPER", "raise SystemExit(1)")
 
     for file in (path, tampered):
         alone, helped = Marks([7, 30]), Marks([7, 30])

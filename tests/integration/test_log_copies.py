@@ -18,8 +18,8 @@ from typing import IO
 
 import pytest
 
-from reconciler.log.check import check
-from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.log.check.whole import check
+from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.recorder import Recorder
 from tests.support import DEADLINE_S, PAI, Done, Site, binding, run, until
 from tests.support_log import decide, new_log, secret

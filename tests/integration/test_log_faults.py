@@ -22,10 +22,10 @@ import pytest
 from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable
 from reconciler.core.events import decode
 from reconciler.core.state import dump
-from reconciler.log.check import check
+from reconciler.log.check.whole import check
 from reconciler.log.creation import create_log
 from reconciler.log.replay import projected, restore
-from reconciler.log.sqlite import SqliteBackend, SqliteReader, open_reader
+from reconciler.log.sqlite.store import SqliteBackend, SqliteReader, open_reader
 from reconciler.log.store import Stored
 from reconciler.recorder import Recorder
 from tests.integration.log_writer import write
@@ -350,7 +350,7 @@ def test_file_system_without_locks_is_named_with_a_way_out(tmp_path: Path, monke
     def refuse(_fd: int, _how: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr("reconciler.log.lock.fcntl.flock", refuse)
+    monkeypatch.setattr("reconciler.log.sqlite.lock.fcntl.flock", refuse)
     with pytest.raises(LogNotWritable, match=r"the file system of .*/log\.db\.lock gives no lock") as caught:
         SqliteBackend(path)
     assert "on a disk of this machine" in caught.value.hint
@@ -358,7 +358,7 @@ def test_file_system_without_locks_is_named_with_a_way_out(tmp_path: Path, monke
 
 def test_replayed_event_of_an_unknown_type_is_refused(tmp_path: Path) -> None:
     """A log written by a newer Pai is not half-understood: the position is named."""
-    from reconciler.log.merkle import leaf_hash
+    from reconciler.tlog.merkle import leaf_hash
 
     path = new_log(tmp_path)
     backend = SqliteBackend(path)

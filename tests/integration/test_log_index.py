@@ -18,11 +18,11 @@ from reconciler.audit.story import story
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.state import State
-from reconciler.log.check import check
+from reconciler.log.check.whole import check
 from reconciler.log.index import BLOCK_EVENTS, INDEX_VERSION, Block
 from reconciler.log.replay import state_at
-from reconciler.log.sqlite import SqliteBackend, SqliteReader, SqliteStore, open_reader
-from reconciler.log.sqlite_index import portions
+from reconciler.log.sqlite.index import portions
+from reconciler.log.sqlite.store import SqliteBackend, SqliteReader, SqliteStore, open_reader
 from reconciler.recorder import Recorder
 from tests.support_log import FaultyBackend, binding, new_log, secret
 

@@ -18,7 +18,7 @@ from reconciler.core.state import RowKey, State, row, row_keys
 from reconciler.log import past
 from reconciler.log.past import state_then
 from reconciler.log.replay import state_at
-from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.recorder import Recorder
 from tests.integration.test_log_index import PERSON, outcome, requests, revisions
 from tests.integration.test_log_tampering import tamper

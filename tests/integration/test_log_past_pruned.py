@@ -19,7 +19,7 @@ from reconciler.log import past, pruned
 from reconciler.log.indexing import reindex
 from reconciler.log.past import state_then
 from reconciler.log.replay import state_at
-from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.log.store import Base
 from reconciler.log.tree import Tree
 from reconciler.recorder import Recorder

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.errors import LogDamaged
-from reconciler.log.check import check
-from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.log.check.whole import check
+from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.recorder import Recorder
 from tests.support_log import new_log, with_snapshots
 

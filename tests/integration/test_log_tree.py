@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import LogDamaged
-from reconciler.log.check import check
-from reconciler.log.merkle import Frontier
-from reconciler.log.proofs import verify_consistency, verify_inclusion
-from reconciler.log.sqlite import SqliteBackend, SqliteReader, open_reader
+from reconciler.log.check.whole import check
+from reconciler.log.sqlite.store import SqliteBackend, SqliteReader, open_reader
 from reconciler.log.tree import Tree
 from reconciler.recorder import Recorder
+from reconciler.tlog.merkle import Frontier
+from reconciler.tlog.proofs import verify_consistency, verify_inclusion
 from tests.support_log import binding, decide, new_log
 
 SIZE = 1000

@@ -16,13 +16,13 @@ from reconciler.core.errors import CouldNotRun, LogNotWritable
 from reconciler.daemon.parts import Parts
 from reconciler.daemon.pruning import prune
 from reconciler.evidence.verification import verify
-from reconciler.log import check_beside
-from reconciler.log.check import Marks, check
-from reconciler.log.check_bytes import BytesFindings
-from reconciler.log.merkle import Frontier
+from reconciler.log.check import beside
+from reconciler.log.check.stored import BytesFindings
+from reconciler.log.check.whole import Marks, check
 from reconciler.log.replay import FOLD_VERSION, event_at
-from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.log.store import Snapshot
+from reconciler.tlog.merkle import Frontier
 from reconciler.workspace import Workspace
 from tests import independent_verifier as stranger
 from tests.support import DEADLINE_S, Daemon, Site, copied
@@ -292,17 +292,17 @@ def test_second_process_checks_what_stays_as_one_does(pruned: Site, what: str, m
     """With the bytes' half done by another process, a check of a pruned log finds the same problems and roots."""
     if what != "nothing":
         tamper(pruned.database, TAMPERED[what])
-    monkeypatch.setattr(check_beside, "EVENTS_MIN", 1)
-    monkeypatch.setattr(check_beside.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(beside, "EVENTS_MIN", 1)
+    monkeypatch.setattr(beside.os, "sched_getaffinity", lambda _: {0, 1})
     answers: list[bool] = []
-    findings = check_beside.Helper.findings
+    findings = beside.Helper.findings
 
-    def counted(helper: check_beside.Helper) -> BytesFindings | None:
+    def counted(helper: beside.Helper) -> BytesFindings | None:
         found = findings(helper)
         answers.append(found is not None)
         return found
 
-    monkeypatch.setattr(check_beside.Helper, "findings", counted)
+    monkeypatch.setattr(beside.Helper, "findings", counted)
     sizes = [256, CUT, CUT + 1, CUT + 300]
     alone, helped = Marks(sizes), Marks(sizes)
     with contextlib.closing(open_reader(pruned.database)) as log:
@@ -318,7 +318,7 @@ def test_second_process_checks_what_stays_as_one_does(pruned: Site, what: str, m
 
 def test_second_process_gives_up_when_the_log_was_pruned_since(pruned: Site) -> None:
     """It says nothing of a log that begins elsewhere than the one that is checked did."""
-    with check_beside.start(pruned.database, Frontier(), 1000, [], False) as helper:
+    with beside.start(pruned.database, Frontier(), 1000, [], False) as helper:
         assert helper is not None
         assert helper.findings() is None
 

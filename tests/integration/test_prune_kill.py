@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.state import State, dump
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from tests.support import PAI, Site, copied
 from tests.support_prune import CUT, busy
 

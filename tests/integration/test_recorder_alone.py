@@ -11,9 +11,9 @@ import pytest
 
 from reconciler.core.events import Draft
 from reconciler.core.state import State, dump
-from reconciler.log.check import check
+from reconciler.log.check.whole import check
 from reconciler.log.replay import restore
-from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.recorder import Recorder
 from tests.support_log import FaultyBackend, binding, decide, new_log, secret
 

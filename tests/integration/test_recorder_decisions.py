@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from reconciler.core.errors import LogNotWritable, Refused
 from reconciler.core.events import BindingChanged, Draft, SecretStored, decode, encode
 from reconciler.core.state import State, dump
-from reconciler.log.check import check
+from reconciler.log.check.whole import check
 from reconciler.log.replay import projected, restore, state_at
-from reconciler.log.sqlite import SqliteBackend, open_reader
+from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.recorder import Prepared, Recorder, Ticket
 from tests.support_log import FaultyBackend, LoneRecorder, binding, decide, new_log, no_secret, secret
 

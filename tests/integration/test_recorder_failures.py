@@ -16,9 +16,9 @@ import pytest
 from reconciler.core.budget import Account, Ledger, Reservation
 from reconciler.core.errors import LogDamaged, LogNotWritable
 from reconciler.core.state import Head, Key, Resource, Row, State, dump
-from reconciler.log.check import check
+from reconciler.log.check.whole import check
 from reconciler.log.replay import FOLD_VERSION, restore
-from reconciler.log.sqlite import COMMITS_MAX, SqliteBackend, open_reader
+from reconciler.log.sqlite.store import COMMITS_MAX, SqliteBackend, open_reader
 from reconciler.log.store import Snapshot
 from reconciler.recorder import Prepared, Recorder
 from tests.support_log import FaultyBackend, LoneRecorder, binding, decide, new_log, secret, with_snapshots

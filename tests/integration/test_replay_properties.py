@@ -26,9 +26,9 @@ from reconciler.daemon.health import standalone_health
 from reconciler.daemon.install import install
 from reconciler.daemon.operations import Operations
 from reconciler.daemon.parts import Parts
-from reconciler.log.check import check
+from reconciler.log.check.whole import check
 from reconciler.log.replay import projected
-from reconciler.log.sqlite import open_reader
+from reconciler.log.sqlite.store import open_reader
 from reconciler.workspace import Workspace
 from tests.support import BAD, Git, agent, assert_whole, binding, replayed
 

@@ -25,15 +25,15 @@ from reconciler.daemon.parts import Parts
 from reconciler.evidence import tiles, verification
 from reconciler.evidence.offline import verify_export
 from reconciler.evidence.published import key_of
-from reconciler.log import sqlite
-from reconciler.log.checkpoint import Checkpoint, read, sign
 from reconciler.log.creation import projection_rows
-from reconciler.log.merkle import leaf_hash
-from reconciler.log.note import generate
 from reconciler.log.replay import FOLD_VERSION
+from reconciler.log.sqlite import store
 from reconciler.log.stamp import format_ulid, parse_ulid
 from reconciler.log.store import Stored
 from reconciler.source import Author, witness
+from reconciler.tlog.checkpoint import Checkpoint, read, sign
+from reconciler.tlog.merkle import leaf_hash
+from reconciler.tlog.note import generate
 from reconciler.workspace import Workspace
 from tests import independent_verifier as stranger
 from tests.support_log import binding, decide, secret
@@ -87,7 +87,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
             if size == 1 + 4 * STEP:
                 with contextlib.closing(sqlite3.connect(f"file:{workspace.database}?mode=ro", uri=True)) as db:
                     earlier = db.serialize()
-    with contextlib.closing(sqlite.open_reader(workspace.database)) as log:
+    with contextlib.closing(store.open_reader(workspace.database)) as log:
         bodies = [stored.body for stored in log.read()]
     tiles.export(workspace, key_of(workspace), folder / "export", lambda _: None)
     newest = witness.newest(repository(workspace))
@@ -167,7 +167,7 @@ def forge(kept: Kept, bodies: list[bytes]) -> None:
         state.apply(decode(body))
     kept.workspace.database.unlink()
     stored = [Stored(seq, body, leaf_hash(body)) for seq, body in enumerate(bodies)]
-    sqlite.create(kept.workspace.database, stored, projection_rows(state), FOLD_VERSION)
+    store.create(kept.workspace.database, stored, projection_rows(state), FOLD_VERSION)
 
 
 def edited(body: bytes, **fields: str) -> bytes:
@@ -224,7 +224,7 @@ def old_copy(kept: Kept, _: random.Random) -> int:
     """Put the log of an earlier day back, the workspace's checkpoint of that day with it."""
     kept.workspace.database.write_bytes(kept.earlier)
     kept.workspace.checkpoint.write_bytes(kept.old_checkpoint)
-    with contextlib.closing(sqlite.open_reader(kept.workspace.database)) as log:
+    with contextlib.closing(store.open_reader(kept.workspace.database)) as log:
         return log.size()
 
 

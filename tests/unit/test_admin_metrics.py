@@ -13,7 +13,7 @@ from reconciler.core.events import Durations
 from reconciler.daemon.admin import Metrics
 from reconciler.daemon.health import Health
 from reconciler.log.creation import create_log
-from reconciler.log.sqlite import SqliteBackend
+from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.recorder import Recorder
 
 YESTERDAY, TODAY = "2026-11-22", "2026-11-23"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.log.checkpoint import Checkpoint, read, sign, verify
-from reconciler.log.merkle import leaf_hash
-from reconciler.log.note import generate, parse_vkey
+from reconciler.tlog.checkpoint import Checkpoint, read, sign, verify
+from reconciler.tlog.merkle import leaf_hash
+from reconciler.tlog.note import generate, parse_vkey
 
 PAIR = generate("example.com/log")
 KEY = parse_vkey(PAIR.vkey)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.log.merkle import EMPTY_ROOT, Frontier, leaf_hash, node_hash
+from reconciler.tlog.merkle import EMPTY_ROOT, Frontier, leaf_hash, node_hash
 
 # The entries and roots that Certificate Transparency implementations test themselves with.
 ENTRIES = [bytes.fromhex(text) for text in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657",

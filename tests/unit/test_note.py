@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from reconciler.log.note import generate, parse_secret, parse_vkey
+from reconciler.tlog.note import generate, parse_secret, parse_vkey
 
 # The key pair of golang.org/x/mod/sumdb/note's own documentation.
 GO_SECRET = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"

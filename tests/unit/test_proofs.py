@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.log.merkle import EMPTY_ROOT, Frontier, Tiers, leaf_hash, node_hash
-from reconciler.log.proofs import consistency, inclusion, root, verify_consistency, verify_inclusion
+from reconciler.tlog.merkle import EMPTY_ROOT, Frontier, Tiers, leaf_hash, node_hash
+from reconciler.tlog.proofs import consistency, inclusion, root, verify_consistency, verify_inclusion
 
 ENTRIES = [bytes.fromhex(text) for text in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657",
                                             "606162636465666768696a6b6c6d6e6f")]  # fmt: skip

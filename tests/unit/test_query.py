@@ -11,8 +11,8 @@ from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import QueryError, UsageError
 from reconciler.log.index import INDEX_VERSION
-from reconciler.log.merkle import leaf_hash
 from reconciler.log.store import Head, Stored
+from reconciler.tlog.merkle import leaf_hash
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 PERSON = ev.Person("A", "a@example.com", "2026-11-23T10:00:00Z")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.log.tlog_proof import Proof, extra_data, parse, write
+from reconciler.tlog.tlog_proof import Proof, extra_data, parse, write
 
 NOTE = b"example.com/log\n3\nAAAA\n\n\xe2\x80\x94 example.com/log BBBB\n"
 PROOF = Proof(2, [b"\x01" * 32, b"\x02" * 32], NOTE)

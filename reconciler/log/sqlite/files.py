@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from reconciler.core.errors import CouldNotRun, LogDamaged
-from reconciler.log.sqlite_errors import AFRESH, RESTORE
+from reconciler.log.sqlite.errors import AFRESH, RESTORE
 
 
 def must_exist(path: Path) -> None:

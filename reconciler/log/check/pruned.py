@@ -13,9 +13,9 @@ from typing import Final
 
 from reconciler.core.events import decode, encode
 from reconciler.log import pruned
-from reconciler.log.check_bytes import Hashes, compare
-from reconciler.log.merkle import TILE_HEIGHT, TILE_WIDTH, Frontier, Tiers, leaf_hash
+from reconciler.log.check.stored import Hashes, compare
 from reconciler.log.store import Base, Kept, Reader
+from reconciler.tlog.merkle import TILE_HEIGHT, TILE_WIDTH, Frontier, Tiers, leaf_hash
 
 _CHUNK: Final = 1 << 14
 

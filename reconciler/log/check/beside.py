@@ -17,14 +17,14 @@ from typing import IO, Final
 import msgspec
 
 from reconciler import __version__
-from reconciler.log.check_bytes import BytesFindings, check_bytes
-from reconciler.log.merkle import Frontier
-from reconciler.log.sqlite import open_reader
+from reconciler.log.check.stored import BytesFindings, check_bytes
+from reconciler.log.sqlite.store import open_reader
+from reconciler.tlog.merkle import Frontier
 
 EVENTS_MIN: Final = 50_000
 """From how many events on a second process saves more than its start takes."""
 
-_HELPER: Final = "import sys; sys.path[:] = sys.argv[1:]; from reconciler.log.check_beside import main; main()"
+_HELPER: Final = "import sys; sys.path[:] = sys.argv[1:]; from reconciler.log.check.beside import main; main()"
 
 
 class _Task(msgspec.Struct):

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reconciler.log import sqlite_index
-from reconciler.log.sqlite_errors import too_long
-from reconciler.log.sqlite_pruned import PrunedReader
+from reconciler.log.sqlite import index
+from reconciler.log.sqlite.errors import too_long
+from reconciler.log.sqlite.pruned import PrunedReader
 from reconciler.log.store import Stored
 
 _CHUNK = 4096
@@ -53,7 +53,7 @@ class EventsReader(PrunedReader):
 
     def read_at(self, positions: Sequence[int]) -> Iterator[Stored]:
         """Give the events at these positions, newest first."""
-        condition, argument = sqlite_index.chosen(positions)
+        condition, argument = index.chosen(positions)
         yield from self._stream(f"{_EVENTS} WHERE {condition} ORDER BY seq DESC", (argument,))
         if min(positions, default=0) < self.first():
             yield from self._stream(f"{_KEPT} WHERE {condition} ORDER BY seq DESC", (argument,))

@@ -17,10 +17,10 @@ from typing import Final
 import msgspec
 
 from reconciler.core.events import Event, are_canonical, decode, decode_all, encode
-from reconciler.log.merkle import TILE_WIDTH, Frontier, Tiers
 from reconciler.log.problems import Problem, cut, gather
 from reconciler.log.stamp import ULID_LETTERS, parse_time, parse_ulid
 from reconciler.log.store import Reader
+from reconciler.tlog.merkle import TILE_WIDTH, Frontier, Tiers
 
 Hashes = Callable[[int, int, int], list[bytes]]
 Entry = tuple[int, bytes, bytes]

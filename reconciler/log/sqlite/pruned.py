@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.core.errors import LogDamaged
-from reconciler.log.sqlite_errors import RESTORE
-from reconciler.log.sqlite_views import LOG_OF_PRUNED
+from reconciler.log.sqlite.errors import RESTORE
+from reconciler.log.sqlite.views import LOG_OF_PRUNED
 from reconciler.log.store import Base, Kept
 
 PRUNED_VERSION: Final = 3

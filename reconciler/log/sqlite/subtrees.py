@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from reconciler.log.merkle import TILE_HEIGHT, Frontier, Tiers
+from reconciler.tlog.merkle import TILE_HEIGHT, Frontier, Tiers
 
 TABLE: Final = "subtrees"
 SCHEMA: Final = (

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from reconciler.core.events import Event, LogAccepted, decode, decode_all
 from reconciler.core.state import State, dump, row, row_keys
-from reconciler.log.check_index import IndexCheck
+from reconciler.log.check.index import IndexCheck
 from reconciler.log.problems import MADE_ANEW, Problem, cut
 from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.store import Head, Reader, Snapshot

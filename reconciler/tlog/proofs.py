@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from reconciler.log.merkle import EMPTY_ROOT, HASH_SIZE, node_hash
+from reconciler.tlog.merkle import EMPTY_ROOT, HASH_SIZE, node_hash
 
 Nodes = Callable[[int, int], bytes]
 """`(level, n)` -> root of the subtree of the 2**level leaves from position n * 2**level on, all of which exist."""

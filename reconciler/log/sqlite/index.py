@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from reconciler.core.canonical import MAX_SAFE_INTEGER
 from reconciler.core.errors import LogDamaged
 from reconciler.log.index import FIGURES, SPANS, Block, Mark, SpentKey
-from reconciler.log.sqlite_errors import RESTORE
+from reconciler.log.sqlite.errors import RESTORE
 from reconciler.log.store import Index, Marked, Spent, SpentQuery
 
 T = TypeVar("T")

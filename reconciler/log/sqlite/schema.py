@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.core.errors import LogBusy, LogDamaged
-from reconciler.log import sqlite_index, sqlite_pruned, subtrees
-from reconciler.log.sqlite_errors import RESTORE
-from reconciler.log.sqlite_pruned import PRUNED_VERSION, is_pruned
-from reconciler.log.sqlite_views import LOG_OF_PRUNED, VIEWS
+from reconciler.log.sqlite import index, pruned, subtrees
+from reconciler.log.sqlite.errors import RESTORE
+from reconciler.log.sqlite.pruned import PRUNED_VERSION, is_pruned
+from reconciler.log.sqlite.views import LOG_OF_PRUNED, VIEWS
 
 APPLICATION_ID: Final = 0x5061694C  # "PaiL"
 FORMAT_VERSION: Final = 2
@@ -39,17 +39,17 @@ _TABLES_SQL: Final = (
     "CREATE TABLE snapshots (position INTEGER PRIMARY KEY, fold INTEGER NOT NULL, peaks BLOB NOT NULL,"
     " data BLOB NOT NULL, digest BLOB NOT NULL) STRICT",
     subtrees.SCHEMA,
-    *sqlite_index.SCHEMA,
+    *index.SCHEMA,
 )
 _GUARDS_SQL: Final = (
     "CREATE TRIGGER events_insert BEFORE INSERT ON events"
     " WHEN NEW.seq IS NOT (SELECT coalesce(max(seq) + 1, 0) FROM events)"
     " BEGIN SELECT RAISE(ABORT, 'the log only grows at its end'); END",
     "CREATE TRIGGER events_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the log only grows'); END",
-    sqlite_pruned.DELETE_GUARD,
+    pruned.DELETE_GUARD,
 )
 SCHEMA: Final = (*_TABLES_SQL, *_GUARDS_SQL, *VIEWS)
-_TABLES: Final = frozenset({"events", "head", "rows", "snapshots"}) | sqlite_index.TABLES
+_TABLES: Final = frozenset({"events", "head", "rows", "snapshots"}) | index.TABLES
 
 
 def recognise(db: sqlite3.Connection, path: Path) -> None:
@@ -67,11 +67,11 @@ def recognise(db: sqlite3.Connection, path: Path) -> None:
             f"{path} has log format {version}, this version of Pai knows {FORMAT_VERSION}",
             "use the version of Pai that wrote it, or begin a new workspace with pai init",
         )
-    wanted = _TABLES | (sqlite_pruned.TABLES if is_pruned(db) else frozenset())
+    wanted = _TABLES | (pruned.TABLES if is_pruned(db) else frozenset())
     if missing := sorted(wanted - tables.keys()):
         raise LogDamaged(f"{path} has no table {missing[0]}", RESTORE)
     if not (application and version):
-        for name, sql in _by_name((*_TABLES_SQL, *sqlite_pruned.SCHEMA)).items():
+        for name, sql in _by_name((*_TABLES_SQL, *pruned.SCHEMA)).items():
             if tables.get(name, sql) != sql:
                 raise LogDamaged(f"{path} has no log format, and its table {name} is not that of a log", RESTORE)
     if (encoding := db.execute("PRAGMA encoding").fetchone()[0]) != "UTF-8":
@@ -141,7 +141,7 @@ def _file_shape(db: sqlite3.Connection) -> list[str]:
 
 
 def _guards(db: sqlite3.Connection) -> dict[str, str]:
-    return _by_name((*_GUARDS_SQL, *(sqlite_pruned.GUARDS.values() if is_pruned(db) else ())))
+    return _by_name((*_GUARDS_SQL, *(pruned.GUARDS.values() if is_pruned(db) else ())))
 
 
 def _views(db: sqlite3.Connection) -> dict[str, str]:

@@ -16,14 +16,15 @@ from pathlib import Path
 
 from reconciler.core.errors import PaiError
 from reconciler.core.events import LogAccepted, decode
-from reconciler.log import check_beside, pruned
-from reconciler.log.check_bytes import BytesFindings, check_bytes
-from reconciler.log.check_derived import Replay, check_derived
-from reconciler.log.check_pruned import check_start
-from reconciler.log.merkle import EMPTY_ROOT, TILE_WIDTH, Frontier
+from reconciler.log import pruned
+from reconciler.log.check import beside
+from reconciler.log.check.derived import Replay, check_derived
+from reconciler.log.check.pruned import check_start
+from reconciler.log.check.stored import BytesFindings, check_bytes
 from reconciler.log.problems import PROBLEMS_MAX, Problem, gather, ranked
 from reconciler.log.store import Head, Reader, Snapshot
 from reconciler.log.tree import Tree
+from reconciler.tlog.merkle import EMPTY_ROOT, TILE_WIDTH, Frontier
 
 __all__ = ["PROBLEMS_MAX", "Marks", "Problem", "check"]
 
@@ -88,8 +89,8 @@ def _problems(
     sizes = [size for size in asked if begin.size <= size <= stop]
     with contextlib.ExitStack() as stack:
         helper = None
-        if path is not None and check_beside.is_worth_it(stop - begin.size):
-            helper = stack.enter_context(check_beside.start(path, begin, stop, sizes, deep))
+        if path is not None and beside.is_worth_it(stop - begin.size):
+            helper = stack.enter_context(beside.start(path, begin, stop, sizes, deep))
         replay = Replay(state)
         told = gather(check_derived(reader, head, snapshots, replay, checked))
         found = helper.findings() if helper is not None else None

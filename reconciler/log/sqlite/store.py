@@ -25,17 +25,16 @@ from typing import Final, Literal
 
 from reconciler.core.errors import LogBusy, LogDamaged, LogNotWritable
 from reconciler.core.state import RowKey
-from reconciler.log import sqlite_index, sqlite_pruned, subtrees
-from reconciler.log.files import Ours, must_exist, sync
 from reconciler.log.index import INDEX_VERSION, Block
-from reconciler.log.lock import WriterLock
-from reconciler.log.merkle import Frontier, Tiers
 from reconciler.log.problems import MADE_ANEW
-from reconciler.log.sqlite_errors import AFRESH, FREE, RESTORE, mapped
-from reconciler.log.sqlite_events import EventsReader
-from reconciler.log.sqlite_index import IndexReader, portions
-from reconciler.log.sqlite_opening import BUSY_S, connect, mark, open_database
-from reconciler.log.sqlite_schema import (
+from reconciler.log.sqlite import index, pruned, subtrees
+from reconciler.log.sqlite.errors import AFRESH, FREE, RESTORE, mapped
+from reconciler.log.sqlite.events import EventsReader
+from reconciler.log.sqlite.files import Ours, must_exist, sync
+from reconciler.log.sqlite.index import IndexReader, portions
+from reconciler.log.sqlite.lock import WriterLock
+from reconciler.log.sqlite.opening import BUSY_S, connect, mark, open_database
+from reconciler.log.sqlite.schema import (
     APPLICATION_ID,
     FORMAT_VERSION,
     PAGE_BYTES,
@@ -46,6 +45,7 @@ from reconciler.log.sqlite_schema import (
     recognise,
 )
 from reconciler.log.store import Base, Head, Kept, Rows, Snapshot, Stored
+from reconciler.tlog.merkle import Frontier, Tiers
 
 SNAPSHOTS_KEPT: Final = 2
 GATHER_S: Final = 1.0
@@ -167,7 +167,7 @@ class SqliteBackend:
 
         SQLite puts what waits in a WAL on top of any file, also of one that it does not belong to.
         """
-        from reconciler.log.check import check  # which reads logs by this module
+        from reconciler.log.check.whole import check  # which reads logs by this module
 
         try:
             with contextlib.closing(open_reader(self.path)) as log:
@@ -359,20 +359,20 @@ class SqliteStore(SqliteReader):
         """Add the next block to the index, durably."""
         with self._transaction():
             assert self.head().indexed == block.first
-            sqlite_index.save(self._db, block)
+            index.save(self._db, block)
             self._db.execute("UPDATE head SET indexed = ?", (block.stop,))
 
     def clear_index(self, version: int) -> None:
         """Forget the index, which is to be made anew by an index version, durably."""
         with self._transaction():
-            sqlite_index.clear(self._db)
+            index.clear(self._db)
             self._db.execute("UPDATE head SET indexed = ?, index_version = ?", (self.first(), version))
 
     def prune(self, base: Base, kept: Sequence[Kept]) -> None:
         """Drop all events before the base but `kept`; the index goes too, and is made anew at the next opening."""
         with self._transaction():
-            sqlite_pruned.cut(self._db, base, kept)
-            sqlite_index.clear(self._db)
+            pruned.cut(self._db, base, kept)
+            index.clear(self._db)
             self._db.execute("UPDATE head SET indexed = ?", (base.position,))
 
     def shrink(self) -> None:

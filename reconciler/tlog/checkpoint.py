@@ -15,9 +15,9 @@ import base64
 import binascii
 from typing import Final, NamedTuple
 
-from reconciler.log import note
-from reconciler.log.merkle import HASH_SIZE
-from reconciler.log.note import VerifierKey
+from reconciler.tlog import note
+from reconciler.tlog.merkle import HASH_SIZE
+from reconciler.tlog.note import VerifierKey
 
 NOTE_BYTES_MAX: Final = 65_536
 _MARK: Final = "— "  # em dash, space

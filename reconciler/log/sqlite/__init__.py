@@ -1,0 +1,1 @@
+"""The log in one SQLite file. Nobody but `reconciler.log` knows that it is one."""
