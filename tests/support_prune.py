@@ -8,7 +8,7 @@ from typing import Any
 
 from reconciler.core import events as ev
 from reconciler.core.events import Draft
-from reconciler.daemon.parts import Parts
+from reconciler.operations.parts import Parts
 from reconciler.workspace import Workspace
 from tests.support import Site, binding, copied
 from tests.support_log import decide

@@ -142,7 +142,7 @@ def _object(workspace: Workspace, kind: Kind, name: str, spec: dict[str, object]
 
 def _secret(workspace: Workspace, args: argparse.Namespace) -> int:
     from reconciler.cli.actor import actor_of
-    from reconciler.daemon.session import session
+    from reconciler.operations.session import session
 
     values = _values(args)
     encoded = {key: base64.b64encode(value).decode() for key, value in values.items()}

@@ -8,6 +8,7 @@ import contextlib
 import msgspec
 
 from reconciler.audit import Blame
+from reconciler.audit.lookups import origins_of
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.get import resource
 from reconciler.cli.output import FORMATS, print_data, print_table
@@ -15,7 +16,6 @@ from reconciler.cli.place import find_workspace
 from reconciler.cli.targets import manifest_kind, object_of, targets_argument
 from reconciler.core.errors import NotFound
 from reconciler.core.text import cut, value_text
-from reconciler.daemon.stories import origins_of
 from reconciler.log.sqlite.store import open_reader
 
 

@@ -118,7 +118,7 @@ def _directly(workspace: Workspace, targets: Sequence[Target]) -> None:
     if not targets:
         return
     from reconciler.cli.actor import actor_of
-    from reconciler.daemon.session import session
+    from reconciler.operations.session import session
 
     actor = actor_of(workspace)
     with session(workspace) as open_session:

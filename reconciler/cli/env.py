@@ -12,12 +12,12 @@ import ipaddress
 import shlex
 from collections.abc import Iterator
 
+from reconciler.audit.views import not_found
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import or_what_waits, read_state
 from reconciler.cli.targets import name_of
 from reconciler.core.errors import CouldNotRun, UsageError
-from reconciler.daemon.session import ask_daemon
-from reconciler.views import not_found
+from reconciler.operations.session import ask_daemon
 from reconciler.workspace import Address, Workspace
 from reconciler.workspace.values import address
 

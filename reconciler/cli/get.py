@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from reconciler.audit.views import Object, View, not_found
 from reconciler.cli.output import FORMATS, note, print_data, print_table
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import at_option, or_what_waits, read_view
@@ -20,7 +21,6 @@ from reconciler.core.objects import MANIFEST_OF_KIND, Kind
 from reconciler.core.steering import standing_orders
 from reconciler.log.sqlite.store import open_reader
 from reconciler.log.stamp import parse_time, wall_clock
-from reconciler.views import Object, View, not_found
 from reconciler.workspace import Workspace
 
 

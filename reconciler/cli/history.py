@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from reconciler.audit import Change, Version
+from reconciler.audit.lookups import history_of
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.get import resource
 from reconciler.cli.output import FORMATS, print_data, print_table
 from reconciler.cli.place import find_workspace
 from reconciler.cli.targets import manifest_kind, object_of, targets_argument
 from reconciler.core.text import cut, value_text
-from reconciler.daemon.stories import history_of
 from reconciler.log.sqlite.store import open_reader
 
 

@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make or complete the workspace and say what to do next."""
-    from reconciler.daemon.install import install
+    from reconciler.operations.install import install
 
     workspace = install(args.dir or args.workspace or Path())
     print(f"workspace ready in {workspace.root}")

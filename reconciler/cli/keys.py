@@ -17,7 +17,7 @@ from reconciler.cli.output import note
 from reconciler.cli.reading import or_what_waits
 from reconciler.core.errors import UsageError
 from reconciler.core.keys import ID_BYTES, KEY_BYTES, digest, make_id, make_key
-from reconciler.daemon.session import session
+from reconciler.operations.session import session
 from reconciler.workspace import Workspace
 
 _DURATION = re.compile(r"([0-9]{1,6})([smhdw])")

@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prune, and say what is where now."""
-    from reconciler.daemon.pruning import find_cut, prune
+    from reconciler.operations.pruning import find_cut, prune
 
     workspace, now = find_workspace(args.workspace, strict=True), datetime.now(UTC)
     with contextlib.closing(open_reader(workspace.database)) as log:

@@ -7,13 +7,13 @@ import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from reconciler.audit.view_at import view_of
+from reconciler.audit.views import View
 from reconciler.control import call as call_daemon
 from reconciler.core.errors import NotFound, PaiError
 from reconciler.core.state import State
-from reconciler.daemon.reading import view_of
 from reconciler.log.replay import projected
 from reconciler.log.sqlite.store import open_reader
-from reconciler.views import View
 from reconciler.workspace import Workspace
 
 DAY_S = 2.0
@@ -41,8 +41,8 @@ def or_what_waits(workspace: Workspace) -> Iterator[None]:
 
 
 def _waiting(workspace: Workspace) -> str:
-    from reconciler.daemon.health import WAITS, standalone_health
-    from reconciler.daemon.session import ask_daemon
+    from reconciler.operations.health import WAITS, standalone_health
+    from reconciler.operations.session import ask_daemon
 
     with contextlib.suppress(PaiError):
         if ask_daemon(workspace, "ping") is None:

@@ -15,7 +15,7 @@ from reconciler.cli.output import note, print_diagnostics
 from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.core.diagnostics import has_errors
-from reconciler.daemon.session import session
+from reconciler.operations.session import session
 from reconciler.reconcile import Result
 
 

@@ -23,9 +23,9 @@ from reconciler.cli.steering import reason_option
 from reconciler.core.errors import Refused, SourceUnavailable
 from reconciler.core.state import State
 from reconciler.core.steering import standing_orders
-from reconciler.daemon.session import session
 from reconciler.log.replay import projected
 from reconciler.log.sqlite.store import open_reader
+from reconciler.operations.session import session
 from reconciler.reconcile import Result
 from reconciler.source import Repository
 from reconciler.workspace import Workspace

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.audit.views import View
 from reconciler.cli.get import find, resource
 from reconciler.cli.output import FORMATS, print_data
 from reconciler.cli.place import find_workspace
@@ -16,9 +17,8 @@ from reconciler.cli.targets import name_of
 from reconciler.core.diagnostics import printable
 from reconciler.core.state import State
 from reconciler.core.steering import standing_orders
-from reconciler.daemon.health import Health, judge_health
-from reconciler.daemon.session import ask_daemon
-from reconciler.views import View
+from reconciler.operations.health import Health, judge_health
+from reconciler.operations.session import ask_daemon
 from reconciler.workspace import Workspace
 
 
@@ -88,7 +88,7 @@ def _health(workspace: Workspace, view: View, at: str | None) -> Health:
     answer = ask_daemon(workspace, "health")
     if answer is not None:
         return msgspec.convert(answer, Health)
-    from reconciler.daemon.health import standalone_health
+    from reconciler.operations.health import standalone_health
 
     return standalone_health(workspace, view.state)
 

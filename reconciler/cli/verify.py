@@ -171,8 +171,8 @@ def _export(folder: Path, vkey: str | None) -> int:
 
 def _accept(workspace: Workspace) -> int:
     """Have the log accepted, once it is known to be whole in itself."""
-    from reconciler.daemon.session import session
     from reconciler.log.check.whole import check
+    from reconciler.operations.session import session
 
     size = _size(workspace)
     with contextlib.closing(open_reader(workspace.database)) as log, Progress("verifying", size) as progress:

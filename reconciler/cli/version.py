@@ -8,7 +8,7 @@ from reconciler import __version__
 from reconciler.cli.output import note, print_data
 from reconciler.cli.place import find_workspace
 from reconciler.core.errors import PaiError, UsageError, WorkspaceError
-from reconciler.daemon.session import ask_daemon
+from reconciler.operations.session import ask_daemon
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from reconciler.workspace import Workspace
 
 def sign(workspace: Workspace) -> None:
     """Have a checkpoint of the whole log signed. Raises what the verb raises, wherever it runs."""
-    from reconciler.daemon.session import session
+    from reconciler.operations.session import session
 
     with session(workspace) as open_session:
         answer = open_session.call("checkpoint", {})

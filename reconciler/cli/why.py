@@ -12,12 +12,12 @@ from collections.abc import Iterator
 import msgspec
 
 from reconciler.audit import Binding, Decision, Outcome, outcome_text, usage_text
+from reconciler.audit.lookups import story_of
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import print_data
 from reconciler.cli.place import find_workspace
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import NotFound
-from reconciler.daemon.stories import story_of
 from reconciler.log.sqlite.store import open_reader
 
 Line = tuple[str, str]

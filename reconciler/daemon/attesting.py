@@ -12,7 +12,7 @@ import threading
 import time
 
 from reconciler.core.errors import CouldNotRun, LogNotWritable, PaiError
-from reconciler.daemon.parts import Parts
+from reconciler.operations.parts import Parts
 
 log = logging.getLogger("pai.evidence")
 

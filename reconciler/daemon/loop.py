@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from reconciler.core.errors import CouldNotRun, LogNotWritable, PaiError, SourceUnavailable
-from reconciler.daemon.asking import Asking
+from reconciler.daemon.worker import Asking
 from reconciler.reconcile import Reconciler, Result
 
 log = logging.getLogger("pai.reconcile")

@@ -13,10 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-import msgspec
-
 from reconciler.core.errors import PaiError, SourceUnavailable
-from reconciler.daemon.asking import Asking
+from reconciler.daemon.worker import Asking
+from reconciler.operations.health import Following
 
 REST_S = 0.5
 """Between two fetches, however often somebody asks for one: a forge counts them."""
@@ -39,19 +38,6 @@ class Fetches(Protocol):
     def cancel(self) -> None:
         """End a look that is under way, and let none begin any more."""
         ...
-
-
-class Following(msgspec.Struct, frozen=True):
-    """How following the remote goes: all times RFC 3339 or "". `problem` is "" while it goes well.
-
-    `since` is the first failure in a row, `fetched` the last good fetch, `next` the next try.
-    """
-
-    remote: str
-    problem: str
-    since: str
-    fetched: str
-    next: str
 
 
 class Poll:

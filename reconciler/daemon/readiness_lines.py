@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 
 from reconciler.core.diagnostics import printable
-from reconciler.daemon.health import Health, in_words
+from reconciler.operations.health import Health, in_words
 
 log = logging.getLogger("pai.daemon")
 

@@ -23,38 +23,38 @@ import msgspec
 import uvloop
 
 from reconciler import __version__, control
+from reconciler.admin.api import Api
+from reconciler.admin.app import Metrics, admin_app, foreign
+from reconciler.admin.git.smart_http import SmartHttp
+from reconciler.admin.webhooks import Webhooks
 from reconciler.core import events as ev
 from reconciler.core.errors import CouldNotRun, LogBusy, LogNotWritable, PaiError, SourceUnavailable
 from reconciler.core.keys import digest
 from reconciler.core.state import Head
 from reconciler.core.steering import standing_orders
 from reconciler.daemon import logs
-from reconciler.daemon.admin import Metrics, admin_app, foreign
-from reconciler.daemon.api import Api
 from reconciler.daemon.attesting import Attester
-from reconciler.daemon.health import Health, judge_health, unreachable
+from reconciler.daemon.hidden_settings import hidden_from_the_hook
 from reconciler.daemon.loop import ReconcileLoop
-from reconciler.daemon.operations import Answer, Arguments, Operations
-from reconciler.daemon.other_secrets import of_forges, others
-from reconciler.daemon.parts import Parts
 from reconciler.daemon.polling import Poll
-from reconciler.daemon.pushers import Pushes
 from reconciler.daemon.readiness_lines import ReadinessLines
-from reconciler.daemon.remotes import moment
-from reconciler.daemon.session import ask_daemon
-from reconciler.daemon.smart_http import SmartHttp
-from reconciler.daemon.tokens import issue_first, token_in_force
-from reconciler.daemon.variables import hidden_from_the_hook
-from reconciler.daemon.webhooks import Webhooks
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
 from reconciler.listening import Door, Hosts, Limits, Listener, Pace, Proxies
 from reconciler.log.sqlite.store import open_reader
+from reconciler.operations.first_token import issue_first, token_in_force
+from reconciler.operations.health import Health, judge_health, unreachable
+from reconciler.operations.parts import Parts
+from reconciler.operations.pushers import Pushes
+from reconciler.operations.remotes import moment
+from reconciler.operations.session import ask_daemon
+from reconciler.operations.verbs import Answer, Arguments, Operations
 from reconciler.reconcile import Result
 from reconciler.secrets import OfBindings, SecretReader
 from reconciler.source import Watch
 from reconciler.workspace import Address, Workspace
+from reconciler.workspace.other_secrets import of_forges, others
 
 if TYPE_CHECKING:
     from reconciler.daemon.reporting import Reporter

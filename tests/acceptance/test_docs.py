@@ -18,7 +18,7 @@ from reconciler.cli.main import VERBS
 from reconciler.core import events as ev
 from reconciler.core.state import Head, Order, State
 from reconciler.core.steering import standing_orders
-from reconciler.daemon.health import judge_health
+from reconciler.operations.health import judge_health
 from reconciler.workspace.settings import SETTINGS
 from tests.support import Site, run
 from tests.support_docs import DOCS, README, ROOT, assert_shown, blocks, run_steps, steps, table

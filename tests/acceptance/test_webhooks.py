@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
-from reconciler.daemon.deliveries import FORGES
-from reconciler.daemon.webhooks import BODY_BYTES_MAX
+from reconciler.admin.deliveries import FORGES
+from reconciler.admin.webhooks import BODY_BYTES_MAX
 from tests.support import DEADLINE_S, Daemon, Site, until
 from tests.support_webhooks import SECRET, delivery
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from reconciler.admin.openapi import document
 from reconciler.cli.export import FORMATS
 from reconciler.cli.main import VERBS, help_text, parser_for
 from reconciler.core.keys import looks_like_key
-from reconciler.daemon.openapi import document
 from reconciler.simulator import Simulator
 from tests.integration.test_gateway_canary import CANARIES, REPLY, forms, leaks, talk
 from tests.support import DEADLINE_S, PAI, Done, Site, copied, run

@@ -18,10 +18,10 @@ import pytest
 from reconciler.core import events as ev
 from reconciler.core.errors import LogDamaged, LogNotWritable, SourceUnavailable
 from reconciler.daemon.attesting import Attester
-from reconciler.daemon.install import install
-from reconciler.daemon.parts import Parts
 from reconciler.evidence.verification import Report, verify
 from reconciler.log.sqlite.store import open_reader
+from reconciler.operations.install import install
+from reconciler.operations.parts import Parts
 from reconciler.source import Author, witness
 from reconciler.source.witness import CHECKPOINTS, refs_of
 from reconciler.tlog.checkpoint import Checkpoint, read, sign

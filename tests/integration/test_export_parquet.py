@@ -12,9 +12,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from reconciler.daemon.install import install
-from reconciler.daemon.parts import Parts
 from reconciler.evidence import parquet, rows
+from reconciler.operations.install import install
+from reconciler.operations.parts import Parts
 from reconciler.simulator import Simulator
 from reconciler.workspace import Workspace
 from tests.acceptance.test_docs import DOCS, table

@@ -12,13 +12,13 @@ import pytest
 from reconciler.core import events as ev
 from reconciler.core.errors import CouldNotRun, LogDamaged, NotFound, Refused
 from reconciler.core.events import Draft, SecretDeleted
-from reconciler.daemon.install import install
-from reconciler.daemon.parts import Parts
 from reconciler.evidence import folders, formats, layout, rows, tiles
 from reconciler.evidence.offline import verify_export
 from reconciler.evidence.proving import prove
 from reconciler.evidence.published import key_of
 from reconciler.log.sqlite.store import open_reader
+from reconciler.operations.install import install
+from reconciler.operations.parts import Parts
 from reconciler.tlog.merkle import leaf_hash
 from reconciler.tlog.note import generate
 from reconciler.tlog.tlog_proof import parse, write

@@ -19,11 +19,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from reconciler.core.budget import Account
-from reconciler.daemon.parts import Parts
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
 from reconciler.listening import Limits
+from reconciler.operations.parts import Parts
 from reconciler.simulator import Fault, Simulator
 from reconciler.workspace import Workspace
 from tests.support import DEADLINE_S, Site, agent, copied, until

@@ -15,11 +15,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from reconciler.core import events as ev
-from reconciler.daemon.parts import Parts
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
 from reconciler.listening import Limits
+from reconciler.operations.parts import Parts
 from reconciler.secrets import SecretValue
 from reconciler.simulator import Simulator
 from reconciler.workspace import Workspace

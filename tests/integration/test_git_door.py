@@ -22,9 +22,9 @@ import pytest
 import uvloop
 from starlette.types import Message
 
-from reconciler.daemon import cgi
-from reconciler.daemon.smart_http import ASKED_BYTES_MAX, RUNNING_MAX, WAITING_MAX
-from reconciler.daemon.smart_http import DEADLINE_S as DEADLINE
+from reconciler.admin.git import cgi
+from reconciler.admin.git.smart_http import ASKED_BYTES_MAX, RUNNING_MAX, WAITING_MAX
+from reconciler.admin.git.smart_http import DEADLINE_S as DEADLINE
 from reconciler.source.chains import CHAIN_MAX
 from reconciler.source.hook import MARK
 from tests.acceptance.test_http_push import PATH, Served, children, members

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from reconciler import verdict
-from reconciler.daemon.pushes import SMALL, Push, judge_small
 from reconciler.manifests import Verdict, read_manifests
+from reconciler.operations.judging import SMALL, Push, judge_small
 from reconciler.reconcile import (
     JUDGED_MAX,
     MESSAGE_CHARACTERS_FEW,

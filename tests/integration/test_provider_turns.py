@@ -13,13 +13,13 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from reconciler.daemon.parts import Parts
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.pace import Pace
 from reconciler.gateway.service import Options, Service
 from reconciler.gateway.streams import SAID_ALL_S
 from reconciler.listening import Limits
+from reconciler.operations.parts import Parts
 from reconciler.simulator import PROVIDERS
 from reconciler.workspace import Workspace
 from tests.support import DEADLINE_S, Site, copied

@@ -13,8 +13,6 @@ import pytest
 
 from reconciler.audit import rehearsal
 from reconciler.core.errors import CouldNotRun, LogNotWritable
-from reconciler.daemon.parts import Parts
-from reconciler.daemon.pruning import prune
 from reconciler.evidence.verification import verify
 from reconciler.log.check import beside
 from reconciler.log.check.stored import BytesFindings
@@ -22,6 +20,8 @@ from reconciler.log.check.whole import Marks, check
 from reconciler.log.replay import FOLD_VERSION, event_at
 from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.log.store import Snapshot
+from reconciler.operations.parts import Parts
+from reconciler.operations.pruning import prune
 from reconciler.tlog.merkle import Frontier
 from reconciler.workspace import Workspace
 from tests import independent_verifier as stranger
@@ -384,7 +384,7 @@ def test_disk_that_is_full_once_all_was_dropped_is_told_so(
         opened.append(Parts(workspace, wait_s))
         return opened[0]
 
-    monkeypatch.setattr("reconciler.daemon.pruning.Parts", full)
+    monkeypatch.setattr("reconciler.operations.pruning.Parts", full)
     with pytest.raises(CouldNotRun) as told:
         prune(Workspace.find(site.root), f"#{CUT}", site.folder / "p", "alice", datetime.now(UTC), lambda _: None)
     where = f"events #0 to #{CUT - 1} are in {site.folder / 'p'} and no longer in the log"

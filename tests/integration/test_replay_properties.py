@@ -22,13 +22,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from reconciler.audit import Query, search
 from reconciler.core.errors import NotFound, SourceUnavailable
 from reconciler.core.state import State
-from reconciler.daemon.health import standalone_health
-from reconciler.daemon.install import install
-from reconciler.daemon.operations import Operations
-from reconciler.daemon.parts import Parts
 from reconciler.log.check.whole import check
 from reconciler.log.replay import projected
 from reconciler.log.sqlite.store import open_reader
+from reconciler.operations.health import standalone_health
+from reconciler.operations.install import install
+from reconciler.operations.parts import Parts
+from reconciler.operations.verbs import Operations
 from reconciler.workspace import Workspace
 from tests.support import BAD, Git, agent, assert_whole, binding, replayed
 

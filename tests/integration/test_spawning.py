@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from reconciler.daemon.spawning import Program
+from reconciler.admin.git.spawning import Program
 from tests.support import DEADLINE_S
 
 

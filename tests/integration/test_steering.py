@@ -10,7 +10,7 @@ from reconciler.core import events as ev
 from reconciler.core import steering
 from reconciler.core.errors import Refused, SourceUnavailable
 from reconciler.core.state import State
-from reconciler.daemon.parts import Parts
+from reconciler.operations.parts import Parts
 from reconciler.workspace import Workspace
 from tests.support import Site, binding
 

@@ -20,8 +20,6 @@ import pytest
 from reconciler.core.errors import PaiError
 from reconciler.core.events import Event, decode, encode
 from reconciler.core.state import State
-from reconciler.daemon.install import install
-from reconciler.daemon.parts import Parts
 from reconciler.evidence import tiles, verification
 from reconciler.evidence.offline import verify_export
 from reconciler.evidence.published import key_of
@@ -30,6 +28,8 @@ from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.sqlite import store
 from reconciler.log.stamp import format_ulid, parse_ulid
 from reconciler.log.store import Stored
+from reconciler.operations.install import install
+from reconciler.operations.parts import Parts
 from reconciler.source import Author, witness
 from reconciler.tlog.checkpoint import Checkpoint, read, sign
 from reconciler.tlog.merkle import leaf_hash

@@ -8,12 +8,12 @@ from typing import Any
 
 from prometheus_client import generate_latest
 
+from reconciler.admin.app import Metrics
 from reconciler.core import events as ev
 from reconciler.core.events import Durations
-from reconciler.daemon.admin import Metrics
-from reconciler.daemon.health import Health
 from reconciler.log.creation import create_log
 from reconciler.log.sqlite.store import SqliteBackend
+from reconciler.operations.health import Health
 from reconciler.recorder import Recorder
 
 YESTERDAY, TODAY = "2026-11-22", "2026-11-23"

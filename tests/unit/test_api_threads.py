@@ -11,11 +11,11 @@ from typing import Any, cast
 import pytest
 from starlette.requests import Request
 
+from reconciler.admin import api
+from reconciler.admin.api import Api
+from reconciler.admin.queries import WAITING_MAX, Queries
+from reconciler.audit.views import View
 from reconciler.core.errors import CouldNotRun
-from reconciler.daemon import api
-from reconciler.daemon.api import Api
-from reconciler.daemon.queries import WAITING_MAX, Queries
-from reconciler.views import View
 
 
 class _Log:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.daemon import deliveries
-from reconciler.daemon.deliveries import FORGES, Malformed
+from reconciler.admin import deliveries
+from reconciler.admin.deliveries import FORGES, Malformed
 from tests.support_webhooks import NOW, SECRET, delivery
 
 NAMES = sorted(FORGES)

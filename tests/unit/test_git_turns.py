@@ -8,7 +8,7 @@ import contextlib
 import pytest
 from starlette.types import Message
 
-from reconciler.daemon.git_turns import Busy, Left, Turns, Waiting
+from reconciler.admin.turns import Busy, Left, Turns, Waiting
 
 
 class Clients:

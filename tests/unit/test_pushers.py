@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
+from reconciler.admin.git.report import Report
 from reconciler.core.errors import Refused
 from reconciler.core.state import Key, State
-from reconciler.daemon.pushers import Ended, Pushes
-from reconciler.daemon.report import Report
-from reconciler.daemon.tokens import NAME, Caller, require_in_force
+from reconciler.operations.first_token import NAME, Caller, require_in_force
+from reconciler.operations.pushers import Ended, Pushes
 
 ANN, BEA = Caller("ann", "key-a"), Caller("bea", "key-b")
 MOVES = [("0" * 40, "a" * 40)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.daemon import admin
+from reconciler.admin import app
 
 
 def test_many_who_ask_share_one_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,8 +27,8 @@ def test_many_who_ask_share_one_text(monkeypatch: pytest.MonkeyPatch) -> None:
         running -= 1
         return b"%d" % len(begun)
 
-    monkeypatch.setattr(admin, "generate_latest", made)
-    scrapes = admin._Scrapes(SimpleNamespace(registry=None))  # type: ignore[arg-type]
+    monkeypatch.setattr(app, "generate_latest", made)
+    scrapes = app._Scrapes(SimpleNamespace(registry=None))  # type: ignore[arg-type]
 
     async def ask(late_s: float) -> None:
         await asyncio.sleep(late_s)
@@ -52,8 +52,8 @@ def test_failure_is_told_to_all_and_forgotten(monkeypatch: pytest.MonkeyPatch) -
             raise ValueError
         return b"text"
 
-    monkeypatch.setattr(admin, "generate_latest", made)
-    scrapes = admin._Scrapes(SimpleNamespace(registry=None))  # type: ignore[arg-type]
+    monkeypatch.setattr(app, "generate_latest", made)
+    scrapes = app._Scrapes(SimpleNamespace(registry=None))  # type: ignore[arg-type]
 
     async def work() -> None:
         nonlocal fails
@@ -88,16 +88,16 @@ async def nothing() -> Any:
     """Receive nothing."""
 
 
-def texts(monkeypatch: pytest.MonkeyPatch) -> admin._Scrapes:
+def texts(monkeypatch: pytest.MonkeyPatch) -> app._Scrapes:
     """Give texts that are numbered."""
     count = itertools.count(1)
-    monkeypatch.setattr(admin, "generate_latest", lambda _: b"%d" % next(count) * 100)
-    return admin._Scrapes(SimpleNamespace(registry=None))  # type: ignore[arg-type]
+    monkeypatch.setattr(app, "generate_latest", lambda _: b"%d" % next(count) * 100)
+    return app._Scrapes(SimpleNamespace(registry=None))  # type: ignore[arg-type]
 
 
 def test_few_texts_are_held_however_many_take_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients that come one after the other and read nothing share the last ones, and keep nobody out."""
-    monkeypatch.setattr(admin, "PLACE_S", 0.001)
+    monkeypatch.setattr(app, "PLACE_S", 0.001)
     scrapes = texts(monkeypatch)
 
     async def work() -> None:
@@ -107,7 +107,7 @@ def test_few_texts_are_held_however_many_take_none(monkeypatch: pytest.MonkeyPat
             asked.append(asyncio.create_task(scrapes({"method": "GET"}, nothing, client.send)))
             while not client.bodies:
                 await asyncio.sleep(0.001)
-        assert len({id(client.bodies[0]) for client in clients}) <= admin.TEXTS_MAX + 1
+        assert len({id(client.bodies[0]) for client in clients}) <= app.TEXTS_MAX + 1
         last = Client(takes=True)
         await scrapes({"method": "GET"}, nothing, last.send)
         assert last.status == 200
@@ -122,18 +122,18 @@ def test_few_texts_are_held_however_many_take_none(monkeypatch: pytest.MonkeyPat
 
 def test_few_answers_are_sent_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others wait in turn, and a crowd is told to come again."""
-    monkeypatch.setattr(admin, "PLACE_S", 3600)
+    monkeypatch.setattr(app, "PLACE_S", 3600)
     scrapes = texts(monkeypatch)
 
     async def work() -> None:
-        clients = [Client(takes=False) for _ in range(admin.UNDER_WAY_MAX + admin.WAITING_MAX + 7)]
+        clients = [Client(takes=False) for _ in range(app.UNDER_WAY_MAX + app.WAITING_MAX + 7)]
         asked = [asyncio.create_task(scrapes({"type": "http"}, nothing, client.send)) for client in clients]
-        while sum(bool(client.status) for client in clients) < admin.UNDER_WAY_MAX + 7:
+        while sum(bool(client.status) for client in clients) < app.UNDER_WAY_MAX + 7:
             await asyncio.sleep(0.001)
-        assert [client.status for client in clients if client.status] == [200] * admin.UNDER_WAY_MAX + [503] * 7
+        assert [client.status for client in clients if client.status] == [200] * app.UNDER_WAY_MAX + [503] * 7
         for client in clients:
             client.takes.set()
         await asyncio.gather(*asked)
-        assert [client.status for client in clients].count(200) == admin.UNDER_WAY_MAX + admin.WAITING_MAX
+        assert [client.status for client in clients].count(200) == app.UNDER_WAY_MAX + app.WAITING_MAX
 
     asyncio.run(work())

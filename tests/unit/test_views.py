@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from reconciler.audit.views import View, not_found
 from reconciler.core.budget import Account, Ledger
 from reconciler.core.state import Key, Resource, State
 from reconciler.core.text import COMPARED_MAX
 from reconciler.manifests.schema import closest
-from reconciler.views import View, not_found
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SPEC: dict[str, object] = {"provider": "gemini", "model": "gemini-2.0-flash", "maxTokensPerDay": 1_000}

@@ -11,9 +11,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 
-from reconciler.daemon import webhooks
-from reconciler.daemon.deliveries import FORGES, Headers, Proof
-from reconciler.daemon.webhooks import SMALL_BYTES, Webhooks
+from reconciler.admin import webhooks
+from reconciler.admin.deliveries import FORGES, Headers, Proof
+from reconciler.admin.webhooks import SMALL_BYTES, Webhooks
 from reconciler.secrets import SecretReader
 from reconciler.secrets.value import SecretValue
 

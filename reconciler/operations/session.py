@@ -17,8 +17,8 @@ from reconciler.core.state import State
 from reconciler.workspace import Workspace
 
 if TYPE_CHECKING:
-    from reconciler.daemon.health import Health
-    from reconciler.daemon.parts import Parts
+    from reconciler.operations.health import Health
+    from reconciler.operations.parts import Parts
 
 WAIT_S = 30.0
 """How long a command waits for another command that holds the log."""
@@ -59,7 +59,7 @@ def session(workspace: Workspace) -> Iterator[Session]:
         if ask_daemon(workspace, "ping") is not None:
             yield _Daemon(workspace)
             return
-        from reconciler.daemon.parts import Parts  # only a command without a daemon pays for these imports
+        from reconciler.operations.parts import Parts  # only a command without a daemon pays for these imports
 
         try:
             parts = Parts(workspace, wait_s=0.2)
@@ -73,8 +73,8 @@ def session(workspace: Workspace) -> Iterator[Session]:
 
 
 def _alone(parts: Parts) -> Session:
-    from reconciler.daemon.health import standalone_health
-    from reconciler.daemon.operations import Operations
+    from reconciler.operations.health import standalone_health
+    from reconciler.operations.verbs import Operations
 
     def health() -> Health:
         return standalone_health(parts.workspace, parts.recorder.read(State.freeze))

@@ -20,19 +20,19 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from reconciler.admin.openapi import LIMIT_DEFAULT, LIMIT_MAX, document
+from reconciler.admin.queries import Queries
 from reconciler.audit import Key, Row, Tail, parse_query, search, spending, unknown
+from reconciler.audit.lookups import History, Origins, Story, history_of, origins_of, story_of
 from reconciler.audit.spending import KEYS
+from reconciler.audit.view_at import view_of
+from reconciler.audit.views import View, not_found
 from reconciler.core.errors import CouldNotRun, LogNotWritable, NotFound, PaiError, QueryError, Refused, UsageError
 from reconciler.core.objects import Kind
-from reconciler.daemon.openapi import LIMIT_DEFAULT, LIMIT_MAX, document
-from reconciler.daemon.queries import Queries
-from reconciler.daemon.reading import view_of
-from reconciler.daemon.stories import History, Origins, Story, history_of, origins_of, story_of
-from reconciler.daemon.tokens import Caller, identify
 from reconciler.log.index import FIGURES
 from reconciler.log.sqlite.store import SqliteReader
+from reconciler.operations.first_token import Caller, identify
 from reconciler.recorder import Recorder
-from reconciler.views import View, not_found
 from reconciler.workspace import Workspace
 
 FOLLOWERS_MAX: Final = 16

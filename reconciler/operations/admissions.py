@@ -15,8 +15,8 @@ import pygit2
 from reconciler.core import events as ev
 from reconciler.core.errors import CouldNotRun, PaiError, Refused
 from reconciler.core.state import State
-from reconciler.daemon.pushers import Ended, Pushes
-from reconciler.daemon.tokens import require_in_force
+from reconciler.operations.first_token import require_in_force
+from reconciler.operations.pushers import Ended, Pushes
 from reconciler.recorder import Recorder
 from reconciler.source import Repository
 from reconciler.workspace import Workspace

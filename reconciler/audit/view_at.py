@@ -11,15 +11,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from reconciler.audit import find_moment
+from reconciler.audit.views import View
 from reconciler.core.state import State
-from reconciler.daemon.other_secrets import others
 from reconciler.log.past import state_then
 from reconciler.log.replay import projected
 from reconciler.log.store import Reader
 from reconciler.secrets.backends import Backends, OfBindings
 from reconciler.secrets.store import SecretStore
-from reconciler.views import View
 from reconciler.workspace import Workspace
+from reconciler.workspace.other_secrets import others
 
 
 def view_of(workspace: Workspace, log: Reader, today: Callable[[], str], at: str | None = None) -> View:

@@ -15,8 +15,8 @@ from reconciler.audit import acceptance, accepted_commit, objects_at
 from reconciler.core import steering
 from reconciler.core.errors import PaiError, Refused, SourceUnavailable
 from reconciler.core.state import State
-from reconciler.daemon.parts import Parts
 from reconciler.log.sqlite.store import open_reader
+from reconciler.operations.parts import Parts
 from reconciler.reconcile import Result
 
 Answer = dict[str, object]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from reconciler.daemon.tokens import Caller
+from reconciler.operations.first_token import Caller
 
 
 class Ended(NamedTuple):

@@ -8,11 +8,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from reconciler.core.errors import SecretMissing, SecretsUnavailable, SourceUnavailable
-from reconciler.daemon.other_secrets import KNOWN_HOSTS, OF_GIT, PASSWORD, SSH_KEY, TOKEN, USERNAME
 from reconciler.secrets import Backends
 from reconciler.source import Credentials, Mirror, Remote
 from reconciler.source.witness import refs_of
 from reconciler.workspace import Workspace
+from reconciler.workspace.other_secrets import KNOWN_HOSTS, OF_GIT, PASSWORD, SSH_KEY, TOKEN, USERNAME
 
 
 def mirror_of(workspace: Workspace, secrets: Backends, origin: str) -> Mirror | None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.audit import Blame, Decision, Version, blame, history, story, versions
+from reconciler.audit.views import not_found
 from reconciler.core.errors import NotFound
 from reconciler.core.objects import Kind
 from reconciler.log.replay import projected
 from reconciler.log.store import Reader
-from reconciler.views import not_found
 
 
 class History(msgspec.Struct, frozen=True):

@@ -14,8 +14,8 @@ from typing import Final
 from reconciler.core.errors import UsageError
 from reconciler.core.objects import key_reference
 from reconciler.core.state import State
-from reconciler.daemon.other_secrets import KNOWN_HOSTS, PASSWORD, SSH_KEY, USERNAME, of_forges
 from reconciler.secrets import unfit
+from reconciler.workspace.other_secrets import KNOWN_HOSTS, PASSWORD, SSH_KEY, USERNAME, of_forges
 from reconciler.workspace.settings import Settings
 
 _GIT_KEYS: Final = frozenset((USERNAME, PASSWORD, SSH_KEY, KNOWN_HOSTS))

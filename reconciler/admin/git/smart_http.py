@@ -21,13 +21,13 @@ from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from reconciler.admin.git import cgi
+from reconciler.admin.git.report import Report
+from reconciler.admin.turns import Busy, Left, Turns, Waiting
 from reconciler.core.errors import LogNotWritable
-from reconciler.daemon import cgi
-from reconciler.daemon.admissions import settle
-from reconciler.daemon.git_turns import Busy, Left, Turns, Waiting
-from reconciler.daemon.pushers import Pushes
-from reconciler.daemon.report import Report
-from reconciler.daemon.tokens import Caller, identify
+from reconciler.operations.admissions import settle
+from reconciler.operations.first_token import Caller, identify
+from reconciler.operations.pushers import Pushes
 from reconciler.recorder import Recorder
 from reconciler.source.bare import put_right
 from reconciler.source.gitrun import FRUGAL

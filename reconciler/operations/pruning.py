@@ -25,9 +25,6 @@ from reconciler.audit.terms import event_time
 from reconciler.core.errors import CouldNotRun, LogDamaged, PaiError, Refused, SourceUnavailable, UsageError
 from reconciler.core.events import Draft, LogPruned
 from reconciler.core.state import State, dump, load
-from reconciler.daemon.keeping import kept_events
-from reconciler.daemon.parts import Parts
-from reconciler.daemon.session import WAIT_S, ask_daemon
 from reconciler.evidence import folders, tiles
 from reconciler.evidence.offline import verify_export
 from reconciler.evidence.published import first_key
@@ -36,6 +33,9 @@ from reconciler.log.replay import fold
 from reconciler.log.sqlite.store import SqliteBackend, SqliteReader, open_reader
 from reconciler.log.store import Base, Kept, Reader
 from reconciler.log.tree import Tree
+from reconciler.operations.kept import kept_events
+from reconciler.operations.parts import Parts
+from reconciler.operations.session import WAIT_S, ask_daemon
 from reconciler.source import RaceLost
 from reconciler.tlog.merkle import TILE_WIDTH, Frontier
 from reconciler.workspace import Workspace

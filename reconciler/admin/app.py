@@ -27,7 +27,7 @@ from starlette.types import Receive, Scope, Send
 from reconciler.core.errors import LogNotWritable, PaiError
 from reconciler.core.standing import Standing, standing
 from reconciler.core.state import State
-from reconciler.daemon.health import Health
+from reconciler.operations.health import Health
 from reconciler.reconcile import Result
 from reconciler.recorder import Recorder
 

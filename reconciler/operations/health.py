@@ -14,13 +14,25 @@ from reconciler.core.diagnostics import printable
 from reconciler.core.errors import SourceUnavailable
 from reconciler.core.state import Head, State
 from reconciler.core.steering import standing_orders
-from reconciler.daemon.polling import Following
 from reconciler.evidence.guard import ROLLBACK, examine
 from reconciler.evidence.published import key_of
 from reconciler.workspace import Workspace
 
 WAITS = "no daemon runs"
 """How the reason begins that a commit waits for somebody to look."""
+
+
+class Following(msgspec.Struct, frozen=True):
+    """How following the remote goes: all times RFC 3339 or "". `problem` is "" while it goes well.
+
+    `since` is the first failure in a row, `fetched` the last good fetch, `next` the next try.
+    """
+
+    remote: str
+    problem: str
+    since: str
+    fetched: str
+    next: str
 
 
 class Health(msgspec.Struct, frozen=True):

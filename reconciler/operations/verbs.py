@@ -18,24 +18,24 @@ import msgspec
 
 from reconciler import __version__
 from reconciler.audit import accepted_state
+from reconciler.audit.views import not_found
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic, shown
 from reconciler.core.errors import NotFound, PaiError, Refused, SourceUnavailable, UsageError
 from reconciler.core.state import State, row_keys
-from reconciler.daemon.admissions import admit
-from reconciler.daemon.health import Health
-from reconciler.daemon.parts import Parts
-from reconciler.daemon.pushers import Pushes
-from reconciler.daemon.pushes import Names, Push, judge_small, names
-from reconciler.daemon.secret_uses import check_fit
-from reconciler.daemon.steering import Steering
-from reconciler.daemon.tokens import forget_first
 from reconciler.log.replay import projected
 from reconciler.log.sqlite.store import open_reader
 from reconciler.log.stamp import parse_time
+from reconciler.operations.admissions import admit
+from reconciler.operations.first_token import forget_first
+from reconciler.operations.health import Health
+from reconciler.operations.judging import Names, Push, judge_small, names
+from reconciler.operations.orders import Steering
+from reconciler.operations.parts import Parts
+from reconciler.operations.pushers import Pushes
+from reconciler.operations.secret_uses import check_fit
 from reconciler.reconcile import Result
 from reconciler.source import RaceLost, is_judged
-from reconciler.views import not_found
 from reconciler.workspace import Address
 
 Arguments = Mapping[str, object]

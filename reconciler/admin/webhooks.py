@@ -21,8 +21,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from reconciler.admin.deliveries import FORGES, Forge, Malformed
 from reconciler.core.errors import PaiError
-from reconciler.daemon.deliveries import FORGES, Forge, Malformed
 from reconciler.secrets import SecretReader
 
 log = logging.getLogger("pai.webhooks")

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from starlette.types import Receive, Send
 
-from reconciler.daemon.spawning import Program
+from reconciler.admin.git.spawning import Program
 from reconciler.source.gitrun import limited, lower
 
 log = logging.getLogger("pai.cgi")

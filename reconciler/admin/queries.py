@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from reconciler.admin.turns import Busy, Turns
 from reconciler.core.errors import CouldNotRun
-from reconciler.daemon.git_turns import Busy, Turns
 from reconciler.log.sqlite.store import SqliteReader, open_reader
 
 T = TypeVar("T")

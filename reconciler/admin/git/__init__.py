@@ -1,0 +1,1 @@
+"""git over HTTP: pushes and fetches through git's own backend."""
