@@ -24,6 +24,7 @@ from reconciler.core.events import BindingChanged, Draft, Event, SecretStored, e
 from reconciler.core.state import State, dump, row, row_keys
 from reconciler.gateway.bridge import Bridge
 from reconciler.log.creation import create_log
+from reconciler.log.open import log_at
 from reconciler.log.replay import FOLD_VERSION, fold, projected, restore
 from reconciler.log.sqlite.store import SqliteBackend, _insert, open_reader
 from reconciler.log.stamp import Stamper
@@ -56,7 +57,7 @@ def run(quick: bool, events: int | None = None, folder: Path | None = None) -> l
 
 def _recorder(folder: Path) -> Recorder:
     folder.mkdir()
-    create_log(folder / "log.db", origin=ORIGIN, vkey="none")
+    create_log(log_at(folder / "log.db"), origin=ORIGIN, vkey="none")
     return Recorder(SqliteBackend(folder / "log.db"))
 
 
@@ -204,7 +205,7 @@ def _percentile(values: Sequence[float], percentile: int) -> float:
 
 def fill(path: Path, events: int, tail: int = 1_000) -> None:
     """Make a log of `events` events fast, with a snapshot `tail` events before its end."""
-    create_log(path, origin=ORIGIN, vkey="none")
+    create_log(log_at(path), origin=ORIGIN, vkey="none")
     backend = SqliteBackend(path)
     store = backend.open()
     restored = restore(store)

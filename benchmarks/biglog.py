@@ -31,6 +31,7 @@ from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.state import dump, row, row_keys
 from reconciler.log.creation import create_log
 from reconciler.log.indexing import reindex
+from reconciler.log.open import log_at
 from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.log.stamp import _PAIRS, format_time
@@ -263,7 +264,7 @@ def write(path: Path, events: int, vkey: str = "none") -> float:
     `vkey` is the key that verifies its checkpoints, which also names it.
     """
     origin = vkey.partition("+")[0] if "+" in vkey else ORIGIN
-    create_log(path, origin=origin, vkey=vkey, clock=lambda: BEGIN_US - 1_000_000)
+    create_log(log_at(path), origin=origin, vkey=vkey, clock=lambda: BEGIN_US - 1_000_000)
     started = time.perf_counter()
     ours, theirs = multiprocessing.Pipe(duplex=False)
     producer = multiprocessing.Process(target=_produce, args=(events - 1, 1, theirs), daemon=True)

@@ -36,6 +36,7 @@ from reconciler.core.state import State
 from reconciler.gateway.bridge import Bridge
 from reconciler.gateway.day import DRIFT, TOLERANCE_S, Days
 from reconciler.log.creation import create_log
+from reconciler.log.open import log_at
 from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.log.stamp import format_time, parse_time
 from reconciler.recorder import Recorder
@@ -84,7 +85,7 @@ def run(quick: bool, reservations: int | None = None, folder: Path | None = None
 
 
 def _prepare(folder: Path, plan: Plan) -> None:
-    create_log(folder / "log.db", origin="benchmark/budget", vkey="none")
+    create_log(log_at(folder / "log.db"), origin="benchmark/budget", vkey="none")
     for name in ("bill", "jumps", "early"):
         (folder / name).touch()
     with Recorder(SqliteBackend(folder / "log.db")) as recorder:

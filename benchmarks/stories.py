@@ -28,6 +28,7 @@ from benchmarks.table import Row, at_least, at_most, note, show
 from benchmarks.timing import timed
 from reconciler.core import events as ev
 from reconciler.log.creation import create_log
+from reconciler.log.open import log_at
 from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.recorder import Recorder
 
@@ -126,7 +127,7 @@ def _appending(folder: Path, seconds: float) -> list[Row]:
 
 def _rate(folder: Path, seconds: float, *, indexed: bool) -> float:
     place = Path(tempfile.mkdtemp(prefix="pai-appending-", dir=folder))
-    create_log(place / "log.db", origin="benchmark/log", vkey="none")
+    create_log(log_at(place / "log.db"), origin="benchmark/log", vkey="none")
     counts = [0] * CALLERS
     try:
         never = {} if indexed else {"block_events": 1 << 40}

@@ -12,6 +12,7 @@ from reconciler.core.errors import LogNotWritable
 from reconciler.core.events import BindingChanged, Draft, Event, SecretDeleted, SecretStored, encode
 from reconciler.log.creation import create_log
 from reconciler.log.index import BLOCK_EVENTS
+from reconciler.log.open import log_at
 from reconciler.log.sqlite.store import SqliteBackend, SqliteStore
 from reconciler.log.stamp import Stamper
 from reconciler.log.store import Backend, Rows, Stored
@@ -24,7 +25,7 @@ ORIGIN = "example.com/log"
 def new_log(folder: Path) -> Path:
     """Make a log with its first event and give its path."""
     path = folder / "log.db"
-    create_log(path, origin=ORIGIN, vkey="key")
+    create_log(log_at(path), origin=ORIGIN, vkey="key")
     return path
 
 

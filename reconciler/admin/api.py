@@ -30,7 +30,7 @@ from reconciler.audit.views import View, not_found
 from reconciler.core.errors import CouldNotRun, LogNotWritable, NotFound, PaiError, QueryError, Refused, UsageError
 from reconciler.core.objects import Kind
 from reconciler.log.index import FIGURES
-from reconciler.log.sqlite.store import SqliteReader
+from reconciler.log.store import Reader
 from reconciler.operations.first_token import Caller, identify
 from reconciler.recorder import Recorder
 from reconciler.workspace import Workspace
@@ -64,7 +64,7 @@ class Api:
         self._day = day
         self._token = token
         self._stopping = stopping
-        self._queries = Queries(workspace.database)
+        self._queries = Queries(workspace.log())
         self._followers: Counter[str] = Counter()
 
     def routes(self) -> list[BaseRoute]:
@@ -123,7 +123,7 @@ class Api:
         limit = _number(given, "limit", 1, LIMIT_MAX, LIMIT_DEFAULT)
         before = _number(given, "before", 0, POSITION_MAX, POSITION_MAX)
 
-        def page(log: SqliteReader) -> Fields:
+        def page(log: Reader) -> Fields:
             rows: list[msgspec.Raw] = []
             seq, left = 0, PAGE_BYTES_MAX
             for row in search(log, query, limit, before=before):
@@ -151,7 +151,7 @@ class Api:
         if self._followers.total() >= FOLLOWERS_MAX or self._followers[owner] >= FOLLOWERS_MAX // 2:
             raise CouldNotRun("too many clients follow the log", "close one, or ask again later")
         self._followers[owner] += 1  # at once: many may ask in the same moment
-        tail = Tail(self._workspace.database, query, start)
+        tail = Tail(self._workspace.log(), query, start)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return _Followed(self._stream(tail, request, notices), lambda: self._leave(owner), headers)
 
@@ -195,7 +195,7 @@ class Api:
         query = parse_query(given.get("q", ""), datetime.now(UTC))
         by = _keys(given.get("by", "day,model"))
 
-        def usage(log: SqliteReader) -> Fields:
+        def usage(log: Reader) -> Fields:
             groups = spending(log, query, by)
             told = [
                 dict(zip(by, group.key, strict=True)) | {name: getattr(group, name) for name in FIGURES}
@@ -232,7 +232,7 @@ class Api:
     async def _request(self, request: Request, _: Parameters) -> Response:
         return await self._told(request, lambda log: _fields(story_of(log, request.path_params["request"])))
 
-    async def _told(self, request: Request, question: Callable[[SqliteReader], Fields]) -> Response:
+    async def _told(self, request: Request, question: Callable[[Reader], Fields]) -> Response:
         """Answer with what a question finds on the log."""
         body = await self._queries.ask(_owner(request), lambda log: _written(question(log) | _pruned(log.first())))
         return _answer(body)

@@ -11,12 +11,11 @@ import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Final, TypeVar
 
 from reconciler.admin.turns import Busy, Turns
 from reconciler.core.errors import CouldNotRun
-from reconciler.log.sqlite.store import SqliteReader, open_reader
+from reconciler.log.store import Log, Reader
 
 T = TypeVar("T")
 
@@ -27,14 +26,14 @@ WAITING_MAX: Final = 16
 SECONDS_MAX: Final = 10.0
 """How long a question may take from its beginning."""
 
-Question = Callable[[SqliteReader], T]
+Question = Callable[[Reader], T]
 
 
 class Queries:
     """Answers questions to one log."""
 
-    def __init__(self, path: Path, seconds: float = SECONDS_MAX) -> None:
-        self._path = path
+    def __init__(self, log: Log, seconds: float = SECONDS_MAX) -> None:
+        self._log = log
         self._seconds = seconds
         self._pool = ThreadPoolExecutor(THREADS, "pai-query")
         self._turns = Turns(THREADS, WAITING_MAX - THREADS)
@@ -53,6 +52,6 @@ class Queries:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _answer(self, question: Question[T]) -> T:
-        with contextlib.closing(open_reader(self._path)) as log:
+        with contextlib.closing(self._log.reader()) as log:
             log.be_gentle(time.monotonic() + self._seconds)
             return question(log)

@@ -13,14 +13,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Final
 
 from reconciler.audit.query import matches, read_row
 from reconciler.audit.terms import Query, Row
 from reconciler.core.errors import LogDamaged, PaiError
-from reconciler.log.sqlite.store import SqliteReader, open_reader
-from reconciler.log.store import Stored
+from reconciler.log.store import Log, Reader, Stored
 
 PATIENCE_S: Final = 60.0
 """How long a log that cannot be read is waited for."""
@@ -38,15 +36,15 @@ class Tail:
     `notice` is what the last look has to say, "" for nothing: the log is not the one of before, and is followed on.
     """
 
-    def __init__(self, path: Path, query: Query, position: int) -> None:
+    def __init__(self, log: Log, query: Query, position: int) -> None:
         """Begin before `position`."""
         self.position = position
         self.behind = False
         self.notice = ""
-        self._path = path
+        self._log = log
         self._query = query
         self._leaves = deque[bytes](maxlen=KNOWN_MAX)  # of the events before `position`, the last at the end
-        self._reader: SqliteReader | None = None
+        self._reader: Reader | None = None
         self._trouble_since: float | None = None
         self._looking = threading.Lock()
         self._left = False
@@ -105,13 +103,11 @@ class Tail:
         self.behind = self.position < size
         return [row for row in rows if matches(self._query, row)]
 
-    def _find_place(self, reader: SqliteReader) -> int:
+    def _find_place(self, reader: Reader) -> int:
         """Make sure that the log continues what was read, or say that it does not and go on; give its size."""
         size, first = reader.size(), reader.first()
         if self.position < first:
-            raise _Pruned(
-                f"{self._path} was pruned: it begins at position {first}, {self.position} was to be read next"
-            )
+            raise _Pruned(f"{self._log} was pruned: it begins at position {first}, {self.position} was to be read next")
         if size < self.position:
             self._go_on(self._fork(reader, size), f"it has {size} events, {self.position} were read")
         elif self.position > first and self._leaves and not self._stands(reader, self.position, self._leaves[-1]):
@@ -121,7 +117,7 @@ class Tail:
             self._leaves.extend(reader.hashes(0, max(first, self.position - KNOWN_MAX), self.position))
         return size
 
-    def _fork(self, reader: SqliteReader, size: int) -> int:
+    def _fork(self, reader: Reader, size: int) -> int:
         """Give the position from which on the log has other events than were read; its end if nothing is the same."""
         for back, leaf in enumerate(reversed(self._leaves)):
             position = self.position - back
@@ -130,11 +126,11 @@ class Tail:
         return size
 
     @staticmethod
-    def _stands(reader: SqliteReader, position: int, leaf: bytes) -> bool:
+    def _stands(reader: Reader, position: int, leaf: bytes) -> bool:
         return reader.hashes(0, position - 1, position) == [leaf]
 
     def _go_on(self, position: int, what: str) -> None:
-        self.notice = f"{self._path} is not the log that was followed: {what}; going on from position {position}"
+        self.notice = f"{self._log} is not the log that was followed: {what}; going on from position {position}"
         self.position = position
         self._leaves.clear()
 
@@ -145,11 +141,11 @@ class Tail:
                 self._reader.close()
             self._reader = None
 
-    def _open(self) -> SqliteReader:
+    def _open(self) -> Reader:
         if self._reader is not None and not self._reader.is_current():
             self._let_go()
         if self._reader is None:
-            self._reader = open_reader(self._path)
+            self._reader = self._log.reader()
         return self._reader
 
 

@@ -16,7 +16,6 @@ from reconciler.cli.place import find_workspace
 from reconciler.cli.targets import manifest_kind, object_of, targets_argument
 from reconciler.core.errors import NotFound
 from reconciler.core.text import cut, value_text
-from reconciler.log.sqlite.store import open_reader
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one line a field."""
     target = object_of(args.words, "blame")
-    with contextlib.closing(open_reader(find_workspace(args.workspace).database)) as log:
+    with contextlib.closing(find_workspace(args.workspace).log().reader()) as log:
         try:
             found = origins_of(log, manifest_kind(target.kind), target.name)
         except NotFound:

@@ -14,7 +14,6 @@ from reconciler.cli.progress import Progress
 from reconciler.core.errors import CouldNotRun, Refused
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind
 from reconciler.log.replay import projected
-from reconciler.log.sqlite.store import open_reader
 from reconciler.manifests import Facts
 from reconciler.operations.session import Session, session
 from reconciler.reconcile import Result
@@ -42,7 +41,7 @@ def commit_and_enforce(
             before = msgspec.convert(open_session.call("reconcile", {}), Result)
             require_place(workspace, before, dry_run=dry_run)
         repository = Repository.open(workspace.local_repository())
-        with contextlib.closing(open_reader(workspace.database)) as log:
+        with contextlib.closing(workspace.log().reader()) as log:
             state = accepted_state(log, projected(log))
         with Progress("judging"):
             branch, path = settings.source_branch, settings.source_path

@@ -20,7 +20,6 @@ from reconciler.core.objects import Kind
 from reconciler.core.state import State
 from reconciler.core.steering import standing_orders
 from reconciler.core.text import cut, value_text
-from reconciler.log.sqlite.store import open_reader
 from reconciler.workspace import Workspace
 
 CHANGES_SHOWN = 10
@@ -59,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _changes(workspace: Workspace, kind: Kind, name: str, before: int) -> list[Row]:
     """Give the last events that changed the object, not those of the requests that name it."""
-    with contextlib.closing(open_reader(workspace.database)) as log:
+    with contextlib.closing(workspace.log().reader()) as log:
         return list(islice(versions(log, kind, name, before), CHANGES_SHOWN))
 
 

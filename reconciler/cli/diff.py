@@ -158,11 +158,10 @@ def rehearsed(args: argparse.Namespace, found: Review) -> Review:
     from reconciler.audit import Query, rehearsal
     from reconciler.audit.terms import event_time
     from reconciler.cli.beginning import tell_pruned
-    from reconciler.log.sqlite.store import open_reader
 
     now = datetime.now(UTC)
     try:
-        with contextlib.closing(open_reader(workspace.database)) as log:
+        with contextlib.closing(workspace.log().reader()) as log:
             tell_pruned(log, Query(since=event_time(now - timedelta(days=7))))
             days = [rehearsal(log, name, limit, now) for name, limit in found.limits]
     except CouldNotRun as error:

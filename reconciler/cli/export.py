@@ -14,7 +14,6 @@ from pathlib import Path
 
 from reconciler.cli.place import find_workspace, folder
 from reconciler.cli.progress import Progress
-from reconciler.log.sqlite.store import open_reader
 from reconciler.workspace import Workspace
 
 FORMATS = ("jsonl", "csv", "cloudevents", "ocsf", "parquet")
@@ -29,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, and say what is there now."""
     workspace = find_workspace(args.workspace)
-    with contextlib.closing(open_reader(workspace.database)) as log:
+    with contextlib.closing(workspace.log().reader()) as log:
         size = log.size()
     return _tiles(workspace, args.dir, size) if args.format is None else _rows(workspace, args.dir, args.format, size)
 

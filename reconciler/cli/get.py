@@ -19,7 +19,6 @@ from reconciler.cli.targets import KIND_OF, OBJECTS, manifest_kind, targets_argu
 from reconciler.core.errors import NotFound, UsageError
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind
 from reconciler.core.steering import standing_orders
-from reconciler.log.sqlite.store import open_reader
 from reconciler.log.stamp import parse_time, wall_clock
 from reconciler.workspace import Workspace
 
@@ -101,7 +100,7 @@ def find(workspace: Workspace, view: View, kind: str, name: str) -> Object:
 def _was_there(workspace: Workspace, kind: Kind, name: str) -> bool:
     from reconciler.audit import versions
 
-    with contextlib.closing(open_reader(workspace.database)) as log:
+    with contextlib.closing(workspace.log().reader()) as log:
         return next(iter(versions(log, kind, name)), None) is not None
 
 

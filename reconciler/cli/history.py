@@ -19,7 +19,6 @@ from reconciler.cli.output import FORMATS, print_data, print_table
 from reconciler.cli.place import find_workspace
 from reconciler.cli.targets import manifest_kind, object_of, targets_argument
 from reconciler.core.text import cut, value_text
-from reconciler.log.sqlite.store import open_reader
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one line a changed field; the lines of a version have its commit on the first of them."""
     target = object_of(args.words, "history")
-    with contextlib.closing(open_reader(find_workspace(args.workspace).database)) as log:
+    with contextlib.closing(find_workspace(args.workspace).log().reader()) as log:
         tell_pruned(log)
         found = history_of(log, manifest_kind(target.kind), target.name)
     if args.output == "name":

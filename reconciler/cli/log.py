@@ -18,7 +18,6 @@ import contextlib
 import select
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import msgspec
 
@@ -30,7 +29,7 @@ from reconciler.cli.terms import count, preprocess, query_of, tell_unknown
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import UsageError
 from reconciler.core.text import cut
-from reconciler.log.sqlite.store import SqliteReader, open_reader
+from reconciler.log.store import Log, Reader
 
 __all__ = ["arguments", "preprocess", "run"]
 
@@ -52,14 +51,14 @@ def run(args: argparse.Namespace) -> int:
     if args.follow and args.output == "json":
         raise UsageError("--follow never comes to the end of a JSON array", "use -o jsonl: one object a line")
     query = query_of(args.terms)
-    database = find_workspace(args.workspace).database
+    place = find_workspace(args.workspace).log()
     print_rows = _PRINTERS[args.output]
-    with contextlib.closing(open_reader(database)) as log:
+    with contextlib.closing(place.reader()) as log:
         tell_pruned(log, query)
         if args.follow:
             for line in unknown(log, query, found=0):
                 note(line)
-            print_rows(_followed(log, database, query, args.limit))
+            print_rows(_followed(log, place, query, args.limit))
         else:
             rows = _Counted(_found(log, query, args.limit, args.reverse))
             print_rows(rows)
@@ -80,19 +79,19 @@ class _Counted:
             yield row
 
 
-def _found(log: SqliteReader, query: Query, limit: int | None, reverse: bool) -> Iterable[Row]:
+def _found(log: Reader, query: Query, limit: int | None, reverse: bool) -> Iterable[Row]:
     """Give the events that match; a limit means the newest, in whatever order they are shown."""
     if reverse and limit is not None:
         return reversed(list(search(log, query, limit)))
     return search(log, query, limit, oldest_first=reverse)
 
 
-def _followed(log: SqliteReader, database: Path, query: Query, limit: int | None) -> Iterator[Row]:
+def _followed(log: Reader, place: Log, query: Query, limit: int | None) -> Iterator[Row]:
     """Give what there is, oldest first, then what comes, until whoever reads stdout has gone."""
     size = log.size()
     yield from _found(log, query, limit, reverse=True)
     log.close()  # a reader that stays open between the looks is the tail's business
-    tail, told = Tail(database, query, size), False
+    tail, told = Tail(place, query, size), False
     with contextlib.closing(tail):
         while True:
             rows = tail.look()

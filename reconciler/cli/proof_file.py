@@ -87,9 +87,8 @@ def _bodies(text: str, position: int, event: Path | None, workspace: Path | None
 
 
 def _stored(position: int, folder: Path | None) -> list[bytes]:
-    from reconciler.log.sqlite.store import open_reader
 
-    with contextlib.suppress(PaiError), contextlib.closing(open_reader(Workspace.find(folder).database)) as log:
+    with contextlib.suppress(PaiError), contextlib.closing(Workspace.find(folder).log().reader()) as log:
         return [stored.body for stored in log.read(position, position + 1)]
     return []
 

@@ -16,7 +16,6 @@ from reconciler.cli.actor import actor_of
 from reconciler.cli.output import note
 from reconciler.cli.place import find_workspace, folder
 from reconciler.cli.progress import Progress
-from reconciler.log.sqlite.store import open_reader
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.operations.pruning import find_cut, prune
 
     workspace, now = find_workspace(args.workspace, strict=True), datetime.now(UTC)
-    with contextlib.closing(open_reader(workspace.database)) as log:
+    with contextlib.closing(workspace.log().reader()) as log:
         count = find_cut(log, args.before, now) - log.first()
     with Progress("exporting", max(0, count)) as progress:
         done = prune(workspace, args.before, args.export, actor_of(workspace), now, progress.add)

@@ -13,7 +13,6 @@ from reconciler.control import call as call_daemon
 from reconciler.core.errors import NotFound, PaiError
 from reconciler.core.state import State
 from reconciler.log.replay import projected
-from reconciler.log.sqlite.store import open_reader
 from reconciler.workspace import Workspace
 
 DAY_S = 2.0
@@ -22,7 +21,7 @@ DAY_S = 2.0
 
 def read_state(workspace: Workspace) -> State:
     """Read the state that is in force. Raises LogDamaged and what else opening the log raises."""
-    with contextlib.closing(open_reader(workspace.database)) as log:
+    with contextlib.closing(workspace.log().reader()) as log:
         return projected(log)
 
 
@@ -59,7 +58,7 @@ def at_option(parser: argparse.ArgumentParser) -> None:
 
 def read_view(workspace: Workspace, at: str | None = None) -> View:
     """Read the state as people see it, at the moment WHEN that `at` names if it is given."""
-    with contextlib.closing(open_reader(workspace.database)) as log:
+    with contextlib.closing(workspace.log().reader()) as log:
         return view_of(workspace, log, lambda: _today(workspace), at)
 
 

@@ -24,7 +24,6 @@ from reconciler.core.errors import Refused, SourceUnavailable
 from reconciler.core.state import State
 from reconciler.core.steering import standing_orders
 from reconciler.log.replay import projected
-from reconciler.log.sqlite.store import open_reader
 from reconciler.operations.session import session
 from reconciler.reconcile import Result
 from reconciler.source import Repository
@@ -43,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Roll back; return when the revision's manifests are in force."""
     workspace = find_workspace(args.workspace, strict=True)
-    with contextlib.closing(open_reader(workspace.database)) as log:
+    with contextlib.closing(workspace.log().reader()) as log:
         row = acceptance(log, args.revision)
     commit = str(row.data["commit"])
     try:
@@ -65,7 +64,7 @@ def _committed(workspace: Workspace, row: Row, reason: str, *, allow_deletions: 
     with Progress("rolling back"), session(workspace) as open_session:
         # First what is there already, so that the commit is judged as the successor of what it follows.
         before = msgspec.convert(open_session.call("reconcile", {}), Result)
-        with contextlib.closing(open_reader(workspace.database)) as log:
+        with contextlib.closing(workspace.log().reader()) as log:
             state = projected(log)
         _require_followed(state, str(row.data["commit"]))
         try:

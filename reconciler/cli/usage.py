@@ -17,7 +17,6 @@ from reconciler.cli.place import find_workspace
 from reconciler.cli.terms import preprocess, query_of, tell_unknown
 from reconciler.core.errors import UsageError
 from reconciler.log.index import FIGURES
-from reconciler.log.sqlite.store import open_reader
 
 __all__ = ["arguments", "preprocess", "run"]
 
@@ -36,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Print one line a group."""
     by = _keys(args.by)
     query = query_of(args.terms)
-    with contextlib.closing(open_reader(find_workspace(args.workspace).database)) as log:
+    with contextlib.closing(find_workspace(args.workspace).log().reader()) as log:
         tell_pruned(log, query)
         groups = spending(log, query, by)
         tell_unknown(log, query, found=len(groups), empty="no tokens were spent" * (args.output in ("table", "wide")))

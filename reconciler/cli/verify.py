@@ -23,7 +23,6 @@ from reconciler.cli.proof_file import named_key, verify_proof
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import Refused, UsageError
 from reconciler.log.problems import MADE_ANEW, Problem
-from reconciler.log.sqlite.store import open_reader
 from reconciler.workspace import Workspace
 from reconciler.workspace.paths import CONFIG_NAME
 
@@ -140,7 +139,7 @@ def _tell_pruned(workspace: Workspace, report: Report, parts: Sequence[Path]) ->
         return
     from reconciler.log.pruned import prunings
 
-    with contextlib.closing(open_reader(workspace.database)) as log:
+    with contextlib.closing(workspace.log().reader()) as log:
         where = [f"--with {cut.payload.export}" for cut in prunings(log)]
     note(f"the {report.first:,} events before were pruned: the hashes of their tiles agree, their bytes are not here")
     if report.before:
@@ -175,7 +174,7 @@ def _accept(workspace: Workspace) -> int:
     from reconciler.operations.session import session
 
     size = _size(workspace)
-    with contextlib.closing(open_reader(workspace.database)) as log, Progress("verifying", size) as progress:
+    with contextlib.closing(workspace.log().reader()) as log, Progress("verifying", size) as progress:
         problems = check(log, checked=progress.add, path=workspace.database)
     if problems:
         _print(problems)
@@ -190,7 +189,7 @@ def _accept(workspace: Workspace) -> int:
 
 
 def _size(workspace: Workspace) -> int:
-    with contextlib.closing(open_reader(workspace.database)) as log:
+    with contextlib.closing(workspace.log().reader()) as log:
         return log.size()
 
 

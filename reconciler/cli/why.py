@@ -18,7 +18,6 @@ from reconciler.cli.output import print_data
 from reconciler.cli.place import find_workspace
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import NotFound
-from reconciler.log.sqlite.store import open_reader
 
 Line = tuple[str, str]
 _NEAR = 4096
@@ -33,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the story, decision by decision."""
-    with contextlib.closing(open_reader(find_workspace(args.workspace).database)) as log:
+    with contextlib.closing(find_workspace(args.workspace).log().reader()) as log:
         try:
             found = story_of(log, args.request)
         except NotFound:

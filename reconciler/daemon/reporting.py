@@ -27,7 +27,6 @@ from reconciler.core.objects import DEFAULT_SECRET_KEY
 from reconciler.core.state import Row as Whole
 from reconciler.forges import Forge, ForgeUnavailable, State, Status, forge
 from reconciler.log.sqlite.files import sync
-from reconciler.log.sqlite.store import open_reader
 from reconciler.log.store import Reader
 from reconciler.secrets.value import SecretValue
 from reconciler.workspace import Workspace
@@ -141,7 +140,7 @@ class Reporter:
         self._problem = problem
 
     def _tell_all(self) -> None:
-        with contextlib.closing(open_reader(self._workspace.database)) as reader:
+        with contextlib.closing(self._workspace.log().reader()) as reader:
             cursor = self._cursor(reader)
             while rows := list(_outcomes(reader, cursor.position)):
                 last = {row.data["commit"]: row.seq for row in rows}

@@ -42,7 +42,6 @@ from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
 from reconciler.listening import Door, Hosts, Limits, Listener, Pace, Proxies
-from reconciler.log.sqlite.store import open_reader
 from reconciler.operations.first_token import issue_first, token_in_force
 from reconciler.operations.health import Health, judge_health, unreachable
 from reconciler.operations.parts import Parts
@@ -313,7 +312,7 @@ def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
     ):
         addresses = _addresses(workspace, admin, agents)
         announce(f"admin listener on http://{addresses['admin.listen']}")
-        with contextlib.closing(open_reader(workspace.database)) as found:
+        with contextlib.closing(workspace.log().reader()) as found:
             token = token_in_force(workspace.admin_token, found)
         if token.made:
             where = f"http://{addresses['admin.listen']}/#token={token.text}"

@@ -24,7 +24,6 @@ from reconciler.core.events import LogAccepted, decode
 from reconciler.evidence import published
 from reconciler.evidence.published import Claim, Line
 from reconciler.log import pruned
-from reconciler.log.sqlite.store import open_reader
 from reconciler.log.store import Reader
 from reconciler.log.tree import Tree, extend
 from reconciler.tlog.checkpoint import Checkpoint
@@ -63,7 +62,7 @@ def examine(workspace: Workspace, key: VerifierKey, known: Mapping[str, Line] | 
         lines = read_lines(workspace.local_repository(), key, known or {})
     local = published.own(workspace, key)
     claims = [claim for claim in (*(line.claim for line in lines), local) if claim is not None]
-    with contextlib.closing(open_reader(workspace.database)) as log:
+    with contextlib.closing(workspace.log().reader()) as log:
         problems = compare(log, claims)
         open_problems = _not_excused(workspace, log, problems, lines) if problems else []
     kept = local is not None and not any(claim is local for claim, _ in problems)
@@ -144,7 +143,7 @@ def keeps(log: Reader, checkpoint: Checkpoint) -> bool:
 
 def acceptance(workspace: Workspace, finding: Finding) -> list[LogAccepted]:
     """Give the events that accept the log as it is now, in spite of what was found: one for each ref with a claim."""
-    with contextlib.closing(open_reader(workspace.database)) as log, log.moment():
+    with contextlib.closing(workspace.log().reader()) as log, log.moment():
         head = log.head()
         size = head.size
         root = base64.b64encode(Frontier.unpack(size, head.peaks).root()).decode("ascii")

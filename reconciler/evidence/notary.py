@@ -21,7 +21,6 @@ from reconciler.core.errors import CouldNotRun, LogDamaged, SourceUnavailable
 from reconciler.evidence import files, guard, published
 from reconciler.evidence.published import Claim, Line
 from reconciler.log import pruned
-from reconciler.log.sqlite.store import open_reader
 from reconciler.log.store import Reader
 from reconciler.log.tree import Tree, extend
 from reconciler.source import Author, witness
@@ -85,7 +84,7 @@ class Notary:
         Raises LogDamaged if the stored bytes do not add up to it, CouldNotRun if key or copy cannot be used.
         """
         with self._lock:
-            with contextlib.closing(open_reader(self._workspace.database)) as log, log.moment():
+            with contextlib.closing(self._workspace.log().reader()) as log, log.moment():
                 head = log.head()
                 last = self._last
                 if last is not None and last.size == head.size:
@@ -108,7 +107,7 @@ class Notary:
 
         It is kept nowhere here. Raises LogDamaged if the log does not begin so, CouldNotRun if the key cannot be used.
         """
-        with self._lock, contextlib.closing(open_reader(self._workspace.database)) as log, log.moment():
+        with self._lock, contextlib.closing(self._workspace.log().reader()) as log, log.moment():
             last = self._last
             if last is None or size > last.size:
                 raise LogDamaged(f"no checkpoint covers the first {size:,} events", _HINT)

@@ -7,7 +7,6 @@ import contextlib
 from reconciler.core.errors import LogDamaged, NotFound
 from reconciler.evidence import published
 from reconciler.log.pruned import dropped
-from reconciler.log.sqlite.store import open_reader
 from reconciler.log.tree import Tree
 from reconciler.tlog.checkpoint import verify
 from reconciler.tlog.merkle import leaf_hash
@@ -24,7 +23,7 @@ def prove(workspace: Workspace, key: VerifierKey, position: int, with_event: boo
     dropped, LogDamaged if what is stored does not
     lead to the checkpoint's root.
     """
-    with contextlib.closing(open_reader(workspace.database)) as log:
+    with contextlib.closing(workspace.log().reader()) as log:
         end = log.size()
         if position >= end:
             raise NotFound(f"there is no position {position:,}: the log's last is {end - 1:,}", "pai log shows them")

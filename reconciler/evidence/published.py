@@ -18,7 +18,6 @@ from reconciler.core.diagnostics import printable
 from reconciler.core.errors import CouldNotRun, LogDamaged
 from reconciler.core.events import LogCreated
 from reconciler.log.replay import event_at
-from reconciler.log.sqlite.store import open_reader
 from reconciler.log.store import Reader
 from reconciler.tlog.checkpoint import NOTE_BYTES_MAX, Checkpoint, read, verify
 from reconciler.tlog.note import VerifierKey, parse_vkey
@@ -71,7 +70,7 @@ class Line(NamedTuple):
 
 def key_of(workspace: Workspace) -> VerifierKey:
     """Give the key that the log's first event names. Raises LogDamaged, and what opening the log raises."""
-    with contextlib.closing(open_reader(workspace.database)) as log:
+    with contextlib.closing(workspace.log().reader()) as log:
         return first_key(log)
 
 

@@ -17,7 +17,6 @@ import msgspec
 from reconciler.core.diagnostics import csv_cell, printable_json
 from reconciler.core.errors import LogDamaged
 from reconciler.evidence import folders, formats, parquet
-from reconciler.log.sqlite.store import open_reader
 from reconciler.log.store import Reader, Stored
 from reconciler.tlog.merkle import leaf_hash
 from reconciler.workspace import Workspace
@@ -44,7 +43,7 @@ def export(workspace: Workspace, target: Path, form: Format, origin: str, checke
         parquet.require()  # before anything is made
     name = FILES[form]
     with (
-        contextlib.closing(open_reader(workspace.database)) as log,
+        contextlib.closing(workspace.log().reader()) as log,
         folders.filled(target, name) as draft,
         log.moment(),
         (draft / name).open("wb") as file,

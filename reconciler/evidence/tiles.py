@@ -15,7 +15,6 @@ from reconciler.core.errors import LogDamaged
 from reconciler.evidence import folders, layout, published
 from reconciler.evidence.notary import Notary
 from reconciler.log.check.pruned import left_part
-from reconciler.log.sqlite.store import open_reader
 from reconciler.log.store import Reader
 from reconciler.tlog.checkpoint import Checkpoint, verify
 from reconciler.tlog.merkle import TILE_HEIGHT, TILE_WIDTH, Frontier, Tiers, leaf_hash
@@ -35,7 +34,7 @@ def export(workspace: Workspace, key: VerifierKey, target: Path, checked: Callab
         checkpoint = verify(note or b"", key)
     except ValueError as error:
         raise LogDamaged(f"data/checkpoint is not this log's: {error}", _HINT) from error
-    with contextlib.closing(open_reader(workspace.database)) as log, folders.filled(target, "checkpoint") as draft:
+    with contextlib.closing(workspace.log().reader()) as log, folders.filled(target, "checkpoint") as draft:
         with log.moment():
             root = _Writer(draft, log).write(checkpoint.size, checked)
         if root != checkpoint.root:
@@ -50,7 +49,7 @@ def export_part(workspace: Workspace, notary: Notary, target: Path, stop: int, c
 
     Raises as `export` does.
     """
-    with contextlib.closing(open_reader(workspace.database)) as log, folders.filled(target, "checkpoint") as draft:
+    with contextlib.closing(workspace.log().reader()) as log, folders.filled(target, "checkpoint") as draft:
         with log.moment():
             root = _Writer(draft, log).write(stop, checked)
         (draft / "vkey").write_text(f"{published.first_key(log)}\n")

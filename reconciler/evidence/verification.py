@@ -17,7 +17,6 @@ from reconciler.evidence import published
 from reconciler.evidence.parts import check_parts
 from reconciler.evidence.published import Claim
 from reconciler.log.check.whole import Marks, Problem, check
-from reconciler.log.sqlite.store import open_reader
 from reconciler.log.store import Reader
 from reconciler.source.witness import refs_of
 from reconciler.tlog.note import VerifierKey
@@ -49,7 +48,7 @@ def verify(workspace: Workspace, checked: Callable[[int], None], parts: Sequence
 
     `parts` are the folders with what was pruned, to be verified as well. Raises what opening the log raises.
     """
-    with contextlib.closing(open_reader(workspace.database)) as log:
+    with contextlib.closing(workspace.log().reader()) as log:
         key, problems = _key(workspace, log)
         lines, warning = _lines(workspace, key) if key else ([], "")
         marks = Marks(claim.checkpoint.size for line in lines for claim in line if claim.checkpoint)

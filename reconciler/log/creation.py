@@ -6,19 +6,17 @@ An existing log is never made anew.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from reconciler.core.events import Event, LogCreated, encode
 from reconciler.core.state import RowKey, State, row, row_keys
 from reconciler.log.replay import FOLD_VERSION
-from reconciler.log.sqlite import store
 from reconciler.log.stamp import Clock, Random, Stamper, wall_clock
-from reconciler.log.store import Stored
+from reconciler.log.store import Log, Stored
 from reconciler.tlog.merkle import leaf_hash
 
 
-def create_log(path: Path, *, origin: str, vkey: str, clock: Clock = wall_clock, random: Random = os.urandom) -> Event:
-    """Make the log file with `log.created.v1` at position 0: after a crash there is either none or a whole one.
+def create_log(log: Log, *, origin: str, vkey: str, clock: Clock = wall_clock, random: Random = os.urandom) -> Event:
+    """Make a log with `log.created.v1` at position 0: after a crash there is either none or a whole one.
 
     Raises LogDamaged if a log is there already, LogBusy, LogNotWritable.
     """
@@ -28,7 +26,7 @@ def create_log(path: Path, *, origin: str, vkey: str, clock: Clock = wall_clock,
     body = encode(event)
     state = State()
     state.apply(event)
-    store.create(path, [Stored(0, body, leaf_hash(body))], projection_rows(state), FOLD_VERSION)
+    log.create([Stored(0, body, leaf_hash(body))], projection_rows(state), FOLD_VERSION)
     return event
 
 

@@ -219,6 +219,18 @@ class Reader(Protocol):
     def faults(self) -> list[str]:
         """Let the database check its own structures; give what it complains about."""
 
+    def amiss(self) -> list[str]:
+        """Say which settings of the database are not a log's; the next writer puts them right."""
+
+    def is_current(self) -> bool:
+        """Tell whether this still reads what the log's place names: another one may have been put there."""
+
+    def be_gentle(self, deadline: float) -> None:
+        """Pause between events, and end with CouldNotRun at a time of the monotonic clock.
+
+        For a reader in a process that has more urgent work: other threads get their turn.
+        """
+
     def close(self) -> None:
         """Let go of the store; safe to call twice."""
 
@@ -263,8 +275,29 @@ class Store(Reader, Protocol):
         """After a failed commit: make durable what reading shows, and prove that a write works."""
 
 
+class Log(Protocol):
+    """A log by its place, which need not exist yet; as text, that place. Nothing is opened before it is asked for."""
+
+    def reader(self) -> Reader:
+        """Open it for reading, whether or not a process writes it. Raises LogDamaged, LogBusy, CouldNotRun."""
+
+    def writer(self, wait_s: float = 0.0) -> Backend:
+        """Take the right to write it, waiting for so long. Raises LogBusy, LogDamaged if there is no log."""
+
+    def create(self, events: Sequence[Stored], rows: Mapping[RowKey, bytes], fold: int) -> None:
+        """Make it, of events from position 0 on: after a crash there is either none or a whole one.
+
+        Raises LogDamaged if there is one already, LogBusy, LogNotWritable.
+        """
+
+
 class Backend(Protocol):
-    """The right to write one log; held from construction to `release`, also while no store is open."""
+    """The right to write one log; held from construction to `release`, also while no store is open.
+
+    `mended` says which settings of the database were put right.
+    """
+
+    mended: list[str]
 
     def open(self) -> Store:
         """Open the store for writing. The former one must be closed."""

@@ -15,7 +15,6 @@ from pathlib import Path
 from reconciler.core.errors import LogDamaged, WorkspaceError
 from reconciler.log.creation import create_log
 from reconciler.log.replay import projected
-from reconciler.log.sqlite.store import open_reader
 from reconciler.source import init_bare
 from reconciler.source import install as install_hook
 from reconciler.tlog.note import KeyPair, generate, parse_secret
@@ -40,7 +39,7 @@ def install(folder: Path) -> Workspace:
 
 def _install_log(workspace: Workspace) -> None:
     if workspace.database.exists():
-        with contextlib.closing(open_reader(workspace.database)) as log:
+        with contextlib.closing(workspace.log().reader()) as log:
             vkey = projected(log).vkey
     elif workspace.vkey.exists():
         raise LogDamaged(
@@ -50,7 +49,7 @@ def _install_log(workspace: Workspace) -> None:
     else:
         pair = _signing_key(workspace.signing_key)
         vkey = pair.vkey
-        create_log(workspace.database, origin=vkey.partition("+")[0], vkey=vkey)
+        create_log(workspace.log(), origin=vkey.partition("+")[0], vkey=vkey)
     if not workspace.vkey.exists():
         _write(workspace.vkey, vkey + "\n", 0o600)
 

@@ -18,7 +18,6 @@ import msgspec
 from reconciler.core.objects import Kind
 from reconciler.core.state import RowKey, from_rows, row_keys
 from reconciler.log.replay import FOLD_VERSION, projected
-from reconciler.log.sqlite.store import open_reader
 from reconciler.manifests import Verdict
 from reconciler.manifests.reading import size_of
 from reconciler.source import Repository
@@ -139,7 +138,7 @@ def _in_force(workspace: Workspace) -> tuple[Names, str]:
 
     They are those in force, unless an operator has another revision pinned.
     """
-    with contextlib.closing(open_reader(workspace.database)) as log:
+    with contextlib.closing(workspace.log().reader()) as log:
         with log.moment():
             head, rows = log.head(), log.rows()
         if (head.projected, head.fold) == (head.size, FOLD_VERSION):

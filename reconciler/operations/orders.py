@@ -15,7 +15,6 @@ from reconciler.audit import acceptance, accepted_commit, objects_at
 from reconciler.core import steering
 from reconciler.core.errors import PaiError, Refused, SourceUnavailable
 from reconciler.core.state import State
-from reconciler.log.sqlite.store import open_reader
 from reconciler.operations.parts import Parts
 from reconciler.reconcile import Result
 
@@ -37,7 +36,7 @@ class Steering:
 
     def _pin(self, arguments: Mapping[str, object]) -> Answer:
         actor, reason = _order(arguments)
-        with contextlib.closing(open_reader(self._parts.workspace.database)) as log:
+        with contextlib.closing(self._parts.workspace.log().reader()) as log:
             row = acceptance(log, str(arguments.get("revision", "")))
             then = objects_at(log, row.seq + 1)
         commit = str(row.data["commit"])
@@ -52,7 +51,7 @@ class Steering:
         state = self._parts.recorder.read(State.freeze)
         if state.pin is None:
             raise Refused("no revision is pinned", "pai status says what is in force")
-        with contextlib.closing(open_reader(self._parts.workspace.database)) as log:
+        with contextlib.closing(self._parts.workspace.log().reader()) as log:
             then, revision = objects_at(log, state.accepted + 1), accepted_commit(log, state)
         answer = _told(
             lambda: self._parts.reconciler.run(first=lambda live: steering.unpin(live, then, revision, actor, reason))

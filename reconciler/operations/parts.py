@@ -18,7 +18,6 @@ from reconciler.core.reservations import forfeit_open
 from reconciler.evidence.guard import acceptance
 from reconciler.evidence.notary import Notary
 from reconciler.log.replay import event_at
-from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.operations.judging import signatures_of
 from reconciler.operations.remotes import mirror_of
 from reconciler.reconcile import Reconciler, Result
@@ -49,7 +48,7 @@ class Parts:
         settings = workspace.settings
         self._reached = False  # whether this program itself has just spoken to the remote
         self.secrets = SecretStore(workspace.secrets, workspace.master_key)
-        backend = SqliteBackend(workspace.database, wait_s)
+        backend = workspace.log().writer(wait_s)
         self.recorder = Recorder(backend)
         if backend.mended:
             log.warning("%s was put right: %s", workspace.database, "; ".join(backend.mended))
@@ -143,7 +142,7 @@ class Parts:
 
     def _held(self, commit: str) -> str:
         """Give the tip that was held last in place of `commit`, "" if none was."""
-        with contextlib.closing(open_reader(self.workspace.database)) as log:
+        with contextlib.closing(self.workspace.log().reader()) as log:
             for stored in log.read_back(contains=[b'"type":"history.rewritten.v1"', commit.encode()]):
                 payload = decode(stored.body).payload
                 if isinstance(payload, HistoryRewritten) and payload.from_ == commit and payload.hold == "held":
@@ -151,7 +150,7 @@ class Parts:
         return ""
 
     def _read_event(self, position: int) -> Event:
-        with contextlib.closing(open_reader(self.workspace.database)) as log:
+        with contextlib.closing(self.workspace.log().reader()) as log:
             return event_at(log, position)
 
     def __enter__(self) -> Self:

@@ -30,7 +30,6 @@ from reconciler.evidence.offline import verify_export
 from reconciler.evidence.published import first_key
 from reconciler.log import pruned
 from reconciler.log.replay import fold
-from reconciler.log.sqlite.store import SqliteBackend, SqliteReader, open_reader
 from reconciler.log.store import Base, Kept, Reader
 from reconciler.log.tree import Tree
 from reconciler.operations.kept import kept_events
@@ -89,7 +88,7 @@ def prune(
         raise CouldNotRun("a daemon runs in this workspace", hint)
     with Parts(workspace, wait_s=WAIT_S) as parts:
         warning = _vouch(parts)
-        with contextlib.closing(open_reader(workspace.database)) as log:
+        with contextlib.closing(workspace.log().reader()) as log:
             begin, first = log.first(), find_cut(log, before, now)
             if first <= begin:
                 raise Refused(*_nothing(log, begin, before))
@@ -144,7 +143,7 @@ def _export(parts: Parts, folder: Path, first: int, tell: Callable[[int], None])
     tiles.export_part(parts.workspace, parts.notary, folder, first, tell)
 
 
-def _prepare(parts: Parts, log: SqliteReader, folder: Path, first: int, actor: str) -> _Cut:
+def _prepare(parts: Parts, log: Reader, folder: Path, first: int, actor: str) -> _Cut:
     """Verify the part from the disk, make what the log will begin with, and record the cut."""
     before = log.base()
     begins = State() if before is None else pruned.load_base(before)[0]
@@ -202,7 +201,7 @@ def _recorded(log: Reader, payload: LogPruned) -> int | None:
 
 def _drop(workspace: Workspace, cut: _Cut) -> None:
     """Drop, as the holder of the lock: the recorder has let go of it, and nobody else can have changed the past."""
-    backend = SqliteBackend(workspace.database, WAIT_S)
+    backend = workspace.log().writer(WAIT_S)
     try:
         with contextlib.closing(backend.open()) as store:
             said = pruned.pruning_at(store, cut.base.event).payload

@@ -24,7 +24,6 @@ from reconciler.core.diagnostics import Diagnostic, shown
 from reconciler.core.errors import NotFound, PaiError, Refused, SourceUnavailable, UsageError
 from reconciler.core.state import State, row_keys
 from reconciler.log.replay import projected
-from reconciler.log.sqlite.store import open_reader
 from reconciler.log.stamp import parse_time
 from reconciler.operations.admissions import admit
 from reconciler.operations.first_token import forget_first
@@ -155,7 +154,7 @@ class Operations:
             lambda state: None if state.pin else (names(row_keys(state)), state.revision)
         )
         if found is None:
-            with contextlib.closing(open_reader(self._parts.workspace.database)) as log:
+            with contextlib.closing(self._parts.workspace.log().reader()) as log:
                 state = accepted_state(log, projected(log))
             found = names(row_keys(state)), state.revision
         return found

@@ -15,10 +15,13 @@ import re
 import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.core.errors import UsageError, WorkspaceError
 from reconciler.workspace.settings import Settings, display, is_remote, read_settings, template
+
+if TYPE_CHECKING:
+    from reconciler.log.store import Log
 
 CONFIG_NAME = "pai.toml"
 MASTER_KEY_BYTES = 32
@@ -153,6 +156,12 @@ class Workspace(NamedTuple):
     def admin_token(self) -> Path:
         """The token for the admin listener."""
         return self.data / "admin.token"
+
+    def log(self) -> Log:
+        """Give the log. What keeps it is imported here, since most commands that find a workspace open no log."""
+        from reconciler.log.open import log_at
+
+        return log_at(self.database)
 
     @property
     def repository(self) -> Path | None:

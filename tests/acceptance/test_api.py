@@ -22,6 +22,7 @@ import pytest
 
 from reconciler.audit import Query, Tail
 from reconciler.core import events as ev
+from reconciler.log.open import log_at
 from tests.support import DEADLINE_S, Daemon, Site, binding, copied, until
 from tests.support_tokens import record, reserved, settled
 
@@ -430,7 +431,7 @@ def test_large_events_come_in_small_pages(team: Site) -> None:
         assert "more than" in served.get("/api/v1/agents/big/history", 503)["error"]
         with following(served, "agent:big", **{"Last-Event-ID": str(first - 1)}) as messages:
             assert [int(next(messages)["id"]) for _ in range(20)] == found[::-1]
-    assert len(Tail(team.database, Query(), first).look()) == 2
+    assert len(Tail(log_at(team.database), Query(), first).look()) == 2
 
 
 def test_document_describes_what_is_answered(served: Served, tmp_path: Path) -> None:

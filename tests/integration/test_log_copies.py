@@ -19,6 +19,7 @@ from typing import IO
 import pytest
 
 from reconciler.log.check.whole import check
+from reconciler.log.open import log_at
 from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.recorder import Recorder
 from tests.support import DEADLINE_S, PAI, Done, Site, binding, run, until
@@ -368,7 +369,7 @@ def test_follower_prints_what_another_log_has_from_where_it_differs(tmp_path: Pa
         recorder.record(decide(secret("first")))
     with Recorder(SqliteBackend(other)) as recorder:
         recorder.record(decide(secret("second"), secret("third")))
-    tail = Tail(path, Query(), 0)
+    tail = Tail(log_at(path), Query(), 0)
     with closing(tail):
         assert [row.subject for row in tail.look()][1:] == ["secret/both", "secret/first"]
         shutil.copyfile(other, path)

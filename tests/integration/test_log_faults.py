@@ -24,6 +24,7 @@ from reconciler.core.events import decode
 from reconciler.core.state import dump
 from reconciler.log.check.whole import check
 from reconciler.log.creation import create_log
+from reconciler.log.open import log_at
 from reconciler.log.replay import projected, restore
 from reconciler.log.sqlite.store import SqliteBackend, SqliteReader, open_reader
 from reconciler.log.store import Stored
@@ -212,7 +213,8 @@ def test_creation_is_atomic_under_kill(tmp_path: Path) -> None:
     """Killed at any write, sync or rename of its making, a log is not there, or whole; making it again works."""
     code = (
         "import sys; from pathlib import Path; from reconciler.log.creation import create_log\n"
-        "create_log(Path(sys.argv[1]), origin='o', vkey='k')"
+        "from reconciler.log.open import log_at\n"
+        "create_log(log_at(Path(sys.argv[1])), origin='o', vkey='k')"
     )
     calls = "pwrite64,fdatasync,fsync,rename,unlink"
     made = 0
@@ -222,7 +224,7 @@ def test_creation_is_atomic_under_kill(tmp_path: Path) -> None:
         strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={calls}:signal=SIGKILL:when={when}"]
         subprocess.run([*strace, sys.executable, "-c", code, str(path)], check=False)
         if not path.exists():
-            create_log(path, origin="o", vkey="k")
+            create_log(log_at(path), origin="o", vkey="k")
             made += 1
         reader = open_reader(path)
         assert (reader.size(), check(reader)) == (1, [])

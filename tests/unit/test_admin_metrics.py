@@ -12,6 +12,7 @@ from reconciler.admin.app import Metrics
 from reconciler.core import events as ev
 from reconciler.core.events import Durations
 from reconciler.log.creation import create_log
+from reconciler.log.open import log_at
 from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.operations.health import Health
 from reconciler.recorder import Recorder
@@ -41,7 +42,7 @@ def settled() -> list[ev.Draft]:
 
 def test_budget_gauges_begin_the_day_at_nothing(tmp_path: Path) -> None:
     """A day that has begun shows nothing used, although no request has come yet; the day before showed what was."""
-    create_log(tmp_path / "log.db", origin="o", vkey="v")
+    create_log(log_at(tmp_path / "log.db"), origin="o", vkey="v")
     with Recorder(SqliteBackend(tmp_path / "log.db", wait_s=5)) as recorder:
         recorder.record(lambda _: settled())
 

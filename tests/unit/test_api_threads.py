@@ -16,6 +16,7 @@ from reconciler.admin.api import Api
 from reconciler.admin.queries import WAITING_MAX, Queries
 from reconciler.audit.views import View
 from reconciler.core.errors import CouldNotRun
+from reconciler.log.open import log_at
 
 
 class _Log:
@@ -26,7 +27,7 @@ class _Log:
 
 
 def _api(monkeypatch: pytest.MonkeyPatch) -> Api:
-    made = Api(cast("Any", SimpleNamespace(database="x")), cast("Any", None), str, "", asyncio.Event())
+    made = Api(cast("Any", SimpleNamespace(log=lambda: None)), cast("Any", None), str, "", asyncio.Event())
 
     async def ask(_: str, question: Any) -> Any:
         return await asyncio.to_thread(question, _Log())
@@ -81,7 +82,7 @@ def test_object_is_written_item_by_item_as_in_one_piece(fields: dict[str, Sequen
 def test_one_token_leaves_half_of_the_questions_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks without a pause keeps nobody else from being answered."""
     free = threading.Event()
-    queries = Queries(cast("Any", None))
+    queries = Queries(log_at(cast("Any", None)))
     monkeypatch.setattr(queries, "_answer", lambda question: free.wait(10) and question)
 
     async def ask() -> None:
@@ -103,7 +104,7 @@ def test_one_token_leaves_half_of_the_questions_to_others(monkeypatch: pytest.Mo
 def test_one_token_leaves_a_thread_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks questions that take long has others wait for none of them: eight took 13 s of a short one."""
     free = threading.Event()
-    queries = Queries(cast("Any", None))
+    queries = Queries(log_at(cast("Any", None)))
     monkeypatch.setattr(queries, "_answer", lambda question: (question == "short" or free.wait(10)) and question)
 
     async def ask() -> None:

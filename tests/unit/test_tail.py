@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.audit import Query, Tail, tail
+from reconciler.audit import Query, Tail
+from reconciler.log.open import log_at
+from reconciler.log.sqlite.store import SqliteLog
 
 
 class _Reader:
@@ -43,8 +45,8 @@ class _Reader:
 def test_log_is_not_closed_while_another_thread_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite would end the process; the look that is under way closes it at its end, and nobody waits for that."""
     reader = _Reader()
-    monkeypatch.setattr(tail, "open_reader", lambda _: reader)
-    followed = Tail(Path("log.db"), Query(), 0)
+    monkeypatch.setattr(SqliteLog, "reader", lambda _: reader)
+    followed = Tail(log_at(Path("log.db")), Query(), 0)
     looking = threading.Thread(target=followed.look)
     looking.start()
     assert reader.reading.wait(10)

@@ -18,7 +18,7 @@ import msgspec
 
 from reconciler import __version__
 from reconciler.log.check.stored import BytesFindings, check_bytes
-from reconciler.log.sqlite.store import open_reader
+from reconciler.log.open import log_at
 from reconciler.tlog.merkle import Frontier
 
 EVENTS_MIN: Final = 50_000
@@ -84,7 +84,7 @@ def start(path: Path, begin: Frontier, stop: int, sizes: Iterable[int], deep: bo
 def main() -> None:
     """Be the second process: read the task from stdin, write the findings to stdout."""
     task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=_Task)
-    with contextlib.closing(open_reader(Path(os.fsdecode(task.path)))) as log, log.moment():
+    with contextlib.closing(log_at(Path(os.fsdecode(task.path))).reader()) as log, log.moment():
         if log.first() != task.first:
             sys.exit("the log was pruned since the check began")
         findings = check_bytes(log, Frontier.unpack(task.first, task.peaks), task.stop, task.sizes, task.deep)

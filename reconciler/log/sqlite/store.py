@@ -21,7 +21,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from reconciler.core.errors import LogBusy, LogDamaged, LogNotWritable
 from reconciler.core.state import RowKey
@@ -124,6 +124,27 @@ def _build(draft: Path, events: Sequence[Stored], rows: Mapping[RowKey, bytes], 
         finally:
             db.close()  # checkpoints, so that the one file is the whole log
     sync(draft)
+
+
+class SqliteLog(NamedTuple):
+    """A log by its file."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def reader(self) -> SqliteReader:
+        """Open it for reading. Raises LogDamaged, LogBusy, CouldNotRun."""
+        return open_reader(self.path)
+
+    def writer(self, wait_s: float = 0.0) -> SqliteBackend:
+        """Take the right to write it, waiting for so long. Raises LogBusy, LogDamaged if there is no log."""
+        return SqliteBackend(self.path, wait_s)
+
+    def create(self, events: Sequence[Stored], rows: Mapping[RowKey, bytes], fold: int) -> None:
+        """Make it. Raises LogDamaged if there is one already, LogBusy, LogNotWritable."""
+        create(self.path, events, rows, fold)
 
 
 def lock_path(path: Path) -> Path:
