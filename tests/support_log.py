@@ -7,15 +7,16 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from reconciler.core.errors import LogNotWritable
 from reconciler.core.events import BindingChanged, Draft, Event, SecretDeleted, SecretStored, encode
 from reconciler.log.creation import create_log
 from reconciler.log.index import BLOCK_EVENTS
-from reconciler.log.open import log_at
-from reconciler.log.sqlite.store import SqliteBackend, SqliteStore
+from reconciler.log.memory import MemoryLog
+from reconciler.log.sqlite.store import SqliteBackend, SqliteLog
 from reconciler.log.stamp import Stamper
-from reconciler.log.store import Backend, Rows, Stored
+from reconciler.log.store import Backend, Log, Rows, Store, Stored
 from reconciler.recorder import Decide, Receipt, Recorder
 from reconciler.tlog.merkle import leaf_hash
 
@@ -25,7 +26,7 @@ ORIGIN = "example.com/log"
 def new_log(folder: Path) -> Path:
     """Make a log with its first event and give its path."""
     path = folder / "log.db"
-    create_log(log_at(path), origin=ORIGIN, vkey="key")
+    create_log(SqliteLog(path), origin=ORIGIN, vkey="key")
     return path
 
 
@@ -79,44 +80,67 @@ class Faults:
         return left > 0
 
 
-class FaultyStore(SqliteStore):
-    """A real store on a real file that fails when told to."""
+class FaultyStore:
+    """A real store that fails when told to."""
 
-    faults_due: Faults
+    def __init__(self, store: Store, due: Faults) -> None:
+        self._store = store
+        self._due = due
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
     def append(self, events: Sequence[Stored], rows: Rows) -> None:
         """Append, or fail before or after doing so."""
-        due = self.faults_due
+        due = self._due
         due.appends.append(len(events))
         due.waiting.release()
         assert due.gate.wait(5)
         if due.take("before_commit"):
             raise LogNotWritable("disk full, says the test")
-        super().append(events, rows)
+        self._store.append(events, rows)
         if due.take("after_commit"):
             raise LogNotWritable("fsync failed, says the test")
 
     def settle(self) -> None:
         """Settle, or fail."""
-        if self.faults_due.take("settles"):
+        if self._due.take("settles"):
             raise LogNotWritable("still full, says the test")
-        super().settle()
+        self._store.settle()
 
 
-class FaultyBackend(SqliteBackend):
-    """A backend whose stores fail when told to."""
+class FaultyBackend:
+    """The right to write a log, by stores that fail when told to; a path is that of a log in SQLite."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, log: Log | Path) -> None:
+        self.log: Log = SqliteLog(log) if isinstance(log, Path) else log
+        self._backend = self.log.writer()
         self.due = Faults()
+        self.mended: list[str] = []
 
-    def open(self) -> FaultyStore:
+    def open(self) -> Store:
         """Open a store, or fail."""
         if self.due.take("opens"):
             raise LogNotWritable("cannot open, says the test")
-        store = FaultyStore(self.path)
-        store.faults_due = self.due
-        return store
+        return cast("Store", FaultyStore(self._backend.open(), self.due))
+
+    def release(self) -> None:
+        """Give the right back."""
+        self._backend.release()
+
+
+LOGS: dict[str, Callable[[Path], Log]] = {
+    "sqlite": lambda folder: SqliteLog(folder / "log.db"),
+    "memory": lambda _: MemoryLog(),
+}
+"""Every kind of log, by name: makes its place in a folder."""
+
+
+def new_log_of(kind: str, folder: Path) -> Log:
+    """Make a log of a kind, with its first event."""
+    log = LOGS[kind](folder)
+    create_log(log, origin=ORIGIN, vkey="key")
+    return log
 
 
 class LoneRecorder(Recorder):

@@ -18,7 +18,7 @@ from reconciler.gateway.auth import Caller
 from reconciler.gateway.books import Books
 from reconciler.gateway.bridge import Bridge
 from reconciler.gateway.refusal import Refusal
-from reconciler.log.sqlite.store import open_reader
+from reconciler.log.store import Log
 from reconciler.recorder import Recorder
 from tests.support_log import FaultyBackend, binding, decide, new_log
 
@@ -74,9 +74,9 @@ async def eventually(probe: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-def outcomes(path: Path) -> list[tuple[str, str, str]]:
+def outcomes(log: Log) -> list[tuple[str, str, str]]:
     """Give request, type and reason of what happened to tokens."""
-    reader = open_reader(path)
+    reader = log.reader()
     payloads = [ev.decode(stored.body).payload for stored in reader.read(POSITION + 2)]
     reader.close()
     return [(getattr(p, "request", ""), p.type, getattr(p, "reason", "")) for p in payloads]
@@ -99,10 +99,10 @@ def test_reservation_of_unknown_fate_is_voided(recorder: Recorder, backend: Faul
             with pytest.raises(Refusal) as caught:
                 await hold(books, "r")
             assert caught.value.reason == "log"
-            await eventually(lambda: len(outcomes(backend.path)) == 2)
+            await eventually(lambda: len(outcomes(backend.log)) == 2)
 
     asyncio.run(work())
-    assert outcomes(backend.path) == [("r", "tokens.reserved.v1", ""), ("r", "tokens.voided.v1", "not sent")]
+    assert outcomes(backend.log) == [("r", "tokens.reserved.v1", ""), ("r", "tokens.voided.v1", "not sent")]
     assert nothing_open(recorder)
 
 
@@ -118,10 +118,10 @@ def test_reservation_whose_caller_was_cancelled_is_voided(recorder: Recorder, ba
             with pytest.raises(asyncio.CancelledError):
                 await task
             backend.due.gate.set()
-            await eventually(lambda: len(outcomes(backend.path)) == 2)
+            await eventually(lambda: len(outcomes(backend.log)) == 2)
 
     asyncio.run(work())
-    assert outcomes(backend.path) == [("r", "tokens.reserved.v1", ""), ("r", "tokens.voided.v1", "not sent")]
+    assert outcomes(backend.log) == [("r", "tokens.reserved.v1", ""), ("r", "tokens.voided.v1", "not sent")]
     assert nothing_open(recorder)
 
 
@@ -141,10 +141,10 @@ def test_outcome_whose_caller_was_cancelled_is_recorded_though_its_commit_fails(
                 await task
             backend.due.before_commit = 1
             backend.due.gate.set()
-            await eventually(lambda: len(outcomes(backend.path)) == 2)
+            await eventually(lambda: len(outcomes(backend.log)) == 2)
 
     asyncio.run(work())
-    assert outcomes(backend.path)[1:] == [("r", "tokens.settled.v1", "")]
+    assert outcomes(backend.log)[1:] == [("r", "tokens.settled.v1", "")]
     assert recorder.read(lambda state: state.ledger.account("m", DAY)) == Account(DAY, 3, 0)
 
 
@@ -177,7 +177,7 @@ def test_outcome_that_is_tried_again_is_not_that_of_the_next_reservation(
             await asyncio.gather(failing, going_on)
 
     asyncio.run(work())
-    assert outcomes(backend.path)[-1] == ("r", "tokens.settled.v1", "")
+    assert outcomes(backend.log)[-1] == ("r", "tokens.settled.v1", "")
     assert recorder.read(lambda state: state.ledger.account("n", DAY)) == Account(DAY, 100, 0)
     assert nothing_open(recorder)
 
@@ -199,7 +199,7 @@ def test_lone_request_is_recorded_without_a_change_of_threads(recorder: Recorder
             assert threads == [threading.current_thread().name] * 2
 
     asyncio.run(work())
-    assert [kind for _, kind, _ in outcomes(backend.path)] == ["tokens.reserved.v1", "tokens.settled.v1"]
+    assert [kind for _, kind, _ in outcomes(backend.log)] == ["tokens.reserved.v1", "tokens.settled.v1"]
     assert recorder.read(lambda state: state.ledger.account("m", DAY)) == Account(DAY, 3, 0)
 
 
@@ -217,7 +217,7 @@ def test_reservation_that_never_was_leaves_no_event(recorder: Recorder, backend:
             await books.void("t", 0, ev.Durations(0, 0), "enough")
 
     asyncio.run(work())
-    assert [request for request, _, _ in outcomes(backend.path)] == ["t", "t"]
+    assert [request for request, _, _ in outcomes(backend.log)] == ["t", "t"]
     assert nothing_open(recorder)
 
 

@@ -42,12 +42,14 @@ from reconciler.core.reservations import (
 from reconciler.core.state import State
 from reconciler.gateway.day import DRIFT, TOLERANCE_S, Days
 from reconciler.log.check.whole import check
+from reconciler.log.memory import MemoryLog
 from reconciler.log.replay import projected
-from reconciler.log.sqlite.store import open_reader
+from reconciler.log.sqlite.store import SqliteLog
 from reconciler.log.stamp import format_time, parse_time
+from reconciler.log.store import Log
 from reconciler.recorder import Decide, Receipt, Recorder
 from tests.support import replayed
-from tests.support_log import FaultyBackend, new_log
+from tests.support_log import FaultyBackend, new_log_of
 
 EXAMPLES = int(os.environ.get("PAI_EXAMPLES", "25"))
 MIDNIGHT = parse_time("2026-11-24T00:00:00Z")
@@ -112,10 +114,10 @@ class Told:
         self.outcomes: Counter[str] = Counter()
         self.counted: Counter[tuple[str, str]] = Counter()
 
-    def read(self, path: Path) -> None:
+    def read(self, log: Log) -> None:
         """Read what has come since."""
-        with contextlib.closing(open_reader(path)) as log:
-            for stored in log.read(self.position):
+        with contextlib.closing(log.reader()) as reader:
+            for stored in reader.read(self.position):
                 event = ev.decode(stored.body)
                 self.add(event.subject.removeprefix("model/"), event.payload)
                 self.position = stored.seq + 1
@@ -140,10 +142,13 @@ class Told:
 class Budgets(RuleBasedStateMachine):
     """The ledger with all that can happen around it, and the two accounts beside."""
 
+    kind = "sqlite"
+    place = "."
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="pai-ledger-"))
-        self.path = new_log(self.folder)
+        self.log = new_log_of(self.kind, self.folder)
         self.us, self.steady_s = MIDNIGHT, 0.0
         self.limits: dict[str, int | None] = {}
         self.versions: dict[str, int] = {}
@@ -159,7 +164,7 @@ class Budgets(RuleBasedStateMachine):
 
     def open(self) -> None:
         """Start as a daemon does: open the log, believe the clock, forfeit what nobody can know of."""
-        self.backend = FaultyBackend(self.path)
+        self.backend = FaultyBackend(self.log)
         self.recorder = Recorder(self.backend, clock=lambda: self.us, retry_s=0, snapshot_every=9)
         self.days = Days(lambda: self.us, lambda: self.steady_s)
         self.started_us, self.started_s = self.us, self.steady_s
@@ -169,7 +174,7 @@ class Budgets(RuleBasedStateMachine):
         """Check the whole log from its bytes, and remove everything."""
         try:
             self.recorder.close()
-            with contextlib.closing(open_reader(self.path)) as log:
+            with contextlib.closing(self.log.reader()) as log:
                 assert check(log) == []
         finally:
             shutil.rmtree(self.folder)
@@ -371,15 +376,20 @@ class Budgets(RuleBasedStateMachine):
         self.started = self.number
         self.us += jump * SECOND
         if not clean:
-            place = self.folder / f"{time.monotonic_ns()}"
-            place.mkdir()
-            for name in ("log.db", "log.db-wal"):
-                shutil.copy(self.path.with_name(name), place / name)
-            self.path = place / "log.db"
+            self.log = self.left_on_disk()
         self.recorder.close()
         self.open()
         for request, flight in list(self.flights.items()):
             self.landed(request, flight.tokens, charged(charge, flight.tokens))
+
+    def left_on_disk(self) -> Log:
+        """Give what a machine without power has of the log."""
+        place = self.folder / f"{time.monotonic_ns()}"
+        place.mkdir()
+        for name in ("log.db", "log.db-wal"):
+            shutil.copy(self.folder / self.place / name, place / name)
+        self.place = place.name
+        return SqliteLog(place / "log.db")
 
     @contextlib.contextmanager
     def failing(self, fault: str) -> Iterator[None]:
@@ -477,7 +487,7 @@ class Budgets(RuleBasedStateMachine):
     @invariant()
     def log_tells_the_same(self) -> None:
         """By the log's bytes each reservation has one outcome or is in flight, and the days count what they must."""
-        self.told.read(self.path)
+        self.told.read(self.log)
         resolved = self.told.outcomes
         assert set(resolved.values()) <= {1}
         assert {r: f for r, f in self.told.reserved.items() if r not in resolved} == self.flights
@@ -493,9 +503,20 @@ class Budgets(RuleBasedStateMachine):
             assert ledger.account(name, ledger.today(day)) == Account(day, self.counted[account], self.held(account))
         opened = {request: Flight(r.model, r.day, r.tokens) for request, r in ledger.open.items()}
         assert opened == self.flights
-        with contextlib.closing(open_reader(self.path)) as log:
+        with contextlib.closing(self.log.reader()) as log:
             assert replayed(log).digest() == live.digest()
             assert projected(log).ledger.accounts == ledger.accounts
+
+
+class BudgetsInMemory(Budgets):
+    """The same on a log in memory: what holds is the ledger's and the recorder's, and not SQLite's."""
+
+    kind = "memory"
+
+    def left_on_disk(self) -> Log:
+        """Give a copy."""
+        assert isinstance(self.log, MemoryLog)
+        return self.log.copied()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -513,8 +534,9 @@ def far_from_utc() -> Iterator[None]:
 
 
 TestBudgets = Budgets.TestCase
+TestBudgetsInMemory = BudgetsInMemory.TestCase
 # Shrinking takes minutes; the printed blob repeats a failure, PAI_SHRINK=1 makes it small.
-TestBudgets.settings = settings(
+TestBudgets.settings = TestBudgetsInMemory.settings = settings(
     max_examples=EXAMPLES,
     stateful_step_count=40,
     deadline=None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import random
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,109 +14,24 @@ import pytest
 from reconciler.audit import Query, matches, objects_at, parse_query, read_row, search, spending
 from reconciler.audit.spending import KEYS
 from reconciler.audit.story import story
-from reconciler.core import events as ev
-from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.state import State
 from reconciler.log.check.whole import check
 from reconciler.log.index import BLOCK_EVENTS, INDEX_VERSION, Block
 from reconciler.log.replay import state_at
 from reconciler.log.sqlite.index import portions
-from reconciler.log.sqlite.store import SqliteBackend, SqliteReader, SqliteStore, open_reader
+from reconciler.log.sqlite.store import SqliteBackend, SqliteLog, SqliteReader, SqliteStore, open_reader
 from reconciler.recorder import Recorder
+from tests.support_history import fill
 from tests.support_log import FaultyBackend, binding, new_log, secret
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
-BEGIN_US = 1_795_000_000_000_000
-PERSON = ev.Person("A", "a@example.com", "2026-11-23T10:00:00Z")
-
-
-def requests(chance: random.Random, number: int) -> Iterator[list[ev.Draft]]:
-    """Make the life of some requests, mixed: reserved, resolved or not, refused."""
-    held: list[tuple[str, str, str, str]] = []
-    for n in range(number):
-        model, agent = f"m{chance.randrange(3)}", f"agent-{chance.randrange(4)}"
-        request = f"req_{n:03}"
-        drafts: list[ev.Draft] = []
-        if n % 7 == 0:
-            refused = ev.RequestRefused(
-                request=request, agent=agent, surface="openai", reason="day-budget", needed=9, remaining=1,
-                count=2, others=[f"req_other_{n}"],
-            )  # fmt: skip
-            drafts.append(ev.Draft(agent, f"model/{model}", refused))
-        else:
-            day = f"2026-11-{18 + n // 40}"
-            reserved = ev.TokensReserved(
-                request=request, agent=agent, key="key-x", surface="openai", day=day, tokens=100 + n, input=100,
-                output=n, binding=1,
-            )  # fmt: skip
-            drafts.append(ev.Draft(agent, f"model/{model}", reserved))
-            held.append((request, model, agent, day))
-        if held and chance.random() < 0.8:
-            drafts.append(outcome(chance, *held.pop(chance.randrange(len(held)))))
-        yield drafts
-
-
-def outcome(chance: random.Random, request: str, model: str, agent: str, day: str) -> ev.Draft:
-    """Resolve a reservation."""
-    common = {
-        "request": request,
-        "agent": agent,
-        "day": day,
-        "status": 200,
-        "durations": ev.Durations(1, 2),
-        "reason": "",
-    }
-    kind = chance.random()
-    if kind < 0.8:
-        used = {"input": chance.randrange(90), "cached": 0, "cache_write": 0, "output": 7, "reasoning": 1}
-        settled = ev.TokensSettled(**common, **used, charged=used["input"] + 7)  # type: ignore[arg-type]
-        return ev.Draft(agent, f"model/{model}", settled)
-    other = ev.TokensVoided if kind < 0.9 else ev.TokensForfeited
-    return ev.Draft("pai", f"model/{model}", other(**common, tokens=100))  # type: ignore[arg-type]
-
-
-def revisions(number: int) -> list[ev.Draft]:
-    """Make a revision: refused, or one that changes a binding and was pushed, or one that is pinned and unpinned."""
-    commit = f"{number * 7919:040x}"[::-1]
-    common = {"commit": commit, "parents": [], "author": PERSON, "committer": PERSON, "message": "m", "signature": None}
-    if number % 4 == 3:
-        problem = Diagnostic(f"models/{number % 3}.yaml", 1, 1, "error", "PAI209", "unknown")
-        rejected = ev.RevisionRejected(**common, diagnostics=[problem])  # type: ignore[arg-type]
-        return [ev.Draft("a@example.com", f"revision/{commit}", rejected)]
-    if number % 4 == 2:
-        back = {"commit": commit, "position": number, "reason": "", "counts": ev.Counts(3, 0, 0, 1, 0, 0)}
-        moved = [ev.Moved("model", "m1", f"moved/{number}.yaml", 1)]
-        pinned = ev.RevisionPinned(**back, moved=moved)  # type: ignore[arg-type]
-        unpinned = ev.RevisionUnpinned(**back, revision=commit[::-1])  # type: ignore[arg-type]
-        return [ev.Draft("o@example.com", f"revision/{commit}", payload) for payload in (pinned, unpinned)]
-    changed = binding(f"m{number % 3}", 1000 + number)
-    accepted = ev.RevisionAccepted(**common, counts=ev.Counts(3, 0, 0, 1, 0, 0))  # type: ignore[arg-type]
-    pushed = ev.PushAdmitted(from_=commit[::-1], to=commit, key="key-aaaaaaaaaaaa")
-    push = ev.Draft("dora@example.com", "branch/main", pushed)
-    return [push, changed, ev.Draft("a@example.com", f"revision/{commit}", accepted)]
-
-
-def fill(path: Path, block_events: int, seed: int = 1) -> None:
-    """Write a few hundred mixed events over some hours, by two recorders."""
-    chance = random.Random(seed)  # noqa: S311
-    clock = itertools.count(BEGIN_US, 181_000_000).__next__
-    life = requests(chance, 240)
-    for part in range(2):
-        with Recorder(SqliteBackend(path), clock=clock, block_events=block_events, snapshot_every=50) as recorder:
-            for number, drafts in enumerate(itertools.islice(life, 120)):
-                recorder.record(lambda _, drafts=drafts: drafts)  # type: ignore[misc]
-                if number % 10 == 0:
-                    more = revisions(number // 10 + 12 * part)
-                    recorder.record(lambda _, more=more: more)  # type: ignore[misc]
-                if number % 25 == 0:
-                    recorder.record(lambda _, number=number: [secret(f"s{number}")])  # type: ignore[misc]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a log whose index has many small blocks and does not reach its end."""
     path = new_log(tmp_path_factory.mktemp("whole"))
-    fill(path, block_events=32)
+    fill(SqliteLog(path), block_events=32)
     with contextlib.closing(open_reader(path)) as log:
         head = log.head()
         assert 32 * 5 < head.indexed < head.size
@@ -240,7 +154,7 @@ def test_index_of_another_version_is_made_anew(whole: Path, tmp_path: Path) -> N
 def test_index_goes_on_where_a_killed_program_left_it(tmp_path: Path) -> None:
     """Blocks that were never sealed are sealed by the next program: an index behind the log is no damage."""
     path = new_log(tmp_path)
-    fill(path, block_events=10_000)
+    fill(SqliteLog(path), block_events=10_000)
     with contextlib.closing(open_reader(path)) as log:
         assert log.head().indexed == 0
     with Recorder(SqliteBackend(path), block_events=32) as recorder:
@@ -255,7 +169,7 @@ def test_index_of_a_large_decision_keeps_nobody_waiting(tmp_path: Path) -> None:
     """What is decided after thousands of events is durable before these are in the index, which is made in parts."""
     backend = FaultyBackend(new_log(tmp_path))
     large = [binding(f"m{n}", n + 1) for n in range(6000)]
-    with Recorder(backend) as recorder, contextlib.closing(open_reader(backend.path)) as log:
+    with Recorder(backend) as recorder, contextlib.closing(backend.log.reader()) as log:
         backend.due.gate.clear()
         first = recorder.submit(lambda _: large)
         assert backend.due.waiting.acquire(timeout=10)
@@ -263,7 +177,7 @@ def test_index_of_a_large_decision_keeps_nobody_waiting(tmp_path: Path) -> None:
         backend.due.gate.set()
         later.wait(10)
         assert log.head().indexed < first.wait(10).positions.stop
-    with contextlib.closing(open_reader(backend.path)) as log:
+    with contextlib.closing(backend.log.reader()) as log:
         assert log.head().indexed == 6001
         assert check(log) == []
         blocks = {block for block, _, _ in log.whole_index().marks}
@@ -361,7 +275,7 @@ def test_state_is_untouched_by_the_size_of_blocks(tmp_path: Path) -> None:
         folder = tmp_path / str(size)
         folder.mkdir()
         path = new_log(folder)
-        fill(path, block_events=size)
+        fill(SqliteLog(path), block_events=size)
         with contextlib.closing(open_reader(path)) as log:
             assert check(log) == []
             states.append(state_at(log, log.size()))

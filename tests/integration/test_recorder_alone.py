@@ -47,7 +47,7 @@ def test_lone_caller_finds_its_event_durable_at_once(recorder: Recorder, backend
     assert ticket.done
     assert ticket.wait(0).first == 1
     assert names == [threading.current_thread().name]
-    reader = open_reader(backend.path)
+    reader = backend.log.reader()
     assert reader.size() == 2
     reader.close()
 

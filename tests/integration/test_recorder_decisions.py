@@ -17,40 +17,40 @@ from reconciler.core.events import BindingChanged, Draft, SecretStored, decode, 
 from reconciler.core.state import State, dump
 from reconciler.log.check.whole import check
 from reconciler.log.replay import projected, restore, state_at
-from reconciler.log.sqlite.store import SqliteBackend, open_reader
+from reconciler.log.store import Log
 from reconciler.recorder import Prepared, Recorder, Ticket
-from tests.support_log import FaultyBackend, LoneRecorder, binding, decide, new_log, no_secret, secret
+from tests.support_log import LOGS, FaultyBackend, LoneRecorder, binding, decide, new_log_of, no_secret, secret
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A log with its first event."""
-    return new_log(tmp_path)
+@pytest.fixture(params=sorted(LOGS))
+def log(tmp_path: Path, request: pytest.FixtureRequest) -> Log:
+    """A log of each kind, with its first event."""
+    return new_log_of(request.param, tmp_path)
 
 
 @pytest.fixture(params=[Recorder, LoneRecorder])
-def recorder(path: Path, request: pytest.FixtureRequest) -> Iterator[Recorder]:
+def recorder(log: Log, request: pytest.FixtureRequest) -> Iterator[Recorder]:
     """A recorder on that log; its callers wait for its thread, or commit themselves."""
-    with request.param(SqliteBackend(path)) as opened:
+    with request.param(log.writer()) as opened:
         yield opened
 
 
-def test_record_gives_positions_and_events(recorder: Recorder, path: Path) -> None:
+def test_record_gives_positions_and_events(recorder: Recorder, log: Log) -> None:
     """A receipt names the positions that the log and every reader have, too."""
     first = recorder.record(decide(secret("a"), secret("b")))
     second = recorder.record(decide(secret("c")))
     assert (first.positions, second.positions) == (range(1, 3), range(3, 4))
     assert [event.subject for event in first.events] == ["secret/a", "secret/b"]
-    reader = open_reader(path)
+    reader = log.reader()
     assert reader.size() == 4
     assert projected(reader).secrets.keys() == {"a", "b", "c"}
     assert check(reader) == []
     reader.close()
 
 
-def test_decide_sees_what_is_not_durable_yet(path: Path) -> None:
+def test_decide_sees_what_is_not_durable_yet(log: Log) -> None:
     """A decision builds on those before it while their commit still runs."""
-    backend = FaultyBackend(path)
+    backend = FaultyBackend(log)
     with Recorder(backend) as recorder:
         backend.due.gate.clear()
         first = recorder.submit(decide(secret("a")))
@@ -71,9 +71,9 @@ def test_decide_sees_what_is_not_durable_yet(path: Path) -> None:
         assert nothing.wait(10).events == ()
 
 
-def test_large_decision_is_a_batch_of_its_own(path: Path) -> None:
+def test_large_decision_is_a_batch_of_its_own(log: Log) -> None:
     """Who waits already is committed before very many events, and these with nobody else; the order stays."""
-    backend = FaultyBackend(path)
+    backend = FaultyBackend(log)
     with Recorder(backend) as recorder:
         backend.due.gate.clear()
         recorder.submit(decide(secret("a")))
@@ -86,16 +86,16 @@ def test_large_decision_is_a_batch_of_its_own(path: Path) -> None:
         assert after.wait(10).first == 1003
         assert (before.wait(10).first, large.wait(10).first) == (2, 3)
     assert backend.due.appends == [1, 1, 1000, 1]
-    with contextlib.closing(open_reader(path)) as log:
-        assert check(log) == []
-        assert projected(log).models["m7"].position == 10
+    with contextlib.closing(log.reader()) as reader:
+        assert check(reader) == []
+        assert projected(reader).models["m7"].position == 10
 
 
 HOSTILE = '"id":"00000000000000000000000000","subject":"x","time":"0000-00-00T00:00:00.000000Z","type":"'
 
 
 @pytest.mark.parametrize("number", [1, 600])
-def test_what_was_prepared_is_what_deciding_it_gives(recorder: Recorder, path: Path, number: int) -> None:
+def test_what_was_prepared_is_what_deciding_it_gives(recorder: Recorder, log: Log, number: int) -> None:
     """The events of prepared drafts are those of their stored bytes, whatever texts look like what is put in."""
     given: dict[str, object] = {
         "id": "0" * 26,
@@ -108,17 +108,17 @@ def test_what_was_prepared_is_what_deciding_it_gives(recorder: Recorder, path: P
     written = BindingChanged(spec=spec, file=HOSTILE, line=1, revision="r", previous=given, changed=[HOSTILE])
     drafts = [Draft(HOSTILE, f"model/m{n}", written) for n in range(number)]
     receipt = recorder.record(lambda _: Prepared([*drafts, secret("a")]))
-    with contextlib.closing(open_reader(path)) as log:
-        bodies = [stored.body for stored in log.read(1, number + 2)]
+    with contextlib.closing(log.reader()) as reader:
+        bodies = [stored.body for stored in reader.read(1, number + 2)]
         assert list(map(decode, bodies)) == list(receipt.events)
         assert [(e.actor, e.subject, e.payload) for e in receipt.events] == [*drafts, secret("a")]
         assert list(map(encode, receipt.events)) == bodies
-        assert check(log) == []
+        assert check(reader) == []
 
 
-def test_nothing_to_do_is_answered_only_after_what_it_saw(path: Path) -> None:
+def test_nothing_to_do_is_answered_only_after_what_it_saw(log: Log) -> None:
     """An empty decision that saw an undurable event fails with it, so that nobody is told 'done' wrongly."""
-    backend = FaultyBackend(path)
+    backend = FaultyBackend(log)
     with Recorder(backend) as recorder:
         backend.due.gate.clear()
         backend.due.before_commit = 1
@@ -162,9 +162,9 @@ def test_draft_that_could_not_be_replayed_records_nothing(recorder: Recorder, ba
     assert recorder.record(decide(secret("a"))).first == 1
 
 
-def test_concurrent_callers_share_commits(path: Path) -> None:
+def test_concurrent_callers_share_commits(log: Log) -> None:
     """64 threads get distinct positions in commit order, with far fewer transactions than events."""
-    backend = FaultyBackend(path)
+    backend = FaultyBackend(log)
     with Recorder(backend) as recorder:
         seen: list[int] = []
 
@@ -184,9 +184,9 @@ def test_concurrent_callers_share_commits(path: Path) -> None:
         assert all(size % 2 == 0 for size in backend.due.appends), "a decision was split"
 
 
-def test_every_thread_of_a_batch_is_answered(path: Path) -> None:
+def test_every_thread_of_a_batch_is_answered(log: Log) -> None:
     """Each who waits gets the own receipt, also twice for one ticket, and also if another has given up waiting."""
-    backend = FaultyBackend(path)
+    backend = FaultyBackend(log)
     with Recorder(backend) as recorder:
         backend.due.gate.clear()
         tickets = [recorder.submit(decide(secret(f"s{number}"))) for number in range(20)]
@@ -220,22 +220,22 @@ def test_callbacks_come_once_whenever_added(recorder: Recorder, caplog: pytest.L
     assert "callback" in caplog.text
 
 
-def test_times_and_ids_grow_over_a_clock_that_goes_back(path: Path) -> None:
+def test_times_and_ids_grow_over_a_clock_that_goes_back(log: Log) -> None:
     """Neither a clock that goes back nor a restart with an old clock makes times or ids go back."""
     readings = itertools.chain([2_000_000_000_000_000, 1_900_000_000_000_000, 5], itertools.repeat(7))
     for _ in range(2):
-        with Recorder(SqliteBackend(path), clock=readings.__next__) as recorder:
+        with Recorder(log.writer(), clock=readings.__next__) as recorder:
             for _ in range(3):
                 recorder.record(decide(secret("a"), secret("b")))
-    reader = open_reader(path)
+    reader = log.reader()
     assert check(reader) == []
     assert restore(reader).state.time == "2033-05-18T03:33:20.000000Z"
     reader.close()
 
 
-def test_close_commits_what_is_pending(path: Path) -> None:
+def test_close_commits_what_is_pending(log: Log) -> None:
     """Closing answers every ticket; afterwards nothing is taken."""
-    recorder = Recorder(SqliteBackend(path))
+    recorder = Recorder(log.writer())
     tickets = [recorder.submit(decide(secret(f"s{n}"))) for n in range(100)]
     recorder.close()
     recorder.close()
@@ -247,10 +247,10 @@ def test_close_commits_what_is_pending(path: Path) -> None:
         recorder.read(dump)
 
 
-def test_readers_see_whole_batches_while_a_writer_runs(path: Path) -> None:
+def test_readers_see_whole_batches_while_a_writer_runs(log: Log) -> None:
     """Every look through the projection is the state that the events up to there give."""
     stop = threading.Event()
-    with Recorder(SqliteBackend(path)) as recorder:
+    with Recorder(log.writer()) as recorder:
 
         def write() -> None:
             for n in itertools.count():
@@ -260,7 +260,7 @@ def test_readers_see_whole_batches_while_a_writer_runs(path: Path) -> None:
 
         writer = threading.Thread(target=write)
         writer.start()
-        reader = open_reader(path)
+        reader = log.reader()
         positions = set()
         while len(positions) < 20:
             state = projected(reader)
@@ -285,18 +285,23 @@ DRAFTS = st.one_of(
     rounds=st.lists(st.lists(st.lists(DRAFTS, max_size=4), max_size=4), min_size=1, max_size=3),
     every=st.integers(1, 9),
     kind=st.sampled_from([Recorder, LoneRecorder]),
+    place=st.sampled_from(sorted(LOGS)),
 )
 def test_replay_equals_live_state(
-    tmp_path_factory: pytest.TempPathFactory, rounds: list[list[list[Draft]]], every: int, kind: type[Recorder]
+    tmp_path_factory: pytest.TempPathFactory,
+    rounds: list[list[list[Draft]]],
+    every: int,
+    kind: type[Recorder],
+    place: str,
 ) -> None:
     """After any decisions and restarts: replay, projection, snapshot start and live state are one and the same."""
-    path = new_log(tmp_path_factory.mktemp("log"))
+    log = new_log_of(place, tmp_path_factory.mktemp("log"))
     for decisions in rounds:
-        with kind(SqliteBackend(path), snapshot_every=every) as recorder:
+        with kind(log.writer(), snapshot_every=every) as recorder:
             for drafts in decisions:
                 recorder.record(decide(*drafts))
             live = recorder.read(dump)
-            reader = open_reader(path)
+            reader = log.reader()
             assert dump(projected(reader)) == live
             assert dump(restore(reader).state) == live
             assert check(reader, deep=False) == []

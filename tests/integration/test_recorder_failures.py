@@ -18,19 +18,29 @@ from reconciler.core.errors import LogDamaged, LogNotWritable
 from reconciler.core.state import Head, Key, Resource, Row, State, dump
 from reconciler.log.check.whole import check
 from reconciler.log.replay import FOLD_VERSION, restore
-from reconciler.log.sqlite.store import COMMITS_MAX, SqliteBackend, open_reader
-from reconciler.log.store import Snapshot
+from reconciler.log.sqlite.store import COMMITS_MAX, SqliteBackend, SqliteLog
+from reconciler.log.store import Log, Snapshot
 from reconciler.recorder import Prepared, Recorder
-from tests.support_log import FaultyBackend, LoneRecorder, binding, decide, new_log, secret, with_snapshots
+from tests.support_log import (
+    LOGS,
+    FaultyBackend,
+    LoneRecorder,
+    binding,
+    decide,
+    new_log,
+    new_log_of,
+    secret,
+    with_snapshots,
+)
 
 FOLD_SHAPES = {3: "7d1c14a7", 4: "9b9c2fc1", 5: "9b9c2fc1"}
 """A digest of the shapes of the state, its rows and their parts, for the fold version."""
 
 
-@pytest.fixture
-def backend(tmp_path: Path) -> FaultyBackend:
-    """A backend that fails when told to, on a log with its first event."""
-    return FaultyBackend(new_log(tmp_path))
+@pytest.fixture(params=sorted(LOGS))
+def backend(tmp_path: Path, request: pytest.FixtureRequest) -> FaultyBackend:
+    """A backend that fails when told to, on a log of each kind with its first event."""
+    return FaultyBackend(new_log_of(request.param, tmp_path))
 
 
 @pytest.fixture(params=[Recorder, LoneRecorder])
@@ -40,9 +50,9 @@ def recorder(backend: FaultyBackend, request: pytest.FixtureRequest) -> Iterator
         yield opened
 
 
-def assert_whole(recorder: Recorder, path: Path) -> None:
+def assert_whole(recorder: Recorder, log: Log) -> None:
     """Live state, replay and everything stored agree."""
-    reader = open_reader(path)
+    reader = log.reader()
     assert check(reader) == []
     assert dump(restore(reader).state) == recorder.read(dump)
     reader.close()
@@ -57,7 +67,7 @@ def test_failed_commit_is_reported_and_leaves_no_trace(recorder: Recorder, backe
     assert caught.value.hint
     assert recorder.read(lambda state: set(state.secrets)) == {"a"}
     assert recorder.record(decide(secret("d"))).first == 2
-    assert_whole(recorder, backend.path)
+    assert_whole(recorder, backend.log)
 
 
 def test_commit_that_failed_and_is_there_counts_once(recorder: Recorder, backend: FaultyBackend) -> None:
@@ -65,7 +75,7 @@ def test_commit_that_failed_and_is_there_counts_once(recorder: Recorder, backend
     backend.due.after_commit = 1
     assert recorder.record(decide(secret("a"))).first == 1
     assert recorder.record(decide(secret("b"))).first == 2
-    assert_whole(recorder, backend.path)
+    assert_whole(recorder, backend.log)
 
 
 def test_decisions_on_top_of_a_failed_batch_fail_too(recorder: Recorder, backend: FaultyBackend) -> None:
@@ -81,7 +91,7 @@ def test_decisions_on_top_of_a_failed_batch_fail_too(recorder: Recorder, backend
             ticket.wait(10)
     assert recorder.read(lambda state: state.secrets) == {}
     assert recorder.record(decide(secret("b"))).first == 1
-    assert_whole(recorder, backend.path)
+    assert_whole(recorder, backend.log)
 
 
 def test_failure_that_is_there_still_fails_what_was_on_top(recorder: Recorder, backend: FaultyBackend) -> None:
@@ -95,7 +105,7 @@ def test_failure_that_is_there_still_fails_what_was_on_top(recorder: Recorder, b
     assert first.wait(10).first == 1
     with pytest.raises(LogNotWritable):
         second.wait(10)
-    assert_whole(recorder, backend.path)
+    assert_whole(recorder, backend.log)
 
 
 def test_waiting_decisions_are_answered_though_the_log_stays_closed(recorder: Recorder, backend: FaultyBackend) -> None:
@@ -115,7 +125,7 @@ def test_waiting_decisions_are_answered_though_the_log_stays_closed(recorder: Re
         with contextlib.suppress(LogNotWritable):
             recorder.probe()
     assert recorder.record(decide(secret("c"))).first == 1
-    assert_whole(recorder, backend.path)
+    assert_whole(recorder, backend.log)
 
 
 def test_log_that_cannot_be_opened_again_says_why_and_recovers(recorder: Recorder, backend: FaultyBackend) -> None:
@@ -136,7 +146,7 @@ def test_log_that_cannot_be_opened_again_says_why_and_recovers(recorder: Recorde
             failures += 1
     assert failures >= 2
     assert recorder.record(decide(secret("b"))).first == 1
-    assert_whole(recorder, backend.path)
+    assert_whole(recorder, backend.log)
 
 
 def test_disk_that_stays_full_can_be_read_but_not_written(recorder: Recorder, backend: FaultyBackend) -> None:
@@ -153,7 +163,7 @@ def test_disk_that_stays_full_can_be_read_but_not_written(recorder: Recorder, ba
         with contextlib.suppress(LogNotWritable):
             recorder.probe()
     assert recorder.record(decide(secret("c"))).first == 2
-    assert_whole(recorder, backend.path)
+    assert_whole(recorder, backend.log)
 
 
 def test_fold_that_fails_half_way_leaves_no_half_state(
@@ -172,7 +182,7 @@ def test_fold_that_fails_half_way_leaves_no_half_state(
         assert time.monotonic() < deadline
     assert recorder.read(lambda state: set(state.secrets)) == {"a"}
     assert recorder.record(decide(secret("d"))).first == 2
-    assert_whole(recorder, backend.path)
+    assert_whole(recorder, backend.log)
 
 
 def test_start_uses_the_newest_snapshot_and_skips_bad_ones(tmp_path: Path) -> None:
@@ -210,7 +220,7 @@ def test_projection_that_lags_is_made_anew(tmp_path: Path) -> None:
     assert any("projection stands" in problem.message for problem in check(store))
     store.close()
     with Recorder(backend) as recorder:
-        assert_whole(recorder, path)
+        assert_whole(recorder, SqliteLog(path))
 
 
 def test_start_refuses_a_snapshot_that_contradicts_the_tree(tmp_path: Path) -> None:
@@ -245,18 +255,18 @@ def test_failure_answers_batches_that_are_closed_already(tmp_path: Path, before:
                 ticket.wait(10)
         assert recorder.record(decide(secret("d"))).first == 1 + after
         assert recorder.record(lambda _: prepared).first == 2 + after
-    with contextlib.closing(open_reader(backend.path)) as log:
+    with contextlib.closing(backend.log.reader()) as log:
         assert check(log) == []
 
 
 def test_snapshot_is_taken_under_load_and_on_close(tmp_path: Path) -> None:
     """Snapshots come every so many events, and on close when they spare a start something."""
-    path = new_log(tmp_path)
-    with Recorder(SqliteBackend(path), snapshot_every=100) as recorder:
+    log = SqliteLog(new_log(tmp_path))
+    with Recorder(log.writer(), snapshot_every=100) as recorder:
         for n in range(250):
             recorder.submit(decide(binding(f"m{n % 3}", n + 1)))
         recorder.record(decide(secret("a")))
-        reader = open_reader(path)
+        reader = log.reader()
         assert all(snapshot.intact() for snapshot in reader.snapshots())
     assert 252 - reader.snapshots()[0].position < 10  # what came after one spares a start nothing
     reader.close()
@@ -388,4 +398,4 @@ def test_row_that_cannot_be_made_fails_its_callers(
         with pytest.raises(LogNotWritable, match="ZeroDivisionError"):
             recorder.submit(decide(secret("a"))).wait(10)
     assert recorder.record(decide(secret("b"))).first == 1
-    assert_whole(recorder, backend.path)
+    assert_whole(recorder, backend.log)

@@ -1,0 +1,112 @@
+"""What the log in a SQLite file promises beside what every log does: guards, modes, the lock file."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.errors import LogBusy, LogDamaged
+from reconciler.log.sqlite.store import SqliteBackend, SqliteStore, create, open_reader
+from reconciler.log.store import Stored
+from tests.support_log import new_log, secret, stored
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A log with its first event."""
+    return new_log(tmp_path)
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    """That log, open for writing."""
+    backend = SqliteBackend(path)
+    opened = backend.open()
+    yield opened
+    opened.close()
+    backend.release()
+
+
+def some(first: int, count: int) -> list[Stored]:
+    """So many events from position `first` on."""
+    return stored(first, [secret(f"s{n}") for n in range(first, first + count)])
+
+
+def test_events_cannot_be_changed_even_by_other_programs(store: SqliteStore) -> None:
+    """The database itself refuses UPDATE, DELETE, REPLACE and any INSERT but at the end."""
+    store.append(some(1, 3), {})
+    events = list(store.read())
+    other = sqlite3.connect(store.path, isolation_level=None)
+    for statement in (
+        "UPDATE events SET body = x'00' WHERE seq = 1",
+        "UPDATE events SET seq = seq + 1 WHERE seq = 3",
+        "DELETE FROM events WHERE seq = 3",
+        "DELETE FROM events",
+        "REPLACE INTO events VALUES (2, x'00', x'00')",
+        "INSERT OR REPLACE INTO events VALUES (2, x'00', x'00')",
+        "INSERT INTO events VALUES (5, x'00', x'00')",
+        "INSERT INTO events VALUES (-1, x'00', x'00')",
+        "INSERT INTO events VALUES (NULL, x'00', x'00')",
+        "INSERT INTO events (seq, body, leaf) VALUES (3, x'00', x'00') ON CONFLICT (seq) DO UPDATE SET body = x'00'",
+    ):
+        with pytest.raises(sqlite3.IntegrityError, match="only grows"):
+            other.execute(statement)
+    other.close()
+    assert list(store.read()) == events
+
+
+def test_settle_waits_for_no_reader_forever(store: SqliteStore) -> None:
+    """Settling leaves an empty WAL, so that nothing depends on pages that an fsync may have lost."""
+    store.append(some(1, 50), {})
+    store.settle()
+    assert store.size() == 51
+    wal = store.path.with_name("log.db-wal")
+    assert wal.stat().st_size < 100_000  # only the one harmless write after the truncation
+
+
+def test_log_belongs_to_its_owner_only(store: SqliteStore) -> None:
+    """The log and every file beside it can be read by nobody else."""
+    store.append(some(1, 1), {})
+    modes = {file.name: file.stat().st_mode & 0o777 for file in store.path.parent.iterdir()}
+    assert set(modes) == {"log.db", "log.db-wal", "log.db-shm", "log.db.lock"}
+    assert set(modes.values()) == {0o600}
+
+
+def test_second_writer_is_refused_with_the_holder(path: Path) -> None:
+    """Another process, and another writer in this one, are told who holds the log."""
+    code = (
+        "import sys; from pathlib import Path; from reconciler.log.sqlite.store import SqliteBackend\n"
+        "backend = SqliteBackend(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(LogBusy, match=rf"process {holder.pid} ") as caught:
+            SqliteBackend(path, wait_s=0.05)
+        assert caught.value.hint
+        open_reader(path).close()
+        holder.kill()
+        holder.wait()
+        backend = SqliteBackend(path, wait_s=5)
+    with pytest.raises(LogBusy):
+        SqliteBackend(path)
+    backend.release()
+
+
+def test_create_refuses_what_a_lost_log_left(path: Path) -> None:
+    """A log is never made over another, nor over what a lost one left behind."""
+    before = path.read_bytes()
+    with pytest.raises(LogDamaged, match="exists"):
+        create(path, [], {}, 1)
+    assert path.read_bytes() == before
+    path.rename(path.with_name("log.db-wal"))
+    with pytest.raises(LogDamaged, match="exists"):
+        create(path, [], {}, 1)
