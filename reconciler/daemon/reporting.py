@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -20,13 +19,13 @@ from typing import Any, Final
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from reconciler import durable
 from reconciler.audit import Query, Row, Term, search
 from reconciler.core import events as ev
 from reconciler.core.errors import CouldNotRun, PaiError
 from reconciler.core.objects import DEFAULT_SECRET_KEY
 from reconciler.core.state import Row as Whole
 from reconciler.forges import Forge, ForgeUnavailable, State, Status, forge
-from reconciler.log.sqlite.files import sync
 from reconciler.log.store import Reader
 from reconciler.secrets.value import SecretValue
 from reconciler.workspace import Workspace
@@ -198,14 +197,8 @@ class Reporter:
     def _keep(self, cursor: Cursor) -> None:
         """Put the cursor on the disk. Raises CouldNotRun."""
         path = self._workspace.forge_cursor
-        draft = path.with_name(f".{path.name}.new")
         try:
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(msgspec.json.encode(cursor))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-            sync(path.parent)
+            durable.replace(path, msgspec.json.encode(cursor))
         except OSError as error:
             raise CouldNotRun(f"{path} cannot be written: {error.strerror}", "check the disk") from error
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.core.errors import CouldNotRun, Refused
-from reconciler.evidence.files import sync
+from reconciler.durable import sync
 
 PARTIAL = ".pai-partial-"
 

@@ -17,8 +17,9 @@ import contextlib
 import threading
 from collections.abc import Callable
 
+from reconciler import durable
 from reconciler.core.errors import CouldNotRun, LogDamaged, SourceUnavailable
-from reconciler.evidence import files, guard, published
+from reconciler.evidence import guard, published
 from reconciler.evidence.published import Claim, Line
 from reconciler.log import pruned
 from reconciler.log.store import Reader
@@ -95,7 +96,7 @@ class Notary:
                     raise LogDamaged(f"the Merkle frontier of {head.size} events is not the one stored", _HINT)
             checkpoint = Checkpoint(self._key.name, head.size, frontier.root())
             try:
-                files.replace(self._workspace.checkpoint, self._signed(checkpoint).encode())
+                durable.replace(self._workspace.checkpoint, self._signed(checkpoint).encode())
             except OSError as error:
                 told = f"{self._workspace.checkpoint} cannot be written: {error.strerror}"
                 raise CouldNotRun(told, "check its folder's owner and mode, and the disk") from error

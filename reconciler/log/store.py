@@ -16,10 +16,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from reconciler.core.state import RowKey
 from reconciler.log.index import Block, Mark, SpentKey
+
+FREE: Final = "free space or repair the disk; a running daemon goes on by itself"
+"""What to do about a log that cannot be written."""
 
 Rows = Mapping[RowKey, bytes | None]
 """New values of projection rows; None removes the row."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from reconciler import durable
 from reconciler.audit import Query, Term, search
 from reconciler.core import keys
 from reconciler.core.errors import CouldNotRun, Refused
@@ -45,13 +46,7 @@ def first_token(path: Path) -> Token:
                 raise CouldNotRun(f"{path} holds no token", "move it away: the next start makes a new one")
             return Token(text, made=False)
         text = keys.make_key(os.urandom(keys.KEY_BYTES))
-        draft = path.with_name(f".{path.name}.new")
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(path)
+        durable.replace(path, f"{text}\n".encode())
     except OSError as error:
         raise CouldNotRun(f"{path} cannot be used: {error.strerror}", "check its owner and mode") from error
     return Token(text, made=True)

@@ -7,11 +7,11 @@ anew silently.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import sys
 from pathlib import Path
 
+from reconciler import durable
 from reconciler.core.errors import LogDamaged, WorkspaceError
 from reconciler.log.creation import create_log
 from reconciler.log.replay import projected
@@ -51,7 +51,7 @@ def _install_log(workspace: Workspace) -> None:
         vkey = pair.vkey
         create_log(workspace.log(), origin=vkey.partition("+")[0], vkey=vkey)
     if not workspace.vkey.exists():
-        _write(workspace.vkey, vkey + "\n", 0o600)
+        durable.replace(workspace.vkey, f"{vkey}\n".encode())
 
 
 def _signing_key(path: Path) -> KeyPair:
@@ -62,16 +62,5 @@ def _signing_key(path: Path) -> KeyPair:
         except ValueError as error:
             raise WorkspaceError(f"{path} is no signing key: {error}", "move it away to make a new one") from error
     pair = generate(f"pai/{secrets.token_hex(8)}")
-    _write(path, pair.secret + "\n", 0o600)
+    durable.replace(path, f"{pair.secret}\n".encode())
     return pair
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    """Write a new file whole or not at all, durably."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)

@@ -11,8 +11,7 @@ from reconciler.core.budget import Account
 from reconciler.core.errors import LogDamaged, LogNotWritable, PaiError
 from reconciler.core.events import Event
 from reconciler.core.state import RowKey, State
-from reconciler.log.sqlite.errors import FREE
-from reconciler.log.store import Reader
+from reconciler.log.store import FREE, Reader
 
 
 class Receipt(NamedTuple):

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 
+from reconciler import durable
 from reconciler.core.errors import SecretsUnavailable
 from reconciler.secrets.value import SecretValue, check_key, check_name, check_value
 
@@ -112,7 +113,7 @@ class SecretStore:
         with self._lock:
             try:
                 path.unlink()
-                _sync_folder(self._folder)
+                durable.sync(self._folder)
             except FileNotFoundError:
                 return
             except OSError as error:
@@ -167,19 +168,8 @@ class SecretStore:
         self._replace(self._folder / name, data)
 
     def _replace(self, path: Path, data: bytes) -> None:
-        temporary = self._folder / f".{secrets.token_hex(12)}"  # a secret's name never begins with a dot
         try:
-            try:
-                fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(fd, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.rename(path)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
-            _sync_folder(self._folder)
+            durable.replace(path, data)
         except OSError as error:
             raise _unavailable(path, error) from error
 
@@ -266,14 +256,6 @@ def _read_private(path: Path, size_max: int) -> bytes:
         raise
     except OSError as error:
         raise _unavailable(path, error) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _unavailable(path: Path, error: OSError) -> SecretsUnavailable:

@@ -9,7 +9,6 @@ It opens neither the log nor the repository nor a secret, and makes none of them
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import stat
@@ -17,6 +16,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from reconciler import durable
 from reconciler.core.errors import UsageError, WorkspaceError
 from reconciler.workspace.settings import Settings, display, is_remote, read_settings, template
 
@@ -75,7 +75,7 @@ class Workspace(NamedTuple):
             _make_private_folder(data / "secrets")
             _make_master_key(data / "master.key", data / "secrets")
             _repair_modes(data)
-            _write_new(config, template().encode(), 0o644)
+            durable.create(config, template().encode(), 0o644)
         except OSError as error:
             where = error.filename or root
             raise WorkspaceError(
@@ -279,7 +279,7 @@ def _require_place(root: Path) -> None:
 
 def hide_from_git(data: Path) -> None:
     """Keep a private folder out of a git repository around the workspace, where `git add --all` would take its keys."""
-    _write_new(data / ".gitignore", b"*\n", 0o600)
+    durable.create(data / ".gitignore", b"*\n", 0o600)
 
 
 def _make_private_folder(path: Path) -> None:
@@ -296,7 +296,7 @@ def _make_master_key(path: Path, stored: Path) -> None:
             f"{path} is missing, and without it the stored secrets ({', '.join(names[:3])}) cannot be read",
             f"restore it from a backup, or remove {stored} and store the secrets again",
         )
-    _write_new(path, os.urandom(MASTER_KEY_BYTES), 0o600)
+    durable.create(path, os.urandom(MASTER_KEY_BYTES), 0o600)
 
 
 def _repair_modes(data: Path) -> None:
@@ -312,31 +312,3 @@ def _repair_modes(data: Path) -> None:
 def _set_mode(path: Path, mode: int) -> None:
     if stat.S_IMODE(path.stat().st_mode) != mode:
         path.chmod(mode)
-
-
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    """Write a file whole or not at all, durably; one that exists stays as it is, also if it appears meanwhile."""
-    if os.path.lexists(path):
-        return
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise
-            temporary.rename(path)  # a file system without hard links
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

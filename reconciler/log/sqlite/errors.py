@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable, PaiError
+from reconciler.log.store import FREE
 
 RESTORE: Final = (
     "restore log.db from a backup, with log.db-wal and log.db-shm moved away; Pai never makes it anew by itself"
@@ -18,8 +19,6 @@ AFRESH: Final = (
     "with nothing running, move log.db-wal and log.db-shm away, put a whole copy in place of log.db, pai verify"
 )
 """What to do about a file that another program wrote over, or put in place of the one in use."""
-FREE: Final = "free space or repair the disk; a running daemon goes on by itself"
-"""What to do about a file that cannot be written."""
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_SCHEMA})
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})

@@ -1,7 +1,4 @@
-"""The log's file as a file: whether it is there, whether it is still the same one, and its durability.
-
-It is never opened here while SQLite may have it open: `sync` is for files that nobody uses yet, and for folders.
-"""
+"""The log's file as a file: whether it is there, and whether it is still the same one. It is never opened here."""
 
 from __future__ import annotations
 
@@ -63,12 +60,3 @@ def _look(path: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, durable."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -25,12 +25,13 @@ from typing import Final, Literal, NamedTuple
 
 from reconciler.core.errors import LogBusy, LogDamaged, LogNotWritable
 from reconciler.core.state import RowKey
+from reconciler.durable import sync
 from reconciler.log.index import INDEX_VERSION, Block
 from reconciler.log.problems import MADE_ANEW
 from reconciler.log.sqlite import index, pruned, subtrees
-from reconciler.log.sqlite.errors import AFRESH, FREE, RESTORE, mapped
+from reconciler.log.sqlite.errors import AFRESH, RESTORE, mapped
 from reconciler.log.sqlite.events import EventsReader
-from reconciler.log.sqlite.files import Ours, must_exist, sync
+from reconciler.log.sqlite.files import Ours, must_exist
 from reconciler.log.sqlite.index import IndexReader, portions
 from reconciler.log.sqlite.lock import WriterLock
 from reconciler.log.sqlite.opening import BUSY_S, connect, mark, open_database
@@ -44,7 +45,7 @@ from reconciler.log.sqlite.schema import (
     put_right,
     recognise,
 )
-from reconciler.log.store import Base, Head, Kept, Rows, Snapshot, Stored
+from reconciler.log.store import FREE, Base, Head, Kept, Rows, Snapshot, Stored
 from reconciler.tlog.merkle import Frontier, Tiers
 
 SNAPSHOTS_KEPT: Final = 2

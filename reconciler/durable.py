@@ -1,0 +1,57 @@
+"""Files that are whole or not there, whenever the power goes: written beside, made durable, put in place at once."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Put `content` at `path` in place of what was there. Raises OSError; nothing is left behind then."""
+    with _drafted(path, content, mode) as draft:
+        draft.rename(path)
+
+
+def create(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Put `content` at `path`; a file that is there stays as it is, also if it appears meanwhile. Raises OSError."""
+    if os.path.lexists(path):
+        return
+    with _drafted(path, content, mode) as draft:
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            draft.rename(path)  # a file system without hard links
+
+
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, durable. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _drafted(path: Path, content: bytes, mode: int) -> Iterator[Path]:
+    """Give a durable file beside `path`, whose folder is made durable at the end; a draft that is left is removed."""
+    draft = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield draft
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+    sync(path.parent)
