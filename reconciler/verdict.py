@@ -44,7 +44,7 @@ from reconciler.manifests.reading import SUFFIXES
 from reconciler.manifests.rules import SIGNATURE
 from reconciler.source import CommitUnreadable, Repository, TreeEntry, TreeRefused
 from reconciler.source.trailer_search import LOOKED_MAX, TrailerSearch
-from reconciler.source.trees import LINKS, Budget
+from reconciler.source.tree_walk import LINKS, Budget
 
 if TYPE_CHECKING:  # the hook is in a hurry
     from reconciler.source import Signatures

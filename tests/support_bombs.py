@@ -6,7 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterable
 
-from reconciler.source.trees import serialise
+from reconciler.source.tree_walk import serialise
 from tests.support import Git, binding
 
 FILE, LINK, TREE = b"100644", b"120000", b"40000"

@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from reconciler.admin.openapi import LIMIT_DEFAULT, LIMIT_MAX, document
-from reconciler.admin.queries import Queries
+from reconciler.admin.questions import Queries
 from reconciler.audit import Key, Row, Tail, parse_query, search, spending, unknown
 from reconciler.audit.lookups import History, Origins, Story, history_of, origins_of, story_of
 from reconciler.audit.spending import KEYS

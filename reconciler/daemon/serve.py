@@ -32,8 +32,8 @@ from reconciler.core.errors import CouldNotRun, LogBusy, LogNotWritable, PaiErro
 from reconciler.core.keys import digest
 from reconciler.core.state import Head
 from reconciler.core.steering import standing_orders
-from reconciler.daemon import logs
-from reconciler.daemon.attesting import Attester
+from reconciler.daemon import log_lines
+from reconciler.daemon.checkpointing import Attester
 from reconciler.daemon.hidden_settings import hidden_from_the_hook
 from reconciler.daemon.loop import ReconcileLoop
 from reconciler.daemon.polling import Poll
@@ -46,7 +46,7 @@ from reconciler.operations.first_token import issue_first, token_in_force
 from reconciler.operations.health import Health, judge_health, unreachable
 from reconciler.operations.parts import Parts
 from reconciler.operations.pushers import Pushes
-from reconciler.operations.remotes import moment
+from reconciler.operations.remote_settings import moment
 from reconciler.operations.session import ask_daemon
 from reconciler.operations.verbs import Answer, Arguments, Operations
 from reconciler.reconcile import Result
@@ -56,7 +56,7 @@ from reconciler.workspace import Address, Workspace
 from reconciler.workspace.other_secrets import of_forges, others
 
 if TYPE_CHECKING:
-    from reconciler.daemon.reporting import Reporter
+    from reconciler.daemon.commit_statuses import Reporter
 
 log = logging.getLogger("pai.daemon")
 
@@ -288,7 +288,7 @@ def _reporter(workspace: Workspace, parts: Parts) -> Reporter | None:
     """Make what tells the forge, if there is one; without it no client of an API is loaded."""
     if not workspace.settings.forge_kind:
         return None
-    from reconciler.daemon.reporting import Reporter
+    from reconciler.daemon.commit_statuses import Reporter
 
     return Reporter(workspace, parts.backends.resolve)
 
@@ -299,7 +299,7 @@ def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
     `announce` is told the addresses of both listeners, and at the first start the token that people use. Raises LogBusy
     for a second daemon, CouldNotRun for a port in use, and what opening the workspace raises.
     """
-    logs.configure(sys.stderr)
+    log_lines.configure(sys.stderr)
     for line in hidden_from_the_hook(workspace):
         log.warning("%s", line)
     _raise_file_limit()

@@ -26,9 +26,9 @@ from reconciler.evidence.published import Claim, Line
 from reconciler.log import pruned
 from reconciler.log.store import Reader
 from reconciler.log.tree import Tree, extend
-from reconciler.tlog.checkpoint import Checkpoint
 from reconciler.tlog.merkle import TILE_WIDTH, Frontier
 from reconciler.tlog.note import VerifierKey
+from reconciler.tlog.signed_checkpoint import Checkpoint
 from reconciler.workspace import Workspace
 
 ROLLBACK = "rollback detected: "

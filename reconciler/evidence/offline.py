@@ -24,9 +24,9 @@ from reconciler.log.check.stored import BytesCheck
 from reconciler.log.check.whole import Marks
 from reconciler.log.problems import PROBLEMS_MAX, Problem
 from reconciler.log.store import Stored
-from reconciler.tlog.checkpoint import NOTE_BYTES_MAX, Checkpoint, verify
 from reconciler.tlog.merkle import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH
 from reconciler.tlog.note import VerifierKey, parse_vkey
+from reconciler.tlog.signed_checkpoint import NOTE_BYTES_MAX, Checkpoint, verify
 
 LARGE_BYTES_MAX = 64 << 20
 _BUNDLE_BYTES_MAX = TILE_WIDTH * (layout.ENTRY_BYTES_MAX + 2)

@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 
 from reconciler.core.canonical import canonical
 from reconciler.tlog import tlog_proof
-from reconciler.tlog.checkpoint import Checkpoint, read, verify
 from reconciler.tlog.merkle import leaf_hash
 from reconciler.tlog.note import VerifierKey
 from reconciler.tlog.proofs import verify_inclusion
+from reconciler.tlog.signed_checkpoint import Checkpoint, read, verify
 
 PROOF_BYTES_MAX: Final = 128 << 20
 """More than the largest event in base64."""

@@ -8,10 +8,10 @@ from reconciler.core.errors import LogDamaged, NotFound
 from reconciler.evidence import published
 from reconciler.log.pruned import dropped
 from reconciler.log.tree import Tree
-from reconciler.tlog.checkpoint import verify
 from reconciler.tlog.merkle import leaf_hash
 from reconciler.tlog.note import VerifierKey
 from reconciler.tlog.proofs import verify_inclusion
+from reconciler.tlog.signed_checkpoint import verify
 from reconciler.tlog.tlog_proof import Proof, write
 from reconciler.workspace import Workspace
 

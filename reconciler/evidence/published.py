@@ -19,8 +19,8 @@ from reconciler.core.errors import CouldNotRun, LogDamaged
 from reconciler.core.events import LogCreated
 from reconciler.log.replay import event_at
 from reconciler.log.store import Reader
-from reconciler.tlog.checkpoint import NOTE_BYTES_MAX, Checkpoint, read, verify
 from reconciler.tlog.note import VerifierKey, parse_vkey
+from reconciler.tlog.signed_checkpoint import NOTE_BYTES_MAX, Checkpoint, read, verify
 from reconciler.workspace import Workspace
 
 if TYPE_CHECKING:  # libgit2 costs more to import than a proof takes

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from reconciler.core.errors import LogDamaged
 from reconciler.evidence import folders, layout, published
-from reconciler.evidence.notary import Notary
+from reconciler.evidence.checkpoints import Notary
 from reconciler.log.check.pruned import left_part
 from reconciler.log.store import Reader
-from reconciler.tlog.checkpoint import Checkpoint, verify
 from reconciler.tlog.merkle import TILE_HEIGHT, TILE_WIDTH, Frontier, Tiers, leaf_hash
 from reconciler.tlog.note import VerifierKey
+from reconciler.tlog.signed_checkpoint import Checkpoint, verify
 from reconciler.workspace import Workspace
 
 _HINT = "run `pai verify`; nothing was exported"

@@ -31,9 +31,9 @@ from reconciler.gateway.intake import Intake, Receive
 from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.offloading import Elsewhere, parse
 from reconciler.gateway.open_requests import OpenRequests
+from reconciler.gateway.recorded_refusals import Refusals
 from reconciler.gateway.refusal import FORWARDED, TRY_NEXT, Refusal
 from reconciler.gateway.refusal_lines import RefusalLines
-from reconciler.gateway.refusals import Refusals
 from reconciler.gateway.room import Room
 from reconciler.gateway.routing import Route, find_route, guess_surface, instead
 from reconciler.gateway.spool import Spool

@@ -22,7 +22,7 @@ from reconciler.gateway.day import Days
 from reconciler.gateway.exchange import Exchange
 from reconciler.gateway.ids import RequestIds
 from reconciler.gateway.metrics import GatewayMetrics
-from reconciler.gateway.refusals import Refusals
+from reconciler.gateway.recorded_refusals import Refusals
 from reconciler.gateway.upstream import CONNECTIONS_MAX, Upstream
 from reconciler.listening import Door, Hosts, Limits, Listener, Network, Proxies
 from reconciler.recorder import Recorder

@@ -21,12 +21,12 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
+from reconciler.listening.connection_places import STRANGER
 from reconciler.listening.cycle import Cycle
 from reconciler.listening.deadline import Deadline
 from reconciler.listening.door import Door
 from reconciler.listening.framing import Bad, Body, NoRequest
 from reconciler.listening.head import Beginning, Head
-from reconciler.listening.places import STRANGER
 from reconciler.listening.turns import Full
 
 IDLE_S: Final = 75.0

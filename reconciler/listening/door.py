@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from reconciler.listening.connection_places import Places
 from reconciler.listening.framing import Bad
 from reconciler.listening.head import Headers
 from reconciler.listening.hosts import Hosts
-from reconciler.listening.places import Places
 from reconciler.listening.proxies import Proxies
 from reconciler.listening.turns import STRANGERS, THROWN, Pace, Turns
 

@@ -25,12 +25,12 @@ from reconciler.core.errors import NotFound, PaiError, Refused, SourceUnavailabl
 from reconciler.core.state import State, row_keys
 from reconciler.log.replay import projected
 from reconciler.log.stamp import parse_time
-from reconciler.operations.admissions import admit
 from reconciler.operations.first_token import forget_first
 from reconciler.operations.health import Health
 from reconciler.operations.judging import Names, Push, judge_small, names
 from reconciler.operations.orders import Steering
 from reconciler.operations.parts import Parts
+from reconciler.operations.push_events import admit
 from reconciler.operations.pushers import Pushes
 from reconciler.operations.secret_uses import check_fit
 from reconciler.reconcile import Result

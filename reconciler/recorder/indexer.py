@@ -16,7 +16,7 @@ from reconciler.core.budget import Account
 from reconciler.core.events import Event
 from reconciler.core.state import changes_accounts
 from reconciler.log.index import BLOCK_EVENTS
-from reconciler.log.indexing import open_block
+from reconciler.log.reindexing import open_block
 from reconciler.log.store import Store
 
 STEP_EVENTS: Final = 512

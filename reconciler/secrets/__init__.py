@@ -7,8 +7,8 @@ word, given by the caller; nothing here reads the log.
 
 from reconciler.secrets.backends import Backends, OfBindings
 from reconciler.secrets.reader import SecretReader, Secrets
+from reconciler.secrets.secret_value import SecretValue, check_key, check_name, header_text, unfit
 from reconciler.secrets.store import SecretStore
-from reconciler.secrets.value import SecretValue, check_key, check_name, header_text, unfit
 
 __all__ = [
     "Backends",

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from reconciler.core.errors import SecretMissing, SecretsUnavailable, UsageError
+from reconciler.secrets.secret_value import VALUE_BYTES_MAX, SecretValue, check_key, check_name, header_text
 from reconciler.secrets.store import SecretStore
-from reconciler.secrets.value import VALUE_BYTES_MAX, SecretValue, check_key, check_name, header_text
 
 Stored = Callable[[str], Mapping[str, str] | None]
 """What the log says of a secret: the digest in force of each key; None if it stores no secret of that name."""

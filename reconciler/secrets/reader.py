@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Final, NamedTuple, Protocol
 
 from reconciler.core.errors import SecretsUnavailable
-from reconciler.secrets.value import SecretValue
+from reconciler.secrets.secret_value import SecretValue
 
 READ_S: Final = 5.0
 """How long a value may take to be read."""

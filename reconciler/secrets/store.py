@@ -24,7 +24,7 @@ import msgspec
 
 from reconciler import durable
 from reconciler.core.errors import SecretsUnavailable
-from reconciler.secrets.value import SecretValue, check_key, check_name, check_value
+from reconciler.secrets.secret_value import SecretValue, check_key, check_name, check_value
 
 MASTER_KEY_BYTES = 32
 NONCE_BYTES = 12

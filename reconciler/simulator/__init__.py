@@ -21,6 +21,6 @@ from reconciler.simulator.app import app
 from reconciler.simulator.books import Account, Charged, Seen
 from reconciler.simulator.faults import Fault
 from reconciler.simulator.serving import Simulator
-from reconciler.simulator.values import PROVIDERS, Provider, Settings
+from reconciler.simulator.shapes import PROVIDERS, Provider, Settings
 
 __all__ = ["PROVIDERS", "Account", "Charged", "Fault", "Provider", "Seen", "Settings", "Simulator", "app"]

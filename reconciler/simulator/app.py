@@ -19,12 +19,12 @@ import msgspec
 
 from reconciler.simulator import chat, gemini, messages, refusing, responses
 from reconciler.simulator.books import Account, Books, Visit
-from reconciler.simulator.delivery import Receive, Reply, Scope, Send, deliver, read_body
 from reconciler.simulator.embeddings import COUNTERS, EMBEDDERS, counted
 from reconciler.simulator.faults import Fault, Faults
 from reconciler.simulator.planning import PromptCache, plan
 from reconciler.simulator.refusing import Headers
-from reconciler.simulator.values import Answer, Api, Ask, Declined, Flow, Incoming, Json, Provider, Settings
+from reconciler.simulator.replying import Receive, Reply, Scope, Send, deliver, read_body
+from reconciler.simulator.shapes import Answer, Api, Ask, Declined, Flow, Incoming, Json, Provider, Settings
 from reconciler.simulator.writing import encode, kept
 
 CONTROL = "/_simulator/"

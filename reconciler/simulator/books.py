@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from reconciler.simulator.values import Provider
+from reconciler.simulator.shapes import Provider
 
 REQUESTS_KEPT = 256
 BODY_KEPT = 256 * 1024

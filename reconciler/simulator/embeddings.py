@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from reconciler.simulator import gemini, messages, reading, responses
-from reconciler.simulator.values import Declined, Incoming, Json
+from reconciler.simulator.shapes import Declined, Incoming, Json
 from reconciler.simulator.writing import encode, pretty
 
 OPENAI_DIMENSIONS = 1536

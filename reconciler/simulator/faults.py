@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from reconciler.simulator.values import Provider, UsageTold
+from reconciler.simulator.shapes import Provider, UsageTold
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

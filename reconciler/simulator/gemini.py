@@ -13,7 +13,7 @@ import json
 from typing import Any
 
 from reconciler.simulator import reading
-from reconciler.simulator.values import Answer, Ask, Declined, Flow, Incoming, Json
+from reconciler.simulator.shapes import Answer, Ask, Declined, Flow, Incoming, Json
 from reconciler.simulator.writing import encode, pretty, stamp, with_usage
 
 CANDIDATES_MAX = 8

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 
 from reconciler.simulator import reading
-from reconciler.simulator.values import Answer, Ask, Declined, Flow, Incoming, Json
+from reconciler.simulator.shapes import Answer, Ask, Declined, Flow, Incoming, Json
 from reconciler.simulator.writing import COMMENT, encode, named_event, stamp, with_usage
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'

@@ -10,7 +10,7 @@ import re
 from collections import OrderedDict
 from hashlib import blake2b
 
-from reconciler.simulator.values import Answer, Ask, Incoming, Settings, UsageTold
+from reconciler.simulator.shapes import Answer, Ask, Incoming, Settings, UsageTold
 
 TOKENS_MAX = 1_000_000
 """The most that a prompt can ask for, all choices together."""

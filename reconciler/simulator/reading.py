@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from reconciler.simulator.values import Call, Declined, Incoming, Json, Provider
+from reconciler.simulator.shapes import Call, Declined, Incoming, Json, Provider
 
 PER_MESSAGE = 3
 """Tokens that a message costs besides its content."""

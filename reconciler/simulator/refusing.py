@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from reconciler.simulator.values import Api, Declined, Json, Provider
+from reconciler.simulator.shapes import Api, Declined, Json, Provider
 from reconciler.simulator.writing import encode, pretty
 
 Headers = list[tuple[bytes, bytes]]

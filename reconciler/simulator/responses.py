@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from reconciler.simulator import reading
-from reconciler.simulator.values import CREATED, Answer, Ask, Declined, Flow, Incoming, Json
+from reconciler.simulator.shapes import CREATED, Answer, Ask, Declined, Flow, Incoming, Json
 from reconciler.simulator.writing import COMMENT, DONE, encode, event, named_event, pretty, stamp, with_usage
 
 

@@ -20,9 +20,9 @@ from uvicorn.server import ServerState
 
 from reconciler.simulator.app import ProviderApp, State
 from reconciler.simulator.books import Account, Charged, Seen
-from reconciler.simulator.delivery import WIRE
 from reconciler.simulator.faults import Fault
-from reconciler.simulator.values import PROVIDERS, TEXT, Provider, Settings
+from reconciler.simulator.replying import WIRE
+from reconciler.simulator.shapes import PROVIDERS, TEXT, Provider, Settings
 
 HOST = "127.0.0.1"
 BACKLOG = 2048

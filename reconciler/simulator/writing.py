@@ -13,7 +13,7 @@ from zlib import crc32
 
 import msgspec
 
-from reconciler.simulator.values import Answer, Json
+from reconciler.simulator.shapes import Answer, Json
 
 encode = msgspec.json.encode
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from reconciler.source.signatures import Signatures
     from reconciler.source.staging import staged
     from reconciler.source.surroundings import carries, here, work_tree
-    from reconciler.source.trees import TreeRefused
+    from reconciler.source.tree_walk import TreeRefused
     from reconciler.source.watch import Watch
 
 _HOMES = {

@@ -22,13 +22,13 @@ import pygit2
 from pygit2.enums import ObjectType, RepositoryOpenFlag
 
 from reconciler.core.errors import NotFound, SourceUnavailable
-from reconciler.source import absence, history, identities, trees, writing
+from reconciler.source import absence, history, identities, tree_walk, writing
 from reconciler.source.commits import CommitInfo, parse_commit, trailers
 from reconciler.source.history import Walk
 from reconciler.source.identities import Author, Identity
 from reconciler.source.mapping import fsck, mapped, unavailable
 from reconciler.source.storing import common_dir
-from reconciler.source.trees import TreeEntry
+from reconciler.source.tree_walk import TreeEntry
 from reconciler.source.writing import RaceLost
 
 __all__ = ["Author", "Identity", "RaceLost", "Repository", "TreeEntry", "Walk"]
@@ -64,10 +64,10 @@ class Repository:
         self._repo = repo
         self._odb = repo.odb
         self._trees: set[str] = set()
-        self._entry_set = trees.Remembered(self._tree)
+        self._entry_set = tree_walk.Remembered(self._tree)
         self.path = path
         self.quarantine: tuple[str, ...] = ()
-        self.tree_bytes_max = trees.FOLDER_BYTES_MAX
+        self.tree_bytes_max = tree_walk.FOLDER_BYTES_MAX
         self.git_dir = common_dir(Path(repo.path))
         self._standing = _standing(path)
         self._files_in: Path | None = None
@@ -251,28 +251,28 @@ class Repository:
             return oid in self._odb and self._odb.read_header(oid)[0] == ObjectType.COMMIT
 
     def entries(
-        self, sha: str, path: str = ".", wanted: trees.Wanted | None = None, budget: trees.Budget | None = None
+        self, sha: str, path: str = ".", wanted: tree_walk.Wanted | None = None, budget: tree_walk.Budget | None = None
     ) -> Iterator[TreeEntry]:
         """List files, links and submodules below `path` in the commit, all or those `wanted`."""
         tree = self._subtree(sha, path)
-        return iter(()) if tree is None else trees.entries(self._tree, tree, wanted, budget)
+        return iter(()) if tree is None else tree_walk.entries(self._tree, tree, wanted, budget)
 
     def leaf(self, sha: str, path: str, name: str) -> TreeEntry | None:
         """Find what is no folder and has that name in the folder `path` of the commit."""
         tree = self._subtree(sha, path)
-        return None if tree is None else trees.leaf(self._tree, tree, name)
+        return None if tree is None else tree_walk.leaf(self._tree, tree, name)
 
     def changes(
         self,
         old_sha: str,
         new_sha: str,
         path: str = ".",
-        budget: trees.Budget | None = None,
-        wanted: trees.Wanted | None = None,
+        budget: tree_walk.Budget | None = None,
+        wanted: tree_walk.Wanted | None = None,
     ) -> list[tuple[str, TreeEntry | None]]:
         """Compare two commits below `path`: each path that differs with its new entry, or None if it is gone."""
         old, new = (self._subtree(sha, path) for sha in (old_sha, new_sha))
-        return trees.changes(self._entry_set, old, new, budget, wanted)
+        return tree_walk.changes(self._entry_set, old, new, budget, wanted)
 
     def blob(self, oid: str) -> bytes:
         """Give the content of a file by its object id; ask `size` first."""
@@ -350,8 +350,8 @@ class Repository:
     def names(self, tree: str) -> list[tuple[str, bool, str]]:
         """List what a tree itself has: each name, whether it is a folder, and its id."""
         return [
-            (os.fsdecode(name), mode in trees.TREES, oid.hex())
-            for mode, name, oid in trees.parse(self._tree(tree), tree)
+            (os.fsdecode(name), mode in tree_walk.TREES, oid.hex())
+            for mode, name, oid in tree_walk.parse(self._tree(tree), tree)
         ]
 
     def root(self, sha: str) -> str:
@@ -368,13 +368,13 @@ class Repository:
         self._trees.add(tree)
 
     def _subtree(self, sha: str, path: str) -> str | None:
-        return trees.subtree(self._tree, self.root(sha), path)
+        return tree_walk.subtree(self._tree, self.root(sha), path)
 
     def require_folder(self, sha: str, path: str) -> None:
         """Make sure that `path` is a folder in the commit, or nothing at all. Raises TreeRefused for all else."""
-        found = trees.obstacle(self._tree, self.root(sha), path)
+        found = tree_walk.obstacle(self._tree, self.root(sha), path)
         if found is not None:
-            raise trees.TreeRefused(
+            raise tree_walk.TreeRefused(
                 f"the source path {path} is no folder: {found.path} is a {found.kind}", "make it a folder of manifests"
             )
 
@@ -386,13 +386,13 @@ class Repository:
             if kind == ObjectType.COMMIT:
                 history.require_small(self._repo, self._odb, oid)
             elif kind == ObjectType.TREE:
-                trees.require_small(oid, self._odb.read_header(oid)[1], self.tree_bytes_max)
+                tree_walk.require_small(oid, self._odb.read_header(oid)[1], self.tree_bytes_max)
             found, data = self._odb.read(oid)
         except (pygit2.GitError, KeyError, ValueError, OSError) as error:
             raise self._unreadable(oid, error) from error
         if found != kind:
             # A tree's word for what it holds is part of the tree, and no repair of the repository changes it.
-            refusal = SourceUnavailable if kind == ObjectType.COMMIT else trees.TreeRefused
+            refusal = SourceUnavailable if kind == ObjectType.COMMIT else tree_walk.TreeRefused
             raise refusal(f"object {oid} in {self.path} is not a {kind.name.lower()}", fsck(self.path))
         return data
 

@@ -21,11 +21,11 @@ from urllib.parse import unquote, urlsplit
 import pygit2
 
 from reconciler.core.errors import CouldNotRun, SourceUnavailable
-from reconciler.source import refusals
+from reconciler.source import git_refusals
 from reconciler.source.bare import init_bare
 from reconciler.source.git import ObjectMissing, Repository, TreeEntry
 from reconciler.source.mapping import mapped
-from reconciler.source.trees import Wanted
+from reconciler.source.tree_walk import Wanted
 
 TIMEOUT_S = 300
 ROUNDS_MAX = 256
@@ -113,7 +113,7 @@ class _Remote:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CouldNotRun(f"git cannot be run: {error}", "is git installed?") from error
         if done.returncode:
-            said = refusals.reason(done.stderr.decode("utf-8", "replace").replace(self._url, self._name))
+            said = git_refusals.reason(done.stderr.decode("utf-8", "replace").replace(self._url, self._name))
             raise SourceUnavailable(
                 f"{self._repository.path} is a partial clone, and what it lacks cannot be fetched: {said}",
                 self._repository.hint_to_complete,

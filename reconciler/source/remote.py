@@ -21,7 +21,7 @@ from typing import NamedTuple
 import msgspec
 
 from reconciler.core.errors import Refused, SourceUnavailable
-from reconciler.source import refusals
+from reconciler.source import git_refusals
 from reconciler.source.absence import SHOWN_MAX, listed
 from reconciler.source.bare import init_bare
 from reconciler.source.credentials import Address, Credentials, opened
@@ -183,7 +183,7 @@ class Mirror:
                 return False
             if ran.code == 0:
                 raise Refused(self._dropped(f"its branch {self.remote.branch}"), _WHO_DROPS)
-            if refusal := refusals.push_refused(self._scrubbed(ran)):
+            if refusal := git_refusals.push_refused(self._scrubbed(ran)):
                 raise Refused(f"{self.remote.shown} refused the push: {refusal}", "see the remote's branch protection")
             raise self._failed(ran)
 
@@ -206,7 +206,7 @@ class Mirror:
             return
         ran = self._send(ref)
         if ran.code:
-            if said := refusals.push_refused(self._scrubbed(ran)):
+            if said := git_refusals.push_refused(self._scrubbed(ran)):
                 raise SourceUnavailable(
                     f"{self.remote.shown} refused {ref}: {said}", "let Pai's credentials write that ref"
                 )
@@ -386,7 +386,7 @@ class Mirror:
         remote, url = self.remote, self._address.url.rstrip("/")
         said = self._scrubbed(ran._replace(err=ran.err.replace(f"'{url}/'", "it").replace(url, "it")))
         limits = remote.timeout_s, remote.bytes_max, remote.memory_bytes_max
-        return refusals.failure(said, remote.shown, self._address.scheme, *limits)
+        return git_refusals.failure(said, remote.shown, self._address.scheme, *limits)
 
     def _holds(self, tip: str, commit: str) -> bool:
         return Repository.open(self.path).walk(tip, commit).relation in ("same", "forward", "merged")

@@ -23,7 +23,7 @@ from reconciler.core.errors import NotFound, Refused, SourceUnavailable
 from reconciler.source.checkouts import checkout, follow_branch, parts_of
 from reconciler.source.identities import Author, Identity
 from reconciler.source.storing import common_dir, store
-from reconciler.source.trees import TREES, parse, serialise
+from reconciler.source.tree_walk import TREES, parse, serialise
 
 _FILES = (b"100644", b"100755", b"100664")
 LOCK_WAIT_S = 2.0

@@ -17,16 +17,16 @@ import pytest
 
 from reconciler.core import events as ev
 from reconciler.core.errors import LogDamaged, LogNotWritable, SourceUnavailable
-from reconciler.daemon.attesting import Attester
+from reconciler.daemon.checkpointing import Attester
 from reconciler.evidence.verification import Report, verify
 from reconciler.log.sqlite.store import open_reader
 from reconciler.operations.install import install
 from reconciler.operations.parts import Parts
 from reconciler.source import Author, witness
 from reconciler.source.witness import CHECKPOINTS, refs_of
-from reconciler.tlog.checkpoint import Checkpoint, read, sign
-from reconciler.tlog.checkpoint import verify as verified
 from reconciler.tlog.note import generate, parse_vkey
+from reconciler.tlog.signed_checkpoint import Checkpoint, read, sign
+from reconciler.tlog.signed_checkpoint import verify as verified
 from reconciler.workspace import Workspace
 from tests.support import Git, Site, binding, until
 from tests.support_log import decide, secret

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.events import RequestRefused, decode
-from reconciler.gateway import refusals
+from reconciler.gateway import recorded_refusals
+from reconciler.gateway.recorded_refusals import OTHERS_MAX, Refusals
 from reconciler.gateway.refusal import Reason, Refusal
-from reconciler.gateway.refusals import OTHERS_MAX, Refusals
 from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.recorder import Recorder
 from reconciler.simulator import Fault
@@ -74,7 +74,7 @@ def test_many_repeats_are_all_counted_and_some_named(tmp_path: Path) -> None:
 
 def test_window_closes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeats reach the log when their minute is over, with nobody to flush them."""
-    monkeypatch.setattr(refusals, "WINDOW_S", 0.05)
+    monkeypatch.setattr(recorded_refusals, "WINDOW_S", 0.05)
 
     found = recorded(tmp_path, lambda noted: [note(noted, "r0"), note(noted, "r1")], wait_s=0.5)
 

@@ -16,8 +16,8 @@ from reconciler.core.errors import NotFound
 from reconciler.core.events import decode
 from reconciler.core.state import dump
 from reconciler.log import past, pruned
-from reconciler.log.indexing import reindex
 from reconciler.log.past import state_then
+from reconciler.log.reindexing import reindex
 from reconciler.log.replay import state_at
 from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.log.store import Base

@@ -31,9 +31,9 @@ from reconciler.log.store import Stored
 from reconciler.operations.install import install
 from reconciler.operations.parts import Parts
 from reconciler.source import Author, witness
-from reconciler.tlog.checkpoint import Checkpoint, read, sign
 from reconciler.tlog.merkle import leaf_hash
 from reconciler.tlog.note import generate
+from reconciler.tlog.signed_checkpoint import Checkpoint, read, sign
 from reconciler.workspace import Workspace
 from tests import independent_verifier as stranger
 from tests.support_log import binding, decide, secret

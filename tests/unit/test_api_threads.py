@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from reconciler.admin import api
 from reconciler.admin.api import Api
-from reconciler.admin.queries import WAITING_MAX, Queries
+from reconciler.admin.questions import WAITING_MAX, Queries
 from reconciler.audit.views import View
 from reconciler.core.errors import CouldNotRun
 from reconciler.log.open import log_at

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.tlog.checkpoint import Checkpoint, read, sign, verify
 from reconciler.tlog.merkle import leaf_hash
 from reconciler.tlog.note import generate, parse_vkey
+from reconciler.tlog.signed_checkpoint import Checkpoint, read, sign, verify
 
 PAIR = generate("example.com/log")
 KEY = parse_vkey(PAIR.vkey)

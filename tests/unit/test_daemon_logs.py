@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.daemon import logs
+from reconciler.daemon import log_lines
 from tests.support import until
 
 
@@ -29,7 +29,7 @@ def stream() -> Iterator[io.StringIO]:
     for handler in handlers:
         root.removeHandler(handler)
     written = io.StringIO()
-    logs.configure(written)
+    log_lines.configure(written)
     yield written
     root.handlers[:] = handlers
     root.setLevel(before[0])
@@ -51,7 +51,7 @@ def test_lines_of_the_loop_wait_for_each_other(stream: io.StringIO) -> None:
         for number in range(5):
             log.info("line %d", number)
         assert not messages(stream)
-        await asyncio.sleep(3 * logs.TOGETHER_S)
+        await asyncio.sleep(3 * log_lines.TOGETHER_S)
         until("them to be written", lambda: messages(stream) == [f"line {number}" for number in range(5)])
 
     asyncio.run(run())
@@ -100,9 +100,9 @@ def test_lines_that_wait_are_bounded(stream: io.StringIO) -> None:
     log = logging.getLogger("pai.test")
 
     async def run() -> None:
-        for number in range(logs.LINES_MAX):
+        for number in range(log_lines.LINES_MAX):
             log.info("%d", number)
-        until("all to be written", lambda: len(messages(stream)) == logs.LINES_MAX)
+        until("all to be written", lambda: len(messages(stream)) == log_lines.LINES_MAX)
 
     asyncio.run(run())
 
@@ -111,21 +111,21 @@ def test_lines_that_nobody_reads_keep_nobody_waiting_and_are_counted() -> None:
     """A pipe that is full blocks the thread that writes and no other; what did not fit is told afterwards."""
     reading, writing = os.pipe()
     with os.fdopen(writing, "w") as stream, os.fdopen(reading, "r") as reader:
-        handler = logs._Together(stream)
+        handler = log_lines._Together(stream)
         record = logging.LogRecord("pai.test", logging.WARNING, "", 0, "x" * 100, None, None)
-        for _ in range(3 * logs.LOST_FROM):
+        for _ in range(3 * log_lines.LOST_FROM):
             handler.handle(record)
         found = ""
         while "lost here" not in found:
             found += os.read(reader.fileno(), 65536).decode()
         lost = int(found.rpartition(" lines were lost here")[0].rpartition("\n")[2].replace(",", ""))
-        assert found.count("x" * 100) + lost == 3 * logs.LOST_FROM
+        assert found.count("x" * 100) + lost == 3 * log_lines.LOST_FROM
         handler.flush()
 
 
 def test_end_of_the_program_writes_what_waits(stream: io.StringIO) -> None:
     """Logging flushes at the end with the handler's lock held: the thread that writes must not need it."""
-    handler = next(one for one in logging.getLogger().handlers if isinstance(one, logs._Together))
+    handler = next(one for one in logging.getLogger().handlers if isinstance(one, log_lines._Together))
 
     async def run() -> None:
         logging.getLogger("pai.test").info("the last line")
@@ -143,7 +143,7 @@ def test_end_of_the_program_writes_what_waits(stream: io.StringIO) -> None:
 def test_line_is_the_one_that_logging_writes() -> None:
     """Also when the second turns, and back: records come from several threads."""
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    ours, theirs = logs._Line(form), logging.Formatter(form)
+    ours, theirs = log_lines._Line(form), logging.Formatter(form)
     for created in (1e9, 1e9 + 0.0625, 1e9 + 1.5, 1e9 + 0.5, 1e9 + 86_400.75):
         record = logging.LogRecord("pai", logging.INFO, "", 0, "%s said", ("it",), None)
         record.created, record.msecs = created, created % 1 * 1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.listening.places import LOOKED_MAX, STRANGER, Places
+from reconciler.listening.connection_places import LOOKED_MAX, STRANGER, Places
 
 
 class Guest:

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from reconciler.source.credentials import Address, Credentials
+from reconciler.source.git_refusals import failure, push_refused
 from reconciler.source.gitrun import SAID_BYTES_MAX, Ran
-from reconciler.source.refusals import failure, push_refused
 
 
 @pytest.mark.parametrize(

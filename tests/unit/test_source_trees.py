@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.source import trees
-from reconciler.source.trees import RawEntry
+from reconciler.source import tree_walk
+from reconciler.source.tree_walk import RawEntry
 
 
 class Store:
@@ -33,7 +33,7 @@ class Store:
         for name, below in folders.items():
             oid = bytes.fromhex(self.add(below))
             entries.append((b"40000", name.encode("utf-8", "surrogateescape"), oid))
-        raw = trees.serialise(entries)
+        raw = tree_walk.serialise(entries)
         oid_hex = hashlib.sha1(b"tree %d\0%s" % (len(raw), raw), usedforsecurity=False).hexdigest()
         self.objects[oid_hex] = raw
         return oid_hex
@@ -45,7 +45,7 @@ class Store:
 
     def entries(self, oid: str) -> frozenset[bytes]:
         """Give the tree's entries."""
-        return trees.entry_set(self.read(oid), oid)
+        return tree_walk.entry_set(self.read(oid), oid)
 
 
 FILE = (b"100644", b"x" * 20)
@@ -69,13 +69,13 @@ def test_changes_are_the_difference_of_the_listings(
     """Walking only what differs finds exactly what comparing everything finds."""
     store = Store()
     before, after = store.add(old), store.add(new)
-    left = {entry.path: entry for entry in trees.entries(store.read, before)}
-    right = {entry.path: entry for entry in trees.entries(store.read, after)}
+    left = {entry.path: entry for entry in tree_walk.entries(store.read, before)}
+    right = {entry.path: entry for entry in tree_walk.entries(store.read, after)}
     assert left.keys() == old.keys()
     expected = {path: right.get(path) for path in left.keys() | right.keys() if left.get(path) != right.get(path)}
-    assert trees.changes(store.entries, before, after) == sorted(expected.items())
-    assert trees.changes(store.entries, None, after) == sorted(right.items())
-    assert [path for path, entry in trees.changes(store.entries, before, None) if entry is None] == sorted(left)
+    assert tree_walk.changes(store.entries, before, after) == sorted(expected.items())
+    assert tree_walk.changes(store.entries, None, after) == sorted(right.items())
+    assert [path for path, entry in tree_walk.changes(store.entries, before, None) if entry is None] == sorted(left)
 
 
 def test_changes_do_not_read_folders_that_are_equal() -> None:
@@ -83,7 +83,7 @@ def test_changes_do_not_read_folders_that_are_equal() -> None:
     files = {f"d{i}/f": (b"100644", b"x" * 20) for i in range(100)}
     store = Store()
     old, new = store.add(files), store.add({**files, "d7/f": (b"100644", b"y" * 20)})
-    assert [path for path, _ in trees.changes(store.entries, old, new)] == ["d7/f"]
+    assert [path for path, _ in tree_walk.changes(store.entries, old, new)] == ["d7/f"]
     assert store.reads == 4
 
 
@@ -91,7 +91,7 @@ def nested(store: Store, depth: int, name: bytes = b"d") -> str:
     """Store a file below `depth` folders and give the tree's id."""
     tree = store.add({"f": (b"100644", b"x" * 20)})
     for _ in range(depth):
-        raw = trees.serialise([(b"40000", name, bytes.fromhex(tree))])
+        raw = tree_walk.serialise([(b"40000", name, bytes.fromhex(tree))])
         tree = hashlib.sha1(raw, usedforsecurity=False).hexdigest()
         store.objects[tree] = raw
     return tree
@@ -101,18 +101,18 @@ def test_deep_trees_are_walked_without_recursion() -> None:
     """A path of more folders than Python may call functions is no danger."""
     store = Store()
     tree = nested(store, 1500)
-    assert len(list(trees.entries(store.read, tree))) == 1
-    assert len(trees.changes(store.entries, None, tree)) == 1
+    assert len(list(tree_walk.entries(store.read, tree))) == 1
+    assert len(tree_walk.changes(store.entries, None, tree)) == 1
 
 
 def test_paths_beyond_any_file_system_are_refused() -> None:
     """Folders nested without end would cost memory by the square of their depth."""
     store = Store()
     tree = nested(store, 2500)
-    with pytest.raises(trees.TreeRefused, match="longer than"):
-        list(trees.entries(store.read, tree))
-    with pytest.raises(trees.TreeRefused, match="longer than"):
-        trees.changes(store.entries, None, tree)
+    with pytest.raises(tree_walk.TreeRefused, match="longer than"):
+        list(tree_walk.entries(store.read, tree))
+    with pytest.raises(tree_walk.TreeRefused, match="longer than"):
+        tree_walk.changes(store.entries, None, tree)
 
 
 @pytest.mark.parametrize(
@@ -122,57 +122,58 @@ def test_modes_that_git_does_not_write_are_refused(mode: bytes) -> None:
     """What git makes of such an entry is its affair; a listing, a comparison and a look at the entry all refuse it."""
     store = Store()
     tree = store.add({"d/a": FILE, "d/\x1bz": (mode, b"x" * 20)})
-    below = trees.subtree(store.read, tree, "d")
+    below = tree_walk.subtree(store.read, tree, "d")
     assert below is not None
     for look in (
-        lambda: list(trees.entries(store.read, tree, lambda _mode, _name: False)),
-        lambda: trees.changes(store.entries, store.add({"d/a": FILE}), tree),
-        lambda: trees.leaf(store.read, below, "\x1bz"),
-        lambda: trees.obstacle(store.read, tree, "d/\x1bz"),
+        lambda: list(tree_walk.entries(store.read, tree, lambda _mode, _name: False)),
+        lambda: tree_walk.changes(store.entries, store.add({"d/a": FILE}), tree),
+        lambda: tree_walk.leaf(store.read, below, "\x1bz"),
+        lambda: tree_walk.obstacle(store.read, tree, "d/\x1bz"),
     ):
-        with pytest.raises(trees.TreeRefused, match=f"\ufffdz has mode {mode.decode()}"):
+        with pytest.raises(tree_walk.TreeRefused, match=f"\ufffdz has mode {mode.decode()}"):
             look()
-    assert [path for path, _ in trees.changes(store.entries, tree, store.add({"d/a": FILE}))] == ["d/\x1bz"]
+    assert [path for path, _ in tree_walk.changes(store.entries, tree, store.add({"d/a": FILE}))] == ["d/\x1bz"]
 
 
 def test_mode_of_gits_first_months_is_a_file() -> None:
     """Git reads 100664 as 100644, and repositories of that time still have it."""
     store = Store()
     old, new = store.add({"a": (b"100664", b"x" * 20)}), store.add({"a": FILE})
-    assert [entry.kind for entry in trees.entries(store.read, old)] == ["file"]
-    assert trees.changes(store.entries, old, new) == trees.changes(store.entries, new, old) == []
+    assert [entry.kind for entry in tree_walk.entries(store.read, old)] == ["file"]
+    assert tree_walk.changes(store.entries, old, new) == tree_walk.changes(store.entries, new, old) == []
 
 
 @pytest.mark.parametrize("raw", [b"100644 a\0short", b"junk", b"100644 \0" + b"x" * 20, b"9 a\0" + b"x" * 20])
 def test_malformed_trees_are_refused(raw: bytes) -> None:
     """Bytes that are no tree are an error, in a listing and in a comparison."""
-    with pytest.raises(trees.TreeRefused, match="malformed"):
-        list(trees.entries(lambda _: raw, "1" * 40))
-    with pytest.raises(trees.TreeRefused, match="malformed"):
-        trees.changes(lambda oid: trees.entry_set(raw, oid), None, "1" * 40)
+    with pytest.raises(tree_walk.TreeRefused, match="malformed"):
+        list(tree_walk.entries(lambda _: raw, "1" * 40))
+    with pytest.raises(tree_walk.TreeRefused, match="malformed"):
+        tree_walk.changes(lambda oid: tree_walk.entry_set(raw, oid), None, "1" * 40)
 
 
 def test_long_names_are_refused_in_words_that_the_log_can_hold() -> None:
     """A name that is no text is shown by replacements; a file's own name counts too."""
     store = Store()
     tree = nested(store, 2100, b"\xff")
-    for listing in (trees.entries(store.read, tree), trees.entries(store.read, store.add({"a" * 5000: FILE}))):
-        with pytest.raises(trees.TreeRefused, match="longer than") as caught:
+    for listing in (tree_walk.entries(store.read, tree), tree_walk.entries(store.read, store.add({"a" * 5000: FILE}))):
+        with pytest.raises(tree_walk.TreeRefused, match="longer than") as caught:
             list(listing)
         caught.value.message.encode()
-    with pytest.raises(trees.TreeRefused, match="file's path"):
-        trees.changes(store.entries, None, store.add({"a" * 5000: FILE}))
+    with pytest.raises(tree_walk.TreeRefused, match="file's path"):
+        tree_walk.changes(store.entries, None, store.add({"a" * 5000: FILE}))
 
 
 def test_paths_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few objects may stand for many long paths: their characters end a listing and a comparison."""
     store = Store()
     tree = nested(store, 9, b"d" * 200)
-    monkeypatch.setattr(trees, "PATHS_CHARACTERS_MAX", 5_000)
-    for look in (lambda: list(trees.entries(store.read, tree)), lambda: trees.changes(store.entries, None, tree)):
-        with pytest.raises(trees.TreeRefused, match="more than 5,000 characters together"):
+    monkeypatch.setattr(tree_walk, "PATHS_CHARACTERS_MAX", 5_000)
+    looks = (lambda: list(tree_walk.entries(store.read, tree)), lambda: tree_walk.changes(store.entries, None, tree))
+    for look in looks:
+        with pytest.raises(tree_walk.TreeRefused, match="more than 5,000 characters together"):
             look()
-    assert trees.changes(store.entries, tree, tree) == []
+    assert tree_walk.changes(store.entries, tree, tree) == []
 
 
 def test_large_folders_are_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,30 +181,30 @@ def test_large_folders_are_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch) 
     store = Store()
     files = {f"{number:03}.{'yaml' if number % 2 else 'txt'}": FILE for number in range(100)}
     tree = store.add(files)
-    whole = list(trees.entries(store.read, tree))
-    monkeypatch.setattr(trees, "CHUNK_BYTES", 64)
-    assert list(trees.entries(store.read, tree)) == whole
-    wanted = list(trees.entries(store.read, tree, lambda _, name: name.endswith(b".yaml")))
+    whole = list(tree_walk.entries(store.read, tree))
+    monkeypatch.setattr(tree_walk, "CHUNK_BYTES", 64)
+    assert list(tree_walk.entries(store.read, tree)) == whole
+    wanted = list(tree_walk.entries(store.read, tree, lambda _, name: name.endswith(b".yaml")))
     assert [entry.path for entry in wanted] == [entry.path for entry in whole if entry.path.endswith(".yaml")]
     raw = store.read(tree)
     for broken in (raw[:-1], b"x" + raw, raw + b"100644 "):
-        with pytest.raises(trees.TreeRefused, match="malformed"):
-            list(trees.entries(lambda _, data=broken: data, tree))
-    monkeypatch.setattr(trees, "TREE_BYTES_MAX", len(raw) - 1)
-    with pytest.raises(trees.TreeRefused, match="bytes together"):
-        list(trees.entries(store.read, tree))
-    monkeypatch.setattr(trees, "ENTRIES_MAX", 99)
-    monkeypatch.setattr(trees, "TREE_BYTES_MAX", len(raw))
-    with pytest.raises(trees.TreeRefused, match="more than 99 files"):
-        list(trees.entries(store.read, tree))
+        with pytest.raises(tree_walk.TreeRefused, match="malformed"):
+            list(tree_walk.entries(lambda _, data=broken: data, tree))
+    monkeypatch.setattr(tree_walk, "TREE_BYTES_MAX", len(raw) - 1)
+    with pytest.raises(tree_walk.TreeRefused, match="bytes together"):
+        list(tree_walk.entries(store.read, tree))
+    monkeypatch.setattr(tree_walk, "ENTRIES_MAX", 99)
+    monkeypatch.setattr(tree_walk, "TREE_BYTES_MAX", len(raw))
+    with pytest.raises(tree_walk.TreeRefused, match="more than 99 files"):
+        list(tree_walk.entries(store.read, tree))
 
 
 def test_a_comparison_counts_the_new_tree_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two trees that may be listed may be compared, however many entries they have together."""
     store = Store()
     old, new = (store.add({f"{name}{i}": FILE for i in range(8)}) for name in "ab")
-    monkeypatch.setattr(trees, "ENTRIES_MAX", 10)
-    assert len(trees.changes(store.entries, old, new)) == 16
+    monkeypatch.setattr(tree_walk, "ENTRIES_MAX", 10)
+    assert len(tree_walk.changes(store.entries, old, new)) == 16
 
 
 @pytest.mark.parametrize(
@@ -223,7 +224,7 @@ def test_what_keeps_a_path_from_being_a_folder_is_found(path: str, found: tuple[
     store = Store()
     content = b"x" * 20
     files = {"a/b/f": FILE, "a/b/link": (b"120000", content), "sub": (b"160000", content), "file": FILE}
-    obstacle = trees.obstacle(store.read, store.add(files), path)
+    obstacle = tree_walk.obstacle(store.read, store.add(files), path)
     assert (obstacle and obstacle[:2]) == found
 
 
@@ -233,19 +234,19 @@ def test_trees_are_remembered_by_their_bytes(monkeypatch: pytest.MonkeyPatch) ->
     small = [store.add({f"{number}": FILE}) for number in range(100)]
     large = store.add({f"{number:04}": FILE for number in range(1000)})
     size = len(store.objects[large])
-    monkeypatch.setattr(trees, "REMEMBERED_BYTES_MAX", size + 10 * trees.REMEMBERED_OVERHEAD)
-    remembered = trees.Remembered(store.read)
+    monkeypatch.setattr(tree_walk, "REMEMBERED_BYTES_MAX", size + 10 * tree_walk.REMEMBERED_OVERHEAD)
+    remembered = tree_walk.Remembered(store.read)
 
     def reads(oids: list[str]) -> int:
         before = store.reads
         for oid in oids:
-            assert remembered(oid) == trees.entry_set(store.objects[oid], oid)
+            assert remembered(oid) == tree_walk.entry_set(store.objects[oid], oid)
         return store.reads - before
 
     assert reads([large, *small[:8], large, *small[:8]]) == 9
     assert reads(small) == 92
     assert reads([large]) == 1
-    monkeypatch.setattr(trees, "REMEMBERED_BYTES_MAX", size)
+    monkeypatch.setattr(tree_walk, "REMEMBERED_BYTES_MAX", size)
     assert reads([large, large]) == 1
     assert reads([large]) == 1
 
@@ -259,16 +260,16 @@ def test_only_what_is_wanted_is_a_change() -> None:
     old, link, other = Store(), (b"120000", b"x" * 20), (b"100644", b"y" * 20)
     before = old.add({"a.y": FILE, "b": FILE, "c": link, "d/e": FILE, "d/f.y": FILE})
     after = old.add({"a.y": other, "b": other, "c": FILE, "d/e": link, "d/f.y": FILE, "g": FILE})
-    found = trees.changes(old.entries, before, after, wanted=wanted)
+    found = tree_walk.changes(old.entries, before, after, wanted=wanted)
     assert [(path, entry and entry.kind) for path, entry in found] == [("a.y", "file"), ("c", None), ("d/e", "symlink")]
-    with pytest.raises(trees.TreeRefused, match="longer than"):
-        trees.changes(old.entries, before, old.add({"a" * 5000: FILE}), wanted=wanted)
+    with pytest.raises(tree_walk.TreeRefused, match="longer than"):
+        tree_walk.changes(old.entries, before, old.add({"a" * 5000: FILE}), wanted=wanted)
 
 
 def test_large_tree_is_read_in_parts_as_it_is_in_one() -> None:
     """Whatever is no entry is malformed wherever it stands."""
     raw = b"".join(b"100644 %06d\0" % number + bytes([number % 256]) * 20 for number in range(20_000))
-    assert len(trees.entry_set(raw, "1" * 40)) == 20_000
-    for at in (0, 34, trees.CHUNK_BYTES - 10, len(raw) - 34, len(raw)):
-        with pytest.raises(trees.TreeRefused, match="malformed"):
-            trees.entry_set(raw[:at] + b"\0" + raw[at:], "1" * 40)
+    assert len(tree_walk.entry_set(raw, "1" * 40)) == 20_000
+    for at in (0, 34, tree_walk.CHUNK_BYTES - 10, len(raw) - 34, len(raw)):
+        with pytest.raises(tree_walk.TreeRefused, match="malformed"):
+            tree_walk.entry_set(raw[:at] + b"\0" + raw[at:], "1" * 40)

@@ -15,7 +15,7 @@ from reconciler.admin import webhooks
 from reconciler.admin.deliveries import FORGES, Headers, Proof
 from reconciler.admin.webhooks import SMALL_BYTES, Webhooks
 from reconciler.secrets import SecretReader
-from reconciler.secrets.value import SecretValue
+from reconciler.secrets.secret_value import SecretValue
 
 
 async def _secret(_: str, __: str) -> SecretValue:

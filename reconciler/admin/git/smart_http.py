@@ -25,8 +25,8 @@ from reconciler.admin.git import cgi
 from reconciler.admin.git.report import Report
 from reconciler.admin.turns import Busy, Left, Turns, Waiting
 from reconciler.core.errors import LogNotWritable
-from reconciler.operations.admissions import settle
 from reconciler.operations.first_token import Caller, identify
+from reconciler.operations.push_events import settle
 from reconciler.operations.pushers import Pushes
 from reconciler.recorder import Recorder
 from reconciler.source.bare import put_right

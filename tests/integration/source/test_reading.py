@@ -11,10 +11,10 @@ import pytest
 
 from reconciler.core.errors import NotFound, SourceUnavailable
 from reconciler.core.events import Signature
-from reconciler.source import Repository, TreeEntry, trees
+from reconciler.source import Repository, TreeEntry, tree_walk
 from reconciler.source.git import CACHE_BYTES_MAX
 from reconciler.source.quarantine import quarantine_folders
-from reconciler.source.trees import TreeRefused
+from reconciler.source.tree_walk import TreeRefused
 
 from .conftest import Git
 
@@ -129,7 +129,7 @@ def test_tree_of_a_huge_name_is_refused_unread(git: Git) -> None:
     """A tree whose one name is huge packs to a thousandth; its size is looked at before it fills the memory."""
     git.commit({"a": "1"})
     raw = git.folder / "raw"
-    raw.write_bytes(b"100644 " + b"a" * trees.FOLDER_BYTES_MAX + b"\0" + b"x" * 20)
+    raw.write_bytes(b"100644 " + b"a" * tree_walk.FOLDER_BYTES_MAX + b"\0" + b"x" * 20)
     tree = git("hash-object", "-t", "tree", "--literally", "-w", str(raw))
     sha = git("commit-tree", tree, "-m", "x")
     with pytest.raises(TreeRefused, match=f"more than 4,194,304 bytes of names .tree {tree}"):
@@ -198,7 +198,7 @@ def test_entries_of_a_tree_bomb_end_in_a_message(git: Git, monkeypatch: pytest.M
         listing = b"".join(b"040000 tree %s\td%d\n" % (tree.encode(), i) for i in range(10))
         tree = git("mktree", stdin=listing)
     sha = git("commit-tree", tree, "-m", "bomb")
-    monkeypatch.setattr(trees, "ENTRIES_MAX", 10_000)
+    monkeypatch.setattr(tree_walk, "ENTRIES_MAX", 10_000)
     repository = Repository.open(git.folder)
     with pytest.raises(TreeRefused, match=r"more than 10,000 files"):
         list(repository.entries(sha))

@@ -26,10 +26,10 @@ from reconciler.log.store import Reader
 from reconciler.log.tree import Tree, extend
 from reconciler.source import Author, witness
 from reconciler.source.packing import Packer
-from reconciler.tlog.checkpoint import Checkpoint, sign
 from reconciler.tlog.merkle import Frontier
 from reconciler.tlog.note import VerifierKey, parse_vkey
 from reconciler.tlog.proofs import verify_consistency
+from reconciler.tlog.signed_checkpoint import Checkpoint, sign
 from reconciler.workspace import Workspace
 
 _HINT = "run `pai verify` to see all that is wrong"

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from reconciler.simulator.books import Visit
 from reconciler.simulator.faults import Fault
 from reconciler.simulator.refusing import Headers
-from reconciler.simulator.values import Flow, Settings
+from reconciler.simulator.shapes import Flow, Settings
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

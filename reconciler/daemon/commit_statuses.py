@@ -27,7 +27,7 @@ from reconciler.core.objects import DEFAULT_SECRET_KEY
 from reconciler.core.state import Row as Whole
 from reconciler.forges import Forge, ForgeUnavailable, State, Status, forge
 from reconciler.log.store import Reader
-from reconciler.secrets.value import SecretValue
+from reconciler.secrets.secret_value import SecretValue
 from reconciler.workspace import Workspace
 
 log = logging.getLogger("pai.forge")
