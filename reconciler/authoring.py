@@ -42,7 +42,7 @@ Send = Callable[[str, str | None], bool]
 """Moves a branch that is somewhere else from a commit to a new one; False if it is no longer there."""
 
 
-class Outcome(NamedTuple):
+class Committed(NamedTuple):
     """What was committed: one action an object, in the order asked for. `commit` is "" if nothing changed."""
 
     commit: str
@@ -180,7 +180,7 @@ def change(
     dry_run: bool = False,
     send: Send | None = None,
     given: Mapping[str, Facts] | None = None,
-) -> Outcome:
+) -> Committed:
     """Edit the tip's manifests and commit the result as the user. `state` is what is in force.
 
     `given` are the files that the change is made from. With `send` the branch is somewhere else, and `repository` its
@@ -194,12 +194,12 @@ def change(
         files = proposal.files()
         _require(proposal.after(files, state, given))
         if dry_run or not files:
-            return Outcome("", actions)
+            return Committed("", actions)
         try:
             commit = _commit(repository, branch, tip, files, describe(actions), send)
         except RaceLost:
             continue
-        return Outcome(commit, actions)
+        return Committed(commit, actions)
     raise Refused("the branch moved at every try", "others push at this moment; run the command again")
 
 
@@ -341,9 +341,9 @@ __all__ = [
     "Action",
     "Actions",
     "Author",
+    "Committed",
     "Document",
     "Key",
-    "Outcome",
     "Proposal",
     "change",
     "document_of",

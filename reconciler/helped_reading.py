@@ -49,7 +49,7 @@ def is_read(entry: TreeEntry) -> bool:
     return entry.kind == "file" and entry.path.endswith(SUFFIXES)
 
 
-class Helper:
+class ReadingHelper:
     """A process that reads blobs of a repository for this one. Raises OSError, ValueError if it cannot be started."""
 
     def __init__(self, repository: Path, oids: list[str], niceness: int = 0) -> None:
@@ -103,12 +103,12 @@ class Helped:
     """The blobs that helpers read."""
 
     def __init__(self) -> None:
-        self._helpers: dict[str, tuple[Helper, list[str], float]] = {}
+        self._helpers: dict[str, tuple[ReadingHelper, list[str], float]] = {}
 
     def __contains__(self, oid: str) -> bool:
         return oid in self._helpers
 
-    def add(self, helper: Helper, oids: list[str], timeout_s: float) -> None:
+    def add(self, helper: ReadingHelper, oids: list[str], timeout_s: float) -> None:
         """Leave `oids` to `helper`, which may take so long once it is asked."""
         self._helpers.update(dict.fromkeys(oids, (helper, oids, timeout_s)))
 
@@ -131,7 +131,9 @@ def helpers(repository: Repository, entries: Collection[TreeEntry], dear: list[s
 
         def leave(oids: list[str], timeout_s: float, niceness: int = 0) -> None:
             with suppress(OSError, ValueError):
-                helped.add(stack.enter_context(closing(Helper(repository.path, oids, niceness))), oids, timeout_s)
+                helped.add(
+                    stack.enter_context(closing(ReadingHelper(repository.path, oids, niceness))), oids, timeout_s
+                )
 
         if dear and _others_see(repository, dear[-1]):
             leave(dear, DEAR_TIMEOUT_S * len(dear), NICENESS)

@@ -32,7 +32,7 @@ from reconciler.manifests import Verdict, redact_beginning
 from reconciler.manifests.judging import unreadable
 from reconciler.recorder import Prepared, Recorder
 from reconciler.source import CommitInfo, Repository, Signatures, Walk
-from reconciler.verdict import Index, Judge, load_index, save_index
+from reconciler.verdict import Judge, TreeIndex, load_index, save_index
 
 DIAGNOSTICS_MAX = 1000
 """Diagnostics an event lists; the rest is counted in `omitted`."""
@@ -100,7 +100,7 @@ class Reconciler:
         self._source_path = path
         self._index_file = index_file
         self._judge: Judge | None = None
-        self._saved: Index | None = None
+        self._saved: TreeIndex | None = None
         self._known: _Known | None = None
         self._passing = threading.Lock()
         self._signatures = signatures
@@ -142,7 +142,7 @@ class Reconciler:
             self.save()
 
     @property
-    def index(self) -> Index | None:
+    def index(self) -> TreeIndex | None:
         """What was read of the tree last; a value that does not change, for others to judge by."""
         judge = self._judge
         return judge.index if judge else None

@@ -44,7 +44,7 @@ from reconciler.manifests.reading import SUFFIXES
 from reconciler.manifests.rules import SIGNATURE
 from reconciler.source import CommitUnreadable, Repository, TreeEntry, TreeRefused
 from reconciler.source.trailer_search import LOOKED_MAX, TrailerSearch
-from reconciler.source.tree_walk import LINKS, Budget
+from reconciler.source.tree_walk import LINKS, TreeBudget
 
 if TYPE_CHECKING:  # the hook is in a hurry
     from reconciler.source import Signatures
@@ -62,7 +62,7 @@ CHANGED_MAX = 50_000
 """Paths that differ beyond which all of the tree is read."""
 
 
-class Index(msgspec.Struct, frozen=True, array_like=True):
+class TreeIndex(msgspec.Struct, frozen=True, array_like=True):
     """What was read of one commit's tree: facts by path relative to the repository, and the ignore file's blob id."""
 
     version: str
@@ -72,7 +72,7 @@ class Index(msgspec.Struct, frozen=True, array_like=True):
     files: dict[str, Facts]
 
 
-_index_decoder = msgspec.msgpack.Decoder(Index)
+_index_decoder = msgspec.msgpack.Decoder(TreeIndex)
 _index_encoder = msgspec.msgpack.Encoder()
 
 
@@ -101,7 +101,7 @@ class Judge:
         self,
         repository: Repository,
         path: str = ".",
-        index: Index | None = None,
+        index: TreeIndex | None = None,
         signatures: Signatures | None = None,
         most: Most | None = None,
         *,
@@ -121,7 +121,7 @@ class Judge:
         self._path = str(PurePosixPath(path))
         self.index = index if index is not None and (index.version, index.path) == (VERSION, self._path) else None
         self.files_read = self.size_read = 0
-        self._judged: tuple[Index, Verdict] | None = None
+        self._judged: tuple[TreeIndex, Verdict] | None = None
         self._shared: TrailerSearch | None = None
 
     def commit(self, sha: str) -> Verdict:
@@ -141,7 +141,7 @@ class Judge:
         self._judged = (index, verdict)
         return verdict
 
-    def _of_edit(self, index: Index) -> Verdict | None:
+    def _of_edit(self, index: TreeIndex) -> Verdict | None:
         """Continue the last verdict if some files only say something new about the objects they had; else None.
 
         No rule looks at more than an object's name and references outside its own file, so no other file is concerned.
@@ -235,7 +235,7 @@ class Judge:
             self._shared = TrailerSearch(self.repository, *TRAILER, since)
         return self._shared
 
-    def read(self, sha: str) -> Index:
+    def read(self, sha: str) -> TreeIndex:
         """Give the facts of the commit's tree, reading only what is not known yet."""
         old = self.index
         if old is not None and old.commit == sha:
@@ -251,7 +251,7 @@ class Judge:
     def _changes(self, old: str, sha: str) -> list[tuple[str, TreeEntry | None]] | None:
         """Compare two commits; None if only reading the whole of the newer one tells what it means."""
         most = self._most
-        budget = Budget(paths=CHANGED_MAX) if most is None else Budget(most.entries, most.characters)
+        budget = TreeBudget(paths=CHANGED_MAX) if most is None else TreeBudget(most.entries, most.characters)
         try:
             changes = self.repository.changes(old, sha, self._path, budget, may_matter)
         except (SourceUnavailable, TreeRefused):  # the old commit is gone (a force-push and a garbage collection),
@@ -262,11 +262,11 @@ class Judge:
                 raise TooLarge(f"{len(changes):,} files differ")
         return changes
 
-    def _read_all(self, sha: str) -> Index:
+    def _read_all(self, sha: str) -> TreeIndex:
         ignored = self.repository.leaf(sha, self._path, IGNORE_FILE)
         ignore = ignored.oid if ignored is not None and ignored.kind == "file" else ""
         rules = self.rules(ignore)
-        budget = Budget()
+        budget = TreeBudget()
         try:
             entries = list(islice(self._not_skipped(sha, rules, budget), FILES_MAX + 1))
         finally:
@@ -283,9 +283,9 @@ class Judge:
                 if facts is not None:
                     files[self.full(entry.path)] = facts
                     size = _fitting(size, facts)
-        return Index(VERSION, sha, self._path, ignore, files)
+        return TreeIndex(VERSION, sha, self._path, ignore, files)
 
-    def _not_skipped(self, sha: str, rules: IgnoreRules, budget: Budget) -> Iterator[TreeEntry]:
+    def _not_skipped(self, sha: str, rules: IgnoreRules, budget: TreeBudget) -> Iterator[TreeEntry]:
         for entry in self.repository.entries(sha, self._path, _may_be_read, budget):
             skipped = rules.skips(entry.path)
             if rules.work > ignore.WORK_MAX:
@@ -293,7 +293,7 @@ class Judge:
             if not skipped:
                 yield entry
 
-    def _read_changes(self, sha: str, old: Index, changes: list[tuple[str, TreeEntry | None]]) -> Index:
+    def _read_changes(self, sha: str, old: TreeIndex, changes: list[tuple[str, TreeEntry | None]]) -> TreeIndex:
         rules = self.rules(old.ignore)
         files = dict(old.files)
         known: dict[str, Facts] = {}
@@ -312,7 +312,7 @@ class Judge:
         self.size_read += rules.work
         if len(files) > FILES_MAX:
             raise TreeRefused(*_too_many)
-        return Index(VERSION, sha, self._path, old.ignore, files)
+        return TreeIndex(VERSION, sha, self._path, old.ignore, files)
 
     def _helpers(self, entries: list[TreeEntry], read: Iterable[TreeEntry]) -> AbstractContextManager[Helped]:
         dear = dear_blobs(self.repository, read) if self._serves else []
@@ -384,7 +384,7 @@ def _names(facts: Facts) -> list[tuple[Kind, str]]:
     return [(manifest.kind, manifest.name) for manifest in facts.manifests]
 
 
-def load_index(path: Path) -> Index | None:
+def load_index(path: Path) -> TreeIndex | None:
     """Read a kept index; None if there is none, or it is not whole, or another version wrote it."""
     try:
         index = _index_decoder.decode(path.read_bytes())
@@ -393,7 +393,7 @@ def load_index(path: Path) -> Index | None:
     return index if index.version == VERSION else None
 
 
-def save_index(path: Path, index: Index) -> None:
+def save_index(path: Path, index: TreeIndex) -> None:
     """Keep an index for the next process. It is derived: failing to write it costs time, nothing else."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

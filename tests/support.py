@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from reconciler.audit import Row, parse_terms, search
+from reconciler.audit import EventRow, parse_terms, search
 from reconciler.core.state import State
 from reconciler.log.replay import fold, projected
 from reconciler.log.sqlite.store import open_reader
@@ -333,7 +333,7 @@ def replayed(log: Reader) -> State:
     return state
 
 
-def assert_whole(rows: Iterable[Row]) -> None:
+def assert_whole(rows: Iterable[EventRow]) -> None:
     """Check that every revision is on the log as a whole: its object events add up to its counts, none is left over."""
     seen: Counter[tuple[str, str]] = Counter()
     for row in rows:

@@ -22,7 +22,7 @@ from reconciler.core import keys
 from reconciler.core.budget import Account
 from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.recorder import Recorder
-from reconciler.simulator import Seen, Simulator
+from reconciler.simulator import SeenRequest, Simulator
 from tests.support import DEADLINE_S, Daemon, Site, agent, copied, until
 
 BIG = 100_000_000
@@ -296,7 +296,7 @@ class Bench:
         """Give the tokens of open reservations by binding."""
         return {name: account.reserved for name, account in self.site.state().ledger.accounts.items()}
 
-    def seen(self, name: str) -> list[Seen]:
+    def seen(self, name: str) -> list[SeenRequest]:
         """Give the requests for a binding that reached its provider, oldest first."""
         return [visit for visit in self.simulator.requests() if _model_of(visit) == MODEL_IDS.get(name, name)]
 
@@ -314,7 +314,7 @@ def opened(template: Site, folder: Path, **env: str) -> Iterator[Bench]:
         yield bench
 
 
-def _model_of(visit: Seen) -> str:
+def _model_of(visit: SeenRequest) -> str:
     """Give the model that a request upstream names, in its path or its body."""
     found = re.search(r"/models/([^/:]+):", visit.path)
     if found:

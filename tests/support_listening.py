@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import uvloop
 
-from reconciler.listening import Door, Hosts, Limits, Listener, Proxies
+from reconciler.listening import Door, DoorLimits, Hosts, Listener, Proxies
 from tests.support import DEADLINE_S
 
 MIB = 1024 * 1024
@@ -109,7 +109,7 @@ class Echo:
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listening.getsockname()[1]
         proxies = Proxies(ipaddress.ip_network(network) for network in trusted)
-        self.door = Door(self._answer, self._foreign, Hosts(hosts), proxies, Limits(head_s, 5.0))
+        self.door = Door(self._answer, self._foreign, Hosts(hosts), proxies, DoorLimits(head_s, 5.0))
         self.gate = threading.Event()
         self.gate.set()
         self._loop = uvloop.new_event_loop()

@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from reconciler.admin.openapi import LIMIT_DEFAULT, LIMIT_MAX, document
 from reconciler.admin.questions import Queries
-from reconciler.audit import Key, Row, Tail, parse_query, search, spending, unknown
+from reconciler.audit import EventRow, Key, Tail, parse_query, search, spending, unknown
 from reconciler.audit.lookups import History, Origins, Story, history_of, origins_of, story_of
 from reconciler.audit.spending import KEYS
 from reconciler.audit.view_at import view_of
@@ -160,7 +160,7 @@ class Api:
         self._followers += Counter()  # forgets who follows no more
 
     async def _stream(self, tail: Tail, request: Request, notices: Sequence[str]) -> AsyncIterator[bytes]:
-        def look() -> list[Row] | None:
+        def look() -> list[EventRow] | None:
             rows = tail.look()
             with contextlib.suppress(LogNotWritable):  # nobody can tell now, and nothing is revoked meanwhile
                 return rows if self._caller(request) is not None else None

@@ -32,7 +32,7 @@ class Malformed(ValueError):
     """A payload that its forge would not send."""
 
 
-class Forge(NamedTuple):
+class Sender(NamedTuple):
     """One kind of sender.
 
     `prove` gets headers, body, secret and the time now. `event` reads the kind of event off the headers. `refs` names
@@ -205,30 +205,30 @@ def _decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise Malformed("the payload cannot be read") from error
 
 
-FORGES: Final[Mapping[str, Forge]] = {
-    "github": Forge(
+FORGES: Final[Mapping[str, Sender]] = {
+    "github": Sender(
         _hexed("x-hub-signature-256", prefix="sha256="),
         _named("x-github-event", ("push",), ("ping",)),
         _refs,
         "x-github-delivery",
     ),
-    "gitlab": Forge(
+    "gitlab": Sender(
         _prove_gitlab,
         _named("x-gitlab-event", ("Push Hook", "System Hook")),
         _refs,
         "x-gitlab-event-uuid",
     ),
-    "gitea": Forge(
+    "gitea": Sender(
         _hexed("x-forgejo-signature", "x-gitea-signature"),
         _gitea_event,
         _refs,
         "x-gitea-delivery",
     ),
-    "bitbucket": Forge(
+    "bitbucket": Sender(
         _hexed("x-hub-signature", prefix="sha256="),
         _named("x-event-key", ("repo:push", "repo:refs_changed"), ("diagnostics:ping",)),
         _bitbucket_refs,
         "x-request-uuid",
     ),
-    "generic": Forge(_prove_generic, lambda _: "push", _generic_refs, "x-pai-delivery"),
+    "generic": Sender(_prove_generic, lambda _: "push", _generic_refs, "x-pai-delivery"),
 }

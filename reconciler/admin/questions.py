@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from reconciler.admin.turns import Busy, Turns
+from reconciler.admin.turns import Busy, OwnerTurns
 from reconciler.core.errors import CouldNotRun
 from reconciler.log.store import Log, Reader
 
@@ -36,7 +36,7 @@ class Queries:
         self._log = log
         self._seconds = seconds
         self._pool = ThreadPoolExecutor(THREADS, "pai-query")
-        self._turns = Turns(THREADS, WAITING_MAX - THREADS)
+        self._turns = OwnerTurns(THREADS, WAITING_MAX - THREADS)
 
     async def ask(self, owner: str, question: Question[T]) -> T:
         """Answer a question of `owner`. Raises what it raises, CouldNotRun if it takes too long or many are asked."""

@@ -25,7 +25,7 @@ class Left(Exception):
     """The client left while it waited."""
 
 
-class Turns:
+class OwnerTurns:
     """Who runs and who waits, by owner; `running_max` and `waiting_max` are for all together."""
 
     def __init__(self, running_max: int, waiting_max: int) -> None:

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from reconciler.admin.deliveries import FORGES, Forge, Malformed
+from reconciler.admin.deliveries import FORGES, Malformed, Sender
 from reconciler.core.errors import PaiError
 from reconciler.secrets import SecretReader
 
@@ -85,7 +85,7 @@ class Webhooks:
             if self._secrets.get(name)
         ]
 
-    def _endpoint(self, name: str, forge: Forge) -> Callable[[Request], object]:
+    def _endpoint(self, name: str, forge: Sender) -> Callable[[Request], object]:
         async def answer(request: Request) -> Response:
             try:
                 return await self._deliver(name, forge, request)
@@ -94,7 +94,7 @@ class Webhooks:
 
         return answer
 
-    async def _deliver(self, name: str, forge: Forge, request: Request) -> Response:
+    async def _deliver(self, name: str, forge: Sender, request: Request) -> Response:
         secret = await self._secret(name)
         headers = request.headers
         event: str = forge.event(headers)

@@ -8,20 +8,20 @@ from reconciler.audit.rehearsing import rehearsal
 from reconciler.audit.spending import KEYS, Key, Spending, spending
 from reconciler.audit.story import Binding, Decision, Outcome, story
 from reconciler.audit.tail import Tail
-from reconciler.audit.terms import Query, Row, Term, parse_query, parse_terms, parse_when
-from reconciler.audit.versions import Blame, Change, Version, blame, history, versions
+from reconciler.audit.terms import EventRow, Query, Term, parse_query, parse_terms, parse_when
+from reconciler.audit.versions import Blame, FieldChange, Version, blame, history, versions
 
 __all__ = [
     "KEYS",
     "Binding",
     "Blame",
-    "Change",
     "Decision",
+    "EventRow",
+    "FieldChange",
     "Key",
     "Moment",
     "Outcome",
     "Query",
-    "Row",
     "Spending",
     "Tail",
     "Term",

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.audit.terms import Row
+from reconciler.audit.terms import EventRow
 from reconciler.core.text import cut, value_text
 
 CHANGES_MAX = 4
 """Changed fields that a line names."""
 
 
-def describe(row: Row) -> str:
+def describe(row: EventRow) -> str:
     """Say in a few words what the event says, without its time, type, subject and actor."""
     data = row.data
     family, _, verb = row.type.removesuffix(".v1").partition(".")

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from reconciler.audit.query import count_before, search
-from reconciler.audit.terms import Query, Row, Term, event_time, parse_when
+from reconciler.audit.terms import EventRow, Query, Term, event_time, parse_when
 from reconciler.core.errors import NotFound, Refused, UsageError
 from reconciler.core.events import RevisionPinned
 from reconciler.core.text import COMPARED_MAX
@@ -49,7 +49,7 @@ def find_moment(log: Reader, when: str, now: datetime) -> Moment:
     return _at_time(log, when, now)
 
 
-def acceptance(log: Reader, commit: str) -> Row:
+def acceptance(log: Reader, commit: str) -> EventRow:
     """Give the newest event that accepted the commit, of which a beginning is enough.
 
     Raises UsageError for a text that is no commit or could be several, NotFound for a commit that was never looked at,
@@ -103,7 +103,7 @@ def _at_commit(log: Reader, commit: str) -> Moment | None:
     return None if row is None else Moment(row.seq + 1, row.time)
 
 
-def _accepted(log: Reader, commit: str) -> Row | None:
+def _accepted(log: Reader, commit: str) -> EventRow | None:
     """Find the newest acceptance of a commit; None if the log knows no commit that begins so."""
     found = search(log, Query((Term("revision", commit), Term("type", "revision."))))
     rows = [row for row in found if row.data["commit"].startswith(commit)]
@@ -121,7 +121,7 @@ def _accepted(log: Reader, commit: str) -> Row | None:
     return None
 
 
-def _never_in_force(row: Row) -> Refused:
+def _never_in_force(row: EventRow) -> Refused:
     commit = row.data["commit"][:7]
     if row.type == "revision.superseded.v1":
         by = row.data["by"][:7]

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from reconciler.audit.narrowing import positions_back
-from reconciler.audit.terms import Query, Row, Term, Test
+from reconciler.audit.terms import EventRow, Query, Term, Test
 from reconciler.core.errors import QueryError
 from reconciler.core.text import cut
 from reconciler.log.index import INDEX_VERSION
@@ -44,7 +44,7 @@ def search(
     oldest_first: bool = False,
     before: int | None = None,
     start: int = 0,
-) -> Iterator[Row]:
+) -> Iterator[EventRow]:
     """Give the events at positions `start` to `before` - 1 (or the end) that match, newest first or `oldest_first`.
 
     `limit` counts matches. Raises LogDamaged at the first event that is read and is not what its hash says.
@@ -111,22 +111,22 @@ def count_before(log: Reader, time: str, high: int, *, inclusive: bool = False) 
     return 0
 
 
-def _all(tests: Sequence[Test], row: Row) -> bool:
+def _all(tests: Sequence[Test], row: EventRow) -> bool:
     return all(test(row) for test in tests)
 
 
-def matches(query: Query, row: Row) -> bool:
+def matches(query: Query, row: EventRow) -> bool:
     """Tell whether one row is what the query describes, its times included."""
     if row.time < query.since or (query.until and row.time >= query.until):
         return False
     return _all(query.tests(), row)
 
 
-def read_row(event: Stored) -> Row:
+def read_row(event: Stored) -> EventRow:
     """Read a stored event as a query gives it. Raises LogDamaged if it is not what its hash says."""
     read_event(event)  # whoever shows a row relies on the fields of its type
     body = _decode(event.body)
-    return Row(event.seq, body.time, body.type, body.actor, body.subject, body.data, body.id, event.leaf.hex())
+    return EventRow(event.seq, body.time, body.type, body.actor, body.subject, body.data, body.id, event.leaf.hex())
 
 
 def about_request(request: str) -> Query:

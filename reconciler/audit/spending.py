@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from reconciler.audit.query import bounds, count_before, search
-from reconciler.audit.terms import Query, Row, Term
+from reconciler.audit.terms import EventRow, Query, Term
 from reconciler.core.canonical import MAX_SAFE_INTEGER
 from reconciler.core.events import TokensForfeited, TokensSettled
 from reconciler.log.index import FIGURES, INDEX_VERSION, HourlySums, spend
@@ -65,7 +65,7 @@ class _Groups:
             group = self._found[key] = Spending(key)
         group.add(sums)
 
-    def add_rows(self, rows: Iterator[Row]) -> None:
+    def add_rows(self, rows: Iterator[EventRow]) -> None:
         for row in rows:
             if row.type in _SPENT:
                 self.add(tuple(_value(row, name) for name in self._by), _figures(row.data))
@@ -165,5 +165,5 @@ def _figures(data: dict[str, Any]) -> tuple[int, ...]:
     return (1, *(data.get(name, 0) for name in ("input", "cached", "output", "reasoning")), charged)
 
 
-def _value(row: Row, name: str) -> str:
+def _value(row: EventRow, name: str) -> str:
     return row.subject.partition("/")[2] if name == "model" else str(row.data[name])

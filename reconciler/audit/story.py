@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from reconciler.audit.query import about_request, read_row, search
-from reconciler.audit.terms import Query, Row, Term
+from reconciler.audit.terms import EventRow, Query, Term
 from reconciler.audit.versions import Origin, line_of, origin, versions
 from reconciler.core import events as ev
 from reconciler.core.budget import Account
@@ -42,7 +42,7 @@ class Binding(msgspec.Struct, frozen=True):
     limit: Limit | None
 
 
-class Budget(msgspec.Struct, frozen=True):
+class DayBefore(msgspec.Struct, frozen=True):
     """The binding's day just before the reservation: what was used, and reserved by others."""
 
     day: str
@@ -74,7 +74,7 @@ class Decision(msgspec.Struct, frozen=True):
     model: str
     data: dict[str, Any]
     binding: Binding | None
-    budget: Budget | None = None
+    budget: DayBefore | None = None
     outcome: Outcome | None = None
 
 
@@ -87,7 +87,7 @@ def story(log: Reader, request: str) -> list[Decision]:
         ]
 
 
-def _decision(log: Reader, row: Row, rows: list[Row]) -> Decision:
+def _decision(log: Reader, row: EventRow, rows: list[EventRow]) -> Decision:
     model = row.subject.partition("/")[2]
     if row.type == ev.RequestRefused.type:
         field = REQUEST_LIMIT if row.data["reason"] == "request-budget" else DAY_LIMIT
@@ -102,7 +102,7 @@ def _decision(log: Reader, row: Row, rows: list[Row]) -> Decision:
     return Decision("reserved", row.seq, row.time, model, row.data, binding, budget, _outcome(row, rows))
 
 
-def _outcome(reserved: Row, rows: list[Row]) -> Outcome:
+def _outcome(reserved: EventRow, rows: list[EventRow]) -> Outcome:
     """Find the outcome of a reservation: the next one of its request on the same binding."""
     for row in rows:
         if row.seq > reserved.seq and row.subject == reserved.subject and row.type in _OUTCOMES:
@@ -112,7 +112,7 @@ def _outcome(reserved: Row, rows: list[Row]) -> Outcome:
     return Outcome("open")
 
 
-def _budget(log: Reader, reserved: Row, limit: int | None) -> Budget:
+def _budget(log: Reader, reserved: EventRow, limit: int | None) -> DayBefore:
     """Add up the binding's day as it was just before a reservation: from the index's last account of it on."""
     day, model = reserved.data["day"], reserved.subject.partition("/")[2]
     start, account = _account_before(log, model, reserved.seq)
@@ -130,7 +130,7 @@ def _budget(log: Reader, reserved: Row, limit: int | None) -> Budget:
         held -= opened.pop(request) if request in opened else _held(log, row)
         spent = row.data["charged"] if row.type == ev.TokensSettled.type else row.data["tokens"]
         used += 0 if row.type == ev.TokensVoided.type else spent
-    return Budget(day, used, held, limit, None if limit is None else Account(day, used, held).left(limit))
+    return DayBefore(day, used, held, limit, None if limit is None else Account(day, used, held).left(limit))
 
 
 def _account_before(log: Reader, model: str, position: int) -> tuple[int, Account | None]:
@@ -145,7 +145,7 @@ def _account_before(log: Reader, model: str, position: int) -> tuple[int, Accoun
     return start, pruned.account_at_base(log, model)
 
 
-def _held(log: Reader, outcome: Row) -> int:
+def _held(log: Reader, outcome: EventRow) -> int:
     """Find what was reserved for an outcome: by the same request on the same binding, the last before it."""
     request = Query((Term("request", outcome.data["request"]), Term("type", ev.TokensReserved.type)))
     for row in search(log, request, before=outcome.seq):
@@ -154,12 +154,12 @@ def _held(log: Reader, outcome: Row) -> int:
     return 0
 
 
-def _binding(log: Reader, version: Row, field: str) -> Binding:
+def _binding(log: Reader, version: EventRow, field: str) -> Binding:
     spec = version.data["spec"]
     return Binding(spec, origin(log, version), _limit(log, version, field) if field in spec else None)
 
 
-def _limit(log: Reader, version: Row, field: str) -> Limit:
+def _limit(log: Reader, version: EventRow, field: str) -> Limit:
     """Find the newest event, up to a version, that gave the field its value."""
     row = version
     for row in versions(log, "model", version.subject.partition("/")[2], version.seq + 1):
@@ -170,5 +170,5 @@ def _limit(log: Reader, version: Row, field: str) -> Limit:
     return Limit(field, version.data["spec"][field], previous, msgspec.structs.replace(origin(log, row), line=line))
 
 
-def _at(log: Reader, position: int) -> Row | None:
+def _at(log: Reader, position: int) -> EventRow | None:
     return next(map(read_row, log.read(position, position + 1)), None)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from reconciler.audit.query import matches, read_row
-from reconciler.audit.terms import Query, Row
+from reconciler.audit.terms import EventRow, Query
 from reconciler.core.errors import LogDamaged, PaiError
 from reconciler.log.store import Log, Reader, Stored
 
@@ -54,7 +54,7 @@ class Tail:
         """Whether the last look found a log that cannot be read now."""
         return self._trouble_since is not None
 
-    def look(self) -> list[Row]:
+    def look(self) -> list[EventRow]:
         """Give the events that match among the next ones, oldest first; none if there is nothing new.
 
         Raises LogDamaged if what was to be read was pruned, and what keeps the log from being read for PATIENCE_S.
@@ -78,7 +78,7 @@ class Tail:
             finally:
                 self._looking.release()
 
-    def _look(self) -> list[Row]:
+    def _look(self) -> list[EventRow]:
         self.notice = ""
         try:
             reader = self._open()

@@ -16,7 +16,7 @@ import msgspec
 from reconciler.core.errors import QueryError, UsageError
 
 
-class Row(msgspec.Struct, frozen=True):
+class EventRow(msgspec.Struct, frozen=True):
     """One event as a query gives it. `data` is the payload as JSON values, `leaf_hash` hex."""
 
     seq: int
@@ -29,7 +29,7 @@ class Row(msgspec.Struct, frozen=True):
     leaf_hash: str = msgspec.field(name="leafHash")
 
 
-Test = Callable[[Row], bool]
+Test = Callable[[EventRow], bool]
 
 
 class Term(NamedTuple):
@@ -176,7 +176,7 @@ def _request(value: str) -> Test:
 
 
 def _path(value: str) -> Test:
-    def test(row: Row) -> bool:
+    def test(row: EventRow) -> bool:
         paths = [row.data.get("file")]
         for field in ("diagnostics", "moved", "warnings"):
             paths += [item.get("path", item.get("file")) for item in row.data.get(field, [])]

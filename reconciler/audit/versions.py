@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from reconciler.audit.query import search
-from reconciler.audit.terms import Query, Row, Term
+from reconciler.audit.terms import EventRow, Query, Term
 from reconciler.core import events as ev
 from reconciler.core.canonical import same_value
 from reconciler.core.errors import CouldNotRun, LogDamaged
@@ -45,7 +45,7 @@ class Origin(msgspec.Struct, frozen=True):
     line: int
 
 
-class Change(msgspec.Struct, frozen=True):
+class FieldChange(msgspec.Struct, frozen=True):
     """A dotted field of the spec (or `metadata.labels.K`) before and after (null: none), and where it stands."""
 
     field: str
@@ -65,7 +65,7 @@ class Version(msgspec.Struct, frozen=True):
     message: str
     file: str
     line: int
-    changes: list[Change]
+    changes: list[FieldChange]
 
 
 class Blame(msgspec.Struct, frozen=True):
@@ -82,7 +82,7 @@ class Blame(msgspec.Struct, frozen=True):
     line: int
 
 
-def versions(log: Reader, kind: Kind, name: str, before: int | None = None) -> Iterator[Row]:
+def versions(log: Reader, kind: Kind, name: str, before: int | None = None) -> Iterator[EventRow]:
     """Give the events that changed an object, those below position `before` only, newest first."""
     query = Query((Term(kind, name), Term("type", FAMILIES[kind])))
     return search(log, query, before=before)
@@ -138,14 +138,14 @@ def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return fields
 
 
-def line_of(row: Row, field: str) -> int:
+def line_of(row: EventRow, field: str) -> int:
     """Give the line of a field that a version wrote; nested ones count as the field of the spec that they are in."""
     lines: dict[str, int] = row.data.get("lines", {})
     named = [key for key in lines if field == key or field.startswith(f"{key}.")]
     return lines[max(named, key=len)] if named else int(row.data["line"])
 
 
-def origin(log: Reader, row: Row) -> Origin:
+def origin(log: Reader, row: EventRow) -> Origin:
     """Find out who wrote a version."""
     commit = row.data["revision"]
     author, message = row.actor, ""
@@ -163,7 +163,7 @@ def origin(log: Reader, row: Row) -> Origin:
     return Origin(row.seq, commit, author, message, row.data["file"], row.data["line"])
 
 
-def _put_in_force_by(log: Reader, position: int) -> Row | None:
+def _put_in_force_by(log: Reader, position: int) -> EventRow | None:
     """Find the event of what put an object in force; it follows the object's in the same transaction, mostly nearby."""
     query, near, size = Query((Term("type", "revision."),)), NEAR, log.size()
     while True:
@@ -174,18 +174,18 @@ def _put_in_force_by(log: Reader, position: int) -> Row | None:
         near *= 16
 
 
-def _version(log: Reader, row: Row, older: Row | None) -> Version:
+def _version(log: Reader, row: EventRow, older: EventRow | None) -> Version:
     change = row.type.removesuffix(".v1").partition(".")[2]
     previous = older if older is not None and row.data["previous"] is not None else None
     old = _written(row.data["previous"], previous)
     new = _written(row.data["spec"], row)
     fields = [f for f in new if f not in old or not same_value(old[f], new[f])] + [f for f in old if f not in new]
-    changes = [Change(f, old.get(f), new.get(f), line_of(row, f)) for f in fields]
+    changes = [FieldChange(f, old.get(f), new.get(f), line_of(row, f)) for f in fields]
     o = origin(log, row)
     return Version(row.seq, row.time, change, o.commit, o.author, o.message, o.file, o.line, changes)
 
 
-def _written(spec: dict[str, Any] | None, row: Row | None) -> dict[str, Any]:
+def _written(spec: dict[str, Any] | None, row: EventRow | None) -> dict[str, Any]:
     """Give a spec with the labels and annotations that an event has, by dotted field."""
     fields = flat(spec or {})
     for part in ("labels", "annotations"):

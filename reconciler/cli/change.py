@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from reconciler.audit import accepted_state
-from reconciler.authoring import Actions, Outcome, Proposal, Send, change
+from reconciler.authoring import Actions, Committed, Proposal, Send, change
 from reconciler.cli.output import note, print_diagnostics
 from reconciler.cli.progress import Progress
 from reconciler.core.errors import CouldNotRun, Refused
@@ -28,7 +28,7 @@ def commit_and_enforce(
     *,
     dry_run: bool = False,
     given: Mapping[str, Facts] | None = None,
-) -> Outcome:
+) -> Committed:
     """Commit what `edit` changes and return when it is in force. Raises Refused with diagnostics if it cannot be.
 
     With `given` what is wrong is told by its place in those files, from which the change was made.
@@ -100,7 +100,7 @@ def enforce(open_session: Session, repository: Repository, commit: str) -> None:
     )
 
 
-def print_actions(outcome: Outcome, *, dry_run: bool = False) -> None:
+def print_actions(outcome: Committed, *, dry_run: bool = False) -> None:
     """Print `modelbinding.pai.io/NAME created` a line, and the commit on stderr."""
     suffix = " (dry run)" if dry_run else ""
     for (kind, name), action in outcome.actions:

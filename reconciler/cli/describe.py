@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.audit import Row, describe, versions
+from reconciler.audit import EventRow, describe, versions
 from reconciler.cli.get import find, resource
 from reconciler.cli.output import FORMATS, print_data
 from reconciler.cli.place import find_workspace
@@ -56,13 +56,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _changes(workspace: Workspace, kind: Kind, name: str, before: int) -> list[Row]:
+def _changes(workspace: Workspace, kind: Kind, name: str, before: int) -> list[EventRow]:
     """Give the last events that changed the object, not those of the requests that name it."""
     with contextlib.closing(workspace.log().reader()) as log:
         return list(islice(versions(log, kind, name, before), CHANGES_SHOWN))
 
 
-def _print(item: Any, changes: list[Row], state: State) -> None:
+def _print(item: Any, changes: list[EventRow], state: State) -> None:
     status = item["status"]
     _line("Name", item["metadata"]["name"])
     _line("Kind", item["kind"])

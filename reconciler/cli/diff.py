@@ -92,7 +92,7 @@ def reviewed(args: argparse.Namespace, repository: Repository, path: str, old: s
     return rehearsed(args, review(compare(repository, path, old, new)))
 
 
-class Reading(NamedTuple):
+class TwoRevisions(NamedTuple):
     """Two revisions, and whether the commit that both come from is the base."""
 
     base: str
@@ -100,23 +100,25 @@ class Reading(NamedTuple):
     from_fork: bool = False
 
 
-def readings(base: str, head: str | None) -> list[Reading]:
+def readings(base: str, head: str | None) -> list[TwoRevisions]:
     """Give what BASE and HEAD may mean, as git tries it: two dots divide, unless they are part of one revision.
 
     They may be, as revisions can quote a commit's message (gitrevisions(7)). What people mean if it means nothing
     stands first.
     """
-    whole = Reading(base, head or "HEAD")
+    whole = TwoRevisions(base, head or "HEAD")
     left, dots, right = base.partition("..")
     if not dots:
         return [whole]
     if head is not None:
-        return [whole, Reading("", "")]
-    divided = Reading(left or "HEAD", right.removeprefix(".") or "HEAD", right.startswith("."))
+        return [whole, TwoRevisions("", "")]
+    divided = TwoRevisions(left or "HEAD", right.removeprefix(".") or "HEAD", right.startswith("."))
     return [whole, divided] if left.startswith(":/") or left.count("{") > left.count("}") else [divided, whole]
 
 
-def _read_first(args: argparse.Namespace, may_be: Sequence[Reading]) -> tuple[Repository, str, str, str, Reading]:
+def _read_first(
+    args: argparse.Namespace, may_be: Sequence[TwoRevisions]
+) -> tuple[Repository, str, str, str, TwoRevisions]:
     """Take the first reading of which there are both revisions. Raises what the first one raises if there is none."""
     missing: SourceUnavailable | None = None
     for reading in may_be:

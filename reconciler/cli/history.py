@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from reconciler.audit import Change, Version
+from reconciler.audit import FieldChange, Version
 from reconciler.audit.lookups import history_of
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.get import resource
@@ -54,6 +54,6 @@ def _lines(version: Version) -> Iterator[Sequence[str]]:
         yield [*(head if not number else [""] * len(head)), place, _text(change, version.change == "created")]
 
 
-def _text(change: Change, created: bool) -> str:
+def _text(change: FieldChange, created: bool) -> str:
     new = cut(value_text(change.new))
     return f"{cut(change.field)} {new if created else f'{cut(value_text(change.old))} -> {new}'}"

@@ -122,9 +122,9 @@ def _found(workspace: Workspace, update: RefUpdate) -> Shown:
         pass  # whatever the daemon's trouble is, the push is judged without it; also if it is of another version
     if not is_judged(update.ref, update.deleted, workspace.settings.source_branch):
         return Shown([], 0, 0)
-    from reconciler.operations.judging import Push, judge_alone
+    from reconciler.operations.judging import PushedCommit, judge_alone
 
-    return shown(judge_alone(workspace, Push(update.new, repository, folders)).diagnostics)
+    return shown(judge_alone(workspace, PushedCommit(update.new, repository, folders)).diagnostics)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from reconciler.audit import Query, Row, Tail, describe, search, unknown
+from reconciler.audit import EventRow, Query, Tail, describe, search, unknown
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import json_text, note, print_csv, print_json_array
 from reconciler.cli.place import find_workspace
@@ -69,24 +69,24 @@ def run(args: argparse.Namespace) -> int:
 class _Counted:
     """Rows, counted as they are taken."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    def __init__(self, rows: Iterable[EventRow]) -> None:
         self._rows = rows
         self.count = 0
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[EventRow]:
         for row in self._rows:
             self.count += 1
             yield row
 
 
-def _found(log: Reader, query: Query, limit: int | None, reverse: bool) -> Iterable[Row]:
+def _found(log: Reader, query: Query, limit: int | None, reverse: bool) -> Iterable[EventRow]:
     """Give the events that match; a limit means the newest, in whatever order they are shown."""
     if reverse and limit is not None:
         return reversed(list(search(log, query, limit)))
     return search(log, query, limit, oldest_first=reverse)
 
 
-def _followed(log: Reader, place: Log, query: Query, limit: int | None) -> Iterator[Row]:
+def _followed(log: Reader, place: Log, query: Query, limit: int | None) -> Iterator[EventRow]:
     """Give what there is, oldest first, then what comes, until whoever reads stdout has gone."""
     size = log.size()
     yield from _found(log, query, limit, reverse=True)
@@ -114,30 +114,35 @@ def _nobody_reads(wait_s: float) -> bool:
     return bool(poll.poll(wait_s * 1000))
 
 
-def _table(rows: Iterable[Row]) -> None:
+def _table(rows: Iterable[EventRow]) -> None:
     for row in rows:
         when = row.time[:19].replace("T", " ")
         kind = row.type.removesuffix(".v1")
         print(printable(f"{row.seq:>6}  {when}  {kind:<18} {row.subject}  {describe(row)}  {cut(row.actor)}"))
 
 
-def _json(rows: Iterable[Row]) -> None:
+def _json(rows: Iterable[EventRow]) -> None:
     print_json_array(map(msgspec.to_builtins, rows))
 
 
-def _jsonl(rows: Iterable[Row]) -> None:
+def _jsonl(rows: Iterable[EventRow]) -> None:
     for row in rows:
         print(json_text(msgspec.to_builtins(row)))
 
 
-def _csv(rows: Iterable[Row]) -> None:
+def _csv(rows: Iterable[EventRow]) -> None:
     headers = ["seq", "time", "type", "actor", "subject", "data", "id", "leafHash"]
     print_csv(headers, (_cells(row) for row in rows))
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: EventRow) -> list[str]:
     data = json_text(row.data)
     return [str(row.seq), row.time, row.type, row.actor, row.subject, data, row.id, row.leaf_hash]
 
 
-_PRINTERS: dict[str, Callable[[Iterable[Row]], None]] = {"table": _table, "json": _json, "jsonl": _jsonl, "csv": _csv}
+_PRINTERS: dict[str, Callable[[Iterable[EventRow]], None]] = {
+    "table": _table,
+    "json": _json,
+    "jsonl": _jsonl,
+    "csv": _csv,
+}

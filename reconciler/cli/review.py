@@ -22,8 +22,8 @@ from reconciler.core.errors import UsageError
 from reconciler.forges import (
     CONTEXT,
     KINDS,
+    CommitStatus,
     ForgeUnavailable,
-    Status,
     Surroundings,
     check_url,
     forge,
@@ -151,11 +151,13 @@ def _told(what: str, error: ForgeUnavailable) -> bool:
     return False
 
 
-def status(found: Review, context: str) -> Status:
+def status(found: Review, context: str) -> CommitStatus:
     """Say in a few words what a commit's page should show."""
     from reconciler.review.text import summary
 
     if not found.refused:
-        return Status(context, "success", summary(found))
+        return CommitStatus(context, "success", summary(found))
     first = next(problem for problem in found.problems if problem.severity == "error")
-    return Status(context, "failure", f"would be refused: {first.path}:{first.line}:{first.column} {first.message}")
+    return CommitStatus(
+        context, "failure", f"would be refused: {first.path}:{first.line}:{first.column} {first.message}"
+    )

@@ -12,7 +12,7 @@ import contextlib
 
 import msgspec
 
-from reconciler.audit import Row, acceptance
+from reconciler.audit import EventRow, acceptance
 from reconciler.authoring import roll_back
 from reconciler.cli.change import enforce, require_place, sender
 from reconciler.cli.output import note
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _committed(workspace: Workspace, row: Row, reason: str, *, allow_deletions: bool) -> str:
+def _committed(workspace: Workspace, row: EventRow, reason: str, *, allow_deletions: bool) -> str:
     """Make the commit and have it enforced; "" if nothing differs. Raises SourceUnavailable where that cannot be."""
     with Progress("rolling back"), session(workspace) as open_session:
         # First what is there already, so that the commit is judged as the successor of what it follows.

@@ -22,7 +22,7 @@ from reconciler.cli.progress import Progress
 from reconciler.cli.proof_file import named_key, verify_proof
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import Refused, UsageError
-from reconciler.log.problems import MADE_ANEW, Problem
+from reconciler.log.problems import MADE_ANEW, LogProblem
 from reconciler.workspace import Workspace
 from reconciler.workspace.paths import CONFIG_NAME
 
@@ -193,7 +193,7 @@ def _size(workspace: Workspace) -> int:
         return log.size()
 
 
-def _print(problems: Sequence[Problem]) -> None:
+def _print(problems: Sequence[LogProblem]) -> None:
     for problem in problems:
         where = "" if problem.position is None else f"position {problem.position}: "
         print(printable(where + problem.message))

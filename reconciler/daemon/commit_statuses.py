@@ -20,12 +20,12 @@ import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from reconciler import durable
-from reconciler.audit import Query, Row, Term, search
+from reconciler.audit import EventRow, Query, Term, search
 from reconciler.core import events as ev
 from reconciler.core.errors import CouldNotRun, PaiError
 from reconciler.core.objects import DEFAULT_SECRET_KEY
 from reconciler.core.state import Row as Whole
-from reconciler.forges import Forge, ForgeUnavailable, State, Status, forge
+from reconciler.forges import CommitStatus, Forge, ForgeUnavailable, State, forge
 from reconciler.log.store import Reader
 from reconciler.secrets.secret_value import SecretValue
 from reconciler.workspace import Workspace
@@ -152,7 +152,7 @@ class Reporter:
                     self._keep(cursor)
                 self._waiting = 0
 
-    def _tell(self, commit: str, status: Status) -> None:
+    def _tell(self, commit: str, status: CommitStatus) -> None:
         if self._stopping.is_set():
             raise _Stopped("stopping")
         host = self._opened()
@@ -203,7 +203,7 @@ class Reporter:
             raise CouldNotRun(f"{path} cannot be written: {error.strerror}", "check the disk") from error
 
 
-def _outcomes(reader: Reader, start: int) -> Iterator[Row]:
+def _outcomes(reader: Reader, start: int) -> Iterator[EventRow]:
     return search(reader, Query((Term("type", "revision."),)), AT_ONCE, oldest_first=True, start=start)
 
 
@@ -212,7 +212,7 @@ def _whole(reader: Reader) -> Whole:
     return Whole("", "", "", "", None) if row is None else msgspec.json.decode(row, type=Whole)
 
 
-def _status(row: Row, in_force: str) -> Status:
+def _status(row: EventRow, in_force: str) -> CommitStatus:
     """Say what became of a commit. What is not judged on its own stops nobody."""
     data = row.data
     state: State = "success"
@@ -223,7 +223,7 @@ def _status(row: Row, in_force: str) -> Status:
             said = f"superseded by {data['by'][:7]}, not judged by itself"
         case _:
             said = f"{'in force' if data['commit'] == in_force else 'was in force'}: {_counts(data['counts'])}"
-    return Status(CONTEXT, state, said)
+    return CommitStatus(CONTEXT, state, said)
 
 
 def _first_problem(data: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ from reconciler.daemon.readiness_lines import ReadinessLines
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
-from reconciler.listening import Door, Hosts, Limits, Listener, Pace, Proxies
+from reconciler.listening import Door, DoorLimits, Hosts, Listener, Pace, Proxies
 from reconciler.operations.first_token import issue_first, token_in_force
 from reconciler.operations.health import Health, judge_health, unreachable
 from reconciler.operations.parts import Parts
@@ -259,7 +259,7 @@ class Daemon:
             foreign,
             Hosts((*settings.admin_hosts, settings.admin_listen.host)),
             Proxies(settings.admin_trusted_proxies),
-            Limits(settings.gateway_head_timeout_s, ADMIN_DRAIN_S),
+            DoorLimits(settings.gateway_head_timeout_s, ADMIN_DRAIN_S),
             pace=ADMIN_STRANGERS,
         )
         listener = Listener(door, self._admin)
@@ -364,7 +364,7 @@ def _options(workspace: Workspace) -> Options:
         settings.gateway_connect_timeout_s,
         settings.gateway_read_timeout_s,
         settings.gateway_left_timeout_s,
-        Limits(settings.gateway_head_timeout_s, settings.gateway_drain_timeout_s),
+        DoorLimits(settings.gateway_head_timeout_s, settings.gateway_drain_timeout_s),
         settings.gateway_trusted_proxies,
     )
 

@@ -22,7 +22,7 @@ from reconciler.log.check.derived import Replay
 from reconciler.log.check.pruned import left_part
 from reconciler.log.check.stored import BytesCheck
 from reconciler.log.check.whole import Marks
-from reconciler.log.problems import PROBLEMS_MAX, Problem
+from reconciler.log.problems import PROBLEMS_MAX, LogProblem
 from reconciler.log.store import Stored
 from reconciler.tlog.merkle import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH
 from reconciler.tlog.note import VerifierKey, parse_vkey
@@ -39,7 +39,7 @@ class Export(NamedTuple):
     for and the one before is known.
     """
 
-    problems: list[Problem]
+    problems: list[LogProblem]
     checkpoint: Checkpoint | None
     first: int = 0
     state: State | None = None
@@ -64,16 +64,16 @@ def verify_export(
         checkpoint = _checkpoint(folder, trusted)
         first = _minimum_index(folder, checkpoint.size)
     except _Missing as missing:
-        return Export([Problem(None, str(missing))], None)
+        return Export([LogProblem(None, str(missing))], None)
     except ValueError as error:
-        return Export([Problem(None, f"the checkpoint cannot be believed: {error}")], None)
+        return Export([LogProblem(None, f"the checkpoint cannot be believed: {error}")], None)
     files = _Files(folder, checkpoint.size, first)
     frontier, wrong = left_part(files.hashes, first)
     if frontier.size != first:
-        return Export([Problem(None, wrong[0])], checkpoint)
+        return Export([LogProblem(None, wrong[0])], checkpoint)
     check = BytesCheck(files.hashes, frontier, marks.sizes if marks else ())
     replay = _replay(before, first)
-    found = chain((Problem(None, each) for each in wrong), _problems(files, check, replay, checkpoint, checked))
+    found = chain((LogProblem(None, each) for each in wrong), _problems(files, check, replay, checkpoint, checked))
     problems = list(islice(found, PROBLEMS_MAX))
     if marks is not None:
         marks.take(check.frontiers, replay.accepted if replay else ())
@@ -117,13 +117,13 @@ def _replay(before: State | None, first: int) -> Replay | None:
 
 def _problems(
     files: _Files, check: BytesCheck, replay: Replay | None, checkpoint: Checkpoint, checked: Callable[[int], None]
-) -> Iterator[Problem]:
+) -> Iterator[LogProblem]:
     created = b""
     for n in range(files.first, checkpoint.size, TILE_WIDTH):
         try:
             entries = files.entries(n // TILE_WIDTH)
         except (_Missing, ValueError) as error:
-            yield Problem(n, str(error))
+            yield LogProblem(n, str(error))
             return
         created = created or entries[0].body
         yield from check.take(entries)
@@ -132,20 +132,20 @@ def _problems(
         checked(len(entries))
     yield from _compare(files, check.frontier.root(), created, checkpoint)
     for name in sorted(files.strangers()):
-        yield Problem(None, f"{name} is no file of this export")
+        yield LogProblem(None, f"{name} is no file of this export")
 
 
-def _compare(files: _Files, root: bytes, created: bytes, checkpoint: Checkpoint) -> Iterator[Problem]:
+def _compare(files: _Files, root: bytes, created: bytes, checkpoint: Checkpoint) -> Iterator[LogProblem]:
     for level, n, width in layout.tiles(checkpoint.size, files.first):
         try:
             files.tile(level, n, width)
         except _Missing as missing:
-            yield Problem(n * TILE_WIDTH << level * TILE_HEIGHT, str(missing))
+            yield LogProblem(n * TILE_WIDTH << level * TILE_HEIGHT, str(missing))
     if root != checkpoint.root:
         span = f"positions {files.first} to {checkpoint.size - 1}"
-        yield Problem(files.first, f"{span} are not those that the checkpoint vouches for")
+        yield LogProblem(files.first, f"{span} are not those that the checkpoint vouches for")
     if not files.first and _origin(created) != checkpoint.origin:
-        yield Problem(0, f"the log's first event does not name {checkpoint.origin}")
+        yield LogProblem(0, f"the log's first event does not name {checkpoint.origin}")
 
 
 def _origin(created: bytes) -> str:

@@ -15,14 +15,14 @@ from reconciler.core.state import State, dump
 from reconciler.evidence.layout import MINIMUM_INDEX
 from reconciler.evidence.offline import Export, verify_export
 from reconciler.log import pruned
-from reconciler.log.check.whole import Marks, Problem
+from reconciler.log.check.whole import LogProblem, Marks
 from reconciler.log.store import Base, Reader
 from reconciler.tlog.note import VerifierKey
 
 
 def check_parts(
     log: Reader, key: VerifierKey, folders: Sequence[Path], marks: Marks, checked: Callable[[int], None]
-) -> list[Problem]:
+) -> list[LogProblem]:
     """Verify the parts in `folders`, in whatever order they are named, and fill `marks`; give what does not fit.
 
     Raises NotFound if a folder is missing, Refused if the log is whole.
@@ -35,34 +35,34 @@ def check_parts(
 
 def _problems(
     base: Base, key: VerifierKey, folders: Sequence[Path], marks: Marks, checked: Callable[[int], None]
-) -> Iterator[Problem]:
+) -> Iterator[LogProblem]:
     state: State | None = State()
     reached = 0
     for first, folder in sorted((_first(folder), folder) for folder in folders):
         if first != reached:
-            yield Problem(reached, f"no part has the events from #{reached} on: {folder} begins at #{first}")
+            yield LogProblem(reached, f"no part has the events from #{reached} on: {folder} begins at #{first}")
             return
         found = verify_export(folder, key, checked, state, marks)
-        yield from (Problem(each.position, f"{folder}: {each.message}") for each in found.problems)
+        yield from (LogProblem(each.position, f"{folder}: {each.message}") for each in found.problems)
         if found.problems or found.checkpoint is None:
             return
         reached, state = found.checkpoint.size, found.state
         yield from _compare(base, found, folder)
     if reached < base.position:
-        yield Problem(reached, f"no part has the events from #{reached} to #{base.position - 1}")
+        yield LogProblem(reached, f"no part has the events from #{reached} to #{base.position - 1}")
 
 
-def _compare(base: Base, found: Export, folder: Path) -> Iterator[Problem]:
+def _compare(base: Base, found: Export, folder: Path) -> Iterator[LogProblem]:
     """Compare the last part with what the log begins with."""
     if found.checkpoint is None or found.checkpoint.size < base.position:
         return
     begins, frontier = pruned.load_base(base)
     if found.checkpoint.size > base.position:
-        yield Problem(base.position, f"{folder} goes beyond #{base.position}, where the log begins")
+        yield LogProblem(base.position, f"{folder} goes beyond #{base.position}, where the log begins")
     elif found.checkpoint.root != frontier.root():
-        yield Problem(0, f"the tree that {folder} gives is not the one that the log begins with")
+        yield LogProblem(0, f"the tree that {folder} gives is not the one that the log begins with")
     elif found.state is not None and dump(found.state) != dump(begins):
-        yield Problem(base.position, f"the state that the log begins with is not the one that {folder} gives")
+        yield LogProblem(base.position, f"the state that the log begins with is not the one that {folder} gives")
 
 
 def _first(folder: Path) -> int:

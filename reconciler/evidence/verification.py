@@ -16,7 +16,7 @@ from reconciler.core.events import LogAccepted
 from reconciler.evidence import published
 from reconciler.evidence.parts import check_parts
 from reconciler.evidence.published import Claim
-from reconciler.log.check.whole import Marks, Problem, check
+from reconciler.log.check.whole import LogProblem, Marks, check
 from reconciler.log.store import Reader
 from reconciler.source.witness import refs_of
 from reconciler.tlog.note import VerifierKey
@@ -32,7 +32,7 @@ class Report(NamedTuple):
     checkpoint, as one that was put back from a backup does.
     """
 
-    problems: list[Problem]
+    problems: list[LogProblem]
     size: int
     checkpoints: int
     excused: int
@@ -89,20 +89,20 @@ def _is_before(claim: Claim, first: int, marks: Marks) -> bool:
     return claim.checkpoint is not None and claim.checkpoint.size < first and claim.checkpoint.size not in marks.roots
 
 
-def _key(workspace: Workspace, log: Reader) -> tuple[VerifierKey | None, list[Problem]]:
+def _key(workspace: Workspace, log: Reader) -> tuple[VerifierKey | None, list[LogProblem]]:
     """Give the key that the log's first event names, and what is wrong with it."""
     try:
         key = published.first_key(log)
     except LogDamaged as error:
-        return None, [Problem(0, error.message)]
+        return None, [LogProblem(0, error.message)]
     try:
         beside = workspace.vkey.read_text("utf-8").strip()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         return key, [
-            Problem(None, f"{workspace.vkey} cannot be read: {why}; pai init writes it again if it is missing")
+            LogProblem(None, f"{workspace.vkey} cannot be read: {why}; pai init writes it again if it is missing")
         ]
-    wrong = Problem(None, "data/vkey is not the key that the log's first event names")
+    wrong = LogProblem(None, "data/vkey is not the key that the log's first event names")
     return key, [] if beside == str(key) else [wrong]
 
 
@@ -131,26 +131,26 @@ def _without_excused(claims: list[Claim], accepted: Iterable[LogAccepted]) -> li
     return [claim for n, claim in enumerate(claims) if n > last and (claim.commit or claim.digest not in copies)]
 
 
-def _compare(lines: list[list[Claim]], marks: Marks, end: int) -> Iterator[Problem]:
+def _compare(lines: list[list[Claim]], marks: Marks, end: int) -> Iterator[LogProblem]:
     good = most = 0
     for line in lines:
         before = most if line is lines[-1] else 0  # the own copy is never behind what was published
         for claim in line:
             if claim.checkpoint is None:
-                yield Problem(None, claim.problem)
+                yield LogProblem(None, claim.problem)
                 continue
             _, size, root = claim.checkpoint
             if size > end:
                 known = (
                     f"the first {good:,} are as vouched for before" if good else "none of them is vouched for otherwise"
                 )
-                yield Problem(end, f"{_ENDS}, {claim.where} vouches for {size:,} events; {known}")
+                yield LogProblem(end, f"{_ENDS}, {claim.where} vouches for {size:,} events; {known}")
             elif marks.roots.get(size) != root:
-                yield Problem(good, f"positions {good} to {size - 1} are not those that {claim.where} vouches for")
+                yield LogProblem(good, f"positions {good} to {size - 1} are not those that {claim.where} vouches for")
             else:
                 good = max(good, size)
             if size < before:
-                yield Problem(
+                yield LogProblem(
                     None, f"{claim.where} vouches for {size:,} events, the checkpoint before it for {before:,}"
                 )
             before = size

@@ -5,20 +5,20 @@ comment up to date, `environment` reads what CI systems say about themselves. To
 one header, nowhere else.
 """
 
-from reconciler.forges.api import Api, ForgeUnavailable, check_url
+from reconciler.forges.api import ForgeApi, ForgeUnavailable, check_url
 from reconciler.forges.environment import Surroundings, surroundings
-from reconciler.forges.hosts import KINDS, Comment, Forge, State, Status, forge
+from reconciler.forges.hosts import KINDS, Comment, CommitStatus, Forge, State, forge
 from reconciler.forges.publishing import CONTEXT, publish_comment
 
 __all__ = [
     "CONTEXT",
     "KINDS",
-    "Api",
     "Comment",
+    "CommitStatus",
     "Forge",
+    "ForgeApi",
     "ForgeUnavailable",
     "State",
-    "Status",
     "Surroundings",
     "check_url",
     "forge",

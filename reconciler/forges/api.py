@@ -64,7 +64,7 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-class Api:
+class ForgeApi:
     """One API, with one token. To be closed."""
 
     def __init__(

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from reconciler.core.errors import UsageError
 from reconciler.core.text import cut
-from reconciler.forges.api import PATIENCE_S, Api, ForgeUnavailable
+from reconciler.forges.api import PATIENCE_S, ForgeApi, ForgeUnavailable
 
 KINDS: Final = ("github", "gitlab", "gitea")
 """What a forge may be; Forgejo is a gitea."""
@@ -33,7 +33,7 @@ class Comment(NamedTuple):
     body: str
 
 
-class Status(NamedTuple):
+class CommitStatus(NamedTuple):
     """What a commit's page shows: under the name `context`, a state and a few words."""
 
     context: str
@@ -48,7 +48,7 @@ class Forge(ABC):
     comment_max: int
     per_page: int = 100
 
-    def __init__(self, api: Api, repository: str) -> None:
+    def __init__(self, api: ForgeApi, repository: str) -> None:
         self.api = api
         self.repository = repository
 
@@ -65,7 +65,7 @@ class Forge(ABC):
         """Replace a comment's text."""
 
     @abstractmethod
-    def set_status(self, commit: str, status: Status) -> None:
+    def set_status(self, commit: str, status: CommitStatus) -> None:
         """Set a commit's status; one of the same context is replaced."""
 
     def visible(self) -> bool:
@@ -107,7 +107,7 @@ class Forge(ABC):
                 return
         raise ForgeUnavailable(f"{self.api.host} has more than {PAGES_MAX} pages of comments", "comment by hand")
 
-    def _said(self, status: Status) -> dict[str, object]:
+    def _said(self, status: CommitStatus) -> dict[str, object]:
         said: dict[str, object] = {"state": status.state, "context": status.context}
         said["description"] = cut(status.description, DESCRIPTION_MAX)
         return said | ({"target_url": status.url} if status.url else {})
@@ -141,7 +141,7 @@ class GitHub(Forge):
         """Replace a comment's text."""
         self.api.call("PATCH", f"/repos/{self.repository}/issues/comments/{comment}", body={"body": body})
 
-    def set_status(self, commit: str, status: Status) -> None:
+    def set_status(self, commit: str, status: CommitStatus) -> None:
         """Set a commit's status."""
         self.api.call("POST", f"/repos/{self.repository}/statuses/{commit}", body=self._said(status))
 
@@ -185,7 +185,7 @@ class GitLab(Forge):
         """Replace a note's text."""
         self.api.call("PUT", f"{self._comments_path(number)}/{comment}", body={"body": body})
 
-    def set_status(self, commit: str, status: Status) -> None:
+    def set_status(self, commit: str, status: CommitStatus) -> None:
         """Set a commit's status. GitLab refuses to set what is set already, which is as good."""
         said = self._said(status) | {"state": self._states[status.state]}
         try:
@@ -227,6 +227,6 @@ def forge(
         "gitlab": {"PRIVATE-TOKEN": token},
         "gitea": {"Authorization": f"token {token}"},
     }
-    api = Api(url, headers[kind], patience_s=patience_s, sleep=sleep)
+    api = ForgeApi(url, headers[kind], patience_s=patience_s, sleep=sleep)
     makers: Mapping[str, type[Forge]] = {"github": GitHub, "gitlab": GitLab, "gitea": Gitea}
     return makers[kind](api, repository)

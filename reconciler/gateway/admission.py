@@ -21,7 +21,7 @@ from reconciler.core.objects import NO_REFERENCE, key_reference
 from reconciler.core.reservations import Denied
 from reconciler.core.standing import limits_of, standing
 from reconciler.core.state import Resource, State
-from reconciler.gateway.auth import Caller, find_binding
+from reconciler.gateway.auth import AgentCaller, find_binding
 from reconciler.gateway.body import INTEGER_MAX, decode
 from reconciler.gateway.books import NOT_SENT, Books, Changed
 from reconciler.gateway.calls import FREE, Call, Credentials, Needs, Provider
@@ -99,7 +99,7 @@ class Admission:
         self._default_output = default_output
         self._told: dict[str, float] = {}  # lines for the operator, and when
 
-    async def admit(self, call: Call, caller: Caller, name: str, request: str) -> Held:
+    async def admit(self, call: Call, caller: AgentCaller, name: str, request: str) -> Held:
         """Reserve what a call needs on binding `name`, durably. Raises Refusal."""
         for _ in range(CHANGES_MAX):
             try:
@@ -108,7 +108,7 @@ class Admission:
                 continue
         raise Refusal("not-ready", f"binding {name} is being changed all the time")
 
-    async def _admit(self, call: Call, caller: Caller, name: str, request: str) -> Held:
+    async def _admit(self, call: Call, caller: AgentCaller, name: str, request: str) -> Held:
         target = self._books.read(lambda state: _target(state, call, caller.agent, name))
         credentials = await self._credentials(call, target)
         needs = await needs_of(call, target.provider, target.model)
@@ -166,7 +166,7 @@ class Admission:
         )
 
     async def _reserve(
-        self, call: Call, caller: Caller, target: _Target, needs: Needs, request: str, credentials: Credentials
+        self, call: Call, caller: AgentCaller, target: _Target, needs: Needs, request: str, credentials: Credentials
     ) -> tuple[int, int]:
         """Give the output limit of each choice and the tokens that are reserved. Raises Refusal, Changed."""
         if call.operation in FREE:
@@ -210,14 +210,14 @@ class Admission:
         return left is None or left > COUNT_MARGIN + least
 
     async def _book(
-        self, call: Call, caller: Caller, target: _Target, ask: Ask, request: str, *, lower: bool
+        self, call: Call, caller: AgentCaller, target: _Target, ask: Ask, request: str, *, lower: bool
     ) -> tuple[int, int]:
         position = target.resource.position
         grant = await self._books.grant(caller, call.surface, request, target.name, position, ask, lower=lower)
         return grant.output, grant.tokens
 
     async def _count(
-        self, call: Call, caller: Caller, target: _Target, request: str, credentials: Credentials
+        self, call: Call, caller: AgentCaller, target: _Target, request: str, credentials: Credentials
     ) -> tuple[int | None, int | None]:
         """Ask the provider how many tokens the input has: the status of its answer, and the count, None if it has none.
 
@@ -254,7 +254,7 @@ class Admission:
             return status, None
         return status, found + uncounted
 
-    async def _refused(self, target: _Target, denied: Denied, caller: Caller) -> Refusal:
+    async def _refused(self, target: _Target, denied: Denied, caller: AgentCaller) -> Refusal:
         denial = denied.denial
         if denial.reason == "day":
             others = self._books.read(lambda state: _with_room(state, denied, caller.agent))
@@ -270,7 +270,7 @@ class Admission:
 
 async def _held(
     call: Call,
-    caller: Caller,
+    caller: AgentCaller,
     target: _Target,
     needs: Needs,
     request: str,

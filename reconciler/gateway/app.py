@@ -18,7 +18,7 @@ import msgspec
 
 from reconciler.core.state import State
 from reconciler.gateway.admission import Admission, Held
-from reconciler.gateway.auth import Caller, credential, find_binding, identify
+from reconciler.gateway.auth import AgentCaller, credential, find_binding, identify
 from reconciler.gateway.body import Body
 from reconciler.gateway.body_pool import BodyPool
 from reconciler.gateway.books import Books
@@ -248,13 +248,13 @@ class _Request:
                 raise Refusal("busy", f"agent {agent} has too many requests with large heads open; try again later")
             self._head_bytes = size
 
-    def _identify(self, presented: str) -> Caller:
+    def _identify(self, presented: str) -> AgentCaller:
         client = self._scope.get("client")
         address = client[0] if client else ""
         now = self._gateway.now()
         return self._gateway._books.read(lambda state: identify(state, presented, now, address))
 
-    async def _read(self, route: Route, caller: Caller, headers: Headers) -> Call:
+    async def _read(self, route: Route, caller: AgentCaller, headers: Headers) -> Call:
         """Read the body and what it asks for. Raises Refusal."""
         many = self._gateway.open_requests.many(caller.agent)
         body = await self._intake.read(headers, caller.agent, many=many)
@@ -267,7 +267,7 @@ class _Request:
         headers.clear()  # they would stay until the answer's end, beside those that are kept
         return call
 
-    async def _try_all(self, call: Call, caller: Caller) -> None:
+    async def _try_all(self, call: Call, caller: AgentCaller) -> None:
         """Try the bindings in order. If none works, the last provider's error is the answer, else the first refusal."""
         first: Refusal | None = None
         failed: tuple[Held, Failed] | None = None
@@ -302,14 +302,14 @@ class _Request:
         self._binding, self._held = call.names[0], None
         raise first
 
-    async def _try(self, call: Call, caller: Caller, name: str) -> Failed | None:
+    async def _try(self, call: Call, caller: AgentCaller, name: str) -> Failed | None:
         held = await self._gateway._admission.admit(call, caller, name, self._request)
         self._binding, self._held = name, held
         if isinstance(held.body, Spool) and name == call.names[-1]:
             held.body.on_close = self._intake.release
         return await self._gateway._exchange.run(held, self._client, self._began)
 
-    async def _models(self, route: Route, caller: Caller) -> None:
+    async def _models(self, route: Route, caller: AgentCaller) -> None:
         surface = self._surface
         read = self._gateway._books.read
         if route.name:

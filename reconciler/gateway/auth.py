@@ -21,7 +21,7 @@ _HINT = "make one with: pai add key AGENT"
 NAMES_SHOWN_MAX = 30
 
 
-class Caller(NamedTuple):
+class AgentCaller(NamedTuple):
     """An agent, and the id and the digest of the key that it came with."""
 
     agent: str
@@ -47,7 +47,7 @@ def credential(headers: Iterable[tuple[bytes, bytes]], query: bytes) -> str:
     return found.pop()
 
 
-def identify(state: State, presented: str, now: str, address: str) -> Caller:
+def identify(state: State, presented: str, now: str, address: str) -> AgentCaller:
     """Find the key in force. `now` is a time as events have it, `address` the client's. Raises Refusal."""
     key = state.keys.get(keys.digest(presented)) if keys.looks_like_key(presented) else None
     if key is None:
@@ -58,7 +58,7 @@ def identify(state: State, presented: str, now: str, address: str) -> Caller:
         raise Refusal("unauthenticated", f"the key {key.name} may not be used from {address or 'this address'}")
     if key.agent not in state.agents:
         raise Refusal("unauthenticated", f"agent {key.agent}, to whom the key {key.name} belongs, is not in force")
-    return Caller(key.agent, key.name, key.digest)
+    return AgentCaller(key.agent, key.name, key.digest)
 
 
 def find_binding(state: State, agent: str, name: str) -> Resource:
@@ -79,7 +79,7 @@ def find_binding(state: State, agent: str, name: str) -> Resource:
     raise Refusal("forbidden", f"agent {agent} may not use binding {name}; its bindings: {names}")
 
 
-def check_still(state: State, caller: Caller, binding: str) -> None:
+def check_still(state: State, caller: AgentCaller, binding: str) -> None:
     """Raise Refusal if the key that a request came with was revoked, or expired, since, or the binding taken away."""
     key = state.keys.get(caller.digest)
     if key is None or (key.expires and key.expires <= f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"):

@@ -44,7 +44,7 @@ JUDGE_S = 30.0
 _MAIN = "import sys; sys.path[:] = sys.argv[1:]; from reconciler.gateway.body_worker import main; main()"
 
 
-class Failed(Exception):
+class WorkerFailed(Exception):
     """The process did not answer, or not as it should."""
 
 
@@ -72,7 +72,7 @@ class Lane:
                 return await asyncio.get_running_loop().run_in_executor(
                     self._thread, self._asked, number, word, given, spool
                 )
-            except Failed as error:
+            except WorkerFailed as error:
                 log.error("a large request body was not judged: %s", error)
                 raise Refusal("busy", "the request body could not be judged; try again") from None
 
@@ -94,7 +94,7 @@ class Lane:
             message, fds = wire.take(sock)
         except (OSError, EOFError, subprocess.SubprocessError) as error:
             self._end()
-            raise Failed(f"{type(error).__name__}: {error}") from None
+            raise WorkerFailed(f"{type(error).__name__}: {error}") from None
         finally:
             if spool is not None:
                 spool.close()

@@ -21,7 +21,7 @@ from reconciler.core.events import Draft, Durations
 from reconciler.core.reservations import Usage
 from reconciler.core.standing import Standing, standing
 from reconciler.core.state import State
-from reconciler.gateway.auth import Caller, check_still
+from reconciler.gateway.auth import AgentCaller, check_still
 from reconciler.gateway.bridge import Bridge
 from reconciler.gateway.refusal import Refusal
 from reconciler.recorder import Recorder, Ticket
@@ -77,7 +77,7 @@ class Books:
         return self.read(lambda state: standing(state, model, day))
 
     async def grant(
-        self, caller: Caller, surface: str, request: str, model: str, position: int, ask: Ask, *, lower: bool
+        self, caller: AgentCaller, surface: str, request: str, model: str, position: int, ask: Ask, *, lower: bool
     ) -> Grant:
         """Reserve what the ask needs, durably; `position` is that of the binding that it was made for.
 

@@ -71,15 +71,15 @@ _ASKED_BESIDE: Final = 256
 """So much more room than there are bytes of TLS is asked for by uvloop (sslproto.pyx)."""
 
 
-class Connection(asyncio.BufferedProtocol):
+class ProviderConnection(asyncio.BufferedProtocol):
     """A connection, and the answer that it brings at present: `status` and `headers` once it has begun."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         read_s: float,
-        lost: Callable[[Connection], None],
-        unasked: Callable[[Connection], None],
+        lost: Callable[[ProviderConnection], None],
+        unasked: Callable[[ProviderConnection], None],
         buffer: memoryview,
         heads: Room,
         parsing: Parsing,
@@ -122,7 +122,7 @@ class Connection(asyncio.BufferedProtocol):
         self._worked = 0.0
         self._loose = 0  # bytes since the last one of a body
         self._interim = self._fields = 0  # those of heads that are over, and of trailers
-        self._drained: Callable[[Connection], None] | None = None
+        self._drained: Callable[[ProviderConnection], None] | None = None
         self._begun = self._done = self._keep = self._paused = self._framed = False
         self._broken = ""
 
@@ -223,7 +223,7 @@ class Connection(asyncio.BufferedProtocol):
         self.abort()
         return False
 
-    def leave(self, drained: Callable[[Connection], None]) -> None:
+    def leave(self, drained: Callable[[ProviderConnection], None]) -> None:
         """Throw away what is left of an answer; `drained` is called if it ends soon and the connection is of use."""
         self._forget_head()
         self._body, self._rest, self._drained = bytearray(), 0, drained
@@ -392,7 +392,7 @@ class Connection(asyncio.BufferedProtocol):
             self._large_head = False
             self._heads.give(self.agent, HEAD_BYTES_MAX)
 
-    def _drain(self, drained: Callable[[Connection], None]) -> None:
+    def _drain(self, drained: Callable[[ProviderConnection], None]) -> None:
         """Throw away what came after the last word."""
         self._rest += len(self._body)
         self._body = bytearray()

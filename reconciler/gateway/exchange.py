@@ -33,7 +33,7 @@ from reconciler.gateway.connection import Lost
 from reconciler.gateway.masking import Mask
 from reconciler.gateway.metering import meter
 from reconciler.gateway.metrics import GatewayMetrics
-from reconciler.gateway.pace import Pace
+from reconciler.gateway.pace import AnswerPace
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.room import Room, Share
 from reconciler.gateway.streams import EVENT_BYTES_MAX, EVENT_STREAM, Array, Large, Sse, Stream, stream_of
@@ -82,7 +82,7 @@ class Exchange:
         self.left_s = left_s
         self.loop = asyncio.get_running_loop()  # asked for once: that is a call of the system each time
         self.room = Room(HELD_BYTES_ALL, HELD_BYTES_EACH)
-        self.pace = Pace()
+        self.pace = AnswerPace()
         self._upstream = upstream
 
     async def run(self, held: Held, client: Client, began: float) -> Failed | None:

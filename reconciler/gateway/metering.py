@@ -34,7 +34,7 @@ _BOM = b"\xef\xbb\xbf"  # which clients read over in front of JSON
 _WORD_BYTES_MAX = 32  # of the word that ends a stream, and blanks around it
 
 
-class Usage(NamedTuple):
+class MeteredUsage(NamedTuple):
     """The tokens of one answer, as the provider names them, and the charge made of them."""
 
     input: int  # all of it, read from a cache or written to it included
@@ -65,7 +65,7 @@ class Meter:
     def __init__(self) -> None:
         self.choices = 1
         self._text = Text()  # the one that is read
-        self._usage: Usage | None = None
+        self._usage: MeteredUsage | None = None
         self._final = False
         self._broken = False  # an error, or something unreadable, came in the middle of the answer
         self.unread = False
@@ -96,7 +96,7 @@ class Meter:
         """Take note that a part of the answer was too large or too odd to be read: what it says is not known."""
         self._broken, self.unread, self._final = True, True, False
 
-    def usage(self, complete: bool) -> Usage | None:
+    def usage(self, complete: bool) -> MeteredUsage | None:
         """Say what was used, or None if the answer does not tell.
 
         `complete`: the HTTP body came to its end. Of one that was cut, only a usage that is surely the last counts.
@@ -115,7 +115,7 @@ class Meter:
     def _read(self, said: Fields) -> None:
         raise NotImplementedError
 
-    def _keep_highest(self, usage: Usage) -> None:
+    def _keep_highest(self, usage: MeteredUsage) -> None:
         """Take a usage that counts the answer so far; said again and lower, it does not count."""
         self.seen = max(self.seen, usage.charge)
         if self._usage is None or usage.charge >= self._usage.charge:
@@ -278,7 +278,7 @@ class Messages(Meter):
                 found.update(_anthropic(self._text, entry))
         return dict(found)
 
-    def _summed(self) -> Usage:
+    def _summed(self) -> MeteredUsage:
         fresh, cached, write, output, reasoning = (
             self._counts.get(name, 0) + self._beside.get(name, 0)
             for name in ("input", "cached", "cache_write", "output", "reasoning")
@@ -345,7 +345,7 @@ class Generate(Meter):
             self._ended.update(index for index in indexes if index < self.choices)
         return len(ended) == len(entries) and len(self._ended) >= self.choices
 
-    def _settled(self, counts: Mapping[str, int]) -> Usage | None:
+    def _settled(self, counts: Mapping[str, int]) -> MeteredUsage | None:
         """Add the parts up. The candidates' count is left out when it is zero; then the total has to be there."""
         prompt, total = counts.get("promptTokenCount"), counts.get("totalTokenCount")
         candidates, thoughts = counts.get("candidatesTokenCount"), counts.get("thoughtsTokenCount", 0)
@@ -361,7 +361,7 @@ class Embed(Generate):
 
     __slots__ = ()
 
-    def _settled(self, counts: Mapping[str, int]) -> Usage | None:
+    def _settled(self, counts: Mapping[str, int]) -> MeteredUsage | None:
         return super()._settled({"candidatesTokenCount": 0, **counts})
 
 
@@ -375,7 +375,7 @@ class Count(Meter):
     def _read(self, said: Fields) -> None:
         for count in (_number(_raw(said, "input_tokens")), _number(_raw(said, "totalTokens"))):
             if count is not None:
-                self._usage, self._final = Usage(count, 0, 0, 0, 0, 0), True
+                self._usage, self._final = MeteredUsage(count, 0, 0, 0, 0, 0), True
 
 
 RULES: Mapping[str, type[Meter]] = {
@@ -407,13 +407,13 @@ def meter(operation: str, provider: str, choices: int = 1) -> Meter:
     return found
 
 
-def _charged(read: int, cached: int, cache_write: int, written: int, reasoning: int, total: int | None) -> Usage:
+def _charged(read: int, cached: int, cache_write: int, written: int, reasoning: int, total: int | None) -> MeteredUsage:
     """Charge what was read and written, or the total that is named: where numbers contradict, the higher ones count."""
     charge = max(total or 0, max(read, cached, cache_write) + max(written, reasoning))
-    return Usage(read, cached, cache_write, written, reasoning, charge)
+    return MeteredUsage(read, cached, cache_write, written, reasoning, charge)
 
 
-def _openai(text: Text, raw: msgspec.Raw, read: str, written: str | None) -> Usage | None:
+def _openai(text: Text, raw: msgspec.Raw, read: str, written: str | None) -> MeteredUsage | None:
     """Read a `usage` with a total, its two parts, and details of the parts; embeddings have no second part."""
     fields = text.fields(raw)
     total, taken = _tokens(fields, "total_tokens"), _tokens(fields, read)

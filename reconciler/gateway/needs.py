@@ -19,7 +19,7 @@ from reconciler.core.models import OUTPUT_CAP_MAX, output_cap
 from reconciler.gateway.body import Body, numbers_in, whole
 from reconciler.gateway.calls import Needs, Provider
 from reconciler.gateway.growth import normalized
-from reconciler.gateway.judging import Found, Rule, look
+from reconciler.gateway.judging import Found, Treatment, look
 from reconciler.gateway.refusal import Refusal
 
 CLIENT_TOOL_TOKENS = 2048
@@ -61,9 +61,9 @@ def _found(body: Body, operation: str, provider: Provider, model: str) -> Found:
     found = found._replace(rendered=found.rendered + found.unrolled + narrow)
     if len(found.tiled) < found.images:  # a count has it as one tile
         found = found._replace(unbounded=found.unbounded or "an image whose size does not show")
-    if Rule.SETTINGS in found.endless:  # its count need not hold them
+    if Treatment.SETTINGS in found.endless:  # its count need not hold them
         found = found._replace(unbounded=found.unbounded or f"a schema {_ENDLESS}")
-    if Rule.TOOLS in found.endless:
+    if Treatment.TOOLS in found.endless:
         found = found._replace(uncertain=found.uncertain or f"tools {_ENDLESS}")
     return found
 

@@ -32,7 +32,7 @@ DEAR_FOR_S: Final = 10.0
 """How long the agent of such a piece takes turns for small ones, too."""
 
 
-class Pace:
+class AnswerPace:
     """What all answers of a gateway share. For one loop."""
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ from reconciler.gateway.ids import RequestIds
 from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.recorded_refusals import Refusals
 from reconciler.gateway.upstream import CONNECTIONS_MAX, Upstream
-from reconciler.listening import Door, Hosts, Limits, Listener, Network, Proxies
+from reconciler.listening import Door, DoorLimits, Hosts, Listener, Network, Proxies
 from reconciler.recorder import Recorder
 from reconciler.secrets import SecretReader, Secrets
 
@@ -45,7 +45,7 @@ class Options(NamedTuple):
     connect_s: float
     read_s: float
     left_s: float
-    limits: Limits
+    limits: DoorLimits
     proxies: tuple[Network, ...] = ()
 
 

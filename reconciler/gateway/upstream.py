@@ -29,8 +29,8 @@ from reconciler.gateway.connection import (
     HEAD_BYTES_MAX,
     HEADS_BYTES_MAX,
     READ_BYTES_MAX,
-    Connection,
     Lost,
+    ProviderConnection,
 )
 from reconciler.gateway.masking import Mask
 from reconciler.gateway.parsing import Parsing
@@ -74,9 +74,9 @@ class _Target(NamedTuple):
 class Answer:
     """A provider's answer that has begun. To be closed; closing before the end drops the connection."""
 
-    def __init__(self, connection: Connection, pool: Upstream, mask: Mask) -> None:
+    def __init__(self, connection: ProviderConnection, pool: Upstream, mask: Mask) -> None:
         """Raises Lost if it is packed in a way that nobody asked for."""
-        self._connection: Connection | None = connection
+        self._connection: ProviderConnection | None = connection
         self._pool = pool
         self._packed = unpacked(connection.headers, self._raw)
         self._read = self._packed.read if self._packed is not None else self._raw
@@ -205,9 +205,11 @@ class Upstream:
         self._buffer = memoryview(bytearray(READ_BYTES_MAX))
         self._heads = Room(HEADS_BYTES_MAX, HEADS_BYTES_MAX // 2)
         self._slots = Slots(_connections_max())
-        self._open: dict[Connection, _Origin] = {}
-        self._idle: dict[_Origin, OrderedDict[Connection, float]] = {}  # since when they are kept, the longest first
-        self._leaving: dict[_Origin, OrderedDict[Connection, None]] = {}
+        self._open: dict[ProviderConnection, _Origin] = {}
+        self._idle: dict[
+            _Origin, OrderedDict[ProviderConnection, float]
+        ] = {}  # since when they are kept, the longest first
+        self._leaving: dict[_Origin, OrderedDict[ProviderConnection, None]] = {}
         self._distrusted: dict[_Origin, float] = {}  # until when
         self._sweeping: asyncio.TimerHandle | None = None
         self._addresses: dict[_Origin, tuple[float, asyncio.Future[list[AddrInfoType]]]] = {}
@@ -252,7 +254,7 @@ class Upstream:
 
     # Connections that are kept
 
-    def _take(self, origin: _Origin) -> Connection | None:
+    def _take(self, origin: _Origin) -> ProviderConnection | None:
         """Give the connection that was used last, if one is kept and still open."""
         kept = self._idle.get(origin)
         while kept:
@@ -262,7 +264,7 @@ class Upstream:
             connection.abort()
         return None
 
-    def _distrust(self, connection: Connection) -> None:
+    def _distrust(self, connection: ProviderConnection) -> None:
         """Keep no connection of a provider for a while: what it says may be the answer to another request."""
         origin = self._open.get(connection)
         if origin is not None:
@@ -274,7 +276,7 @@ class Upstream:
         """Tell whether a connection is kept: nobody waits for one, and its provider spoke only when it was asked."""
         return not self._slots.short(origin) and self._distrusted.get(origin, 0.0) <= self._loop.time()
 
-    def take_back(self, connection: Connection) -> None:
+    def take_back(self, connection: ProviderConnection) -> None:
         """Keep a connection for the next request, unless others wait for one that they can make."""
         origin = self._open[connection]
         if not self._keeps(origin):
@@ -285,7 +287,7 @@ class Upstream:
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(KEEP_ALIVE_S, self._sweep)
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: ProviderConnection) -> None:
         """Keep a connection once the rest of its answer is thrown away, unless others wait for one."""
         origin = self._open[connection]
         if not self._keeps(origin):
@@ -294,7 +296,7 @@ class Upstream:
         self._leaving.setdefault(origin, OrderedDict())[connection] = None
         connection.leave(self.take_back)
 
-    def _stays(self, connection: Connection, origin: _Origin) -> None:
+    def _stays(self, connection: ProviderConnection, origin: _Origin) -> None:
         """Note that a connection throws nothing away any more."""
         if leaving := self._leaving.get(origin):
             leaving.pop(connection, None)
@@ -320,7 +322,7 @@ class Upstream:
                 spare.popitem(last=False)[0].abort()
                 return
 
-    def _lost(self, connection: Connection) -> None:
+    def _lost(self, connection: ProviderConnection) -> None:
         origin = self._open.pop(connection, None)
         if origin is None:
             return  # it was never used
@@ -331,7 +333,7 @@ class Upstream:
 
     # Connections that are made
 
-    async def _connect(self, origin: _Origin) -> Connection:
+    async def _connect(self, origin: _Origin) -> ProviderConnection:
         self._make_room(origin)
         await self._slots.take(origin)
         try:
@@ -347,7 +349,7 @@ class Upstream:
         self._open[connection] = origin
         return connection
 
-    async def _connected(self, origin: _Origin) -> Connection:
+    async def _connected(self, origin: _Origin) -> ProviderConnection:
         loop = self._loop
         sock = await start_connection(
             await self._resolve(origin), happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1, loop=loop
@@ -356,7 +358,7 @@ class Upstream:
             _prepare(sock)
             tls = await self._context() if origin.secure else None
             transport, connection = await loop.create_connection(
-                lambda: Connection(
+                lambda: ProviderConnection(
                     loop, self.read_s, self._lost, self._distrust, self._buffer, self._heads, self._parsing
                 ),
                 sock=sock,

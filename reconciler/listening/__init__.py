@@ -5,10 +5,10 @@ I/O; `connection` bounds what a client may send and for how long; `hosts` and `p
 where it came; `listener` serves an application on a socket.
 """
 
-from reconciler.listening.door import Door, Limits
+from reconciler.listening.door import Door, DoorLimits
 from reconciler.listening.hosts import Hosts
 from reconciler.listening.listener import Listener
 from reconciler.listening.proxies import Network, Proxies
 from reconciler.listening.turns import Pace
 
-__all__ = ["Door", "Hosts", "Limits", "Listener", "Network", "Pace", "Proxies"]
+__all__ = ["Door", "DoorLimits", "Hosts", "Listener", "Network", "Pace", "Proxies"]

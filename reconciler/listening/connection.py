@@ -25,8 +25,8 @@ from reconciler.listening.connection_places import STRANGER
 from reconciler.listening.cycle import Cycle
 from reconciler.listening.deadline import Deadline
 from reconciler.listening.door import Door
-from reconciler.listening.framing import Bad, Body, NoRequest
-from reconciler.listening.head import Beginning, Head
+from reconciler.listening.framing import BadRequest, Body, NoRequest
+from reconciler.listening.head import Beginning, RequestHead
 from reconciler.listening.turns import Full
 
 IDLE_S: Final = 75.0
@@ -86,7 +86,7 @@ class _Out:
         self.close = close
 
 
-class Connection(asyncio.BufferedProtocol):
+class ClientConnection(asyncio.BufferedProtocol):
     """One client's connection, for a server of uvicorn."""
 
     door: Door
@@ -222,7 +222,7 @@ class Connection(asyncio.BufferedProtocol):
                     break
                 else:
                     data = rest
-        except Bad as bad:
+        except BadRequest as bad:
             self._refuse(bad)
         if not self._deaf:
             if data or self._unread:
@@ -290,7 +290,7 @@ class Connection(asyncio.BufferedProtocol):
             return None
         if not self._may_begin(end - begin):
             return None
-        self._begin(Head(data[begin:end]))
+        self._begin(RequestHead(data[begin:end]))
         return data[end:]
 
     def _may_begin(self, size: int) -> bool:
@@ -305,7 +305,7 @@ class Connection(asyncio.BufferedProtocol):
                 turns = 1 + size // HEAD_BYTES_A_TURN
                 self._turn = self.door.turns.take(self._loop, self, self._called, turns)
             except Full:
-                raise Bad(*_FULL) from None
+                raise BadRequest(*_FULL) from None
             self._in_line = not self._turn
             if self._in_line:
                 self._deadline.forget()
@@ -323,7 +323,7 @@ class Connection(asyncio.BufferedProtocol):
             self._in_line = False
             self.door.turns.leave(self)
 
-    def _begin(self, head: Head) -> None:
+    def _begin(self, head: RequestHead) -> None:
         """Hand a request to the application that answers it."""
         self._beginning.anew()
         self._head_begun = self._pipelined = self._turn = False
@@ -351,7 +351,7 @@ class Connection(asyncio.BufferedProtocol):
         task.add_done_callback(self._state.tasks.discard)
         self._state.tasks.add(task)
 
-    def _scope(self, head: Head) -> Any:
+    def _scope(self, head: RequestHead) -> Any:
         self._shown = {}
         client, scheme = self._client, "http"
         if self._trusted and client is not None:
@@ -397,7 +397,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.door.unread_bytes > self.door.unread_bytes_max and data:
             for each in sorted(self._connections, key=lambda each: len(each._unread), reverse=True):
                 if self.door.unread_bytes > self.door.unread_bytes_max * 3 / 4:  # else they are looked for soon again
-                    each._refuse(Bad(*_BUSY))
+                    each._refuse(BadRequest(*_BUSY))
 
     # Ends.
 
@@ -422,7 +422,7 @@ class Connection(asyncio.BufferedProtocol):
             seconds = IDLE_S if self._body is None else self.door.limits.head_s
             self._deadline.within(seconds, self._finish)
 
-    def _refuse(self, bad: Bad) -> None:
+    def _refuse(self, bad: BadRequest) -> None:
         """Say why nothing more is read, unless an answer has begun; one that is under way is ended first."""
         cycle = self.cycle
         if cycle is not None and self._body is None:  # it concerns what came behind
@@ -437,7 +437,7 @@ class Connection(asyncio.BufferedProtocol):
         self._finish()
 
     def _too_slow(self) -> None:
-        self._refuse(Bad(*_TOO_SLOW))
+        self._refuse(BadRequest(*_TOO_SLOW))
 
     def _give_up(self) -> None:
         """Tell the application of a request under way that nobody listens any more."""

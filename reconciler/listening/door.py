@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from reconciler.listening.connection_places import Places
-from reconciler.listening.framing import Bad
+from reconciler.listening.framing import BadRequest
 from reconciler.listening.head import Headers
 from reconciler.listening.hosts import Hosts
 from reconciler.listening.proxies import Proxies
@@ -21,7 +21,7 @@ READ_BYTES_MAX: Final = 16 * 1024
 Application = Callable[[Any, Any, Any], Any]
 
 
-class Limits(NamedTuple):
+class DoorLimits(NamedTuple):
     """How long a client may take, and how long open requests to end when the daemon stops.
 
     `head_s` is for a request's head, and for the rest of a body that was answered already, which is thrown away.
@@ -47,7 +47,7 @@ class Door:
         foreign: Application,
         hosts: Hosts,
         proxies: Proxies,
-        limits: Limits,
+        limits: DoorLimits,
         named: Callable[[], Headers] = list,
         pace: Pace = STRANGERS,
     ) -> None:
@@ -65,7 +65,7 @@ class Door:
         self.thrown = Turns(THROWN)
         self.buffer = memoryview(bytearray(READ_BYTES_MAX))
 
-    def refusal(self, bad: Bad) -> bytes:
+    def refusal(self, bad: BadRequest) -> bytes:
         """Write an answer to what no application saw; it carries what every answer does."""
         body = f"{bad.message}\n".encode()
         headers = [

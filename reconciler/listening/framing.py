@@ -25,7 +25,7 @@ _SIZE = re.compile(rb"([0-9A-Fa-f]{1,13})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?\
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*\r\n")
 
 
-class Bad(Exception):
+class BadRequest(Exception):
     """The connection is closed after this answer: a status line's code and phrase, and a sentence."""
 
     def __init__(self, status: str, message: str) -> None:
@@ -34,7 +34,7 @@ class Bad(Exception):
         self.message = message
 
 
-class NoRequest(Bad):
+class NoRequest(BadRequest):
     """What came is no request at all."""
 
 
@@ -153,5 +153,5 @@ def _wait_for_line(data: bytes, at: int, most: int) -> int:
     return -1
 
 
-def _malformed(message: str) -> Bad:
-    return Bad("400 Bad Request", message)
+def _malformed(message: str) -> BadRequest:
+    return BadRequest("400 Bad Request", message)

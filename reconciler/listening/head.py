@@ -12,7 +12,7 @@ from typing import Final
 
 import httptools
 
-from reconciler.listening.framing import Bad, Body, NoRequest, body_of
+from reconciler.listening.framing import BadRequest, Body, NoRequest, body_of
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -42,7 +42,7 @@ _FEW: Final = frozenset(
 """Fields that decide something here; the others are only passed on."""
 
 
-class Head:
+class RequestHead:
     """What the head of a request says. `hosts` are the authorities that it names: its Host, and its target's if any."""
 
     __slots__ = (
@@ -77,7 +77,7 @@ class Head:
             raise too_large()
         self.hosts = self.few.get(b"host", [])
         if len(self.hosts) != 1:
-            raise Bad("400 Bad Request", "a request has one Host")
+            raise BadRequest("400 Bad Request", "a request has one Host")
         self.path, self.query = self._target(target)
         self.body: Body | None = body_of(
             self.version, self.few.get(b"content-length", []), self.few.get(b"transfer-encoding", [])
@@ -94,7 +94,7 @@ class Head:
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError as error:
-            if isinstance(error.__context__, Bad):
+            if isinstance(error.__context__, BadRequest):
                 raise error.__context__ from None
             raise no_request() from None
         if not self._complete:  # the parser looks for another end than we do
@@ -122,9 +122,9 @@ class Head:
                 rest = found[2]
                 target = rest if rest[:1] == b"/" else b"/" + rest
             elif target != b"*" or self.method != "OPTIONS":
-                raise Bad("400 Bad Request", "the target of a request is a path or a URL")
+                raise BadRequest("400 Bad Request", "the target of a request is a path or a URL")
         if b"#" in target or self.method == "CONNECT":
-            raise Bad("400 Bad Request", "the target of a request has no fragment, and nothing is tunneled here")
+            raise BadRequest("400 Bad Request", "the target of a request has no fragment, and nothing is tunneled here")
         path, _, query = target.partition(b"?")
         return path, query
 
@@ -178,19 +178,19 @@ class Beginning:
             self._line_ended = True
 
 
-def no_request() -> Bad:
+def no_request() -> BadRequest:
     """Refuse what is no request that is served here."""
     return NoRequest("400 Bad Request", "this is no HTTP request that is served here: HTTP/1.1, and no TLS")
 
 
-def too_large() -> Bad:
+def too_large() -> BadRequest:
     """Refuse a head that is beyond its bounds."""
     message = (
         f"the head of a request may have {HEAD_BYTES_MAX:,} bytes and {FIELDS_MAX} fields, "
         f"and one that says where it goes or how it is read {FEW_BYTES_MAX:,} bytes"
     )
-    return Bad("431 Request Header Fields Too Large", message)
+    return BadRequest("431 Request Header Fields Too Large", message)
 
 
-def _too_long() -> Bad:
-    return Bad("414 URI Too Long", f"the target of a request may have {TARGET_BYTES_MAX:,} bytes")
+def _too_long() -> BadRequest:
+    return BadRequest("414 URI Too Long", f"the target of a request may have {TARGET_BYTES_MAX:,} bytes")

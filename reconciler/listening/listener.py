@@ -11,7 +11,7 @@ from typing import Final
 
 import uvicorn
 
-from reconciler.listening.connection import Connection
+from reconciler.listening.connection import ClientConnection
 from reconciler.listening.door import Door
 
 BACKLOG: Final = 2048
@@ -33,7 +33,7 @@ class Listener:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if files != resource.RLIM_INFINITY:
             door.connections_max = min(door.connections_max, files // 4)
-        served = type("Served", (Connection,), {"door": door})
+        served = type("Served", (ClientConnection,), {"door": door})
         # Where nothing is given uvicorn asks the environment (WEB_CONCURRENCY, FORWARDED_ALLOW_IPS).
         config = uvicorn.Config(
             door.app,

@@ -17,7 +17,7 @@ from typing import Final
 from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged
 from reconciler.core.state import RowKey
 from reconciler.log.index import FIGURES, INDEX_VERSION, SPANS, Block, Mark, SpentKey, added
-from reconciler.log.store import Base, Head, Index, Kept, Marked, Rows, Snapshot, Spent, SpentQuery, Stored
+from reconciler.log.store import Base, Index, Kept, LogHead, Marked, Rows, Snapshot, Spent, SpentQuery, Stored
 from reconciler.tlog.merkle import Frontier, Tiers
 
 CHUNK_EVENTS: Final = 4096
@@ -131,10 +131,10 @@ class MemoryReader:
         """Give the number of events, which is the next position."""
         return self._now().size
 
-    def head(self) -> Head:
+    def head(self) -> LogHead:
         """Give what the last transaction said about the whole log."""
         data = self._now()
-        return Head(data.size, data.peaks, data.projected, data.fold, data.indexed, data.index_version)
+        return LogHead(data.size, data.peaks, data.projected, data.fold, data.indexed, data.index_version)
 
     def first(self) -> int:
         """Give the position that events stand from without gaps."""

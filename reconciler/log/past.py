@@ -17,7 +17,7 @@ from reconciler.core.budget import Account, Ledger, Reservation
 from reconciler.core.state import State
 from reconciler.log.index import INDEX_VERSION, read_account, unpack
 from reconciler.log.replay import FOLD_VERSION, checked, event_at, projected, read_event, snapshot_before, state_at
-from reconciler.log.store import Head, Reader
+from reconciler.log.store import LogHead, Reader
 
 NEAR_EVENTS: Final = 20_000
 """So many events are replayed sooner than the index is looked into."""
@@ -52,7 +52,7 @@ def state_then(reader: Reader, position: int) -> State:
     return state
 
 
-def _block_before(reader: Reader, head: Head, position: int) -> int:
+def _block_before(reader: Reader, head: LogHead, position: int) -> int:
     """Give where the last block of the index begins that a position is in, or the index ends; 0 without an index."""
     if head.index_version != INDEX_VERSION:
         return 0

@@ -15,24 +15,24 @@ MADE_ANEW: Final = "the next start makes it anew"
 """How a problem ends that is none of the events: another version of Pai, or another tool, made what is beside them."""
 
 
-class Problem(NamedTuple):
+class LogProblem(NamedTuple):
     """Something that does not fit; `position` is the event's, None if it concerns no single one."""
 
     position: int | None
     message: str
 
 
-def gather(problems: Iterator[Problem]) -> list[Problem]:
+def gather(problems: Iterator[LogProblem]) -> list[LogProblem]:
     """Give the first PROBLEMS_MAX problems; what keeps from going on is the last of them."""
-    found: list[Problem] = []
+    found: list[LogProblem] = []
     try:
         found.extend(islice(problems, PROBLEMS_MAX))
     except PaiError as error:
-        found.append(Problem(None, error.message))
+        found.append(LogProblem(None, error.message))
     return found
 
 
-def ranked(problems: Iterable[Problem]) -> list[Problem]:
+def ranked(problems: Iterable[LogProblem]) -> list[LogProblem]:
     """Put the problems of single events first, each part in the order they came. At most PROBLEMS_MAX.
 
     That order is the log's, but where an event shows that one before it stands at a wrong place.

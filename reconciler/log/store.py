@@ -36,7 +36,7 @@ class Stored(NamedTuple):
     leaf: bytes
 
 
-class Head(NamedTuple):
+class LogHead(NamedTuple):
     """Where the log ends: `size` events with the Merkle frontier `peaks`.
 
     The projection holds the state after `projected` events as fold version `fold` makes it, the index the events
@@ -141,7 +141,7 @@ class Reader(Protocol):
     def size(self) -> int:
         """Give the number of events, which is the next position."""
 
-    def head(self) -> Head:
+    def head(self) -> LogHead:
         """Give what the last transaction said about the whole log."""
 
     def first(self) -> int:

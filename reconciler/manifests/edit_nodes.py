@@ -18,7 +18,7 @@ from typing import Final
 from reconciler.core.canonical import same_value
 from reconciler.manifests.emit import block_lines, entry_lines, flow_text, item_lines, quoted, scalar_text
 from reconciler.manifests.nodes import Mapping, Node, Scalar, Sequence
-from reconciler.manifests.spans import Entry, Spans
+from reconciler.manifests.spans import SpannedEntry, Spans
 from reconciler.manifests.tree import documents
 
 _GONE: Final = object()
@@ -110,7 +110,7 @@ class NodeEditor:
             if start <= node.index < end:
                 self._after[id(node)] = _GONE
 
-    def _forget_all(self, entries: list[Entry]) -> None:
+    def _forget_all(self, entries: list[SpannedEntry]) -> None:
         for entry in entries:
             self._forget(entry.start, entry.end)
 
@@ -245,7 +245,7 @@ class NodeEditor:
     def _name(self, name: str) -> str:
         return json.dumps(name, ensure_ascii=False) if self._json else scalar_text(name, flow=True)
 
-    def _rewrite_field(self, entry: Entry, wanted: object, *, flow: bool) -> None:
+    def _rewrite_field(self, entry: SpannedEntry, wanted: object, *, flow: bool) -> None:
         key, start = entry.key, entry.start
         assert key is not None
         source = self._text[key.index : key.end].rstrip()
@@ -257,7 +257,7 @@ class NodeEditor:
             first, *rest = entry_lines(source, wanted)
             self._put(start, entry.end, self._newline.join([first, *(" " * column + line for line in rest)]))
 
-    def _below_comment(self, after: int, entry: Entry, wanted: object, column: int) -> bool:
+    def _below_comment(self, after: int, entry: SpannedEntry, wanted: object, column: int) -> bool:
         """Write a value where the old one stands, if a comment stands between it and its key or dash at `column`."""
         start = entry.value.index
         if start >= entry.end or "#" not in self._text[after:start]:
@@ -304,7 +304,7 @@ class NodeEditor:
                 start = next(entry.start for entry, keep in zip(entries, kept, strict=True) if keep)
                 self._edits.append((start, start, "".join(f"{line}{self._newline}{' ' * indent}" for line in lines)))
 
-    def _rewrite_item(self, entry: Entry, wanted: object, *, flow: bool) -> None:
+    def _rewrite_item(self, entry: SpannedEntry, wanted: object, *, flow: bool) -> None:
         self._forget(entry.start, entry.end)
         if flow:
             self._edits.append((entry.start, entry.end, self._inline(wanted, flow=True)))
@@ -314,7 +314,7 @@ class NodeEditor:
             first, *rest = item_lines(wanted)
             self._put(entry.start, entry.end, self._newline.join([first, *(" " * column + line for line in rest)]))
 
-    def _keep_block(self, entries: list[Entry], kept: list[bool]) -> None:
+    def _keep_block(self, entries: list[SpannedEntry], kept: list[bool]) -> None:
         """Take fields or items out of a block, each with its lines."""
         spans = self._spans
         place = 0
@@ -334,7 +334,7 @@ class NodeEditor:
                 after = entries[number - 1].end if number else 0
                 self._remove_lines(entries[number], beside_open_end=self._text[after - 1 : after] == "\n")
 
-    def _remove_lines(self, entry: Entry, *, beside_open_end: bool = False) -> None:
+    def _remove_lines(self, entry: SpannedEntry, *, beside_open_end: bool = False) -> None:
         """Take out whole lines, and blank ones that would become part of a text before them that ends openly (`|+`)."""
         start = self._spans.line_start(entry.start)
         ended = self._text[entry.end - 1] == "\n"
@@ -345,7 +345,7 @@ class NodeEditor:
             end = min(len(self._text), self._spans.line_end(end) + 1)
         self._edits.append((start, end, ""))
 
-    def _add_below(self, entry: Entry, indent: int, lines: list[str]) -> None:
+    def _add_below(self, entry: SpannedEntry, indent: int, lines: list[str]) -> None:
         """Insert lines below a field or item."""
         if not lines:
             return
@@ -373,7 +373,7 @@ class NodeEditor:
                 place = start + plus if plus > 0 else start + 1
                 self._edits.append((place, place + (plus > 0), "-"))
 
-    def _keep_flow(self, entries: list[Entry], kept: list[bool]) -> None:
+    def _keep_flow(self, entries: list[SpannedEntry], kept: list[bool]) -> None:
         """Take fields or items out of brackets, each with a comma, and its line if that holds nothing else."""
         spans = self._spans
         last_kept = max(place for place, keep in enumerate(kept) if keep)
@@ -398,7 +398,7 @@ class NodeEditor:
             comma = spans.comma(entries[last_kept].end)
             self._edits.append((comma, comma + 1, ""))
 
-    def _add_flow(self, entries: list[Entry], kept: list[bool], place: int, new: list[str]) -> None:
+    def _add_flow(self, entries: list[SpannedEntry], kept: list[bool], place: int, new: list[str]) -> None:
         """Put fields or items into brackets after number `place`, before all if that is -1."""
         if not new:
             return

@@ -20,7 +20,7 @@ _COMMA = re.compile(f"{_GAP},")
 _COLON = re.compile(rf"{_GAP}:")
 
 
-class Entry(NamedTuple):
+class SpannedEntry(NamedTuple):
     """A field of a mapping or an item of a list, from its first character (`?`, key, dash) to its value's last."""
 
     start: int
@@ -86,16 +86,16 @@ class Spans:
             return node.end
         return (self.entries(node) if isinstance(node, Mapping) else self.items(node))[-1].end
 
-    def entries(self, node: Mapping) -> list[Entry]:
+    def entries(self, node: Mapping) -> list[SpannedEntry]:
         """Give the fields of a mapping that has some, in their order."""
-        found: list[Entry] = []
+        found: list[SpannedEntry] = []
         before = self.content(node)
         for name, value in node.items.items():
             key = node.keys[name]
             question = _QUESTION.match(self.text, before)
             start = question.end() - 1 if question and question.end() <= key.index else key.index
             end = self.end(value) if self.has_colon(key, value) else key.end
-            found.append(Entry(start, end, value, name, key))
+            found.append(SpannedEntry(start, end, value, name, key))
             before = end
         return found
 
@@ -103,16 +103,16 @@ class Spans:
         """Tell whether a field has a colon: one without a value may have none (`{a, b}`)."""
         return _COLON.match(self.text, key.end, value.index + 1) is not None
 
-    def items(self, node: Sequence) -> list[Entry]:
+    def items(self, node: Sequence) -> list[SpannedEntry]:
         """Give the items of a list that has some, in their order."""
         if self.is_flow(node):
-            return [Entry(item.index, self.end(item), item) for item in node.items]
-        found: list[Entry] = []
+            return [SpannedEntry(item.index, self.end(item), item) for item in node.items]
+        found: list[SpannedEntry] = []
         before = self.content(node)
         for item in node.items:
             dash = _DASH.match(self.text, before)
             assert dash is not None, "an item of a block has a dash"
-            found.append(Entry(dash.end() - 1, max(dash.end(), self.end(item)), item))
+            found.append(SpannedEntry(dash.end() - 1, max(dash.end(), self.end(item)), item))
             before = found[-1].end
         return found
 

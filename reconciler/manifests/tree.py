@@ -41,7 +41,7 @@ _SHOWN = {hidden: shown for shown, hidden in _HIDDEN.items()}
 _ODD_BREAKS = re.compile("\r(?!\n)|\ufeff")
 
 
-class Mark(Protocol):
+class YamlMark(Protocol):
     """A place as PyYAML gives it: all three count from 0."""
 
     index: int
@@ -49,15 +49,15 @@ class Mark(Protocol):
     column: int
 
 
-class Event(Protocol):
+class YamlEvent(Protocol):
     """An event as PyYAML gives it; which of these a kind of event has is YAML's affair."""
 
     anchor: str | None
     tag: str | None
     implicit: tuple[bool, bool]
     value: str
-    start_mark: Mark
-    end_mark: Mark
+    start_mark: YamlMark
+    end_mark: YamlMark
 
 
 _DOCUMENT_START: type = yaml.DocumentStartEvent
@@ -140,7 +140,7 @@ class _Builder:
 
     def documents(self) -> Iterator[Document]:
         """Yield each document; the last one may be broken by syntax and then has no root."""
-        get_event = cast("Callable[[], Event]", self._parser.get_event)
+        get_event = cast("Callable[[], YamlEvent]", self._parser.get_event)
         try:
             while (event := get_event()) is not None:
                 if type(event) is _DOCUMENT_START:
@@ -156,7 +156,7 @@ class _Builder:
             self.document.problems.append(self._syntax(error))
             yield self.document
 
-    def _build(self, get_event: Callable[[], Event]) -> None:
+    def _build(self, get_event: Callable[[], YamlEvent]) -> None:
         try:
             event = self._build_usual(get_event) if self._usual else get_event()
             while (kind := type(event)) is not _DOCUMENT_END:
@@ -168,7 +168,7 @@ class _Builder:
             self.document.end = -1
             self._skip(get_event)
 
-    def _build_usual(self, get_event: Callable[[], Event]) -> Event:
+    def _build_usual(self, get_event: Callable[[], YamlEvent]) -> YamlEvent:
         """Do what the loop of `_build` does, the usual events of mappings without a call each; give the last event."""
         stack = self._stack
         while (kind := type(event := get_event())) is not _DOCUMENT_END:
@@ -207,7 +207,7 @@ class _Builder:
                     fields += (key, node)
         return event
 
-    def _skip(self, get_event: Callable[[], Event]) -> None:
+    def _skip(self, get_event: Callable[[], YamlEvent]) -> None:
         """Look for the end of a document that was given up; libyaml's work grows with the square of the depth."""
         depth = 0
         for _ in range(_SKIPPED_EVENTS_MAX):
@@ -219,12 +219,12 @@ class _Builder:
             if depth > _SKIPPED_DEPTH_MAX:
                 return
 
-    def _place(self, mark: Mark) -> tuple[int, int]:
+    def _place(self, mark: YamlMark) -> tuple[int, int]:
         if self._lines is not None:
             return self._lines.place(mark.index)
         return mark.line + 1, mark.column + 1
 
-    def _behind_colon(self, event: Event) -> tuple[int, int]:
+    def _behind_colon(self, event: YamlEvent) -> tuple[int, int]:
         """Give the place of an empty value, right behind its colon: in `{a: }` libyaml is at the bracket by then."""
         mark = event.start_mark
         line, column = self._place(mark)
@@ -243,7 +243,7 @@ class _Builder:
     def _problem(self, rule: str, place: tuple[int, int], message: str, hint: str = "", text: str = "") -> None:
         self.document.problems.add_in_order(Problem(*place, "error", rule, redact(message), hint, redact(text)))
 
-    def _scalar(self, event: Event) -> None:
+    def _scalar(self, event: YamlEvent) -> None:
         text, mark, tag = event.value, event.start_mark, event.tag
         if self._restore:
             text = text.translate(_SHOWN)
@@ -326,15 +326,15 @@ class _Builder:
         else:
             parent.fill(node)
 
-    def _sequence(self, event: Event) -> None:
+    def _sequence(self, event: YamlEvent) -> None:
         self._open_collection(event, Sequence(*self._place(event.start_mark)), "seq")
 
-    def _mapping(self, event: Event) -> None:
+    def _mapping(self, event: YamlEvent) -> None:
         node = Mapping(*self._place(event.start_mark))
         self.document.mappings.append(node)
         self._open_collection(event, node, "map")
 
-    def _open_collection(self, event: Event, node: Sequence | Mapping, kind: str) -> None:
+    def _open_collection(self, event: YamlEvent, node: Sequence | Mapping, kind: str) -> None:
         place = node.line, node.column
         tag: str | None = event.tag
         if tag is not None and tag != _CORE + kind:
@@ -350,14 +350,14 @@ class _Builder:
             self._open.add(id(node))
         self._stack.append(node)
 
-    def _close(self, event: Event) -> None:
+    def _close(self, event: YamlEvent) -> None:
         node = self._stack.pop()
         if self._indexed:
             node.end = event.end_mark.index
         if self._open:
             self._open.discard(id(node))
 
-    def _alias(self, event: Event) -> None:
+    def _alias(self, event: YamlEvent) -> None:
         name = event.anchor or ""
         place = self._place(event.start_mark)
         node = self._anchors.get(name)
@@ -396,7 +396,7 @@ class _Builder:
         raise _Stop
 
     def _syntax(self, error: Exception) -> Problem:
-        mark: Mark | None = getattr(error, "problem_mark", None)
+        mark: YamlMark | None = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or "the text cannot be read as YAML"
         context = getattr(error, "context", None)
         index = len(self._text) if mark is None else min(mark.index, len(self._text))  # at the end, libyaml is beyond
@@ -420,7 +420,7 @@ _DEPTH_CHANGES: dict[type, int] = {
     yaml.SequenceEndEvent: -1,
     yaml.MappingEndEvent: -1,
 }
-_HANDLERS: dict[type, Callable[[_Builder, Event], None]] = {
+_HANDLERS: dict[type, Callable[[_Builder, YamlEvent], None]] = {
     yaml.ScalarEvent: _Builder._scalar,
     yaml.AliasEvent: _Builder._alias,
     yaml.SequenceStartEvent: _Builder._sequence,

@@ -22,7 +22,7 @@ from reconciler.manifests import Verdict
 from reconciler.manifests.reading import size_of
 from reconciler.source import Repository
 from reconciler.source.trailer_search import weight
-from reconciler.verdict import Index, Judge, Most, TooLarge, load_index, save_index
+from reconciler.verdict import Judge, Most, TooLarge, TreeIndex, load_index, save_index
 from reconciler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _KINDS: Mapping[str, Kind] = {"model": "model", "agent": "agent"}
 Names = Set[tuple[Kind, str]]
 
 
-class Push(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PushedCommit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A pushed commit: `repository` is its git directory, `folders` are where git keeps the pushed objects."""
 
     commit: str
@@ -59,7 +59,9 @@ class Push(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folders: list[str]
 
 
-def judge_small(workspace: Workspace, push: Push, present: Names, revision: str, index: Index | None) -> Verdict:
+def judge_small(
+    workspace: Workspace, push: PushedCommit, present: Names, revision: str, index: TreeIndex | None
+) -> Verdict:
     """Judge the commit as the successor of `revision`, which put the objects `present` in force.
 
     Raises TooLarge if that takes more than a moment.
@@ -99,7 +101,7 @@ class _Small(Repository):
         return data
 
 
-def _judge(workspace: Workspace, push: Push, index: Index | None, most: Most | None) -> Judge:
+def _judge(workspace: Workspace, push: PushedCommit, index: TreeIndex | None, most: Most | None) -> Judge:
     repository = (_Small if most else Repository).open(Path(push.repository), push.folders)
     return Judge(repository, workspace.settings.source_path, index, signatures_of(workspace), most)
 
@@ -115,7 +117,7 @@ def signatures_of(workspace: Workspace) -> Signatures | None:
     return Signatures(settings.source_require_signatures, signers, home)
 
 
-def judge_alone(workspace: Workspace, push: Push) -> Verdict:
+def judge_alone(workspace: Workspace, push: PushedCommit) -> Verdict:
     """Judge without a daemon. Raises LogDamaged and what else reading the log and the repository raises."""
     present, revision = _in_force(workspace)
     judge = _judge(workspace, push, load_index(workspace.index_file), None)

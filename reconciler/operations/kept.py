@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.audit import Query, Row, Term, search, versions
+from reconciler.audit import EventRow, Query, Term, search, versions
 from reconciler.core import events as ev
 from reconciler.core.objects import Kind
 from reconciler.core.state import State
@@ -62,7 +62,7 @@ def _positions(log: Reader, state: State) -> Iterator[int]:
         yield from _accepted(log, commit, cut)
 
 
-def _life(log: Reader, kind: Kind, name: str, cut: int, position: int) -> Iterator[Row]:
+def _life(log: Reader, kind: Kind, name: str, cut: int, position: int) -> Iterator[EventRow]:
     """Give the versions of an object back to the creation of the one that was in force at a position."""
     for row in versions(log, kind, name, cut):
         yield row

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from reconciler.core.errors import SecretMissing, SecretsUnavailable, SourceUnavailable
 from reconciler.secrets import Backends
-from reconciler.source import Credentials, Mirror, Remote
+from reconciler.source import Mirror, Remote, RemoteCredentials
 from reconciler.source.witness import refs_of
 from reconciler.workspace import Workspace
 from reconciler.workspace.other_secrets import KNOWN_HOSTS, OF_GIT, PASSWORD, SSH_KEY, TOKEN, USERNAME
@@ -39,10 +39,10 @@ def mirror_of(workspace: Workspace, secrets: Backends, origin: str) -> Mirror | 
     return mirror
 
 
-def credentials(name: str, secrets: Backends) -> Credentials:
+def credentials(name: str, secrets: Backends) -> RemoteCredentials:
     """Read what the secret `name` holds; nothing for "". Raises SourceUnavailable if it does not exist."""
     if not name:
-        return Credentials()
+        return RemoteCredentials()
     found: dict[str, bytes] = {}
     for key in OF_GIT:
         try:
@@ -58,7 +58,7 @@ def credentials(name: str, secrets: Backends) -> Credentials:
         )
     username = found.get(USERNAME, b"").decode("utf-8", "replace")
     password = found.get(TOKEN) or found.get(PASSWORD) or b""
-    return Credentials(username, password, found.get(SSH_KEY, b""), found.get(KNOWN_HOSTS, b""))
+    return RemoteCredentials(username, password, found.get(SSH_KEY, b""), found.get(KNOWN_HOSTS, b""))
 
 
 def moment(seconds: float) -> str:

@@ -27,7 +27,7 @@ from reconciler.log.replay import projected
 from reconciler.log.stamp import parse_time
 from reconciler.operations.first_token import forget_first
 from reconciler.operations.health import Health
-from reconciler.operations.judging import Names, Push, judge_small, names
+from reconciler.operations.judging import Names, PushedCommit, judge_small, names
 from reconciler.operations.orders import Steering
 from reconciler.operations.parts import Parts
 from reconciler.operations.push_events import admit
@@ -131,7 +131,7 @@ class Operations:
         if not is_judged(_text(arguments, "ref"), arguments.get("deleted") is True, branch):
             return _shown(())
         try:
-            push = msgspec.convert({name: arguments.get(name) for name in Push.__struct_fields__}, Push)
+            push = msgspec.convert({name: arguments.get(name) for name in PushedCommit.__struct_fields__}, PushedCommit)
         except msgspec.ValidationError as error:
             raise UsageError(f"judge: {error}") from error
         present, revision = self._accepted_names()

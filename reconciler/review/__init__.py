@@ -6,6 +6,6 @@ anything anywhere, and no manifest's text reaches a terminal or a page unescaped
 """
 
 from reconciler.review.compare import Comparison, Side, compare
-from reconciler.review.findings import Change, Review, review
+from reconciler.review.findings import ObjectChange, Review, review
 
-__all__ = ["Change", "Comparison", "Review", "Side", "compare", "review"]
+__all__ = ["Comparison", "ObjectChange", "Review", "Side", "compare", "review"]

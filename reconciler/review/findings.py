@@ -38,7 +38,7 @@ class Field(NamedTuple):
     line: int
 
 
-class Change(NamedTuple):
+class ObjectChange(NamedTuple):
     """What becomes of one object.
 
     `path`, `line`: where it is defined, after the change if it is still there. `was`: where it was before, if that is
@@ -76,7 +76,7 @@ class Sum(NamedTuple):
     unlimited: int = 0
 
 
-class Budget(NamedTuple):
+class ProviderBudget(NamedTuple):
     """One provider's sums."""
 
     provider: str
@@ -99,9 +99,9 @@ class Review(NamedTuple):
 
     base: str
     head: str
-    changes: tuple[Change, ...]
+    changes: tuple[ObjectChange, ...]
     agents: tuple[Affected, ...]
-    budgets: tuple[Budget, ...]
+    budgets: tuple[ProviderBudget, ...]
     notices: tuple[str, ...]
     problems: tuple[Diagnostic, ...]
     rehearsals: tuple[Rehearsal, ...] = ()
@@ -137,11 +137,11 @@ def review(comparison: Comparison) -> Review:
     )
 
 
-def _changes(comparison: Comparison) -> tuple[list[Change], int]:
+def _changes(comparison: Comparison) -> tuple[list[ObjectChange], int]:
     """Give what becomes of each object, models first, by name, and how many are left out."""
     base, head = comparison.base, comparison.head
     broken_before, broken_after = _broken(base), _broken(head)
-    found: list[Change] = []
+    found: list[ObjectChange] = []
     left_out = 0
     for key in sorted(base.objects.keys() | head.objects.keys(), key=lambda key: (key[0] != "model", key[1])):
         old, new = base.objects.get(key), head.objects.get(key)
@@ -159,7 +159,7 @@ def _broken(side: Side) -> frozenset[str]:
     return frozenset(d.path for d in side.diagnostics if d.severity == "error")
 
 
-def _change(key: Key, old: Placed | None, new: Placed | None) -> Change | None:
+def _change(key: Key, old: Placed | None, new: Placed | None) -> ObjectChange | None:
     there = new or old
     assert there is not None
     fields = tuple(
@@ -174,7 +174,7 @@ def _change(key: Key, old: Placed | None, new: Placed | None) -> Change | None:
         if not was:
             return None
         change = "moved"
-    return Change(*key, change, there.path, there.manifest.line, fields, was)
+    return ObjectChange(*key, change, there.path, there.manifest.line, fields, was)
 
 
 def _line(field: str, manifest: Manifest) -> int:
@@ -186,10 +186,10 @@ def _line(field: str, manifest: Manifest) -> int:
     return manifest.line
 
 
-def _renamed(changes: list[Change], base: Side, head: Side) -> list[Change]:
+def _renamed(changes: list[ObjectChange], base: Side, head: Side) -> list[ObjectChange]:
     """Note for what is new that it is what was deleted under another name."""
     gone = [c for c in changes if c.change == "deleted"]
-    result: list[Change] = []
+    result: list[ObjectChange] = []
     for change in changes:
         if change.change == "created":
             new = head.objects[change.kind, change.name].manifest
@@ -202,7 +202,7 @@ def _renamed(changes: list[Change], base: Side, head: Side) -> list[Change]:
     return result
 
 
-def _affected(changes: Sequence[Change], proposed: Sequence[Glimpse]) -> Iterator[Affected]:
+def _affected(changes: Sequence[ObjectChange], proposed: Sequence[Glimpse]) -> Iterator[Affected]:
     touched = {change.name for change in changes if change.kind == "model" and _matters(change)}
     if touched:
         for glimpse in sorted((g for g in proposed if g.kind == "agent"), key=lambda glimpse: glimpse.name):
@@ -211,7 +211,7 @@ def _affected(changes: Sequence[Change], proposed: Sequence[Glimpse]) -> Iterato
                 yield Affected(glimpse.name, named)
 
 
-def _matters(change: Change) -> bool:
+def _matters(change: ObjectChange) -> bool:
     """Tell whether whoever uses the binding would notice."""
     return any(is_read(field, change.kind) for field in change.fields)
 
@@ -223,11 +223,11 @@ def is_read(field: Field, kind: Kind) -> bool:
     return kind == "model" or field.field == "modelBindings"
 
 
-def _budgets(comparison: Comparison) -> Iterator[Budget]:
+def _budgets(comparison: Comparison) -> Iterator[ProviderBudget]:
     common = _sums({}, comparison.common)
     before, after = (_sums(common, side.own) for side in (comparison.base, comparison.head))
     for provider in sorted(before.keys() | after.keys()):
-        yield Budget(provider, before.get(provider, Sum()), after.get(provider, Sum()))
+        yield ProviderBudget(provider, before.get(provider, Sum()), after.get(provider, Sum()))
 
 
 def _sums(start: Mapping[str, Sum], glimpses: Sequence[Glimpse]) -> dict[str, Sum]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from reconciler.core.diagnostics import Diagnostic, printable
 from reconciler.core.text import cut
-from reconciler.review.findings import Change, Field, Review, is_read
+from reconciler.review.findings import Field, ObjectChange, Review, is_read
 from reconciler.review.text import AGENTS_MAX, VALUE_MAX, budget_rows, note, rehearsed, summary, values
 
 CHANGES_MAX = 200
@@ -79,14 +79,14 @@ def _changes(review: Review) -> Iterator[str]:
         yield f"- ... and {len(review.changes) - CHANGES_MAX:,} more objects: `pai diff` lists them all"
 
 
-def _first(change: Change) -> Sequence[Field]:
+def _first(change: ObjectChange) -> Sequence[Field]:
     """Give the fields that are listed: of very many those first that Pai itself goes by, lest others hide them."""
     if len(change.fields) <= FIELDS_MAX:
         return change.fields
     return sorted(sorted(change.fields, key=lambda field: not is_read(field, change.kind))[:FIELDS_MAX])
 
 
-def _place(change: Change) -> str:
+def _place(change: ObjectChange) -> str:
     place = code(f"{change.path}:{change.line}")
     return f"{code(change.was)} to {place}" if change.was else place
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from reconciler.core.diagnostics import printable
 from reconciler.core.rehearsal import Rehearsal
 from reconciler.core.text import cut, value_text
-from reconciler.review.findings import DAYS_A_YEAR, Budget, Change, Field, Review, Sum
+from reconciler.review.findings import DAYS_A_YEAR, Field, ObjectChange, ProviderBudget, Review, Sum
 
 VALUE_MAX = 200
 AGENTS_MAX = 20
@@ -61,7 +61,7 @@ def summary(review: Review) -> str:
     return ", ".join(counts) if counts else "no object changes"
 
 
-def _change(change: Change) -> Iterator[str]:
+def _change(change: ObjectChange) -> Iterator[str]:
     place = f"{change.path}:{change.line}"
     if change.change == "moved":
         place = f"{change.was} -> {place}"
@@ -73,14 +73,14 @@ def _change(change: Change) -> Iterator[str]:
         yield f"    {field.field.ljust(width)}   {values(field, change)}   {change.path}:{field.line}"
 
 
-def note(change: Change) -> str:
+def note(change: ObjectChange) -> str:
     """Say what else there is to know about a change."""
     if change.like:
         return f"   (the content of {change.like}, which is deleted: what {change.like} used today does not count here)"
     return "   (its file is there, but is no longer judged)" if change.unjudged else ""
 
 
-def values(field: Field, change: Change) -> str:
+def values(field: Field, change: ObjectChange) -> str:
     """Write a field's values: what there is, or from what to what."""
     old, new = (cut(value_text(value), VALUE_MAX) for value in (field.old, field.new))
     return {"created": new, "deleted": old}.get(change.change, f"{old} -> {new}")
@@ -97,7 +97,7 @@ def _agents(review: Review) -> Iterator[str]:
         yield f"    ... and {len(review.agents) - AGENTS_MAX:,} more"
 
 
-def _budgets(budgets: Sequence[Budget]) -> Iterator[str]:
+def _budgets(budgets: Sequence[ProviderBudget]) -> Iterator[str]:
     if not budgets:
         return
     rows = [("budgets in tokens", "a day", "a year"), *budget_rows(budgets)]
@@ -108,12 +108,12 @@ def _budgets(budgets: Sequence[Budget]) -> Iterator[str]:
     yield ""
 
 
-def budget_rows(budgets: Sequence[Budget]) -> Iterator[tuple[str, str, str]]:
+def budget_rows(budgets: Sequence[ProviderBudget]) -> Iterator[tuple[str, str, str]]:
     """Give the cells of each provider, and of all of them if there are several: name, a day, a year."""
     for budget in budgets:
         yield budget.provider, _pair(budget, 1), _pair(budget, DAYS_A_YEAR)
     if len(budgets) > 1:
-        total = Budget("all", _total([b.before for b in budgets]), _total([b.after for b in budgets]))
+        total = ProviderBudget("all", _total([b.before for b in budgets]), _total([b.after for b in budgets]))
         yield total.provider, _pair(total, 1), _pair(total, DAYS_A_YEAR)
 
 
@@ -121,7 +121,7 @@ def _total(sums: Sequence[Sum]) -> Sum:
     return Sum(sum(s.tokens for s in sums), sum(s.unlimited for s in sums))
 
 
-def _pair(budget: Budget, days: int) -> str:
+def _pair(budget: ProviderBudget, days: int) -> str:
     before, after = _sum(budget.before, days), _sum(budget.after, days)
     if before == after:
         return before

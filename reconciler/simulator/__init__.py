@@ -18,9 +18,19 @@ tool` gets a call of the first tool, `call the tool NAME {...}` one of that tool
 from __future__ import annotations
 
 from reconciler.simulator.app import app
-from reconciler.simulator.books import Account, Charged, Seen
+from reconciler.simulator.books import Charged, SeenRequest, SimulatedAccount
 from reconciler.simulator.faults import Fault
 from reconciler.simulator.serving import Simulator
-from reconciler.simulator.shapes import PROVIDERS, Provider, Settings
+from reconciler.simulator.shapes import PROVIDERS, Provider, SimulatorSettings
 
-__all__ = ["PROVIDERS", "Account", "Charged", "Fault", "Provider", "Seen", "Settings", "Simulator", "app"]
+__all__ = [
+    "PROVIDERS",
+    "Charged",
+    "Fault",
+    "Provider",
+    "SeenRequest",
+    "SimulatedAccount",
+    "Simulator",
+    "SimulatorSettings",
+    "app",
+]

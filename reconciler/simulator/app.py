@@ -18,13 +18,23 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from reconciler.simulator import chat, gemini, messages, refusing, responses
-from reconciler.simulator.books import Account, Books, Visit
+from reconciler.simulator.books import SimulatedAccount, SimulatedBooks, Visit
 from reconciler.simulator.embeddings import COUNTERS, EMBEDDERS, counted
 from reconciler.simulator.faults import Fault, Faults
 from reconciler.simulator.planning import PromptCache, plan
 from reconciler.simulator.refusing import Headers
 from reconciler.simulator.replying import Receive, Reply, Scope, Send, deliver, read_body
-from reconciler.simulator.shapes import Answer, Api, Ask, Declined, Flow, Incoming, Json, Provider, Settings
+from reconciler.simulator.shapes import (
+    Api,
+    Declined,
+    Flow,
+    Json,
+    Provider,
+    SimulatedAnswer,
+    SimulatedAsk,
+    SimulatedRequest,
+    SimulatorSettings,
+)
 from reconciler.simulator.writing import encode, kept
 
 CONTROL = "/_simulator/"
@@ -88,10 +98,10 @@ _NO_FAULT = Fault()
 class Format(NamedTuple):
     """How one API is read and written."""
 
-    read: Callable[[Incoming], Ask]
-    whole: Callable[[Answer], bytes]
-    flow: Callable[[Answer], Flow]
-    failure: Callable[[Answer, int], bytes]
+    read: Callable[[SimulatedRequest], SimulatedAsk]
+    whole: Callable[[SimulatedAnswer], bytes]
+    flow: Callable[[SimulatedAnswer], Flow]
+    failure: Callable[[SimulatedAnswer, int], bytes]
 
 
 _FORMATS: dict[str, Format] = {
@@ -106,26 +116,26 @@ _FORMATS: dict[str, Format] = {
 _FORMATS["streamGenerateContent"] = _FORMATS["generateContent"]
 
 
-class State:
+class SimulatorState:
     """What the providers of one simulator share."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
-        self.books = Books()
+    def __init__(self, settings: SimulatorSettings | None = None) -> None:
+        self.settings = settings or SimulatorSettings()
+        self.books = SimulatedBooks()
         self.faults = Faults()
         self.cache = PromptCache()
         self.numbers = count(1)
 
 
-def app(provider: Provider, state: State | None = None) -> ProviderApp:
+def app(provider: Provider, state: SimulatorState | None = None) -> ProviderApp:
     """Make the ASGI application of one provider."""
-    return ProviderApp(provider, state or State())
+    return ProviderApp(provider, state or SimulatorState())
 
 
 class ProviderApp:
     """The ASGI application of one provider."""
 
-    def __init__(self, provider: Provider, state: State) -> None:
+    def __init__(self, provider: Provider, state: SimulatorState) -> None:
         self.provider: Provider = provider
         self._state = state
 
@@ -166,7 +176,7 @@ class ProviderApp:
             refusing.check(self.provider, key, self._state.settings.keys)
             if problem is not None:
                 raise problem
-            return self._answer(Incoming(self.provider, api, model, body, raw, query), key, fault)
+            return self._answer(SimulatedRequest(self.provider, api, model, body, raw, query), key, fault)
         except Declined as no:
             how = refusing.style(self.provider, api, "sse" in query.get("alt", ""))
             after = refusing.retry_text(fault.retry_after)
@@ -175,7 +185,7 @@ class ProviderApp:
             headers = self._headers(api, False, number) + refusing.headers(self.provider, no.status, after)
             return Reply(no.status, headers, Flow((), (written,), ()), False)
 
-    def _answer(self, incoming: Incoming, key: str, fault: Fault) -> Reply:
+    def _answer(self, incoming: SimulatedRequest, key: str, fault: Fault) -> Reply:
         api = incoming.api
         if api in COUNTERS:
             return self._json(api, counted(incoming))
@@ -183,12 +193,12 @@ class ProviderApp:
             return self._json(api, b"")
         if api in EMBEDDERS:
             done = EMBEDDERS[api](incoming, fault.usage)
-            self._state.books.charge(Account(self.provider, done.model, key), done.tokens, 0)
+            self._state.books.charge(SimulatedAccount(self.provider, done.model, key), done.tokens, 0)
             return self._json(api, done.body)
         form = _FORMATS[api]
         ask = form.read(incoming)
         answer = plan(ask, incoming, key, self._state.settings, self._state.cache, fault.usage)
-        account = Account(self.provider, answer.model, key)
+        account = SimulatedAccount(self.provider, answer.model, key)
         if not ask.stream:
             self._state.books.charge(account, answer.input, answer.output)
             return self._json(api, form.whole(answer))

@@ -35,7 +35,7 @@ class Charged(NamedTuple):
         return Charged(self.requests + other.requests, self.input + other.input, self.output + other.output)
 
 
-class Account(NamedTuple):
+class SimulatedAccount(NamedTuple):
     """Who pays for what."""
 
     provider: Provider
@@ -43,7 +43,7 @@ class Account(NamedTuple):
     credential: str
 
 
-class Seen(msgspec.Struct, kw_only=True):
+class SeenRequest(msgspec.Struct, kw_only=True):
     """A request as it came."""
 
     provider: Provider
@@ -78,9 +78,9 @@ class Visit:
         self.status: int | None = None
         self.delivered: bool | None = None
 
-    def seen(self) -> Seen:
+    def seen(self) -> SeenRequest:
         """Give it as text."""
-        return Seen(
+        return SeenRequest(
             provider=self.provider,
             method=self.method,
             path=self.path,
@@ -93,26 +93,26 @@ class Visit:
         )
 
 
-class Books:
+class SimulatedBooks:
     """Charges and requests of all providers of one simulator."""
 
     def __init__(self) -> None:
-        self._accounts: dict[Account, Charged] = {}
+        self._accounts: dict[SimulatedAccount, Charged] = {}
         self._visits: deque[Visit] = deque(maxlen=REQUESTS_KEPT)
 
     def note(self, visit: Visit) -> None:
         """Remember a request."""
         self._visits.append(visit)
 
-    def charge(self, account: Account, input_tokens: int, output_tokens: int) -> None:
+    def charge(self, account: SimulatedAccount, input_tokens: int, output_tokens: int) -> None:
         """Charge one request."""
         before = self._accounts.get(account, Charged())
         self._accounts[account] = before.plus(Charged(1, input_tokens, output_tokens))
 
-    def charged(self) -> dict[Account, Charged]:
+    def charged(self) -> dict[SimulatedAccount, Charged]:
         """Give what each account was charged."""
         return dict(self._accounts)
 
-    def requests(self) -> list[Seen]:
+    def requests(self) -> list[SeenRequest]:
         """Give the last requests, oldest first."""
         return [visit.seen() for visit in self._visits.copy()]

@@ -11,14 +11,14 @@ from __future__ import annotations
 from typing import Any
 
 from reconciler.simulator import reading
-from reconciler.simulator.shapes import CREATED, Answer, Ask, Declined, Flow, Incoming, Json
+from reconciler.simulator.shapes import CREATED, Declined, Flow, Json, SimulatedAnswer, SimulatedAsk, SimulatedRequest
 from reconciler.simulator.writing import COMMENT, DONE, encode, event, pretty, stamp, with_usage
 
 CHOICES_MAX = 128
 _ID = {"openai": "chatcmpl-", "anthropic": "msg_", "gemini": "", "openrouter": f"gen-{CREATED}-"}
 
 
-def read(incoming: Incoming) -> Ask:
+def read(incoming: SimulatedRequest) -> SimulatedAsk:
     """Read a request, or decline it."""
     body = incoming.body
     model = reading.model_of(incoming)
@@ -36,7 +36,7 @@ def read(incoming: Incoming) -> Ask:
     prompt = reading.last_words(messages)
     forced = body.get("tool_choice") not in (None, "auto", "none")
     functions = [tool.get("function") for tool in tools]
-    return Ask(
+    return SimulatedAsk(
         model=model,
         input=reading.count(incoming, len(messages), messages, tools, body.get("response_format")),
         prompt=prompt,
@@ -49,7 +49,7 @@ def read(incoming: Incoming) -> Ask:
     )
 
 
-def _limit(incoming: Incoming, model: str) -> int | None:
+def _limit(incoming: SimulatedRequest, model: str) -> int | None:
     old = reading.whole(incoming.body, "max_tokens")
     new = reading.whole(incoming.body, "max_completion_tokens")
     if incoming.provider != "openai":
@@ -62,21 +62,21 @@ def _limit(incoming: Incoming, model: str) -> int | None:
     return old if new is None else new
 
 
-def _choices(incoming: Incoming) -> int:
+def _choices(incoming: SimulatedRequest) -> int:
     choices = reading.whole(incoming.body, "n", 1, CHOICES_MAX) or 1
     if incoming.provider == "anthropic" and choices != 1:
         raise Declined(400, "n: must be 1.", param="n")
     return choices
 
 
-def _thinks(incoming: Incoming, model: str) -> bool:
+def _thinks(incoming: SimulatedRequest, model: str) -> bool:
     effort = incoming.body.get("reasoning_effort")
     if effort == "none":
         return False
     return bool(effort or incoming.body.get("reasoning")) or reading.reasons(incoming.provider, model)
 
 
-def usage(answer: Answer, visible: int) -> Json:
+def usage(answer: SimulatedAnswer, visible: int) -> Json:
     """Give the usage after so many visible tokens of each choice."""
     said = answer.choices * visible
     thought = answer.choices * answer.reasoning
@@ -108,7 +108,7 @@ def usage(answer: Answer, visible: int) -> Json:
     return numbers
 
 
-def whole(answer: Answer) -> bytes:
+def whole(answer: SimulatedAnswer) -> bytes:
     """Write the reply to a request that does not stream."""
     body: Json = {"id": _ID[answer.provider] + stamp(answer), "object": "chat.completion", "created": CREATED}
     body["model"] = answer.model
@@ -122,7 +122,7 @@ def whole(answer: Answer) -> bytes:
     return with_usage(answer, body, "usage", usage, encode)
 
 
-def _whole_choice(answer: Answer, index: int) -> Json:
+def _whole_choice(answer: SimulatedAnswer, index: int) -> Json:
     message: Json = {"role": "assistant"}
     if answer.call is None or answer.provider != "gemini":
         message["content"] = None if answer.call else answer.said
@@ -140,13 +140,13 @@ def _whole_choice(answer: Answer, index: int) -> Json:
     return choice
 
 
-def _finish(answer: Answer) -> str:
+def _finish(answer: SimulatedAnswer) -> str:
     if answer.call:
         return "tool_calls"
     return "length" if answer.short else "stop"
 
 
-def _tool_call(answer: Answer, arguments: str) -> Json:
+def _tool_call(answer: SimulatedAnswer, arguments: str) -> Json:
     assert answer.call is not None
     function = {"name": answer.call.name, "arguments": arguments}
     identity = "" if answer.provider == "gemini" else f"call_{stamp(answer)}"
@@ -157,7 +157,7 @@ def _reasoning_detail(thought: str) -> Json:
     return {"type": "reasoning.text", "text": thought, "format": "simulator-v1", "index": 0}
 
 
-def flow(answer: Answer) -> Flow:
+def flow(answer: SimulatedAnswer) -> Flow:
     """Write the stream."""
     if answer.provider == "gemini":
         return _gemini_flow(answer)
@@ -171,7 +171,7 @@ def flow(answer: Answer) -> Flow:
     return Flow((*_head(answer),), tuple(chunks), (*finish, *_usage_chunks(answer), DONE))
 
 
-def _head(answer: Answer) -> list[bytes]:
+def _head(answer: SimulatedAnswer) -> list[bytes]:
     """Give each choice's first chunk; OpenRouter waits and thinks aloud before."""
     head = [COMMENT, COMMENT] if answer.provider == "openrouter" else []
     for index in range(answer.choices):
@@ -188,7 +188,7 @@ def _head(answer: Answer) -> list[bytes]:
     return head
 
 
-def _delta(answer: Answer, piece: str) -> Json:
+def _delta(answer: SimulatedAnswer, piece: str) -> Json:
     if answer.provider == "openrouter" and not answer.call:
         return {"role": "assistant", "content": piece}
     if not piece:
@@ -198,7 +198,7 @@ def _delta(answer: Answer, piece: str) -> Json:
     return {"content": piece}
 
 
-def _choice(answer: Answer, index: int, delta: Json, finish: str | None = None) -> Json:
+def _choice(answer: SimulatedAnswer, index: int, delta: Json, finish: str | None = None) -> Json:
     choice: Json = {"index": index, "delta": delta}
     if answer.provider == "openai":
         choice["logprobs"] = None
@@ -208,7 +208,7 @@ def _choice(answer: Answer, index: int, delta: Json, finish: str | None = None) 
     return choice
 
 
-def _chunk(answer: Answer, choices: list[Json], **more: Any) -> bytes:
+def _chunk(answer: SimulatedAnswer, choices: list[Json], **more: Any) -> bytes:
     body: Json = {"id": _ID[answer.provider] + stamp(answer)}
     if answer.provider == "openrouter":
         body["provider"] = "Simulator"
@@ -221,7 +221,7 @@ def _chunk(answer: Answer, choices: list[Json], **more: Any) -> bytes:
     return event(body | more)
 
 
-def _usage_chunks(answer: Answer) -> list[bytes]:
+def _usage_chunks(answer: SimulatedAnswer) -> list[bytes]:
     if not answer.told or answer.usage == "none":
         return []
     choices = [_choice(answer, 0, _delta(answer, ""))] if answer.provider == "openrouter" else []
@@ -229,7 +229,7 @@ def _usage_chunks(answer: Answer) -> list[bytes]:
     return [_chunk(answer, choices, usage=usage(answer, visible)) for visible in seen]
 
 
-def _gemini_flow(answer: Answer) -> Flow:
+def _gemini_flow(answer: SimulatedAnswer) -> Flow:
     """Write the stream of Gemini's compatible endpoint: if asked, each chunk tells the usage so far."""
     pieces = list(answer.pieces)
     told = answer.told and answer.usage != "none"
@@ -252,7 +252,7 @@ def _gemini_flow(answer: Answer) -> Flow:
     return Flow((), tuple(events[:-1]), (events[-1], *twice, DONE))
 
 
-def failure(answer: Answer, chunks: int) -> bytes:
+def failure(answer: SimulatedAnswer, chunks: int) -> bytes:
     """Write what ends a stream after so many pieces: an error, with the usage so far."""
     so_far = usage(answer, answer.spoken_after(chunks))
     if answer.provider == "openrouter":

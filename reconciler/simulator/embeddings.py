@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from reconciler.simulator import gemini, messages, reading, responses
-from reconciler.simulator.shapes import Declined, Incoming, Json
+from reconciler.simulator.shapes import Declined, Json, SimulatedRequest
 from reconciler.simulator.writing import encode, pretty
 
 OPENAI_DIMENSIONS = 1536
@@ -42,7 +42,7 @@ def _base64(dimensions: int) -> str:
     return base64.b64encode(struct.pack("<f", dimensions**-0.5) * dimensions).decode()
 
 
-def openai(incoming: Incoming, usage: str) -> Embedded:
+def openai(incoming: SimulatedRequest, usage: str) -> Embedded:
     """Answer a request in OpenAI's format."""
     body = incoming.body
     model = reading.model_of(incoming)
@@ -78,7 +78,7 @@ def _tokens(item: Any) -> int:
     return len(item) if isinstance(item, list) else -(-reading.weigh(item) // 4)
 
 
-def native(incoming: Incoming, usage: str) -> Embedded:
+def native(incoming: SimulatedRequest, usage: str) -> Embedded:
     """Answer Gemini's embedContent and batchEmbedContents."""
     model = reading.model_of(incoming)
     reading.check_foreign(incoming)
@@ -103,7 +103,7 @@ def native(incoming: Incoming, usage: str) -> Embedded:
     return Embedded(model, tokens, encode(reply))
 
 
-def counted(incoming: Incoming) -> bytes:
+def counted(incoming: SimulatedRequest) -> bytes:
     """Answer a request that only wants its input counted."""
     if incoming.api == "countTokens":
         tokens = gemini.read(incoming).input
@@ -114,7 +114,7 @@ def counted(incoming: Incoming) -> bytes:
     return encode({"object": "response.input_tokens", "input_tokens": responses.read(incoming).input})
 
 
-EMBEDDERS: dict[str, Callable[[Incoming, str], Embedded]] = {
+EMBEDDERS: dict[str, Callable[[SimulatedRequest, str], Embedded]] = {
     "embeddings": openai,
     "embedContent": native,
     "batchEmbedContents": native,

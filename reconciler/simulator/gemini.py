@@ -13,13 +13,13 @@ import json
 from typing import Any
 
 from reconciler.simulator import reading
-from reconciler.simulator.shapes import Answer, Ask, Declined, Flow, Incoming, Json
+from reconciler.simulator.shapes import Declined, Flow, Json, SimulatedAnswer, SimulatedAsk, SimulatedRequest
 from reconciler.simulator.writing import encode, pretty, stamp, with_usage
 
 CANDIDATES_MAX = 8
 
 
-def read(incoming: Incoming) -> Ask:
+def read(incoming: SimulatedRequest) -> SimulatedAsk:
     """Read a request, or decline it; the same for one that only wants its input counted."""
     model = reading.model_of(incoming)
     reading.check_foreign(incoming)
@@ -34,7 +34,7 @@ def read(incoming: Incoming) -> Ask:
     tools = reading.maybe_listed(body, "tools")
     prompt = reading.last_words(contents, "parts")
     calling = _either(_either(body, "toolConfig", "tool_config"), "functionCallingConfig", "function_calling_config")
-    return Ask(
+    return SimulatedAsk(
         model=model,
         input=reading.count(incoming, len(contents) + bool(system), contents, system, tools),
         prompt=prompt,
@@ -60,7 +60,7 @@ def _number(config: Json, name: str, old: str, high: int | None = None) -> int |
     return reading.whole(config, old if old in config else name, 1, high)
 
 
-def _thinks(incoming: Incoming, model: str, thinking: Json) -> bool:
+def _thinks(incoming: SimulatedRequest, model: str, thinking: Json) -> bool:
     if 0 in (thinking.get("thinkingBudget"), thinking.get("thinking_budget")):
         return False
     return bool(thinking) or reading.reasons(incoming.provider, model)
@@ -75,7 +75,7 @@ def _declared(tools: list[Json]) -> list[Any]:
     return declared
 
 
-def usage(answer: Answer, visible: int, last: bool = True) -> Json:
+def usage(answer: SimulatedAnswer, visible: int, last: bool = True) -> Json:
     """Give the usage after so many visible tokens of each candidate."""
     said = answer.choices * visible
     thought = answer.choices * answer.reasoning
@@ -95,13 +95,13 @@ def usage(answer: Answer, visible: int, last: bool = True) -> Json:
     return numbers
 
 
-def whole(answer: Answer) -> bytes:
+def whole(answer: SimulatedAnswer) -> bytes:
     """Write the reply to a request that does not stream."""
     body = _reply(answer, answer.said, ended=True)
     return with_usage(answer, body, "usageMetadata", usage, pretty) + b"\n"
 
 
-def _reply(answer: Answer, piece: str, *, ended: bool) -> Json:
+def _reply(answer: SimulatedAnswer, piece: str, *, ended: bool) -> Json:
     """Give a reply that says one piece, without its usage."""
     return {
         "candidates": [_candidate(answer, piece, index, ended) for index in range(answer.choices)],
@@ -110,7 +110,7 @@ def _reply(answer: Answer, piece: str, *, ended: bool) -> Json:
     }
 
 
-def _candidate(answer: Answer, piece: str, index: int, ended: bool) -> Json:
+def _candidate(answer: SimulatedAnswer, piece: str, index: int, ended: bool) -> Json:
     parts: list[Json] = [{"text": piece}] if piece else []
     if answer.call:
         parts = [{"functionCall": {"name": answer.call.name, "args": json.loads(answer.call.arguments)}}]
@@ -121,7 +121,7 @@ def _candidate(answer: Answer, piece: str, index: int, ended: bool) -> Json:
     return candidate | {"index": index}
 
 
-def flow(answer: Answer) -> Flow:
+def flow(answer: SimulatedAnswer) -> Flow:
     """Write the stream."""
     pieces = [""] if answer.call or not answer.visible else list(answer.pieces)
     replies = []
@@ -150,7 +150,7 @@ def _event(value: object) -> bytes:
     return b"data: " + json.dumps(value, separators=(",", ": "), ensure_ascii=False).encode() + b"\r\n\r\n"
 
 
-def failure(answer: Answer, chunks: int) -> bytes:
+def failure(answer: SimulatedAnswer, chunks: int) -> bytes:
     """Write what ends a stream after so many pieces: an error; the pieces before told the usage."""
     error = {"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}
     if answer.sse:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 
 from reconciler.simulator import reading
-from reconciler.simulator.shapes import Answer, Ask, Declined, Flow, Incoming, Json
+from reconciler.simulator.shapes import Declined, Flow, Json, SimulatedAnswer, SimulatedAsk, SimulatedRequest
 from reconciler.simulator.writing import COMMENT, encode, named_event, stamp, with_usage
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 _MARK = b'"cache_control"'
 
 
-def read(incoming: Incoming) -> Ask:
+def read(incoming: SimulatedRequest) -> SimulatedAsk:
     """Read a request, or decline it; one that only wants its input counted needs no limit."""
     body = incoming.body
     model = reading.model_of(incoming)
@@ -36,7 +36,7 @@ def read(incoming: Incoming) -> Ask:
     tools = reading.maybe_listed(body, "tools")
     prompt = reading.last_words(messages)
     forced = reading.member(body, "tool_choice").get("type") in ("any", "tool")
-    return Ask(
+    return SimulatedAsk(
         model=model,
         input=reading.count(incoming, len(messages), messages, body.get("system"), tools),
         prompt=prompt,
@@ -48,7 +48,7 @@ def read(incoming: Incoming) -> Ask:
     )
 
 
-def usage(answer: Answer, visible: int) -> Json:
+def usage(answer: SimulatedAnswer, visible: int) -> Json:
     """Give the usage after so many visible tokens."""
     numbers = _start_usage(answer)
     numbers["output_tokens"] = visible + answer.reasoning
@@ -57,7 +57,7 @@ def usage(answer: Answer, visible: int) -> Json:
     return numbers
 
 
-def _start_usage(answer: Answer) -> Json:
+def _start_usage(answer: SimulatedAnswer) -> Json:
     return {
         "input_tokens": answer.input - answer.cached - answer.written,
         "cache_creation_input_tokens": answer.written,
@@ -68,30 +68,30 @@ def _start_usage(answer: Answer) -> Json:
     }
 
 
-def _delta_usage(answer: Answer, visible: int) -> Json:
+def _delta_usage(answer: SimulatedAnswer, visible: int) -> Json:
     numbers = usage(answer, visible)
     del numbers["cache_creation"], numbers["service_tier"]
     return numbers
 
 
-def whole(answer: Answer) -> bytes:
+def whole(answer: SimulatedAnswer) -> bytes:
     """Write the reply to a request that does not stream."""
     body = _message(answer, _blocks(answer), _reason(answer))
     return with_usage(answer, body, "usage", usage, encode)
 
 
-def _message(answer: Answer, content: list[Json], reason: str | None) -> Json:
+def _message(answer: SimulatedAnswer, content: list[Json], reason: str | None) -> Json:
     body: Json = {"model": answer.model, "id": f"msg_{stamp(answer)}", "type": "message", "role": "assistant"}
     return body | {"content": content, "stop_reason": reason, "stop_sequence": None}
 
 
-def _reason(answer: Answer) -> str:
+def _reason(answer: SimulatedAnswer) -> str:
     if answer.call:
         return "tool_use"
     return "max_tokens" if answer.short else "end_turn"
 
 
-def _blocks(answer: Answer) -> list[Json]:
+def _blocks(answer: SimulatedAnswer) -> list[Json]:
     blocks: list[Json] = []
     if answer.reasoning:
         blocks.append({"type": "thinking", "thinking": answer.thought, "signature": stamp(answer)})
@@ -102,7 +102,7 @@ def _blocks(answer: Answer) -> list[Json]:
     return blocks
 
 
-def _tool_use(answer: Answer) -> Json:
+def _tool_use(answer: SimulatedAnswer) -> Json:
     assert answer.call is not None
     return {"type": "tool_use", "id": f"toolu_{stamp(answer)}", "name": answer.call.name, "input": {}}
 
@@ -123,7 +123,7 @@ class _Events:
         return self("content_block_delta", index=index, delta={"type": kind, name: piece})
 
 
-def flow(answer: Answer) -> Flow:
+def flow(answer: SimulatedAnswer) -> Flow:
     """Write the stream."""
     events = _Events()
     message = _message(answer, [], None)
@@ -153,7 +153,7 @@ def flow(answer: Answer) -> Flow:
     return Flow(tuple(head), tuple(chunks), tuple(tail))
 
 
-def _ends(answer: Answer, events: _Events) -> list[bytes]:
+def _ends(answer: SimulatedAnswer, events: _Events) -> list[bytes]:
     delta = {"stop_reason": _reason(answer), "stop_sequence": None}
     stop = events("message_stop")
     if answer.usage == "none":
@@ -162,7 +162,7 @@ def _ends(answer: Answer, events: _Events) -> list[bytes]:
     return [*(events("message_delta", delta=delta, usage=_delta_usage(answer, n)) for n in seen), stop]
 
 
-def failure(answer: Answer, chunks: int) -> bytes:
+def failure(answer: SimulatedAnswer, chunks: int) -> bytes:
     """Write what ends a stream after so many pieces: an error, which tells no usage."""
     del answer, chunks
     error = {"type": "overloaded_error", "message": "Overloaded"}

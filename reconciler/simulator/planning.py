@@ -10,7 +10,7 @@ import re
 from collections import OrderedDict
 from hashlib import blake2b
 
-from reconciler.simulator.shapes import Answer, Ask, Incoming, Settings, UsageTold
+from reconciler.simulator.shapes import SimulatedAnswer, SimulatedAsk, SimulatedRequest, SimulatorSettings, UsageTold
 
 TOKENS_MAX = 1_000_000
 """The most that a prompt can ask for, all choices together."""
@@ -27,7 +27,7 @@ class PromptCache:
     def __init__(self) -> None:
         self._seen: OrderedDict[bytes, None] = OrderedDict()
 
-    def knows(self, incoming: Incoming, credential: str) -> bool:
+    def knows(self, incoming: SimulatedRequest, credential: str) -> bool:
         """Tell whether this very request came before with this credential, and remember it."""
         key = blake2b(incoming.raw, digest_size=16, key=credential.encode()[:64]).digest() + incoming.provider.encode()
         known = key in self._seen
@@ -39,8 +39,13 @@ class PromptCache:
 
 
 def plan(
-    ask: Ask, incoming: Incoming, credential: str, settings: Settings, cache: PromptCache, usage: UsageTold
-) -> Answer:
+    ask: SimulatedAsk,
+    incoming: SimulatedRequest,
+    credential: str,
+    settings: SimulatorSettings,
+    cache: PromptCache,
+    usage: UsageTold,
+) -> SimulatedAnswer:
     """Decide the answer."""
     cached, written = _cached(ask, incoming, credential, cache)
     reasoning = settings.reasoning_tokens if ask.thinks else 0
@@ -52,7 +57,7 @@ def plan(
     if ask.limit is not None and short:
         reasoning = min(reasoning, ask.limit)
         visible = ask.limit - reasoning
-    return Answer(
+    return SimulatedAnswer(
         provider=incoming.provider,
         api=incoming.api,
         model=ask.model,
@@ -74,12 +79,12 @@ def plan(
     )
 
 
-def _length(ask: Ask, settings: Settings) -> int:
+def _length(ask: SimulatedAsk, settings: SimulatorSettings) -> int:
     found = _LENGTH.search(ask.prompt)
     return max(1, min(int(found[1]), TOKENS_MAX // ask.choices)) if found else settings.reply_tokens
 
 
-def _cached(ask: Ask, incoming: Incoming, credential: str, cache: PromptCache) -> tuple[int, int]:
+def _cached(ask: SimulatedAsk, incoming: SimulatedRequest, credential: str, cache: PromptCache) -> tuple[int, int]:
     """Give the input tokens that the cache held, and those that it takes in."""
     if incoming.api == "messages":
         if not ask.cacheable:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from reconciler.simulator.shapes import Call, Declined, Incoming, Json, Provider
+from reconciler.simulator.shapes import Declined, Json, Provider, SimulatedCall, SimulatedRequest
 
 PER_MESSAGE = 3
 """Tokens that a message costs besides its content."""
@@ -46,12 +46,12 @@ def weigh(*values: Any) -> int:
     return total
 
 
-def count(incoming: Incoming, messages: int, *content: Any) -> int:
+def count(incoming: SimulatedRequest, messages: int, *content: Any) -> int:
     """Count the input tokens of the content: one for four bytes of text, some more for each message."""
     return min(-(-weigh(*content) // 4) + PER_MESSAGE * messages, len(incoming.raw))
 
 
-def check_foreign(incoming: Incoming) -> None:
+def check_foreign(incoming: SimulatedRequest) -> None:
     """Refuse members that this provider does not know."""
     if incoming.provider == "openrouter":
         return
@@ -60,7 +60,7 @@ def check_foreign(incoming: Incoming) -> None:
             raise Declined(400, f"Unknown member in the request: '{name}'.", code="unknown_parameter", param=name)
 
 
-def model_of(incoming: Incoming) -> str:
+def model_of(incoming: SimulatedRequest) -> str:
     """Give the model that the request names, which must exist."""
     model = incoming.model or text(incoming.body, "model")
     if UNKNOWN_MODEL in model:
@@ -150,7 +150,7 @@ def reasons(provider: Provider, model: str) -> bool:
     return _REASONING_MODELS[provider].match(model) is not None
 
 
-def chosen(tools: list[Any], prompt: str, forced: bool) -> Call | None:
+def chosen(tools: list[Any], prompt: str, forced: bool) -> SimulatedCall | None:
     """Give a call of the tool that the prompt names, or of the first one if it names none, or the request demands one.
 
     A prompt asks by `call the tool`, or by `call the tool NAME {...}`: the braces are the arguments, or the free text.
@@ -164,7 +164,7 @@ def chosen(tools: list[Any], prompt: str, forced: bool) -> Call | None:
             schema: object = next((tool[name] for name in names if name in tool), None)
             free = tool.get("type") == "custom"
             said = _arguments(named[2], free) if named else json.dumps(_sample(schema))
-            return Call(tool["name"], said, free) if said else None
+            return SimulatedCall(tool["name"], said, free) if said else None
     return None
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from reconciler.simulator.books import Visit
 from reconciler.simulator.faults import Fault
 from reconciler.simulator.refusing import Headers
-from reconciler.simulator.shapes import Flow, Settings
+from reconciler.simulator.shapes import Flow, SimulatorSettings
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -60,7 +60,7 @@ async def deliver(
     scope: Scope,
     receive: Receive,
     send: Send,
-    settings: Settings | None = None,
+    settings: SimulatorSettings | None = None,
 ) -> None:
     """Send a reply as the fault demands, and note in the visit what became of it."""
     visit.delivered = await _sent(_Sender(fault, scope, receive, send, settings), reply, fault, visit)
@@ -81,7 +81,9 @@ async def _sent(sender: _Sender, reply: Reply, fault: Fault, visit: Visit) -> bo
 class _Sender:
     """Sends one reply."""
 
-    def __init__(self, fault: Fault, scope: Scope, receive: Receive, send: Send, settings: Settings | None) -> None:
+    def __init__(
+        self, fault: Fault, scope: Scope, receive: Receive, send: Send, settings: SimulatorSettings | None
+    ) -> None:
         self._fault = fault
         self._transport: asyncio.Transport | None = scope.get("state", {}).get(WIRE)
         self._receive = receive

@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 from reconciler.simulator import reading
-from reconciler.simulator.shapes import CREATED, Answer, Ask, Declined, Flow, Incoming, Json
+from reconciler.simulator.shapes import CREATED, Declined, Flow, Json, SimulatedAnswer, SimulatedAsk, SimulatedRequest
 from reconciler.simulator.writing import COMMENT, DONE, encode, event, named_event, pretty, stamp, with_usage
 
 
-def read(incoming: Incoming) -> Ask:
+def read(incoming: SimulatedRequest) -> SimulatedAsk:
     """Read a request, or decline it; the same for one that only wants its input counted."""
     body = incoming.body
     model = reading.model_of(incoming)
@@ -32,7 +32,7 @@ def read(incoming: Incoming) -> Ask:
     reasoning = reading.member(body, "reasoning")
     effort = reasoning.get("effort")
     content = (items, body.get("instructions"), tools, body.get("text"))
-    return Ask(
+    return SimulatedAsk(
         model=model,
         input=reading.count(incoming, len(listed) + bool(body.get("instructions")), *content),
         prompt=prompt,
@@ -43,7 +43,7 @@ def read(incoming: Incoming) -> Ask:
     )
 
 
-def read_compaction(incoming: Incoming) -> Ask:
+def read_compaction(incoming: SimulatedRequest) -> SimulatedAsk:
     """Read a request to make its input shorter, or decline it: it neither streams nor has a limit.
 
     Nothing is kept of earlier responses: who only names one has an empty input.
@@ -53,7 +53,7 @@ def read_compaction(incoming: Incoming) -> Ask:
     return read(incoming)._replace(stream=False, limit=None, call=None)
 
 
-def usage(answer: Answer, visible: int) -> Json:
+def usage(answer: SimulatedAnswer, visible: int) -> Json:
     """Give the usage after so many visible tokens."""
     output = visible + answer.reasoning
     total = answer.input + output
@@ -74,7 +74,7 @@ def usage(answer: Answer, visible: int) -> Json:
     return numbers
 
 
-def whole(answer: Answer) -> bytes:
+def whole(answer: SimulatedAnswer) -> bytes:
     """Write the reply to a request that does not stream."""
     body = _response(answer, _end(answer), _items(answer, "completed"))
     if answer.provider == "openai":
@@ -84,7 +84,7 @@ def whole(answer: Answer) -> bytes:
     return with_usage(answer, body, "usage", usage, pretty)
 
 
-def compaction(answer: Answer) -> bytes:
+def compaction(answer: SimulatedAnswer) -> bytes:
     """Write what is left of an input that was made shorter: what the user said, and one item for all else."""
     part = {"type": "input_text", "text": answer.asked}
     said = {"id": f"msg_{stamp(answer)}", "type": "message", "status": "completed", "role": "user", "content": [part]}
@@ -93,11 +93,11 @@ def compaction(answer: Answer) -> bytes:
     return with_usage(answer, body | {"output": [said, rest]}, "usage", usage, pretty)
 
 
-def _end(answer: Answer) -> str:
+def _end(answer: SimulatedAnswer) -> str:
     return "incomplete" if answer.short else "completed"
 
 
-def _response(answer: Answer, status: str, output: list[Json]) -> Json:
+def _response(answer: SimulatedAnswer, status: str, output: list[Json]) -> Json:
     """Give the response object without its usage."""
     prefix = f"gen-{CREATED}-" if answer.provider == "openrouter" else "resp_"
     body: Json = {"id": prefix + stamp(answer), "object": "response", "created_at": CREATED, "status": status}
@@ -114,7 +114,7 @@ def _response(answer: Answer, status: str, output: list[Json]) -> Json:
     return body
 
 
-def _items(answer: Answer, status: str) -> list[Json]:
+def _items(answer: SimulatedAnswer, status: str) -> list[Json]:
     """Give what the reply holds: thoughts that nobody sees, and a message or a call."""
     items = [_thought_item(answer)] if answer.reasoning else []
     if answer.call:
@@ -124,16 +124,16 @@ def _items(answer: Answer, status: str) -> list[Json]:
     return items
 
 
-def _thought_item(answer: Answer) -> Json:
+def _thought_item(answer: SimulatedAnswer) -> Json:
     return {"id": f"rs_{stamp(answer)}", "type": "reasoning", "summary": []}
 
 
-def _message_item(answer: Answer, status: str, content: list[Json]) -> Json:
+def _message_item(answer: SimulatedAnswer, status: str, content: list[Json]) -> Json:
     item = {"id": f"msg_{stamp(answer)}", "type": "message", "status": status}
     return {**item, "content": content, "role": "assistant"}
 
 
-def _call_item(answer: Answer, status: str, arguments: str) -> Json:
+def _call_item(answer: SimulatedAnswer, status: str, arguments: str) -> Json:
     assert answer.call is not None
     told = {"call_id": f"call_{stamp(answer)}", "name": answer.call.name}
     if answer.call.free:
@@ -148,7 +148,7 @@ def _part(said: str) -> Json:
 class _Events:
     """Writes the events of one stream, numbering them."""
 
-    def __init__(self, answer: Answer, number: int = 0) -> None:
+    def __init__(self, answer: SimulatedAnswer, number: int = 0) -> None:
         self._named = answer.provider == "openai"
         self._number = number
 
@@ -158,7 +158,7 @@ class _Events:
         return named_event(kind, encode(body)) if self._named else event(body)
 
 
-def flow(answer: Answer) -> Flow:
+def flow(answer: SimulatedAnswer) -> Flow:
     """Write the stream."""
     events = _Events(answer)
     begun = {**_response(answer, "in_progress", []), "usage": None}
@@ -183,7 +183,7 @@ def flow(answer: Answer) -> Flow:
     return Flow(tuple(head), tuple(chunks), tuple(tail))
 
 
-def _finals(answer: Answer, body: Json) -> list[Json]:
+def _finals(answer: SimulatedAnswer, body: Json) -> list[Json]:
     """Give the last event's response, with usage as the answer's mode says."""
     if answer.usage == "none":
         return [{**body, "usage": None}]
@@ -192,7 +192,7 @@ def _finals(answer: Answer, body: Json) -> list[Json]:
 
 
 def _call_events(
-    answer: Answer, events: _Events, place: int, head: list[bytes], chunks: list[bytes], tail: list[bytes]
+    answer: SimulatedAnswer, events: _Events, place: int, head: list[bytes], chunks: list[bytes], tail: list[bytes]
 ) -> None:
     item = _call_item(answer, "in_progress", "")
     at: Json = {"item_id": item["id"], "output_index": place}
@@ -206,7 +206,7 @@ def _call_events(
 
 
 def _message_events(
-    answer: Answer, events: _Events, place: int, head: list[bytes], chunks: list[bytes], tail: list[bytes]
+    answer: SimulatedAnswer, events: _Events, place: int, head: list[bytes], chunks: list[bytes], tail: list[bytes]
 ) -> None:
     at: Json = {"item_id": f"msg_{stamp(answer)}", "output_index": place, "content_index": 0}
     said = answer.said
@@ -220,7 +220,7 @@ def _message_events(
     tail.append(events("response.output_item.done", output_index=place, item=done))
 
 
-def failure(answer: Answer, chunks: int) -> bytes:
+def failure(answer: SimulatedAnswer, chunks: int) -> bytes:
     """Write what ends a stream after so many pieces: a failed response with the usage so far."""
     so_far = usage(answer, answer.spoken_after(chunks))
     body = {**_response(answer, "failed", []), "usage": so_far}

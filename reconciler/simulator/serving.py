@@ -18,11 +18,11 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from reconciler.simulator.app import ProviderApp, State
-from reconciler.simulator.books import Account, Charged, Seen
+from reconciler.simulator.app import ProviderApp, SimulatorState
+from reconciler.simulator.books import Charged, SeenRequest, SimulatedAccount
 from reconciler.simulator.faults import Fault
 from reconciler.simulator.replying import WIRE
-from reconciler.simulator.shapes import PROVIDERS, TEXT, Provider, Settings
+from reconciler.simulator.shapes import PROVIDERS, TEXT, Provider, SimulatorSettings
 
 HOST = "127.0.0.1"
 BACKLOG = 2048
@@ -58,7 +58,7 @@ class Simulator:
         delay_s: float = 0.0,
         text: str = TEXT,
     ) -> None:
-        settings = Settings(
+        settings = SimulatorSettings(
             keys=None if keys is None else {name: frozenset(values) for name, values in keys.items()},
             reply_tokens=reply_tokens,
             reasoning_tokens=reasoning_tokens,
@@ -67,7 +67,7 @@ class Simulator:
             delay_s=delay_s,
             text=text,
         )
-        self._state = State(settings)
+        self._state = SimulatorState(settings)
         self._ports = {name: port_base + place if port_base else 0 for place, name in enumerate(PROVIDERS)}
         self._configs = {name: _config(ProviderApp(name, self._state)) for name in PROVIDERS}
         self._server_state = ServerState()
@@ -140,7 +140,7 @@ class Simulator:
         return {f"PAI_PROVIDERS_{name.upper()}_BASE_URL": self.origin(name) for name in PROVIDERS}
 
     @property
-    def charged(self) -> dict[Account, Charged]:
+    def charged(self) -> dict[SimulatedAccount, Charged]:
         """What each (provider, model, credential) was really charged."""
         return self._state.books.charged()
 
@@ -152,7 +152,7 @@ class Simulator:
                 total = total.plus(charged)
         return total
 
-    def requests(self) -> list[Seen]:
+    def requests(self) -> list[SeenRequest]:
         """Give the last requests as they came, oldest first."""
         return self._state.books.requests()
 

@@ -39,7 +39,7 @@ TEXT = "one red sun set low and the sea was not far off but our old dog ran for 
 """What the model says, again and again. A word and its space are four bytes, and so one token."""
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the simulated providers behave while no fault is queued."""
 
     keys: dict[Provider, frozenset[str]] | None = None
@@ -65,7 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("a reply has at least one token and one chunk; nothing may be negative")
 
 
-class Incoming(NamedTuple):
+class SimulatedRequest(NamedTuple):
     """One request, its JSON read but nothing of it judged."""
 
     provider: Provider
@@ -77,7 +77,7 @@ class Incoming(NamedTuple):
     query: dict[str, str]
 
 
-class Call(msgspec.Struct, frozen=True):
+class SimulatedCall(msgspec.Struct, frozen=True):
     """A tool that the model calls: arguments are JSON, and ASCII; of one that takes free text, text."""
 
     name: str
@@ -90,7 +90,7 @@ class Call(msgspec.Struct, frozen=True):
         return -(-(len(self.name.encode()) + len(self.arguments)) // 4)
 
 
-class Ask(NamedTuple):
+class SimulatedAsk(NamedTuple):
     """What a request asks for, whatever format it came in."""
 
     model: str
@@ -102,14 +102,14 @@ class Ask(NamedTuple):
     """The most output tokens of one choice, thoughts included."""
     choices: int = 1
     thinks: bool = False
-    call: Call | None = None
+    call: SimulatedCall | None = None
     cacheable: bool = False
     told: bool = True
     """A stream of this request reports usage."""
     sse: bool = True
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class SimulatedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What will be answered and charged: numbers are tokens, `visible` and `reasoning` those of one choice."""
 
     provider: Provider
@@ -124,7 +124,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     short: bool = False
     """The limit ended it."""
     limit: int | None = None
-    call: Call | None = None
+    call: SimulatedCall | None = None
     chunks: int = 20
     text: str = TEXT
     told: bool = True

@@ -13,7 +13,7 @@ from zlib import crc32
 
 import msgspec
 
-from reconciler.simulator.shapes import Answer, Json
+from reconciler.simulator.shapes import Json, SimulatedAnswer
 
 encode = msgspec.json.encode
 
@@ -25,7 +25,7 @@ KEPT_TOKENS = 4096
 T = TypeVar("T")
 
 
-def stamp(answer: Answer) -> str:
+def stamp(answer: SimulatedAnswer) -> str:
     """Give letters and digits that belong to this answer, for its ids."""
     return f"{crc32(encode(answer)):08x}{answer.input:06x}{answer.output:06x}"
 
@@ -46,7 +46,11 @@ def pretty(value: object) -> bytes:
 
 
 def with_usage(
-    answer: Answer, body: Json, name: str, usage: Callable[[Answer, int], Json], write: Callable[[object], bytes]
+    answer: SimulatedAnswer,
+    body: Json,
+    name: str,
+    usage: Callable[[SimulatedAnswer, int], Json],
+    write: Callable[[object], bytes],
 ) -> bytes:
     """Write a reply with its usage as the answer's mode says: once, not at all, or a lesser one before the true one."""
     if answer.usage == "none":
@@ -58,11 +62,11 @@ def with_usage(
     return b"{" + lesser + b"," + full[1:]
 
 
-def kept(make: Callable[[Answer], T], size: int = 1024) -> Callable[[Answer], T]:
+def kept(make: Callable[[SimulatedAnswer], T], size: int = 1024) -> Callable[[SimulatedAnswer], T]:
     """Keep what is made of small answers, at most `size` of them."""
-    store: dict[Answer, T] = {}
+    store: dict[SimulatedAnswer, T] = {}
 
-    def get(answer: Answer) -> T:
+    def get(answer: SimulatedAnswer) -> T:
         found = store.get(answer)
         if found is None:
             found = make(answer)

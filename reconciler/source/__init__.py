@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reconciler.source.bare import init_bare
     from reconciler.source.commits import CommitInfo
-    from reconciler.source.credentials import Credentials
+    from reconciler.source.credentials import RemoteCredentials
     from reconciler.source.git import Author, RaceLost, Repository, TreeEntry, Walk, user_identity
     from reconciler.source.history import CommitUnreadable
     from reconciler.source.hook import RefUpdate, install, is_judged, parse_updates
@@ -30,15 +30,15 @@ _HOMES = {
     "last_seen": "remote",
     "Remote": "remote",
     "Mirror": "remote",
-    "Credentials": "credentials",
     "Author": "git",
     "CommitInfo": "commits",
     "CommitUnreadable": "history",
     "RaceLost": "git",
     "RefUpdate": "hook",
+    "RemoteCredentials": "credentials",
     "Repository": "git",
     "TreeEntry": "git",
-    "TreeRefused": "trees",
+    "TreeRefused": "tree_walk",
     "Walk": "git",
     "Watch": "watch",
     "bring": "promised",
@@ -58,11 +58,11 @@ __all__ = [
     "Author",
     "CommitInfo",
     "CommitUnreadable",
-    "Credentials",
     "Mirror",
     "RaceLost",
     "RefUpdate",
     "Remote",
+    "RemoteCredentials",
     "Repository",
     "Signatures",
     "TreeEntry",

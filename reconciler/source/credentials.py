@@ -24,7 +24,7 @@ SCRUBBED_FROM = 4
 """Secrets shorter than this are not looked for in messages: every word would hold them."""
 
 
-class Credentials(NamedTuple):
+class RemoteCredentials(NamedTuple):
     """What the secret holds; b"" for what it has not. `password` is a token or a password."""
 
     username: str = ""
@@ -39,7 +39,7 @@ class Credentials(NamedTuple):
         return text
 
 
-class Address(NamedTuple):
+class RemoteAddress(NamedTuple):
     """A remote's address: `url` is without a password, `scheme` is https, http or ssh."""
 
     url: str
@@ -49,7 +49,7 @@ class Address(NamedTuple):
     password: bytes
 
     @classmethod
-    def parse(cls, repo: str) -> Address:
+    def parse(cls, repo: str) -> RemoteAddress:
         """Read `source.repo`, checked before: a URL, or git's `user@host:path`."""
         if "://" not in repo:
             return cls(repo, "ssh", "", "", b"")
@@ -72,7 +72,7 @@ class Access(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(address: Address, held: Credentials, ca_file: Path | None, timeout_s: float) -> Iterator[Access]:
+def opened(address: RemoteAddress, held: RemoteCredentials, ca_file: Path | None, timeout_s: float) -> Iterator[Access]:
     """Have what git needs at hand while it runs. Raises SourceUnavailable if something is missing that it must have.
 
     A silence of `timeout_s` ends git also by itself, should the one who started it be killed.
@@ -111,7 +111,7 @@ def _helper(username: str, password: bytes) -> Iterator[tuple[str, int]]:
 
 
 @contextlib.contextmanager
-def _ssh_command(held: Credentials, silence: str) -> Iterator[str]:
+def _ssh_command(held: RemoteCredentials, silence: str) -> Iterator[str]:
     if not held.known_hosts.strip():
         raise SourceUnavailable(
             "no known hosts for the ssh remote, so nobody can tell whether it is the right one",
@@ -168,7 +168,7 @@ def _file(data: bytes) -> Iterator[str]:
             os.unlink(path)
 
 
-def _spellings(held: Credentials) -> list[str]:
+def _spellings(held: RemoteCredentials) -> list[str]:
     """List the ways in which a password may come back: as it is, in a URL, in a header."""
     password = held.password
     if len(password) < SCRUBBED_FROM:

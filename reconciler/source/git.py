@@ -251,7 +251,11 @@ class Repository:
             return oid in self._odb and self._odb.read_header(oid)[0] == ObjectType.COMMIT
 
     def entries(
-        self, sha: str, path: str = ".", wanted: tree_walk.Wanted | None = None, budget: tree_walk.Budget | None = None
+        self,
+        sha: str,
+        path: str = ".",
+        wanted: tree_walk.Wanted | None = None,
+        budget: tree_walk.TreeBudget | None = None,
     ) -> Iterator[TreeEntry]:
         """List files, links and submodules below `path` in the commit, all or those `wanted`."""
         tree = self._subtree(sha, path)
@@ -267,7 +271,7 @@ class Repository:
         old_sha: str,
         new_sha: str,
         path: str = ".",
-        budget: tree_walk.Budget | None = None,
+        budget: tree_walk.TreeBudget | None = None,
         wanted: tree_walk.Wanted | None = None,
     ) -> list[tuple[str, TreeEntry | None]]:
         """Compare two commits below `path`: each path that differs with its new entry, or None if it is gone."""

@@ -24,7 +24,7 @@ from reconciler.core.errors import Refused, SourceUnavailable
 from reconciler.source import git_refusals
 from reconciler.source.absence import SHOWN_MAX, listed
 from reconciler.source.bare import init_bare
-from reconciler.source.credentials import Address, Credentials, opened
+from reconciler.source.credentials import RemoteAddress, RemoteCredentials, opened
 from reconciler.source.git import Repository
 from reconciler.source.gitrun import MEMORY_BYTES_MAX, GitRunner, Ran
 from reconciler.source.incoming import incoming
@@ -82,7 +82,7 @@ class _NoCommit(SourceUnavailable):
     """What was asked for came, and is no commit."""
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Mirrored(msgspec.Struct, frozen=True):
     """What the mirror holds: of which remote (a digest), which branch, and when it was last fetched (RFC 3339)."""
 
     remote: str
@@ -94,17 +94,17 @@ class Mirror:
     """The mirror of one remote branch. `credentials` is asked at each run, `now` gives the time as RFC 3339."""
 
     def __init__(
-        self, path: Path, remote: Remote, credentials: Callable[[], Credentials], now: Callable[[], str]
+        self, path: Path, remote: Remote, credentials: Callable[[], RemoteCredentials], now: Callable[[], str]
     ) -> None:
         self.path = path
         self.remote = remote
-        self._address = Address.parse(remote.repo)
+        self._address = RemoteAddress.parse(remote.repo)
         self._credentials = credentials
         self._now = now
         self._lock = threading.Lock()
         self._moved = False
         self._barred: dict[str, _Barred] = {}
-        self._used = Credentials()
+        self._used = RemoteCredentials()
         self.on_checkpoints: Callable[[], None] = lambda: None
         """Called after a fetch that brought other checkpoints than the mirror had."""
         self._git = GitRunner(path, remote.timeout_s, remote.bytes_max, remote.memory_bytes_max)
@@ -362,7 +362,7 @@ class Mirror:
                 timeout_s=None if timeout_s is None else max(0.0, timeout_s),
             )
 
-    def _held(self) -> Credentials:
+    def _held(self) -> RemoteCredentials:
         """Put together what the secret and the address hold; the secret comes first."""
         held, address = self._credentials(), self._address
         return held._replace(username=held.username or address.username, password=held.password or address.password)
@@ -403,7 +403,7 @@ class Mirror:
             raise SourceUnavailable(f"the mirror {self.path} cannot be written: {ran.err.strip()}", "check the disk")
 
     def _note(self, fetched: str) -> None:
-        seen = Seen(self._digest, self.remote.branch, fetched)
+        seen = Mirrored(self._digest, self.remote.branch, fetched)
         place = self.path / _MARK
         temporary = place.with_suffix(".new")
         try:
@@ -439,10 +439,10 @@ def _listed(said: str) -> Iterator[tuple[str, str]]:
             yield oid, ref
 
 
-def last_seen(path: Path) -> Seen | None:
+def last_seen(path: Path) -> Mirrored | None:
     """Read what the mirror at `path` holds, None if it was never made."""
     try:
-        return msgspec.json.decode((path / _MARK).read_bytes(), type=Seen)
+        return msgspec.json.decode((path / _MARK).read_bytes(), type=Mirrored)
     except (OSError, ValueError):
         return None
 

@@ -34,7 +34,7 @@ _GPG_BAD = {
 }
 
 
-class Proof(NamedTuple):
+class SignatureProof(NamedTuple):
     """What was found: `problem` is "" if the signature holds and its key may sign, else how the sentence ends."""
 
     signature: Signature | None
@@ -49,7 +49,7 @@ class Signatures:
         self._allowed_signers = allowed_signers
         self._gnupg_home = gnupg_home
         self._version = ""
-        self._known: dict[str, Proof] = {}
+        self._known: dict[str, SignatureProof] = {}
 
     def version(self) -> str:
         """Name the keys as they are now: another name, other keys."""
@@ -58,17 +58,17 @@ class Signatures:
             places += [self._gnupg_home / name for name in ("pubring.kbx", "pubring.gpg", "trustdb.gpg")]
         return self.mode + "".join(_stamp(place) for place in places)
 
-    def proof(self, repository: Path, folders: Sequence[str], sha: str, claimed: Signature | None) -> Proof:
+    def proof(self, repository: Path, folders: Sequence[str], sha: str, claimed: Signature | None) -> SignatureProof:
         """Prove the signature of a commit that `claimed` describes. Raises SourceUnavailable if nobody can tell."""
         if claimed is None:
-            return Proof(None, "is not signed")
+            return SignatureProof(None, "is not signed")
         if (version := self.version()) != self._version or len(self._known) > PROOFS_MAX:
             self._version, self._known = version, {}
         if sha not in self._known:
             self._known[sha] = self._prove(repository, folders, sha, claimed)
         return self._known[sha]
 
-    def _prove(self, repository: Path, folders: Sequence[str], sha: str, claimed: Signature) -> Proof:
+    def _prove(self, repository: Path, folders: Sequence[str], sha: str, claimed: Signature) -> SignatureProof:
         if claimed.format == "ssh" and self._allowed_signers is not None:
             if not os.access(self._allowed_signers, os.R_OK):
                 raise SourceUnavailable(
@@ -84,7 +84,7 @@ class Signatures:
                 )
             environment = {"GNUPGHOME": str(self._gnupg_home)}
             return _openpgp(_verify(repository, folders, sha, {"gpg.program": "gpg"}, environment), claimed)
-        return Proof(claimed, f"has a signature of a kind that may not sign ({claimed.format})")
+        return SignatureProof(claimed, f"has a signature of a kind that may not sign ({claimed.format})")
 
 
 def _verify(
@@ -103,29 +103,29 @@ def _verify(
     return ran
 
 
-def _ssh(ran: Ran, claimed: Signature) -> Proof:
+def _ssh(ran: Ran, claimed: Signature) -> SignatureProof:
     said = ran.err + ran.out
     good = _SSH_GOOD.search(said)
     if ran.code == 0 and good is not None:
-        return Proof(Signature("ssh", True, good[1], good[3]), "")
+        return SignatureProof(Signature("ssh", True, good[1], good[3]), "")
     if "expired" in said or "not yet valid" in said:
-        return Proof(claimed, "has a signature that is by a key whose time it was not")
+        return SignatureProof(claimed, "has a signature that is by a key whose time it was not")
     if key := _SSH_KEY.search(said):
-        return Proof(claimed, f"has a signature that is by a key that may not sign: {key[2]}")
-    return Proof(claimed, "has a signature that does not hold")
+        return SignatureProof(claimed, f"has a signature that is by a key that may not sign: {key[2]}")
+    return SignatureProof(claimed, "has a signature that does not hold")
 
 
-def _openpgp(ran: Ran, claimed: Signature) -> Proof:
+def _openpgp(ran: Ran, claimed: Signature) -> SignatureProof:
     lines = _GPG.findall(ran.err + ran.out)
     said = dict(lines)
     for word, problem in _GPG_BAD.items():
         if word in said:
-            return Proof(claimed, f"has a signature that {problem}")
+            return SignatureProof(claimed, f"has a signature that {problem}")
     signatures = [word for word, _ in lines if word == "GOODSIG"]
     if ran.code == 0 and len(signatures) == 1 and said.get("VALIDSIG"):
         signer = said["GOODSIG"].partition(" ")[2]
-        return Proof(Signature("openpgp", True, signer, said["VALIDSIG"].split()[-1]), "")
-    return Proof(claimed, "has a signature that does not hold")
+        return SignatureProof(Signature("openpgp", True, signer, said["VALIDSIG"].split()[-1]), "")
+    return SignatureProof(claimed, "has a signature that does not hold")
 
 
 def _stamp(place: Path) -> str:

@@ -119,10 +119,10 @@ def leaf(read: ReadTree, tree: str, name: str) -> TreeEntry | None:
 
 
 def entries(
-    read: ReadTree, tree: str, wanted: Wanted | None = None, budget: Budget | None = None
+    read: ReadTree, tree: str, wanted: Wanted | None = None, budget: TreeBudget | None = None
 ) -> Iterator[TreeEntry]:
     """List everything below the tree that is not a folder, or what of it is `wanted`, in git's order."""
-    budget = budget or Budget()
+    budget = budget or TreeBudget()
     stack = [("", _parsed(read(tree), tree, budget))]
     while stack:
         prefix, rest = stack[-1]
@@ -142,7 +142,7 @@ def entries(
             stack.pop()
 
 
-def _parsed(raw: bytes, oid: str, budget: Budget) -> Iterator[RawEntry]:
+def _parsed(raw: bytes, oid: str, budget: TreeBudget) -> Iterator[RawEntry]:
     """Give the entries of a tree object, counted; one that is malformed says so where it is."""
     budget.spend_bytes(len(raw))
     if len(raw) <= CHUNK_BYTES:
@@ -160,7 +160,7 @@ def _parsed(raw: bytes, oid: str, budget: Budget) -> Iterator[RawEntry]:
 
 
 def changes(
-    read: ReadEntries, old: str | None, new: str | None, budget: Budget | None = None, wanted: Wanted | None = None
+    read: ReadEntries, old: str | None, new: str | None, budget: TreeBudget | None = None, wanted: Wanted | None = None
 ) -> list[tuple[str, TreeEntry | None]]:
     """Compare two trees (None is an empty one): the new entry of each path that differs, or None if it is gone.
 
@@ -169,7 +169,7 @@ def changes(
     tree's entries are counted: the old one was read before. With `wanted`, what else differs is no change. Raises
     TreeRefused, also if more differs than `budget` has.
     """
-    budget = budget or Budget()
+    budget = budget or TreeBudget()
     gone: set[str] = set()
     found: dict[str, TreeEntry] = {}
     stack = [("", old, new)]
@@ -281,7 +281,7 @@ def serialise(tree: Iterable[RawEntry]) -> bytes:
     return b"".join(b"%s %s\0%s" % entry for entry in ordered)
 
 
-class Budget:
+class TreeBudget:
     """Counts what one look at a tree takes, so that a small bomb of nested folders ends in a message."""
 
     def __init__(self, entries: int | None = None, characters: int | None = None, paths: int | None = None) -> None:

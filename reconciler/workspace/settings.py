@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from reconciler.core.errors import WorkspaceError
 from reconciler.workspace import values
 from reconciler.workspace.toml_file import TomlFile
-from reconciler.workspace.values import Address, Bad, Network, display, is_remote
+from reconciler.workspace.values import Address, BadValue, Network, display, is_remote
 
 __all__ = [
     "OF_THE_HOOK",
@@ -413,7 +413,7 @@ def read_settings(
                 value = int(value)
         try:
             found[setting.field] = setting.check(value)
-        except Bad as bad:
+        except BadValue as bad:
             wrong = WorkspaceError(f"{origin}: {setting.name} {bad}", bad.hint)
             if needed is None or setting.name in needed:
                 raise wrong from None

@@ -34,7 +34,7 @@ _BRANCH_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|(^|/)\.|\.
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class Bad(ValueError):
+class BadValue(ValueError):
     """A value that cannot be; the message continues the setting's name."""
 
     def __init__(self, message: str, hint: str) -> None:
@@ -73,25 +73,25 @@ def _interfaces(host: str) -> set[str]:
 def text(value: object) -> str:
     """Check for text without control characters."""
     if not isinstance(value, str):
-        raise Bad(f"must be text, not {_shown(value)}", "put it in quotes")
+        raise BadValue(f"must be text, not {_shown(value)}", "put it in quotes")
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
-        raise Bad("holds a control character", "is there a line break at its end?")
+        raise BadValue("holds a control character", "is there a line break at its end?")
     return value
 
 
 def _filled(value: object) -> str:
     value = text(value)
     if not value.strip():
-        raise Bad("must not be empty", "leave it out for the default")
+        raise BadValue("must not be empty", "leave it out for the default")
     return value
 
 
 def integer(value: object) -> int:
     """Check for a whole number from 1 to 2^53 - 1."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Bad(f"must be a whole number, not {_shown(value)}", "write it in plain digits, without quotes")
+        raise BadValue(f"must be a whole number, not {_shown(value)}", "write it in plain digits, without quotes")
     if not 1 <= value <= MAX_INTEGER:
-        raise Bad(f"must be from 1 to {MAX_INTEGER}, not {value}", "leave it out for the default")
+        raise BadValue(f"must be from 1 to {MAX_INTEGER}, not {value}", "leave it out for the default")
     return value
 
 
@@ -101,7 +101,9 @@ def secret_key(value: object) -> str:
     if not name and not colon:
         return ""
     if not _SECRET.fullmatch(name) or (colon and not _SECRET_KEY.fullmatch(key)):
-        raise Bad("must name a stored secret, never be one", "pai add secret NAME --from-literal token=- stores it")
+        raise BadValue(
+            "must name a stored secret, never be one", "pai add secret NAME --from-literal token=- stores it"
+        )
     return f"{name}:{key or 'token'}"
 
 
@@ -111,7 +113,7 @@ def boolean(value: object) -> bool:
         return value
     if value in ("true", "false"):
         return value == "true"
-    raise Bad(f"must be true or false, not {_shown(value)}", "write true or false, without quotes")
+    raise BadValue(f"must be true or false, not {_shown(value)}", "write true or false, without quotes")
 
 
 def one_of(*words: str) -> Callable[[object], str]:
@@ -120,7 +122,7 @@ def one_of(*words: str) -> Callable[[object], str]:
     def check(value: object) -> str:
         if not isinstance(value, str) or value not in words:
             said = f"must be {', '.join(words[:-1])} or {words[-1]}, not {_shown(value)}"
-            raise Bad(said, f"write {words[0]}, which is the default, or another of these words")
+            raise BadValue(said, f"write {words[0]}, which is the default, or another of these words")
         return value
 
     return check
@@ -130,34 +132,36 @@ def secret(value: object) -> str:
     """Check the name of a stored secret; "" for none. The secret's own module has the last word on names."""
     value = text(value)
     if value and (len(value) > 253 or not _SECRET_NAME.fullmatch(value)):
-        raise Bad("must be the name of a stored secret, never the secret itself", "pai add secret NAME stores one")
+        raise BadValue("must be the name of a stored secret, never the secret itself", "pai add secret NAME stores one")
     return value
 
 
 def hosts(value: object) -> tuple[str, ...]:
     """Read names of hosts with commas between them; "" for none."""
     if not isinstance(value, str):
-        raise Bad(f"must be names in quotes, not {_shown(value)}", 'write "pai.example.com, pai"')
+        raise BadValue(f"must be names in quotes, not {_shown(value)}", 'write "pai.example.com, pai"')
     names = tuple(name.strip().lower() for name in value.split(",") if name.strip())
     for name in names:
         if not _HOST.fullmatch(name):
-            raise Bad(f"holds {_shown(name)}, which is no name of a host", "names without ports, commas between them")
+            raise BadValue(
+                f"holds {_shown(name)}, which is no name of a host", "names without ports, commas between them"
+            )
     return names
 
 
 def networks(value: object) -> tuple[Network, ...]:
     """Read addresses and networks with commas between them; "" for none."""
     if not isinstance(value, str):
-        raise Bad(f"must be networks in quotes, not {_shown(value)}", 'write "10.0.0.0/8, 192.0.2.7"')
+        raise BadValue(f"must be networks in quotes, not {_shown(value)}", 'write "10.0.0.0/8, 192.0.2.7"')
     found = []
     for text in filter(None, map(str.strip, value.split(","))):
         try:
             network = ipaddress.ip_network(text)
         except ValueError:
             hint = "write 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32, without bits beyond the prefix"
-            raise Bad(f"holds {_shown(text)}, which is no network", hint) from None
+            raise BadValue(f"holds {_shown(text)}, which is no network", hint) from None
         if not network.prefixlen:
-            raise Bad(f"holds {_shown(text)}, which is everybody", "name the addresses of the proxies alone")
+            raise BadValue(f"holds {_shown(text)}, which is everybody", "name the addresses of the proxies alone")
         found.append(network)
     return tuple(found)
 
@@ -166,10 +170,10 @@ def duration_s(value: object) -> float:
     """Read `500ms`, `15s`, `1m`, `2h` as seconds, from 1 ms to a day."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise Bad(f"must be a duration, not {_shown(value)}", 'write "15s", "500ms" or "1m"')
+        raise BadValue(f"must be a duration, not {_shown(value)}", 'write "15s", "500ms" or "1m"')
     seconds = float(match[1]) * _UNITS_S[match[2]]
     if not 0.001 <= seconds <= INTERVAL_MAX_S:
-        raise Bad(f"must be from 1ms to 24h, not {_shown(value)}", 'write "15s", "500ms" or "1m"')
+        raise BadValue(f"must be from 1ms to 24h, not {_shown(value)}", 'write "15s", "500ms" or "1m"')
     return seconds
 
 
@@ -177,18 +181,18 @@ def address(value: object) -> Address:
     """Read `127.0.0.1:8000`, `localhost:8000` or `[::1]:8000`."""
     hint = 'write "127.0.0.1:8000", or "[::1]:8000" for IPv6'
     if not isinstance(value, str):
-        raise Bad(f"must be host:port, not {_shown(value)}", hint)
+        raise BadValue(f"must be host:port, not {_shown(value)}", hint)
     host, colon, port = value.rpartition(":")
     if not colon or not host or not (port.isascii() and port.isdigit()):
-        raise Bad(f"must be host:port, not {_shown(value)}", hint)
+        raise BadValue(f"must be host:port, not {_shown(value)}", hint)
     if len(port) > 5 or int(port) > 65_535:
-        raise Bad(f"has the port {port[:20]}; ports end at 65535", hint)
+        raise BadValue(f"has the port {port[:20]}; ports end at 65535", hint)
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         if _ip_version(host) != 6:
-            raise Bad(f"has no IPv6 address in its brackets: {_shown(value)}", hint)
+            raise BadValue(f"has no IPv6 address in its brackets: {_shown(value)}", hint)
     elif not _HOST.fullmatch(host) or (re.fullmatch(r"[0-9.]+", host) and _ip_version(host) != 4):
-        raise Bad(f"has no valid host: {_shown(value)}", hint)
+        raise BadValue(f"has no valid host: {_shown(value)}", hint)
     return Address(host, int(port))
 
 
@@ -196,9 +200,9 @@ def branch(value: object) -> str:
     """Check a branch's name as `git check-ref-format --branch` does."""
     value = _filled(value)
     if value.startswith("refs/heads/"):
-        raise Bad(f"must be the branch's short name, not {_shown(value)}", f"write {value[11:]}")
+        raise BadValue(f"must be the branch's short name, not {_shown(value)}", f"write {value[11:]}")
     if _BRANCH_FORBIDDEN.search(value):
-        raise Bad(f"is no branch name git would take: {_shown(value)}", "git branch --list shows those there are")
+        raise BadValue(f"is no branch name git would take: {_shown(value)}", "git branch --list shows those there are")
     return value
 
 
@@ -207,7 +211,7 @@ def folder(value: object) -> str:
     value = _filled(value)
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or "\\" in value:
-        raise Bad(f"must be a folder inside the repository, not {_shown(value)}", 'write "." or "teams/blue"')
+        raise BadValue(f"must be a folder inside the repository, not {_shown(value)}", 'write "." or "teams/blue"')
     return str(path)
 
 
@@ -215,7 +219,7 @@ def directory(value: object) -> str:
     """Check a folder of the file system; "" for none."""
     value = text(value)
     if _SCHEME.match(value):
-        raise Bad("must be a path, not a URL", "write a path on this machine, or leave it empty")
+        raise BadValue("must be a path, not a URL", "write a path on this machine, or leave it empty")
     return value
 
 
@@ -224,22 +228,22 @@ def repository(value: object) -> str:
     value = _filled(value)
     allowed = "write a path, or an https:// or ssh:// URL"
     if value[:5].lower() == "file:":
-        raise Bad("is a file URL, and a path is wanted", f"write {unquote(urlsplit(value).path) or 'the path'}")
+        raise BadValue("is a file URL, and a path is wanted", f"write {unquote(urlsplit(value).path) or 'the path'}")
     if not _SCHEME.match(value) and not value.startswith(("/", ".", "~")) and display(value) != value:
-        raise Bad(f"is no valid address and may hold credentials: {_shown(display(value))}", allowed)
+        raise BadValue(f"is no valid address and may hold credentials: {_shown(display(value))}", allowed)
     if not is_remote(value):
         return value
     if not _SCHEME.match(value):
         if value.startswith("-") or any(c.isspace() for c in value):
-            raise Bad("is no address of a repository", allowed)
+            raise BadValue("is no address of a repository", allowed)
         return value
     url = _split(value)
     if url.scheme not in ("https", "ssh", "http"):
-        raise Bad(f"has the scheme {url.scheme}, which is not supported", allowed)
+        raise BadValue(f"has the scheme {url.scheme}, which is not supported", allowed)
     if url.scheme == "http" and not _is_loopback(url.hostname or ""):
-        raise Bad("uses http, which shows its traffic to others", "write https:// (http only for this machine)")
+        raise BadValue("uses http, which shows its traffic to others", "write https:// (http only for this machine)")
     if url.query or url.fragment or any(c.isspace() for c in value):
-        raise Bad("must not have a query, a fragment or spaces", allowed)
+        raise BadValue("must not have a query, a fragment or spaces", allowed)
     return value
 
 
@@ -248,14 +252,14 @@ def origin(value: object) -> str:
     hint = 'write "https://host" or "https://host:port"; the provider\'s own paths follow'
     value = _filled(value)
     if not _SCHEME.match(value):
-        raise Bad("must be an http or https origin", hint)
+        raise BadValue("must be an http or https origin", hint)
     url = _split(value)
     if url.scheme not in ("https", "http"):
-        raise Bad(f"has the scheme {url.scheme}, which is not supported", hint)
+        raise BadValue(f"has the scheme {url.scheme}, which is not supported", hint)
     if "@" in url.netloc:
-        raise Bad("must not hold credentials", "keys are secrets: pai add secret NAME --from-literal K=-")
+        raise BadValue("must not hold credentials", "keys are secrets: pai add secret NAME --from-literal K=-")
     if url.path not in ("", "/") or url.query or url.fragment or "?" in value or "#" in value or "\\" in value:
-        raise Bad("must be an origin, without a path or a query", hint)
+        raise BadValue("must be an origin, without a path or a query", hint)
     return f"{url.scheme}://{url.netloc}"
 
 
@@ -263,7 +267,7 @@ def forge(value: object) -> str:
     """Check the kind of a forge; "" for none."""
     value = text(value)
     if value not in ("", *FORGES):
-        raise Bad(f"must be one of {', '.join(FORGES)}, not {_shown(value)}", "Forgejo is a gitea; empty for none")
+        raise BadValue(f"must be one of {', '.join(FORGES)}, not {_shown(value)}", "Forgejo is a gitea; empty for none")
     return value
 
 
@@ -275,9 +279,9 @@ def api(value: object) -> str:
         return value
     url = _split(value)
     if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(url.hostname or "")):
-        raise Bad("must begin with https://, since a token is sent there (http only for this machine)", hint)
+        raise BadValue("must begin with https://, since a token is sent there (http only for this machine)", hint)
     if not url.hostname or "@" in url.netloc or url.query or url.fragment:
-        raise Bad("must be a plain URL, without credentials and query", hint)
+        raise BadValue("must be a plain URL, without credentials and query", hint)
     return value.rstrip("/")
 
 
@@ -286,12 +290,12 @@ def database(value: object) -> str:
     hint = 'write "sqlite:data/log.db"'
     value = _filled(value)
     if value.startswith(("postgresql:", "postgres:")):
-        raise Bad("names a PostgreSQL database, which is not supported by this version", hint)
+        raise BadValue("names a PostgreSQL database, which is not supported by this version", hint)
     scheme, colon, path = value.partition(":")
     if not colon or scheme != "sqlite":
-        raise Bad("must be sqlite:PATH", hint)
+        raise BadValue("must be sqlite:PATH", hint)
     if not path.strip() or path.startswith("//") or path.endswith("/") or path == ":memory:":
-        raise Bad(f"must name a file after sqlite:, not {_shown(path)}", hint)
+        raise BadValue(f"must name a file after sqlite:, not {_shown(path)}", hint)
     return value
 
 
@@ -323,10 +327,10 @@ def _split(value: str) -> SplitResult:
     except ValueError:
         usable = False
     if not usable:
-        raise Bad("is no valid URL", "special characters in credentials are written as %XX")
+        raise BadValue("is no valid URL", "special characters in credentials are written as %XX")
     host = url.hostname or ""
     if _ip_version(host) != 6 and not _HOST.fullmatch(host):
-        raise Bad("has no valid host", "special characters in credentials are written as %XX")
+        raise BadValue("has no valid host", "special characters in credentials are written as %XX")
     return url
 
 

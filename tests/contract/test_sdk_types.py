@@ -24,7 +24,7 @@ from openai.types.responses import input_token_count_params, response_compact_pa
 
 from reconciler.gateway.judging import kinds
 from reconciler.gateway.judging.fields import BODY, DEFINITION, EXCEPTIONS, PROMPT, SETTINGS
-from reconciler.gateway.judging.rules import Rule, Table
+from reconciler.gateway.judging.rules import Table, Treatment
 
 BODIES = {
     "chat": completion_create_params.CompletionCreateParamsNonStreaming,
@@ -46,10 +46,20 @@ OF_THE_SDK = frozenset(
 )
 """Options of google-genai that its client acts on, and that no request holds."""
 
-STOPS = frozenset((Rule.TEXT, Rule.COUNTED, Rule.REFUSED, Rule.CITATIONS, Rule.ANNOTATIONS, Rule.MODALITIES, Rule.MODE))
-STOPS |= {Rule.FRAMES, Rule.RESOLUTION}
-PLACES: dict[Rule, Table] = {Rule.PROMPT: PROMPT, Rule.SETTINGS: SETTINGS, Rule.TOOLS: kinds.TOOLS}
-PLACES |= {Rule.FUNCTIONS: kinds.TOOLS, Rule.EDITS: kinds.EDITS, Rule.ENVIRONMENT: kinds.ENVIRONMENTS}
+STOPS = frozenset(
+    (
+        Treatment.TEXT,
+        Treatment.COUNTED,
+        Treatment.REFUSED,
+        Treatment.CITATIONS,
+        Treatment.ANNOTATIONS,
+        Treatment.MODALITIES,
+        Treatment.MODE,
+    )
+)
+STOPS |= {Treatment.FRAMES, Treatment.RESOLUTION}
+PLACES: dict[Treatment, Table] = {Treatment.PROMPT: PROMPT, Treatment.SETTINGS: SETTINGS, Treatment.TOOLS: kinds.TOOLS}
+PLACES |= {Treatment.FUNCTIONS: kinds.TOOLS, Treatment.EDITS: kinds.EDITS, Treatment.ENVIRONMENT: kinds.ENVIRONMENTS}
 
 
 def alternatives(annotation: Any) -> Iterator[Any]:
@@ -98,7 +108,7 @@ class Walk:
         for kind, rule in zip(said, judged, strict=False):
             if rule is None:
                 self.unknown[f"kind {kind}"] = path
-        if table in (kinds.EDITS, kinds.ENVIRONMENTS) or (judged and all(rule is Rule.REFUSED for rule in judged)):
+        if table in (kinds.EDITS, kinds.ENVIRONMENTS) or (judged and all(rule is Treatment.REFUSED for rule in judged)):
             return  # nothing below makes it better
         below = DEFINITION if table is kinds.TOOLS else table
         for name, annotation in fields.items():
@@ -136,7 +146,7 @@ def test_every_field_and_kind_of_google_is_classified() -> None:
             rule = BODY.get(name) or SETTINGS.get(name)
             if rule is None and name not in OF_THE_SDK:
                 walk.unknown[f"field {name}"] = config.__name__
-            elif rule is Rule.SETTINGS:
+            elif rule is Treatment.SETTINGS:
                 for part in alternatives(field.annotation):
                     walk.into(part, SETTINGS, name)
     assert walk.unknown == {}

@@ -14,7 +14,16 @@ import httpx
 import pytest
 
 from reconciler.core.errors import UsageError
-from reconciler.forges import Api, Forge, ForgeUnavailable, Status, check_url, forge, publish_comment, surroundings
+from reconciler.forges import (
+    CommitStatus,
+    Forge,
+    ForgeApi,
+    ForgeUnavailable,
+    check_url,
+    forge,
+    publish_comment,
+    surroundings,
+)
 from reconciler.forges.publishing import CONTEXT, fitted, marker
 from tests.support_forges import KINDS, REPOSITORY, TOKEN, Fault, StandIn
 
@@ -93,8 +102,8 @@ def test_status_says_state_and_a_few_words(host: StandIn) -> None:
     """In each forge's own words; setting it once more is no error anywhere."""
     with opened(host) as client:
         for _ in range(2):
-            client.set_status(SHA, Status("pai", "failure", "x" * 500))
-        client.set_status(SHA, Status("pai", "success", "in force", "https://example.com"))
+            client.set_status(SHA, CommitStatus("pai", "failure", "x" * 500))
+        client.set_status(SHA, CommitStatus("pai", "success", "in force", "https://example.com"))
     sha, said = host.statuses[0]
     assert (sha, said["context"], len(said["description"])) == (SHA, "pai", 140)
     assert said["state"] == ("failed" if host.kind == "gitlab" else "failure")
@@ -176,7 +185,7 @@ def test_trouble_without_end_ends(host: StandIn) -> None:
     """After the patience, the last trouble is the error."""
     host.faults += [Fault(500)] * 1000
     with opened(host, patience_s=0.0) as client, pytest.raises(ForgeUnavailable, match="failed"):
-        client.set_status(SHA, Status("pai", "success", ""))
+        client.set_status(SHA, CommitStatus("pai", "success", ""))
     assert len(host.requests) == 1
 
 
@@ -205,7 +214,7 @@ def test_answer_that_drips_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         dripping = threading.Thread(target=drip, args=(server,))
         dripping.start()
-        api = Api(f"http://127.0.0.1:{server.getsockname()[1]}", {}, patience_s=0, deadline_s=0.2)
+        api = ForgeApi(f"http://127.0.0.1:{server.getsockname()[1]}", {}, patience_s=0, deadline_s=0.2)
         with contextlib.closing(api), pytest.raises(ForgeUnavailable, match="did not answer in time"):
             api.call("GET", "/")
         dripping.join()

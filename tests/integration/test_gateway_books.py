@@ -14,7 +14,7 @@ import pytest
 from reconciler.core import events as ev
 from reconciler.core.budget import Account, Ask
 from reconciler.core.reservations import Usage
-from reconciler.gateway.auth import Caller
+from reconciler.gateway.auth import AgentCaller
 from reconciler.gateway.books import Books
 from reconciler.gateway.bridge import Bridge
 from reconciler.gateway.refusal import Refusal
@@ -64,7 +64,9 @@ async def books_of(recorder: Recorder) -> AsyncIterator[Books]:
 
 def hold(books: Books, request: str) -> Awaitable[object]:
     """Reserve 100 tokens."""
-    return books.grant(Caller("a", "key-1", DIGEST), "openai", request, "m", POSITION, Ask(100, 100, 0), lower=False)
+    return books.grant(
+        AgentCaller("a", "key-1", DIGEST), "openai", request, "m", POSITION, Ask(100, 100, 0), lower=False
+    )
 
 
 async def eventually(probe: Callable[[], bool]) -> None:
@@ -154,7 +156,7 @@ def test_outcome_that_is_tried_again_is_not_that_of_the_next_reservation(
     """While one is tried again, another request goes on to an alternative: what is held there stays."""
     recorder.record(decide(may_use("m", "n"), binding("n", 1000)))
     alternative = recorder.read(lambda state: state.models["n"].position)
-    caller = Caller("a", "key-1", DIGEST)
+    caller = AgentCaller("a", "key-1", DIGEST)
 
     async def go_on(books: Books) -> None:
         await books.void("r", 503, ev.Durations(0, 0), "overloaded")

@@ -22,7 +22,7 @@ from reconciler.core.state import State
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
-from reconciler.listening import Limits
+from reconciler.listening import DoorLimits
 from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.log.store import Rows, Stored
 from reconciler.recorder import Recorder, Ticket
@@ -101,7 +101,7 @@ def serving(
     listening = socket.create_server(("127.0.0.1", 0))
     loop, stopping = asyncio.new_event_loop(), asyncio.Event()
     origins = {name: simulator.origin(name) for name in PROVIDERS}  # type: ignore[arg-type]
-    options = Options(origins, 16384, (), 5.0, 30.0, 60.0, Limits(10.0, 10.0))
+    options = Options(origins, 16384, (), 5.0, 30.0, 60.0, DoorLimits(10.0, 10.0))
     days = Days(lambda: 1_795_000_000_000_000, lambda: 1000.0)
     service = Service(recorder, Given(resolve), options, days, CollectorRegistry(), unhealthy)
     thread = threading.Thread(target=loop.run_until_complete, args=(service.run(listening, stopping),))

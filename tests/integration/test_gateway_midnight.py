@@ -22,7 +22,7 @@ from reconciler.core.budget import Account
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
-from reconciler.listening import Limits
+from reconciler.listening import DoorLimits
 from reconciler.operations.parts import Parts
 from reconciler.simulator import Fault, Simulator
 from reconciler.workspace import Workspace
@@ -68,7 +68,7 @@ class Clocked:
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         origins = {name: simulator.origin(name) for name in PROVIDERS}  # type: ignore[arg-type]
-        options = Options(origins, 16384, (), 5.0, 30.0, 60.0, Limits(10.0, 10.0))
+        options = Options(origins, 16384, (), 5.0, 30.0, 60.0, DoorLimits(10.0, 10.0))
         ready = lambda: Ready(True, [])  # noqa: E731
         service = Service(parts.recorder, parts.backends, options, self.days, CollectorRegistry(), ready)
         run = service.run(self._listening, self._stopping)

@@ -18,7 +18,7 @@ from reconciler.core import events as ev
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
-from reconciler.listening import Limits
+from reconciler.listening import DoorLimits
 from reconciler.operations.parts import Parts
 from reconciler.secrets import SecretValue
 from reconciler.simulator import Simulator
@@ -213,7 +213,7 @@ def slow(gateway_template: Site, tmp_path: Path) -> Iterator[tuple[httpx.Client,
     with Simulator(keys=accepted) as simulator, Parts(Workspace.open(site.root), wait_s=DEADLINE_S) as parts:
         secrets, listening = Slow(parts), socket.create_server(("127.0.0.1", 0))
         origins = {name: simulator.origin(name) for name in PROVIDERS}  # type: ignore[arg-type]
-        options = Options(origins, 16384, (), 5.0, 30.0, 60.0, Limits(10.0, 10.0))
+        options = Options(origins, 16384, (), 5.0, 30.0, 60.0, DoorLimits(10.0, 10.0))
         ready = lambda: Ready(True, [])  # noqa: E731
         service = Service(parts.recorder, secrets, options, Days(), CollectorRegistry(), ready)
         thread = threading.Thread(target=loop.run_until_complete, args=(service.run(listening, stopping),))

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from reconciler.simulator import Fault, Provider, Seen, Simulator
+from reconciler.simulator import Fault, Provider, SeenRequest, Simulator
 from tests.support_gateway import (
     EMBEDDING_PAIRS,
     PAIRS,
@@ -54,7 +54,7 @@ def told(answer: object) -> httpx.Response:
     return answer
 
 
-def directly(mirror: Simulator, seen: Seen, *faults: Fault) -> httpx.Response:
+def directly(mirror: Simulator, seen: SeenRequest, *faults: Fault) -> httpx.Response:
     """Send a request that a provider saw to its like, past the gateway."""
     mirror.fault(*faults)
     kept = {name: value for name, value in seen.headers if name not in ("host", "content-length")}

@@ -212,13 +212,13 @@ def test_body_is_counted_in_pieces_of_what_it_becomes(packed: bool) -> None:
     """However small the pieces that come, those that go on are bounded, and so is their sum."""
     data = b"x" * 1_000_000
     sent = gzip.compress(data) if packed else data
-    whole = cgi.Unpacked(1_000_000, packed=packed)
+    whole = cgi.UnpackedBody(1_000_000, packed=packed)
     starts = range(0, len(sent), 1000)
     got = [p for at in starts for p in whole.pieces(sent[at : at + 1000], last=at == starts[-1])]
     assert b"".join(got) == data
     assert max(map(len, got)) <= cgi.CHUNK_BYTES
-    with pytest.raises(cgi.TooLarge):
-        list(cgi.Unpacked(999_999, packed=packed).pieces(sent, last=True))
+    with pytest.raises(cgi.BodyTooLarge):
+        list(cgi.UnpackedBody(999_999, packed=packed).pieces(sent, last=True))
 
 
 def test_packed_body_is_read_to_its_end() -> None:
@@ -226,24 +226,24 @@ def test_packed_body_is_read_to_its_end() -> None:
     data = os.urandom(1000)
     sent = gzip.compress(data[:300]) + gzip.compress(b"") + gzip.compress(data[300:])
     for step in (1, 7, len(sent)):
-        whole = cgi.Unpacked(1000, packed=True)
+        whole = cgi.UnpackedBody(1000, packed=True)
         starts = range(0, len(sent), step)
         got = [p for at in starts for p in whole.pieces(sent[at : at + step], last=at == starts[-1])]
         assert b"".join(got) == data
     for bad in (sent[:-1], sent[:-8], sent + b"junk", sent + gzip.compress(b"more")[:10]):
         got = []
-        with pytest.raises(cgi.Malformed):
-            got += [*cgi.Unpacked(2000, packed=True).pieces(bad, last=True)]
+        with pytest.raises(cgi.MalformedBody):
+            got += [*cgi.UnpackedBody(2000, packed=True).pieces(bad, last=True)]
         assert len(b"".join(got)) < len(data)
-    assert list(cgi.Unpacked(1000, packed=True).pieces(b"", last=True)) in ([], [b""])
+    assert list(cgi.UnpackedBody(1000, packed=True).pieces(b"", last=True)) in ([], [b""])
 
 
 def test_packed_body_has_few_members() -> None:
     """Empty ones become nothing that could be counted, and go on for ever."""
     few = gzip.compress(b"") * (cgi.MEMBERS_MAX - 1) + gzip.compress(b"data")
-    assert b"".join(cgi.Unpacked(1000, packed=True).pieces(few, last=True)) == b"data"
-    with pytest.raises(cgi.Malformed):
-        list(cgi.Unpacked(1000, packed=True).pieces(gzip.compress(b"") + few, last=True))
+    assert b"".join(cgi.UnpackedBody(1000, packed=True).pieces(few, last=True)) == b"data"
+    with pytest.raises(cgi.MalformedBody):
+        list(cgi.UnpackedBody(1000, packed=True).pieces(gzip.compress(b"") + few, last=True))
 
 
 @pytest.mark.parametrize("cut", [1, 8])

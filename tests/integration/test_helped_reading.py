@@ -10,7 +10,7 @@ import pytest
 
 from reconciler import helped_reading
 from reconciler.source import Author, Repository, init_bare
-from reconciler.verdict import Index, Judge
+from reconciler.verdict import Judge, TreeIndex
 from tests.support import BAD, agent, binding
 
 FILES = 60
@@ -35,24 +35,24 @@ def tip(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def alone(tip: str, tmp_path: Path) -> Index:
+def alone(tip: str, tmp_path: Path) -> TreeIndex:
     """Read it with no help: it is too small."""
     return Judge(Repository.open(tmp_path / "config.git")).read(tip)
 
 
 @pytest.fixture
-def helped(monkeypatch: pytest.MonkeyPatch, alone: Index) -> list[int]:
+def helped(monkeypatch: pytest.MonkeyPatch, alone: TreeIndex) -> list[int]:
     """From now on ask for help with small trees too; give the list of how many facts each helper gave."""
     assert len(alone.files) > FILES
     given: list[int] = []
-    ask = helped_reading.Helper.facts
+    ask = helped_reading.ReadingHelper.facts
 
-    def counted(helper: helped_reading.Helper, timeout_s: float) -> dict[str, helped_reading.Facts]:
+    def counted(helper: helped_reading.ReadingHelper, timeout_s: float) -> dict[str, helped_reading.Facts]:
         facts = ask(helper, timeout_s)
         given.append(len(facts))
         return facts
 
-    monkeypatch.setattr(helped_reading.Helper, "facts", counted)
+    monkeypatch.setattr(helped_reading.ReadingHelper, "facts", counted)
     monkeypatch.setattr(helped_reading, "HELPED_FROM", 2)
     monkeypatch.setattr(helped_reading, "HEAD_START", 0)
     monkeypatch.setattr(helped_reading, "_cpus", lambda: 3)
@@ -60,7 +60,7 @@ def helped(monkeypatch: pytest.MonkeyPatch, alone: Index) -> list[int]:
 
 
 def test_helped_reading_gives_the_index_of_reading_alone(
-    tmp_path: Path, tip: str, alone: Index, helped: list[int]
+    tmp_path: Path, tip: str, alone: TreeIndex, helped: list[int]
 ) -> None:
     """Two helpers read a third each, and the index is the same to its order."""
     judge = Judge(Repository.open(tmp_path / "config.git"))
@@ -84,7 +84,7 @@ def test_helped_reading_gives_the_index_of_reading_alone(
     ids=["killed", "hangs", "garbage", "replaced", "failed", "silent"],
 )
 def test_broken_helper_costs_time_and_nothing_else(
-    program: str, tmp_path: Path, tip: str, alone: Index, helped: list[int], monkeypatch: pytest.MonkeyPatch
+    program: str, tmp_path: Path, tip: str, alone: TreeIndex, helped: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a helper does not say is read by the process that asked."""
     monkeypatch.setattr(helped_reading, "_HELPER", program)
@@ -95,7 +95,7 @@ def test_broken_helper_costs_time_and_nothing_else(
 
 
 def test_helper_that_cannot_start_is_done_without(
-    tmp_path: Path, tip: str, alone: Index, helped: list[int], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tip: str, alone: TreeIndex, helped: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No interpreter to start: everything is read here."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
@@ -108,7 +108,7 @@ def test_helper_stops_at_an_unreadable_blob_and_is_believed_up_to_there(tmp_path
     """A blob that the helper cannot read is left to the process that asked, with all after it."""
     repository = Repository.open(tmp_path / "config.git")
     oids = [entry.oid for entry in repository.entries(tip, "m")]
-    helper = helped_reading.Helper(repository.path, [oids[0], oids[1], "0" * 40, oids[2]])
+    helper = helped_reading.ReadingHelper(repository.path, [oids[0], oids[1], "0" * 40, oids[2]])
     try:
         assert list(helper.facts(30)) == oids[:2]
     finally:
@@ -131,7 +131,7 @@ def test_unreadable_repository_leaves_no_process_behind(
 ) -> None:
     """If reading fails here, the helpers are ended."""
     monkeypatch.setattr(helped_reading, "_HELPER", "import time; time.sleep(600)")
-    started: list[helped_reading.Helper] = []
+    started: list[helped_reading.ReadingHelper] = []
     add = helped_reading.Helped.add
     monkeypatch.setattr(
         helped_reading.Helped, "add", lambda self, helper, *rest: (started.append(helper), add(self, helper, *rest))

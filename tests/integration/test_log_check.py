@@ -15,7 +15,7 @@ from reconciler.core.events import are_canonical, decode, decode_all, encode
 from reconciler.log.check import beside
 from reconciler.log.check.stored import BytesCheck, check_bytes
 from reconciler.log.check.whole import Marks, check
-from reconciler.log.problems import Problem
+from reconciler.log.problems import LogProblem
 from reconciler.log.sqlite.store import open_reader
 from reconciler.tlog.merkle import Frontier, leaf_hash
 from tests.integration.test_log_tampering import tamper
@@ -52,8 +52,8 @@ class _OneByOne(BytesCheck):
         return not entries
 
 
-def _problems(check_: BytesCheck, entries: Sequence[tuple[int, bytes, bytes]], step: int) -> list[Problem]:
-    found: list[Problem] = []
+def _problems(check_: BytesCheck, entries: Sequence[tuple[int, bytes, bytes]], step: int) -> list[LogProblem]:
+    found: list[LogProblem] = []
     for at in range(0, len(entries), step):
         found += check_.take(entries[at : at + step])
     return found

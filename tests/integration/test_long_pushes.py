@@ -15,7 +15,7 @@ import pytest
 
 from reconciler import verdict
 from reconciler.manifests import Verdict, read_manifests
-from reconciler.operations.judging import SMALL, Push, judge_small
+from reconciler.operations.judging import SMALL, PushedCommit, judge_small
 from reconciler.reconcile import (
     JUDGED_MAX,
     MESSAGE_CHARACTERS_FEW,
@@ -210,7 +210,7 @@ def test_file_that_is_dense_is_not_judged_by_the_daemon(site: Site, clone: Git) 
 
     def judged(commit: str) -> Verdict:
         folder = str(clone.folder / ".git")
-        return judge_small(Workspace.open(site.root), Push(commit, folder, []), {("model", "a")}, old, index)
+        return judge_small(Workspace.open(site.root), PushedCommit(commit, folder, []), {("model", "a")}, old, index)
 
     assert judged(usual).accepted
     with pytest.raises(TooLarge):

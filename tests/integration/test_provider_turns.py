@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry
 
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
-from reconciler.gateway.pace import Pace
+from reconciler.gateway.pace import AnswerPace
 from reconciler.gateway.service import Options, Service
 from reconciler.gateway.streams import SAID_ALL_S
-from reconciler.listening import Limits
+from reconciler.listening import DoorLimits
 from reconciler.operations.parts import Parts
 from reconciler.simulator import PROVIDERS
 from reconciler.workspace import Workspace
@@ -36,7 +36,7 @@ def test_turn_takes_nothing_from_the_time_of_what_follows(
 ) -> None:
     """What comes at once behind the last word of a stream passes, however long it waits to be worked on."""
 
-    async def late(_: Pace, __: str) -> None:
+    async def late(_: AnswerPace, __: str) -> None:
         await asyncio.sleep(3 * SAID_ALL_S)
 
     def answer(sock: socket.socket, _: bytes) -> None:
@@ -44,13 +44,13 @@ def test_turn_takes_nothing_from_the_time_of_what_follows(
         time.sleep(SAID_ALL_S / 5)  # so that it comes by itself
         sock.sendall(chunked(BEHIND) + chunked(b""))
 
-    monkeypatch.setattr(Pace, "turn", late)
+    monkeypatch.setattr(AnswerPace, "turn", late)
     provider = RawProvider()
     provider.answer = answer
     loop, stopping = asyncio.new_event_loop(), asyncio.Event()
     with Parts(Workspace.open(copied(gateway_template, tmp_path).root), wait_s=DEADLINE_S) as parts:
         listening = socket.create_server(("127.0.0.1", 0))
-        options = Options(dict.fromkeys(PROVIDERS, provider.origin), 16384, (), 5.0, 30.0, 60.0, Limits(10.0, 10.0))
+        options = Options(dict.fromkeys(PROVIDERS, provider.origin), 16384, (), 5.0, 30.0, 60.0, DoorLimits(10.0, 10.0))
         ready = lambda: Ready(True, [])  # noqa: E731
         service = Service(parts.recorder, parts.backends, options, Days(), CollectorRegistry(), ready)
         thread = threading.Thread(target=loop.run_until_complete, args=(service.run(listening, stopping),))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.gateway.metering import Meter, Usage, meter
+from reconciler.gateway.metering import Meter, MeteredUsage, meter
 from reconciler.gateway.outline import Outline
 from reconciler.gateway.sse import Events, data_of
 
@@ -112,7 +112,7 @@ def items_of(body: bytes, random_: random.Random) -> list[bytes]:
     return [item for piece in pieces(body, random_) for item in outline.feed(piece)]
 
 
-def metered(entry: dict[str, Any], random_: random.Random) -> Usage | None:
+def metered(entry: dict[str, Any], random_: random.Random) -> MeteredUsage | None:
     """Give the usage of a whole answer that arrives in random pieces."""
     it = meter_of(entry)
     body = body_of(entry)
@@ -121,12 +121,12 @@ def metered(entry: dict[str, Any], random_: random.Random) -> Usage | None:
     return it.usage(complete=True)
 
 
-def differing(expected: dict[str, Any] | None, usage: Usage | None) -> set[str]:
+def differing(expected: dict[str, Any] | None, usage: MeteredUsage | None) -> set[str]:
     """Name the numbers in which a usage is not what the record expects. What ran beside the message is part of it."""
     if expected is None or usage is None:
         return set() if expected is usage else {"usage"}
     beside = expected.get("extra_iterations", {})
-    numbers = {name: expected[name] for name in Usage._fields if expected[name] is not None}
+    numbers = {name: expected[name] for name in MeteredUsage._fields if expected[name] is not None}
     wanted = {name: count + (beside.get(name, 0) if name != "charge" else 0) for name, count in numbers.items()}
     return {name for name, count in wanted.items() if getattr(usage, name) != count}
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import SourceUnavailable
-from reconciler.forges.api import Api, ForgeUnavailable
-from reconciler.source import Credentials, Mirror, Remote
+from reconciler.forges.api import ForgeApi, ForgeUnavailable
+from reconciler.source import Mirror, Remote, RemoteCredentials
 from reconciler.source.chains import CHAIN_MAX
 from reconciler.source.witness import CHECKPOINTS
 from tests.integration.test_git_door import chain
@@ -76,7 +76,7 @@ def test_list_of_refs_that_becomes_much_is_refused(tmp_path: Path) -> None:
     assert len(body) < 8_000_000
     with answering(body, "application/x-git-upload-pack-advertisement") as address:
         remote = Remote(f"{address}/team.git", address, "main", None, 60.0, 2**30, False)
-        mirror = Mirror(tmp_path / "mirror.git", remote, Credentials, lambda: "2026-11-24T00:00:00Z")
+        mirror = Mirror(tmp_path / "mirror.git", remote, RemoteCredentials, lambda: "2026-11-24T00:00:00Z")
         mirror.prepare()
         with pytest.raises(SourceUnavailable) as caught:
             mirror.fetch()
@@ -111,7 +111,7 @@ def test_long_chain_of_deltas_is_not_kept(site: Site) -> None:
     clone_of(remote).pushed({"README": "first\n"})
     with HttpRemote(remote.folder.parent, site.environment) as server:
         followed = Remote(f"{server.url}/team.git", "it", "main", None, 60.0, 2**30, False)
-        mirror = Mirror(site.folder / "mirror.git", followed, Credentials, lambda: "2026-11-24T00:00:00Z")
+        mirror = Mirror(site.folder / "mirror.git", followed, RemoteCredentials, lambda: "2026-11-24T00:00:00Z")
         mirror.prepare()
         mirror.fetch()
         here = Git(mirror.path, site.environment)
@@ -179,7 +179,7 @@ def test_nothing_that_a_server_of_files_sends_at_a_push_is_kept(site: Site) -> N
     remote("update-server-info")
     with files_by_webdav(remote.folder.parent) as (address, asked):
         followed = Remote(f"{address}/team.git", "it", "main", None, 60.0, 2**30, push=True)
-        mirror = Mirror(site.folder / "mirror.git", followed, Credentials, lambda: "2026-11-24T00:00:00Z")
+        mirror = Mirror(site.folder / "mirror.git", followed, RemoteCredentials, lambda: "2026-11-24T00:00:00Z")
         mirror.prepare()
         here = Git(mirror.path, site.environment)
         here("update-ref", CHECKPOINTS, here("commit-tree", here("mktree", stdin=""), "-m", "a checkpoint"))
@@ -194,7 +194,7 @@ def test_forge_that_packs_unasked_is_refused_unread() -> None:
     """Packed answers are not asked for; one that comes all the same is not unpacked."""
     with (
         answering(packed(b"", b" ", BECOMES), "application/json") as address,
-        contextlib.closing(Api(address, {}, patience_s=0.0)) as api,
+        contextlib.closing(ForgeApi(address, {}, patience_s=0.0)) as api,
         pytest.raises(ForgeUnavailable, match="ReadError"),
     ):
         api.call("GET", "/x")

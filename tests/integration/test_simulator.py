@@ -20,7 +20,7 @@ from google.genai import errors, types
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.simulator import PROVIDERS, Account, Charged, Fault, Provider, Simulator
+from reconciler.simulator import PROVIDERS, Charged, Fault, Provider, SimulatedAccount, Simulator
 from tests.support_simulator import HEADERS, KEY, PATHS, SPEAKING, events, request, send, streaming, tools
 
 OPENAI_BASES: dict[Provider, str] = {
@@ -71,7 +71,7 @@ def test_openai_sdk_chats_with_every_provider(simulator: Simulator, provider: Pr
     assert whole.usage is not None
     assert chunks[-1].usage == whole.usage
     assert (whole.usage.completion_tokens, whole.usage.total_tokens) == (9, whole.usage.prompt_tokens + 9)
-    assert simulator.charged == {Account(provider, "m", KEY): Charged(2, 2 * whole.usage.prompt_tokens, 18)}
+    assert simulator.charged == {SimulatedAccount(provider, "m", KEY): Charged(2, 2 * whole.usage.prompt_tokens, 18)}
 
 
 @pytest.mark.parametrize("provider", ["openai", "openrouter"])

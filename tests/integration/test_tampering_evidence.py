@@ -271,10 +271,10 @@ def test_mutated_log_is_found_out(kept: Kept, part: int) -> None:
             report = verification.verify(kept.workspace, lambda _: None)
             problems = report.problems
             if mutation is another_key and not problems:  # what another key signed says nothing about the log
-                problems = [verification.Problem(None, report.warning)] if report.warning else []
+                problems = [verification.LogProblem(None, report.warning)] if report.warning else []
             named = [problem.position for problem in problems if problem.position is not None]
         except PaiError as error:
-            problems, named = [verification.Problem(None, error.message)], [wrong]
+            problems, named = [verification.LogProblem(None, error.message)], [wrong]
         assert problems, (mutation.__name__, wrong)
         if mutation in (flip, flip_leaf, delete):
             assert named[0] == wrong or wrong == EVENTS - 1, (mutation.__name__, wrong, problems[:3])

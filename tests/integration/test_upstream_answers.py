@@ -255,7 +255,7 @@ def test_fields_of_all_heads_of_an_answer_are_bounded_together(count: int) -> No
     async def work() -> None:
         loop = asyncio.get_running_loop()
         buffer = memoryview(bytearray(connections.READ_BYTES_MAX))
-        came = connections.Connection(loop, 5.0, lambda _: None, lambda _: None, buffer, Room(), Parsing(loop))
+        came = connections.ProviderConnection(loop, 5.0, lambda _: None, lambda _: None, buffer, Room(), Parsing(loop))
         came.connection_made(create_autospec(asyncio.Transport, instance=True))
         came.send(b"", b"")
         data = early * count + OK + b"content-length: 0\r\n\r\n"
@@ -520,7 +520,7 @@ def test_pieces_that_come_at_once_are_parsed_in_turns_by_agent() -> None:
         parsing, buffer = Parsing(loop), memoryview(bytearray(connections.READ_BYTES_MAX))
         all_of_them = []
         for agent in ["evil"] * 200 + ["nice"]:
-            one = connections.Connection(loop, 5.0, lambda _: None, lambda _: None, buffer, Room(), parsing)
+            one = connections.ProviderConnection(loop, 5.0, lambda _: None, lambda _: None, buffer, Room(), parsing)
             transport = _Reading()
             one.connection_made(transport)
             one.agent = agent
@@ -550,7 +550,7 @@ def test_piece_that_waits_is_parsed_when_the_connection_ends() -> None:
     async def work() -> None:
         loop = asyncio.get_running_loop()
         parsing, buffer = Parsing(loop), memoryview(bytearray(connections.READ_BYTES_MAX))
-        one = connections.Connection(loop, 5.0, lambda _: None, lambda _: None, buffer, Room(), parsing)
+        one = connections.ProviderConnection(loop, 5.0, lambda _: None, lambda _: None, buffer, Room(), parsing)
         one.connection_made(create_autospec(asyncio.Transport, instance=True))
         one.send(b"", b"")
         parsing.took(1.0)

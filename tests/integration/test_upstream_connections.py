@@ -11,7 +11,7 @@ import pytest
 from aiohappyeyeballs import AddrInfoType
 
 from reconciler.gateway import upstream as pools
-from reconciler.gateway.connection import REST_S, Connection
+from reconciler.gateway.connection import REST_S, ProviderConnection
 from reconciler.gateway.upstream import Unsent, Upstream
 from tests.support_upstream import HI, MIB, OK, RawProvider, Server, answering, asked, pool, run, serving
 
@@ -275,7 +275,7 @@ def test_thousands_of_kept_connections_that_end_together_hold_nobody_up() -> Non
     def longest(count: int) -> float:
         client = pool()
         origin = pools._Origin(False, "localhost", 1)
-        kept = [Connection.__new__(Connection) for _ in range(count)]
+        kept = [ProviderConnection.__new__(ProviderConnection) for _ in range(count)]
         client._loop = create_autospec(asyncio.AbstractEventLoop, instance=True)
         client._loop.time = lambda: 1.0  # type: ignore[method-assign]
         for connection in kept:

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.core import keys
 from reconciler.core.state import Key, Resource, State
-from reconciler.gateway.auth import Caller, check_still, identify
+from reconciler.gateway.auth import AgentCaller, check_still, identify
 from reconciler.gateway.refusal import Refusal
 
 NOW = "2026-11-24T12:00:00Z"
@@ -27,7 +27,7 @@ def _state(key: str, expires: str = "", networks: tuple[str, ...] = ()) -> State
 
 def test_key_in_force_names_its_agent() -> None:
     """The agent and the key's name come from the log, never from the request."""
-    assert identify(_state(KEYS[0]), KEYS[0], NOW, "127.0.0.1") == Caller("ann", "key-1", keys.digest(KEYS[0]))
+    assert identify(_state(KEYS[0]), KEYS[0], NOW, "127.0.0.1") == AgentCaller("ann", "key-1", keys.digest(KEYS[0]))
 
 
 def test_key_of_an_agent_that_is_not_in_force_is_none() -> None:
@@ -81,7 +81,7 @@ def test_key_holds_in_its_networks_only(address: str, inside: bool) -> None:
 
 def test_key_that_expired_while_a_request_waited_is_none() -> None:
     """It is looked at again when the request is decided."""
-    caller = Caller("ann", "key-1", keys.digest(KEYS[0]))
+    caller = AgentCaller("ann", "key-1", keys.digest(KEYS[0]))
     check_still(_state(KEYS[0], expires="2999-01-01T00:00:00Z"), caller, "flash")
     with pytest.raises(Refusal, match="expired"):
         check_still(_state(KEYS[0], expires="2000-01-01T00:00:00Z"), caller, "flash")
@@ -89,7 +89,7 @@ def test_key_that_expired_while_a_request_waited_is_none() -> None:
 
 def test_binding_that_was_taken_away_while_a_request_waited_is_none() -> None:
     """So is an agent that was deleted."""
-    caller = Caller("ann", "key-1", keys.digest(KEYS[0]))
+    caller = AgentCaller("ann", "key-1", keys.digest(KEYS[0]))
     state = _state(KEYS[0])
     state.models["sonnet"] = state.models["flash"]
     with pytest.raises(Refusal, match="may not use binding sonnet"):

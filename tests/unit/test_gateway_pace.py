@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.gateway import pace as module
-from reconciler.gateway.pace import AHEAD_S, DEAR_FOR_S, DEAR_FROM_S, DEAR_S, LARGE_BYTES, SHARE, TICK_S, Pace
+from reconciler.gateway.pace import AHEAD_S, DEAR_FOR_S, DEAR_FROM_S, DEAR_S, LARGE_BYTES, SHARE, TICK_S, AnswerPace
 
 
 class Loop:
@@ -60,7 +60,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
 class Worker:
     """An answer of an agent, with a piece at hand that costs so much, again and again."""
 
-    def __init__(self, pace: Pace, agent: str, cost_s: float) -> None:
+    def __init__(self, pace: AnswerPace, agent: str, cost_s: float) -> None:
         self.agent = agent
         self.cost_s = cost_s
         self._pace = pace
@@ -107,14 +107,14 @@ def worked(loop: Loop, workers: list[Worker], seconds: float) -> tuple[Counter[s
 @pytest.mark.parametrize("cost_s", [0.0002, 0.003, 0.02])
 def test_many_that_take_much_have_one_share(loop: Loop, answers: int, cost_s: float) -> None:
     """However many there are, the loop has the rest of the time for others."""
-    pace = Pace()
+    pace = AnswerPace()
     done, _ = worked(loop, [Worker(pace, "a", cost_s) for _ in range(answers)], 20)
     assert 0.8 * SHARE * 20 <= done["a"] <= SHARE * 20 + AHEAD_S + 5 * cost_s
 
 
 def test_agent_waits_for_one_piece_of_each_other_agent(loop: Loop) -> None:
     """However many answers another one has."""
-    pace = Pace()
+    pace = AnswerPace()
     workers = [Worker(pace, "many", 0.003) for _ in range(1500)] + [Worker(pace, "one", 0.0005)]
     done, longest = worked(loop, workers, 60)
     assert longest["one"] <= 0.15
@@ -123,7 +123,7 @@ def test_agent_waits_for_one_piece_of_each_other_agent(loop: Loop) -> None:
 
 def test_calm_answers_never_wait(loop: Loop) -> None:
     """A turn is there at once as long as the share is not used up."""
-    pace = Pace()
+    pace = AnswerPace()
     worker = Worker(pace, "a", 0.001)
     for _ in range(1000):
         loop.now += 0.005
@@ -132,7 +132,7 @@ def test_calm_answers_never_wait(loop: Loop) -> None:
 
 def test_who_leaves_does_not_keep_its_turn(loop: Loop) -> None:
     """One that gave up waiting is passed over."""
-    pace = Pace()
+    pace = AnswerPace()
     for _ in range(10):
         with pytest.raises(StopIteration):
             pace.turn("a").send(None)
@@ -153,7 +153,7 @@ def test_who_leaves_does_not_keep_its_turn(loop: Loop) -> None:
 
 def test_small_pieces_take_turns_while_dear_ones_take_much(loop: Loop) -> None:
     """A provider may put work for a millisecond into two kilobytes, to many at once; its agent's pieces then wait."""
-    pace = Pace()
+    pace = AnswerPace()
     assert not pace.due("a", LARGE_BYTES)
     assert pace.due("a", LARGE_BYTES + 1)
     for _ in range(100):
@@ -175,7 +175,7 @@ def test_small_pieces_take_turns_while_dear_ones_take_much(loop: Loop) -> None:
 
 def test_piece_that_only_waited_makes_none_dear(loop: Loop) -> None:
     """A thread that computes takes the interpreter away for milliseconds, now and then in the middle of a piece."""
-    pace = Pace()
+    pace = AnswerPace()
     for _ in range(1000):
         pace.small("a", 10 * DEAR_S)
         loop.now += 10 * DEAR_S / SHARE
@@ -185,7 +185,7 @@ def test_piece_that_only_waited_makes_none_dear(loop: Loop) -> None:
 @pytest.mark.usefixtures("loop")
 def test_dear_small_piece_counts_for_the_share() -> None:
     """What it took is taken from what may be worked at once."""
-    pace = Pace()
+    pace = AnswerPace()
     pace.small("a", 2 * AHEAD_S)
     turn = pace.turn("b")
     with contextlib.closing(turn):

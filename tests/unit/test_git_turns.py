@@ -8,13 +8,13 @@ import contextlib
 import pytest
 from starlette.types import Message
 
-from reconciler.admin.turns import Busy, Left, Turns, Waiting
+from reconciler.admin.turns import Busy, Left, OwnerTurns, Waiting
 
 
 class Clients:
     """Clients of some owners, which run until they are told to end."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: OwnerTurns) -> None:
         self._turns = turns
         self.running: list[str] = []
         self.refused: list[str] = []
@@ -51,7 +51,7 @@ def test_owner_has_half_of_the_turns_and_of_the_places() -> None:
     """The rest is for others, who pass by those who have to wait for their own."""
 
     async def work() -> None:
-        clients = Clients(Turns(4, 6))
+        clients = Clients(OwnerTurns(4, 6))
         await clients.come(*"mmmmmm")
         assert (clients.running, clients.refused) == (["m", "m"], ["m"])
         await clients.come(*"abcdef")
@@ -69,7 +69,7 @@ def test_who_leaves_gives_the_place_up() -> None:
     """A place of one who waited is free again, and no turn is lost to him."""
 
     async def work() -> None:
-        clients = Clients(Turns(2, 2))
+        clients = Clients(OwnerTurns(2, 2))
         await clients.come("a", "a", "a")
         assert clients.refused == ["a"]
         await clients.leave(1)
@@ -88,7 +88,7 @@ def test_close_lets_nobody_begin() -> None:
     """It refuses those who wait and come, and lasts until the last one has ended."""
 
     async def work() -> None:
-        turns = Turns(2, 2)
+        turns = OwnerTurns(2, 2)
         clients = Clients(turns)
         await clients.come("a", "a")
         closing = asyncio.create_task(turns.close())

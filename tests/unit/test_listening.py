@@ -16,10 +16,10 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import Server, ServerState
 
-from reconciler.listening import Door, Hosts, Limits, Proxies, head
-from reconciler.listening.connection import TAKEN_BYTES_MIN, Connection
-from reconciler.listening.framing import Bad, Chunked
-from reconciler.listening.head import Beginning, Head
+from reconciler.listening import Door, DoorLimits, Hosts, Proxies, head
+from reconciler.listening.connection import TAKEN_BYTES_MIN, ClientConnection
+from reconciler.listening.framing import BadRequest, Chunked
+from reconciler.listening.head import Beginning, RequestHead
 
 KNOWN = [
     b"localhost",
@@ -118,7 +118,7 @@ def test_what_is_not_plainly_known_is_foreign(authority: bytes) -> None:
 )
 def test_url_as_target_names_a_host_too(target: bytes, hosts: list[bytes], path: bytes, query: bytes) -> None:
     """RFC 9112 3.2: the authority of the target counts, and so does the Host."""
-    head = Head(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    head = RequestHead(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (head.hosts, head.path, head.query) == (hosts, path, query)
 
 
@@ -139,7 +139,7 @@ def test_nothing_of_a_head_is_looked_at_twice(monkeypatch: pytest.MonkeyPatch, b
     assert ends == [0] * (len(ends) - 1) + [len(data)]
     assert matched == [len(first)]
     beginning.anew()
-    with pytest.raises(Bad):
+    with pytest.raises(BadRequest):
         beginning.end(b"no line\r\n", 0)
 
 
@@ -230,7 +230,7 @@ def test_chunks_are_read_in_turns() -> None:
 
 def test_extensions_are_bounded_over_the_whole_body() -> None:
     """A body that is mostly no data is refused, however small each line is."""
-    with pytest.raises(Bad, match="no data"):
+    with pytest.raises(BadRequest, match="no data"):
         Chunked().take(b"".join((b"1;", b"x" * 300, b"\r\na\r\n")) * 100)
 
 
@@ -285,8 +285,8 @@ def test_client_has_to_take_a_least_part_of_what_waits(taken: int, stays: bool) 
     """A byte now and then does not keep a connection."""
 
     async def work() -> None:
-        door = Door(None, None, Hosts([]), Proxies(), Limits(5.0, 5.0))  # type: ignore[arg-type]
-        served = type("Served", (Connection,), {"door": door})
+        door = Door(None, None, Hosts([]), Proxies(), DoorLimits(5.0, 5.0))  # type: ignore[arg-type]
+        served = type("Served", (ClientConnection,), {"door": door})
         came = served(None, ServerState(), {})
         transport = create_autospec(asyncio.Transport, instance=True)
         transport.get_extra_info.return_value = None

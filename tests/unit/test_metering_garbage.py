@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.gateway.metering import RULES, TOKENS_MAX, Meter, Usage, meter
+from reconciler.gateway.metering import RULES, TOKENS_MAX, Meter, MeteredUsage, meter
 
 
 def fed(operation: str, provider: str, *items: object) -> Meter:
@@ -19,12 +19,12 @@ def fed(operation: str, provider: str, *items: object) -> Meter:
     return it
 
 
-def used(operation: str, provider: str, *items: object) -> Usage | None:
+def used(operation: str, provider: str, *items: object) -> MeteredUsage | None:
     """Give what a complete answer of these items used."""
     return fed(operation, provider, *items).usage(complete=True)
 
 
-def charge(usage: Usage | None) -> int | None:
+def charge(usage: MeteredUsage | None) -> int | None:
     """Give the charge alone."""
     return usage and usage.charge
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from reconciler.admin.git.report import Report
+from reconciler.admin.git.report import PushReport
 from reconciler.core.errors import Refused
 from reconciler.core.state import Key, State
 from reconciler.operations.first_token import NAME, Caller, require_in_force
@@ -88,7 +88,7 @@ def test_report_of_git_is_read_in_any_pieces(said: bytes, moved: bool | None, ba
     if band:
         half = len(whole) // 2
         whole = line(b"\2" + line(OK) + NG) + line(b"\1" + whole[:half]) + line(b"\1" + whole[half:]) + b"0000"
-    report = Report("refs/heads/main")
+    report = PushReport("refs/heads/main")
     for start in range(0, len(whole), pieces):
         report.hear(whole[start : start + pieces])
     assert report.moved is moved

@@ -11,7 +11,7 @@ from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import QueryError, UsageError
 from reconciler.log.index import INDEX_VERSION
-from reconciler.log.store import Head, Stored
+from reconciler.log.store import LogHead, Stored
 from reconciler.tlog.merkle import leaf_hash
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -25,9 +25,9 @@ class Log:
         bodies = map(ev.encode, events)
         self._stored = [Stored(seq, body, leaf_hash(body)) for seq, body in enumerate(bodies)]
 
-    def head(self) -> Head:
+    def head(self) -> LogHead:
         """Give the end of the log, which has no index."""
-        return Head(len(self._stored), b"", 0, 0, 0, INDEX_VERSION)
+        return LogHead(len(self._stored), b"", 0, 0, 0, INDEX_VERSION)
 
     def first(self) -> int:
         """Give where the log begins, which was never pruned."""

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from reconciler.source.credentials import Address, Credentials
+from reconciler.source.credentials import RemoteAddress, RemoteCredentials
 from reconciler.source.git_refusals import failure, push_refused
 from reconciler.source.gitrun import SAID_BYTES_MAX, Ran
 
@@ -26,13 +26,13 @@ from reconciler.source.gitrun import SAID_BYTES_MAX, Ran
 )
 def test_address_given_to_git_has_no_password(repo: str, url: str, scheme: str, username: str, password: bytes) -> None:
     """Git gets the address without what is secret in it."""
-    address = Address.parse(repo)
+    address = RemoteAddress.parse(repo)
     assert (address.url, address.scheme, address.username, address.password) == (url, scheme, username, password)
 
 
 def test_secrets_are_taken_out_of_whatever_comes_back() -> None:
     """A remote that repeats the token, as it is, in an address or in a header, does not get it onto a screen."""
-    held = Credentials("bob", b"to ken/1")
+    held = RemoteCredentials("bob", b"to ken/1")
     basic = base64.b64encode(b"bob:to ken/1").decode()
     said = f"remote: bad to ken/1, to%20ken%2F1, Basic {basic}"
     assert held.scrub(said) == "remote: bad ***, ***, Basic ***"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler.core.objects import Kind
 from reconciler.forges.publishing import fitted, marker
-from reconciler.review.findings import Change, Field, Review
+from reconciler.review.findings import Field, ObjectChange, Review
 from reconciler.review.markdown import FIELDS_MAX, code, markdown
 
 PIECES = st.lists(
@@ -66,7 +66,7 @@ def test_fields_that_pai_goes_by_are_listed_among_very_many(kind: Kind, names: t
     """Who adds fifty annotations does not hide another model, or leave to pass a budget, behind them."""
     many = [*names, *(f"{noise}{number:03d}" for number in range(2 * FIELDS_MAX))]
     fields = tuple(Field(name, None, "x", 1) for name in sorted(many))
-    change = Change(kind, "m", "changed", "a.yaml", 1, fields)
+    change = ObjectChange(kind, "m", "changed", "a.yaml", 1, fields)
     lines = list(markdown(Review("1" * 40, "2" * 40, (change,), (), (), (), ())))
     listed = [line.split("`")[1] for line in lines if line.startswith("  - `")]
     assert len(listed) == FIELDS_MAX

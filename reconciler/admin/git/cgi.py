@@ -46,11 +46,11 @@ class Gone(Exception):
     """The client has gone away."""
 
 
-class TooLarge(Exception):
+class BodyTooLarge(Exception):
     """The request's body is beyond the limit."""
 
 
-class Malformed(Exception):
+class MalformedBody(Exception):
     """The request's body is not packed as it says, or not whole."""
 
 
@@ -123,16 +123,16 @@ async def answer(
     """
     program = await Program.start(limited(command, bounds.memory_bytes, bounds.cpu_s), environment, CHUNK_BYTES)
     lower(program.pid)
-    run = _Run(program, receive, send, Unpacked(bounds.body_bytes, packed=packed), stopping, bounds, ended, heard)
+    run = _Run(program, receive, send, UnpackedBody(bounds.body_bytes, packed=packed), stopping, bounds, ended, heard)
     try:
         async with asyncio.timeout(bounds.time_s):
             return await run.relay()
     except Gone:
         return False
-    except TooLarge:
+    except BodyTooLarge:
         unpacked = ", unpacked" if packed else ""
         return await run.refuse(413, f"error: the request is larger than {bounds.body_bytes:,} bytes{unpacked}\n")
-    except Malformed:
+    except MalformedBody:
         return await run.refuse(400, "error: the request's body is no gzip, or not whole\n")
     except Slow:
         return await run.refuse(408, "error: the client sends or reads next to nothing\n")
@@ -162,7 +162,7 @@ class _Run:
         program: Program,
         receive: Receive,
         send: Send,
-        body: Unpacked,
+        body: UnpackedBody,
         stopping: asyncio.Event,
         bounds: Bounds,
         ended: Callable[[], Awaitable[None]],
@@ -176,7 +176,7 @@ class _Run:
         self._patience_s = bounds.patience_s
         self._tell_end = ended
         self._heard = heard
-        self._kept = Kept(bounds.kept_bytes)
+        self._kept = Untaken(bounds.kept_bytes)
         self._head: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
         self._code = 0
         self._begun = False
@@ -317,7 +317,7 @@ class Patience:
         self._left_s = min(self._most_s, self._left_s + count / RATE_MIN)
 
 
-class Kept:
+class Untaken:
     """What was read of a program and not taken by its client yet: `bytes_max` and a chunk at most."""
 
     def __init__(self, bytes_max: int) -> None:
@@ -356,7 +356,7 @@ class Kept:
             return chunk
 
 
-class Unpacked:
+class UnpackedBody:
     """A body as it becomes, in pieces of at most CHUNK_BYTES that are counted.
 
     Of a packed one the last piece is held back until the body has proved to be whole: the program may act on all of it.
@@ -375,7 +375,7 @@ class Unpacked:
         for piece in (data,) if self._inflating is None else self._inflated(data, last):
             self._left -= len(piece)
             if self._left < 0:
-                raise TooLarge
+                raise BodyTooLarge
             if piece:
                 yield piece
 
@@ -387,7 +387,7 @@ class Unpacked:
                 if self._inflating.eof:  # another member follows
                     self._members += 1
                     if self._members > MEMBERS_MAX:
-                        raise Malformed
+                        raise MalformedBody
                     self._inflating = zlib.decompressobj(_GZIP)
                 piece = self._inflating.decompress(data, CHUNK_BYTES)
                 data = self._inflating.unconsumed_tail or self._inflating.unused_data
@@ -395,10 +395,10 @@ class Unpacked:
                     yield self._held
                     self._held = piece
         except zlib.error as error:
-            raise Malformed from error
+            raise MalformedBody from error
         if last:
             if self._begun and not self._inflating.eof:
-                raise Malformed
+                raise MalformedBody
             yield self._held
             self._held = b""
 

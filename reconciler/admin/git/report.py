@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 
-class Report:
+class PushReport:
     """The report of a push that is read in pieces; no more than a line is kept."""
 
     def __init__(self, ref: str) -> None:

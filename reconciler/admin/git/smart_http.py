@@ -22,8 +22,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from reconciler.admin.git import cgi
-from reconciler.admin.git.report import Report
-from reconciler.admin.turns import Busy, Left, Turns, Waiting
+from reconciler.admin.git.report import PushReport
+from reconciler.admin.turns import Busy, Left, OwnerTurns, Waiting
 from reconciler.core.errors import LogNotWritable
 from reconciler.operations.first_token import Caller, identify
 from reconciler.operations.push_events import settle
@@ -79,7 +79,7 @@ class SmartHttp:
         self._pushes = pushes
         self._wake = wake
         self._stopping = stopping
-        self._turns = Turns(RUNNING_MAX, WAITING_MAX)
+        self._turns = OwnerTurns(RUNNING_MAX, WAITING_MAX)
         self._repository = workspace.root / "config.git"
         self._packer = Packer(self._repository)
         if is_installed(self._repository):
@@ -163,7 +163,7 @@ class SmartHttp:
         kept = KEPT_BYTES_MAX if pushed else cgi.CHUNK_BYTES
         bounds = cgi.Bounds(most, DEADLINE_S, CPU_S, memory, kept_bytes=kept)
         number = self._pushes.begin(caller)
-        report = Report(f"refs/heads/{self._workspace.settings.source_branch}")
+        report = PushReport(f"refs/heads/{self._workspace.settings.source_branch}")
 
         async def ended() -> None:
             await asyncio.to_thread(settle, self._workspace, self._recorder, self._pushes, number, report.moved)

@@ -1,6 +1,6 @@
 """What a request's body asks of a provider: every field, item and tool by one table for all APIs."""
 
-from reconciler.gateway.judging.rules import Rule
+from reconciler.gateway.judging.rules import Treatment
 from reconciler.gateway.judging.walk import Found, look
 
-__all__ = ["Found", "Rule", "look"]
+__all__ = ["Found", "Treatment", "look"]

@@ -8,20 +8,20 @@ BODY is the top of a body, SETTINGS what says how to answer, PROMPT what the mod
 
 from __future__ import annotations
 
-from reconciler.gateway.judging.rules import Rule, Table, named
+from reconciler.gateway.judging.rules import Table, Treatment, named
 
 BODY: Table = named(
-    (Rule.PROMPT, "messages input instructions system contents content system_instruction requests prediction"),
-    (Rule.TOOLS, "tools"),
-    (Rule.FUNCTIONS, "functions"),
+    (Treatment.PROMPT, "messages input instructions system contents content system_instruction requests prediction"),
+    (Treatment.TOOLS, "tools"),
+    (Treatment.FUNCTIONS, "functions"),
     (
-        Rule.SETTINGS,
+        Treatment.SETTINGS,
         "audio reasoning text image response_format thinking output_config generation_config extra_body"
         " embed_content_config context_management google",
     ),
-    (Rule.MODALITIES, "modalities response_modalities"),
+    (Treatment.MODALITIES, "modalities response_modalities"),
     (
-        Rule.TEXT,
+        Treatment.TEXT,
         # all APIs
         "model stream stream_options temperature top_p top_k stop stop_sequences metadata user seed service_tier store"
         " tool_choice tool_config labels cache_control"
@@ -38,9 +38,9 @@ BODY: Table = named(
         # Gemini
         " safety_settings model_armor_config task_type title output_dimensionality auto_truncate",
     ),
-    (Rule.COUNTED, "personality"),
+    (Treatment.COUNTED, "personality"),
     (
-        Rule.REFUSED,
+        Treatment.REFUSED,
         # what the provider has kept
         "previous_response_id previous_message_id previous_interaction_id conversation thread prompt cached_content"
         " container preset continuation_token"
@@ -53,13 +53,13 @@ BODY: Table = named(
 )
 
 SETTINGS: Table = named(
-    (Rule.SETTINGS, "format google speech_config voice_config multi_speaker_voice_config speaker_voice_configs"),
-    (Rule.EDITS, "edits"),
-    (Rule.MODE, "mode"),
-    (Rule.MODALITIES, "modalities response_modalities"),
-    (Rule.RESOLUTION, "media_resolution"),
+    (Treatment.SETTINGS, "format google speech_config voice_config multi_speaker_voice_config speaker_voice_configs"),
+    (Treatment.EDITS, "edits"),
+    (Treatment.MODE, "mode"),
+    (Treatment.MODALITIES, "modalities response_modalities"),
+    (Treatment.RESOLUTION, "media_resolution"),
     (
-        Rule.TEXT,
+        Treatment.TEXT,
         # chat, responses
         "type effort summary generate_summary context verbosity json_schema schema name description strict grammar"
         " voice context_compression max_tokens exclude enabled"
@@ -72,9 +72,9 @@ SETTINGS: Table = named(
         " audio_transcription_config translation_config enable_affective_dialog language_code prebuilt_voice_config"
         " speaker task_type title output_dimensionality auto_truncate mime_type",
     ),
-    (Rule.COUNTED, "replicated_voice_config document_ocr audio_track_extraction"),
+    (Treatment.COUNTED, "replicated_voice_config document_ocr audio_track_extraction"),
     (
-        Rule.REFUSED,
+        Treatment.REFUSED,
         "id compact_threshold cached_content tools mcp_servers routing_config model_selection_config image_config"
         " generation_output_config continuation_token automatic_continuation enable_enhanced_civic_answers",
     ),
@@ -82,26 +82,26 @@ SETTINGS: Table = named(
 
 PROMPT: Table = named(
     (
-        Rule.HOLDS,
+        Treatment.HOLDS,
         # messages, blocks, parts and items, and what they are made of
         "content parts text source file input input_audio function_response tool_calls function custom summary output"
         " reasoning_details reasoning images tool tool_changes tool_references extra_content inline_data items",
     ),
-    (Rule.TOOLS, "tools definition"),
-    (Rule.SETTINGS, "output_config format google embed_content_config"),
-    (Rule.ADDRESS, "url image_url image document"),
-    (Rule.FILM, "video_url audio_url video"),
-    (Rule.FRAMES, "video_metadata"),
-    (Rule.RESOLUTION, "media_resolution"),
-    (Rule.INLINE, "data"),
-    (Rule.FILE, "file_data"),
-    (Rule.SOUND, "audio"),
-    (Rule.CITATIONS, "citations"),
-    (Rule.ANNOTATIONS, "annotations"),
-    (Rule.ENVIRONMENT, "environment"),
-    (Rule.MODE, "mode"),
+    (Treatment.TOOLS, "tools definition"),
+    (Treatment.SETTINGS, "output_config format google embed_content_config"),
+    (Treatment.ADDRESS, "url image_url image document"),
+    (Treatment.FILM, "video_url audio_url video"),
+    (Treatment.FRAMES, "video_metadata"),
+    (Treatment.RESOLUTION, "media_resolution"),
+    (Treatment.INLINE, "data"),
+    (Treatment.FILE, "file_data"),
+    (Treatment.SOUND, "audio"),
+    (Treatment.CITATIONS, "citations"),
+    (Treatment.ANNOTATIONS, "annotations"),
+    (Treatment.ENVIRONMENT, "environment"),
+    (Treatment.MODE, "mode"),
     (
-        Rule.TEXT,
+        Treatment.TEXT,
         # what a model, a function or a program said: text, whatever it looks like
         "arguments args partial_args function_call response action actions operation code logs stdout stderr outcome"
         " error executable_code code_execution_result results outputs queries result tabs state_changes lines reason"
@@ -124,21 +124,21 @@ PROMPT: Table = named(
         # Gemini's requests for several embeddings
         " model task_type output_dimensionality auto_truncate",
     ),
-    (Rule.COUNTED, "tool_call tool_response container_id"),
+    (Treatment.COUNTED, "tool_call tool_response container_id"),
     (
-        Rule.REFUSED,
+        Treatment.REFUSED,
         "file_id file_ids file_url file_uri uri gcs_uri vector_store_ids container skill_id"
         " previous_response_id previous_message_id cached_content mcp_servers",
     ),
 )
 
 DEFINITION: Table = named(
-    (Rule.HOLDS, "function custom format"),
-    (Rule.TOOLS, "tools"),
-    (Rule.FUNCTIONS, "function_declarations"),
-    (Rule.ENVIRONMENT, "environment"),
+    (Treatment.HOLDS, "function custom format"),
+    (Treatment.TOOLS, "tools"),
+    (Treatment.FUNCTIONS, "function_declarations"),
+    (Treatment.ENVIRONMENT, "environment"),
     (
-        Rule.TEXT,
+        Treatment.TEXT,
         "type name title description parameters parameters_json_schema input_schema output_schema response"
         " response_json_schema behavior strict async annotations grammar input_examples eager_input_streaming"
         " allowed_callers defer_loading execution cache_control configs max_characters display_height_px"
@@ -146,22 +146,22 @@ DEFINITION: Table = named(
     ),
 )
 
-EXCEPTIONS: dict[tuple[str, str], Rule] = {
+EXCEPTIONS: dict[tuple[str, str], Treatment] = {
     **{
-        (kind, "input"): Rule.TEXT
+        (kind, "input"): Treatment.TEXT
         for kind in ("tool_use", "server_tool_use", "mcp_tool_use", "function_call", "custom_tool_call")
     },
-    ("mcp_list_tools", "tools"): Rule.FUNCTIONS,
-    ("mcp_tool_listing", "tools"): Rule.FUNCTIONS,
-    ("web_search_result", "url"): Rule.TEXT,
-    ("web_fetch_result", "url"): Rule.TEXT,
+    ("mcp_list_tools", "tools"): Treatment.FUNCTIONS,
+    ("mcp_tool_listing", "tools"): Treatment.FUNCTIONS,
+    ("web_search_result", "url"): Treatment.TEXT,
+    ("web_fetch_result", "url"): Treatment.TEXT,
 }
 """Fields of the prompt that mean something else in items of these kinds."""
 
 NO_NAMES: frozenset[str] = frozenset()
-SETTINGS_LIMITS = frozenset(named((Rule.TEXT, "candidate_count max_output_tokens")))
+SETTINGS_LIMITS = frozenset(named((Treatment.TEXT, "candidate_count max_output_tokens")))
 """What limits Gemini's answers, and stands among its settings."""
-_LIMITS = frozenset(named((Rule.TEXT, "max_tokens max_completion_tokens max_output_tokens n")))
+_LIMITS = frozenset(named((Treatment.TEXT, "max_tokens max_completion_tokens max_output_tokens n")))
 OTHER_LIMITS: dict[str, frozenset[str]] = {
     "chat": _LIMITS - {"max_tokens", "max_completion_tokens", "n"},
     "completions": _LIMITS - {"max_tokens", "n"},
@@ -173,7 +173,7 @@ OTHER_LIMITS: dict[str, frozenset[str]] = {
 _LIMIT_WORDS = frozenset(
     named(
         (
-            Rule.TEXT,
+            Treatment.TEXT,
             "n bestof maxtokens maxcompletiontokens maxoutputtokens maxnewtokens maxlength maxtokenstosample maxgenlen"
             " maxdecodesteps tokenstogenerate numpredict npredict numreturnsequences numcompletions numgenerations"
             " numresults numchoices numbeams beamwidth candidatecount responsecount thinkingbudget thinkingbudgettokens"

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 
-from reconciler.gateway.judging.rules import Rule, Table, named
+from reconciler.gateway.judging.rules import Table, Treatment, named
 
 ITEMS: Table = named(
     (
-        Rule.HOLDS,
+        Treatment.HOLDS,
         # blocks and parts
         "message text input_text output_text refusal summary_text reasoning_text thinking redacted_thinking image"
         " image_url input_image video_url file input_file input_audio document search_result tool_result fallback"
@@ -30,11 +30,11 @@ ITEMS: Table = named(
         # Codex's, between its agents
         " agent_message",
     ),
-    (Rule.COMPACTS, "compaction_trigger"),
-    (Rule.COMPACTED, "compaction context_compaction"),
-    (Rule.REASONING, "reasoning"),
+    (Treatment.COMPACTS, "compaction_trigger"),
+    (Treatment.COMPACTED, "compaction context_compaction"),
+    (Treatment.REASONING, "reasoning"),
     (
-        Rule.COUNTED,
+        Treatment.COUNTED,
         # of these the provider has more than they show
         "item_reference tool_reference mcp_tool_listing mcp_list_tools"
         # what a tool of the provider's did before
@@ -52,44 +52,44 @@ ITEMS: Table = named(
         " tool_search_tool_result tool_search_tool_search_result tool_search_tool_result_error",
     ),
     (
-        Rule.REFUSED,
+        Treatment.REFUSED,
         "container_upload mcp_approval_response mcp_tool_reference mcp_toolset_reference",
     ),
 )
 
 FORMATS: Table = named(
     (
-        Rule.TEXT,
+        Treatment.TEXT,
         "text json_object json_schema grammar enabled disabled adaptive between_tools regex",
     ),
 )
 """Kinds of settings: formats of the answer, and ways to think."""
 
 TOOLS: Table = named(
-    (Rule.HOLDS, "function custom namespace"),
-    (Rule.CLIENTS, "bash_ text_editor_ memory_ computer_ local_shell apply_patch"),
-    (Rule.SHELL, "shell"),
-    (Rule.SEARCH, "tool_search"),
-    (Rule.COUNTED, "computer_toolset_ browser_toolset_ computer computer_use_preview"),
+    (Treatment.HOLDS, "function custom namespace"),
+    (Treatment.CLIENTS, "bash_ text_editor_ memory_ computer_ local_shell apply_patch"),
+    (Treatment.SHELL, "shell"),
+    (Treatment.SEARCH, "tool_search"),
+    (Treatment.COUNTED, "computer_toolset_ browser_toolset_ computer computer_use_preview"),
     (
-        Rule.REFUSED,
+        Treatment.REFUSED,
         "web_search web_search_ web_search_preview web_search_preview_ web_fetch_ code_execution_ code_interpreter"
         " programmatic_tool_calling file_search image_generation mcp mcp_toolset advisor_ tool_search_tool_bm25"
         " tool_search_tool_bm25_ tool_search_tool_regex tool_search_tool_regex_",
     ),
 )
 
-EDITS: Table = named((Rule.TEXT, "clear_tool_uses_ clear_thinking_"), (Rule.REFUSED, "compact_ compaction"))
+EDITS: Table = named((Treatment.TEXT, "clear_tool_uses_ clear_thinking_"), (Treatment.REFUSED, "compact_ compaction"))
 """Kinds of edits by which the provider shortens the input; a summary is one more request."""
 
-ENVIRONMENTS: Table = named((Rule.TEXT, "local"), (Rule.REFUSED, "container_auto container_reference"))
+ENVIRONMENTS: Table = named((Treatment.TEXT, "local"), (Treatment.REFUSED, "container_auto container_reference"))
 """Kinds of environments in which commands run: at the client, or in a container of the provider's."""
 
 GEMINI_TOOLS: Table = named(
-    (Rule.FUNCTIONS, "function_declarations"),
-    (Rule.COUNTED, "computer_use"),
+    (Treatment.FUNCTIONS, "function_declarations"),
+    (Treatment.COUNTED, "computer_use"),
     (
-        Rule.REFUSED,
+        Treatment.REFUSED,
         "google_search google_search_retrieval google_maps url_context code_execution file_search mcp_servers retrieval"
         " enterprise_web_search parallel_ai_search exa_ai_search",
     ),
@@ -99,6 +99,6 @@ GEMINI_TOOLS: Table = named(
 _DATED = re.compile(r"(?<=_)(?:\d{8}|\d{4}_\d\d_\d\d)$")
 
 
-def kind_of(table: Table, kind: str) -> Rule | None:
+def kind_of(table: Table, kind: str) -> Treatment | None:
     """Find a kind, with or without its date, None if it is not known."""
     return table.get(kind) or table.get(_DATED.sub("", kind))

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import msgspec
 
 from reconciler.gateway.growth import normalized, rendered
-from reconciler.gateway.judging.rules import Rule, named
+from reconciler.gateway.judging.rules import Treatment, named
 
 BYTES_MAX: Final = 10**9
 """Of what a schema becomes: far above what any model reads."""
@@ -29,7 +29,7 @@ _READ_BYTES: Final = 64 * 1024
 
 _SCHEMAS = named(
     (
-        Rule.TEXT,
+        Treatment.TEXT,
         "schema parameters parameters_json_schema input_schema output_schema response response_schema"
         " response_json_schema",
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 
 
-class Rule(Enum):
+class Treatment(Enum):
     """How a field, a block, an item or a tool is judged."""
 
     TEXT = "its bytes are all there is, whatever stands below: text to the provider, or nothing that a model reads"
@@ -42,7 +42,7 @@ class Rule(Enum):
     CLIENTS = "a tool of the provider's that the client runs: it brings a prompt of its own"
 
 
-def named(*groups: tuple[Rule, str]) -> dict[str, Rule]:
+def named(*groups: tuple[Treatment, str]) -> dict[str, Treatment]:
     """Make a table of names, each group's in one text; every name is known in camel case as well."""
     return {spelled: rule for rule, names in groups for name in names.split() for spelled in _spellings(name)}
 
@@ -54,4 +54,4 @@ def _spellings(name: str) -> Iterable[str]:
         yield first + "".join(word[:1].upper() + word[1:] for word in more)
 
 
-Table = Mapping[str, Rule]
+Table = Mapping[str, Treatment]

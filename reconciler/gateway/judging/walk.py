@@ -43,7 +43,7 @@ from reconciler.gateway.judging.fields import (
 )
 from reconciler.gateway.judging.plain import plain
 from reconciler.gateway.judging.references import unrolled
-from reconciler.gateway.judging.rules import Rule, Table
+from reconciler.gateway.judging.rules import Table, Treatment
 from reconciler.gateway.refusal import Refusal
 
 DEPTH_MAX = 64
@@ -95,7 +95,7 @@ class Found(NamedTuple):
     uncertain: str = ""
     rendered: int = 0
     unrolled: int = 0
-    endless: frozenset[Rule] = frozenset()
+    endless: frozenset[Treatment] = frozenset()
     tiled: tuple[int, ...] = ()
     finer: int = 1
 
@@ -114,15 +114,15 @@ def look(body: Body, operation: str, provider: str) -> Found:
 
 def _alone(
     body: Body, *, anew: bool, elements: bool, rewrites: bool
-) -> tuple[int, list[tuple[str, msgspec.Raw, Rule | None]]]:
+) -> tuple[int, list[tuple[str, msgspec.Raw, Treatment | None]]]:
     """Give by how much the prompts of nothing but text may grow, and the fields that have to be looked at."""
     grown = 0
-    rest: list[tuple[str, msgspec.Raw, Rule | None]] = []
+    rest: list[tuple[str, msgspec.Raw, Treatment | None]] = []
     for name, raw in body.fields.items():
         rule = BODY.get(name)
-        if rule is Rule.PROMPT and (grows := plain(raw, elements=elements, quotes=rewrites)) is not None:
+        if rule is Treatment.PROMPT and (grows := plain(raw, elements=elements, quotes=rewrites)) is not None:
             grown += grows
-        elif rule is not Rule.TEXT or (anew and memoryview(raw)[0] in b"{["):  # a schema, say
+        elif rule is not Treatment.TEXT or (anew and memoryview(raw)[0] in b"{["):  # a schema, say
             rest.append((name, raw, rule))
     return grown, rest
 
@@ -147,18 +147,18 @@ def _look(body: Body, operation: str, provider: str) -> Found:
             walk.refuse_limit(name)
     for name, raw, rule in rest:
         walk.rendered += rendered(bytes(raw)) if anew else 0
-        if rule is Rule.TEXT:
+        if rule is Treatment.TEXT:
             if walk.unrolls(raw):
-                walk.schemas(Rule.SETTINGS, body.get(name))
+                walk.schemas(Treatment.SETTINGS, body.get(name))
             continue
         item = body.items(name) if name == "tools" else body.get(name, rewritten=name in _REWRITTEN)
         if name == "input" and operation == "responses":
             walk.references(item)
         walk.field(BODY, name, rule, item, 0)
-        if anew and rewrites and rule is not Rule.PROMPT:
+        if anew and rewrites and rule is not Treatment.PROMPT:
             walk.rendered += escaped(bytes(raw))
-        if rule is not Rule.PROMPT and walk.unrolls(raw):
-            walk.schemas(Rule.SETTINGS if rule is Rule.SETTINGS else Rule.TOOLS, item)
+        if rule is not Treatment.PROMPT and walk.unrolls(raw):
+            walk.schemas(Treatment.SETTINGS if rule is Treatment.SETTINGS else Treatment.TOOLS, item)
     return walk.found()
 
 
@@ -195,7 +195,7 @@ class _Walk:
         self.images = self.image_bytes = self.clients = self.rendered = self.unrolled = 0
         self.tools = self.compacts = False
         self.unbounded = self.uncertain = ""
-        self._endless: set[Rule] = set()
+        self._endless: set[Treatment] = set()
         self._tiled: list[int] = []
         self._frames = self._closer = 1
         self._unrolls = unrolls
@@ -220,7 +220,7 @@ class _Walk:
         text = bytes(raw)
         return b"ref" in text or b"Ref" in text or b"\\u" in text
 
-    def schemas(self, place: Rule, item: Any) -> None:
+    def schemas(self, place: Treatment, item: Any) -> None:
         """Take note of what schemas become where their references are written out."""
         grown = unrolled(item)
         if grown is None:
@@ -228,29 +228,29 @@ class _Walk:
         else:
             self.unrolled += grown
 
-    def field(self, table: Table, name: str, rule: Rule | None, item: Any, depth: int, owner: Any = None) -> None:
+    def field(self, table: Table, name: str, rule: Treatment | None, item: Any, depth: int, owner: Any = None) -> None:
         """Judge a field by its rule, and what stands below it; `owner` is the object that has it."""
-        if rule is Rule.HOLDS:
+        if rule is Treatment.HOLDS:
             if isinstance(item, dict | list):
                 self._into(table, item, depth + 1)
-        elif rule is Rule.TEXT or _is_nothing(item):
+        elif rule is Treatment.TEXT or _is_nothing(item):
             pass
         elif rule is None:
             self._unknown(table, name, item)
-        elif rule is Rule.COUNTED:
+        elif rule is Treatment.COUNTED:
             self.uncertain = self.uncertain or name
-        elif rule is Rule.REFUSED:
+        elif rule is Treatment.REFUSED:
             self._refuse(name)
-        elif rule is Rule.PROMPT:
+        elif rule is Treatment.PROMPT:
             self._into(PROMPT, item, depth + 1)
-        elif rule is Rule.SETTINGS:
+        elif rule is Treatment.SETTINGS:
             self._into(SETTINGS, item, depth + 1)
-        elif rule is Rule.TOOLS or rule is Rule.FUNCTIONS:
+        elif rule is Treatment.TOOLS or rule is Treatment.FUNCTIONS:
             if table is PROMPT and self._unrolls:
-                self.schemas(Rule.TOOLS, item)
+                self.schemas(Treatment.TOOLS, item)
             if table is PROMPT and self._definitions:
                 self.rendered += quoted(item)
-            self._tools(item, depth + 1, bare=rule is Rule.FUNCTIONS or self._bare_tools)
+            self._tools(item, depth + 1, bare=rule is Treatment.FUNCTIONS or self._bare_tools)
         else:
             self._by_value(table, rule, item, depth, owner or {})
 
@@ -290,7 +290,7 @@ class _Walk:
                 self.rendered += called(value) + (told(value) if self._definitions else 0)
             for name, item in value.items():
                 rule = table.get(name)
-                if (rule is Rule.TEXT and table is not SETTINGS) or (name == "type" and kind is not None):
+                if (rule is Treatment.TEXT and table is not SETTINGS) or (name == "type" and kind is not None):
                     continue
                 if table is SETTINGS and not self._gemini and name in SETTINGS_LIMITS and item is not None:
                     self.refuse_limit(name)
@@ -311,17 +311,17 @@ class _Walk:
             self.uncertain = self.uncertain or f"{kind!r:.40} items"
             return ""
         rule = kinds.kind_of(kinds.ITEMS, kind)
-        if rule is Rule.REFUSED:
+        if rule is Treatment.REFUSED:
             self._refuse(f"{kind} items")
-        elif rule is Rule.COMPACTS:
+        elif rule is Treatment.COMPACTS:
             self.compacts = True
-        elif rule is Rule.COMPACTED:
+        elif rule is Treatment.COMPACTED:
             kept = not (value.get("encrypted_content") or value.get("content"))
             self.uncertain = self.uncertain or ("compaction items without their content" if kept else "")
-        elif rule is Rule.REASONING:
+        elif rule is Treatment.REASONING:
             kept = self._remembers and not value.get("encrypted_content")
             self.uncertain = self.uncertain or ("reasoning items without their content" if kept else "")
-        elif rule is not Rule.HOLDS:  # to be counted, or not known
+        elif rule is not Treatment.HOLDS:  # to be counted, or not known
             self.uncertain = self.uncertain or f"{kind[:40]} items"
         return kind
 
@@ -351,86 +351,86 @@ class _Walk:
             self._refuse(f"the tool {next(iter(value), '')[:40] if kind is None else kind!r:.40} without a type")
         for name, item in value.items():
             rule = DEFINITION.get(name, kinds.GEMINI_TOOLS.get(name))
-            if rule is not Rule.TEXT:
+            if rule is not Treatment.TEXT:
                 self.field(DEFINITION, name, rule, item, depth, value)
 
     def _tool_kind(self, kind: str, value: dict[str, Any]) -> None:
         rule = kinds.kind_of(kinds.TOOLS, kind)
-        local = rule is Rule.SHELL and _is_local(value.get("environment"))
-        if rule is Rule.CLIENTS or local or (rule is Rule.SEARCH and value.get("execution") == "client"):
+        local = rule is Treatment.SHELL and _is_local(value.get("environment"))
+        if rule is Treatment.CLIENTS or local or (rule is Treatment.SEARCH and value.get("execution") == "client"):
             self.clients += 1
-        elif rule is Rule.COUNTED:
+        elif rule is Treatment.COUNTED:
             self.uncertain = self.uncertain or f"the tool {kind}"
-        elif rule is not Rule.HOLDS:
+        elif rule is not Treatment.HOLDS:
             self._refuse(f"the tool {kind[:40]}")
 
-    def _by_value(self, table: Table, rule: Rule, item: Any, depth: int, owner: dict[str, Any]) -> None:
+    def _by_value(self, table: Table, rule: Treatment, item: Any, depth: int, owner: dict[str, Any]) -> None:
         """Judge a field of which the value says what it is."""
-        if rule is Rule.FILM:  # a moving image is priced by its frames
+        if rule is Treatment.FILM:  # a moving image is priced by its frames
             self.uncertain = self.uncertain or _MEDIA
-            rule = Rule.ADDRESS
-        if rule is Rule.FRAMES or rule is Rule.RESOLUTION:
+            rule = Treatment.ADDRESS
+        if rule is Treatment.FRAMES or rule is Treatment.RESOLUTION:
             self._closely(rule, item)
-        elif rule is Rule.MODALITIES:
+        elif rule is Treatment.MODALITIES:
             if not _speaks_only(item):
                 self._refuse("images in the answer")
-        elif rule is Rule.EDITS:
+        elif rule is Treatment.EDITS:
             self._edits(item)
-        elif rule is Rule.MODE:
+        elif rule is Treatment.MODE:
             if item != "standard":
                 self._refuse(f"the mode {item!s:.40}")
         elif isinstance(item, str):
             self._text(rule, item, owner)
-        elif rule is Rule.ADDRESS and not isinstance(item, dict):
+        elif rule is Treatment.ADDRESS and not isinstance(item, dict):
             self._refuse(_FETCHED)
         elif isinstance(item, dict):
             self._object(table, rule, item, depth)
         elif (
-            isinstance(item, list) and rule is not Rule.CITATIONS
+            isinstance(item, list) and rule is not Treatment.CITATIONS
         ):  # in a list, what was cited, which tells of a source
             files = [entry for entry in item if isinstance(entry, dict) and entry.get("type") == "file"]
-            self._into(table, files if rule is Rule.ANNOTATIONS else item, depth + 1)
+            self._into(table, files if rule is Treatment.ANNOTATIONS else item, depth + 1)
 
-    def _closely(self, rule: Rule, item: Any) -> None:
+    def _closely(self, rule: Treatment, item: Any) -> None:
         """Take note of how closely media are looked at."""
-        if rule is Rule.FRAMES:
+        if rule is Treatment.FRAMES:
             self._frames = max(self._frames, films.frames(item))
         elif (closer := films.closeness(item)) is None:
             self._refuse("media that say how many tokens they are")
         else:
             self._closer = max(self._closer, closer)
 
-    def _text(self, rule: Rule, item: str, owner: dict[str, Any]) -> None:
+    def _text(self, rule: Treatment, item: str, owner: dict[str, Any]) -> None:
         """Judge a text that may be an address or media."""
-        if rule is Rule.ADDRESS and item[:5].lower() == "data:":
+        if rule is Treatment.ADDRESS and item[:5].lower() == "data:":
             self._inline(item, {item[5:60].partition(",")[0].partition(";")[0]})
-        elif rule is Rule.ADDRESS:
+        elif rule is Treatment.ADDRESS:
             self._refuse(_FETCHED)
-        elif rule is Rule.INLINE:
+        elif rule is Treatment.INLINE:
             said = {owner[of] for of in _MEDIA_TYPES if isinstance(owner.get(of), str)}
             formats = _TEXT_DATA.get(owner["type"]) if isinstance(owner.get("type"), str) else None
             if formats is None or not all(re.fullmatch(formats, one) for one in said):
                 self._inline(item, said if formats is None and "format" not in owner else set())  # it names sound
-        elif rule in (Rule.FILE, Rule.SOUND):
+        elif rule in (Treatment.FILE, Treatment.SOUND):
             self.uncertain = self.uncertain or _MEDIA  # names and types beside it are what the client says
 
-    def _object(self, table: Table, rule: Rule, item: dict[str, Any], depth: int) -> None:
+    def _object(self, table: Table, rule: Treatment, item: dict[str, Any], depth: int) -> None:
         """Judge an object that may refer to something, or ask for it."""
-        if rule is Rule.SOUND and item.get("id"):
+        if rule is Treatment.SOUND and item.get("id"):
             self._refuse(_KEPT)
-        elif rule is Rule.CITATIONS:
+        elif rule is Treatment.CITATIONS:
             if item.get("enabled"):
                 self.uncertain = self.uncertain or "documents that are cut into pieces to be cited"
-        elif rule is Rule.ENVIRONMENT:
+        elif rule is Treatment.ENVIRONMENT:
             if not _is_local(item):
                 self._refuse("a container of the provider's")
-        elif rule is not Rule.ANNOTATIONS:
+        elif rule is not Treatment.ANNOTATIONS:
             self._into(table, item, depth + 1)
 
     def _edits(self, edits: Any) -> None:
         for edit in edits if isinstance(edits, list) else [edits]:
             kind = edit.get("type") if isinstance(edit, dict) else None
-            if not isinstance(kind, str) or kinds.kind_of(kinds.EDITS, kind) is not Rule.TEXT:
+            if not isinstance(kind, str) or kinds.kind_of(kinds.EDITS, kind) is not Treatment.TEXT:
                 self._refuse(f"the edit {kind!s:.40}")
 
     def _inline(self, data: str, media_types: set[str]) -> None:
@@ -473,7 +473,7 @@ def _unpacked(data: str, media_type: str) -> int | None:
 def _is_local(environment: Any) -> bool:
     """Tell whether commands run where the client is, not in a container of the provider's."""
     kind = environment.get("type") if isinstance(environment, dict) else None
-    return isinstance(kind, str) and kinds.ENVIRONMENTS.get(kind) is Rule.TEXT
+    return isinstance(kind, str) and kinds.ENVIRONMENTS.get(kind) is Treatment.TEXT
 
 
 def _speaks_only(modalities: Any) -> bool:

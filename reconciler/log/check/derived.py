@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from reconciler.core.events import Event, LogAccepted, decode, decode_all
 from reconciler.core.state import State, dump, row, row_keys
 from reconciler.log.check.index import IndexCheck
-from reconciler.log.problems import MADE_ANEW, Problem, cut
+from reconciler.log.problems import MADE_ANEW, LogProblem, cut
 from reconciler.log.replay import FOLD_VERSION
-from reconciler.log.store import Head, Reader, Snapshot
+from reconciler.log.store import LogHead, Reader, Snapshot
 
 
 def check_derived(
-    reader: Reader, head: Head, snapshots: Sequence[Snapshot], replay: Replay, checked: Callable[[int], None]
-) -> Iterator[Problem]:
+    reader: Reader, head: LogHead, snapshots: Sequence[Snapshot], replay: Replay, checked: Callable[[int], None]
+) -> Iterator[LogProblem]:
     """Replay the log from the state of `replay` on and give what does not fit.
 
     `checked` is told how many more events are done.
@@ -34,13 +34,13 @@ def check_derived(
             part = chunk[at : at + cut(state.position, (*left, index.stop), len(chunk))]
             at += len(part)
             events = replay.take(part)
-            yield from (Problem(None, message) for message in index.take(events, state))
+            yield from (LogProblem(None, message) for message in index.take(events, state))
             yield from _reached(left, state)
         checked(len(chunk))
     for snapshot in left.values():
-        yield Problem(None, f"the snapshot at {snapshot.position} lies at no position of the log")
+        yield LogProblem(None, f"the snapshot at {snapshot.position} lies at no position of the log")
     yield from _compare_rows(reader, head, state)
-    yield from (Problem(None, message) for message in index.end())
+    yield from (LogProblem(None, message) for message in index.end())
 
 
 class Replay:
@@ -77,17 +77,17 @@ def _readable(bodies: Sequence[bytes]) -> Sequence[Event | None]:
     return events
 
 
-def _reached(left: dict[int, Snapshot], state: State) -> Iterator[Problem]:
+def _reached(left: dict[int, Snapshot], state: State) -> Iterator[LogProblem]:
     snapshot = left.pop(state.position, None)
     if snapshot is None:
         return
     if snapshot.intact() and snapshot.fold == FOLD_VERSION and snapshot.data != dump(state):
-        yield Problem(None, f"the snapshot at position {snapshot.position} is not the state that the events give")
+        yield LogProblem(None, f"the snapshot at position {snapshot.position} is not the state that the events give")
 
 
-def _compare_rows(reader: Reader, head: Head, state: State) -> Iterator[Problem]:
+def _compare_rows(reader: Reader, head: LogHead, state: State) -> Iterator[LogProblem]:
     if (head.projected, head.fold) != (head.size, FOLD_VERSION):
-        yield Problem(
+        yield LogProblem(
             None,
             f"the projection stands at position {head.projected}, version {head.fold}, the log at {head.size}, "
             f"version {FOLD_VERSION}; {MADE_ANEW}",
@@ -97,4 +97,4 @@ def _compare_rows(reader: Reader, head: Head, state: State) -> Iterator[Problem]
     wanted = {key: row(state, key) for key in row_keys(state)}
     for kind, name in sorted(stored.keys() | wanted.keys()):
         if stored.get((kind, name)) != wanted.get((kind, name)):
-            yield Problem(None, f"the projection row {kind}/{name} is not what the events give")
+            yield LogProblem(None, f"the projection row {kind}/{name} is not what the events give")

@@ -15,7 +15,7 @@ from reconciler.core.events import Event
 from reconciler.core.state import State
 from reconciler.log.index import INDEX_VERSION, SPANS, Block, BlockBuilder, Mark, SpentKey, added
 from reconciler.log.problems import MADE_ANEW
-from reconciler.log.store import Head, Reader
+from reconciler.log.store import LogHead, Reader
 
 _MASK: Final = 2**64 - 1
 _Marks = dict[tuple[str, str], tuple[int | None, Mark]]
@@ -25,7 +25,7 @@ _Sums = dict[SpentKey, list[int]]
 class IndexCheck:
     """Follows a replay, event by event, and says where the stored index differs."""
 
-    def __init__(self, reader: Reader, head: Head) -> None:
+    def __init__(self, reader: Reader, head: LogHead) -> None:
         index = reader.whole_index()
         first = reader.first()
         self._usable = head.index_version == INDEX_VERSION and 0 <= head.indexed <= head.size

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from reconciler.core.events import Event, are_canonical, decode, decode_all, encode
-from reconciler.log.problems import Problem, cut, gather
+from reconciler.log.problems import LogProblem, cut, gather
 from reconciler.log.stamp import ULID_LETTERS, parse_time, parse_ulid
 from reconciler.log.store import Reader
 from reconciler.tlog.merkle import TILE_WIDTH, Frontier, Tiers
@@ -33,7 +33,7 @@ _TIME: Final = "0000-00-00T00:00:00.000000Z"
 class BytesFindings(msgspec.Struct):
     """What the bytes give: the number of events, and packed frontiers by size: of all, and of as many as asked."""
 
-    problems: list[Problem]
+    problems: list[LogProblem]
     size: int
     frontiers: dict[int, bytes]
 
@@ -45,12 +45,12 @@ def check_bytes(reader: Reader, start: Frontier, stop: int, sizes: Iterable[int]
     """
     check = BytesCheck(reader.hashes, start, sizes)
 
-    def problems() -> Iterator[Problem]:
+    def problems() -> Iterator[LogProblem]:
         for chunk in reader.chunks(start.size, stop):
             yield from check.take(chunk)
 
-    def faults() -> Iterator[Problem]:
-        yield from (Problem(None, f"database: {fault}") for fault in reader.faults())
+    def faults() -> Iterator[LogProblem]:
+        yield from (LogProblem(None, f"database: {fault}") for fault in reader.faults())
 
     found = gather(problems())
     frontiers = check.frontiers | {check.frontier.size: check.frontier.pack()}
@@ -75,7 +75,7 @@ class BytesCheck:
         self._newest = 0
         self._shift = 0
 
-    def take(self, entries: Sequence[Entry]) -> Iterator[Problem]:
+    def take(self, entries: Sequence[Entry]) -> Iterator[LogProblem]:
         """Take the next events, and give what is wrong with them and with the subtrees that they complete."""
         at = 0
         while at < len(entries):
@@ -88,7 +88,7 @@ class BytesCheck:
         while self._sizes and self._sizes[-1] <= self.frontier.size:
             self.frontiers[self._sizes.pop()] = self.frontier.pack()
 
-    def _many(self, entries: Sequence[Entry]) -> Iterator[Problem]:
+    def _many(self, entries: Sequence[Entry]) -> Iterator[LogProblem]:
         sha256 = hashlib.sha256
         first = self.frontier.size
         leaves = [sha256(b"\x00" + body).digest() for _, body, _ in entries]
@@ -98,7 +98,7 @@ class BytesCheck:
                 yield from self._one(position, entry, leaf)
         tiers: Tiers = {}
         self.frontier.extend(leaves, tiers)
-        yield from (Problem(None, message) for message in compare(self._hashes, tiers))
+        yield from (LogProblem(None, message) for message in compare(self._hashes, tiers))
 
     def _all_right(self, entries: Sequence[Entry]) -> bool:
         """Tell whether nothing is wrong with what events say, nor with their places; if so, go on."""
@@ -115,25 +115,25 @@ class BytesCheck:
         self._newest = self.frontier.size + len(events) - 1
         return True
 
-    def _one(self, position: int, entry: Entry, leaf: bytes) -> Iterator[Problem]:
+    def _one(self, position: int, entry: Entry, leaf: bytes) -> Iterator[LogProblem]:
         seq, body, stored = entry
         if seq - position != self._shift:  # each after it is as far off, and is not told
             self._shift = seq - position
-            yield Problem(position, f"position {position} is missing, {seq} stands there")
+            yield LogProblem(position, f"position {position} is missing, {seq} stands there")
         if leaf != stored:
-            yield Problem(position, "the stored bytes do not match the stored hash")
+            yield LogProblem(position, "the stored bytes do not match the stored hash")
         try:
             event = decode(body)
             if encode(event) != body:
-                yield Problem(position, "the stored bytes are not canonical JSON")
+                yield LogProblem(position, "the stored bytes are not canonical JSON")
             time, ulid = parse_time(event.time), parse_ulid(event.id)
         except ValueError as error:
-            yield Problem(position, f"the event cannot be read: {error}")
+            yield LogProblem(position, f"the event cannot be read: {error}")
             return
         if ulid < self._id:  # the one that came too early is the first that stands at a wrong place
-            yield Problem(self._newest, f"the events from here to position {position} are not in order")
+            yield LogProblem(self._newest, f"the events from here to position {position} are not in order")
         elif time < self._time or ulid == self._id:
-            yield Problem(position, "the event's time or id goes back")
+            yield LogProblem(position, "the event's time or id goes back")
         if ulid >= self._id:
             self._newest, self._id = position, ulid
         self._time = time

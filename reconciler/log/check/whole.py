@@ -21,12 +21,12 @@ from reconciler.log.check import beside
 from reconciler.log.check.derived import Replay, check_derived
 from reconciler.log.check.pruned import check_start
 from reconciler.log.check.stored import BytesFindings, check_bytes
-from reconciler.log.problems import PROBLEMS_MAX, Problem, gather, ranked
-from reconciler.log.store import Head, Reader, Snapshot
+from reconciler.log.problems import PROBLEMS_MAX, LogProblem, gather, ranked
+from reconciler.log.store import LogHead, Reader, Snapshot
 from reconciler.log.tree import Tree
 from reconciler.tlog.merkle import EMPTY_ROOT, TILE_WIDTH, Frontier
 
-__all__ = ["PROBLEMS_MAX", "Marks", "Problem", "check"]
+__all__ = ["PROBLEMS_MAX", "LogProblem", "Marks", "check"]
 
 
 class Marks:
@@ -61,29 +61,29 @@ def check(
     checked: Callable[[int], None] = lambda _: None,
     marks: Marks | None = None,
     path: Path | None = None,
-) -> list[Problem]:
+) -> list[LogProblem]:
     """Recompute everything and give what does not fit, those of events first, by position; at most PROBLEMS_MAX.
 
     `deep` also lets the database check its own structures; `checked` is told how many more events are done; `marks` is
     filled. With `path`, the log's file, a second process may read it. Never raises for what is wrong with the data.
     """
     marks = marks or Marks()
-    problems: list[Problem] = []
+    problems: list[LogProblem] = []
     try:
         with reader.moment():
             problems += _problems(reader, deep, checked, marks, path)
     except PaiError as error:
-        problems.append(Problem(None, error.message))
+        problems.append(LogProblem(None, error.message))
     return ranked(problems)
 
 
 def _problems(
     reader: Reader, deep: bool, checked: Callable[[int], None], marks: Marks, path: Path | None
-) -> Iterator[Problem]:
+) -> Iterator[LogProblem]:
     head, stop = reader.head(), reader.size()
     snapshots = reader.snapshots()
     state, begin = pruned.start(reader)
-    yield from (Problem(None, message) for message in check_start(reader))
+    yield from (LogProblem(None, message) for message in check_start(reader))
     marks.take_left_part(reader, begin.size)
     asked = marks.sizes | {snapshot.position for snapshot in snapshots}
     sizes = [size for size in asked if begin.size <= size <= stop]
@@ -104,16 +104,16 @@ def _problems(
     yield from told
 
 
-def _compare_head(head: Head, found: BytesFindings) -> Iterator[Problem]:
+def _compare_head(head: LogHead, found: BytesFindings) -> Iterator[LogProblem]:
     if head.size != found.size:
-        yield Problem(None, f"the log has {found.size} events, its head says {head.size}")
+        yield LogProblem(None, f"the log has {found.size} events, its head says {head.size}")
     if head.peaks != found.frontiers.get(found.size):
-        yield Problem(None, f"the Merkle frontier of {found.size} events is not the one stored")
+        yield LogProblem(None, f"the Merkle frontier of {found.size} events is not the one stored")
 
 
-def _compare_snapshot(snapshot: Snapshot, found: BytesFindings) -> Iterator[Problem]:
+def _compare_snapshot(snapshot: Snapshot, found: BytesFindings) -> Iterator[LogProblem]:
     where = f"the snapshot at position {snapshot.position}"
     if not snapshot.intact():
-        yield Problem(None, f"{where} does not match its digest")
+        yield LogProblem(None, f"{where} does not match its digest")
     elif snapshot.peaks != found.frontiers.get(snapshot.position, snapshot.peaks):
-        yield Problem(None, f"{where} has another Merkle frontier than the events")
+        yield LogProblem(None, f"{where} has another Merkle frontier than the events")

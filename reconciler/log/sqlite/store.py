@@ -45,7 +45,7 @@ from reconciler.log.sqlite.schema import (
     put_right,
     recognise,
 )
-from reconciler.log.store import FREE, Base, Head, Kept, Rows, Snapshot, Stored
+from reconciler.log.store import FREE, Base, Kept, LogHead, Rows, Snapshot, Stored
 from reconciler.tlog.merkle import Frontier, Tiers
 
 SNAPSHOTS_KEPT: Final = 2
@@ -244,13 +244,13 @@ class SqliteReader(EventsReader, IndexReader):
         with self._mapped():
             return int(self._db.execute(_SIZE).fetchone()[0])
 
-    def head(self) -> Head:
+    def head(self) -> LogHead:
         """Give what the last transaction said about the whole log."""
         with self._mapped():
             found = self._db.execute(_HEAD).fetchall()
             if len(found) != 1:
                 raise LogDamaged(f"{self.path} has {len(found)} heads", RESTORE)
-            return Head(*found[0])
+            return LogHead(*found[0])
 
     def hashes(self, tier: int, start: int, stop: int) -> list[bytes]:
         """Give the stored roots of the subtrees `start` to `stop` - 1 of 256**tier leaves, up to the first missing."""
