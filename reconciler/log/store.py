@@ -262,7 +262,7 @@ class Store(Reader, Protocol):
     def prune(self, base: Base, kept: Sequence[Kept]) -> None:
         """Drop all events before the base but `kept`, and let the log begin there, in one durable transaction.
 
-        Whoever calls has made sure that nothing is lost: see daemon/pruning.
+        Whoever calls has made sure that nothing is lost: see operations/pruning.
         """
 
     def shrink(self) -> None:

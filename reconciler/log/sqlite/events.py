@@ -1,6 +1,6 @@
 """Reading the events of a log in its SQLite file: one after the other, or thousands at a time.
 
-Of a pruned log those before its beginning are in a table of their own, `kept` (see `sqlite_pruned`).
+Of a pruned log those before its beginning are in a table of their own, `kept` (see `pruned`).
 """
 
 from __future__ import annotations

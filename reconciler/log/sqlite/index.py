@@ -1,4 +1,4 @@
-"""The tables of the index (see `index`) in the log's SQLite file: their schema, sealing a block, looking things up.
+"""The tables of the index (see `log/index`) in the log's SQLite file: their schema, sealing a block, looking things up.
 
 Functions on an open connection; `sqlite` calls them inside its transactions and maps SQLite's exceptions. Only names
 of our own tables and columns are put into statements, never a value.

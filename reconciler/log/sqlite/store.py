@@ -10,7 +10,7 @@ Invariants
   descriptor of it would drop SQLite's own POSIX locks.
 - An existing file is never made anew: what is not a whole log of this version is LogDamaged.
 
-SQLite's exceptions are mapped by `sqlite_errors`.
+SQLite's exceptions are mapped by `errors`.
 """
 
 from __future__ import annotations
