@@ -223,8 +223,8 @@ MUTANTS = (
     Mutant(
         "tools-are-judged-at-the-top-alone",
         "reconciler/gateway/judging/fields.py",
-        '    (Rule.TOOLS, "tools definition"),\n',
-        '    (Rule.TEXT, "tools definition"),\n',
+        '    (Treatment.TOOLS, "tools definition"),\n',
+        '    (Treatment.TEXT, "tools definition"),\n',
         (JUDGING,),
     ),
     Mutant(
