@@ -123,7 +123,7 @@ class Meter:
 
 
 class Chat(Meter):
-    """Chat completions, and completions: `usage` in the body, or in a chunk near the stream's end.
+    """Chat completions: `usage` in the body, or in a chunk near the stream's end.
 
     OpenAI says it in a chunk without choices, OpenRouter in one with a choice, or with an error. Gemini's thoughts are
     in the total alone. A provider may repeat it: the highest counts, and which one is the last shows at the end.
@@ -380,7 +380,6 @@ class Count(Meter):
 
 RULES: Mapping[str, type[Meter]] = {
     "chat": Chat,
-    "completions": Chat,
     "responses": Responses,
     "responses.count": Count,
     "responses.compact": Responses,
@@ -395,7 +394,6 @@ RULES: Mapping[str, type[Meter]] = {
 PECULIAR: Mapping[tuple[str, str], type[Meter]] = {
     ("chat", "openai"): ChatSaidOnce,
     ("chat", "openrouter"): ChatSaidOnce,
-    ("completions", "openai"): ChatSaidOnce,
     ("messages", "openrouter"): MessagesElsewhere,
 }
 

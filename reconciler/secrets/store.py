@@ -87,10 +87,6 @@ class SecretStore:
             self._write(name, list(versions.values()))
         return digests
 
-    def has(self, name: str, key: str, digest: str) -> bool:
-        """Tell whether a version is stored, without decrypting it. Raises SecretsUnavailable."""
-        return self._find(name, key, digest) is not None
-
     def get(self, name: str, key: str, digest: str) -> SecretValue | None:
         """Decrypt one version; None if it is not stored. Raises SecretsUnavailable if it cannot be decrypted."""
         version = self._find(name, key, digest)

@@ -23,7 +23,7 @@ NAMES = sorted(f"{path.parent.name}/{path.stem}" for path in TRAFFIC.glob("*/*.j
 
 OPERATIONS = {
     "chat": "chat",
-    "completions": "completions",
+    "completions": "chat",  # the legacy API is not served, and says its usage alike
     "responses": "responses",
     "responses_compact": "responses",
     "input_tokens": "responses.count",

@@ -341,7 +341,6 @@ def test_deep_body_is_judged_or_refused(place: str) -> None:
         ("chat", {"extra_body": {"google": {"max_output_tokens": 65536}}}),
         ("chat", {"max_output_tokens": 65536}),
         ("chat", {"maxOutputTokens": 65536}),
-        ("completions", {"max_completion_tokens": 65536}),
         ("responses", {"max_tokens": 65536}),
         ("responses", {"max_completion_tokens": 65536}),
         ("responses", {"reasoning": {"max_output_tokens": 65536}}),
@@ -374,7 +373,6 @@ def test_limit_in_the_words_of_another_api_is_refused(operation: str, body: dict
     ("operation", "body"),
     [
         ("chat", {"max_tokens": 5, "max_completion_tokens": 5, "n": 2, "reasoning": {"max_tokens": 5}}),
-        ("completions", {"max_tokens": 5, "n": 2}),
         ("responses", {"max_output_tokens": 5}),
         ("messages", {"max_tokens": 5}),
         ("generate", {"generationConfig": {"maxOutputTokens": 5, "candidateCount": 2}}),

@@ -125,11 +125,6 @@ def test_chat_usage_in_every_chunk_is_final_only_at_the_end() -> None:
     assert (it.forfeit(10, 100), it.forfeit(10, 20)) == (110, 63)
 
 
-def test_completions_are_counted_as_chat() -> None:
-    """The legacy API has the same usage."""
-    assert charge(used("completions", "openai", {"choices": [{"text": "a"}], "usage": tokens(5, 16, 21)})) == 21
-
-
 # --- responses
 
 

@@ -164,7 +164,6 @@ SETTINGS_LIMITS = frozenset(named((Treatment.TEXT, "candidate_count max_output_t
 _LIMITS = frozenset(named((Treatment.TEXT, "max_tokens max_completion_tokens max_output_tokens n")))
 OTHER_LIMITS: dict[str, frozenset[str]] = {
     "chat": _LIMITS - {"max_tokens", "max_completion_tokens", "n"},
-    "completions": _LIMITS - {"max_tokens", "n"},
     "responses": _LIMITS - {"max_output_tokens", "n"},
     "messages": _LIMITS - {"max_tokens", "n"},
     "generate": _LIMITS,

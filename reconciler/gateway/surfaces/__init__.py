@@ -13,7 +13,6 @@ class Surface(Protocol):
     """What every module of this package gives."""
 
     NAME: str
-    TITLE: str
 
     def write(self, call: Call, model: str, output: int | None, provider: Provider) -> bytes:
         """Give the body that goes upstream."""

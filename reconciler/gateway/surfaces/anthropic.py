@@ -12,7 +12,6 @@ from reconciler.gateway.calls import Call, Provider
 from reconciler.gateway.refusal import Reason, Refusal
 
 NAME = "anthropic"
-TITLE = "Anthropic"
 
 ROUTES = {"/messages": "messages", "/messages/count_tokens": "messages.count"}
 """Paths behind their version."""

@@ -19,7 +19,6 @@ from reconciler.gateway.needs import gemini_field
 from reconciler.gateway.refusal import Reason, Refusal
 
 NAME = "gemini"
-TITLE = "Gemini"
 
 PATH = re.compile(r"/models/(?P<name>[^/:]+):(?P<method>[A-Za-z]+)")
 """A path behind its version."""

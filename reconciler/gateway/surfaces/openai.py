@@ -11,7 +11,6 @@ from reconciler.gateway.calls import Call, Provider
 from reconciler.gateway.refusal import Reason, Refusal
 
 NAME = "openai"
-TITLE = "OpenAI"
 
 ROUTES = {
     "/chat/completions": "chat",
