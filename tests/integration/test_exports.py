@@ -121,7 +121,7 @@ def test_every_position_has_a_proof_that_a_stranger_can_check(workspace: Workspa
 
 def test_proof_beyond_the_end_is_not_found(workspace: Workspace) -> None:
     """The message names the last position there is."""
-    with pytest.raises(NotFound, match="last position is 699"):
+    with pytest.raises(NotFound, match="the log's last is 699"):
         prove(workspace, key_of(workspace), SIZE)
 
 
@@ -137,7 +137,9 @@ def test_commands_sign_what_is_not_covered_yet(team: Site, tmp_path: Path, daemo
         team.pai("export", tmp_path / "export")
         vkey = (team.root / "data" / "vkey").read_text()
         assert stranger.verify_export(tmp_path / "export", vkey) >= last + 2
-        assert team.pai("prove", str(10**6), code=1).err.startswith("error: the log has ")
+        assert team.pai("prove", str(10**6), code=1).err.startswith(
+            "error: there is no position 1,000,000: the log's last is "
+        )
         assert team.pai("prove", "-1x", code=2).out == ""
     done = team.pai("verify", tmp_path / "export", "--vkey", vkey.strip(), cwd=tmp_path)
     assert done.out.startswith("ok: ")

@@ -138,7 +138,7 @@ def test_embeddings_take_alternatives_like_any_openai_body(bench: Bench) -> None
 def test_absurd_need_is_told_in_a_number_that_the_log_keeps(bench: Bench) -> None:
     """Limits that add up to more than JSON keeps exactly are noted as the most that it does."""
     most = 2**53 - 1
-    answer = bench.ask("messages", "anthropic", limit=most, thinking={"type": "enabled", "budget_tokens": most})
+    answer = bench.ask("messages", "anthropic", limit=most, thinking={"type": "enabled", "budget_tokens": most - 1})
     assert refused("messages", answer).status == 429
     terms = ("type:request.refused", "model:anthropic")
     rows = until("the refusal on the log", lambda: bench.site.rows(*terms))
