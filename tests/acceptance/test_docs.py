@@ -20,6 +20,7 @@ from reconciler.core.state import Head, Order, State
 from reconciler.core.steering import standing_orders
 from reconciler.operations.health import judge_health
 from reconciler.workspace.settings import SETTINGS
+from tests import picture
 from tests.support import Site, run
 from tests.support_docs import DOCS, README, ROOT, assert_shown, blocks, run_steps, steps, table
 
@@ -92,6 +93,11 @@ def test_architecture_has_the_layer_contract_word_for_word() -> None:
         row[0].strip("`").removesuffix("/").removesuffix(".py") for row in table(page, "room (in `reconciler/`)")
     ]
     assert sorted(described) == sorted(rooms)
+
+
+def test_architecture_has_the_picture_of_the_imports() -> None:
+    """The arrows in docs/ARCHITECTURE.md are those that `python -m tests.picture` draws."""
+    assert f"```mermaid\n{picture.drawn(picture.imports())}```\n" in (DOCS / "ARCHITECTURE.md").read_text()
 
 
 def test_every_verb_is_mentioned() -> None:
