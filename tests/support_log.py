@@ -14,7 +14,8 @@ from reconciler.core.events import BindingChanged, Draft, Event, SecretDeleted, 
 from reconciler.log.creation import create_log
 from reconciler.log.index import BLOCK_EVENTS
 from reconciler.log.memory import MemoryLog
-from reconciler.log.sqlite.store import SqliteBackend, SqliteLog
+from reconciler.log.sqlite.place import SqliteLog
+from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.log.stamp import Stamper
 from reconciler.log.store import Backend, Log, Rows, Store, Stored
 from reconciler.recorder import Decide, Receipt, Recorder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reconciler.log.sqlite.store import SqliteLog
+from reconciler.log.sqlite.place import SqliteLog
 from reconciler.log.store import Log
 
 

@@ -44,7 +44,7 @@ from reconciler.gateway.day import DRIFT, TOLERANCE_S, Days
 from reconciler.log.check.whole import check
 from reconciler.log.memory import MemoryLog
 from reconciler.log.replay import projected
-from reconciler.log.sqlite.store import SqliteLog
+from reconciler.log.sqlite.place import SqliteLog
 from reconciler.log.stamp import format_time, parse_time
 from reconciler.log.store import Log
 from reconciler.recorder import Decide, Receipt, Recorder

@@ -19,7 +19,8 @@ from reconciler.log.check.whole import check
 from reconciler.log.index import BLOCK_EVENTS, INDEX_VERSION, Block
 from reconciler.log.replay import state_at
 from reconciler.log.sqlite.index import portions
-from reconciler.log.sqlite.store import SqliteBackend, SqliteLog, SqliteReader, SqliteStore, open_reader
+from reconciler.log.sqlite.place import SqliteLog
+from reconciler.log.sqlite.store import SqliteBackend, SqliteReader, SqliteStore, open_reader
 from reconciler.recorder import Recorder
 from tests.support_history import fill
 from tests.support_log import FaultyBackend, binding, new_log, secret

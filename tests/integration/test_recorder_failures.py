@@ -18,7 +18,8 @@ from reconciler.core.errors import LogDamaged, LogNotWritable
 from reconciler.core.state import Head, Key, Resource, Row, State, dump
 from reconciler.log.check.whole import check
 from reconciler.log.replay import FOLD_VERSION, restore
-from reconciler.log.sqlite.store import COMMITS_MAX, SqliteBackend, SqliteLog
+from reconciler.log.sqlite.place import SqliteLog
+from reconciler.log.sqlite.store import COMMITS_MAX, SqliteBackend
 from reconciler.log.store import Log, Snapshot
 from reconciler.recorder import Prepared, Recorder
 from tests.support_log import (

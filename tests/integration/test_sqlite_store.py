@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import LogBusy, LogDamaged
-from reconciler.log.sqlite.store import SqliteBackend, SqliteStore, create, open_reader
+from reconciler.log.sqlite.place import create
+from reconciler.log.sqlite.store import SqliteBackend, SqliteStore, open_reader
 from reconciler.log.store import Stored
 from tests.support_log import new_log, secret, stored
 

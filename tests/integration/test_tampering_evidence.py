@@ -25,7 +25,7 @@ from reconciler.evidence.offline import verify_export
 from reconciler.evidence.published import key_of
 from reconciler.log.creation import projection_rows
 from reconciler.log.replay import FOLD_VERSION
-from reconciler.log.sqlite import store
+from reconciler.log.sqlite import place, store
 from reconciler.log.stamp import format_ulid, parse_ulid
 from reconciler.log.store import Stored
 from reconciler.operations.install import install
@@ -167,7 +167,7 @@ def forge(kept: Kept, bodies: list[bytes]) -> None:
         state.apply(decode(body))
     kept.workspace.database.unlink()
     stored = [Stored(seq, body, leaf_hash(body)) for seq, body in enumerate(bodies)]
-    store.create(kept.workspace.database, stored, projection_rows(state), FOLD_VERSION)
+    place.create(kept.workspace.database, stored, projection_rows(state), FOLD_VERSION)
 
 
 def edited(body: bytes, **fields: str) -> bytes:

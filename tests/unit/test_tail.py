@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.audit import Query, Tail
 from reconciler.log.open import log_at
-from reconciler.log.sqlite.store import SqliteLog
+from reconciler.log.sqlite.place import SqliteLog
 
 
 class _Reader:

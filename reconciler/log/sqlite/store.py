@@ -16,17 +16,15 @@ SQLite's exceptions are mapped by `errors`.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from reconciler.core.errors import LogBusy, LogDamaged, LogNotWritable
 from reconciler.core.state import RowKey
-from reconciler.durable import sync
-from reconciler.log.index import INDEX_VERSION, Block
+from reconciler.log.index import Block
 from reconciler.log.problems import MADE_ANEW
 from reconciler.log.sqlite import index, pruned, subtrees
 from reconciler.log.sqlite.errors import AFRESH, RESTORE, mapped
@@ -36,16 +34,12 @@ from reconciler.log.sqlite.index import IndexReader, portions
 from reconciler.log.sqlite.lock import WriterLock
 from reconciler.log.sqlite.opening import BUSY_S, connect, mark, open_database
 from reconciler.log.sqlite.schema import (
-    APPLICATION_ID,
-    FORMAT_VERSION,
-    PAGE_BYTES,
-    SCHEMA,
     amiss,
     lost_guards,
     put_right,
     recognise,
 )
-from reconciler.log.store import FREE, Base, Kept, LogHead, Rows, Snapshot, Stored
+from reconciler.log.store import Base, Kept, LogHead, Rows, Snapshot, Stored
 from reconciler.tlog.merkle import Frontier, Tiers
 
 SNAPSHOTS_KEPT: Final = 2
@@ -78,74 +72,6 @@ _PUT_SNAPSHOT = "INSERT OR REPLACE INTO snapshots (position, fold, peaks, data, 
 _TRIM_SNAPSHOTS = (
     "DELETE FROM snapshots WHERE position NOT IN (SELECT position FROM snapshots ORDER BY position DESC LIMIT ?)"
 )
-
-
-def create(path: Path, events: Sequence[Stored], rows: Mapping[RowKey, bytes], fold: int) -> None:
-    """Make a log that holds `events` from position 0 on: after a crash there is either none or a whole one.
-
-    Raises LogDamaged if there is a file already, LogBusy, LogNotWritable.
-    """
-    lock = WriterLock(lock_path(path))
-    try:
-        for there in (path, path.with_name(path.name + "-wal")):
-            if there.exists():
-                raise LogDamaged(f"{there} exists already; a log is never made over another", "move it away first")
-        draft = path.with_name(path.name + ".new")
-        _build(draft, events, rows, fold)
-        try:
-            os.rename(draft, path)
-            sync(path.parent)
-        except OSError as error:
-            raise LogNotWritable(f"{path} cannot be made: {error.strerror}", FREE) from error
-    finally:
-        lock.release()
-
-
-def _build(draft: Path, events: Sequence[Stored], rows: Mapping[RowKey, bytes], fold: int) -> None:
-    try:
-        for leftover in (draft, *(draft.with_name(draft.name + end) for end in ("-wal", "-shm", "-journal"))):
-            leftover.unlink(missing_ok=True)  # of a creation that was killed
-        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except OSError as error:
-        raise LogNotWritable(f"{draft} cannot be made: {error.strerror}", FREE) from error
-    with mapped(draft, writing=True):
-        db = connect(draft, "mode=rw")
-        try:
-            db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-            db.execute("PRAGMA journal_mode = WAL")
-            _prepare_writer(db)
-            db.execute("BEGIN IMMEDIATE")
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-            for statement in SCHEMA:
-                db.execute(statement)
-            db.execute("INSERT INTO head VALUES (0, 0, x'', 0, ?, 0, ?)", (fold, INDEX_VERSION))
-            _write(db, events, rows)
-            db.execute("COMMIT")
-        finally:
-            db.close()  # checkpoints, so that the one file is the whole log
-    sync(draft)
-
-
-class SqliteLog(NamedTuple):
-    """A log by its file."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-    def reader(self) -> SqliteReader:
-        """Open it for reading. Raises LogDamaged, LogBusy, CouldNotRun."""
-        return open_reader(self.path)
-
-    def writer(self, wait_s: float = 0.0) -> SqliteBackend:
-        """Take the right to write it, waiting for so long. Raises LogBusy, LogDamaged if there is no log."""
-        return SqliteBackend(self.path, wait_s)
-
-    def create(self, events: Sequence[Stored], rows: Mapping[RowKey, bytes], fold: int) -> None:
-        """Make it. Raises LogDamaged if there is one already, LogBusy, LogNotWritable."""
-        create(self.path, events, rows, fold)
 
 
 def lock_path(path: Path) -> Path:
@@ -354,7 +280,7 @@ class SqliteStore(SqliteReader):
         """Add events whose positions continue the log, and put `rows`, in one durable transaction."""
         self._bytes += sum([len(event.body) for event in events]) + sum([len(row) for row in rows.values() if row])
         with self._transaction():
-            _write(self._db, events, rows)
+            write(self._db, events, rows)
 
     def look(self) -> None:
         """Make sure that no other program has changed the file. Raises LogDamaged."""
@@ -457,7 +383,7 @@ class SqliteStore(SqliteReader):
         return told
 
     def _prepare(self) -> None:
-        _prepare_writer(self._db)
+        prepare_writer(self._db)
         # Whatever an earlier process left in the WAL is written again; a busy reader may put that off.
         self._db.execute("PRAGMA busy_timeout = 100")
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -486,7 +412,7 @@ class SqliteStore(SqliteReader):
                 self._bring_in("PASSIVE")
 
 
-def _write(db: sqlite3.Connection, events: Sequence[Stored], rows: Rows) -> None:
+def write(db: sqlite3.Connection, events: Sequence[Stored], rows: Rows) -> None:
     """Add events and rows inside an open transaction; the frontier is read inside it too, never remembered."""
     size, peaks, *_ = db.execute(_HEAD).fetchone()
     if events and events[0].seq != size:
@@ -516,6 +442,7 @@ def _insert(db: sqlite3.Connection, statement: str, records: Iterable[tuple[obje
         db.execute(sql, [field for record in part for field in record])
 
 
-def _prepare_writer(db: sqlite3.Connection) -> None:
+def prepare_writer(db: sqlite3.Connection) -> None:
+    """Have a connection write durably."""
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA wal_autocheckpoint = 0").fetchone()  # a commit leaves the file as it is
