@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
@@ -24,7 +25,7 @@ from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
 from reconciler.listening import DoorLimits
 from reconciler.log.sqlite.store import SqliteBackend
-from reconciler.log.store import Rows, Stored
+from reconciler.log.store import Rows, Store, Stored
 from reconciler.recorder import Recorder, Ticket
 from reconciler.secrets import SecretValue
 from reconciler.simulator import Simulator
@@ -62,24 +63,24 @@ class Breaking(FaultyBackend):
 
     broken = False
 
-    def open(self) -> FaultyStore:
+    def open(self) -> Store:
         """Open a store."""
-        store = BreakingStore(self.path)
-        store.faults_due, store.of = self.due, self
-        return store
+        return cast("Store", BreakingStore(super().open(), self))
 
 
 class BreakingStore(FaultyStore):
     """A real store that fails as a bug would."""
 
-    of: Breaking
+    def __init__(self, store: Store, of: Breaking) -> None:
+        super().__init__(store, of.due)
+        self._of = of
 
     def append(self, events: Sequence[Stored], rows: Rows) -> None:
         """Append, or fail."""
-        if self.of.broken:
-            self.of.broken = False
+        if self._of.broken:
+            self._of.broken = False
             raise Bug
-        super().append(events, rows)
+        self._store.append(events, rows)
 
 
 class Given:

@@ -20,8 +20,8 @@ from reconciler.log.past import state_then
 from reconciler.log.replay import state_at
 from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.recorder import Recorder
-from tests.integration.test_log_index import PERSON, outcome, requests, revisions
 from tests.integration.test_log_tampering import tamper
+from tests.support_history import PERSON, outcome, requests, revisions
 from tests.support_log import binding, new_log, no_secret, secret
 
 SEEDS = 3
