@@ -61,6 +61,11 @@ def stored(first: int, drafts: Sequence[Draft]) -> list[Stored]:
     return events
 
 
+def some(first: int, count: int) -> list[Stored]:
+    """Make so many events from position `first` on."""
+    return stored(first, [secret(f"s{n}") for n in range(first, first + count)])
+
+
 class Faults:
     """What shall go wrong with the next transactions of a FaultyStore."""
 

@@ -11,9 +11,9 @@ import pytest
 from reconciler.core.errors import LogBusy, LogDamaged, PaiError
 from reconciler.core.state import RowKey
 from reconciler.log.creation import create_log
-from reconciler.log.store import Base, Kept, Log, Snapshot, Store, Stored
+from reconciler.log.store import Base, Kept, Log, Snapshot, Store
 from reconciler.tlog.merkle import Frontier
-from tests.support_log import LOGS, ORIGIN, secret, stored
+from tests.support_log import LOGS, ORIGIN, some
 
 LOG: RowKey = ("log", "")
 S1: RowKey = ("secret", "s1")
@@ -40,11 +40,6 @@ def store(log: Log) -> Iterator[Store]:
     yield opened
     opened.close()
     backend.release()
-
-
-def some(first: int, count: int) -> list[Stored]:
-    """So many events from position `first` on."""
-    return stored(first, [secret(f"s{n}") for n in range(first, first + count)])
 
 
 def test_append_gives_back_the_same_bytes(store: Store) -> None:

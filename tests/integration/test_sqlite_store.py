@@ -13,8 +13,7 @@ import pytest
 from reconciler.core.errors import LogBusy, LogDamaged
 from reconciler.log.sqlite.place import create
 from reconciler.log.sqlite.store import SqliteBackend, SqliteStore, open_reader
-from reconciler.log.store import Stored
-from tests.support_log import new_log, secret, stored
+from tests.support_log import new_log, some
 
 
 @pytest.fixture
@@ -31,11 +30,6 @@ def store(path: Path) -> Iterator[SqliteStore]:
     yield opened
     opened.close()
     backend.release()
-
-
-def some(first: int, count: int) -> list[Stored]:
-    """So many events from position `first` on."""
-    return stored(first, [secret(f"s{n}") for n in range(first, first + count)])
 
 
 def test_events_cannot_be_changed_even_by_other_programs(store: SqliteStore) -> None:
