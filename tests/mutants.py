@@ -30,6 +30,7 @@ EXAMPLES = 50
 LEDGER = "tests/integration/test_ledger_properties.py"
 BUDGET = "tests/unit/test_budget.py"
 DAY = "tests/unit/test_day.py"
+SHARED = "tests/integration/test_recorders_on_one_log.py"
 RECORDER = "tests/integration/test_recorder_decisions.py"
 AUTH = "tests/unit/test_gateway_auth.py"
 BOOKS = "tests/integration/test_gateway_books.py"
@@ -162,7 +163,8 @@ MUTANTS = (
         "acknowledged-before-the-commit",
         "reconciler/recorder/recorder.py",
         """        try:
-            self._append(batch, cut.rows)
+            assert self._store is not None
+            cut.append_to(self._store)
         except BaseException as error:
             return batch, error
         self._took_s = time.monotonic() - began
@@ -171,7 +173,8 @@ MUTANTS = (
 """,
         """        batch.answer(None)
         try:
-            self._append(batch, cut.rows)
+            assert self._store is not None
+            cut.append_to(self._store)
         except BaseException as error:
             return None, error
         self._took_s = time.monotonic() - began
@@ -183,6 +186,27 @@ MUTANTS = (
         "reconciler/recorder/recorder.py",
         "        self._spoiled = False\n        self._reopen()\n",
         "        self._spoiled = False\n",
+    ),
+    Mutant(
+        "decided-before-the-others-events",
+        "reconciler/recorder/recorder.py",
+        "                    self._follow(state, tail)\n                    batch.first",
+        "                    batch.first",
+        (SHARED,),
+    ),
+    Mutant(
+        "everybodys-are-forfeited-at-a-start",
+        "reconciler/core/reservations.py",
+        "if node is None or held.node == node",
+        "if True",
+        (SHARED,),
+    ),
+    Mutant(
+        "turn-that-others-do-not-wait-for",
+        "reconciler/log/memory.py",
+        "return self._writing if self.shared else contextlib.nullcontext()",
+        "return contextlib.nullcontext()",
+        ("tests/contract/test_log_store.py",),
     ),
     Mutant(
         "only-the-last-chunk-is-charged",
@@ -238,8 +262,8 @@ MUTANTS = (
     Mutant(
         "nothing-voided-on-cancel",
         "reconciler/gateway/books.py",
-        "        except asyncio.CancelledError:\n            self.void_now(request, 0, NOT_SENT)\n            raise\n",
-        "",
+        "            self.void_now(request, model, 0, NOT_SENT)\n            if isinstance",
+        "            if isinstance",
         (BOOKS,),
     ),
     Mutant(

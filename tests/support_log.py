@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from reconciler.core.errors import LogNotWritable
 from reconciler.core.events import BindingChanged, Draft, Event, SecretDeleted, SecretStored, encode
+from reconciler.core.state import State, dump
 from reconciler.log.creation import create_log
 from reconciler.log.index import BLOCK_EVENTS
 from reconciler.log.memory import MemoryLog
@@ -18,7 +19,7 @@ from reconciler.log.sqlite.place import SqliteLog
 from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.log.stamp import Stamper
 from reconciler.log.store import Backend, Log, Rows, Store, Stored
-from reconciler.recorder import Decide, Receipt, Recorder
+from reconciler.recorder import Decide, Prepared, Receipt, Recorder, Ticket
 from reconciler.tlog.merkle import leaf_hash
 
 ORIGIN = "example.com/log"
@@ -138,8 +139,11 @@ class FaultyBackend:
 LOGS: dict[str, Callable[[Path], Log]] = {
     "sqlite": lambda folder: SqliteLog(folder / "log.db"),
     "memory": lambda _: MemoryLog(),
+    "shared": lambda _: MemoryLog(shared=True),
 }
 """Every kind of log, by name: makes its place in a folder."""
+OWN = sorted(LOGS.keys() - {"shared"})
+"""The kinds that one recorder has for itself."""
 
 
 def new_log_of(kind: str, folder: Path) -> Log:
@@ -159,9 +163,24 @@ class LoneRecorder(Recorder):
             backend, snapshot_every=snapshot_every, block_events=block_events, retry_s=retry_s, quick_s=math.inf
         )
 
-    def record(self, decide: Decide) -> Receipt:
+    def record(self, decide: Decide[Any]) -> Receipt[Any]:  # type: ignore[override]
         """Record as one who has nobody else to serve."""
         return self.submit(decide, alone=True).wait()
+
+
+class TwiceRecorder(Recorder):
+    """A recorder that makes each decision twice, since it may: both must be the same, and leave the state alone."""
+
+    def _decide(self, state: State, decide: Decide[Any], ticket: Ticket[Any]) -> int:
+        def twice(state: State) -> Any:
+            before = dump(state)
+            first = decide(state)
+            assert dump(state) == before
+            again = decide(state)
+            assert first == again or isinstance(first, Prepared)
+            return again
+
+        return super()._decide(state, twice, ticket)
 
 
 def with_snapshots(path: Path, rounds: int = 3, every: int = 10) -> None:

@@ -38,14 +38,15 @@ class Account(msgspec.Struct, frozen=True, gc=False):
         return max(0, limit - self.used - self.reserved)
 
 
-class Reservation(msgspec.Struct, frozen=True, gc=False):
-    """Tokens held for a request that has no outcome yet. `position` is that of the event that says so."""
+class Reservation(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Tokens held for a request that has no outcome yet, served by `node`. `position`: of the event that says so."""
 
     model: str
     agent: str
     day: str
     tokens: int
     position: int
+    node: str = ""
 
 
 class Ledger(msgspec.Struct):

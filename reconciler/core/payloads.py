@@ -295,7 +295,8 @@ class TokensReserved(Payload, frozen=True, kw_only=True):
     """`tokens` are held for a request, durably before any of it left.
 
     `input` is the upper bound of its input, `output` its output limit, all choices together. `binding` is the position
-    of the event that gave the binding the spec that this was decided on, `day` the UTC day that it counts to.
+    of the event that gave the binding the spec that this was decided on, `day` the UTC day that it counts to. `node`
+    serves the request; it is left out where the log has one node alone.
     """
 
     type: ClassVar[str] = "tokens.reserved.v1"
@@ -308,6 +309,7 @@ class TokensReserved(Payload, frozen=True, kw_only=True):
     input: int
     output: int
     binding: int
+    node: str = ""
 
 
 class Resolved(Payload, frozen=True, kw_only=True, rename="camel"):

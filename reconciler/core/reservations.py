@@ -72,9 +72,19 @@ class Denied(Refused):
 
 
 def reserve(
-    state: State, model: str, ask: Ask, *, lower: bool, day: str, request: str, agent: str, key: str, surface: str
+    state: State,
+    model: str,
+    ask: Ask,
+    *,
+    lower: bool,
+    day: str,
+    request: str,
+    agent: str,
+    key: str,
+    surface: str,
+    node: str = "",
 ) -> Reserved:
-    """Decide to hold the tokens that a request may cost at most.
+    """Decide to hold the tokens that a request may cost at most, for a request that `node` serves.
 
     `day` is the trusted day; the ledger's own counts if it is later. `lower` as in `grant`. Raises like `weigh`.
     """
@@ -91,6 +101,7 @@ def reserve(
         input=min(most, ask.input),
         output=min(most, decided.output * ask.choices),
         binding=binding.position,
+        node=node,
     )
     return Reserved(Draft(agent, f"model/{model}", payload), decided)
 
@@ -148,10 +159,13 @@ def forfeit(state: State, request: str, *, status: int, durations: Durations, re
     return [_whole(TokensForfeited, request, held, held.agent, status, durations, reason)]
 
 
-def forfeit_open(state: State, reason: str) -> list[Draft]:
-    """Decide that nobody knows what became of any open reservation; for a start, when nothing can be in flight."""
-    opened = state.ledger.open.items()
-    return [_whole(TokensForfeited, request, held, "pai", 0, NO_DURATIONS, reason) for request, held in opened]
+def forfeit_open(state: State, reason: str, node: str | None = None) -> list[Draft]:
+    """Decide that nobody knows what became of the open reservations of one node, or of all: none can be in flight."""
+    return [
+        _whole(TokensForfeited, request, held, "pai", 0, NO_DURATIONS, reason)
+        for request, held in state.ledger.open.items()
+        if node is None or held.node == node
+    ]
 
 
 def _whole(

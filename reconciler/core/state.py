@@ -117,7 +117,7 @@ class State(msgspec.Struct):
         payload = event.payload
         match payload:
             case ev.TokensReserved():
-                held = Reservation(name, payload.agent, payload.day, payload.tokens, self.position)
+                held = Reservation(name, payload.agent, payload.day, payload.tokens, self.position, payload.node)
                 self.ledger.reserve(payload.request, held)
             case ev.TokensSettled():
                 self.ledger.resolve(payload.request, payload.charged)

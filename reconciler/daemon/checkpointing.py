@@ -43,7 +43,7 @@ class Attester:
 
     def start(self) -> None:
         """Begin."""
-        self._parts.recorder.on_commit = self._committed
+        self._parts.recorder.on_commit(self._committed)
         self._thread.start()
 
     def stop(self) -> None:

@@ -117,7 +117,7 @@ class Admission:
         try:
             return await _held(call, caller, target, needs, request, credentials, self._origins, output, tokens)
         except BaseException:  # nothing of it has left
-            self._books.void_now(request, 0, NOT_SENT)
+            self._books.void_now(request, target.name, 0, NOT_SENT)
             raise
 
     async def _credentials(self, call: Call, target: _Target) -> Credentials:
@@ -249,7 +249,7 @@ class Admission:
         except (Unsent, Lost, ValueError, RecursionError):
             pass
         finally:
-            self._books.void_now(name, status, "counting is free")
+            self._books.void_now(name, target.name, status, "counting is free")
         if isinstance(found, bool) or not isinstance(found, int) or not 0 < found <= INTEGER_MAX:  # no input has none
             return status, None
         return status, found + uncounted

@@ -2,7 +2,8 @@
 
 Every reservation made here is resolved here exactly once. An outcome that the log does not take is kept and tried again
 until it does; if the process ends before, the next start forfeits the reservation. With alternatives a request has
-several reservations, one after the other: an outcome is that of one of them, however late it is tried again.
+several reservations, one after the other and each on another binding: an outcome names both, so that it is that of one
+of them, however late it is tried again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from reconciler.core import reservations
@@ -24,14 +26,16 @@ from reconciler.core.state import State
 from reconciler.gateway.auth import AgentCaller, check_still
 from reconciler.gateway.bridge import Bridge
 from reconciler.gateway.refusal import Refusal
-from reconciler.recorder import Recorder, Ticket
+from reconciler.recorder import Decided, Recorder, Ticket
 
 log = logging.getLogger("pai.gateway")
 
 T = TypeVar("T")
 Outcome = Callable[[State], list[Draft]]
-Owed = tuple[str, int]
-"""A request, and where on the log its reservation is for which an outcome is owed."""
+Draw = Callable[..., list[Draft]]
+"""Drafts an outcome: `settle`, `void` or `forfeit` of core/reservations."""
+Owed = tuple[str, str]
+"""A request and the binding of its reservation, for which an outcome is owed."""
 
 RETRY_S = 1.0
 WAIT_S = 20.0
@@ -48,18 +52,24 @@ class Changed(Exception):
 class Books:
     """Reserves and resolves, for one loop.
 
-    `day` gives the trusted day; `observe` is told the seconds from each decision to its being durable. `under_way`
-    counts the requests that the loop serves: one that is alone is recorded without a change of threads.
+    `day` gives the trusted day; `observe` is told the seconds from each decision to its being durable. `node` is whose
+    reservations these are. `under_way` counts the requests that the loop serves: one that is alone is recorded without
+    a change of threads.
     """
 
     def __init__(
-        self, recorder: Recorder, bridge: Bridge, day: Callable[[], str], observe: Callable[[float], None]
+        self,
+        recorder: Recorder,
+        bridge: Bridge,
+        day: Callable[[], str],
+        observe: Callable[[float], None],
+        node: str = "",
     ) -> None:
         self._recorder = recorder
         self._bridge = bridge
         self._day = day
         self._observe = observe
-        self._held: dict[str, int] = {}  # where the reservation is that a request has now
+        self._node = node
         self._unsettled: dict[Owed, Outcome] = {}
         self._retrying: asyncio.Task[None] | None = None
         self.under_way = 0
@@ -84,15 +94,14 @@ class Books:
         Raises Denied, Changed if the binding is another one now, Refusal if the log cannot be written, or what the
         request came with is no more: its key, or the binding in the agent's list. It may have waited for minutes.
         """
-        made: list[Grant] = []
         day = self._day()
 
-        def decide(state: State) -> list[Draft]:
+        def decide(state: State) -> Decided[Grant]:
             binding = state.models.get(model)
             if binding is None or binding.position != position:
                 raise Changed
             check_still(state, caller, model)
-            reserved = reservations.reserve(
+            made = reservations.reserve(
                 state,
                 model,
                 ask,
@@ -102,13 +111,21 @@ class Books:
                 agent=caller.agent,
                 key=caller.key,
                 surface=surface,
+                node=self._node,
             )
-            made.append(reserved.grant)
-            self._held[request] = state.position
-            return [reserved.draft]
+            return Decided([made.draft], made.grant)
 
-        await self._durable(request, decide)
-        return made[0]
+        began = time.monotonic()
+        try:
+            granted = await self._bridge.outcome(self._recorder.submit(decide, alone=self.under_way <= 1))
+        except (LogNotWritable, asyncio.CancelledError) as error:
+            # Nobody hears of it, and it may be on the log all the same.
+            self.void_now(request, model, 0, NOT_SENT)
+            if isinstance(error, LogNotWritable):
+                raise unwritable(error) from None
+            raise
+        self._observe(time.monotonic() - began)
+        return granted.result
 
     def weigh(self, model: str, position: int, ask: Ask) -> None:
         """See whether an ask would be granted now if its output limit is lowered. Raises like `grant`."""
@@ -128,42 +145,28 @@ class Books:
         if status.held:
             raise Refusal("log", f"nothing is forwarded unrecorded, and {status.reason}")
 
-    async def settle(self, request: str, usage: Usage, status: int, durations: Durations, reason: str = "") -> None:
+    async def settle(
+        self, request: str, model: str, usage: Usage, status: int, durations: Durations, reason: str = ""
+    ) -> None:
         """Record what the provider says. Raises Refusal if the log does not take it in time (it is tried again)."""
-        await self._resolve(
-            request,
-            lambda state: reservations.settle(state, request, usage, status=status, durations=durations, reason=reason),
-        )
+        await self._resolve((request, model), partial(reservations.settle, usage=usage), status, durations, reason)
 
-    async def void(self, request: str, status: int, durations: Durations, reason: str) -> None:
+    async def void(self, request: str, model: str, status: int, durations: Durations, reason: str) -> None:
         """Record that the provider charged nothing. Raises Refusal like `settle`."""
-        await self._resolve(
-            request,
-            lambda state: reservations.void(state, request, status=status, durations=durations, reason=reason),
-        )
+        await self._resolve((request, model), reservations.void, status, durations, reason)
 
-    async def forfeit(self, request: str, status: int, durations: Durations, reason: str) -> None:
+    async def forfeit(self, request: str, model: str, status: int, durations: Durations, reason: str) -> None:
         """Record that nobody knows what the provider charged. Raises Refusal like `settle`."""
-        await self._resolve(
-            request,
-            lambda state: reservations.forfeit(state, request, status=status, durations=durations, reason=reason),
-        )
+        await self._resolve((request, model), reservations.forfeit, status, durations, reason)
 
-    def forfeit_now(self, request: str, reason: str) -> None:
+    def forfeit_now(self, request: str, model: str, reason: str) -> None:
         """Do the same without waiting, for one who is being cancelled; nothing happens if it is resolved already."""
-        if self._owed(request) in self._unsettled:
-            return
-        self._later(
-            request,
-            lambda state: reservations.forfeit(state, request, status=0, durations=NO_TIME, reason=reason),
-        )
+        if (request, model) not in self._unsettled:
+            self._later((request, model), reservations.forfeit, 0, reason)
 
-    def void_now(self, request: str, status: int, reason: str) -> None:
+    def void_now(self, request: str, model: str, status: int, reason: str) -> None:
         """Record without waiting that nothing was charged."""
-        self._later(
-            request,
-            lambda state: reservations.void(state, request, status=status, durations=NO_TIME, reason=reason),
-        )
+        self._later((request, model), reservations.void, status, reason)
 
     async def close(self) -> None:
         """Try once more what the log has not taken; the loop goes on meanwhile, for `WAIT_S` at most."""
@@ -176,31 +179,12 @@ class Books:
                 for owed, outcome in list(self._unsettled.items()):
                     with contextlib.suppress(LogNotWritable):
                         await self._bridge.outcome(self._recorder.submit(outcome))
-                        self._paid(owed)
+                        self._unsettled.pop(owed, None)
 
-    async def _durable(self, request: str, decide: Outcome) -> None:
-        """Record a reservation. Where nobody hears of it, it may be on the log all the same: then it is voided."""
-        began = time.monotonic()
+    async def _resolve(self, owed: Owed, draft: Draw, status: int, durations: Durations, reason: str) -> None:
+        decide = self._unsettled[owed] = _of(owed, draft, status, durations, reason)  # whatever becomes of this task
         try:
-            ticket = self._submit(decide)
-        except LogNotWritable as error:
-            raise unwritable(error) from None
-        try:
-            await self._bridge.outcome(ticket)
-        except LogNotWritable as error:
-            self.void_now(request, 0, NOT_SENT)
-            raise unwritable(error) from None
-        except asyncio.CancelledError:
-            self.void_now(request, 0, NOT_SENT)
-            raise
-        self._observe(time.monotonic() - began)
-
-    async def _resolve(self, request: str, outcome: Outcome) -> None:
-        owed = self._owed(request)
-        decide = _of(owed, outcome)
-        self._unsettled[owed] = decide  # until it is durable, whatever becomes of this task
-        try:
-            await self._bridge.outcome(self._submit(decide))
+            await self._bridge.outcome(self._recorder.submit(decide, alone=self.under_way <= 1))
         except LogNotWritable as error:
             self._retry()
             deadline = asyncio.get_running_loop().time() + WAIT_S
@@ -215,25 +199,10 @@ class Books:
             del self._unsettled[owed]  # a bug in this outcome; the caller has another one
             raise
         else:
-            self._paid(owed)
+            del self._unsettled[owed]
 
-    def _owed(self, request: str) -> Owed:
-        """Give what is owed for the reservation that a request has now, or had."""
-        return request, self._held.get(request, -1)
-
-    def _paid(self, owed: Owed) -> None:
-        """Forget what is on the log."""
-        self._unsettled.pop(owed, None)
-        request, position = owed
-        if self._held.get(request) == position:
-            del self._held[request]
-
-    def _submit(self, decide: Outcome) -> Ticket:
-        return self._recorder.submit(decide, alone=self.under_way <= 1)
-
-    def _later(self, request: str, outcome: Outcome) -> None:
-        owed = self._owed(request)
-        decide = self._unsettled[owed] = _of(owed, outcome)
+    def _later(self, owed: Owed, draft: Draw, status: int, reason: str) -> None:
+        decide = self._unsettled[owed] = _of(owed, draft, status, NO_TIME, reason)
         try:
             ticket = self._recorder.submit(decide)
         except LogNotWritable:
@@ -241,19 +210,19 @@ class Books:
             return
         loop = asyncio.get_running_loop()
 
-        def done(ticket: Ticket) -> None:
+        def done(ticket: Ticket[None]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended; the next start forfeits
                 loop.call_soon_threadsafe(self._recorded, owed, ticket)
 
         ticket.add_done_callback(done)
 
-    def _recorded(self, owed: Owed, ticket: Ticket) -> None:
+    def _recorded(self, owed: Owed, ticket: Ticket[None]) -> None:
         try:
             ticket.wait(0)
         except LogNotWritable:
             self._retry()
         else:
-            self._paid(owed)
+            self._unsettled.pop(owed, None)
 
     def _retry(self) -> None:
         if self._retrying is None or self._retrying.done():
@@ -269,16 +238,18 @@ class Books:
                     await self._bridge.outcome(self._recorder.submit(outcome))
                 except LogNotWritable:
                     break
-                self._paid(owed)
+                self._unsettled.pop(owed, None)
 
 
-def _of(owed: Owed, outcome: Outcome) -> Outcome:
+def _of(owed: Owed, draft: Draw, status: int, durations: Durations, reason: str) -> Outcome:
     """Decide on an outcome while the reservation is open that it is that of, and on nothing for any other."""
-    request, position = owed
+    request, model = owed
 
     def decide(state: State) -> list[Draft]:
         held = state.ledger.open.get(request)
-        return outcome(state) if held is not None and held.position == position else []
+        if held is None or held.model != model:
+            return []
+        return draft(state, request, status=status, durations=durations, reason=reason)
 
     return decide
 

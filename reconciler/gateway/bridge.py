@@ -4,7 +4,7 @@ The recorder answers from its writer thread, a batch at a time; a wake-up for ea
 answers. Nothing here decides or writes.
 
 Invariants
-- A future ends as its ticket does: with the receipt, or with LogNotWritable.
+- A future ends as its ticket does: with the receipt, with what the decision raised, or with LogNotWritable.
 - A future that was cancelled takes nothing back: what was decided is recorded, or not, all the same. Whoever cancels
   has to see to that.
 - A loop that is closed is not woken, and nobody waits on it any more.
@@ -15,9 +15,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from typing import Any, TypeVar
 
-from reconciler.core.errors import LogNotWritable
 from reconciler.recorder import Receipt, Ticket
+
+T = TypeVar("T")
 
 
 class Bridge:
@@ -26,19 +28,19 @@ class Bridge:
     def __init__(self) -> None:
         """Belong to the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._done: deque[tuple[asyncio.Future[Receipt], Ticket]] = deque()
+        self._done: deque[tuple[asyncio.Future[Any], Ticket[Any]]] = deque()
         self._woken = False
 
-    def outcome(self, ticket: Ticket) -> asyncio.Future[Receipt]:
-        """Give a future of the ticket's receipt; it raises LogNotWritable if the decision was not recorded."""
-        future: asyncio.Future[Receipt] = self._loop.create_future()
+    def outcome(self, ticket: Ticket[T]) -> asyncio.Future[Receipt[T]]:
+        """Give a future of the ticket's receipt; it raises what `Ticket.wait` does."""
+        future: asyncio.Future[Receipt[T]] = self._loop.create_future()
         if ticket.done:
             _end(future, ticket)
         else:
             ticket.add_done_callback(lambda ticket: self._push(future, ticket))
         return future
 
-    def _push(self, future: asyncio.Future[Receipt], ticket: Ticket) -> None:
+    def _push(self, future: asyncio.Future[Any], ticket: Ticket[Any]) -> None:
         """Note an outcome and see that the loop gets it; from the writer thread, or from the loop's own."""
         self._done.append((future, ticket))
         if not self._woken:
@@ -54,8 +56,8 @@ class Bridge:
                 _end(future, ticket)
 
 
-def _end(future: asyncio.Future[Receipt], ticket: Ticket) -> None:
+def _end(future: asyncio.Future[Receipt[T]], ticket: Ticket[T]) -> None:
     try:
         future.set_result(ticket.wait())
-    except LogNotWritable as error:
+    except Exception as error:
         future.set_exception(error)

@@ -128,7 +128,7 @@ class _One:
     def abandon(self) -> None:
         """Forfeit what was not resolved: the work was cancelled, or failed by a bug."""
         if not self._resolved:
-            self._books.forfeit_now(self._held.request, "the gateway was interrupted")
+            self._books.forfeit_now(self._held.request, self._held.binding, "the gateway was interrupted")
 
     async def run(self, upstream: Upstream) -> Failed | None:
         held = self._held
@@ -342,17 +342,17 @@ class _One:
         await self._record(status, Usage(*said) if said is not None else Usage(0, 0, 0, 0, 0, 0), reason)
 
     async def _record(self, status: int, usage: Usage, reason: str) -> None:
-        await self._books.settle(self._held.request, usage, status, self._durations(), reason)
+        await self._books.settle(self._held.request, self._held.binding, usage, status, self._durations(), reason)
         self._resolved = True
         self._told(status, usage)
 
     async def _void(self, status: int, reason: str) -> None:
-        await self._books.void(self._held.request, status, self._durations(), reason)
+        await self._books.void(self._held.request, self._held.binding, status, self._durations(), reason)
         self._resolved = True
         self._told(status, None)
 
     async def _forfeit(self, status: int, reason: str) -> None:
-        await self._books.forfeit(self._held.request, status, self._durations(), reason)
+        await self._books.forfeit(self._held.request, self._held.binding, status, self._durations(), reason)
         self._resolved = True
         held = self._held
         self._told(status, Usage(held.tokens - held.output, 0, 0, held.output, 0, held.tokens))

@@ -28,6 +28,8 @@ from reconciler.listening import Door, DoorLimits, Hosts, Listener, Network, Pro
 from reconciler.recorder import Recorder
 from reconciler.secrets import SecretReader, Secrets
 
+NODE = ""
+"""The name of the node, where the log has this one alone."""
 LAG_EVERY_S = 0.5
 LOG_EVERY_S = 1.0
 
@@ -74,8 +76,8 @@ class Service:
         What an earlier process left reserved is forfeited first; while the log is held, its acceptance does that.
         """
         if not self._recorder.status().held:
-            self._recorder.record(lambda state: forfeit_open(state, "the daemon was restarted"))
-        books = Books(self._recorder, Bridge(), self._days.today, self._metrics.commits.observe)
+            self._recorder.record(lambda state: forfeit_open(state, "the daemon was restarted", NODE))
+        books = Books(self._recorder, Bridge(), self._days.today, self._metrics.commits.observe, NODE)
         refusals = Refusals(self._recorder)
         async with Upstream(self._options.connect_s, self._options.read_s) as upstream:
             secrets = SecretReader(self._secrets)

@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Final
@@ -65,9 +66,10 @@ class _Data:
 
 
 class MemoryLog:
-    """A log by its place, which is this object."""
+    """A log by its place, which is this object. With `shared`, several may write it, a turn each."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool = False) -> None:
+        self.shared = shared
         self._data: _Data | None = None
         self._changing = threading.RLock()
         self._writing = threading.Lock()
@@ -83,6 +85,8 @@ class MemoryLog:
     def writer(self, wait_s: float = 0.0) -> MemoryBackend:
         """Take the right to write it, waiting for so long. Raises LogBusy, LogDamaged if it was not made."""
         self.data()
+        if self.shared:
+            return MemoryBackend(self, None)
         if not self._writing.acquire(timeout=wait_s) if wait_s else not self._writing.acquire(blocking=False):
             raise LogBusy(f"{self} is being written by another one", "wait until that one ends")
         return MemoryBackend(self, self._writing)
@@ -95,6 +99,10 @@ class MemoryLog:
             made = _Data(fold=fold)
             _append(made, events, rows)
             self._data = made
+
+    def turn(self) -> AbstractContextManager[object]:
+        """Give a turn to one writer of a shared log; whoever writes one that is not has it all the time."""
+        return self._writing if self.shared else contextlib.nullcontext()
 
     def copied(self) -> MemoryLog:
         """Give another log that holds the same, and that nobody writes. Raises LogDamaged if this one was not made."""
@@ -294,8 +302,19 @@ class MemoryReader:
 class MemoryStore(MemoryReader):
     """Reading and writing; made by MemoryBackend."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether others may append between two turns."""
+        return self._log.shared
+
+    @contextlib.contextmanager
+    def turn(self, position: int) -> Iterator[Sequence[Stored]]:
+        """Let nobody else append inside the `with`; gives what others have appended from a position on."""
+        with self._log.turn():
+            yield list(self.read(position)) if self.shared else ()
+
     def look(self) -> None:
-        """Do nothing: nobody else can change the log."""
+        """Do nothing: nobody but those who have a turn can change the log."""
 
     def append(self, events: Sequence[Stored], rows: Rows) -> None:
         """Add events whose positions continue the log, and put `rows`, all or nothing."""
@@ -369,10 +388,10 @@ class MemoryStore(MemoryReader):
 class MemoryBackend:
     """The right to write a log in memory, until `release`. `mended` is empty: there are no settings."""
 
-    def __init__(self, log: MemoryLog, right: threading.Lock) -> None:
+    def __init__(self, log: MemoryLog, right: threading.Lock | None) -> None:
         self.mended: list[str] = []
         self._log = log
-        self._right: threading.Lock | None = right
+        self._right = right
 
     def open(self) -> MemoryStore:
         """Open the store for writing."""

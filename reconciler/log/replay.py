@@ -21,7 +21,7 @@ from reconciler.log.stamp import parse_time
 from reconciler.log.store import Reader, Stored
 from reconciler.tlog.merkle import Frontier, leaf_hash
 
-FOLD_VERSION: Final = 5
+FOLD_VERSION: Final = 6
 """To be raised whenever State, its fold or its rows change: older snapshots and projections are then made anew.
 
 A pruned log's base cannot be: `load` has to read what every version has written.

@@ -239,7 +239,16 @@ class Reader(Protocol):
 
 
 class Store(Reader, Protocol):
-    """Reading and writing a log; only one of these exists at a time, and only the recorder writes."""
+    """Reading and writing a log, for a recorder alone. One exists at a time, or several if the log is `shared`."""
+
+    shared: bool
+    """Whether others may append between two turns of this store; without it, the log is one turn while it is open."""
+
+    def turn(self, position: int) -> AbstractContextManager[Sequence[Stored]]:
+        """Let nobody else append inside the `with`; gives what others have appended from a position on.
+
+        Raises LogNotWritable, LogDamaged.
+        """
 
     def append(self, events: Sequence[Stored], rows: Rows) -> None:
         """Add events whose positions continue the log, and put `rows`, in one durable transaction."""

@@ -1,21 +1,25 @@
 """The one writer: decides on the live state, puts what was decided on the log, folds it, answers when it is durable.
 
-The way of a call: `decide` runs under the lock on the live state, which already holds everything decided before it,
-durable or not yet. What it decided is stamped, encoded, folded and put into the pending batch. A writer thread commits
-batch after batch; batches form by themselves while the former commit runs, and while others wait, for a moment after
-it: callers that were just answered mostly come again. When the commit is done, its callers are answered, those that
-are threads one after the other. A caller who has nobody else to serve may commit by itself, while nothing else is to be
-committed and the disk is quick: that spares two changes of threads.
+Decisions need a turn, in which nobody else appends. A log that is ours alone is one turn from its opening to its
+closing: `submit` makes the decision at once, under the lock, on the live state, which already holds everything decided
+before it, durable or not yet. On a log that other recorders append to as well (`Store.shared`), decisions wait in the
+pending batch until the writer thread has a turn; what others appended is folded first.
+
+What was decided is stamped, encoded, folded and put into the pending batch. A writer thread commits batch after batch;
+batches form by themselves while the former commit runs, and while others wait, for a moment after it: callers that were
+just answered mostly come again. When the commit is done, its callers are answered, those that are threads one after the
+other. A caller who has nobody else to serve may commit by itself, while nothing else is to be committed and the disk is
+quick: that spares two changes of threads.
 
 Invariants
 - What is folded is what decoding the stored bytes gives, so replaying the log gives the live state.
 - The events of one decision are committed together or not at all.
-- Nobody is answered before everything that the decision could see is durable, not even "nothing to do".
+- Nobody is answered before everything that the decision could see is durable: no refusal, no "nothing to do".
 - A failed commit has an unknown outcome: its callers and those who built on it get LogNotWritable, unless their events
   are found on disk; the state is made anew from the disk before anybody decides again.
 - While the log is held (`hold`) nothing is recorded but what ends that (`resume`); reading goes on.
 - What is prepared and very large is a batch of its own: it holds up no more than what came after it.
-- The index may be behind the log, also for a while after an answer; it catches up between commits, in small steps.
+- What is derived may be behind the log, also for a while after an answer; it catches up between commits.
 - The store is touched by the writer thread while a batch is in flight (`_writing`), and otherwise only under the lock.
 """
 
@@ -28,31 +32,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, overload
 
 from reconciler.core.errors import LogDamaged, LogNotWritable, PaiError
-from reconciler.core.events import Draft, Event, decode, encode
-from reconciler.core.state import RowKey, State, dump, encode_row, row_value, rows_touched
-from reconciler.log.creation import projection_rows
+from reconciler.core.state import State
 from reconciler.log.index import BLOCK_EVENTS
-from reconciler.log.replay import FOLD_VERSION, event_at, restore
+from reconciler.log.replay import checked, event_at, restore
 from reconciler.log.stamp import Clock, Random, Stamper, wall_clock
-from reconciler.log.store import Backend, Snapshot, Store, Stored
-from reconciler.recorder.indexer import Indexer
-from reconciler.recorder.prepared import Prepared
-from reconciler.recorder.tickets import Batch, Cut, Receipt, Ticket, hint, message, report
-from reconciler.tlog.merkle import leaf_hash
+from reconciler.log.store import Backend, Store, Stored
+from reconciler.recorder.batches import Batch, Cut, cut_of, hint, message, not_recorded
+from reconciler.recorder.deciding import NOTHING, Decide, Decided, Drafts, made
+from reconciler.recorder.housekeeper import Housekeeper
+from reconciler.recorder.tickets import Receipt, Ticket
 
 T = TypeVar("T")
 
-Decide = Callable[[State], Sequence[Draft] | Prepared]
-"""Looks at the live state (without changing or keeping it) and gives what shall happen, or raises Refused.
-
-Runs under the recorder's lock: it must be quick, do no I/O and not call the recorder. What may be very many events is
-`Prepared` before.
-"""
-
-_LOG_ROW: RowKey = ("log", "")
 _LARGE_ROWS = 512
 """Rows of the projection from which on what was prepared is a batch of its own."""
 _GATHER_S = 0.0003
@@ -82,26 +76,27 @@ class Recorder:
         block_events: int = BLOCK_EVENTS,
         retry_s: float = 1.0,
         quick_s: float = 0.001,
+        housekeeping: bool = True,
     ) -> None:
         """Open the log behind `backend` (which `close` releases) and bring the state up to its end.
 
         `snapshot_every`: events between snapshots. `block_events`: of a block of the index. `retry_s`: the pause before
         a log that failed is tried again. `quick_s`: a lone caller commits by itself only after a commit that
-        took less: a slow disk holds up nobody's loop. Raises LogDamaged, LogNotWritable; the backend is released then.
+        took less: a slow disk holds up nobody's loop. `housekeeping`: of the recorders of one log, only one keeps what
+        is derived. Raises LogDamaged, LogNotWritable; the backend is released then.
         """
         self._backend = backend
         self._stamper = Stamper(clock, random)
         self._snapshot_every = snapshot_every
+        self._block_events = block_events
         self._retry_s = retry_s
         self._quick_s = quick_s
+        self._housekeeping = housekeeping
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
         self._store: Store | None = None
         self._state: State | None = None
-        self._frozen_at = 0
-        self._frozen: tuple[State, bytes] | None = None  # a snapshot to be saved, with its frontier
-        self._block_events = block_events
-        self._indexer: Indexer
+        self._housekeeper: Housekeeper | None = None
         self._pending = Batch(0)
         self._closed: deque[Cut] = deque()  # batches that go before the pending one
         self._expected = 1
@@ -113,9 +108,7 @@ class Recorder:
         self.gathered: bool | None = None  # once it is closed, whether the log's file alone holds everything, if known
         self._writing = False
         self._took_s = 0.0
-        self.on_commit: Callable[[int], object] = (
-            int  # told the log's size after each commit; quick, calls nothing here
-        )
+        self._committed: Callable[[int], object] = int  # told the log's size after each commit
         try:
             self._open()
         except BaseException:
@@ -125,35 +118,47 @@ class Recorder:
         self._writer = threading.Thread(target=self._run, name="pai-recorder", daemon=True)
         self._writer.start()
 
-    def record(self, decide: Decide) -> Receipt:
+    @overload
+    def record(self, decide: Callable[[State], Decided[T]]) -> Receipt[T]: ...
+    @overload
+    def record(self, decide: Callable[[State], Drafts]) -> Receipt[None]: ...
+    def record(self, decide: Decide[Any]) -> Receipt[Any]:
         """Decide, and wait until it is durable. Raises what `decide` raises, LogNotWritable."""
-        return self.submit(decide).wait()
+        return self._submit(decide).wait()
 
-    def submit(self, decide: Decide, *, alone: bool = False) -> Ticket:
-        """Decide now, and give a ticket that tells when it is durable.
+    @overload
+    def submit(self, decide: Callable[[State], Decided[T]], *, alone: bool = False) -> Ticket[T]: ...
+    @overload
+    def submit(self, decide: Callable[[State], Drafts], *, alone: bool = False) -> Ticket[None]: ...
+    def submit(self, decide: Decide[Any], *, alone: bool = False) -> Ticket[Any]:
+        """Let a decision be made, and give a ticket that tells when it is durable, or what the decision raised.
 
         `alone`: the caller has nobody else to serve, so that the commit may be made before this returns; the ticket is
-        done then. Raises what `decide` raises, ValueError if a draft cannot be stored (nothing is recorded in both
-        cases), and LogNotWritable.
+        done then. A draft that cannot be stored is a ValueError of the ticket. Raises LogNotWritable.
         """
-        with self._lock:
-            return self._submit(decide, alone)
+        return self._submit(decide, alone)
+
+    def on_commit(self, callback: Callable[[int], object]) -> None:
+        """Tell `callback` the log's size after each commit, from now on; it is quick, and calls nothing here."""
+        self._committed = callback
 
     def hold(self, reason: str) -> None:
         """Record nothing from now on; whoever tries gets LogNotWritable with `reason`."""
         with self._lock:
             self._held = reason
 
-    def resume(self, decide: Decide) -> Receipt:
-        """End the hold with a decision that says why, and wait until it is durable. Raises what `record` raises."""
+    def resume(self, decide: Callable[[State], Drafts]) -> Receipt[None]:
+        """End the hold with a decision that says why, and wait until it is durable; else it goes on.
+
+        Raises what `record` raises.
+        """
         with self._lock:
             held, self._held = self._held, ""
-            try:
-                ticket = self._submit(decide)
-            except BaseException:
-                self._held = held
-                raise
-        return ticket.wait()
+        try:
+            return self.record(decide)
+        except BaseException:
+            self.hold(held)
+            raise
 
     def read(self, fn: Callable[[State], T]) -> T:
         """Give what `fn` makes of the live state, under the lock; same rules as for `decide`.
@@ -184,6 +189,8 @@ class Recorder:
             if self._store is not None and not (self._writing or self._reason):
                 try:
                     self._store.look()
+                    if self._store.shared and self._state is not None:
+                        self._follow(self._state, list(self._store.read(self._state.position)))
                 except PaiError as error:
                     self._recover(None, error)
 
@@ -195,9 +202,10 @@ class Recorder:
         self._writer.join()
         with self._lock:
             if self._store is not None and self._state is not None and not self._reason:
-                if self._state.position - self._frozen_at >= max(1, self._snapshot_every // 10):
-                    with contextlib.suppress(PaiError):  # the log is whole without it
-                        self._save_snapshot(self._state, self._peaks(self._state))
+                with contextlib.suppress(PaiError), self._store.turn(self._state.position) as tail:
+                    self._follow(self._state, tail)
+                    if self._housekeeper is not None:
+                        self._housekeeper.close(self._state)  # the log is whole without it
                 with contextlib.suppress(PaiError):
                     self.gathered = self._store.gather()
                 self._reason = "the log is closed"
@@ -213,47 +221,47 @@ class Recorder:
     ) -> None:
         self.close()
 
-    # Deciding: under the lock, in the caller's thread.
+    # Deciding: under the lock. On a log that is ours alone in the caller's thread, else in the writer's.
 
-    def _submit(self, decide: Decide, alone: bool = False) -> Ticket:
-        state = self._state
-        if state is None or self._reason or self._closing or self._held:
-            state = self._writable_state()
-        decided, first = decide(state), state.position
-        if isinstance(decided, Prepared):
-            if len(decided.keys) >= _LARGE_ROWS:
-                return self._submit_large(state, decided)
-            events, bodies = decided.stamped(self._stamper)
-        else:
-            events, bodies = self._stamp(decided)
-        ticket = Ticket(Receipt(first, events), self._pending.gate)
-        try:
-            self._enqueue(state, events, bodies, ticket)
-        except BaseException:  # also KeyboardInterrupt: the state may be half-changed
-            self._spoil()
-            raise
-        waiting = len(self._pending.tickets)
-        if alone and waiting == 1 and self._free():
-            self._commit_here()
-        elif waiting in (1, self._expected):
-            self._wake.notify()
+    def _submit(self, decide: Decide[T], alone: bool = False) -> Ticket[T]:
+        ticket = Ticket[T]()
+        with self._lock:
+            state = self._state
+            if state is None or self._reason or self._closing or self._held:
+                state = self._writable_state()
+            if self._store is not None and self._store.shared:
+                self._pending.add(ticket)
+                self._pending.undecided.append((decide, ticket))
+                self._wake.notify()
+                return ticket
+            try:
+                waiting = self._decide(state, decide, ticket)
+            except BaseException:  # also KeyboardInterrupt: the state may be half-changed
+                self._spoil()
+                raise
+            if alone and waiting == 1 and self._free():
+                self._commit_here()
+            elif waiting in (1, self._expected) or self._closed:
+                self._wake.notify()
         return ticket
 
-    def _submit_large(self, state: State, decided: Prepared) -> Ticket:
-        """Make a batch of what is very much: neither those who wait already nor those who come wait in it."""
-        try:
-            if self._pending.tickets:
-                self._closed.append(self._cut())
-            events, bodies = decided.stamped(self._stamper)
-            ticket = Ticket(Receipt(state.position, events), self._pending.gate)
-            self._pending.keys = decided.keys
-            self._enqueue(state, events, bodies, ticket)
+    def _decide(self, state: State, decide: Decide[T], ticket: Ticket[T]) -> int:
+        """Put what is decided, and its caller, into the pending batch; give how many wait there, 0 if nobody has to."""
+        found = made(decide, state, self._stamper, ticket)
+        if found is NOTHING and not (self._writing or self._closed or self._pending.tickets):
+            ticket.resolve(None)  # all that it saw is durable
+            return 0
+        large = len(found.keys) >= _LARGE_ROWS
+        if large and self._pending.tickets:  # neither those who wait already nor those who come wait in it
             self._closed.append(self._cut())
-        except BaseException:
-            self._spoil()
-            raise
-        self._wake.notify()
-        return ticket
+        self._pending.add(ticket)
+        self._pending.put(found)
+        for event in found.events:
+            state.apply(event)
+        if large:
+            self._pending.keys = found.keys
+            self._closed.append(self._cut())
+        return len(self._pending.tickets)
 
     def _writable_state(self) -> State:
         if self._closing:
@@ -269,32 +277,12 @@ class Recorder:
         assert self._state is not None
         return self._state
 
-    def _stamp(self, drafts: Sequence[Draft]) -> tuple[tuple[Event, ...], list[bytes]]:
-        """Make events of drafts; decoding each again proves that a replay can read it, and gives what to fold."""
-        if not drafts:
-            return (), []
-        now, next_id = self._stamper.now(), self._stamper.next_id
-        bodies = [encode(Event(actor, payload, next_id(), subject, now)) for actor, subject, payload in drafts]
-        return tuple(map(decode, bodies)), bodies
-
-    def _enqueue(self, state: State, events: tuple[Event, ...], bodies: list[bytes], ticket: Ticket) -> None:
-        batch = self._pending
-        for event in events:
-            state.apply(event)
-        batch.events += events
-        batch.bodies += bodies
-        batch.tickets.append(ticket)
-
     def _free(self) -> bool:
         """Tell whether the pending batch may be committed at once, by the caller: nothing else is due."""
-        if self._writing or self._took_s >= self._quick_s or self._snapshot_due():
+        if self._writing or self._closed or self._took_s >= self._quick_s:
             return False
         assert self._state is not None
-        return not (self._closed or self._behind() or self._indexer.due(self._state.position))
-
-    def _snapshot_due(self) -> bool:
-        assert self._state is not None
-        return self._state.position - self._frozen_at >= self._snapshot_every
+        return not (self._housekeeper is not None and self._housekeeper.is_due(self._state.position))
 
     def _commit_here(self) -> None:
         """Commit the pending batch in the caller's thread, under the lock."""
@@ -335,12 +323,12 @@ class Recorder:
                 if not self._due():
                     return
                 try:
-                    cut = self._next()
+                    work = self._next()
                 except Exception as error:  # a bug must not leave callers waiting for ever
                     self._recover(None, error)
                     continue
                 self._writing = True
-            failed, problem = (None, None) if cut is None else self._commit(cut)
+            failed, problem = self._take_turn(work) if isinstance(work, Batch) else self._commit(work)
             if problem is None:
                 problem = self._catch_up()
             if problem is not None:
@@ -350,11 +338,17 @@ class Recorder:
     def _due(self) -> bool:
         return bool(self._closed or self._pending.tickets or self._behind())
 
-    def _next(self) -> Cut | None:
-        """Take the batch that is committed next; None if there is only the index to go on with."""
+    def _behind(self) -> bool:
+        return self._housekeeper is not None and self._housekeeper.behind
+
+    def _next(self) -> Cut | Batch | None:
+        """Take what is committed next, or the decisions that need a turn first; None if only housekeeping is due."""
         if self._closed:
             return self._closed.popleft()
-        return self._cut() if self._pending.tickets else None
+        if not self._pending.undecided:
+            return self._cut() if self._pending.tickets else None
+        batch, self._pending = self._pending, Batch(0)
+        return batch
 
     def _gather(self) -> None:
         """Wait a moment for the callers that were just answered, if others wait already: one commit for all of them."""
@@ -369,96 +363,96 @@ class Recorder:
     def _cut(self) -> Cut:
         """Close the pending batch. The state is exactly the one after its last event."""
         assert self._state is not None
-        state, batch = self._state, self._pending
-        keys = batch.keys
-        if keys is None:
-            keys = sorted(set[RowKey]().union(*map(rows_touched, batch.events)))  # as their table is: quick to write
-        rows = {key: row_value(state, key) for key in (_LOG_ROW, *keys)}
-        accounts = None
-        if self._indexer.due(state.position):
-            self._indexer.end(state.position)
-            accounts = dict(state.ledger.accounts)
-        frozen = None
-        if self._snapshot_due():
-            frozen, self._frozen_at = state.freeze(), state.position
-        cut = Cut(batch, rows, frozen, accounts)
-        self._pending = Batch(state.position)
+        cut = cut_of(self._pending, self._state, self._housekeeper)
+        self._pending = Batch(self._state.position)
         return cut
 
-    def _commit(self, cut: Cut) -> tuple[Batch | None, BaseException | None]:
+    def _take_turn(self, batch: Batch) -> tuple[Batch | None, BaseException | None]:
+        """Make the decisions of a batch on the log's end, where nobody else appends, and commit it. Gives as `_commit`.
+
+        A failure before the commit leaves nothing on the log: the batch is not found there then.
+        """
+        store, state = self._store, self._state
+        assert store is not None
+        assert state is not None
+        try:
+            with store.turn(state.position) as tail:
+                with self._lock:
+                    self._follow(state, tail)
+                    batch.first = state.position
+                    for decide, ticket in batch.undecided:
+                        found = made(decide, state, self._stamper, ticket)
+                        batch.put(found)
+                        for event in found.events:
+                            state.apply(event)
+                    cut = cut_of(batch, state, self._housekeeper)
+                return self._commit(cut)
+        except BaseException as error:
+            return batch, error
+
+    def _follow(self, state: State, tail: Sequence[Stored]) -> None:
+        """Fold what other recorders appended. Raises LogDamaged."""
+        if not tail:
+            return
+        events = list(checked(tail, state.position))
+        for event in events:
+            state.apply(event)
+        self._stamper.see(events[-1].time, events[-1].id)
+        if self._housekeeper is not None:
+            self._housekeeper.add(events, self._housekeeper.take(state))
+
+    def _commit(self, cut: Cut | None) -> tuple[Batch | None, BaseException | None]:
         """Put a batch on the disk, answer its callers, do what is due then.
 
         Gives what failed: the batch, None if its callers were answered; and why, None if nothing did.
         """
+        if cut is None:
+            return None, None
         batch, began = cut.batch, time.monotonic()
         try:
-            self._append(batch, cut.rows)
+            assert self._store is not None
+            cut.append_to(self._store)
         except BaseException as error:
             return batch, error
         self._took_s = time.monotonic() - began
         self._expected = len(batch.tickets) + len(self._pending.tickets)
         batch.answer(None)
-        self.on_commit(batch.first + len(batch.bodies))
+        self._committed(batch.first + len(batch.bodies))
         try:
-            self._indexer.add(batch.events, cut.accounts)
-            if cut.frozen is not None:
-                self._frozen = (cut.frozen, self._peaks(cut.frozen))
+            if self._housekeeper is not None:
+                self._housekeeper.add(batch.events, cut.due)
         except BaseException as error:
             return None, error
         return None, None
 
-    def _append(self, batch: Batch, rows: dict[RowKey, object]) -> None:
-        if not batch.bodies:
-            return  # only answers that waited for the batch before
-        assert self._store is not None
-        stored = [Stored(seq, body, leaf_hash(body)) for seq, body in enumerate(batch.bodies, batch.first)]
-        self._store.append(stored, {key: encode_row(value) for key, value in rows.items()})
-
-    def _behind(self) -> bool:
-        return self._store is not None and (self._indexer.behind or self._frozen is not None)
-
     def _catch_up(self) -> BaseException | None:
-        """Do one of the things that are due after a commit: the next does not wait longer. Gives what failed."""
+        """Do one of the things that are due after a commit. Gives what failed."""
         try:
-            if self._frozen is not None:
-                self._save_snapshot(*self._frozen)
-            elif self._behind():
-                self._indexer.step()
+            if self._housekeeper is not None and self._housekeeper.behind:
+                self._housekeeper.step()
         except BaseException as error:
             return error
         return None
-
-    def _peaks(self, state: State) -> bytes:
-        """Give the frontier of the log, whose last event `state` must be the state after."""
-        assert self._store is not None
-        head = self._store.head()
-        assert head.size == state.position
-        return head.peaks
-
-    def _save_snapshot(self, state: State, peaks: bytes) -> None:
-        assert self._store is not None
-        self._frozen = None
-        self._store.save_snapshot(Snapshot.of(state.position, FOLD_VERSION, peaks, dump(state)))
 
     # Opening, and opening again after a failure: under the lock, nothing in flight.
 
     def _open(self) -> None:
         """Open the store and make the state from what is in it. The state is set once it can be trusted."""
-        self._store, self._frozen = self._backend.open(), None
-        state, _, self._frozen_at = restore(self._store)
-        if state.position:
-            last = event_at(self._store, state.position - 1)
-            try:
-                self._stamper.see(last.time, last.id)
-            except ValueError as error:
-                raise LogDamaged(f"the event at position {state.position - 1} is no event of Pai: {error}") from error
-        self._indexer = Indexer(self._store, self._block_events, state.ledger.accounts)
+        self._store, self._housekeeper = self._backend.open(), None
+        with self._store.turn(self._store.size()):
+            state, _, snapshot = restore(self._store)
+            if state.position:
+                last = event_at(self._store, state.position - 1)
+                try:
+                    self._stamper.see(last.time, last.id)
+                except ValueError as error:
+                    raise LogDamaged(
+                        f"the event at position {state.position - 1} is no event of Pai: {error}"
+                    ) from error
+            if self._housekeeping:
+                self._housekeeper = Housekeeper(self._store, state, snapshot, self._snapshot_every, self._block_events)
         self._state = state
         self._pending = Batch(state.position)
-        head = self._store.head()
-        if head.projected != head.size or head.fold != FOLD_VERSION:
-            self._store.project(projection_rows(state), FOLD_VERSION)
-        self._store.plant()
 
     def _reopen(self) -> None:
         """Close and open the store; `_reason` is empty afterwards if the log takes events again."""
@@ -477,15 +471,16 @@ class Recorder:
 
     def _recover(self, failed: Batch | None, error: BaseException) -> None:
         """After a failure of unknown outcome: read what is on disk, answer those who waited, go on from there."""
-        orphans = [*(cut.batch for cut in self._closed), self._pending]
+        orphans, pending = [cut.batch for cut in self._closed], self._pending
         self._closed.clear()
         self._pending = Batch(0)
         self._spoiled = False
         self._reopen()
-        problem = LogNotWritable(f"the event was not recorded: {message(error)}", hint(error))
-        if not isinstance(error, PaiError | OSError):
-            problem.internal = True
-            report("the recorder failed by a bug", error)
+        if pending.undecided and not self._reason:
+            self._pending = pending  # nobody has decided yet: they get the next turn
+        else:
+            orphans.append(pending)
+        problem = not_recorded(error)
         survived = failed is not None and self._store is not None and not self._reason and failed.is_in(self._store)
         if failed is not None:
             failed.answer(None if survived else problem)

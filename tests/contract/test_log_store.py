@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import pytest
 from reconciler.core.errors import LogBusy, LogDamaged, PaiError
 from reconciler.core.state import RowKey
 from reconciler.log.creation import create_log
-from reconciler.log.store import Base, Kept, Log, Snapshot, Store
+from reconciler.log.store import Base, Kept, Log, Snapshot, Store, Stored
 from reconciler.tlog.merkle import Frontier
-from tests.support_log import LOGS, ORIGIN, some
+from tests.support_log import LOGS, ORIGIN, OWN, some
 
 LOG: RowKey = ("log", "")
 S1: RowKey = ("secret", "s1")
@@ -188,6 +189,7 @@ def test_close_may_be_called_twice(log: Log) -> None:
     backend.release()
 
 
+@pytest.mark.parametrize("place", OWN, indirect=True)
 def test_second_writer_is_refused(log: Log) -> None:
     """Only one may write; readers are let in, and the next writer when the first has let go."""
     backend = log.writer()
@@ -197,6 +199,39 @@ def test_second_writer_is_refused(log: Log) -> None:
     log.reader().close()
     backend.release()
     log.writer().release()
+
+
+def test_turn_gives_what_others_appended(log: Log) -> None:
+    """A log of one's own has no others; on a shared one, whoever has a turn sees all before it, and nobody adds."""
+    backend = log.writer()
+    store = backend.open()
+    if not store.shared:
+        store.append(some(1, 2), {})
+        with store.turn(1) as tail:
+            assert list(tail) == []
+        store.close()
+        return backend.release()
+    other = log.writer()
+    beside = other.open()
+    with beside.turn(1) as tail:
+        assert list(tail) == []
+        late = threading.Thread(target=lambda: took.append([each.seq for each in _turn(store, 1)]))
+        took: list[list[int]] = []
+        late.start()
+        late.join(0.05)
+        assert took == []  # it waits
+        beside.append(some(1, 2), {})
+    late.join(10)
+    assert took == [[1, 2]]
+    for each in (store, beside):
+        each.close()
+    backend.release()
+    return other.release()
+
+
+def _turn(store: Store, position: int) -> list[Stored]:
+    with store.turn(position) as tail:
+        return list(tail)
 
 
 def test_log_that_was_not_made_is_no_log(place: Log) -> None:

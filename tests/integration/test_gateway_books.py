@@ -20,7 +20,7 @@ from reconciler.gateway.bridge import Bridge
 from reconciler.gateway.refusal import Refusal
 from reconciler.log.store import Log
 from reconciler.recorder import Recorder
-from tests.support_log import FaultyBackend, binding, decide, new_log
+from tests.support_log import FaultyBackend, TwiceRecorder, binding, decide, new_log
 
 DAY = "2026-11-23"
 POSITION = 2
@@ -43,11 +43,13 @@ def backend(tmp_path: Path) -> FaultyBackend:
     return FaultyBackend(new_log(tmp_path))
 
 
-@pytest.fixture
-def recorder(backend: FaultyBackend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
+@pytest.fixture(params=[Recorder, TwiceRecorder])
+def recorder(
+    backend: FaultyBackend, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Recorder]:
     """A recorder with the binding `m` and a key; what fails is tried again soon."""
     monkeypatch.setattr("reconciler.gateway.books.RETRY_S", 0.02)
-    with Recorder(backend, retry_s=0.01) as opened:
+    with request.param(backend, retry_s=0.01) as opened:
         issued = ev.Draft("tester", "key/key-1", ISSUED)
         assert opened.record(decide(may_use("m"), binding("m", 1000), issued)).first == POSITION - 1
         yield opened
@@ -136,7 +138,7 @@ def test_outcome_whose_caller_was_cancelled_is_recorded_though_its_commit_fails(
         async with books_of(recorder) as books:
             await hold(books, "r")
             backend.due.gate.clear()
-            task = asyncio.ensure_future(books.settle("r", Usage(1, 0, 0, 2, 0, 3), 200, ev.Durations(0, 0)))
+            task = asyncio.ensure_future(books.settle("r", "m", Usage(1, 0, 0, 2, 0, 3), 200, ev.Durations(0, 0)))
             await eventually(lambda: len(backend.due.appends) == 3)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -159,18 +161,18 @@ def test_outcome_that_is_tried_again_is_not_that_of_the_next_reservation(
     caller = AgentCaller("a", "key-1", DIGEST)
 
     async def go_on(books: Books) -> None:
-        await books.void("r", 503, ev.Durations(0, 0), "overloaded")
+        await books.void("r", "m", 503, ev.Durations(0, 0), "overloaded")
         await books.grant(caller, "openai", "r", "n", alternative, Ask(100, 100, 0), lower=False)
         await eventually(lambda: not any("s" in owed for owed in books._unsettled))
         await asyncio.sleep(0.05)
-        await books.settle("r", Usage(10, 0, 0, 90, 0, 100), 200, ev.Durations(0, 0))
+        await books.settle("r", "n", Usage(10, 0, 0, 90, 0, 100), 200, ev.Durations(0, 0))
 
     async def work() -> None:
         async with books_of(recorder) as books:
             await hold(books, "r")
             await hold(books, "s")
             backend.due.before_commit = 1
-            failing = asyncio.ensure_future(books.void("s", 503, ev.Durations(0, 0), "overloaded"))
+            failing = asyncio.ensure_future(books.void("s", "m", 503, ev.Durations(0, 0), "overloaded"))
             await eventually(lambda: books._retrying is not None and recorder.status().writable)
             backend.due.gate.clear()
             going_on = asyncio.ensure_future(go_on(books))
@@ -192,9 +194,9 @@ def test_lone_request_is_recorded_without_a_change_of_threads(recorder: Recorder
             books.under_way = 1
             recorder._quick_s = math.inf
             threads: list[str] = []
-            recorder.on_commit = lambda _size: threads.append(threading.current_thread().name)
+            recorder.on_commit(lambda _size: threads.append(threading.current_thread().name))
             await hold(books, "r")
-            await books.settle("r", Usage(1, 0, 0, 2, 0, 3), 200, ev.Durations(0, 0))
+            await books.settle("r", "m", Usage(1, 0, 0, 2, 0, 3), 200, ev.Durations(0, 0))
             backend.due.before_commit = 1
             with pytest.raises(Refusal):
                 await hold(books, "s")
@@ -216,7 +218,7 @@ def test_reservation_that_never_was_leaves_no_event(recorder: Recorder, backend:
                     await hold(books, request)
             await eventually(lambda: recorder.status().writable and not books._unsettled)
             await hold(books, "t")
-            await books.void("t", 0, ev.Durations(0, 0), "enough")
+            await books.void("t", "m", 0, ev.Durations(0, 0), "enough")
 
     asyncio.run(work())
     assert [request for request, _, _ in outcomes(backend.log)] == ["t", "t"]

@@ -36,7 +36,7 @@ def recorder(backend: FaultyBackend) -> Iterator[Recorder]:
 def committers(recorder: Recorder) -> list[str]:
     """Give a list that will name the thread of every commit."""
     names: list[str] = []
-    recorder.on_commit = lambda _size: names.append(threading.current_thread().name)
+    recorder.on_commit(lambda _size: names.append(threading.current_thread().name))
     return names
 
 

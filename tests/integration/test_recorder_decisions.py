@@ -19,12 +19,18 @@ from reconciler.log.check.whole import check
 from reconciler.log.replay import projected, restore, state_at
 from reconciler.log.store import Log
 from reconciler.recorder import Prepared, Recorder, Ticket
-from tests.support_log import LOGS, FaultyBackend, LoneRecorder, binding, decide, new_log_of, no_secret, secret
+from tests.support_log import LOGS, OWN, FaultyBackend, LoneRecorder, binding, decide, new_log_of, no_secret, secret
 
 
 @pytest.fixture(params=sorted(LOGS))
 def log(tmp_path: Path, request: pytest.FixtureRequest) -> Log:
     """A log of each kind, with its first event."""
+    return new_log_of(request.param, tmp_path)
+
+
+@pytest.fixture(params=OWN)
+def own_log(tmp_path: Path, request: pytest.FixtureRequest) -> Log:
+    """A log of each kind that one recorder has for itself: it decides at once."""
     return new_log_of(request.param, tmp_path)
 
 
@@ -48,9 +54,9 @@ def test_record_gives_positions_and_events(recorder: Recorder, log: Log) -> None
     reader.close()
 
 
-def test_decide_sees_what_is_not_durable_yet(log: Log) -> None:
+def test_decide_sees_what_is_not_durable_yet(own_log: Log) -> None:
     """A decision builds on those before it while their commit still runs."""
-    backend = FaultyBackend(log)
+    backend = FaultyBackend(own_log)
     with Recorder(backend) as recorder:
         backend.due.gate.clear()
         first = recorder.submit(decide(secret("a")))
@@ -71,9 +77,9 @@ def test_decide_sees_what_is_not_durable_yet(log: Log) -> None:
         assert nothing.wait(10).events == ()
 
 
-def test_large_decision_is_a_batch_of_its_own(log: Log) -> None:
+def test_large_decision_is_a_batch_of_its_own(own_log: Log) -> None:
     """Who waits already is committed before very many events, and these with nobody else; the order stays."""
-    backend = FaultyBackend(log)
+    backend = FaultyBackend(own_log)
     with Recorder(backend) as recorder:
         backend.due.gate.clear()
         recorder.submit(decide(secret("a")))
@@ -86,7 +92,7 @@ def test_large_decision_is_a_batch_of_its_own(log: Log) -> None:
         assert after.wait(10).first == 1003
         assert (before.wait(10).first, large.wait(10).first) == (2, 3)
     assert backend.due.appends == [1, 1, 1000, 1]
-    with contextlib.closing(log.reader()) as reader:
+    with contextlib.closing(own_log.reader()) as reader:
         assert check(reader) == []
         assert projected(reader).models["m7"].position == 10
 
@@ -116,9 +122,9 @@ def test_what_was_prepared_is_what_deciding_it_gives(recorder: Recorder, log: Lo
         assert check(reader) == []
 
 
-def test_nothing_to_do_is_answered_only_after_what_it_saw(log: Log) -> None:
+def test_nothing_to_do_is_answered_only_after_what_it_saw(own_log: Log) -> None:
     """An empty decision that saw an undurable event fails with it, so that nobody is told 'done' wrongly."""
-    backend = FaultyBackend(log)
+    backend = FaultyBackend(own_log)
     with Recorder(backend) as recorder:
         backend.due.gate.clear()
         backend.due.before_commit = 1

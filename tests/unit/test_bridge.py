@@ -12,12 +12,19 @@ from reconciler.gateway.bridge import Bridge
 from reconciler.recorder import Receipt, Ticket
 
 
+def decided(number: int) -> Ticket[None]:
+    """Give a ticket of a decision that was made, and is not durable yet."""
+    ticket = Ticket[None]()
+    ticket.decided(Receipt(number, (), None))
+    return ticket
+
+
 def test_outcomes_arrive_in_the_loop_with_one_wake_up() -> None:
     """Receipts and failures of another thread reach their own futures, and a batch of them wakes the loop once."""
 
     async def work() -> None:
         loop, bridge = asyncio.get_running_loop(), Bridge()
-        tickets = [Ticket(Receipt(number, ())) for number in range(100)]
+        tickets = [decided(number) for number in range(100)]
         futures = [bridge.outcome(ticket) for ticket in tickets]
         wakes = 0
         wake = loop.call_soon_threadsafe
@@ -45,7 +52,7 @@ def test_outcomes_arrive_in_the_loop_with_one_wake_up() -> None:
                 assert isinstance(outcome, LogNotWritable)
                 assert outcome.hint == "free space"
             else:
-                assert outcome == Receipt(number, ())
+                assert outcome == Receipt(number, (), None)
 
     asyncio.run(work())
 
@@ -54,9 +61,9 @@ def test_ticket_that_is_done_already_is_answered_too() -> None:
     """A future made after the outcome ends like any other."""
 
     async def work() -> None:
-        ticket = Ticket(Receipt(7, ()))
+        ticket = decided(7)
         ticket.resolve(None)
-        assert await asyncio.wait_for(Bridge().outcome(ticket), 10) == Receipt(7, ())
+        assert await asyncio.wait_for(Bridge().outcome(ticket), 10) == Receipt(7, (), None)
 
     asyncio.run(work())
 
@@ -66,13 +73,13 @@ def test_cancelled_future_keeps_nobody_else_waiting() -> None:
 
     async def work() -> None:
         bridge = Bridge()
-        tickets = [Ticket(Receipt(number, ())) for number in range(3)]
+        tickets = [decided(number) for number in range(3)]
         futures = [bridge.outcome(ticket) for ticket in tickets]
         futures[0].cancel()
         for ticket in tickets:
             ticket.resolve(None)
         futures[1].cancel()  # between the outcome and the loop's look at it
-        assert await asyncio.wait_for(futures[2], 10) == Receipt(2, ())
+        assert await asyncio.wait_for(futures[2], 10) == Receipt(2, (), None)
         with pytest.raises(asyncio.CancelledError):
             await futures[0]
 
@@ -81,14 +88,14 @@ def test_cancelled_future_keeps_nobody_else_waiting() -> None:
 
 def test_closed_loop_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     """An outcome that comes after the loop has ended harms nobody, and is no error of a callback."""
-    ticket = Ticket(Receipt(0, ()))
+    ticket = decided(0)
 
     async def leave() -> None:
         Bridge().outcome(ticket)
 
     asyncio.run(leave())
     ticket.resolve(None)
-    assert ticket.wait(0) == Receipt(0, ())
+    assert ticket.wait(0) == Receipt(0, (), None)
     assert caplog.text == ""
 
 
@@ -98,10 +105,10 @@ def test_outcomes_that_race_with_the_loop_all_arrive() -> None:
     async def work() -> None:
         bridge = Bridge()
         for _ in range(20):
-            tickets = [Ticket(Receipt(number, ())) for number in range(200)]
+            tickets = [decided(number) for number in range(200)]
             futures = [bridge.outcome(ticket) for ticket in tickets]
 
-            def answer(part: int, tickets: list[Ticket] = tickets) -> None:
+            def answer(part: int, tickets: list[Ticket[None]] = tickets) -> None:
                 for ticket in tickets[part::4]:
                     ticket.resolve(None)
 

@@ -19,6 +19,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, Literal
 
@@ -281,6 +282,12 @@ class SqliteStore(SqliteReader):
         self._bytes += sum([len(event.body) for event in events]) + sum([len(row) for row in rows.values() if row])
         with self._transaction():
             write(self._db, events, rows)
+
+    shared = False
+
+    def turn(self, position: int) -> AbstractContextManager[Sequence[Stored]]:  # noqa: ARG002 (the port's)
+        """Do nothing: the lock on the file is held from the opening to the closing."""
+        return contextlib.nullcontext(())
 
     def look(self) -> None:
         """Make sure that no other program has changed the file. Raises LogDamaged."""
