@@ -21,11 +21,11 @@ from pathlib import Path
 
 from benchmarks.table import Row, at_least, at_most, note, show
 from reconciler.core.events import BindingChanged, Draft, Event, SecretStored, encode
-from reconciler.core.state import State, dump, row, row_keys
+from reconciler.core.state import FOLD_VERSION, State, dump, row, row_keys
 from reconciler.gateway.bridge import Bridge
 from reconciler.log.creation import create_log
 from reconciler.log.open import log_at
-from reconciler.log.replay import FOLD_VERSION, fold, projected, restore
+from reconciler.log.replay import fold, projected, restore
 from reconciler.log.sqlite.store import SqliteBackend, _insert, open_reader
 from reconciler.log.stamp import Stamper
 from reconciler.log.store import Snapshot, Stored

@@ -28,11 +28,10 @@ from typing import NamedTuple
 
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic
-from reconciler.core.state import dump, row, row_keys
+from reconciler.core.state import FOLD_VERSION, dump, row, row_keys
 from reconciler.log.creation import create_log
 from reconciler.log.open import log_at
 from reconciler.log.reindexing import reindex
-from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.log.stamp import _PAIRS, format_time
 from reconciler.log.store import Snapshot

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from typing import Literal, assert_never
+from typing import Final, Literal, assert_never
 
 import msgspec
 
 from reconciler.core import events as ev
 from reconciler.core.budget import Account, Ledger, Reservation
 from reconciler.core.objects import Kind, Spec
+
+FOLD_VERSION: Final = 6
+"""To be raised whenever State, its fold or its rows change: older snapshots and projections are then made anew.
+
+A pruned log's base cannot be: `load` has to read what every version has written.
+"""
 
 Outcome = Literal["accepted", "rejected"]
 

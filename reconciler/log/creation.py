@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 
 from reconciler.core.events import Event, LogCreated, encode
-from reconciler.core.state import RowKey, State, row, row_keys
-from reconciler.log.replay import FOLD_VERSION
+from reconciler.core.state import FOLD_VERSION, RowKey, State, row, row_keys
 from reconciler.log.stamp import Clock, Random, Stamper, wall_clock
 from reconciler.log.store import Log, Stored
 from reconciler.tlog.merkle import leaf_hash

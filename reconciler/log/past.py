@@ -14,9 +14,9 @@ from typing import Final
 
 from reconciler.core import events as ev
 from reconciler.core.budget import Account, Ledger, Reservation
-from reconciler.core.state import State
+from reconciler.core.state import FOLD_VERSION, State
 from reconciler.log.index import INDEX_VERSION, read_account, unpack
-from reconciler.log.replay import FOLD_VERSION, checked, event_at, projected, read_event, snapshot_before, state_at
+from reconciler.log.replay import checked, event_at, projected, read_event, snapshot_before, state_at
 from reconciler.log.store import LogHead, Reader
 
 NEAR_EVENTS: Final = 20_000

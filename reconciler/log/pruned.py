@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from reconciler.core.budget import Account
 from reconciler.core.errors import LogDamaged, NotFound
 from reconciler.core.events import Event, LogPruned, decode
-from reconciler.core.state import State, load
+from reconciler.core.state import FOLD_VERSION, State, load
 from reconciler.log.store import Base, Kept, Reader
 from reconciler.tlog.merkle import TILE_HEIGHT, TILE_WIDTH, Frontier, leaf_hash, node_hash
 
@@ -41,7 +41,10 @@ def start(reader: Reader) -> tuple[State, Frontier]:
 
 
 def load_base(base: Base) -> tuple[State, Frontier]:
-    """Read a base. Raises LogDamaged."""
+    """Read a base, whichever version of Pai wrote it. Raises LogDamaged."""
+    if base.fold > FOLD_VERSION:
+        said = f"the state at position {base.position}, where the log begins, is of version {base.fold}"
+        raise LogDamaged(f"{said}, and this program reads up to {FOLD_VERSION}", "use the newer Pai that has pruned it")
     try:
         if base.digest != hashlib.sha256(base.data).hexdigest():
             raise ValueError("it does not match its digest")

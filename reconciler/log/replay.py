@@ -11,21 +11,15 @@ import contextlib
 import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import date
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from reconciler.core.errors import LogDamaged, NotFound
 from reconciler.core.events import Event, decode, decode_all
-from reconciler.core.state import State, from_rows, load
+from reconciler.core.state import FOLD_VERSION, State, from_rows, load
 from reconciler.log import pruned
 from reconciler.log.stamp import parse_time
 from reconciler.log.store import Reader, Stored
 from reconciler.tlog.merkle import Frontier, leaf_hash
-
-FOLD_VERSION: Final = 6
-"""To be raised whenever State, its fold or its rows change: older snapshots and projections are then made anew.
-
-A pruned log's base cannot be: `load` has to read what every version has written.
-"""
 
 Chunk = Sequence[tuple[int, bytes, bytes]]
 """Stored events: position, bytes, leaf hash."""

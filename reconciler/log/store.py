@@ -107,7 +107,7 @@ class Snapshot(NamedTuple):
 class Base(NamedTuple):
     """What a pruned log begins with: the state after `position` dropped events (`data`) and the frontier there.
 
-    `digest` is the SHA-256 of `data` in hex, `event` the position of the event that says so.
+    `fold` is the version of `data`, `digest` its SHA-256 in hex, `event` the position of the event that says so.
     """
 
     position: int
@@ -115,6 +115,7 @@ class Base(NamedTuple):
     data: bytes
     digest: str
     event: int
+    fold: int
 
 
 class Kept(NamedTuple):

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reconciler.core.objects import Kind
-from reconciler.core.state import RowKey, from_rows, row_keys
-from reconciler.log.replay import FOLD_VERSION, projected
+from reconciler.core.state import FOLD_VERSION, RowKey, from_rows, row_keys
+from reconciler.log.replay import projected
 from reconciler.manifests import Verdict
 from reconciler.manifests.reading import size_of
 from reconciler.source import Repository

@@ -24,7 +24,7 @@ from reconciler.audit.query import count_before
 from reconciler.audit.terms import event_time
 from reconciler.core.errors import CouldNotRun, LogDamaged, PaiError, Refused, SourceUnavailable, UsageError
 from reconciler.core.events import Draft, LogPruned
-from reconciler.core.state import State, dump, load
+from reconciler.core.state import FOLD_VERSION, State, dump, load
 from reconciler.evidence import folders, tiles
 from reconciler.evidence.offline import verify_export
 from reconciler.evidence.published import first_key
@@ -177,7 +177,7 @@ def _prepare(parts: Parts, log: Reader, folder: Path, first: int, actor: str) ->
         subject = f"log/{found.checkpoint.origin}"
         event = parts.recorder.record(lambda _: [Draft(actor, subject, payload)]).first
     frontier = Tree(log).frontier(first)
-    return _Cut(Base(first, frontier.pack(), state, digest, event), kept, digest)
+    return _Cut(Base(first, frontier.pack(), state, digest, event, FOLD_VERSION), kept, digest)
 
 
 def _compare(parts: Parts, log: Reader, state: State, first: int, root: bytes) -> None:

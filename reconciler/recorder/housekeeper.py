@@ -10,9 +10,8 @@ from typing import Final, NamedTuple
 
 from reconciler.core.budget import Account
 from reconciler.core.events import Event
-from reconciler.core.state import State, dump
+from reconciler.core.state import FOLD_VERSION, State, dump
 from reconciler.log.creation import projection_rows
-from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.store import Snapshot, Store
 from reconciler.recorder.indexer import Indexer
 

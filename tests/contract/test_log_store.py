@@ -149,7 +149,7 @@ def test_what_is_before_the_cut_goes(store: Store) -> None:
     tree = Frontier()
     tree.extend(event.leaf for event in store.read(0, 256))
     kept = [Kept(*event, b"") for event in store.read(7, 9)]
-    base = Base(256, tree.pack(), b"state", "digest", 299)
+    base = Base(256, tree.pack(), b"state", "digest", 299, 5)
     store.prune(base, kept)
     assert (store.size(), store.first(), store.base(), store.kept()) == (300, 256, base, kept)
     assert [event.seq for event in store.read()] == [7, 8, *range(256, 300)]

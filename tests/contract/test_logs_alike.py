@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.core.state import dump
+from reconciler.core.state import FOLD_VERSION, dump
 from reconciler.log.check.whole import check
 from reconciler.log.creation import create_log
 from reconciler.log.index import DENSE, SPANS
@@ -103,7 +103,7 @@ def test_pruned_logs_answer_alike(logs: list[Log]) -> None:
         backend = log.writer()
         with contextlib.closing(backend.open()) as store:
             data = dump(state)
-            store.prune(Base(position, frontier.pack(), data, sha256(data).hexdigest(), position), kept)
+            store.prune(Base(position, frontier.pack(), data, sha256(data).hexdigest(), position, FOLD_VERSION), kept)
             store.shrink()
             store.plant()
         backend.release()

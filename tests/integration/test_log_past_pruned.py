@@ -12,9 +12,9 @@ import pytest
 
 from reconciler.audit import Query, spending
 from reconciler.core import events as ev
-from reconciler.core.errors import NotFound
+from reconciler.core.errors import LogDamaged, NotFound
 from reconciler.core.events import decode
-from reconciler.core.state import dump
+from reconciler.core.state import FOLD_VERSION, dump
 from reconciler.log import past, pruned
 from reconciler.log.past import state_then
 from reconciler.log.reindexing import reindex
@@ -68,7 +68,7 @@ def cut_off(path: Path, blocks: int) -> None:
         event = recorder.record(lambda _: [ev.Draft("ann@example.com", "log/x", said)]).first
     backend = SqliteBackend(path)
     with contextlib.closing(backend.open()) as store:
-        store.prune(Base(CUT, peaks, data, digest, event), [])
+        store.prune(Base(CUT, peaks, data, digest, event, FOLD_VERSION), [])
         reindex(store, blocks)
     backend.release()
 
@@ -105,6 +105,25 @@ def test_state_of_every_moment_is_what_replaying_gives(
         for position in (0, 1, CUT - 1):
             with pytest.raises(NotFound, match="is not on the log any more"):
                 state_then(log, position)
+
+
+def test_base_says_which_version_of_the_state_it_is(logs: tuple[Path, Path], tmp_path: Path) -> None:
+    """One that was cut before bases said so is read as it was written; one of a newer program names what reads it."""
+    older, newer = tmp_path / "older.db", tmp_path / "newer.db"
+    for path in (older, newer):
+        shutil.copy(logs[1], path)
+    with contextlib.closing(open_reader(logs[1])) as log:
+        base, state = log.base(), pruned.start(log)[0]
+        assert base is not None
+        assert base.fold == FOLD_VERSION
+    tamper(older, "ALTER TABLE base DROP COLUMN fold")
+    with contextlib.closing(open_reader(older)) as log:
+        assert log.base() == base._replace(fold=5)
+        assert dump(pruned.start(log)[0]) == dump(state)
+    tamper(newer, "UPDATE base SET fold = fold + 1")
+    with contextlib.closing(open_reader(newer)) as log, pytest.raises(LogDamaged, match="is of version") as caught:
+        pruned.start(log)
+    assert "use the newer Pai" in caught.value.hint
 
 
 def test_sums_are_those_of_the_events_that_stayed(logs: tuple[Path, Path], tmp_path: Path) -> None:

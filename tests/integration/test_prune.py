@@ -13,11 +13,12 @@ import pytest
 
 from reconciler.audit import rehearsal
 from reconciler.core.errors import CouldNotRun, LogNotWritable
+from reconciler.core.state import FOLD_VERSION
 from reconciler.evidence.verification import verify
 from reconciler.log.check import beside
 from reconciler.log.check.stored import BytesFindings
 from reconciler.log.check.whole import Marks, check
-from reconciler.log.replay import FOLD_VERSION, event_at
+from reconciler.log.replay import event_at
 from reconciler.log.sqlite.store import SqliteBackend, open_reader
 from reconciler.log.store import Snapshot
 from reconciler.operations.parts import Parts

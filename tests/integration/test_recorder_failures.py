@@ -15,9 +15,9 @@ import pytest
 
 from reconciler.core.budget import Account, Ledger, Reservation
 from reconciler.core.errors import LogDamaged, LogNotWritable
-from reconciler.core.state import Head, Key, Resource, Row, State, dump
+from reconciler.core.state import FOLD_VERSION, Head, Key, Resource, Row, State, dump
 from reconciler.log.check.whole import check
-from reconciler.log.replay import FOLD_VERSION, restore
+from reconciler.log.replay import restore
 from reconciler.log.sqlite.place import SqliteLog
 from reconciler.log.sqlite.store import COMMITS_MAX, SqliteBackend
 from reconciler.log.store import Log, Snapshot

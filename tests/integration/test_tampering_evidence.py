@@ -19,12 +19,11 @@ import pytest
 
 from reconciler.core.errors import PaiError
 from reconciler.core.events import Event, decode, encode
-from reconciler.core.state import State
+from reconciler.core.state import FOLD_VERSION, State
 from reconciler.evidence import tiles, verification
 from reconciler.evidence.offline import verify_export
 from reconciler.evidence.published import key_of
 from reconciler.log.creation import projection_rows
-from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.sqlite import place, store
 from reconciler.log.stamp import format_ulid, parse_ulid
 from reconciler.log.store import Stored

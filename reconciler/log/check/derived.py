@@ -10,10 +10,9 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
 from reconciler.core.events import Event, LogAccepted, decode, decode_all
-from reconciler.core.state import State, dump, row, row_keys
+from reconciler.core.state import FOLD_VERSION, State, dump, row, row_keys
 from reconciler.log.check.index import IndexCheck
 from reconciler.log.problems import MADE_ANEW, LogProblem, cut
-from reconciler.log.replay import FOLD_VERSION
 from reconciler.log.store import LogHead, Reader, Snapshot
 
 

@@ -23,9 +23,10 @@ DELETE_GUARD: Final = (
     "CREATE TRIGGER events_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the log only grows'); END"
 )
 SCHEMA: Final = (
-    # One row: the state and the Merkle frontier where the log begins, and the event that says so.
-    "CREATE TABLE IF NOT EXISTS base (id INTEGER PRIMARY KEY CHECK (id = 0), position INTEGER NOT NULL,"
-    " peaks BLOB NOT NULL, data BLOB NOT NULL, digest TEXT NOT NULL, event INTEGER NOT NULL) STRICT",
+    # One row: the state and the Merkle frontier where the log begins, the event that says so, and the state's version.
+    "DROP TABLE IF EXISTS base",
+    "CREATE TABLE base (id INTEGER PRIMARY KEY CHECK (id = 0), position INTEGER NOT NULL, peaks BLOB NOT NULL,"
+    " data BLOB NOT NULL, digest TEXT NOT NULL, event INTEGER NOT NULL, fold INTEGER NOT NULL) STRICT",
     # Events before it that stayed.
     "CREATE TABLE IF NOT EXISTS kept (seq INTEGER PRIMARY KEY, body BLOB NOT NULL, leaf BLOB NOT NULL,"
     " path BLOB NOT NULL) STRICT",
@@ -37,9 +38,11 @@ GUARDS: Final = {
 }
 _BASE = (
     "SELECT coalesce(CAST(position AS INTEGER), -1), coalesce(CAST(peaks AS BLOB), x''),"
-    " coalesce(CAST(data AS BLOB), x''), coalesce(CAST(digest AS TEXT), ''), coalesce(CAST(event AS INTEGER), -1)"
-    " FROM base"
+    " coalesce(CAST(data AS BLOB), x''), coalesce(CAST(digest AS TEXT), ''), coalesce(CAST(event AS INTEGER), -1),"
+    " {fold} FROM base"
 )
+_FOLD_BEFORE: Final = 5
+"""The version of a state that was written before its table said which."""
 _KEPT = (
     "SELECT seq, coalesce(CAST(body AS BLOB), x''), coalesce(CAST(leaf AS BLOB), x''),"
     " coalesce(CAST(path AS BLOB), x'') FROM kept WHERE seq >= ? AND seq < ? ORDER BY seq"
@@ -70,7 +73,9 @@ class PrunedReader:
         if not self.first():
             return None
         with self._mapped():
-            return Base(*self._db.execute(_BASE).fetchone())
+            told = self._db.execute("SELECT 1 FROM pragma_table_info('base') WHERE name = 'fold'").fetchone()
+            fold = "coalesce(CAST(fold AS INTEGER), -1)" if told else str(_FOLD_BEFORE)
+            return Base(*self._db.execute(_BASE.format(fold=fold)).fetchone())
 
     def kept(self, start: int = 0, stop: int | None = None) -> list[Kept]:
         """Give the kept events before `first`, at positions `start` to `stop` - 1, oldest first."""
@@ -97,8 +102,7 @@ def cut(db: sqlite3.Connection, base: Base, kept: Sequence[Kept]) -> None:
     db.execute("DELETE FROM kept")
     db.executemany("INSERT INTO kept (seq, body, leaf, path) VALUES (?, ?, ?, ?)", kept)
     db.execute("DELETE FROM events WHERE seq < ?", (base.position,))
-    db.execute("DELETE FROM base")
-    db.execute("INSERT INTO base (id, position, peaks, data, digest, event) VALUES (0, ?, ?, ?, ?, ?)", base)
+    db.execute("INSERT INTO base (id, position, peaks, data, digest, event, fold) VALUES (0, ?, ?, ?, ?, ?, ?)", base)
     db.execute("DELETE FROM snapshots WHERE position < ?", (base.position,))
     for statement in (DELETE_GUARD, *GUARDS.values()):
         db.execute(statement)
