@@ -190,7 +190,7 @@ MUTANTS = (
     Mutant(
         "decided-before-the-others-events",
         "reconciler/recorder/recorder.py",
-        "                    self._follow(state, tail)\n                    batch.first",
+        "                    self._follow(tail)\n                    batch.first",
         "                    batch.first",
         (SHARED,),
     ),

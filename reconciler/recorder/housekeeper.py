@@ -29,7 +29,7 @@ NOTHING_DUE: Final = Due()
 class Housekeeper:
     """Keeps what is derived from one store, whose lock or turn its caller holds."""
 
-    def __init__(self, store: Store, state: State, snapshot: int, snapshot_every: int, block_events: int) -> None:
+    def __init__(self, store: Store, state: State, snapshot: int, *, snapshot_every: int, block_events: int) -> None:
         """Go on from `state`, which is that of the log's end; `snapshot` is the position of the newest good one.
 
         `snapshot_every`: events between snapshots. `block_events`: of a block of the index. Raises LogDamaged,

@@ -31,17 +31,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar, overload
 
-from reconciler.core.errors import LogDamaged, LogNotWritable, PaiError
+from reconciler.core.errors import LogNotWritable, PaiError
 from reconciler.core.state import State
 from reconciler.log.index import BLOCK_EVENTS
-from reconciler.log.replay import checked, event_at, restore
 from reconciler.log.stamp import Clock, Random, Stamper, wall_clock
 from reconciler.log.store import Backend, Store, Stored
 from reconciler.recorder.batches import Batch, Cut, cut_of, hint, message, not_recorded
 from reconciler.recorder.deciding import NOTHING, Decide, Decided, Drafts, made
+from reconciler.recorder.following import folded, state_of
 from reconciler.recorder.housekeeper import Housekeeper
 from reconciler.recorder.tickets import Receipt, Ticket
 
@@ -87,10 +88,9 @@ class Recorder:
         """
         self._backend = backend
         self._stamper = Stamper(clock, random)
-        self._snapshot_every = snapshot_every
-        self._block_events = block_events
         self._retry_s = retry_s
         self._quick_s = quick_s
+        self._keep = partial(Housekeeper, snapshot_every=snapshot_every, block_events=block_events)
         self._housekeeping = housekeeping
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
@@ -190,7 +190,7 @@ class Recorder:
                 try:
                     self._store.look()
                     if self._store.shared and self._state is not None:
-                        self._follow(self._state, list(self._store.read(self._state.position)))
+                        self._follow(list(self._store.read(self._state.position)))
                 except PaiError as error:
                     self._recover(None, error)
 
@@ -203,7 +203,7 @@ class Recorder:
         with self._lock:
             if self._store is not None and self._state is not None and not self._reason:
                 with contextlib.suppress(PaiError), self._store.turn(self._state.position) as tail:
-                    self._follow(self._state, tail)
+                    self._follow(tail)
                     if self._housekeeper is not None:
                         self._housekeeper.close(self._state)  # the log is whole without it
                 with contextlib.suppress(PaiError):
@@ -378,7 +378,7 @@ class Recorder:
         try:
             with store.turn(state.position) as tail:
                 with self._lock:
-                    self._follow(state, tail)
+                    self._follow(tail)
                     batch.first = state.position
                     for decide, ticket in batch.undecided:
                         found = made(decide, state, self._stamper, ticket)
@@ -389,17 +389,6 @@ class Recorder:
                 return self._commit(cut)
         except BaseException as error:
             return batch, error
-
-    def _follow(self, state: State, tail: Sequence[Stored]) -> None:
-        """Fold what other recorders appended. Raises LogDamaged."""
-        if not tail:
-            return
-        events = list(checked(tail, state.position))
-        for event in events:
-            state.apply(event)
-        self._stamper.see(events[-1].time, events[-1].id)
-        if self._housekeeper is not None:
-            self._housekeeper.add(events, self._housekeeper.take(state))
 
     def _commit(self, cut: Cut | None) -> tuple[Batch | None, BaseException | None]:
         """Put a batch on the disk, answer its callers, do what is due then.
@@ -434,23 +423,22 @@ class Recorder:
             return error
         return None
 
+    def _follow(self, tail: Sequence[Stored]) -> None:
+        """Fold what other recorders appended. Raises LogDamaged."""
+        assert self._state is not None
+        events = folded(self._state, tail, self._stamper)
+        if events and self._housekeeper is not None:
+            self._housekeeper.add(events, self._housekeeper.take(self._state))
+
     # Opening, and opening again after a failure: under the lock, nothing in flight.
 
     def _open(self) -> None:
         """Open the store and make the state from what is in it. The state is set once it can be trusted."""
         self._store, self._housekeeper = self._backend.open(), None
         with self._store.turn(self._store.size()):
-            state, _, snapshot = restore(self._store)
-            if state.position:
-                last = event_at(self._store, state.position - 1)
-                try:
-                    self._stamper.see(last.time, last.id)
-                except ValueError as error:
-                    raise LogDamaged(
-                        f"the event at position {state.position - 1} is no event of Pai: {error}"
-                    ) from error
+            state, snapshot = state_of(self._store, self._stamper)
             if self._housekeeping:
-                self._housekeeper = Housekeeper(self._store, state, snapshot, self._snapshot_every, self._block_events)
+                self._housekeeper = self._keep(self._store, state, snapshot)
         self._state = state
         self._pending = Batch(state.position)
 
