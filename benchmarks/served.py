@@ -19,8 +19,8 @@ from benchmarks.load import HOST
 from benchmarks.site import await_ready, call, environment, pai
 from reconciler.core import keys
 from reconciler.core.events import Draft, KeyIssued
-from reconciler.gateway.providers import PROVIDERS
 from reconciler.log.sqlite.store import SqliteBackend
+from reconciler.providers import PROVIDERS
 from reconciler.recorder import Recorder
 
 PAI, UPSTREAM = "pai", "the upstream"

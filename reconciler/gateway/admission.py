@@ -24,17 +24,18 @@ from reconciler.core.state import Resource, State
 from reconciler.gateway.auth import AgentCaller, find_binding
 from reconciler.gateway.body import INTEGER_MAX, decode
 from reconciler.gateway.books import NOT_SENT, Books, Changed
-from reconciler.gateway.calls import FREE, Call, Credentials, Needs, Provider
+from reconciler.gateway.calls import FREE, Call, Credentials, Needs
 from reconciler.gateway.connection import Lost
 from reconciler.gateway.offloading import needs as needs_of
 from reconciler.gateway.offloading import write, write_count
-from reconciler.gateway.providers import PROVIDERS
 from reconciler.gateway.query import unframed
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.refusal_lines import WINDOW_S
 from reconciler.gateway.spool import Spool
 from reconciler.gateway.surfaces import SURFACES
 from reconciler.gateway.upstream import Unsent, Upstream
+from reconciler.providers import PROVIDERS
+from reconciler.providers.provider import Provider
 from reconciler.secrets import SecretReader, header_text
 
 log = logging.getLogger("pai.gateway")

@@ -21,11 +21,11 @@ from reconciler.gateway.body import Body
 from reconciler.gateway.calls import Call
 from reconciler.gateway.needs import NEEDS
 from reconciler.gateway.offloading import parse
-from reconciler.gateway.providers import PROVIDERS
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.routing import Route
 from reconciler.gateway.spool import Spool
 from reconciler.gateway.surfaces import SURFACES
+from reconciler.providers import PROVIDERS
 
 NICENESS = 5
 """Whoever answers everybody comes before whoever judges one body."""

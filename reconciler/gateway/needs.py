@@ -17,10 +17,11 @@ from typing import Any
 
 from reconciler.core.models import OUTPUT_CAP_MAX, output_cap
 from reconciler.gateway.body import Body, numbers_in, whole
-from reconciler.gateway.calls import Needs, Provider
+from reconciler.gateway.calls import Needs
 from reconciler.gateway.growth import normalized
 from reconciler.gateway.judging import Found, Treatment, look
 from reconciler.gateway.refusal import Refusal
+from reconciler.providers.provider import Provider
 
 CLIENT_TOOL_TOKENS = 2048
 """What one tool that a provider defines and the client runs adds to the prompt. Of Anthropic's, memory adds the most,

@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn
 
 from reconciler.gateway.body import Body
-from reconciler.gateway.calls import Call, Needs, Provider
+from reconciler.gateway.calls import Call, Needs
 from reconciler.gateway.needs import NEEDS
 from reconciler.gateway.query import check_framing, kept_query
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.routing import Route
 from reconciler.gateway.spool import Spool
 from reconciler.gateway.surfaces import SURFACES, anthropic, gemini, openai
+from reconciler.providers.provider import Provider
 
 NAMES_MAX = 16
 """Bindings that one request may name."""

@@ -12,9 +12,9 @@ from reconciler.gateway.body import VALUES_MAX, Body
 from reconciler.gateway.calls import Needs
 from reconciler.gateway.growth import rendered
 from reconciler.gateway.needs import NEEDS
-from reconciler.gateway.providers import PROVIDERS
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.surfaces import gemini
+from reconciler.providers import PROVIDERS
 
 URL = {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}
 PDF = "JVBERi0xLjcK" * 1000

@@ -16,7 +16,7 @@ from reconciler.gateway.body import Body
 from reconciler.gateway.growth import normalized, rendered
 from reconciler.gateway.judging import look
 from reconciler.gateway.needs import NEEDS
-from reconciler.gateway.providers import PROVIDERS
+from reconciler.providers import PROVIDERS
 
 FORMS = ("NFC", "NFKC")
 SAMPLES = [

@@ -17,8 +17,8 @@ from reconciler.gateway.calls import Needs
 from reconciler.gateway.growth import rendered
 from reconciler.gateway.judging import look
 from reconciler.gateway.needs import NEEDS
-from reconciler.gateway.providers import PROVIDERS
 from reconciler.gateway.refusal import Refusal
+from reconciler.providers import PROVIDERS
 
 HOME = {"chat": "openai", "responses": "openai", "messages": "anthropic", "generate": "gemini"}
 Wrap = Callable[[Any], Any]

@@ -17,8 +17,8 @@ from reconciler.gateway.growth import rendered
 from reconciler.gateway.judging import kinds
 from reconciler.gateway.judging.fields import BODY, DEFINITION, PROMPT, SETTINGS
 from reconciler.gateway.needs import NEEDS
-from reconciler.gateway.providers import PROVIDERS
 from reconciler.gateway.refusal import Refusal
+from reconciler.providers import PROVIDERS
 
 RECORDED = Path(__file__).resolve().parents[3] / "shared" / "recorded-traffic"
 HOME = {

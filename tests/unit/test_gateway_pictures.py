@@ -13,7 +13,7 @@ from reconciler.gateway.body import Body
 from reconciler.gateway.calls import Needs
 from reconciler.gateway.judging.pictures import HEAD_CHARS, SEGMENTS_MAX, TILE_TOKENS, TOKENS_MAX, tokens
 from reconciler.gateway.needs import NEEDS
-from reconciler.gateway.providers import PROVIDERS
+from reconciler.providers import PROVIDERS
 
 NOTE = b"\xff\xe1" + pack(">H", 30_002) + bytes(30_000)
 """What a camera notes in front of a JPEG's size."""

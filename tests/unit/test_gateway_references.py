@@ -13,7 +13,7 @@ from reconciler.gateway.calls import Needs
 from reconciler.gateway.judging import references
 from reconciler.gateway.judging.references import unrolled
 from reconciler.gateway.needs import NEEDS
-from reconciler.gateway.providers import PROVIDERS
+from reconciler.providers import PROVIDERS
 
 
 def written(node: Any, root: Any) -> Any:

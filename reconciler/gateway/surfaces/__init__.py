@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from reconciler.gateway.calls import Call, Provider
+from reconciler.gateway.calls import Call
 from reconciler.gateway.refusal import Reason
 from reconciler.gateway.surfaces import anthropic, gemini, openai
+from reconciler.providers.provider import Provider
 
 
 class Surface(Protocol):

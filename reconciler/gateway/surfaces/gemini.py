@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from reconciler.gateway.body import Body
-from reconciler.gateway.calls import Call, Provider
+from reconciler.gateway.calls import Call
 from reconciler.gateway.growth import normalized, rendered
 from reconciler.gateway.judging.references import unrolled
 from reconciler.gateway.needs import gemini_field
 from reconciler.gateway.refusal import Reason, Refusal
+from reconciler.providers.provider import Provider
 
 NAME = "gemini"
 

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from reconciler.gateway.body import Body
-from reconciler.gateway.calls import Call, Provider
+from reconciler.gateway.calls import Call
 from reconciler.gateway.refusal import Reason, Refusal
+from reconciler.providers.provider import Provider
 
 NAME = "openai"
 

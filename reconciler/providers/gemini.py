@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.gateway.calls import Provider
+from reconciler.providers.provider import Provider
 
 _TILE = 258
 _TILES_MAX = 32

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.gateway.calls import Provider
+from reconciler.providers.provider import Provider
 
 
 def _credentials(key: str, operation: str) -> dict[str, str]:

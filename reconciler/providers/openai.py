@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.gateway.calls import Provider
+from reconciler.providers.provider import Provider
 
 _TILES_MAX = 8
 """An image is fitted into 2048 by 2048 and its short side to 768 pixels: at most 2 by 4 tiles of 512."""

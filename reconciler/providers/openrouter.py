@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.gateway.calls import Provider
+from reconciler.providers.provider import Provider
 
 _UNLIMITED = ("siliconflow",)
 """Its `max_tokens` is for what follows the thinking, of which there may be 32,768 tokens more
