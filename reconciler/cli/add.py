@@ -19,10 +19,9 @@ from reconciler.cli.place import find_workspace, workspace_option
 from reconciler.cli.targets import KIND_OF, name_of
 from reconciler.core.errors import CouldNotRun, Refused, UsageError
 from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, Kind
+from reconciler.providers import PROVIDERS
 from reconciler.workspace import Workspace
 
-PROVIDERS = ("anthropic", "gemini", "openai", "openrouter")
-DEFAULT_MODELS = {"anthropic": "claude-sonnet-4-6", "gemini": "gemini-2.0-flash", "openai": "gpt-4o"}
 DEFAULT_KEY = "api-key"
 
 
@@ -31,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="model|agent|secret|key")
     model = kinds.add_parser("model", help="write and commit a ModelBinding")
     model.add_argument("name", metavar="NAME")
-    model.add_argument("--provider", required=True, choices=PROVIDERS)
+    model.add_argument("--provider", required=True, choices=sorted(PROVIDERS))
     model.add_argument("--model", metavar="M", help="the provider's model id")
     model.add_argument("--api-key", required=True, metavar="SECRET[:KEY]", help="the secret (KEY: api-key)")
     model.add_argument("--max-tokens-day", type=_digits, metavar="N", help="hard budget, resets 00:00 UTC")
@@ -105,8 +104,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _binding(args: argparse.Namespace) -> dict[str, object]:
-    model = args.model or DEFAULT_MODELS.get(args.provider)
-    if model is None:
+    model = args.model or PROVIDERS[args.provider].default_model
+    if not model:
         raise UsageError(f"provider {args.provider} needs --model", "for example --model anthropic/claude-sonnet-4-6")
     secret, colon, key = args.api_key.partition(":")
     secret = name_of(secret, "secret") if "/" in secret else secret

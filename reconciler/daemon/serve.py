@@ -351,14 +351,8 @@ def _addresses(workspace: Workspace, admin: socket.socket, agents: socket.socket
 
 def _options(workspace: Workspace) -> Options:
     settings = workspace.settings
-    origins = {
-        "openai": settings.openai_base_url,
-        "anthropic": settings.anthropic_base_url,
-        "gemini": settings.gemini_base_url,
-        "openrouter": settings.openrouter_base_url,
-    }
     return Options(
-        origins,
+        settings.base_urls,
         settings.gateway_default_max_output_tokens,
         (*settings.gateway_hosts, settings.gateway_listen.host),
         settings.gateway_connect_timeout_s,

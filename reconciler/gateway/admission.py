@@ -11,12 +11,12 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
 from reconciler.core.budget import Ask, Limits
 from reconciler.core.errors import SecretMissing, SecretsUnavailable
-from reconciler.core.models import output_cap
 from reconciler.core.objects import NO_REFERENCE, key_reference
 from reconciler.core.reservations import Denied
 from reconciler.core.standing import limits_of, standing
@@ -35,6 +35,7 @@ from reconciler.gateway.spool import Spool
 from reconciler.gateway.surfaces import SURFACES
 from reconciler.gateway.upstream import Unsent, Upstream
 from reconciler.providers import PROVIDERS
+from reconciler.providers.models import output_cap
 from reconciler.providers.provider import Provider
 from reconciler.secrets import SecretReader, header_text
 
@@ -49,7 +50,6 @@ COUNT_ANSWER_BYTES_MAX = 65536
 PASSING = frozenset((408, 425, 429))
 """Errors below 500 that say nothing about the request."""
 CHANGES_MAX = 100
-ANTHROPIC_VERSION = "2023-06-01"
 READY_S = 1.0
 """How long a refusal waits to know which other bindings could serve."""
 NOTHING = Ask(0, 0, 0, 0, 0)
@@ -91,7 +91,7 @@ class Admission:
     """Decides about calls. `origins`: each provider's base URL."""
 
     def __init__(
-        self, books: Books, upstream: Upstream, secrets: SecretReader, origins: dict[str, str], default_output: int
+        self, books: Books, upstream: Upstream, secrets: SecretReader, origins: Mapping[str, str], default_output: int
     ) -> None:
         self._books = books
         self._upstream = upstream
@@ -231,8 +231,8 @@ class Admission:
         query = unframed(call.query)
         path = _path(target, counting, call)
         url = f"{self._origins[target.provider.name]}{path}{'?' + query if query else ''}"
-        version = {"anthropic-version": ANTHROPIC_VERSION} if target.provider.name == "anthropic" else {}
-        headers = version | {**call.headers, **credentials}  # what it says of betas decides how the input is read
+        # What the client says of betas decides how the input is read.
+        headers = {**target.provider.count_headers, **call.headers, **credentials}
         # It is a request of its own, and no request reaches a provider unless it is on the log.
         name = f"{request}-count"
         await self._book(call, caller, target, NOTHING, name, lower=False)
@@ -276,7 +276,7 @@ async def _held(
     needs: Needs,
     request: str,
     credentials: Credentials,
-    origins: dict[str, str],
+    origins: Mapping[str, str],
     output: int,
     tokens: int,
 ) -> Held:

@@ -113,7 +113,7 @@ class _One:
         self._first = 0.0
         self._resolved = False
         self._mask = Mask(held.credentials.values())
-        self._meter = meter(held.call.operation, held.provider.name, held.choices)
+        self._meter = meter(held.call.operation, held.provider, held.choices)
         self._share = Share(whole.room, held.agent, HELD_BYTES_MAX)
         self._handed = False  # whether somebody else gives the share back
         self._said_all = False

@@ -25,6 +25,7 @@ import msgspec
 
 from reconciler.gateway.members import ABSENT, TOKENS_MAX, Fields, Text, there
 from reconciler.gateway.members import raw as _raw
+from reconciler.providers.provider import Provider
 
 CANDIDATES_MAX = 64
 """Of Gemini's answer; of more, which no model gives, none is taken for the last one."""
@@ -380,27 +381,23 @@ class Count(Meter):
 
 RULES: Mapping[str, type[Meter]] = {
     "chat": Chat,
+    "chat.once": ChatSaidOnce,
     "responses": Responses,
     "responses.count": Count,
     "responses.compact": Responses,
     "embeddings": Embeddings,
     "messages": Messages,
+    "messages.elsewhere": MessagesElsewhere,
     "messages.count": Count,
     "generate": Generate,
     "generate.count": Count,
     "embed": Embed,
 }
 
-PECULIAR: Mapping[tuple[str, str], type[Meter]] = {
-    ("chat", "openai"): ChatSaidOnce,
-    ("chat", "openrouter"): ChatSaidOnce,
-    ("messages", "openrouter"): MessagesElsewhere,
-}
 
-
-def meter(operation: str, provider: str, choices: int = 1) -> Meter:
+def meter(operation: str, provider: Provider, choices: int = 1) -> Meter:
     """Give a new meter for an answer of so many choices. Raises KeyError for an operation that has no rule."""
-    found = PECULIAR.get((operation, provider), RULES[operation])()
+    found = RULES[provider.rules.get(operation, operation)]()
     found.choices = choices
     return found
 

@@ -10,31 +10,22 @@ Where a name or a kind is not known, the answer is the careful one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from reconciler.core.models import OUTPUT_CAP_MAX, output_cap
 from reconciler.gateway.body import Body, numbers_in, whole
 from reconciler.gateway.calls import Needs
 from reconciler.gateway.growth import normalized
 from reconciler.gateway.judging import Found, Treatment, look
 from reconciler.gateway.refusal import Refusal
+from reconciler.providers.models import OUTPUT_CAP_MAX, output_cap
 from reconciler.providers.provider import Provider
 
 CLIENT_TOOL_TOKENS = 2048
 """What one tool that a provider defines and the client runs adds to the prompt. Of Anthropic's, memory adds the most,
 about 1,600 (measured); its documentation says 735 and 499 for computer use, 700 for the text editor, 245 for bash."""
 
-_GOOGLES = re.compile(r"google/|gemini|^openrouter/", re.IGNORECASE)
-"""Models that OpenRouter has from Google, or may have: a router of its own takes any."""
-_BY_ITSELF = re.compile(r"(?:^|[^a-z])search|deep-?research|image|banana", re.IGNORECASE)
-"""Models that search or draw, whoever serves them: gpt-4o-search-preview, o3-deep-research, gemini-2.5-flash-image,
-gemini-nano-banana-2.1."""
-_BY_ITSELF_THERE = re.compile(r":online|@|^perplexity/|^openrouter/fusion|multi-?agent", re.IGNORECASE)
-"""Those at OpenRouter, and presets: fusion asks several models, which search, and is charged as all of them; Grok's
-multi-agent ones read a prompt of 40 tokens as 39,263."""
 _ENDLESS = "whose references do not end, or lead elsewhere"
 
 
@@ -45,18 +36,17 @@ def _extra(found: Found, provider: Provider, model: str) -> int:
 
 
 @lru_cache(1024)
-def _unbounded_model(provider: str, model: str) -> str:
-    """Name a model that searches, draws or asks others by itself, or an OpenRouter preset: its content is not known."""
-    does = _BY_ITSELF.search(model) or (provider == "openrouter" and _BY_ITSELF_THERE.search(model))
-    return f"the model {model}" if does else ""
+def _acting(acts: Callable[[str], bool], model: str) -> str:
+    """Name a model that does more by itself than to answer."""
+    return f"the model {model}" if acts(model) else ""
 
 
 def _found(body: Body, operation: str, provider: Provider, model: str) -> Found:
     """Look through a body, for a model: for Google's references of schemas are written out, and images cut up."""
-    found = look(body, operation, provider.name)
+    found = look(body, operation, provider)
     if not (found.images or found.unrolled or found.endless):
         return found
-    if not (provider.name == "gemini" or _GOOGLES.search(model)):
+    if not provider.has_googles(model):
         return found
     narrow = sum(max(0, tokens - provider.image(model)) for tokens in found.tiled)
     found = found._replace(rendered=found.rendered + found.unrolled + narrow)
@@ -76,17 +66,10 @@ def _needs(found: Found, extra: int, output: int | None, choices: int, least: in
     return Needs(extra, output, choices, least, unbounded, found.uncertain, uncounted, found.finer)
 
 
-_BUDGETS = {
-    "anthropic": (("thinking", "budget_tokens"),),
-    "openrouter": (("thinking", "budget_tokens"), ("reasoning", "max_tokens")),
-}
-"""The objects, and their fields, by which providers are told how much a model may think."""
-
-
 def _thought(body: Body, provider: Provider) -> int:
     """Give how many tokens a model is asked to think at most, 0 if that is not said. Raises Refusal."""
     most = 0
-    for of, name in _BUDGETS.get(provider.name, ()):
+    for of, name in provider.thinking:
         if of in body.fields:
             most = max(most, whole(body.mapping(of).get(name), f"{of}.{name}", 0) or 0)
     return most
@@ -122,7 +105,7 @@ def chat(body: Body, provider: Provider, model: str) -> Needs:
         extra += normalized(bytes(body.fields["prediction"]))
     output = max((limit for limit in limits if limit is not None), default=None)
     thought = _thought(body, provider)
-    itself = _unbounded_model(provider.name, model)
+    itself = _acting(provider.acts, model)
     return _needs(found, extra, output, choices, 1 + thought, itself, _beyond(thought, output), _unheld(body, provider))
 
 
@@ -134,7 +117,7 @@ def responses(body: Body, provider: Provider, model: str) -> Needs:
     output = body.integer("max_output_tokens")
     choices = body.integer("n") or 1
     extra, thought = _extra(found, provider, model), _thought(body, provider)
-    more = (_unbounded_model(provider.name, model), _beyond(thought, output), _unheld(body, provider))
+    more = (_acting(provider.acts, model), _beyond(thought, output), _unheld(body, provider))
     needs = _needs(found, extra, output, choices, max(16, 1 + thought), *more)
     return _compacted(needs, model) if found.compacts else needs
 
@@ -156,7 +139,7 @@ def embeddings(body: Body, provider: Provider, model: str) -> Needs:
     tokens = numbers_in(raw)
     found = _found(body, "embeddings", provider, model)
     extra = _extra(found, provider, model)
-    if tokens is not None and provider.name == "openai":  # others may read the text of them anew
+    if tokens is not None and provider.reads_numbers:
         extra += tokens - len(raw)
     return _needs(found, extra, 0, 0, 0)
 
@@ -167,7 +150,7 @@ def messages(body: Body, provider: Provider, model: str) -> Needs:
     thought = _thought(body, provider)  # than which the provider wants more room
     output = body.integer("max_tokens", 0)
     choices = body.integer("n") or 1
-    extra, itself = _extra(found, provider, model), _unbounded_model(provider.name, model)
+    extra, itself = _extra(found, provider, model), _acting(provider.acts, model)
     return _needs(found, extra, output, choices, 1 + thought, itself, _beyond(thought, output), _unheld(body, provider))
 
 
@@ -177,7 +160,7 @@ def generate(body: Body, provider: Provider, model: str) -> Needs:
     output = whole(either(config, "maxOutputTokens", "max_output_tokens"), "maxOutputTokens")
     choices = whole(either(config, "candidateCount", "candidate_count"), "candidateCount") or 1
     found = _found(body, "generate", provider, model)
-    return _needs(found, _extra(found, provider, model), output, choices, 1, _unbounded_model(provider.name, model))
+    return _needs(found, _extra(found, provider, model), output, choices, 1, _acting(provider.acts, model))
 
 
 def embed(body: Body, provider: Provider, model: str) -> Needs:

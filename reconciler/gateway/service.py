@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -41,7 +41,7 @@ class Options(NamedTuple):
     those of the clients; `proxies` are trusted.
     """
 
-    origins: dict[str, str]
+    origins: Mapping[str, str]
     default_output: int
     hosts: tuple[str, ...]
     connect_s: float

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-from reconciler.core.models import KNOWN_MODELS
 from reconciler.core.objects import API_VERSION, KIND_OF_MANIFEST, Kind, Manifest, Reference
 from reconciler.core.text import TEXT_MAX
 from reconciler.manifests import rules
@@ -28,6 +27,7 @@ from reconciler.manifests.lookalikes import called, foreign
 from reconciler.manifests.nodes import Mapping, Node, Scalar, Sequence
 from reconciler.manifests.schema import BUDGET_HINT, BUDGETS, closest, explain, first_words, screen
 from reconciler.manifests.tree import Document
+from reconciler.providers import PROVIDERS
 
 ANNOTATIONS_MAX = 256 * 1024
 REFERENCES_MAX = 1000
@@ -249,20 +249,20 @@ def _model(spec: Mapping, reading: Reading) -> None:
 
 
 def _known_model(provider: Scalar, model: Scalar, reading: Reading) -> None:
-    name = model.text
+    name, of = model.text, PROVIDERS.get(provider.text)
+    known = () if of is None else of.models
     if character := foreign(name):
-        close = closest(name, KNOWN_MODELS.get(provider.text, ()))
+        close = closest(name, known)
         hint = f"did you mean {close}?" if close else "type it again"
         reading.add(rules.LOOKALIKE, model, f"spec.model {_shown(model)} holds {called(character)}", hint)
-    if provider.value == "openrouter":
+    if of is not None and of.named_by_vendor:
         if not has_vendor(name):
             hint = "write vendor/model, such as meta-llama/llama-3.3-70b-instruct"
-            reading.add(rules.OPENROUTER_MODEL, model, f"the openrouter model {_shown(model)} has no vendor", hint)
+            reading.add(rules.OPENROUTER_MODEL, model, f"the {provider.text} model {_shown(model)} has no vendor", hint)
         return
-    known = KNOWN_MODELS.get(provider.text)
-    if known is None or name in known or character:
+    if of is None or name in known or character:
         return
-    other = next((p for p, names in KNOWN_MODELS.items() if name in names), None)
+    other = next((each.name for each in PROVIDERS.values() if name in each.models), None)
     close = closest(name, known)
     hint = f"it is a model of {other}" if other else f"did you mean {close}?" if close else f"known: {', '.join(known)}"
     reading.add(
@@ -282,7 +282,7 @@ _OF_MODELS = (*BUDGETS, "apiKeySecretRef")
 
 
 def has_vendor(model: str) -> bool:
-    """Tell whether an openrouter model is written as it has to be: vendor/model."""
+    """Tell whether a model of many vendors is written as it has to be: vendor/model."""
     vendor, slash, slug = model.partition("/")
     return bool(vendor and slash and slug)
 

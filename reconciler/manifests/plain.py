@@ -20,6 +20,7 @@ from reconciler.manifests.documents import has_vendor
 from reconciler.manifests.inline_keys import find_in_comments, holds_key, is_secret_field
 from reconciler.manifests.scalars import WORDS
 from reconciler.manifests.schema import screen
+from reconciler.providers import PROVIDERS
 
 BYTES_MAX = 64 * 1024
 _LINES_REMEMBERED = 50_000
@@ -175,6 +176,6 @@ def _glimpse(root: dict[str, object]) -> Glimpse:
     metadata, spec = root["metadata"], root["spec"]
     assert isinstance(metadata, dict)
     assert isinstance(spec, dict)
-    if kind == "model" and spec["provider"] == "openrouter" and not has_vendor(str(spec["model"])):
+    if kind == "model" and PROVIDERS[str(spec["provider"])].named_by_vendor and not has_vendor(str(spec["model"])):
         raise _InDoubtError
     return Glimpse(kind, metadata["name"], spec)

@@ -13,6 +13,7 @@ def _credentials(key: str, operation: str) -> dict[str, str]:
 ANTHROPIC = Provider(
     name="anthropic",
     title="Anthropic",
+    origin="https://api.anthropic.com",
     paths={
         "chat": "/v1/chat/completions",
         "messages": "/v1/messages",
@@ -22,6 +23,20 @@ ANTHROPIC = Provider(
     hidden=64,
     hidden_tools=2048,
     image=lambda _: 4784,
-    output_field="max_tokens",
+    models=("claude-sonnet-4-6", "claude-haiku-4-5", "claude-opus-4-6"),
+    default_model="claude-sonnet-4-6",
+    caps={
+        "claude-sonnet-4-6": 128_000,
+        "claude-opus-4-6": 128_000,
+        "claude-haiku-4-5": 64_000,
+        "claude-3-5-sonnet": 8_192,
+        "claude-3-5-haiku": 8_192,
+        "claude-3-opus": 4_096,
+        "claude-3-sonnet": 4_096,
+        "claude-3-haiku": 4_096,
+    },
     counts={"messages": "messages.count"},
+    count_headers={"anthropic-version": "2023-06-01"},
+    thinking=(("thinking", "budget_tokens"),),
+    elements=True,
 )

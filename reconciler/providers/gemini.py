@@ -16,6 +16,7 @@ def _credentials(key: str, operation: str) -> dict[str, str]:
 GEMINI = Provider(
     name="gemini",
     title="Gemini",
+    origin="https://generativelanguage.googleapis.com",
     paths={
         "chat": "/v1beta/openai/chat/completions",
         "embeddings": "/v1beta/openai/embeddings",
@@ -27,7 +28,19 @@ GEMINI = Provider(
     hidden=64,
     hidden_tools=1024,
     image=lambda _: _TILE * _TILES_MAX,
-    output_field="max_tokens",
-    counts={"generate": "generate.count"},
     version="v1beta",
+    models=("gemini-2.5-flash", "gemini-2.0-flash", "gemini-2.5-pro"),
+    default_model="gemini-2.0-flash",
+    caps={
+        "gemini-2.5-flash": 65_536,
+        "gemini-2.5-flash-lite": 65_536,
+        "gemini-2.5-pro": 65_536,
+        "gemini-2.0-flash": 8_192,
+        "gemini-2.0-flash-lite": 8_192,
+        "gemini-1.5-pro": 8_192,
+        "gemini-1.5-flash": 8_192,
+    },
+    counts={"generate": "generate.count"},
+    has_googles=lambda _: True,
+    unrolls=True,
 )

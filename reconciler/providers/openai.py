@@ -18,6 +18,7 @@ def _image(model: str) -> int:
 OPENAI = Provider(
     name="openai",
     title="OpenAI",
+    origin="https://api.openai.com",
     paths={
         "chat": "/v1/chat/completions",
         "responses": "/v1/responses",
@@ -30,5 +31,23 @@ OPENAI = Provider(
     hidden_tools=1024,
     image=_image,
     output_field="max_completion_tokens",
+    models=("gpt-4o", "gpt-4o-mini", "o1", "o3-mini"),
+    default_model="gpt-4o",
+    caps={
+        "gpt-4o": 16_384,
+        "gpt-4o-2024-05-13": 4_096,
+        "gpt-4o-mini": 16_384,
+        "gpt-4.1": 32_768,
+        "gpt-4-turbo": 4_096,
+        "gpt-4": 4_096,
+        "gpt-3.5-turbo": 4_096,
+        "gpt-5": 128_000,
+        "gpt-5-mini": 128_000,
+        "o1": 100_000,
+        "o3-mini": 100_000,
+        "o4-mini": 100_000,
+    },
     counts={"responses": "responses.count", "responses.compact": "responses.count"},
+    rules={"chat": "chat.once"},
+    reads_numbers=True,
 )

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from reconciler.providers.provider import Provider
+import re
+
+from reconciler.providers.provider import Provider, acts
 
 _UNLIMITED = ("siliconflow",)
 """Its `max_tokens` is for what follows the thinking, of which there may be 32,768 tokens more
 (docs.siliconflow.com/en/userguide/capabilities/reasoning). OpenRouter says of it that it keeps the limit of no request:
 an answer of 1,024 tokens at most had 26,000 (LostRuins/lite.koboldai.net#166)."""
 
+_ACTS_THERE = re.compile(r":online|@|^perplexity/|^openrouter/fusion|multi-?agent", re.IGNORECASE)
+"""Models that search, and presets, whose content is not known. Fusion asks several models, which search, and is charged
+as all of them; Grok's multi-agent ones read a prompt of 40 tokens as 39,263."""
+
+
+def _acts(model: str) -> bool:
+    return acts(model) or _ACTS_THERE.search(model) is not None
+
+
 OPENROUTER = Provider(
     name="openrouter",
     title="OpenRouter",
+    origin="https://openrouter.ai",
     paths={
         "chat": "/api/v1/chat/completions",
         "responses": "/api/v1/responses",
@@ -23,7 +35,14 @@ OPENROUTER = Provider(
     hidden=1024,
     hidden_tools=2048,
     image=lambda _: 2833 + 5667 * 8,
-    output_field="max_tokens",
-    counts={},
+    named_by_vendor=True,
+    rules={"chat": "chat.once", "messages": "messages.elsewhere"},
+    acts=_acts,
+    thinking=(("thinking", "budget_tokens"), ("reasoning", "max_tokens")),
     unlimited=_UNLIMITED,
+    rerouting=("models", "route"),
+    elements=True,
+    rewrites=True,
+    unrolls=True,
+    remembers=False,
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from reconciler.core.errors import WorkspaceError
+from reconciler.providers import PROVIDERS
 from reconciler.workspace import values
 from reconciler.workspace.toml_file import TomlFile
 from reconciler.workspace.values import Address, BadValue, Network, display, is_remote
@@ -56,7 +57,8 @@ class Setting(NamedTuple):
 class Settings(NamedTuple):
     """The settings in force, checked. `shown` has every one by name as text without secrets, for the log.
 
-    `unknown` has an error for everything in `pai.toml` that was passed over.
+    `base_urls` are those of the providers, by name. `unknown` has an error for everything in `pai.toml` that was
+    passed over.
     """
 
     source_repo: str
@@ -91,10 +93,7 @@ class Settings(NamedTuple):
     webhooks_bitbucket: str
     webhooks_generic: str
     log_database: str
-    openai_base_url: str
-    anthropic_base_url: str
-    gemini_base_url: str
-    openrouter_base_url: str
+    base_urls: Mapping[str, str]
     secrets_directory: str
     forge_kind: str
     forge_api_url: str
@@ -324,19 +323,14 @@ SETTINGS = (
     Setting("log", "database", "sqlite:data/log.db", values.database, "The log: sqlite:PATH.", "log_database"),
     *(
         Setting(
-            f"providers.{provider}",
+            f"providers.{provider.name}",
             "base_url",
-            url,
+            provider.origin,
             values.origin,
-            f"Where {title} is reached: the origin only.",
-            f"{provider}_base_url",
+            f"Where {provider.title} is reached: the origin only.",
+            f"{provider.name}_base_url",
         )
-        for provider, title, url in (
-            ("openai", "OpenAI", "https://api.openai.com"),
-            ("anthropic", "Anthropic", "https://api.anthropic.com"),
-            ("gemini", "Gemini", "https://generativelanguage.googleapis.com"),
-            ("openrouter", "OpenRouter", "https://openrouter.ai"),
-        )
+        for provider in PROVIDERS.values()
     ),
     Setting(
         "secrets",
@@ -421,7 +415,8 @@ def read_settings(
             found[setting.field] = setting.check(setting.default)
         origins[setting.field] = origin
     shown = {s.name: _shown(s, found[s.field]) for s in SETTINGS}
-    settings = Settings(**found, shown=shown, unknown=tuple(unknown))
+    base_urls = {name: found.pop(f"{name}_base_url") for name in PROVIDERS}
+    settings = Settings(**found, base_urls=base_urls, shown=shown, unknown=tuple(unknown))
     _check_signers(settings, origins)
     if needed is None:
         _check_listeners(settings, origins)

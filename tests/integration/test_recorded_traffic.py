@@ -17,6 +17,7 @@ import pytest
 from reconciler.gateway.metering import Meter, MeteredUsage, meter
 from reconciler.gateway.outline import Outline
 from reconciler.gateway.sse import Events, data_of
+from reconciler.providers import PROVIDERS
 
 TRAFFIC = Path(__file__).resolve().parents[2].parent / "shared" / "recorded-traffic"
 NAMES = sorted(f"{path.parent.name}/{path.stem}" for path in TRAFFIC.glob("*/*.json"))
@@ -85,7 +86,7 @@ def body_of(entry: dict[str, Any]) -> bytes:
 
 def meter_of(entry: dict[str, Any]) -> Meter:
     """Give the meter that the gateway would use."""
-    return meter(OPERATIONS[entry["api"]], entry["provider"])
+    return meter(OPERATIONS[entry["api"]], PROVIDERS[entry["provider"]])
 
 
 def pieces(body: bytes, random_: random.Random) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ import pytest
 
 from reconciler.gateway.body import Body
 from reconciler.gateway.judging import elements, look
+from reconciler.providers import PROVIDERS
 
 
 def qwen(schema: dict[str, Any]) -> str:
@@ -69,13 +70,13 @@ def test_definitions_that_are_written_as_elements_are_bounded(write: Any, schema
     tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
     raw = json.dumps({"tools": tools}, separators=(",", ":"), ensure_ascii=False).encode()
     body = Body(raw)
-    assert body.size + look(body, "chat", "openrouter").rendered >= size(write(schema))
+    assert body.size + look(body, "chat", PROVIDERS["openrouter"]).rendered >= size(write(schema))
     late = {"input": [{"type": "additional_tools", "tools": tools}]}
     assert (
-        look(Body(json.dumps(late).encode()), "responses", "openrouter").rendered
-        >= look(body, "chat", "openrouter").rendered
+        look(Body(json.dumps(late).encode()), "responses", PROVIDERS["openrouter"]).rendered
+        >= look(body, "chat", PROVIDERS["openrouter"]).rendered
     )
-    assert look(body, "chat", "openai").rendered < look(body, "chat", "openrouter").rendered
+    assert look(body, "chat", PROVIDERS["openai"]).rendered < look(body, "chat", PROVIDERS["openrouter"]).rendered
 
 
 def within(levels: int, value: Any) -> Any:
@@ -101,7 +102,7 @@ def test_definitions_that_are_written_in_lines_are_bounded(value: Any) -> None:
     raw = json.dumps({"tools": [tool]}, separators=(",", ":")).encode()
     tokens = len(re.sub(" {1,16}", " ", json.dumps(tool, indent=4)))
     assert tokens > 2 * len(raw)
-    assert len(raw) + look(Body(raw), "chat", "openrouter").rendered >= tokens
+    assert len(raw) + look(Body(raw), "chat", PROVIDERS["openrouter"]).rendered >= tokens
 
 
 @pytest.mark.parametrize("provider", ["openrouter", "anthropic"])
@@ -121,7 +122,7 @@ def test_calls_that_are_written_as_elements_are_bounded(provider: str, given: di
         },
     }[how]
     raw = json.dumps(body, separators=(",", ":")).encode()
-    found = look(Body(raw), how.rsplit(maxsplit=1)[-1], provider)
+    found = look(Body(raw), how.rsplit(maxsplit=1)[-1], PROVIDERS[provider])
     assert len(raw) + found.rendered >= size(dsml(given))
 
 

@@ -202,7 +202,7 @@ def test_signs_of_all_pages_are_not_looked_up_one_by_one(monkeypatch: pytest.Mon
 def look_at(body: dict[str, Any], operation: str = "chat") -> Any:
     """Judge a body that is written as short as it may be."""
     raw = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
-    return look(Body(raw), operation, "openai")
+    return look(Body(raw), operation, PROVIDERS["openai"])
 
 
 @pytest.mark.parametrize(

@@ -310,9 +310,9 @@ def test_tokens_for_others_are_bounded_by_their_bytes() -> None:
 def test_body_is_looked_through_once_for_all_bindings() -> None:
     """A request may name sixteen: what its body holds is the same for all of one provider."""
     body = Body(json.dumps({"messages": "x", "tools": [{"type": "function"}]}).encode())
-    first = look(body, "chat", "openai")
-    assert look(body, "chat", "openai") is first
-    assert look(body, "chat", "openrouter").tools
+    first = look(body, "chat", PROVIDERS["openai"])
+    assert look(body, "chat", PROVIDERS["openai"]) is first
+    assert look(body, "chat", PROVIDERS["openrouter"]).tools
 
 
 def test_judgement_can_be_made_elsewhere() -> None:
@@ -361,12 +361,12 @@ def test_deep_body_is_judged_or_refused(place: str) -> None:
 )
 def test_limit_in_the_words_of_another_api_is_refused(operation: str, body: dict[str, Any]) -> None:
     """Only the limit in the API's own words is read and lowered; a provider that hears others' would answer more."""
-    assert look(Body(json.dumps(body).encode()), operation, "openrouter").unbounded
+    assert look(Body(json.dumps(body).encode()), operation, PROVIDERS["openrouter"]).unbounded
     empty = json.loads(
         json.dumps(body),
         object_pairs_hook=lambda pairs: {name: None if value in (8, 65536) else value for name, value in pairs},
     )
-    assert not look(Body(json.dumps(empty).encode()), operation, "openrouter").unbounded
+    assert not look(Body(json.dumps(empty).encode()), operation, PROVIDERS["openrouter"]).unbounded
 
 
 @pytest.mark.parametrize(
@@ -380,7 +380,7 @@ def test_limit_in_the_words_of_another_api_is_refused(operation: str, body: dict
 )
 def test_limit_in_the_words_of_its_api_is_not(operation: str, body: dict[str, Any]) -> None:
     """Nor what limits a part of the answer."""
-    assert not look(Body(json.dumps(body).encode()), operation, "openrouter").unbounded
+    assert not look(Body(json.dumps(body).encode()), operation, PROVIDERS["openrouter"]).unbounded
 
 
 @pytest.mark.parametrize("name", ["video_url", "audio_url", "video"])
@@ -389,7 +389,8 @@ def test_limit_in_the_words_of_its_api_is_not(operation: str, body: dict[str, An
 def test_film_is_counted_whatever_it_says_it_is(name: str, url: str, within: bool) -> None:
     """An image that moves is priced by its frames, and what is said to be one need not be."""
     part = {"type": name, name: {"url": url} if within else url}
-    found = look(Body(json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode()), "chat", "openrouter")
+    body = Body(json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode())
+    found = look(body, "chat", PROVIDERS["openrouter"])
     assert found.uncertain
 
 
@@ -397,6 +398,7 @@ def test_film_is_counted_whatever_it_says_it_is(name: str, url: str, within: boo
 def test_sound_is_counted_whatever_its_format_is_called(form: str) -> None:
     """No API tells by `format` that something is an image: it would be priced as one, however long it is."""
     part = {"type": "input_audio", "input_audio": {"data": "UklGR" * 9, "format": form}}
-    found = look(Body(json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode()), "chat", "openrouter")
+    body = Body(json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode())
+    found = look(body, "chat", PROVIDERS["openrouter"])
     assert found.uncertain
     assert not found.images

@@ -13,6 +13,7 @@ from reconciler.gateway.body import Body
 from reconciler.gateway.calls import Call
 from reconciler.gateway.metering import meter
 from reconciler.gateway.streams import EVENT_BYTES_MAX, Array, Sse, Stream, stream_of
+from reconciler.providers import PROVIDERS
 
 SSE = "text/event-stream"
 EMPTY = Body(b"{}")
@@ -42,7 +43,7 @@ class Passed:
 
     def __init__(self, kind: Call, *pieces: bytes, content_type: str = SSE, provider: str = "openai") -> None:
         self.stream: Stream = Sse(kind) if content_type == SSE else Array()
-        self.meter = meter(kind.operation, provider)
+        self.meter = meter(kind.operation, PROVIDERS[provider])
         out: list[bytes] = []
         held: list[bytes] = []
         for piece in pieces:
@@ -341,7 +342,7 @@ def test_event_too_large_to_be_read_passes_and_is_not_trusted() -> None:
 
 def test_event_is_taken_apart_in_small_parts() -> None:
     """An event of nothing but signs, each of which is looked at, never has others wait for more than a small part."""
-    stream, it = Sse(call("chat")), meter("chat", "openai")
+    stream, it = Sse(call("chat")), meter("chat", PROVIDERS["openai"])
     held: list[bytes] = []
     for _ in range(500):
         passed, held = stream.feed(b":" * 5000, it, held)
@@ -350,7 +351,7 @@ def test_event_is_taken_apart_in_small_parts() -> None:
 
 def test_what_follows_the_last_word_is_held_as_one() -> None:
     """However small its events are: an object for each would be many times their bytes."""
-    stream, it = Sse(call("chat")), meter("chat", "openai")
+    stream, it = Sse(call("chat")), meter("chat", PROVIDERS["openai"])
     held: list[bytes] = []
     for piece in (DONE, b"\n\n" * 3000, b": x\n\n" * 1000):
         _, held = stream.feed(piece, it, held)

@@ -7,11 +7,15 @@ import json
 import pytest
 
 from reconciler.gateway.metering import CANDIDATES_MAX, Generate, Meter, MeteredUsage, meter
+from reconciler.providers import PROVIDERS
+
+FUTURE = PROVIDERS["openai"]._replace(name="of the future", rules={})
+"""A provider that says its usage as all do."""
 
 
 def fed(operation: str, provider: str, *items: object) -> Meter:
     """Give a meter that has read these: bytes as they are, all else as JSON."""
-    it = meter(operation, provider)
+    it = meter(operation, PROVIDERS.get(provider, FUTURE))
     for item in items:
         it.feed(item if isinstance(item, bytes) else json.dumps(item).encode())
     return it
@@ -436,7 +440,7 @@ def test_gemini_is_finished_when_all_candidates_that_were_asked_for_are() -> Non
     first, second = (
         {"candidates": [{"index": index, "finishReason": "STOP"}], "usageMetadata": usage} for index in (0, 1)
     )
-    it = meter("generate", "gemini", 2)
+    it = meter("generate", PROVIDERS["gemini"], 2)
     for said, finished in ((first, False), (first, False), (second, True)):
         it.feed(json.dumps(said).encode())
         assert (it.usage(complete=False) is not None) is finished
@@ -446,7 +450,7 @@ def test_gemini_is_never_finished_with_more_candidates_than_any_model_gives() ->
     """Nothing is kept of indexes that were not asked for, or of so many, however long a stream names new ones."""
     usage = {"promptTokenCount": 3, "candidatesTokenCount": 1, "totalTokenCount": 4}
     for choices in (2, CANDIDATES_MAX, 1_000_000):
-        it = meter("generate", "gemini", choices)
+        it = meter("generate", PROVIDERS["gemini"], choices)
         for begin in range(0, 10_000, 100):
             candidates = [{"index": index, "finishReason": "STOP"} for index in range(begin, begin + 100)]
             it.feed(json.dumps({"candidates": candidates, "usageMetadata": usage}).encode())

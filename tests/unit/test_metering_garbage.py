@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.gateway.metering import RULES, TOKENS_MAX, Meter, MeteredUsage, meter
+from reconciler.providers import PROVIDERS
 
 
 def fed(operation: str, provider: str, *items: object) -> Meter:
     """Give a meter that has read these: bytes as they are, all else as JSON."""
-    it = meter(operation, provider)
+    it = meter(operation, PROVIDERS[provider])
     for item in items:
         it.feed(item if isinstance(item, bytes) else json.dumps(item).encode())
     return it
@@ -216,14 +217,14 @@ def test_part_that_could_not_be_read_takes_the_trust_away() -> None:
 def test_an_operation_without_a_rule_is_a_bug() -> None:
     """There is no meter by default: what is not in the table must not run."""
     with pytest.raises(KeyError):
-        meter("images", "openai")
+        meter("images", PROVIDERS["openai"])
 
 
 @pytest.mark.parametrize("value", ['{"b%d": 1}', "[%d]", '{"b": {"c%d": 1}}', "%d"])
 def test_members_named_very_often_are_merged_in_one_go(value: str) -> None:
     """An answer that names one member again and again is read, in time that grows as it does."""
     often = ", ".join(f'"a": {value % number}' for number in range(2500))
-    found = meter("chat", "openai")
+    found = meter("chat", PROVIDERS["openai"])
     found.feed(f'{{{often}, "usage": {{"total_tokens": 5}}, "usage": {{"total_tokens": 7}}}}'.encode())
     usage = found.usage(complete=True)
     assert usage is not None
@@ -232,7 +233,7 @@ def test_members_named_very_often_are_merged_in_one_go(value: str) -> None:
 
 def test_large_answer_that_names_a_member_twice_is_not_read() -> None:
     """What would take long to be read tells nothing, so that all that was reserved counts."""
-    found = meter("chat", "openai")
+    found = meter("chat", PROVIDERS["openai"])
     found.feed(b'{"usage": {"total_tokens": 5}, ' + b'"a": {}, ' * 100_000 + b'"a": 1}')
     assert found.usage(complete=True) is None
     assert found.unread

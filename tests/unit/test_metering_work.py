@@ -12,6 +12,7 @@ import pytest
 
 from reconciler.gateway.members import ENTRIES_MAX, MEMBERS_MAX, MERGED_BYTES_MAX, MERGED_SIGNS_MAX, Text
 from reconciler.gateway.metering import meter
+from reconciler.providers import PROVIDERS
 
 OPERATIONS = ("chat", "responses", "messages", "generate")
 STEPS_MAX = 100_000
@@ -31,7 +32,7 @@ def steps(operation: str, text: bytes) -> int:
         nonlocal count
         count += event in ("call", "c_call")
 
-    it = meter(operation, "gemini")
+    it = meter(operation, PROVIDERS["gemini"])
     before = sys.gettrace(), sys.getprofile()
     sys.settrace(line)
     sys.setprofile(call)
@@ -138,14 +139,14 @@ ENTRIES = b",".join([b'{"type":"compaction","input_tokens":1}'] * (ENTRIES_MAX +
 )
 def test_what_is_too_much_to_read_is_not_believed(operation: str, text: bytes) -> None:
     """It may say anything: all that was reserved counts, of an error as well, and what it named is the least."""
-    it = meter(operation, "openai")
+    it = meter(operation, PROVIDERS["openai"])
     it.feed(text)
     assert (it.usage(complete=True), it.usage(complete=False), it.unread) == (None, None, True)
 
 
 def test_text_is_read_anew_after_one_that_was_too_much() -> None:
     """The bounds are those of one text."""
-    it = meter("chat", "openai")
+    it = meter("chat", PROVIDERS["openai"])
     it.feed(b'{"usage":' + LARGE_TWICE + b"}")
     it.feed(b'{"choices":[],"usage":{"total_tokens":5,"total_tokens":7}}')
     usage_ = it.usage(complete=False)
@@ -156,7 +157,7 @@ def test_text_is_read_anew_after_one_that_was_too_much() -> None:
 def test_many_iterations_that_ran_beside_the_message_count() -> None:
     """As many as may be read are all read, and what is none of them is not taken apart."""
     entries = ",".join(['{"type":"compaction","input_tokens":1}', "{}"] * (ENTRIES_MAX // 2))
-    it = meter("messages", "anthropic")
+    it = meter("messages", PROVIDERS["anthropic"])
     it.feed(f'{{"usage":{{"input_tokens":1,"output_tokens":1,"iterations":[{entries}]}}}}'.encode())
     usage_ = it.usage(complete=True)
     assert usage_ is not None
@@ -165,7 +166,7 @@ def test_many_iterations_that_ran_beside_the_message_count() -> None:
 
 def test_counts_of_unknown_names_are_not_kept() -> None:
     """A stream that goes on and on with new names takes no more memory."""
-    it = meter("generate", "gemini")
+    it = meter("generate", PROVIDERS["gemini"])
     for number in range(100):
         it.feed(b'{"usageMetadata":{"totalTokenCount":9,"a%d":1}}' % number)
     assert it._counts == {"totalTokenCount": 9}

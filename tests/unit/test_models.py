@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.models import KNOWN_MODELS, output_cap
+from reconciler.providers import PROVIDERS
+from reconciler.providers.models import output_cap
 
 
 @pytest.mark.parametrize(
@@ -47,4 +48,4 @@ def test_cap_of_a_model_is_that_of_its_family(model: str, cap: int | None) -> No
 
 def test_every_known_model_has_a_cap() -> None:
     """The models that manifests may name without a warning are known with their output caps."""
-    assert all(output_cap(model) for models in KNOWN_MODELS.values() for model in models)
+    assert all(output_cap(model) for provider in PROVIDERS.values() for model in provider.models)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reconciler.gateway import outline as outlines
 from reconciler.gateway.metering import RULES, meter
 from reconciler.gateway.outline import ENTERED, KEPT, Outline
+from reconciler.providers import PROVIDERS
 
 
 def outlined(text: bytes, size: int) -> list[bytes]:
@@ -132,7 +133,7 @@ def test_every_name_that_a_meter_reads_is_in_the_table(operation: str) -> None:
             read.add(name)
             return super().get(name, default)
 
-    it = meter(operation, "openai")
+    it = meter(operation, PROVIDERS["openai"])
     for kind in (b'"message_start"', b'"message_delta"', b'"content_block_start"', b'"response.completed"', b'"x"'):
         it._read(Watched(type=kind))
     assert read

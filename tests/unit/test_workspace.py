@@ -12,6 +12,12 @@ import pytest
 from reconciler.core.errors import WorkspaceError
 from reconciler.workspace import SETTINGS, Address, Workspace, display, is_remote, read_settings
 
+ORIGINS = {
+    "openai": "https://api.openai.com",
+    "anthropic": "https://api.anthropic.com",
+    "gemini": "https://generativelanguage.googleapis.com",
+    "openrouter": "https://openrouter.ai",
+}
 FILE = Path("/w/pai.toml")
 
 
@@ -38,7 +44,7 @@ def test_settings_of_an_empty_file_are_the_documented_defaults() -> None:
     assert settings.admin_listen == Address("127.0.0.1", 8001)
     assert settings.log_database == "sqlite:data/log.db"
     assert settings.gateway_default_max_output_tokens == 16384
-    assert settings.openrouter_base_url == "https://openrouter.ai"
+    assert settings.base_urls == ORIGINS
     assert settings.secrets_directory == ""
     assert settings.shown["source.interval"] == "15s"
     assert set(settings.shown) == {setting.name for setting in SETTINGS}
@@ -69,7 +75,12 @@ def test_settings_of_a_new_workspace_name_every_setting_with_its_default(tmp_pat
         ("PAI_SOURCE_SECRET", "forge", "source_secret", "forge"),
         ("PAI_GATEWAY_LISTEN", "[::1]:9000", "gateway_listen", Address("::1", 9000)),
         ("PAI_GATEWAY_DEFAULT_MAX_OUTPUT_TOKENS", "512", "gateway_default_max_output_tokens", 512),
-        ("PAI_PROVIDERS_OPENAI_BASE_URL", "http://127.0.0.1:9999/", "openai_base_url", "http://127.0.0.1:9999"),
+        (
+            "PAI_PROVIDERS_OPENAI_BASE_URL",
+            "http://127.0.0.1:9999/",
+            "base_urls",
+            ORIGINS | {"openai": "http://127.0.0.1:9999"},
+        ),
         ("PAI_SECRETS_DIRECTORY", "", "secrets_directory", ""),
     ],
 )

@@ -45,17 +45,12 @@ from reconciler.gateway.judging.plain import plain
 from reconciler.gateway.judging.references import unrolled
 from reconciler.gateway.judging.rules import Table, Treatment
 from reconciler.gateway.refusal import Refusal
+from reconciler.providers.provider import Provider
 
 DEPTH_MAX = 64
 _GEMINIS = ("generate", "generate.count", "embed")
 _EMBEDDED = ("embeddings", "embed")
 """What is read as it is, and written into no prompt."""
-_ELEMENTS = ("openrouter", "anthropic")
-"""Providers with models whose template writes calls as elements."""
-_REWRITING = ("openrouter",)
-"""Those with some that write definitions so, or whatever is JSON in signs of ASCII that are safe in HTML."""
-_UNROLLING = ("gemini", "openrouter")
-"""Providers with Google's models, for which references in schemas are written out and images cut into tiles."""
 
 _REWRITTEN = ("generationConfig", "generation_config")
 """What is sent as it is read here: a name that stands twice in it is sent once."""
@@ -103,12 +98,12 @@ class Found(NamedTuple):
 _TEXT_ALONE = Found()
 
 
-def look(body: Body, operation: str, provider: str) -> Found:
+def look(body: Body, operation: str, provider: Provider) -> Found:
     """Look through the body of an operation, once for all bindings. Raises Refusal if it cannot be read."""
-    how = operation, provider
+    how = operation, provider.name
     found: Found | None = body.looked.get(how)
     if found is None:
-        found = body.looked[how] = _look(body, *how)
+        found = body.looked[how] = _look(body, operation, provider)
     return found
 
 
@@ -127,19 +122,19 @@ def _alone(
     return grown, rest
 
 
-def _look(body: Body, operation: str, provider: str) -> Found:
-    anew, elements, rewrites = operation not in _EMBEDDED, provider in _ELEMENTS, provider in _REWRITING
+def _look(body: Body, operation: str, provider: Provider) -> Found:
+    anew, elements, rewrites = operation not in _EMBEDDED, provider.elements, provider.rewrites
     of_prompts, rest = _alone(body, anew=anew, elements=elements, rewrites=rewrites)
     limits = OTHER_LIMITS.get(operation, NO_NAMES).intersection(body.fields)
     if not rest and not limits:
         return Found(rendered=of_prompts) if of_prompts else _TEXT_ALONE
     walk = _Walk(
         bare_tools=operation == "messages",
-        remembers=provider != "openrouter",
+        remembers=provider.remembers,
         gemini=operation in _GEMINIS,
         calls=elements,
         definitions=rewrites,
-        unrolls=provider in _UNROLLING,
+        unrolls=provider.unrolls,
     )
     walk.rendered = of_prompts
     for name in limits:

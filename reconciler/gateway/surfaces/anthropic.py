@@ -41,8 +41,7 @@ def write(call: Call, model: str, output: int | None, provider: Provider) -> byt
     changes: dict[str, Any] = {"model": model}
     if output is not None and call.operation == "messages":
         changes["max_tokens"] = output
-    # OpenRouter itself would go to other models than the binding's, and nobody judged those.
-    return call.body.written(("models", "route") if provider.name == "openrouter" else (), **changes)
+    return call.body.written(provider.rerouting, **changes)  # to models that nobody judged
 
 
 _COUNTED = (
