@@ -32,9 +32,8 @@ from reconciler.gateway.query import unframed
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.refusal_lines import WINDOW_S
 from reconciler.gateway.spool import Spool
-from reconciler.gateway.surfaces import SURFACES
+from reconciler.gateway.surfaces.surface import Surface
 from reconciler.gateway.upstream import Unsent, Upstream
-from reconciler.providers import PROVIDERS
 from reconciler.providers.models import output_cap
 from reconciler.providers.provider import Provider
 from reconciler.secrets import SecretReader, header_text
@@ -88,15 +87,22 @@ class _Target(NamedTuple):
 
 
 class Admission:
-    """Decides about calls. `origins`: each provider's base URL."""
+    """Decides about calls."""
 
     def __init__(
-        self, books: Books, upstream: Upstream, secrets: SecretReader, origins: Mapping[str, str], default_output: int
+        self,
+        books: Books,
+        upstream: Upstream,
+        secrets: SecretReader,
+        providers: Mapping[str, Provider],
+        surfaces: Mapping[str, Surface],
+        default_output: int,
     ) -> None:
         self._books = books
         self._upstream = upstream
         self._secrets = secrets
-        self._origins = origins
+        self._providers = providers
+        self._surfaces = surfaces
         self._default_output = default_output
         self._told: dict[str, float] = {}  # lines for the operator, and when
 
@@ -110,16 +116,28 @@ class Admission:
         raise Refusal("not-ready", f"binding {name} is being changed all the time")
 
     async def _admit(self, call: Call, caller: AgentCaller, name: str, request: str) -> Held:
-        target = self._books.read(lambda state: _target(state, call, caller.agent, name))
+        target = self._books.read(lambda state: self._target(state, call, caller.agent, name))
         credentials = await self._credentials(call, target)
         needs = await needs_of(call, target.provider, target.model)
         self._check_bounded(target, needs)
         output, tokens = await self._reserve(call, caller, target, needs, request, credentials)
         try:
-            return await _held(call, caller, target, needs, request, credentials, self._origins, output, tokens)
+            return await _held(call, caller, target, needs, request, credentials, output, tokens)
         except BaseException:  # nothing of it has left
             self._books.void_now(request, target.name, 0, NOT_SENT)
             raise
+
+    def _target(self, state: State, call: Call, agent: str, name: str) -> _Target:
+        """Find a binding and see that the agent may use it for this call. Raises Refusal."""
+        resource = find_binding(state, agent, name)
+        spec = resource.spec
+        provider = self._providers[str(spec["provider"])]
+        if call.operation not in provider.paths:
+            ways = (way for surface in self._surfaces.values() for way in surface.ways.items())
+            use = ", ".join(way for operation, way in ways if operation in provider.paths)
+            what = f"binding {name} is served by {provider.title}, which has no {call.operation}; use {use}"
+            raise Refusal("unsupported", what)
+        return _Target(name, resource, provider, str(spec["model"]), limits_of(resource))
 
     async def _credentials(self, call: Call, target: _Target) -> Credentials:
         try:
@@ -214,7 +232,7 @@ class Admission:
         self, call: Call, caller: AgentCaller, target: _Target, ask: Ask, request: str, *, lower: bool
     ) -> tuple[int, int]:
         position = target.resource.position
-        grant = await self._books.grant(caller, call.surface, request, target.name, position, ask, lower=lower)
+        grant = await self._books.grant(caller, call.surface.name, request, target.name, position, ask, lower=lower)
         return grant.output, grant.tokens
 
     async def _count(
@@ -227,10 +245,8 @@ class Admission:
         counting = target.provider.counts.get(call.operation)
         if counting is None:
             return None, None
-        surface = SURFACES[call.surface]
         query = unframed(call.query)
-        path = _path(target, counting, call)
-        url = f"{self._origins[target.provider.name]}{path}{'?' + query if query else ''}"
+        url = _url(target, counting, call, query)
         # What the client says of betas decides how the input is read.
         headers = {**target.provider.count_headers, **call.headers, **credentials}
         # It is a request of its own, and no request reaches a provider unless it is on the log.
@@ -246,7 +262,7 @@ class Admission:
             finally:
                 answer.close()
             if status == 200:
-                found = surface.read_count(decode(text))
+                found = call.surface.read_count(decode(text))
         except (Unsent, Lost, ValueError, RecursionError):
             pass
         finally:
@@ -276,13 +292,11 @@ async def _held(
     needs: Needs,
     request: str,
     credentials: Credentials,
-    origins: Mapping[str, str],
     output: int,
     tokens: int,
 ) -> Held:
     """Write what goes upstream, now that `tokens` are reserved and `output` is the limit of each choice."""
     limited = target.limits != Limits() and call.operation not in FREE and needs.choices > 0
-    path = _path(target, call.operation, call)
     limit = output if limited else None
     body = await write(call, target.model, limit, target.provider, last=target.name == call.names[-1])
     return Held(
@@ -291,7 +305,7 @@ async def _held(
         caller.agent,
         target.name,
         target.provider,
-        f"{origins[target.provider.name]}{path}{'?' + call.query if call.query else ''}",
+        _url(target, call.operation, call, call.query),
         credentials,
         body,
         tokens,
@@ -299,25 +313,6 @@ async def _held(
         not needs.unbounded,
         needs.choices,
     )
-
-
-def _target(state: State, call: Call, agent: str, name: str) -> _Target:
-    """Find a binding and see that the agent may use it for this call. Raises Refusal."""
-    resource = find_binding(state, agent, name)
-    spec = resource.spec
-    provider = PROVIDERS[str(spec["provider"])]
-    if call.operation not in provider.paths:
-        raise Refusal("unsupported", _other_surface(name, provider, call))
-    return _Target(name, resource, provider, str(spec["model"]), limits_of(resource))
-
-
-_WAYS = {
-    "chat": "POST /v1/chat/completions (OpenAI)",
-    "responses": "POST /v1/responses (OpenAI)",
-    "embeddings": "POST /v1/embeddings (OpenAI)",
-    "messages": "POST /v1/messages (Anthropic)",
-    "generate": "POST /v1beta/models/NAME:generateContent (Gemini)",
-}
 
 
 def _uncounted(target: _Target, needs: Needs, status: int | None) -> Refusal:
@@ -329,11 +324,6 @@ def _uncounted(target: _Target, needs: Needs, status: int | None) -> Refusal:
     if 400 <= status < 500 and status not in PASSING:
         return Refusal("unbounded", f"{said}: it answered {status}; binding {target.name} has a budget")
     return Refusal("upstream", f"{said}, which binding {target.name} needs for its budget; try again")
-
-
-def _other_surface(name: str, provider: Provider, call: Call) -> str:
-    ways = ", ".join(way for operation, way in _WAYS.items() if operation in provider.paths)
-    return f"binding {name} is served by {provider.title}, which has no {call.operation}; use {ways}"
 
 
 def _with_room(state: State, denied: Denied, agent: str) -> list[Resource]:
@@ -361,9 +351,10 @@ def _spent(denied: Denied, open_ones: list[str]) -> Refusal:
     )
 
 
-def _path(target: _Target, operation: str, call: Call) -> str:
-    path = target.provider.paths[operation]
-    if "{" not in path:
-        return path
-    version = call.version or target.provider.version
-    return path.format(version=version, model=quote(target.model, safe=""), method=call.method)
+def _url(target: _Target, operation: str, call: Call, query: str) -> str:
+    provider = target.provider
+    path = provider.paths[operation]
+    if "{" in path:
+        version = call.version or provider.version
+        path = path.format(version=version, model=quote(target.model, safe=""), method=call.method)
+    return f"{provider.origin}{path}{'?' + query if query else ''}"

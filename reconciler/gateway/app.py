@@ -22,7 +22,7 @@ from reconciler.gateway.auth import AgentCaller, credential, find_binding, ident
 from reconciler.gateway.body import Body
 from reconciler.gateway.body_pool import BodyPool
 from reconciler.gateway.books import Books
-from reconciler.gateway.calls import FREE, Call
+from reconciler.gateway.calls import FREE, Call, Route
 from reconciler.gateway.client import Client, Headers, Send, named
 from reconciler.gateway.exchange import Exchange, Failed
 from reconciler.gateway.headers import fallback_of, kept_headers
@@ -35,9 +35,8 @@ from reconciler.gateway.recorded_refusals import Refusals
 from reconciler.gateway.refusal import FORWARDED, TRY_NEXT, Refusal
 from reconciler.gateway.refusal_lines import RefusalLines
 from reconciler.gateway.room import Room
-from reconciler.gateway.routing import Route, find_route, guess_surface, instead
+from reconciler.gateway.routing import Routing
 from reconciler.gateway.spool import Spool
-from reconciler.gateway.surfaces import SURFACES, Surface, openai
 from reconciler.gateway.upstream import CONNECTIONS_MAX
 
 log = logging.getLogger("pai.gateway")
@@ -67,6 +66,7 @@ class Gateway:
 
     def __init__(
         self,
+        routing: Routing,
         books: Books,
         admission: Admission,
         judging: BodyPool,
@@ -75,6 +75,7 @@ class Gateway:
         metrics: GatewayMetrics,
         health: Callable[[], Ready],
     ) -> None:
+        self.routing = routing
         self._books = books
         self._admission = admission
         self._judging = judging
@@ -145,7 +146,7 @@ class _Request:
         self._held: Held | None = None
         self._entered = ""
         self._head_bytes = 0
-        self._surface: Surface = openai
+        self._surface = gateway.routing.default
         self._began = gateway._loop.time()
 
     async def answer(self) -> None:
@@ -202,7 +203,7 @@ class _Request:
     async def _serve(self) -> None:
         scope = self._scope
         headers: Headers = scope["headers"]
-        self._surface = SURFACES[guess_surface(scope["path"], headers, scope["query_string"])]
+        self._surface = self._gateway.routing.guess(scope["path"], headers, scope["query_string"])
         if self._foreign:
             shown = b", ".join(value for name, value in headers if name == b"host")[:100].decode("latin-1")
             raise Refusal("host", f"this gateway does not answer for the host {shown!r}: see gateway.hosts in pai.toml")
@@ -225,10 +226,12 @@ class _Request:
     def _route(self) -> Route:
         """Find what is asked for, and from then on speak the client's words. Raises Refusal."""
         path, method = self._scope["path"], self._scope["method"]
-        route = find_route(path, self._surface.NAME)
+        route = self._gateway.routing.find(path, self._surface)
         if route is None:
-            raise Refusal("no-path", f"there is no {path[:100]} here{instead(path, self._surface.NAME)}")
-        self._surface = SURFACES[route.surface]
+            raise Refusal(
+                "no-path", f"there is no {path[:100]} here{self._gateway.routing.instead(path, self._surface)}"
+            )
+        self._surface = route.surface
         self._binding = route.name
         allowed = "GET" if route.operation == "models" else "POST"
         if method == "GET" and route.operation == "responses" and _offers_websocket(self._scope["headers"]):
@@ -276,7 +279,7 @@ class _Request:
                 try:
                     outcome = await self._try(call, caller, name)
                 except Refusal as refusal:
-                    self._gateway._refusals.note(caller.agent, name, call.surface, self._request, refusal)
+                    self._gateway._refusals.note(caller.agent, name, call.surface.name, self._request, refusal)
                     first = first or refusal
                     if number == 0 and refusal.reason not in TRY_NEXT:
                         raise
@@ -314,19 +317,19 @@ class _Request:
         read = self._gateway._books.read
         if route.name:
             resource = read(lambda state: find_binding(state, caller.agent, route.name))
-            body: Any = surface.model(route.name, str(resource.spec["provider"]), 0)
+            body: Any = surface.model(route.name, str(resource.spec["provider"]))
         else:
             found = read(lambda state: _listed(state, caller.agent))
-            body = surface.models([surface.model(name, *of) for name, of in found.items()])
+            body = surface.models([surface.model(name, of) for name, of in found.items()])
         await self._client.whole(200, [_JSON], msgspec.json.encode(body))
 
 
-def _listed(state: State, agent: str) -> dict[str, tuple[str, int]]:
-    """Give the agent's bindings in force, each with its provider and a constant time."""
+def _listed(state: State, agent: str) -> dict[str, str]:
+    """Give the agent's bindings in force, each with its provider."""
     workload = state.agents.get(agent)
     names = workload.spec.get("modelBindings") if workload is not None else None
     listed = [str(name) for name in names] if isinstance(names, list) else []
-    return {name: (str(state.models[name].spec["provider"]), 0) for name in listed if name in state.models}
+    return {name: str(state.models[name].spec["provider"]) for name in listed if name in state.models}
 
 
 def _offers_websocket(headers: Headers) -> bool:

@@ -29,11 +29,10 @@ import msgspec
 
 from reconciler import __version__
 from reconciler.gateway import wire
-from reconciler.gateway.calls import Call
+from reconciler.gateway.calls import Call, Route
 from reconciler.gateway.offloading import Elsewhere
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.room import SMALL_BYTES_MAX
-from reconciler.gateway.routing import Route
 from reconciler.gateway.spool import Spool
 
 log = logging.getLogger("pai.gateway")
@@ -165,11 +164,13 @@ class BodyPool:
             lane.tell(number, "drop")
 
         try:
-            size, found = await lane.ask(agent, number, "read", (came, route, fallback, query), spool)
+            given = came, route.surface.name, route[1:], fallback, query
+            size, found = await lane.ask(agent, number, "read", given, spool)
         except BaseException:
             drop()
             raise
-        return Call(**found | {"names": tuple(found["names"]), "body": Elsewhere(size, ask, drop)})
+        known = {"surface": route.surface, "names": tuple(found["names"]), "body": Elsewhere(size, ask, drop)}
+        return Call(**found | known)
 
     def close(self) -> None:
         """End the processes."""

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,14 +18,14 @@ import msgspec
 from reconciler import __version__
 from reconciler.gateway import wire
 from reconciler.gateway.body import Body
-from reconciler.gateway.calls import Call
-from reconciler.gateway.needs import NEEDS
+from reconciler.gateway.calls import Call, Route
 from reconciler.gateway.offloading import parse
 from reconciler.gateway.refusal import Refusal
-from reconciler.gateway.routing import Route
 from reconciler.gateway.spool import Spool
 from reconciler.gateway.surfaces import SURFACES
+from reconciler.gateway.surfaces.surface import Surface
 from reconciler.providers import PROVIDERS
+from reconciler.providers.provider import Provider
 
 NICENESS = 5
 """Whoever answers everybody comes before whoever judges one body."""
@@ -34,29 +34,33 @@ NICENESS = 5
 class _Desk:
     """The calls whose bodies are here, by number."""
 
-    def __init__(self) -> None:
+    def __init__(self, surfaces: Mapping[str, Surface], providers: Mapping[str, Provider]) -> None:
+        self._surfaces = surfaces
+        self._providers = providers
         self._calls: dict[int, Call] = {}
 
     def answer(self, number: int, word: str, given: Sequence[Any], fds: list[int]) -> Any:
         """Answer one question; with a Spool where bytes are asked for. Raises Refusal."""
         if word == "read":
-            size, route, fallback, query = given
-            self._calls[number] = call = _read(Spool(fds.pop(), size), Route(*route), tuple(fallback), query)
-            return call.body.size, {name: value for name, value in call._asdict().items() if name != "body"}
+            size, surface, rest, fallback, query = given
+            route = Route(self._surfaces[surface], *rest)
+            self._calls[number] = call = _read(Spool(fds.pop(), size), route, tuple(fallback), query)
+            found = call._asdict()
+            del found["body"], found["surface"]
+            return call.body.size, found
         if word == "drop":
             return self._calls.pop(number, None) and None
         call = self._calls[number]
-        surface = SURFACES[call.surface]
         if word == "needs":
             provider, model = given
-            return NEEDS[call.operation](call.body, PROVIDERS[provider], model)
+            return call.surface.judges[call.operation](call.body, self._providers[provider], model)
         if word == "count":
-            return _spooled(surface.write_count(call, *given))
+            return _spooled(call.surface.write_count(call, *given))
         if word == "uncounted":
-            return surface.uncounted(call)
+            return call.surface.uncounted(call)
         assert word == "write"
         provider, model, output, last = given
-        data = surface.write(call, model, output, PROVIDERS[provider])
+        data = call.surface.write(call, model, output, self._providers[provider])
         if last:
             del call, self._calls[number]
         return _spooled(data)
@@ -92,7 +96,7 @@ def _told(desk: _Desk, message: bytes, fds: list[int]) -> tuple[list[Any], Spool
 
 def serve(sock: socket.socket) -> None:
     """Answer what comes on the socket until it ends."""
-    desk = _Desk()
+    desk = _Desk(SURFACES, PROVIDERS)
     wire.put(sock, msgspec.msgpack.encode(__version__))
     while True:
         message, fds = wire.take(sock)

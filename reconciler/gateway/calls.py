@@ -12,12 +12,25 @@ Operations are named once for all surfaces and providers:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.gateway.body import Body
 
+if TYPE_CHECKING:
+    from reconciler.gateway.surfaces.surface import Surface
+
 FREE = frozenset(("messages.count", "generate.count", "responses.count"))
 """Operations that providers do not charge for."""
+
+
+class Route(NamedTuple):
+    """What a path asks for; `name`, `method` and `version` are parts of the path, "" where it lacks them."""
+
+    surface: Surface
+    operation: str
+    name: str = ""
+    method: str = ""
+    version: str = ""
 
 
 class Call(NamedTuple):
@@ -29,7 +42,7 @@ class Call(NamedTuple):
     """
 
     operation: str
-    surface: str
+    surface: Surface
     names: tuple[str, ...]
     body: Body
     stream: bool = False

@@ -11,13 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn
 
 from reconciler.gateway.body import Body
-from reconciler.gateway.calls import Call, Needs
-from reconciler.gateway.needs import NEEDS
-from reconciler.gateway.query import check_framing, kept_query
+from reconciler.gateway.calls import Call, Needs, Route
+from reconciler.gateway.query import kept_query
 from reconciler.gateway.refusal import Refusal
-from reconciler.gateway.routing import Route
 from reconciler.gateway.spool import Spool
-from reconciler.gateway.surfaces import SURFACES, anthropic, gemini, openai
 from reconciler.providers.provider import Provider
 
 NAMES_MAX = 16
@@ -50,13 +47,7 @@ def parse(
     route: Route, body: Body, fallback: tuple[str, ...], query: bytes, headers: Mapping[str, str] | None = None
 ) -> Call:
     """Read a request; `headers` go upstream. Raises Refusal."""
-    if route.surface == gemini.NAME:
-        check_framing(query)
-        call = gemini.parse(route.name, route.method, body, fallback)
-    elif route.surface == anthropic.NAME:
-        call = anthropic.parse(route.operation, body, fallback)
-    else:
-        call = openai.parse(route.operation, body, fallback)
+    call = route.surface.parse(route, body, fallback, query)
     if len(call.names) > NAMES_MAX:
         raise Refusal("invalid", f"a request may name at most {NAMES_MAX} bindings")
     if max(map(len, call.names)) > NAME_CHARS_MAX:
@@ -68,7 +59,7 @@ async def needs(call: Call, provider: Provider, model: str) -> Needs:
     """Say how much the call can cost. Raises Refusal."""
     if isinstance(call.body, Elsewhere):
         return Needs(*await call.body.ask("needs", provider.name, model))
-    return NEEDS[call.operation](call.body, provider, model)
+    return call.surface.judges[call.operation](call.body, provider, model)
 
 
 async def write(call: Call, model: str, output: int | None, provider: Provider, *, last: bool) -> bytes | Spool:
@@ -76,12 +67,11 @@ async def write(call: Call, model: str, output: int | None, provider: Provider, 
     if isinstance(call.body, Elsewhere):
         found: Spool = await call.body.ask("write", provider.name, model, output, last)
         return found
-    return SURFACES[call.surface].write(call, model, output, provider)
+    return call.surface.write(call, model, output, provider)
 
 
 async def write_count(call: Call, model: str) -> tuple[bytes | Spool, int]:
     """Give the body of the free count of the call's input, and the bytes that it lacks and that a model may read."""
     if isinstance(call.body, Elsewhere):
         return await call.body.ask("count", model), await call.body.ask("uncounted")
-    surface = SURFACES[call.surface]
-    return surface.write_count(call, model), surface.uncounted(call)
+    return call.surface.write_count(call, model), call.surface.uncounted(call)

@@ -1,4 +1,4 @@
-"""What a path asks for: the surface whose words its client speaks, the operation, and the parts of the path.
+"""What a path asks for: the dialect whose words its client speaks, the operation, and the parts of the path.
 
 Nothing of a request but its path, its query and the names of its headers is looked at. A path without a version means
 the same as the one with it, for base URLs that lack it; a version that the API does not have is no path.
@@ -7,81 +7,62 @@ the same as the one with it, for base URLs that lack it; a version that the API 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from reconciler.gateway.query import keys_in
-from reconciler.gateway.surfaces import anthropic, gemini, openai
+from reconciler.gateway.calls import Route
+from reconciler.gateway.surfaces.surface import Surface
 
 if TYPE_CHECKING:  # else the processes that judge bodies would load an event loop, 6 MB of it
     from reconciler.gateway.client import Headers
 
 _VERSION = re.compile(r"/(v1|v1beta|v1alpha)(?=/)")
-_GEMINIS_OWN = ("v1beta", "v1alpha")
 _MODEL = re.compile(r"/models(?:/([^/:]*))?")
 
 
-class Route(NamedTuple):
-    """What a path asks for; `name`, `method` and `version` are parts of the path, "" where it lacks them."""
+class Routing:
+    """Finds dialects and operations. `default` is spoken where nothing shows what else is."""
 
-    surface: str
-    operation: str
-    name: str = ""
-    method: str = ""
-    version: str = ""
+    def __init__(self, surfaces: Mapping[str, Surface]) -> None:
+        self._surfaces = [*surfaces.values()]
+        self.default = self._surfaces[0]
+        paths = [path for surface in self._surfaces for rest in surface.routes for path in (rest, f"/v1{rest}")]
+        self._plain: dict[str, Route] = {}  # of paths that have no parts
+        self._plain = {path: found for path in paths if (found := self.find(path, self.default))}
 
+    def find(self, path: str, speaks: Surface) -> Route | None:
+        """Find what a path asks for; `speaks` is the dialect that answers where several share a path."""
+        if plain := self._plain.get(path):
+            return plain
+        version, rest = _split(path)
+        for surface in self._surfaces:
+            if found := surface.route(version, rest):
+                return found
+        if model := _MODEL.fullmatch(rest):
+            return Route(speaks, "models", model[1] or "", version=version)
+        return None
 
-_PLAIN = {
-    f"{start}{rest}": Route(surface.NAME, operation, version=start[1:])
-    for surface in (anthropic, openai)
-    for rest, operation in surface.ROUTES.items()
-    for start in ("", "/v1")
-}
-"""Paths that have no parts."""
+    def guess(self, path: str, headers: Headers, query: bytes) -> Surface:
+        """Guess whose words a client expects, where the path does not say it either."""
+        if plain := self._plain.get(path):
+            return plain.surface
+        names = {name for name, _ in headers}
+        asked = self._surfaces[:0:-1]
+        owner = next((surface for surface in asked if surface.owns(path)), None)
+        return owner or next((surface for surface in asked if surface.shows(names, query)), self.default)
 
-
-def find_route(path: str, speaks: str) -> Route | None:
-    """Find what a path asks for; `speaks` is the surface that answers where several share a path."""
-    if plain := _PLAIN.get(path):
-        return plain
-    version, rest = _split(path)
-    if found := gemini.PATH.fullmatch(rest):
-        method = found["method"]
-        if method not in gemini.METHODS:
-            return None
-        return Route(gemini.NAME, gemini.METHODS[method], found["name"], method, version)
-    if found := _MODEL.fullmatch(rest):
-        return Route(speaks, "models", found[1] or "", version=version)
-    return None
+    def instead(self, path: str, speaks: Surface) -> str:
+        """Name what was meant if an SDK was given a base URL with a part too many, else all there is."""
+        rest = path[:200]
+        while (cut := _split(rest))[0]:
+            rest = cut[1]
+        for meant in (f"/v1{rest}", f"/v1beta{rest}"):
+            if meant != path and self.find(meant, speaks) is not None:
+                return f": did you mean {meant[:100]}? The SDK's base URL is at fault, see pai env AGENT"
+        return f"; there are {', '.join(way for surface in self._surfaces for way in surface.paths())} and /v1/models"
 
 
 def _split(path: str) -> tuple[str, str]:
     """Cut the version off a path."""
     found = _VERSION.match(path)
     return (found[1], path[found.end() :]) if found else ("", path)
-
-
-def instead(path: str, speaks: str) -> str:
-    """Name what was meant if an SDK was given a base URL with a part too many, else all there is."""
-    rest = path[:200]
-    while (cut := _split(rest))[0]:
-        rest = cut[1]
-    for meant in (f"/v1{rest}", f"/v1beta{rest}"):
-        if meant != path and find_route(meant, speaks) is not None:
-            return f": did you mean {meant[:100]}? The SDK's base URL is at fault, see pai env AGENT"
-    ways = ", ".join(f"/v1{way}" for way in (*openai.ROUTES, *anthropic.ROUTES))
-    return f"; there are {ways}, /v1beta/models/NAME:METHOD and /v1/models"
-
-
-def guess_surface(path: str, headers: Headers, query: bytes) -> str:
-    """Guess whose words a client expects, where the path does not say it either."""
-    if plain := _PLAIN.get(path):
-        return plain.surface
-    version, rest = _split(path)
-    if version in _GEMINIS_OWN or ":" in rest:
-        return gemini.NAME
-    if rest.startswith("/messages"):
-        return anthropic.NAME
-    names = {name for name, _ in headers}
-    if b"x-goog-api-key" in names or keys_in(query):
-        return gemini.NAME
-    return anthropic.NAME if b"anthropic-version" in names else openai.NAME

@@ -23,8 +23,11 @@ from reconciler.gateway.exchange import Exchange
 from reconciler.gateway.ids import RequestIds
 from reconciler.gateway.metrics import GatewayMetrics
 from reconciler.gateway.recorded_refusals import Refusals
+from reconciler.gateway.routing import Routing
+from reconciler.gateway.surfaces import SURFACES
 from reconciler.gateway.upstream import CONNECTIONS_MAX, Upstream
 from reconciler.listening import Door, DoorLimits, Hosts, Listener, Network, Proxies
+from reconciler.providers import PROVIDERS
 from reconciler.recorder import Recorder
 from reconciler.secrets import SecretReader, Secrets
 
@@ -81,10 +84,13 @@ class Service:
         refusals = Refusals(self._recorder)
         async with Upstream(self._options.connect_s, self._options.read_s) as upstream:
             secrets = SecretReader(self._secrets)
-            admission = Admission(books, upstream, secrets, self._options.origins, self._options.default_output)
+            origins = self._options.origins
+            providers = {name: each._replace(origin=origins[name]) for name, each in PROVIDERS.items()}
+            admission = Admission(books, upstream, secrets, providers, SURFACES, self._options.default_output)
             exchange = Exchange(books, upstream, self._metrics, self._options.left_s)
             judging = BodyPool()
-            app = Gateway(books, admission, judging, exchange, refusals, self._metrics, self._health)
+            routing = Routing(SURFACES)
+            app = Gateway(routing, books, admission, judging, exchange, refusals, self._metrics, self._health)
             judging.start()
             door = self._door(app)
             listener = Listener(door, listening)

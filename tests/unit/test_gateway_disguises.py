@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from reconciler.gateway.body import VALUES_MAX, Body
-from reconciler.gateway.calls import Needs
+from reconciler.gateway.calls import Needs, Route
 from reconciler.gateway.growth import rendered
-from reconciler.gateway.needs import NEEDS
 from reconciler.gateway.refusal import Refusal
-from reconciler.gateway.surfaces import gemini
+from reconciler.gateway.surfaces import SURFACES
 from reconciler.providers import PROVIDERS
+from tests.support_judging import NEEDS
 
 URL = {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}
 PDF = "JVBERi0xLjcK" * 1000
@@ -191,7 +191,8 @@ def test_numbers_are_written_as_they_came() -> None:
     """What is taken apart and written anew gets no longer: `1e15` has four bytes, and not eighteen, as a number has."""
     numbers = b"[1e15,1.50,-0.0,8.5e300,12345678901234567890123]"
     body = Body(b'{"contents":[],"generationConfig":{"responseSchema":{"enum":%s}}}' % numbers)
-    call = gemini.parse("name", "generateContent", body, ())
+    gemini = SURFACES["gemini"]
+    call = gemini.parse(Route(gemini, "generate", "name", "generateContent"), body, (), b"")
     assert numbers in gemini.write(call, "gemini-2.5-pro", 100, PROVIDERS["gemini"])
 
 

@@ -15,8 +15,8 @@ from reconciler.gateway import growth
 from reconciler.gateway.body import Body
 from reconciler.gateway.growth import normalized, rendered
 from reconciler.gateway.judging import look
-from reconciler.gateway.needs import NEEDS
 from reconciler.providers import PROVIDERS
+from tests.support_judging import NEEDS
 
 FORMS = ("NFC", "NFKC")
 SAMPLES = [

@@ -16,9 +16,9 @@ from reconciler.gateway.body import VALUES_MAX, Body
 from reconciler.gateway.calls import Needs
 from reconciler.gateway.growth import rendered
 from reconciler.gateway.judging import look
-from reconciler.gateway.needs import NEEDS
 from reconciler.gateway.refusal import Refusal
 from reconciler.providers import PROVIDERS
+from tests.support_judging import NEEDS
 
 HOME = {"chat": "openai", "responses": "openai", "messages": "anthropic", "generate": "gemini"}
 Wrap = Callable[[Any], Any]

@@ -7,11 +7,12 @@ import asyncio
 import pytest
 
 from reconciler.gateway.body_pool import BodyPool, Lane
+from reconciler.gateway.calls import Route
 from reconciler.gateway.room import SMALL_BYTES_MAX
-from reconciler.gateway.routing import Route
 from reconciler.gateway.spool import Spool
+from reconciler.gateway.surfaces import SURFACES
 
-ROUTE = Route("openai", "chat", version="v1")
+ROUTE = Route(SURFACES["openai"], "chat", version="v1")
 LARGE = 32 * 1024 * 1024
 
 
@@ -24,7 +25,7 @@ class Recorded(BodyPool):
 
         async def ask(lane: Lane, *_: object) -> tuple[int, dict[str, object]]:
             self.asked.append(lane)
-            return 1, {"operation": "chat", "surface": "openai", "names": ["a"]}
+            return 1, {"operation": "chat", "names": ["a"]}
 
         monkeypatch.setattr(Lane, "ask", ask)
         monkeypatch.setattr(Lane, "tell", lambda *_: None)

@@ -16,9 +16,9 @@ from reconciler.gateway.calls import Needs
 from reconciler.gateway.growth import rendered
 from reconciler.gateway.judging import kinds
 from reconciler.gateway.judging.fields import BODY, DEFINITION, PROMPT, SETTINGS
-from reconciler.gateway.needs import NEEDS
 from reconciler.gateway.refusal import Refusal
 from reconciler.providers import PROVIDERS
+from tests.support_judging import NEEDS
 
 RECORDED = Path(__file__).resolve().parents[3] / "shared" / "recorded-traffic"
 HOME = {

@@ -12,8 +12,8 @@ import pytest
 from reconciler.gateway.body import Body
 from reconciler.gateway.calls import Needs
 from reconciler.gateway.judging.pictures import HEAD_CHARS, SEGMENTS_MAX, TILE_TOKENS, TOKENS_MAX, tokens
-from reconciler.gateway.needs import NEEDS
 from reconciler.providers import PROVIDERS
+from tests.support_judging import NEEDS
 
 NOTE = b"\xff\xe1" + pack(">H", 30_002) + bytes(30_000)
 """What a camera notes in front of a JPEG's size."""

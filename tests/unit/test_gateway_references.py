@@ -12,8 +12,8 @@ from reconciler.gateway.body import Body
 from reconciler.gateway.calls import Needs
 from reconciler.gateway.judging import references
 from reconciler.gateway.judging.references import unrolled
-from reconciler.gateway.needs import NEEDS
 from reconciler.providers import PROVIDERS
+from tests.support_judging import NEEDS
 
 
 def written(node: Any, root: Any) -> Any:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.gateway.routing import Route, find_route, guess_surface, instead
+from reconciler.gateway.calls import Route
+from reconciler.gateway.routing import Routing
+from reconciler.gateway.surfaces import SURFACES
+
+ROUTING = Routing(SURFACES)
+OPENAI, ANTHROPIC, GEMINI = (SURFACES[name] for name in ("openai", "anthropic", "gemini"))
 
 ROUTES = {
     "/chat/completions": ("openai", "chat"),
@@ -30,8 +35,8 @@ def test_path_of_one_meaning_needs_no_version(path: str, version: str) -> None:
     """What only one API has is found with `/v1` and without; the version is told as it came."""
     whole = f"/{version}{path}" if version else path
     surface, operation = ROUTES[path]
-    assert find_route(whole, "gemini") == Route(surface, operation, version=version)
-    assert guess_surface(whole, [], b"") == surface
+    assert ROUTING.find(whole, GEMINI) == Route(SURFACES[surface], operation, version=version)
+    assert ROUTING.guess(whole, [], b"").name == surface
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -39,17 +44,17 @@ def test_path_of_one_meaning_needs_no_version(path: str, version: str) -> None:
 def test_gemini_is_served_in_every_version(method: str, version: str) -> None:
     """Its methods have three versions; which of them came is told."""
     path = f"{'/' if version else ''}{version}/models/flash:{method}"
-    assert find_route(path, "openai") == Route("gemini", METHODS[method], "flash", method, version)
-    assert guess_surface(path, [], b"") == "gemini"
+    assert ROUTING.find(path, OPENAI) == Route(GEMINI, METHODS[method], "flash", method, version)
+    assert ROUTING.guess(path, [], b"").name == "gemini"
 
 
 @pytest.mark.parametrize("version", ["/v1", "/v1beta", "/v1alpha", ""])
 @pytest.mark.parametrize(("rest", "name"), [("/models", ""), ("/models/", ""), ("/models/flash", "flash")])
 def test_models_are_listed_in_the_words_of_who_asks(version: str, rest: str, name: str) -> None:
     """The list and one of it stand under every version, and without."""
-    found = find_route(version + rest, "anthropic")
+    found = ROUTING.find(version + rest, ANTHROPIC)
     assert found is not None
-    assert found[:3] == ("anthropic", "models", name)
+    assert found[:3] == (ANTHROPIC, "models", name)
 
 
 @pytest.mark.parametrize(
@@ -77,15 +82,17 @@ def test_models_are_listed_in_the_words_of_who_asks(version: str, rest: str, nam
 )
 def test_other_paths_are_none(path: str) -> None:
     """A version that the API does not have, one too many, and whatever is longer or shorter is no path."""
-    assert find_route(path, "openai") is None
+    assert ROUTING.find(path, OPENAI) is None
 
 
 def test_path_of_two_versions_is_told_the_right_one() -> None:
     """A base URL with a version too many is told what was meant; with nothing like it, all there is."""
-    assert "did you mean /v1/messages?" in instead("/v1/v1/messages", "anthropic")
-    assert "did you mean /v1/chat/completions?" in instead("/v1beta/chat/completions", "openai")
-    assert "did you mean /v1/models/a:generateContent?" in instead("/v1beta/v1beta/models/a:generateContent", "gemini")
-    assert "/v1/responses/compact" in instead("/v1/files", "openai")
+    assert "did you mean /v1/messages?" in ROUTING.instead("/v1/v1/messages", ANTHROPIC)
+    assert "did you mean /v1/chat/completions?" in ROUTING.instead("/v1beta/chat/completions", OPENAI)
+    assert "did you mean /v1/models/a:generateContent?" in ROUTING.instead(
+        "/v1beta/v1beta/models/a:generateContent", GEMINI
+    )
+    assert "/v1/responses/compact" in ROUTING.instead("/v1/files", OPENAI)
 
 
 @pytest.mark.parametrize(
@@ -103,5 +110,5 @@ def test_who_asks_for_models_shows_in_the_headers(
     headers: list[tuple[bytes, bytes]], query: bytes, surface: str
 ) -> None:
     """Where a path is of several APIs, the credential and the version that an SDK sends tell which it is."""
-    assert guess_surface("/v1/models", headers, query) == surface
-    assert guess_surface("/models", headers, query) == surface
+    assert ROUTING.guess("/v1/models", headers, query).name == surface
+    assert ROUTING.guess("/models", headers, query).name == surface

@@ -13,6 +13,7 @@ from reconciler.gateway.body import Body
 from reconciler.gateway.calls import Call
 from reconciler.gateway.metering import meter
 from reconciler.gateway.streams import EVENT_BYTES_MAX, Array, Sse, Stream, stream_of
+from reconciler.gateway.surfaces import SURFACES
 from reconciler.providers import PROVIDERS
 
 SSE = "text/event-stream"
@@ -21,7 +22,7 @@ EMPTY = Body(b"{}")
 
 def call(operation: str, *, asked: bool = True) -> Call:
     """Give a streamed call."""
-    return Call(operation, "openai", ("b",), EMPTY, stream=True, asked_usage=asked)
+    return Call(operation, SURFACES["openai"], ("b",), EMPTY, stream=True, asked_usage=asked)
 
 
 def chunk(**fields: object) -> bytes:
@@ -273,7 +274,7 @@ def test_framing_follows_what_was_asked_and_sent(
     operation: str, stream: bool, begin: bytes, content_type: str, framing: type | None
 ) -> None:
     """Who asked for a stream gets one, whatever its content type says; an error as JSON to such a request is whole."""
-    found = stream_of(Call(operation, "openai", ("b",), EMPTY, stream), begin, content_type)
+    found = stream_of(Call(operation, SURFACES["openai"], ("b",), EMPTY, stream), begin, content_type)
     assert (None if found is None else type(found)) == framing
 
 

@@ -15,6 +15,7 @@ from reconciler.gateway.calls import Call
 from reconciler.gateway.metering import Meter, meter
 from reconciler.gateway.sse import DataLines, data_of
 from reconciler.gateway.streams import DATA_BYTES_MAX, EVENT_BYTES_MAX, Sse
+from reconciler.gateway.surfaces import SURFACES
 from reconciler.providers import PROVIDERS
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
@@ -91,7 +92,7 @@ class Passed:
     """A stream that was fed in pieces: what the meter knows, whether it ended and held its end back."""
 
     def __init__(self, api: Api, pieces: list[bytes]) -> None:
-        self.stream = Sse(Call(api.operation, api.provider, ("b",), Body(b"{}"), stream=True, asked_usage=True))
+        self.stream = Sse(Call(api.operation, SURFACES["openai"], ("b",), Body(b"{}"), stream=True, asked_usage=True))
         self.meter: Meter = meter(api.operation, PROVIDERS[api.provider], api.choices)
         out: list[bytes] = []
         held: list[bytes] = []
