@@ -21,7 +21,7 @@ from reconciler.core.objects import NO_REFERENCE, key_reference
 from reconciler.core.reservations import Denied
 from reconciler.core.standing import limits_of, standing
 from reconciler.core.state import Resource, State
-from reconciler.gateway.auth import AgentCaller, find_binding
+from reconciler.gateway.auth import AgentCaller, bindings_of, find_binding
 from reconciler.gateway.body import INTEGER_MAX, decode
 from reconciler.gateway.books import NOT_SENT, Books, Changed
 from reconciler.gateway.calls import FREE, Call, Credentials, Needs
@@ -328,11 +328,9 @@ def _uncounted(target: _Target, needs: Needs, status: int | None) -> Refusal:
 
 def _with_room(state: State, denied: Denied, agent: str) -> list[Resource]:
     """List the other bindings of an agent whose day is not spent."""
-    workload = state.agents.get(agent)
-    listed = workload.spec.get("modelBindings") if workload is not None else None
-    others = [str(name) for name in listed if name != denied.model] if isinstance(listed, list) else []
     day = denied.standing.account.day
-    return [state.models[name] for name in others if name in state.models and standing(state, name, day).left != 0]
+    others = (each for each in bindings_of(state, agent) if each.name != denied.model)
+    return [each for each in others if standing(state, each.name, day).left != 0]
 
 
 def _spent(denied: Denied, open_ones: list[str]) -> Refusal:

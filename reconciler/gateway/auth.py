@@ -7,8 +7,10 @@ credential is kept, logged or sent on.
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from reconciler.core import keys
@@ -27,6 +29,16 @@ class AgentCaller(NamedTuple):
     agent: str
     key: str
     digest: str
+
+
+def now() -> str:
+    """Give the time to the second, as events have it."""
+    return _as_text(int(time.time()))
+
+
+@lru_cache(1)
+def _as_text(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def credential(headers: Iterable[tuple[bytes, bytes]], query: bytes) -> str:
@@ -61,14 +73,19 @@ def identify(state: State, presented: str, now: str, address: str) -> AgentCalle
     return AgentCaller(key.agent, key.name, key.digest)
 
 
+def names_of(state: State, agent: str) -> list[str]:
+    """List the bindings that an agent may use, in force or not."""
+    workload = state.agents.get(agent)
+    listed = workload.spec.get("modelBindings") if workload is not None else None
+    return listed if isinstance(listed, list) else []
+
+
 def find_binding(state: State, agent: str, name: str) -> Resource:
     """Find a binding that the agent may use. Raises Refusal."""
     resource = state.models.get(name)
-    workload = state.agents.get(agent)
-    listed = workload.spec.get("modelBindings") if workload is not None else None
-    if resource is not None and isinstance(listed, list) and name in listed:
+    allowed = names_of(state, agent)
+    if resource is not None and name in allowed:
         return resource
-    allowed = [str(binding) for binding in listed] if isinstance(listed, list) else []
     names = ", ".join((*allowed[:NAMES_SHOWN_MAX], *["..."][: len(allowed) > NAMES_SHOWN_MAX])) or "none"
     if resource is None:
         raise Refusal(
@@ -79,10 +96,15 @@ def find_binding(state: State, agent: str, name: str) -> Resource:
     raise Refusal("forbidden", f"agent {agent} may not use binding {name}; its bindings: {names}")
 
 
+def bindings_of(state: State, agent: str) -> list[Resource]:
+    """List the bindings in force that an agent may use."""
+    return [state.models[name] for name in names_of(state, agent) if name in state.models]
+
+
 def check_still(state: State, caller: AgentCaller, binding: str) -> None:
     """Raise Refusal if the key that a request came with was revoked, or expired, since, or the binding taken away."""
     key = state.keys.get(caller.digest)
-    if key is None or (key.expires and key.expires <= f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"):
+    if key is None or (key.expires and key.expires <= now()):
         raise Refusal("unauthenticated", f"the key {caller.key} was revoked, or expired, while the request waited")
     find_binding(state, caller.agent, binding)
 

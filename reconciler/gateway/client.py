@@ -14,6 +14,7 @@ from reconciler.gateway.waiting import within
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Coroutine[Any, Any, None]]
 Headers = list[tuple[bytes, bytes]]
+JSON = (b"content-type", b"application/json")
 
 
 def named(request: bytes, binding: bytes = b"") -> Headers:

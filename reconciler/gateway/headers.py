@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from itertools import chain
+from typing import Any
 
 from reconciler.gateway.client import Headers
 from reconciler.gateway.refusal import Refusal
@@ -69,6 +72,17 @@ of a name is looked at: it may have 64 KiB."""
 _REMEMBERED_BYTES_MAX = 64
 PARTS_MAX = 100
 """Of `x-pai-fallback`, with those between two commas that name nothing: each is looked at."""
+
+
+FIELD_BYTES = 100
+"""What a field of a head takes in memory beyond its characters."""
+
+
+def head_bytes(scope: Mapping[str, Any]) -> int:
+    """Give what a request's head takes in memory."""
+    headers: Headers = scope["headers"]
+    size = len(scope["raw_path"]) + len(scope["query_string"]) + sum(map(len, chain(*headers)))
+    return size + FIELD_BYTES * len(headers)
 
 
 def fallback_of(headers: Headers) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from reconciler.gateway.calls import Route
+from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.surfaces.surface import Surface
 
 if TYPE_CHECKING:  # else the processes that judge bodies would load an event loop, 6 MB of it
@@ -29,6 +30,13 @@ class Routing:
         paths = [path for surface in self._surfaces for rest in surface.routes for path in (rest, f"/v1{rest}")]
         self._plain: dict[str, Route] = {}  # of paths that have no parts
         self._plain = {path: found for path in paths if (found := self.find(path, self.default))}
+
+    def asked(self, path: str, speaks: Surface) -> Route:
+        """Find what a path asks for. Raises Refusal, with what was meant."""
+        route = self.find(path, speaks)
+        if route is None:
+            raise Refusal("no-path", f"there is no {path[:100]} here{self.instead(path, speaks)}")
+        return route
 
     def find(self, path: str, speaks: Surface) -> Route | None:
         """Find what a path asks for; `speaks` is the dialect that answers where several share a path."""
@@ -60,6 +68,20 @@ class Routing:
             if meant != path and self.find(meant, speaks) is not None:
                 return f": did you mean {meant[:100]}? The SDK's base URL is at fault, see pai env AGENT"
         return f"; there are {', '.join(way for surface in self._surfaces for way in surface.paths())} and /v1/models"
+
+
+def check_method(route: Route, method: str, path: str, headers: Headers) -> None:
+    """Raise Refusal if a path is asked with another method than its own, or for a websocket."""
+    allowed = "GET" if route.operation == "models" else "POST"
+    if method == "GET" and route.operation == "responses" and _offers_websocket(headers):
+        needed = (("upgrade", "HTTP/1.1"), ("connection", "upgrade"))  # RFC 9110 15.5.22: what would be answered
+        raise Refusal("websocket", f"there is no websocket on {path[:100]}: POST it, with stream", headers=needed)
+    if method != allowed:
+        raise Refusal("method", f"{method} is not for {path[:100]}: use {allowed}", headers=(("allow", allowed),))
+
+
+def _offers_websocket(headers: Headers) -> bool:
+    return any(name == b"upgrade" and b"websocket" in value.lower() for name, value in headers)
 
 
 def _split(path: str) -> tuple[str, str]:

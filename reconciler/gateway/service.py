@@ -22,7 +22,11 @@ from reconciler.gateway.day import Days
 from reconciler.gateway.exchange import Exchange
 from reconciler.gateway.ids import RequestIds
 from reconciler.gateway.metrics import GatewayMetrics
+from reconciler.gateway.open_requests import OpenRequests
 from reconciler.gateway.recorded_refusals import Refusals
+from reconciler.gateway.refusal_lines import RefusalLines
+from reconciler.gateway.request import GatewayParts
+from reconciler.gateway.room import Room
 from reconciler.gateway.routing import Routing
 from reconciler.gateway.surfaces import SURFACES
 from reconciler.gateway.upstream import CONNECTIONS_MAX, Upstream
@@ -35,6 +39,9 @@ NODE = ""
 """The name of the node, where the log has this one alone."""
 LAG_EVERY_S = 0.5
 LOG_EVERY_S = 1.0
+HEADS_BYTES_ALL, HEADS_BYTES_EACH = 64 * 1024 * 1024, 8 * 1024 * 1024
+"""Of large heads of requests that are open, for all agents and for one, beyond its first ones: in memory each is there
+two or three times."""
 
 
 class Options(NamedTuple):
@@ -80,21 +87,12 @@ class Service:
         """
         if not self._recorder.status().held:
             self._recorder.record(lambda state: forfeit_open(state, "the daemon was restarted", NODE))
-        books = Books(self._recorder, Bridge(), self._days.today, self._metrics.commits.observe, NODE)
-        refusals = Refusals(self._recorder)
         async with Upstream(self._options.connect_s, self._options.read_s) as upstream:
-            secrets = SecretReader(self._secrets)
-            origins = self._options.origins
-            providers = {name: each._replace(origin=origins[name]) for name, each in PROVIDERS.items()}
-            admission = Admission(books, upstream, secrets, providers, SURFACES, self._options.default_output)
-            exchange = Exchange(books, upstream, self._metrics, self._options.left_s)
-            judging = BodyPool()
-            routing = Routing(SURFACES)
-            app = Gateway(routing, books, admission, judging, exchange, refusals, self._metrics, self._health)
-            judging.start()
-            door = self._door(app)
+            parts = self._parts(upstream)
+            parts.judging.start()
+            door = self._door(parts)
             listener = Listener(door, listening)
-            app.open_requests.most = max(1, min(door.connections_max, CONNECTIONS_MAX) // 2)
+            parts.open_requests.most = max(1, min(door.connections_max, CONNECTIONS_MAX) // 2)
             watching = [asyncio.create_task(self._watch_lag()), asyncio.create_task(self._watch_log())]
             serving = asyncio.create_task(listener.run())
             try:
@@ -107,14 +105,34 @@ class Service:
             finally:
                 for task in watching:
                     task.cancel()
-                judging.close()
-                refusals.flush()
-                app.lines.flush()
-                await books.close()
+                parts.judging.close()
+                parts.refusals.flush()
+                parts.lines.flush()
+                await parts.books.close()
 
-    def _door(self, app: Gateway) -> Door:
+    def _parts(self, upstream: Upstream) -> GatewayParts:
+        options = self._options
+        providers = {name: each._replace(origin=options.origins[name]) for name, each in PROVIDERS.items()}
+        books = Books(self._recorder, Bridge(), self._days.today, self._metrics.commits.observe, NODE)
+        secrets = SecretReader(self._secrets)
+        return GatewayParts(
+            routing=Routing(SURFACES),
+            books=books,
+            admission=Admission(books, upstream, secrets, providers, SURFACES, options.default_output),
+            judging=BodyPool(),
+            exchange=Exchange(books, upstream, self._metrics, options.left_s),
+            refusals=Refusals(self._recorder),
+            metrics=self._metrics,
+            lines=RefusalLines(),
+            open_requests=OpenRequests(CONNECTIONS_MAX // 2),
+            ids=RequestIds(),
+            room=Room(),
+            heads=Room(HEADS_BYTES_ALL, HEADS_BYTES_EACH),
+        )
+
+    def _door(self, parts: GatewayParts) -> Door:
         """Give the agents' door; also an answer that no application gives names its request."""
-        ids = RequestIds()
+        app = Gateway(parts, self._health)
         options = self._options
         return Door(
             app,
@@ -122,7 +140,7 @@ class Service:
             Hosts(options.hosts),
             Proxies(options.proxies),
             options.limits,
-            lambda: named(ids.next().encode()),
+            lambda: named(parts.ids.next().encode()),
         )
 
     async def _watch_lag(self) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.gateway.app import FIELD_BYTES, HEADS_BYTES_EACH
+from reconciler.gateway.headers import FIELD_BYTES
 from reconciler.gateway.open_requests import MANY
+from reconciler.gateway.service import HEADS_BYTES_EACH
 from tests.support import DEADLINE_S, Daemon, Site, copied, until
 from tests.support_gateway import MODEL_IDS, OUTSIDER, ROBOT, asked
 from tests.support_upstream import RawProvider, framed
