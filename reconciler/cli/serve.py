@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from reconciler.cli.output import note
 from reconciler.cli.place import find_workspace
 from reconciler.core.errors import CouldNotRun
+from reconciler.providers import PROVIDERS
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +44,7 @@ def _simulated() -> Iterator[None]:
     )
     try:
         assert process.stdout is not None
-        lines = [process.stdout.readline().strip() for _ in range(_PROVIDERS)]
+        lines = [process.stdout.readline().strip() for _ in PROVIDERS]
         if not all(lines):
             raise CouldNotRun("the simulated providers did not start", "leave out --simulate")
         for name, _, value in (line.partition("=") for line in lines):
@@ -53,6 +54,3 @@ def _simulated() -> Iterator[None]:
     finally:
         process.terminate()
         process.wait()
-
-
-_PROVIDERS = 4

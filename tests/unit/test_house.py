@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from reconciler.gateway.surfaces import SURFACES
+from reconciler.providers import PROVIDERS
+
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path for path in (ROOT / "reconciler").rglob("*.py") if path.name != "__init__.py")
 QUESTIONS: list[dict[str, Any]] = yaml.safe_load((ROOT / "tests" / "where_things_live.yaml").read_text())
@@ -60,3 +63,108 @@ def test_things_are_where_they_are_said_to_be(question: dict[str, Any]) -> None:
     """Each behaviour is in the file that is named for it."""
     text = (ROOT / question["file"]).read_text()
     assert f"def {question['name']}" in text or f"class {question['name']}" in text
+
+
+VENDORS = frozenset((*PROVIDERS, *SURFACES))
+EXAMPLES = ("reconciler/simulator/", "reconciler/cli/demo.py")
+"""What imitates them, and a tour of one."""
+
+
+def named(path: Path) -> str:
+    """Give a file's name as a person says it."""
+    return str(path.relative_to(ROOT))
+
+
+def said(path: Path) -> Iterator[tuple[str, int]]:
+    """Give the texts in a file that are nothing but the name of a provider or a dialect, and their lines."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in VENDORS:
+            yield node.value, node.lineno
+
+
+def test_what_is_peculiar_to_a_vendor_is_in_its_own_file() -> None:
+    """Nothing else is decided by the name of a provider, or of a dialect, and none is looked up by it."""
+    others = [path for path in FILES if not named(path).startswith(EXAMPLES)]
+    own = {path: path.stem for path in others if path.parent.name in ("providers", "surfaces")}
+    assert [(named(path), *place) for path in others for place in said(path) if place[0] != own.get(path)] == []
+
+
+def test_gateway_is_handed_its_vendors() -> None:
+    """Whoever puts a process together knows which there are; all others get them."""
+    found = {
+        path.stem
+        for path in (ROOT / "reconciler" / "gateway").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.alias) and node.name in ("PROVIDERS", "SURFACES")
+    }
+    assert found == {"service", "body_worker"}
+
+
+OF_TUPLES = frozenset(("_asdict", "_fields", "_make", "_replace"))
+"""Members of every NamedTuple, which anybody may use."""
+OF_OTHERS = {
+    ("reconciler/daemon/log_lines.py", "_srcfile"),  # logging's own documentation sets it
+    ("reconciler/daemon/log_lines.py", "_get_running_loop"),  # asyncio: None where there is none, as documented
+    ("reconciler/cli/main.py", "_actions"),  # argparse has no other way to its options
+    ("reconciler/cli/main.py", "_SubParsersAction"),
+    ("reconciler/cli/completion.py", "_actions"),
+    ("reconciler/cli/completion.py", "_SubParsersAction"),
+}
+"""Private members of libraries that are reached into, since there is no other way."""
+
+
+def is_private(name: str) -> bool:
+    """Tell whether a name begins with one underscore."""
+    return name.startswith("_") and not name.startswith("__")
+
+
+def is_own(of: ast.expr) -> bool:
+    """Tell whether an expression is the object at work, or its class."""
+    return isinstance(of, ast.Name) and of.id in ("self", "cls")
+
+
+def members(body: list[ast.stmt]) -> frozenset[str]:
+    """Give the private names that a class defines, and those that its objects have."""
+    found: set[str] = set()
+    for node in (inner for statement in body for inner in ast.walk(statement)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_own(node.value):
+            found.add(node.attr)
+    return frozenset(found)
+
+
+def reached(node: ast.AST, own: frozenset[str], classes: frozenset[str]) -> Iterator[tuple[str, int]]:
+    """Give the private members that are used of something else than oneself, of one's class, or of a class beside."""
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, ast.ClassDef):
+            yield from reached(inner, members(inner.body), classes)
+            continue
+        yield from reached(inner, own, classes)
+        if not isinstance(inner, ast.Attribute) or not is_private(inner.attr):
+            continue
+        of = inner.value
+        mine = is_own(of) or (isinstance(of, ast.Name) and of.id in classes)
+        parent = isinstance(of, ast.Call) and isinstance(of.func, ast.Name) and of.func.id == "super"
+        if not (mine or parent or inner.attr in own or inner.attr in OF_TUPLES):
+            yield inner.attr, inner.lineno
+
+
+def imported(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Give the private members of Pai's own modules that a file imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("reconciler"):
+            yield from ((each.name, node.lineno) for each in node.names if is_private(each.name))
+
+
+def test_nobody_reaches_into_private_members_of_another() -> None:
+    """What others need is said without an underscore."""
+    found = set()
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        beside = frozenset(node.name for node in tree.body if isinstance(node, ast.ClassDef))
+        found |= {(named(path), *place) for place in (*reached(tree, frozenset(), beside), *imported(tree))}
+    assert {place for place in found if place[:2] not in OF_OTHERS} == set()
+    assert {place[:2] for place in found} >= OF_OTHERS
