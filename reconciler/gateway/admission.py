@@ -77,13 +77,21 @@ class Held(NamedTuple):
 
 
 class _Target(NamedTuple):
-    """A binding as it is now, found fit for a call."""
+    """A call, and a binding as it is now, found fit for it."""
 
+    call: Call
+    caller: AgentCaller
+    request: str
     name: str
     resource: Resource
     provider: Provider
     model: str
     limits: Limits
+
+    @property
+    def lenient(self) -> bool:
+        """Whether input may pass that nothing bounds: there is no budget, or its owner says so."""
+        return self.limits == Limits() or self.resource.annotations.get(ALLOW_UNBOUNDED) == "allow"
 
 
 class Admission:
@@ -116,20 +124,20 @@ class Admission:
         raise Refusal("not-ready", f"binding {name} is being changed all the time")
 
     async def _admit(self, call: Call, caller: AgentCaller, name: str, request: str) -> Held:
-        target = self._books.read(lambda state: self._target(state, call, caller.agent, name))
-        credentials = await self._credentials(call, target)
+        target = self._books.read(lambda state: self._target(state, call, caller, name, request))
+        credentials = await self._credentials(target)
         needs = await needs_of(call, target.provider, target.model)
         self._check_bounded(target, needs)
-        output, tokens = await self._reserve(call, caller, target, needs, request, credentials)
+        output, tokens = await self._reserve(target, needs, credentials)
         try:
-            return await _held(call, caller, target, needs, request, credentials, output, tokens)
+            return await _held(target, needs, credentials, output, tokens)
         except BaseException:  # nothing of it has left
             self._books.void_now(request, target.name, 0, NOT_SENT)
             raise
 
-    def _target(self, state: State, call: Call, agent: str, name: str) -> _Target:
+    def _target(self, state: State, call: Call, caller: AgentCaller, name: str, request: str) -> _Target:
         """Find a binding and see that the agent may use it for this call. Raises Refusal."""
-        resource = find_binding(state, agent, name)
+        resource = find_binding(state, caller.agent, name)
         spec = resource.spec
         provider = self._providers[str(spec["provider"])]
         if call.operation not in provider.paths:
@@ -137,11 +145,11 @@ class Admission:
             use = ", ".join(way for operation, way in ways if operation in provider.paths)
             what = f"binding {name} is served by {provider.title}, which has no {call.operation}; use {use}"
             raise Refusal("unsupported", what)
-        return _Target(name, resource, provider, str(spec["model"]), limits_of(resource))
+        return _Target(call, caller, request, name, resource, provider, str(spec["model"]), limits_of(resource))
 
-    async def _credentials(self, call: Call, target: _Target) -> Credentials:
+    async def _credentials(self, target: _Target) -> Credentials:
         try:
-            return Credentials(target.provider.credentials(await self._key(target.resource), call.operation))
+            return Credentials(target.provider.credentials(await self._key(target.resource), target.call.operation))
         except SecretMissing as error:  # somebody has to do something: asking again in a minute changes nothing
             message = f"binding {target.name} is not ready: {error.message}"
             raise Refusal("not-ready", message, headers=(("x-should-retry", "false"),)) from None
@@ -173,9 +181,7 @@ class Admission:
         return [resource.name for resource, key in zip(resources, found, strict=True) if isinstance(key, str)]
 
     def _check_bounded(self, target: _Target, needs: Needs) -> None:
-        if not needs.unbounded or target.limits == Limits():
-            return
-        if target.resource.annotations.get(ALLOW_UNBOUNDED) == "allow":
+        if not needs.unbounded or target.lenient:
             return
         raise Refusal(
             "unbounded",
@@ -184,24 +190,21 @@ class Admission:
             f" {ALLOW_UNBOUNDED}: allow on {target.name}",
         )
 
-    async def _reserve(
-        self, call: Call, caller: AgentCaller, target: _Target, needs: Needs, request: str, credentials: Credentials
-    ) -> tuple[int, int]:
+    async def _reserve(self, target: _Target, needs: Needs, credentials: Credentials) -> tuple[int, int]:
         """Give the output limit of each choice and the tokens that are reserved. Raises Refusal, Changed."""
-        if call.operation in FREE:
-            return await self._book(call, caller, target, NOTHING, request, lower=False)
-        bound = max(0, call.body.size + needs.extra)
+        if target.call.operation in FREE:
+            return await self._book(target, NOTHING, lower=False)
+        bound = max(0, target.call.body.size + needs.extra)
         cap = output_cap(target.model) or INTEGER_MAX
         asked = max(min(self._default_output, cap), needs.least) if needs.output is None else needs.output
         ask = Ask(bound, bound, asked, needs.choices, needs.least)
-        allowed = target.limits == Limits() or target.resource.annotations.get(ALLOW_UNBOUNDED) == "allow"
-        must_count = bool(needs.uncertain) and not allowed
+        must_count = bool(needs.uncertain) and not target.lenient
         if not must_count:
             with contextlib.suppress(Denied):
-                return await self._book(call, caller, target, ask, request, lower=False)
+                return await self._book(target, ask, lower=False)
         counted = None
         if self._may_fit(target, ask):
-            status, counted = await self._count(call, caller, target, request, credentials)
+            status, counted = await self._count(target, credentials)
             if counted is None and must_count:
                 raise _uncounted(target, needs, status)
         if counted is None:  # with media nobody was asked, since nothing fits
@@ -216,9 +219,9 @@ class Admission:
             if must_count and counted is None:  # and never will bytes do: if there is room by now, it is counted first
                 self._books.weigh(target.name, target.resource.position, ask)
                 raise Changed
-            return await self._book(call, caller, target, ask, request, lower=True)
+            return await self._book(target, ask, lower=True)
         except Denied as denied:
-            raise await self._refused(target, denied, caller) from None
+            raise await self._refused(target, denied) from None
 
     def _may_fit(self, target: _Target, ask: Ask) -> bool:
         """Tell whether there is room for any input at all: else nobody is asked to count, however often this comes."""
@@ -228,34 +231,30 @@ class Admission:
         left = self._books.standing(target.name).left
         return left is None or left > COUNT_MARGIN + least
 
-    async def _book(
-        self, call: Call, caller: AgentCaller, target: _Target, ask: Ask, request: str, *, lower: bool
-    ) -> tuple[int, int]:
-        position = target.resource.position
-        grant = await self._books.grant(caller, call.surface.name, request, target.name, position, ask, lower=lower)
+    async def _book(self, target: _Target, ask: Ask, *, lower: bool) -> tuple[int, int]:
+        of = target.caller, target.call.surface.name, target.request, target.name, target.resource.position
+        grant = await self._books.grant(*of, ask, lower=lower)
         return grant.output, grant.tokens
 
-    async def _count(
-        self, call: Call, caller: AgentCaller, target: _Target, request: str, credentials: Credentials
-    ) -> tuple[int | None, int | None]:
+    async def _count(self, target: _Target, credentials: Credentials) -> tuple[int | None, int | None]:
         """Ask the provider how many tokens the input has: the status of its answer, and the count, None if it has none.
 
         The status is None if the provider counts no such thing, 0 if it did not answer.
         """
+        call = target.call
         counting = target.provider.counts.get(call.operation)
         if counting is None:
             return None, None
-        query = unframed(call.query)
-        url = _url(target, counting, call, query)
+        url = _url(target, counting, unframed(call.query))
         # What the client says of betas decides how the input is read.
         headers = {**target.provider.count_headers, **call.headers, **credentials}
         # It is a request of its own, and no request reaches a provider unless it is on the log.
-        name = f"{request}-count"
-        await self._book(call, caller, target, NOTHING, name, lower=False)
+        name = f"{target.request}-count"
+        await self._book(target._replace(request=name), NOTHING, lower=False)
         status, found, uncounted = 0, None, 0
         try:
             body, uncounted = await write_count(call, target.model)
-            answer = await self._upstream.post(url, headers, body, agent=caller.agent)
+            answer = await self._upstream.post(url, headers, body, agent=target.caller.agent)
             try:
                 status = answer.status
                 text = await answer.whole(COUNT_ANSWER_BYTES_MAX)
@@ -271,10 +270,10 @@ class Admission:
             return status, None
         return status, found + uncounted
 
-    async def _refused(self, target: _Target, denied: Denied, caller: AgentCaller) -> Refusal:
+    async def _refused(self, target: _Target, denied: Denied) -> Refusal:
         denial = denied.denial
         if denial.reason == "day":
-            others = self._books.read(lambda state: _with_room(state, denied, caller.agent))
+            others = self._books.read(lambda state: _with_room(state, denied, target.caller.agent))
             return _spent(denied, await self._ready(others))
         return Refusal(
             "request-budget",
@@ -285,27 +284,19 @@ class Admission:
         )
 
 
-async def _held(
-    call: Call,
-    caller: AgentCaller,
-    target: _Target,
-    needs: Needs,
-    request: str,
-    credentials: Credentials,
-    output: int,
-    tokens: int,
-) -> Held:
+async def _held(target: _Target, needs: Needs, credentials: Credentials, output: int, tokens: int) -> Held:
     """Write what goes upstream, now that `tokens` are reserved and `output` is the limit of each choice."""
+    call = target.call
     limited = target.limits != Limits() and call.operation not in FREE and needs.choices > 0
     limit = output if limited else None
     body = await write(call, target.model, limit, target.provider, last=target.name == call.names[-1])
     return Held(
         call,
-        request,
-        caller.agent,
+        target.request,
+        target.caller.agent,
         target.name,
         target.provider,
-        _url(target, call.operation, call, call.query),
+        _url(target, call.operation, call.query),
         credentials,
         body,
         tokens,
@@ -349,8 +340,8 @@ def _spent(denied: Denied, open_ones: list[str]) -> Refusal:
     )
 
 
-def _url(target: _Target, operation: str, call: Call, query: str) -> str:
-    provider = target.provider
+def _url(target: _Target, operation: str, query: str) -> str:
+    call, provider = target.call, target.provider
     path = provider.paths[operation]
     if "{" in path:
         version = call.version or provider.version

@@ -10,12 +10,14 @@ from __future__ import annotations
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from mmap import mmap
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from reconciler.gateway.growth import normalized, rendered
 from reconciler.gateway.refusal import Refusal
+
+T = TypeVar("T")
 
 INTEGER_MAX = 2**53 - 1
 VALUES_MAX = 250_000
@@ -83,19 +85,19 @@ class Body:
             raise Refusal("invalid", f"{name} holds a name twice in one object")
         return value
 
+    def _typed(self, name: str, kind: type[T], words: str, *, rewritten: bool = False) -> T:
+        value = self.get(name, rewritten=rewritten)
+        if value is not None and not isinstance(value, kind):
+            raise Refusal("invalid", f"{name} must be {words}")
+        return kind() if value is None else value
+
     def text(self, name: str) -> str:
         """Give a field that has to be text, "" if it is not there. Raises Refusal."""
-        value = self.get(name)
-        if value is not None and not isinstance(value, str):
-            raise Refusal("invalid", f"{name} must be text")
-        return value or ""
+        return self._typed(name, str, "text")
 
     def flag(self, name: str) -> bool:
         """Give a field that has to be true or false, False if it is not there. Raises Refusal."""
-        value = self.get(name)
-        if value is not None and not isinstance(value, bool):
-            raise Refusal("invalid", f"{name} must be true or false")
-        return bool(value)
+        return self._typed(name, bool, "true or false")
 
     def integer(self, name: str, least: int = 1) -> int | None:
         """Give a field that has to be a whole number from `least` on, None if it is not there. Raises Refusal."""
@@ -103,17 +105,11 @@ class Body:
 
     def mapping(self, name: str, *, rewritten: bool = False) -> dict[str, Any]:
         """Give a field that has to be an object, empty if it is not there. `rewritten` as in `get`. Raises Refusal."""
-        value = self.get(name, rewritten=rewritten)
-        if value is not None and not isinstance(value, dict):
-            raise Refusal("invalid", f"{name} must be an object")
-        return value or {}
+        return self._typed(name, dict, "an object", rewritten=rewritten)
 
     def items(self, name: str) -> list[Any]:
         """Give a field that has to be a list, empty if it is not there. Raises Refusal."""
-        value = self.get(name)
-        if value is not None and not isinstance(value, list):
-            raise Refusal("invalid", f"{name} must be a list")
-        return value or []
+        return self._typed(name, list, "a list")
 
     def written(self, without: tuple[str, ...] = (), **changes: Any) -> bytes:
         """Write the body again, with these fields changed or added and those left out."""

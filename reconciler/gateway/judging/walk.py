@@ -108,14 +108,14 @@ def look(body: Body, operation: str, provider: Provider) -> Found:
 
 
 def _alone(
-    body: Body, *, anew: bool, elements: bool, rewrites: bool
+    body: Body, provider: Provider, *, anew: bool
 ) -> tuple[int, list[tuple[str, msgspec.Raw, Treatment | None]]]:
     """Give by how much the prompts of nothing but text may grow, and the fields that have to be looked at."""
-    grown = 0
+    grown, elements, quotes = 0, provider.elements, provider.rewrites
     rest: list[tuple[str, msgspec.Raw, Treatment | None]] = []
     for name, raw in body.fields.items():
         rule = BODY.get(name)
-        if rule is Treatment.PROMPT and (grows := plain(raw, elements=elements, quotes=rewrites)) is not None:
+        if rule is Treatment.PROMPT and (grows := plain(raw, elements=elements, quotes=quotes)) is not None:
             grown += grows
         elif rule is not Treatment.TEXT or (anew and memoryview(raw)[0] in b"{["):  # a schema, say
             rest.append((name, raw, rule))
@@ -123,19 +123,12 @@ def _alone(
 
 
 def _look(body: Body, operation: str, provider: Provider) -> Found:
-    anew, elements, rewrites = operation not in _EMBEDDED, provider.elements, provider.rewrites
-    of_prompts, rest = _alone(body, anew=anew, elements=elements, rewrites=rewrites)
+    anew = operation not in _EMBEDDED
+    of_prompts, rest = _alone(body, provider, anew=anew)
     limits = OTHER_LIMITS.get(operation, NO_NAMES).intersection(body.fields)
     if not rest and not limits:
         return Found(rendered=of_prompts) if of_prompts else _TEXT_ALONE
-    walk = _Walk(
-        bare_tools=operation == "messages",
-        remembers=provider.remembers,
-        gemini=operation in _GEMINIS,
-        calls=elements,
-        definitions=rewrites,
-        unrolls=provider.unrolls,
-    )
+    walk = _Walk(operation, provider)
     walk.rendered = of_prompts
     for name in limits:
         if body.get(name) is not None:
@@ -150,7 +143,7 @@ def _look(body: Body, operation: str, provider: Provider) -> Found:
         if name == "input" and operation == "responses":
             walk.references(item)
         walk.field(BODY, name, rule, item, 0)
-        if anew and rewrites and rule is not Treatment.PROMPT:
+        if anew and provider.rewrites and rule is not Treatment.PROMPT:
             walk.rendered += escaped(bytes(raw))
         if rule is not Treatment.PROMPT and walk.unrolls(raw):
             walk.schemas(Treatment.SETTINGS if rule is Treatment.SETTINGS else Treatment.TOOLS, item)
@@ -179,25 +172,17 @@ def _is_nothing(item: Any) -> bool:
 class _Walk:
     """Walks through a body and notes what is not text."""
 
-    def __init__(
-        self, *, bare_tools: bool, remembers: bool, gemini: bool, calls: bool, definitions: bool, unrolls: bool
-    ) -> None:
-        """Walk. `bare_tools`: what has no type is a function. `remembers`: the provider keeps a model's reasoning.
-
-        `gemini`: the settings hold the limits of the answer. `calls`, `definitions`: they may be written as
-        elements, `unrolls`: the references of schemas out.
-        """
+    def __init__(self, operation: str, provider: Provider) -> None:
         self.images = self.image_bytes = self.clients = self.rendered = self.unrolled = 0
         self.tools = self.compacts = False
         self.unbounded = self.uncertain = ""
         self._endless: set[Treatment] = set()
         self._tiled: list[int] = []
         self._frames = self._closer = 1
-        self._unrolls = unrolls
-        self._bare_tools = bare_tools
-        self._remembers = remembers
-        self._gemini = gemini
-        self._calls, self._definitions = calls, definitions
+        self._elements, self._rewrites, self._unrolls = provider.elements, provider.rewrites, provider.unrolls
+        self._remembers = provider.remembers
+        self._functions = operation == "messages"  # what has no type is one
+        self._limits = operation not in _GEMINIS  # none of the answer's stands in the settings
 
     def found(self) -> Found:
         """Give what was noted."""
@@ -243,9 +228,9 @@ class _Walk:
         elif rule is Treatment.TOOLS or rule is Treatment.FUNCTIONS:
             if table is PROMPT and self._unrolls:
                 self.schemas(Treatment.TOOLS, item)
-            if table is PROMPT and self._definitions:
+            if table is PROMPT and self._rewrites:
                 self.rendered += quoted(item)
-            self._tools(item, depth + 1, bare=rule is Treatment.FUNCTIONS or self._bare_tools)
+            self._tools(item, depth + 1, bare=rule is Treatment.FUNCTIONS or self._functions)
         else:
             self._by_value(table, rule, item, depth, owner or {})
 
@@ -281,13 +266,13 @@ class _Walk:
                     self._into(table, item, depth + 1)
         elif isinstance(value, dict):
             kind = self._kind(table, value)
-            if self._calls and table is PROMPT:
-                self.rendered += called(value) + (told(value) if self._definitions else 0)
+            if self._elements and table is PROMPT:
+                self.rendered += called(value) + (told(value) if self._rewrites else 0)
             for name, item in value.items():
                 rule = table.get(name)
                 if (rule is Treatment.TEXT and table is not SETTINGS) or (name == "type" and kind is not None):
                     continue
-                if table is SETTINGS and not self._gemini and name in SETTINGS_LIMITS and item is not None:
+                if table is SETTINGS and self._limits and name in SETTINGS_LIMITS and item is not None:
                     self.refuse_limit(name)
                 if table is PROMPT and kind is not None and (kind, name) in EXCEPTIONS:
                     rule = EXCEPTIONS[kind, name]
@@ -329,7 +314,7 @@ class _Walk:
                 self._tools(item, depth + 1, bare=bare)
         elif isinstance(value, dict):
             self.tools = True
-            self.rendered += defined(value) if self._definitions else 0
+            self.rendered += defined(value) if self._rewrites else 0
             self._tool(value, depth, bare=bare)
         elif value is not None:
             self._refuse(f"the tool {value!r:.40}")
