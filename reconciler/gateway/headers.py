@@ -13,37 +13,16 @@ from reconciler.gateway.refusal import Refusal
 _DROPPED = frozenset(
     (
         # of this connection
-        "host",
-        "connection",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "expect",
-        "content-length",
-        "content-type",
-        "content-encoding",
-        "accept-encoding",
+        *("host", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect"),
+        *("content-length", "content-type", "content-encoding", "accept-encoding"),
         # credentials
-        "authorization",
-        "x-api-key",
-        "x-goog-api-key",
-        "api-key",
-        "cookie",
+        *("authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie"),
         # of the agents' network
-        "forwarded",
-        "via",
-        "x-real-ip",
+        *("forwarded", "via", "x-real-ip"),
         # what would make it another request
-        "x-http-method",
-        "x-http-method-override",
-        "x-method-override",
+        *("x-http-method", "x-http-method-override", "x-method-override"),
         # what would leave the usage out of the answer
-        "range",
-        "if-range",
-        "x-goog-fieldmask",
-        "x-goog-field-mask",
+        *("range", "if-range", "x-goog-fieldmask", "x-goog-field-mask"),
     )
 )
 _DROPPED_PREFIXES = (

@@ -15,28 +15,12 @@ from reconciler.gateway.refusal import Refusal
 _STAYS = frozenset(
     (
         # credentials, and what chooses whom a credential stands for
-        "key",
-        "api_key",
-        "apikey",
-        "api-key",
-        "x-api-key",
-        "x-goog-api-key",
-        "access_token",
-        "oauth_token",
-        "bearer_token",
-        "authorization",
-        "userproject",
-        "x-goog-user-project",
+        *("key", "api_key", "apikey", "api-key", "x-api-key", "x-goog-api-key", "access_token", "oauth_token"),
+        *("bearer_token", "authorization", "userproject", "x-goog-user-project"),
         # what would leave the usage out of the answer, or hide it
-        "fields",
-        "x-goog-fieldmask",
-        "x-goog-field-mask",
-        "callback",
+        *("fields", "x-goog-fieldmask", "x-goog-field-mask", "callback"),
         # what would make it another request
-        "ct",
-        "httpheaders",
-        "httpmethod",
-        "x-http-method-override",
+        *("ct", "httpheaders", "httpmethod", "x-http-method-override"),
     )
 )
 """Names that stay, without the `$` that Google lets them have: https://cloud.google.com/apis/docs/system-parameters."""

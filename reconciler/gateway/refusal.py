@@ -30,28 +30,21 @@ Reason = Literal[
     "busy",
 ]
 
-STATUS: dict[Reason, int] = {
-    "unauthenticated": 401,
-    "host": 421,
-    "forbidden": 403,
-    "no-binding": 404,
-    "no-path": 404,
-    "method": 405,
-    "websocket": 426,
-    "invalid": 400,
-    "unsupported": 400,
-    "unbounded": 400,
-    "too-large": 413,
-    "request-budget": 400,
-    "day-budget": 429,
-    "not-ready": 503,
-    "log": 503,
-    "internal": 500,
-    "upstream": 502,
-    "broken": 502,
-    "stopping": 503,
-    "busy": 503,
+_OF_STATUS: dict[int, tuple[Reason, ...]] = {
+    400: ("invalid", "unsupported", "unbounded", "request-budget"),
+    401: ("unauthenticated",),
+    403: ("forbidden",),
+    404: ("no-binding", "no-path"),
+    405: ("method",),
+    413: ("too-large",),
+    421: ("host",),
+    426: ("websocket",),
+    429: ("day-budget",),
+    500: ("internal",),
+    502: ("upstream", "broken"),
+    503: ("not-ready", "log", "stopping", "busy"),
 }
+STATUS: dict[Reason, int] = {reason: status for status, reasons in _OF_STATUS.items() for reason in reasons}
 
 RECORDED: frozenset[Reason] = frozenset(
     ("forbidden", "unsupported", "unbounded", "request-budget", "day-budget", "not-ready")

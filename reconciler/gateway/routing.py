@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from reconciler.gateway.calls import Route
+from reconciler.gateway.query import keys_in
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.surfaces.surface import Surface
 
@@ -56,8 +57,10 @@ class Routing:
             return plain.surface
         names = {name for name, _ in headers}
         asked = self._surfaces[:0:-1]
-        owner = next((surface for surface in asked if surface.owns(path)), None)
-        return owner or next((surface for surface in asked if surface.shows(names, query)), self.default)
+        shown = [each for each in asked if each.own.match(path)] or [
+            each for each in asked if not each.headers.isdisjoint(names) or (each.takes_query_key and keys_in(query))
+        ]
+        return shown[0] if shown else self.default
 
     def instead(self, path: str, speaks: Surface) -> str:
         """Name what was meant if an SDK was given a base URL with a part too many, else all there is."""
@@ -67,7 +70,8 @@ class Routing:
         for meant in (f"/v1{rest}", f"/v1beta{rest}"):
             if meant != path and self.find(meant, speaks) is not None:
                 return f": did you mean {meant[:100]}? The SDK's base URL is at fault, see pai env AGENT"
-        return f"; there are {', '.join(way for surface in self._surfaces for way in surface.paths())} and /v1/models"
+        ways = [way for each in self._surfaces for way in (*(f"/v1{rest}" for rest in each.routes), *each.more)]
+        return f"; there are {', '.join(ways)} and /v1/models"
 
 
 def check_method(route: Route, method: str, path: str, headers: Headers) -> None:

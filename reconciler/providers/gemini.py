@@ -7,12 +7,6 @@ from reconciler.providers.provider import Provider
 _TILE = 258
 _TILES_MAX = 32
 
-
-def _credentials(key: str, operation: str) -> dict[str, str]:
-    """Give the header of the API that the operation belongs to: its own, or the OpenAI-compatible one."""
-    return {"authorization": f"Bearer {key}"} if operation in ("chat", "embeddings") else {"x-goog-api-key": key}
-
-
 GEMINI = Provider(
     name="gemini",
     title="Gemini",
@@ -24,7 +18,7 @@ GEMINI = Provider(
         "generate.count": "/{version}/models/{model}:countTokens",
         "embed": "/{version}/models/{model}:{method}",
     },
-    credentials=_credentials,
+    key_header="x-goog-api-key",
     hidden=64,
     hidden_tools=1024,
     image=lambda _: _TILE * _TILES_MAX,

@@ -26,7 +26,6 @@ OPENAI = Provider(
         "responses.compact": "/v1/responses/compact",
         "embeddings": "/v1/embeddings",
     },
-    credentials=lambda key, _: {"authorization": f"Bearer {key}"},
     hidden=64,
     hidden_tools=1024,
     image=_image,

@@ -31,7 +31,6 @@ OPENROUTER = Provider(
         "messages": "/api/v1/messages",
         "messages.count": "/api/v1/messages/count_tokens",
     },
-    credentials=lambda key, _: {"authorization": f"Bearer {key}"},
     hidden=1024,
     hidden_tools=2048,
     image=lambda _: 2833 + 5667 * 8,

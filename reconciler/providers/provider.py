@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+_OPENAIS = ("chat", "embeddings")
+"""Operations of OpenAI's API that others offer as well."""
 _BY_ITSELF = re.compile(r"(?:^|[^a-z])search|deep-?research|image|banana", re.IGNORECASE)
 _GOOGLES = re.compile(r"google/|gemini|^openrouter/", re.IGNORECASE)
 
@@ -32,7 +34,7 @@ class Provider(NamedTuple):
 
     `name` is for manifests, settings and the log, `title` for messages; `origin` is the base URL unless settings say
     another. `paths`: operation to path, with `{model}`, `{method}` and `{version}`; `version` stands where a client
-    names none. `credentials`: headers for a key and an operation.
+    names none. `key_header`: what holds the key, but where it speaks OpenAI's API, "" if it speaks no other.
 
     `hidden`: tokens that any prompt may grow by beyond its bytes, `hidden_tools` with tools. `image`: the most that one
     inline image of a model costs. `output_field`: how chat's output limit is called.
@@ -60,10 +62,10 @@ class Provider(NamedTuple):
     title: str
     origin: str
     paths: Mapping[str, str]
-    credentials: Callable[[str, str], dict[str, str]]
     hidden: int
     hidden_tools: int
     image: Callable[[str], int]
+    key_header: str = ""
     output_field: str = "max_tokens"
     version: str = "v1"
     models: tuple[str, ...] = ()
@@ -83,3 +85,8 @@ class Provider(NamedTuple):
     rewrites: bool = False
     unrolls: bool = False
     has_googles: Callable[[str], bool] = is_googles
+
+    def credentials(self, key: str, operation: str) -> dict[str, str]:
+        """Give the header that holds a key."""
+        bearer = not self.key_header or operation in _OPENAIS
+        return {"authorization": f"Bearer {key}"} if bearer else {self.key_header: key}

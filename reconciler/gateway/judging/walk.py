@@ -186,12 +186,10 @@ class _Walk:
 
     def found(self) -> Found:
         """Give what was noted."""
-        media = (self.images, self.image_bytes)
-        words = (self.unbounded, self.uncertain)
+        media, words = (self.images, self.image_bytes), (self.unbounded, self.uncertain)
+        endless, tiled, finer = frozenset(self._endless), tuple(self._tiled), self._frames * self._closer
         grown = (self.rendered, self.unrolled)
-        known = (frozenset(self._endless), tuple(self._tiled))
-        finer = self._frames * self._closer
-        return Found(*media, self.tools, self.clients, self.compacts, *words, *grown, *known, finer)
+        return Found(*media, self.tools, self.clients, self.compacts, *words, *grown, endless, tiled, finer)
 
     def unrolls(self, raw: Any) -> bool:
         """Tell whether references may stand in a text, and are written out."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from typing import Any, ClassVar
 
 import msgspec
@@ -24,8 +23,6 @@ _TYPES = {
     429: "rate_limit_error",
 }
 
-_OWN = re.compile(r"(?:/(?:v1|v1beta|v1alpha))?/messages")
-
 
 def messages(body: Body, provider: Provider, model: str) -> Needs:
     """Judge a message."""
@@ -36,6 +33,8 @@ class AnthropicWords(Surface):
     """What Anthropic's SDK says and reads."""
 
     name = "anthropic"
+    own = re.compile(r"(?:/(?:v1|v1beta|v1alpha))?/messages")
+    headers = frozenset((b"anthropic-version",))
     routes: ClassVar = {"/messages": "messages", "/messages/count_tokens": "messages.count"}
     judges: ClassVar = {"messages": messages, "messages.count": free}
     ways: ClassVar = {"messages": "POST /v1/messages (Anthropic)"}
@@ -49,15 +48,6 @@ class AnthropicWords(Surface):
             *("top_k", "service_tier", "inference_geo", "speed", "cache_control", "diagnostics", "betas"),
         )
     )
-
-    def owns(self, path: str) -> bool:
-        """Tell whether a path is one of messages, under any version."""
-        return _OWN.match(path) is not None
-
-    def shows(self, names: Collection[bytes], query: bytes) -> bool:
-        """Tell it by the version that every client of this dialect sends."""
-        del query
-        return b"anthropic-version" in names
 
     def parse(self, route: Route, body: Body, fallback: tuple[str, ...], query: bytes) -> Call:
         """Read a request. Raises Refusal."""

@@ -7,7 +7,6 @@ both and written under the first.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from typing import Any, ClassVar
 
 import msgspec
@@ -17,15 +16,13 @@ from reconciler.gateway.calls import Call, Needs, Route
 from reconciler.gateway.growth import normalized, rendered
 from reconciler.gateway.judging.references import unrolled
 from reconciler.gateway.needs import acting, bounded, free
-from reconciler.gateway.query import check_framing, keys_in
+from reconciler.gateway.query import check_framing
 from reconciler.gateway.refusal import Reason, Refusal
 from reconciler.gateway.surfaces.surface import Surface
 from reconciler.providers.provider import Provider
 
 _PATH = re.compile(r"/models/(?P<name>[^/:]+):(?P<method>[A-Za-z]+)")
 """A path behind its version."""
-_OWN = re.compile(r"/(?:v1beta|v1alpha)/|[^:]*:")
-"""How paths begin that are meant for this dialect."""
 _METHODS = {
     "generateContent": "generate",
     "streamGenerateContent": "generate",
@@ -89,6 +86,10 @@ class GeminiWords(Surface):
     """What Google's SDK says and reads."""
 
     name = "gemini"
+    more = ("/v1beta/models/NAME:METHOD",)
+    own = re.compile(r"/(?:v1beta|v1alpha)/|[^:]*:")
+    headers = frozenset((b"x-goog-api-key",))
+    takes_query_key = True
     judges: ClassVar = {"generate": generate, "generate.count": free, "embed": embed}
     ways: ClassVar = {"generate": "POST /v1beta/models/NAME:generateContent (Gemini)"}
 
@@ -98,18 +99,6 @@ class GeminiWords(Surface):
         if found is None or found["method"] not in _METHODS:
             return None
         return Route(self, _METHODS[found["method"]], found["name"], found["method"], version)
-
-    def paths(self) -> list[str]:
-        """Give its paths, as a client is told them."""
-        return ["/v1beta/models/NAME:METHOD"]
-
-    def owns(self, path: str) -> bool:
-        """Tell whether a path has a version that only Google has, or a method."""
-        return _OWN.match(path) is not None
-
-    def shows(self, names: Collection[bytes], query: bytes) -> bool:
-        """Tell it by the two ways in which only Google takes a key."""
-        return b"x-goog-api-key" in names or bool(keys_in(query))
 
     def parse(self, route: Route, body: Body, fallback: tuple[str, ...], query: bytes) -> Call:
         """Read a request. Raises Refusal."""

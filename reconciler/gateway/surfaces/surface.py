@@ -5,8 +5,9 @@ Each other file of this room is one dialect, and what a dialect does nobody else
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from reconciler.gateway.body import Body
@@ -19,7 +20,11 @@ Judge = Callable[[Body, Provider, str], Needs]
 
 
 class Surface(ABC):
-    """One dialect. `routes`: operations by their paths, behind the version, where a path has no other parts.
+    """One dialect.
+
+    `routes`: operations by their paths, behind the version, where a path has no other parts; `more` shows a client
+    those that have. `own`: how paths begin that are meant for it, whether they exist or not. `headers` and
+    `takes_query_key`: by which a client shows that it speaks it.
 
     `judges`: how each operation is bounded. `ways`: operations that a client may be told to use instead, and how.
     `counted`: fields that go into a free count of the input, `unread`: those that no model reads.
@@ -27,6 +32,10 @@ class Surface(ABC):
 
     name: ClassVar[str]
     routes: ClassVar[Mapping[str, str]] = {}
+    more: ClassVar[tuple[str, ...]] = ()
+    own: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
+    headers: ClassVar[frozenset[bytes]] = frozenset()
+    takes_query_key: ClassVar[bool] = False
     judges: ClassVar[Mapping[str, Judge]]
     ways: ClassVar[Mapping[str, str]]
     counted: ClassVar[tuple[str, ...]] = ()
@@ -36,20 +45,6 @@ class Surface(ABC):
         """Find what a path asks for, cut into its version and the rest."""
         operation = self.routes.get(rest) if version in ("", "v1") else None
         return Route(self, operation, version=version) if operation else None
-
-    def paths(self) -> list[str]:
-        """Give its paths, as a client is told them."""
-        return [f"/v1{rest}" for rest in self.routes]
-
-    def owns(self, path: str) -> bool:
-        """Tell whether a path that nobody has is meant for this dialect."""
-        del path
-        return False
-
-    def shows(self, names: Collection[bytes], query: bytes) -> bool:
-        """Tell whether who sends these headers and this query speaks it."""
-        del names, query
-        return False
 
     @abstractmethod
     def parse(self, route: Route, body: Body, fallback: tuple[str, ...], query: bytes) -> Call:
