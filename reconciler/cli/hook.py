@@ -22,7 +22,7 @@ import msgspec
 
 from reconciler.cli.output import open_streams, print_diagnostics, print_error
 from reconciler.cli.place import warn
-from reconciler.control import call
+from reconciler.control.server import call
 from reconciler.core.diagnostics import Shown, shown
 from reconciler.core.errors import PaiError, Refused
 from reconciler.source import RefUpdate, is_judged, parse_updates, quarantine_folders

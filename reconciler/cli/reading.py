@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from reconciler.audit.view_at import view_of
 from reconciler.audit.views import View
-from reconciler.control import call as call_daemon
+from reconciler.control.server import call as call_daemon
 from reconciler.core.errors import NotFound, PaiError
 from reconciler.core.state import State
 from reconciler.log.replay import projected

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import uvloop
 
-from reconciler import __version__, control
+from reconciler import __version__
 from reconciler.admin.api import Api
 from reconciler.admin.app import Metrics, admin_app, foreign
 from reconciler.admin.git.smart_http import SmartHttp
 from reconciler.admin.webhooks import Webhooks
+from reconciler.control import server as control
 from reconciler.core import events as ev
 from reconciler.core.errors import CouldNotRun, LogBusy, LogNotWritable, PaiError, SourceUnavailable
 from reconciler.core.keys import digest
@@ -43,12 +44,12 @@ from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
 from reconciler.listening import Door, DoorLimits, Hosts, Listener, Pace, Proxies
 from reconciler.operations.first_token import issue_first, token_in_force
+from reconciler.operations.handlers import Answer, Arguments, Operations
 from reconciler.operations.health import Health, judge_health, unreachable
 from reconciler.operations.parts import Parts
 from reconciler.operations.pushers import Pushes
 from reconciler.operations.remote_settings import moment
 from reconciler.operations.session import ask_daemon
-from reconciler.operations.verbs import Answer, Arguments, Operations
 from reconciler.reconcile import Result
 from reconciler.secrets import OfBindings, SecretReader
 from reconciler.source import Watch

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.control import NoDaemon
-from reconciler.control import call as call_daemon
+from reconciler.control.server import NoDaemon
+from reconciler.control.server import call as call_daemon
 from reconciler.core.errors import LogBusy
 from reconciler.core.state import State
 from reconciler.workspace import Workspace
@@ -73,8 +73,8 @@ def session(workspace: Workspace) -> Iterator[Session]:
 
 
 def _alone(parts: Parts) -> Session:
+    from reconciler.operations.handlers import Operations
     from reconciler.operations.health import standalone_health
-    from reconciler.operations.verbs import Operations
 
     def health() -> Health:
         return standalone_health(parts.workspace, parts.recorder.read(State.freeze))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import yaml
 
-from reconciler.control import call
+from reconciler.control.server import call
 from reconciler.core.errors import Refused, UsageError
 from reconciler.core.keys import digest, looks_like_key
 from tests.support import Site, until

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from reconciler import control
+from reconciler.control import server as control
 from reconciler.core.errors import UsageError
 from tests.support import BAD, DEADLINE_S, PAI, Site, binding, run, until
 

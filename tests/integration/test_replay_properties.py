@@ -25,10 +25,10 @@ from reconciler.core.state import State
 from reconciler.log.check.whole import check
 from reconciler.log.replay import projected
 from reconciler.log.sqlite.store import open_reader
+from reconciler.operations.handlers import Operations
 from reconciler.operations.health import standalone_health
 from reconciler.operations.install import install
 from reconciler.operations.parts import Parts
-from reconciler.operations.verbs import Operations
 from reconciler.workspace import Workspace
 from tests.support import BAD, Git, agent, assert_whole, binding, replayed
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import control
-from reconciler.control import NoDaemon, Server, call
+from reconciler.control import server as control
+from reconciler.control.server import NoDaemon, Server, call
 from reconciler.core import errors
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import CouldNotRun, NotFound, PaiError, Refused, SecretsUnavailable, UsageError
@@ -163,7 +163,7 @@ def test_nothing_listening_is_no_daemon(path: Path) -> None:
 def test_stale_socket_is_replaced_but_a_file_is_not(path: Path) -> None:
     """The socket of a killed daemon makes room for the next; anything else in the way is left alone."""
     program = (
-        "import os, pathlib, signal, sys; from reconciler.control import Server; "
+        "import os, pathlib, signal, sys; from reconciler.control.server import Server; "
         "Server(pathlib.Path(sys.argv[1]), lambda v, a: {}).start(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", program, path], check=False).returncode == -9
@@ -352,7 +352,8 @@ def test_daemon_that_dies_while_answering_is_told(path: Path) -> None:
 def test_control_imports_no_third_party() -> None:
     """A command that only asks the daemon stays cheap to start."""
     program = (
-        "import sys, reconciler.control; print([m for m in ('msgspec', 'cryptography', 'pygit2') if m in sys.modules])"
+        "import sys, reconciler.control.server\n"
+        "print([m for m in ('msgspec', 'cryptography', 'pygit2') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"

@@ -28,11 +28,11 @@ from reconciler.log.stamp import parse_time
 from reconciler.operations.first_token import forget_first
 from reconciler.operations.health import Health
 from reconciler.operations.judging import Names, PushedCommit, judge_small, names
-from reconciler.operations.orders import Steering
 from reconciler.operations.parts import Parts
 from reconciler.operations.push_events import admit
 from reconciler.operations.pushers import Pushes
 from reconciler.operations.secret_uses import check_fit
+from reconciler.operations.steering import Steering
 from reconciler.reconcile import Result
 from reconciler.source import RaceLost, is_judged
 from reconciler.workspace import Address
