@@ -24,8 +24,9 @@ from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic, foremost
 from reconciler.core.errors import CouldNotRun, SourceUnavailable
 from reconciler.core.objects import Desired, Kind
+from reconciler.core.pass_result import Result
 from reconciler.core.plan import plan
-from reconciler.core.state import Head, Order, Outcome, Push, State
+from reconciler.core.state import Head, Order, Push, State
 from reconciler.core.steering import standing_orders
 from reconciler.core.text import cut
 from reconciler.manifests import Verdict, redact_beginning
@@ -56,23 +57,6 @@ PERSON_CHARACTERS_MAX = 1000
 """Of a name or an address: what a commit claims may be as long as the commit."""
 PASS_WAIT_S = 60.0
 """How long a pass waits for the one before it."""
-
-
-class Result(msgspec.Struct, frozen=True):
-    """What a pass found. `head` is "" for a repository without a commit; `counts` is None if nothing was accepted.
-
-    `waits` says why an operator's order keeps the tip from being followed, "" if none does. `held` is the commit that
-    was the branch's before a force-push that is held, else "".
-    """
-
-    head: str
-    outcome: Outcome | None
-    revision: str
-    diagnostics: tuple[Diagnostic, ...] = ()
-    counts: ev.Counts | None = None
-    commits: int = 0
-    waits: str = ""
-    held: str = ""
 
 
 class Reconciler:

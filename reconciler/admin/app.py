@@ -25,10 +25,10 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from reconciler.core.errors import LogNotWritable, PaiError
+from reconciler.core.health import Health
+from reconciler.core.pass_result import Result
 from reconciler.core.standing import Standing, standing
 from reconciler.core.state import State
-from reconciler.operations.health import Health
-from reconciler.reconcile import Result
 from reconciler.recorder import Recorder
 
 FETCH_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

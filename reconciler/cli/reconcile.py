@@ -15,8 +15,8 @@ from reconciler.cli.output import note, print_diagnostics
 from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.core.diagnostics import has_errors
+from reconciler.core.pass_result import Result
 from reconciler.operations.session import session
-from reconciler.reconcile import Result
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

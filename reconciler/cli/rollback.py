@@ -21,11 +21,11 @@ from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.cli.steering import reason_option
 from reconciler.core.errors import Refused, SourceUnavailable
+from reconciler.core.pass_result import Result
 from reconciler.core.state import State
 from reconciler.core.steering import standing_orders
 from reconciler.log.replay import projected
 from reconciler.operations.session import session
-from reconciler.reconcile import Result
 from reconciler.source import Repository
 from reconciler.workspace import Workspace
 

@@ -15,9 +15,10 @@ from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import at_option, read_view
 from reconciler.cli.targets import name_of
 from reconciler.core.diagnostics import printable
+from reconciler.core.health import Health
 from reconciler.core.state import State
 from reconciler.core.steering import standing_orders
-from reconciler.operations.health import Health, judge_health
+from reconciler.operations.health import judge_health
 from reconciler.operations.session import ask_daemon
 from reconciler.workspace import Workspace
 

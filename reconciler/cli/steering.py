@@ -11,8 +11,8 @@ from reconciler.cli.output import note, print_diagnostics
 from reconciler.cli.progress import Progress
 from reconciler.cli.reconcile import sentence
 from reconciler.core.diagnostics import has_errors
+from reconciler.core.pass_result import Result
 from reconciler.operations.session import Answer, session
-from reconciler.reconcile import Result
 from reconciler.workspace import Workspace
 
 

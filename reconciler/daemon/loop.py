@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 
 from reconciler.core.errors import CouldNotRun, LogNotWritable, PaiError, SourceUnavailable
+from reconciler.core.pass_result import Result
 from reconciler.daemon.worker import Asking
-from reconciler.reconcile import Reconciler, Result
+from reconciler.reconcile import Reconciler
 
 log = logging.getLogger("pai.reconcile")
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from reconciler.core.errors import PaiError, SourceUnavailable
+from reconciler.core.health import Following
 from reconciler.daemon.worker import Asking
-from reconciler.operations.health import Following
 
 REST_S = 0.5
 """Between two fetches, however often somebody asks for one: a forge counts them."""

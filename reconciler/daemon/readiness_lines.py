@@ -11,7 +11,8 @@ import threading
 from collections.abc import Sequence
 
 from reconciler.core.diagnostics import printable
-from reconciler.operations.health import Health, in_words
+from reconciler.core.health import Health
+from reconciler.operations.health import in_words
 
 log = logging.getLogger("pai.daemon")
 

@@ -30,7 +30,9 @@ from reconciler.admin.webhooks import Webhooks
 from reconciler.control import server as control
 from reconciler.core import events as ev
 from reconciler.core.errors import CouldNotRun, LogBusy, LogNotWritable, PaiError, SourceUnavailable
+from reconciler.core.health import Health
 from reconciler.core.keys import digest
+from reconciler.core.pass_result import Result
 from reconciler.core.state import Head
 from reconciler.core.steering import standing_orders
 from reconciler.daemon import log_lines
@@ -45,12 +47,11 @@ from reconciler.gateway.service import Options, Service
 from reconciler.listening import Door, DoorLimits, Hosts, Listener, Pace, Proxies
 from reconciler.operations.first_token import issue_first, token_in_force
 from reconciler.operations.handlers import Answer, Arguments, Operations
-from reconciler.operations.health import Health, judge_health, unreachable
+from reconciler.operations.health import judge_health, unreachable
 from reconciler.operations.parts import Parts
 from reconciler.operations.pushers import Pushes
 from reconciler.operations.remote_settings import moment
 from reconciler.operations.session import ask_daemon
-from reconciler.reconcile import Result
 from reconciler.secrets import OfBindings, SecretReader
 from reconciler.source import Watch
 from reconciler.workspace import Address, Workspace

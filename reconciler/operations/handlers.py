@@ -22,18 +22,18 @@ from reconciler.audit.views import not_found
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic, shown
 from reconciler.core.errors import NotFound, PaiError, Refused, SourceUnavailable, UsageError
+from reconciler.core.health import Health
+from reconciler.core.pass_result import Result
 from reconciler.core.state import State, row_keys
 from reconciler.log.replay import projected
 from reconciler.log.stamp import parse_time
 from reconciler.operations.first_token import forget_first
-from reconciler.operations.health import Health
 from reconciler.operations.judging import Names, PushedCommit, judge_small, names
 from reconciler.operations.parts import Parts
 from reconciler.operations.push_events import admit
 from reconciler.operations.pushers import Pushes
 from reconciler.operations.secret_uses import check_fit
 from reconciler.operations.steering import Steering
-from reconciler.reconcile import Result
 from reconciler.source import RaceLost, is_judged
 from reconciler.workspace import Address
 

@@ -12,6 +12,7 @@ import msgspec
 
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import SourceUnavailable
+from reconciler.core.health import Following, Health
 from reconciler.core.state import Head, State
 from reconciler.core.steering import standing_orders
 from reconciler.evidence.guard import ROLLBACK, examine
@@ -20,32 +21,6 @@ from reconciler.workspace import Workspace
 
 WAITS = "no daemon runs"
 """How the reason begins that a commit waits for somebody to look."""
-
-
-class Following(msgspec.Struct, frozen=True):
-    """How following the remote goes: all times RFC 3339 or "". `problem` is "" while it goes well.
-
-    `since` is the first failure in a row, `fetched` the last good fetch, `next` the next try.
-    """
-
-    remote: str
-    problem: str
-    since: str
-    fetched: str
-    next: str
-
-
-class Health(msgspec.Struct, frozen=True):
-    """Readiness as `/readyz` and `pai status` tell it. `reasons` may be given although ready.
-
-    `source` says how following a remote goes, None for a repository on this machine.
-    """
-
-    ready: bool
-    reasons: list[str]
-    revision: str
-    head: str
-    source: Following | None = None
 
 
 def judge_health(

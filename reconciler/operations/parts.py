@@ -14,13 +14,14 @@ from typing import Final, Self
 
 from reconciler.core.errors import LogNotWritable, PaiError
 from reconciler.core.events import Draft, Event, HistoryRewritten, decode
+from reconciler.core.pass_result import Result
 from reconciler.core.reservations import forfeit_open
 from reconciler.evidence.checkpoints import Notary
 from reconciler.evidence.guard import acceptance
 from reconciler.log.replay import event_at
 from reconciler.operations.judging import signatures_of
 from reconciler.operations.remote_settings import mirror_of
-from reconciler.reconcile import Reconciler, Result
+from reconciler.reconcile import Reconciler
 from reconciler.recorder import Recorder
 from reconciler.secrets import Backends, SecretStore
 from reconciler.workspace import Workspace, hide_from_git, require_owner

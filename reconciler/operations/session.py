@@ -17,7 +17,7 @@ from reconciler.core.state import State
 from reconciler.workspace import Workspace
 
 if TYPE_CHECKING:
-    from reconciler.operations.health import Health
+    from reconciler.core.health import Health
     from reconciler.operations.parts import Parts
 
 WAIT_S = 30.0

@@ -14,9 +14,9 @@ import msgspec
 from reconciler.audit import acceptance, accepted_commit, objects_at
 from reconciler.core import steering
 from reconciler.core.errors import PaiError, Refused, SourceUnavailable
+from reconciler.core.pass_result import Result
 from reconciler.core.state import State
 from reconciler.operations.parts import Parts
-from reconciler.reconcile import Result
 
 Answer = dict[str, object]
 REASON_CHARACTERS_MAX = 1000

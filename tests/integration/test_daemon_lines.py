@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from reconciler.core.health import Health
 from reconciler.daemon.readiness_lines import ReadinessLines
-from reconciler.operations.health import Health
 from tests.support import Site, binding, until
 from tests.support_gateway import Bench
 

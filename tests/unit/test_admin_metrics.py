@@ -11,10 +11,10 @@ from prometheus_client import generate_latest
 from reconciler.admin.app import Metrics
 from reconciler.core import events as ev
 from reconciler.core.events import Durations
+from reconciler.core.health import Health
 from reconciler.log.creation import create_log
 from reconciler.log.open import log_at
 from reconciler.log.sqlite.store import SqliteBackend
-from reconciler.operations.health import Health
 from reconciler.recorder import Recorder
 
 YESTERDAY, TODAY = "2026-11-22", "2026-11-23"
