@@ -31,7 +31,8 @@ from reconciler.core.errors import CouldNotRun, LogNotWritable, NotFound, PaiErr
 from reconciler.core.objects import Kind
 from reconciler.log.index import FIGURES
 from reconciler.log.store import Reader
-from reconciler.operations.first_token import Caller, identify
+from reconciler.operations.first_token import identify
+from reconciler.operations.verb import Caller
 from reconciler.recorder import Recorder
 from reconciler.workspace import Workspace
 
@@ -105,7 +106,7 @@ class Api:
             except QueryError as error:
                 return _json({"error": error.message, "hint": error.hint, **_place(error)}, 400)
             except PaiError as error:
-                return _error(_status(error), error.message, error.hint)
+                return _error(error.http_status, error.message, error.hint)
 
         return answer
 
@@ -309,13 +310,6 @@ def _warnings(lines: list[str]) -> Fields:
 
 def _notice(text: str) -> bytes:
     return b"event: notice\ndata: %b\n\n" % msgspec.json.encode({"notice": text})
-
-
-def _status(error: PaiError) -> int:
-    for cls, status in ((NotFound, 404), (Refused, 409), (UsageError, 400)):
-        if isinstance(error, cls):
-            return status
-    return 503
 
 
 def _fields(told: History | Origins | Story) -> Fields:

@@ -8,7 +8,6 @@ agent authenticates with, is printed once, alone on stdout; only its digest is k
 from __future__ import annotations
 
 import argparse
-import base64
 import os
 import re
 import sys
@@ -141,14 +140,13 @@ def _object(workspace: Workspace, kind: Kind, name: str, spec: dict[str, object]
 
 def _secret(workspace: Workspace, args: argparse.Namespace) -> int:
     from reconciler.cli.actor import actor_of
+    from reconciler.operations.orders import StoreSecret
     from reconciler.operations.session import session
 
-    values = _values(args)
-    encoded = {key: base64.b64encode(value).decode() for key, value in values.items()}
-    actor = actor_of(workspace)
-    with session(workspace) as open_session:
-        answer = open_session.call("secret.store", {"name": args.name, "values": encoded, "actor": actor})
-    print(f"secret/{args.name} {answer['action']}")
+    order = StoreSecret(args.name, _values(args))
+    with session(workspace, actor_of(workspace)) as open_session:
+        stored = open_session.call(order)
+    print(f"secret/{args.name} {stored.action}")
     return 0
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 
-import msgspec
-
 from reconciler.audit import accepted_state
 from reconciler.authoring import Actions, Committed, Proposal, Send, change
 from reconciler.cli.output import note, print_diagnostics
@@ -16,6 +14,7 @@ from reconciler.core.objects import MANIFEST_OF_KIND, Kind
 from reconciler.core.pass_result import Result
 from reconciler.log.replay import projected
 from reconciler.manifests import Facts
+from reconciler.operations.orders import Reconcile, SendCommit
 from reconciler.operations.session import Session, session
 from reconciler.source import Repository
 from reconciler.workspace import Workspace
@@ -38,7 +37,7 @@ def commit_and_enforce(
         with Progress("reconciling"):
             open_session = stack.enter_context(session(workspace))
             # First what is there already: a commit of an interrupted command, or a push that no daemon has seen.
-            before = msgspec.convert(open_session.call("reconcile", {}), Result)
+            before = open_session.call(Reconcile())
             require_place(workspace, before, dry_run=dry_run)
         repository = Repository.open(workspace.local_repository())
         with contextlib.closing(workspace.log().reader()) as log:
@@ -56,7 +55,7 @@ def sender(open_session: Session) -> Send:
     """Give what moves a remote's branch: whoever holds the log does it, with the credentials of the settings."""
 
     def send(commit: str, expected: str | None) -> bool:
-        return open_session.call("source.push", {"commit": commit, "expected": expected or ""}).get("pushed") is True
+        return open_session.call(SendCommit(commit, expected or "")).pushed
 
     return send
 
@@ -82,7 +81,7 @@ def enforce(open_session: Session, repository: Repository, commit: str) -> None:
     Raises CouldNotRun if that cannot be found out: the commit stands in any case.
     """
     try:
-        result = msgspec.convert(open_session.call("reconcile", {}), Result)
+        result = open_session.call(Reconcile())
     except CouldNotRun as error:
         told = f"commit {commit[:7]} was made, but is not in force: {error.message}"
         raise CouldNotRun(told, error.hint) from error

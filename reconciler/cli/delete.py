@@ -26,9 +26,6 @@ from reconciler.cli.targets import (
 from reconciler.core.errors import NotFound, Refused, UsageError
 from reconciler.workspace import Workspace
 
-_VERBS = {"secret": "secret.delete", "key": "key.revoke"}
-"""What is no manifest, and the verb that removes it."""
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai delete`."""
@@ -118,10 +115,10 @@ def _directly(workspace: Workspace, targets: Sequence[Target]) -> None:
     if not targets:
         return
     from reconciler.cli.actor import actor_of
+    from reconciler.operations.orders import DeleteSecret, RevokeKey
     from reconciler.operations.session import session
 
-    actor = actor_of(workspace)
-    with session(workspace) as open_session:
+    with session(workspace, actor_of(workspace)) as open_session:
         for kind, name in targets:
-            open_session.call(_VERBS[kind], {"name": name, "actor": actor})
+            open_session.call(RevokeKey(name) if kind == KEY else DeleteSecret(name))
             print(f"{kind}/{name} deleted")

@@ -18,13 +18,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from reconciler.cli.output import open_streams, print_diagnostics, print_error
 from reconciler.cli.place import warn
-from reconciler.control.server import call
 from reconciler.core.diagnostics import Shown, shown
 from reconciler.core.errors import PaiError, Refused
+from reconciler.operations.asking import ask
+from reconciler.operations.hook_verbs import AdmitPush, JudgePush
 from reconciler.source import RefUpdate, is_judged, parse_updates, quarantine_folders
 from reconciler.source.chains import excess
 from reconciler.source.hook import require_few_beside, resolved
@@ -101,30 +100,25 @@ def _judge(workspace: Workspace, update: RefUpdate) -> None:
 def _admit(workspace: Workspace, number: str, updates: list[RefUpdate]) -> None:
     """Have the daemon, through which the push comes, record who pushes; without that it is refused."""
     try:
-        order: dict[str, object] = {"push": number, "updates": [list(update) for update in updates]}
-        call(workspace.socket, "push.admit", order, keeper=workspace.keeper)
+        ask(workspace, AdmitPush(number, [(update.old, update.new, update.ref) for update in updates]))
     except PaiError as error:
         raise Refused(f"the push cannot be recorded: {error.message}", error.hint or "push again") from error
 
 
 def _found(workspace: Workspace, update: RefUpdate) -> Shown:
     """Get the verdict from the daemon, which has read the tree; from the files if none can give it, or it is large."""
-    repository = str(_repository())
-    folders = quarantine_folders(os.environ)
-    push = {"commit": update.new, "repository": repository, "folders": folders}
-    arguments = {"ref": update.ref, "deleted": update.deleted, **push}
+    push = JudgePush(update.ref, update.deleted, update.new, str(_repository()), quarantine_folders(os.environ))
     try:
-        answer = call(workspace.socket, "judge", arguments, DAEMON_TIMEOUT_S, workspace.keeper)
-        return msgspec.convert(answer, Shown)
+        return ask(workspace, push, timeout_s=DAEMON_TIMEOUT_S)
     except Refused:
         raise
-    except (PaiError, msgspec.ValidationError):
+    except PaiError:
         pass  # whatever the daemon's trouble is, the push is judged without it; also if it is of another version
     if not is_judged(update.ref, update.deleted, workspace.settings.source_branch):
         return Shown([], 0, 0)
-    from reconciler.operations.judging import PushedCommit, judge_alone
+    from reconciler.operations.judging import judge_alone
 
-    return shown(judge_alone(workspace, PushedCommit(update.new, repository, folders)).diagnostics)
+    return shown(judge_alone(workspace, push).diagnostics)
 
 
 if __name__ == "__main__":

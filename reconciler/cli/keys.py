@@ -17,6 +17,7 @@ from reconciler.cli.output import note
 from reconciler.cli.reading import or_what_waits
 from reconciler.core.errors import UsageError
 from reconciler.core.keys import ID_BYTES, KEY_BYTES, digest, make_id, make_key
+from reconciler.operations.orders import IssueKey
 from reconciler.operations.session import session
 from reconciler.workspace import Workspace
 
@@ -39,9 +40,9 @@ def issue(
     Raises NotFound if there is no such agent.
     """
     made = Issued(make_id(os.urandom(ID_BYTES)), make_key(os.urandom(KEY_BYTES)))
-    order = {"id": made.name, "agent": agent, "digest": digest(made.key), "expires": expires, "networks": [*networks]}
-    with or_what_waits(workspace), session(workspace) as open_session:
-        open_session.call("key.issue", {**order, "actor": actor_of(workspace), "admin": admin})
+    order = IssueKey(made.name, agent, digest(made.key), expires, [*networks], admin)
+    with or_what_waits(workspace), session(workspace, actor_of(workspace)) as open_session:
+        open_session.call(order)
     return made
 
 

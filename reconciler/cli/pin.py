@@ -11,6 +11,7 @@ import argparse
 from reconciler.cli.output import note
 from reconciler.cli.place import find_workspace
 from reconciler.cli.steering import order, reason_option
+from reconciler.operations.orders import Pin
 from reconciler.workspace import Workspace
 
 
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
 def pin(workspace: Workspace, revision: str, reason: str) -> None:
     """Pin a revision and say so."""
-    answer = order(workspace, "pin", reason, revision=revision)
-    already = "" if answer["changed"] else " already"
-    print(f"revision {str(answer['commit'])[:7]} is pinned{already} and in force")
+    pinned = order(workspace, Pin(revision, reason))
+    already = "" if pinned.changed else " already"
+    print(f"revision {pinned.commit[:7]} is pinned{already} and in force")
     note("what is pushed waits; pai unpin follows the branch again")

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 
 from reconciler.audit.view_at import view_of
 from reconciler.audit.views import View
-from reconciler.control.server import call as call_daemon
 from reconciler.core.errors import NotFound, PaiError
 from reconciler.core.state import State
 from reconciler.log.replay import projected
+from reconciler.operations.asking import ask, ask_daemon
+from reconciler.operations.orders import AskDay, Ping
 from reconciler.workspace import Workspace
 
 DAY_S = 2.0
@@ -41,10 +42,9 @@ def or_what_waits(workspace: Workspace) -> Iterator[None]:
 
 def _waiting(workspace: Workspace) -> str:
     from reconciler.operations.health import WAITS, standalone_health
-    from reconciler.operations.session import ask_daemon
 
     with contextlib.suppress(PaiError):
-        if ask_daemon(workspace, "ping") is None:
+        if ask_daemon(workspace, Ping()) is None:
             reasons = standalone_health(workspace, read_state(workspace)).reasons
             return next((each for each in reasons if each.startswith(WAITS)), "")
     return ""
@@ -65,5 +65,5 @@ def read_view(workspace: Workspace, at: str | None = None) -> View:
 def _today(workspace: Workspace) -> str:
     """Give the day that the running daemon counts on, whatever this machine's clock says; without one, the clock's."""
     with contextlib.suppress(PaiError):  # a daemon that is older, or has no time, is no reason to show nothing
-        return str(call_daemon(workspace.socket, "day", {}, DAY_S, workspace.keeper)["day"])
+        return ask(workspace, AskDay(), timeout_s=DAY_S).day
     return datetime.now(UTC).date().isoformat()

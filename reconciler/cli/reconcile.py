@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 
-import msgspec
-
 from reconciler.cli.actor import actor_of
 from reconciler.cli.output import note, print_diagnostics
 from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.core.diagnostics import has_errors
 from reconciler.core.pass_result import Result
+from reconciler.operations.orders import Reconcile
 from reconciler.operations.session import session
 
 
@@ -31,9 +30,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do one pass and say what came of it."""
     workspace = find_workspace(args.workspace, strict=True)
-    with Progress("reconciling"), session(workspace) as open_session:
-        order = {"accept_rewrite": True, "actor": actor_of(workspace)} if args.accept_rewrite else {}
-        result = msgspec.convert(open_session.call("reconcile", order), Result)
+    actor = actor_of(workspace) if args.accept_rewrite else ""
+    with Progress("reconciling"), session(workspace, actor) as open_session:
+        result = open_session.call(Reconcile(args.accept_rewrite))
     print_diagnostics(result.diagnostics, to_stderr=has_errors(result.diagnostics))
     print(sentence(result))
     if result.waits and result.head != result.revision:

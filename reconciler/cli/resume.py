@@ -6,6 +6,7 @@ import argparse
 
 from reconciler.cli.place import find_workspace
 from reconciler.cli.steering import order, print_pass, reason_option
+from reconciler.operations.orders import Resume
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Resume the reconciling; return when what waited is in force."""
-    answer = order(find_workspace(args.workspace, strict=True), "resume", args.message)
+    passed = order(find_workspace(args.workspace, strict=True), Resume(args.message))
     print("the reconciling goes on")
-    print_pass(answer)
+    print_pass(passed)
     return 0

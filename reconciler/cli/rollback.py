@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 
-import msgspec
-
 from reconciler.audit import EventRow, acceptance
 from reconciler.authoring import roll_back
 from reconciler.cli.change import enforce, require_place, sender
@@ -21,10 +19,10 @@ from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.cli.steering import reason_option
 from reconciler.core.errors import Refused, SourceUnavailable
-from reconciler.core.pass_result import Result
 from reconciler.core.state import State
 from reconciler.core.steering import standing_orders
 from reconciler.log.replay import projected
+from reconciler.operations.orders import Reconcile
 from reconciler.operations.session import session
 from reconciler.source import Repository
 from reconciler.workspace import Workspace
@@ -63,7 +61,7 @@ def _committed(workspace: Workspace, row: EventRow, reason: str, *, allow_deleti
     """Make the commit and have it enforced; "" if nothing differs. Raises SourceUnavailable where that cannot be."""
     with Progress("rolling back"), session(workspace) as open_session:
         # First what is there already, so that the commit is judged as the successor of what it follows.
-        before = msgspec.convert(open_session.call("reconcile", {}), Result)
+        before = open_session.call(Reconcile())
         with contextlib.closing(workspace.log().reader()) as log:
             state = projected(log)
         _require_followed(state, str(row.data["commit"]))

@@ -18,8 +18,9 @@ from reconciler.core.diagnostics import printable
 from reconciler.core.health import Health
 from reconciler.core.state import State
 from reconciler.core.steering import standing_orders
+from reconciler.operations.asking import ask_daemon
 from reconciler.operations.health import judge_health
-from reconciler.operations.session import ask_daemon
+from reconciler.operations.orders import AskHealth
 from reconciler.workspace import Workspace
 
 
@@ -86,9 +87,9 @@ def _print(output: str, view: View, names: Sequence[str], health: Health | None,
 def _health(workspace: Workspace, view: View, at: str | None) -> Health:
     if at is not None:
         return _health_then(view.state)
-    answer = ask_daemon(workspace, "health")
-    if answer is not None:
-        return msgspec.convert(answer, Health)
+    health = ask_daemon(workspace, AskHealth())
+    if health is not None:
+        return health
     from reconciler.operations.health import standalone_health
 
     return standalone_health(workspace, view.state)

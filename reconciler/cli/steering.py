@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-import msgspec
-
 from reconciler.cli.actor import actor_of
 from reconciler.cli.output import note, print_diagnostics
 from reconciler.cli.progress import Progress
 from reconciler.cli.reconcile import sentence
 from reconciler.core.diagnostics import has_errors
-from reconciler.core.pass_result import Result
-from reconciler.operations.session import Answer, session
+from reconciler.operations.orders import Passed
+from reconciler.operations.session import session
+from reconciler.operations.verb import A, Verb
 from reconciler.workspace import Workspace
 
 
@@ -21,19 +20,19 @@ def reason_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--message", default="", metavar="REASON", help="why; it is recorded and shown")
 
 
-def order(workspace: Workspace, verb: str, reason: str, **arguments: object) -> Answer:
+def order(workspace: Workspace, verb: Verb[A]) -> A:
     """Give an order as who is at the keyboard; return when it is in force."""
-    words = {"actor": actor_of(workspace), "reason": reason, **arguments}
-    with Progress("reconciling"), session(workspace) as open_session:
-        return open_session.call(verb, words)
+    actor = actor_of(workspace)
+    with Progress("reconciling"), session(workspace, actor) as open_session:
+        return open_session.call(verb)
 
 
-def print_pass(answer: Answer) -> None:
+def print_pass(passed: Passed) -> None:
     """Say what the pass found that followed an order, and what it could not do."""
-    if answer["problem"]:
-        note(f"warning: the source cannot be read, so what it holds waits: {answer['problem']}")
+    result = passed.result
+    if result is None:
+        note(f"warning: the source cannot be read, so what it holds waits: {passed.problem}")
         return
-    result = msgspec.convert(answer["result"], Result)
     print_diagnostics(result.diagnostics, to_stderr=has_errors(result.diagnostics))
     print(sentence(result))
     if result.waits:

@@ -7,6 +7,7 @@ import argparse
 from reconciler.cli.output import note
 from reconciler.cli.place import find_workspace
 from reconciler.cli.steering import order, reason_option
+from reconciler.operations.orders import Suspend
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Suspend the reconciling."""
-    answer = order(find_workspace(args.workspace, strict=True), "suspend", args.message)
-    print("the reconciling is suspended" + ("" if answer["changed"] else " already"))
+    told = order(find_workspace(args.workspace, strict=True), Suspend(args.message))
+    print("the reconciling is suspended" + ("" if told.changed else " already"))
     note("what is pushed waits; pai resume goes on")
     return 0

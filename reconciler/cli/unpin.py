@@ -9,6 +9,7 @@ import argparse
 
 from reconciler.cli.place import find_workspace
 from reconciler.cli.steering import order, print_pass, reason_option
+from reconciler.operations.orders import Unpin
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Undo the pin; return when what follows from it is in force."""
-    answer = order(find_workspace(args.workspace, strict=True), "unpin", args.message)
-    print(f"revision {str(answer['commit'])[:7]} is no longer pinned")
-    print_pass(answer)
+    unpinned = order(find_workspace(args.workspace, strict=True), Unpin(args.message))
+    print(f"revision {unpinned.commit[:7]} is no longer pinned")
+    print_pass(unpinned)
     return 0

@@ -171,6 +171,7 @@ def _export(folder: Path, vkey: str | None) -> int:
 def _accept(workspace: Workspace) -> int:
     """Have the log accepted, once it is known to be whole in itself."""
     from reconciler.log.check.whole import check
+    from reconciler.operations.orders import AcceptLog
     from reconciler.operations.session import session
 
     size = _size(workspace)
@@ -179,12 +180,12 @@ def _accept(workspace: Workspace) -> int:
     if problems:
         _print(problems)
         raise Refused("the log is damaged in itself, and only a whole log can be accepted", "restore it from a backup")
-    with session(workspace) as open_session:
-        answer = open_session.call("log.accept", {"actor": actor_of(workspace)})
-    if not answer["reason"]:
+    with session(workspace, actor_of(workspace)) as open_session:
+        reason = open_session.call(AcceptLog()).reason
+    if not reason:
         print("ok: nothing to accept, the log is the one that was vouched for")
         return 0
-    print(printable(f"accepted, and recorded as log.accepted.v1 ({answer['reason']})"))
+    print(printable(f"accepted, and recorded as log.accepted.v1 ({reason})"))
     return 0
 
 

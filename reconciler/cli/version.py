@@ -8,7 +8,8 @@ from reconciler import __version__
 from reconciler.cli.output import note, print_data
 from reconciler.cli.place import find_workspace
 from reconciler.core.errors import PaiError, UsageError, WorkspaceError
-from reconciler.operations.session import ask_daemon
+from reconciler.operations.asking import ask_daemon
+from reconciler.operations.orders import AskVersion
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +41,10 @@ def _of_daemon(args: argparse.Namespace) -> str | None:
             raise
         return None
     try:
-        answer = ask_daemon(workspace, "version")
+        answer = ask_daemon(workspace, AskVersion())
     except UsageError:
         return "unknown: it does not say"  # one from before it could be asked
     except PaiError as error:
         note(f"warning: {error.message}")
         return None
-    return None if answer is None else str(answer["version"])
+    return None if answer is None else answer.version

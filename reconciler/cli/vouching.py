@@ -8,9 +8,10 @@ from reconciler.workspace import Workspace
 
 def sign(workspace: Workspace) -> None:
     """Have a checkpoint of the whole log signed. Raises what the verb raises, wherever it runs."""
+    from reconciler.operations.orders import SignCheckpoint
     from reconciler.operations.session import session
 
     with session(workspace) as open_session:
-        answer = open_session.call("checkpoint", {})
-    if answer["problem"]:
-        note(f"warning: the checkpoint is signed, but not published yet: {answer['problem']}")
+        problem = open_session.call(SignCheckpoint()).problem
+    if problem:
+        note(f"warning: the checkpoint is signed, but not published yet: {problem}")

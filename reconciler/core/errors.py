@@ -1,11 +1,11 @@
 """What can go wrong, as a person or a caller meets it.
 
-    PaiError                 exit code, hint, whether a retry may help
-    ├── UsageError       2   the command line is wrong
-    │   └── QueryError   2   a query is wrong; points into it
-    ├── Refused          1   a rule says no; may carry the diagnostics that say why
-    │   └── NotFound     1   the thing named does not exist
-    └── CouldNotRun      3   the surroundings do not allow it
+    PaiError                 exit code and HTTP status, hint, whether a retry may help
+    ├── UsageError       2   400  the command line is wrong
+    │   └── QueryError   2   400  a query is wrong; points into it
+    ├── Refused          1   409  a rule says no; may carry the diagnostics that say why
+    │   └── NotFound     1   404  the thing named does not exist
+    └── CouldNotRun      3   503  the surroundings do not allow it
         ├── WorkspaceError      no workspace, or its settings are wrong
         ├── LogDamaged          log.db is foreign, damaged or contradicts itself
         ├── LogBusy             another process holds the log for writing
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 
 class PaiError(Exception):
-    """An operating error with a message for people, a way out and an exit code."""
+    """An operating error with a message for people, a way out, an exit code and the status of an HTTP answer."""
 
     exit_code: ClassVar[int] = 3
+    http_status: ClassVar[int] = 503
     retry: ClassVar[bool] = False
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -43,6 +44,7 @@ class UsageError(PaiError):
     """The command line is wrong."""
 
     exit_code = 2
+    http_status = 400
 
 
 class QueryError(UsageError):
@@ -59,6 +61,7 @@ class Refused(PaiError):
     """A rule says no; `diagnostics` says where and why when manifests are at fault."""
 
     exit_code = 1
+    http_status = 409
 
     def __init__(self, message: str, hint: str = "", diagnostics: Sequence[Diagnostic] = ()) -> None:
         super().__init__(message, hint)
@@ -67,6 +70,8 @@ class Refused(PaiError):
 
 class NotFound(Refused):
     """The thing named does not exist."""
+
+    http_status = 404
 
 
 class CouldNotRun(PaiError):

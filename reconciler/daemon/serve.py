@@ -27,7 +27,7 @@ from reconciler.admin.api import Api
 from reconciler.admin.app import Metrics, admin_app, foreign
 from reconciler.admin.git.smart_http import SmartHttp
 from reconciler.admin.webhooks import Webhooks
-from reconciler.control import server as control
+from reconciler.control.server import Asked, Server
 from reconciler.core import events as ev
 from reconciler.core.errors import CouldNotRun, LogBusy, LogNotWritable, PaiError, SourceUnavailable
 from reconciler.core.health import Health
@@ -45,13 +45,16 @@ from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
 from reconciler.listening import Door, DoorLimits, Hosts, Listener, Pace, Proxies
+from reconciler.operations.asking import ask_daemon
 from reconciler.operations.first_token import issue_first, token_in_force
-from reconciler.operations.handlers import Answer, Arguments, Operations
+from reconciler.operations.handlers import Operations
 from reconciler.operations.health import judge_health, unreachable
+from reconciler.operations.hook_verbs import JudgePush
+from reconciler.operations.orders import Ping
 from reconciler.operations.parts import Parts
 from reconciler.operations.pushers import Pushes
 from reconciler.operations.remote_settings import moment
-from reconciler.operations.session import ask_daemon
+from reconciler.operations.session import at_keyboard
 from reconciler.secrets import OfBindings, SecretReader
 from reconciler.source import Watch
 from reconciler.workspace import Address, Workspace
@@ -203,12 +206,12 @@ class Daemon:
         watch = Watch(self._workspace.local_repository(), settings.source_branch, self._loop.wake)
         follower = self._poll or watch
 
-        def call(verb: str, arguments: Arguments) -> Answer:
-            if verb == "judge":  # the hook asks that just before git moves the branch
+        def answer(asked: Asked) -> dict[str, object]:
+            if asked.verb == JudgePush.word():  # the hook asks that just before git moves the branch
                 watch.hurry()
-            return self._operations.call(verb, arguments)
+            return self._operations.answer(asked.verb, asked.arguments, at_keyboard(asked.actor, asked.uid))
 
-        with control.Server(self._workspace.socket, call):
+        with Server(self._workspace.socket, answer):
             self._loop.start()
             try:
                 follower.start()
@@ -376,7 +379,7 @@ def _opened(workspace: Workspace) -> Parts:
     try:
         return Parts(workspace)
     except LogBusy:
-        if ask_daemon(workspace, "ping") is not None:
+        if ask_daemon(workspace, Ping()) is not None:
             raise
         return Parts(workspace, wait_s=COMMAND_S)
 

@@ -24,6 +24,7 @@ from reconciler.core.events import Draft, KeyIssued, KeyRevoked
 from reconciler.core.state import Key, State
 from reconciler.log.stamp import format_time, wall_clock
 from reconciler.log.store import Reader
+from reconciler.operations.verb import Caller
 from reconciler.recorder import Recorder
 
 NAME: Final = "admin.token"
@@ -89,21 +90,6 @@ def issue_first(recorder: Recorder, token: str, random: Callable[[int], bytes] =
     recorder.record(decide)
 
 
-class Caller(NamedTuple):
-    """Whose token a request holds: the person that it was issued for, and its name as `pai get keys` lists it.
-
-    The first token was issued for nobody: it is `admin.token`; its name is "" if the log was not asked.
-    """
-
-    name: str
-    key: str
-
-    @property
-    def owner(self) -> str:
-        """Name the token, by which connections, turns and questions are shared out."""
-        return self.key or self.name
-
-
 def identify(state: State, first: str, authorization: str, address: str, *, basic: bool = False) -> Caller | None:
     """Tell whose token an Authorization header holds: the first one, or a person's that is in force; None for neither.
 
@@ -120,11 +106,11 @@ def identify(state: State, first: str, authorization: str, address: str, *, basi
         return None
     digest = keys.digest(presented)
     if hmac.compare_digest(digest, first):
-        return Caller(NAME, "")
+        return Caller(NAME, "operator", "")
     key = state.admins.get(digest)
     if key is None or _expired(key):
         return None
-    return Caller(key.agent, key.name) if not key.networks or _inside(address, key) else None
+    return Caller(key.agent, "operator", key.name) if not key.networks or _inside(address, key) else None
 
 
 def require_in_force(state: State, caller: Caller) -> None:

@@ -1,18 +1,13 @@
-"""What commands may ask of an open workspace, with or without a daemon: the verbs of the control socket.
+"""Answers the verbs of an open workspace: in the daemon, and in a command that opened the workspace itself.
 
-The same code answers in the daemon (through the socket) and in a command that opened the workspace itself, so the user
-sees no difference. Arguments and answers are JSON values; secrets' values travel as base64 and only in one direction,
-keys do not travel at all: whoever made one sends its digest.
+The same code answers both ways, so the user sees no difference.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
-import ipaddress
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -20,48 +15,26 @@ from reconciler import __version__
 from reconciler.audit import accepted_state
 from reconciler.audit.views import not_found
 from reconciler.core import events as ev
-from reconciler.core.diagnostics import Diagnostic, shown
+from reconciler.core.diagnostics import Shown, shown
 from reconciler.core.errors import NotFound, PaiError, Refused, SourceUnavailable, UsageError
 from reconciler.core.health import Health
 from reconciler.core.pass_result import Result
 from reconciler.core.state import State, row_keys
 from reconciler.log.replay import projected
-from reconciler.log.stamp import parse_time
+from reconciler.operations import orders as ask
 from reconciler.operations.first_token import forget_first
-from reconciler.operations.judging import Names, PushedCommit, judge_small, names
+from reconciler.operations.hook_verbs import AdmitPush, JudgePush
+from reconciler.operations.judging import Names, judge_small, names
 from reconciler.operations.parts import Parts
 from reconciler.operations.push_events import admit
 from reconciler.operations.pushers import Pushes
 from reconciler.operations.secret_uses import check_fit
 from reconciler.operations.steering import Steering
+from reconciler.operations.verb import A, Caller, Done, Verb
 from reconciler.source import RaceLost, is_judged
 from reconciler.workspace import Address
 
-Arguments = Mapping[str, object]
-Answer = dict[str, object]
-
-
-class KeyOrder(msgspec.Struct, frozen=True):
-    """A key that was made elsewhere: `expires` is an RFC 3339 time or "", `networks` are in their shortest form.
-
-    With `admin` it is for the admin listener, and `agent` names a person.
-    """
-
-    id: Annotated[str, msgspec.Meta(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-    agent: Annotated[str, msgspec.Meta(min_length=1)]
-    digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-    expires: str
-    networks: list[str]
-    actor: str
-    admin: bool = False
-
-    def check(self) -> None:
-        """Raise ValueError for a time or a network that nobody could read later."""
-        if self.expires:
-            parse_time(self.expires)
-        for network in self.networks:
-            if str(ipaddress.ip_network(network)) != network:
-                raise ValueError(f"{network} is not in its shortest form")
+Handler = Callable[[Any, Caller], Any]
 
 
 class Operations:
@@ -84,69 +57,56 @@ class Operations:
     ) -> None:
         self._parts = parts
         self._reconcile = reconcile
-        self._health = health
         self._pushes = pushes or Pushes()
-        self._verbs: dict[str, Callable[[Arguments], Answer]] = {
-            "ping": lambda _: {},
-            "version": lambda _: {"version": __version__},
-            "day": lambda _: {"day": day()},
-            "addresses": lambda _: {name: str(address) for name, address in addresses.items()},
-            "reconcile": self._do_reconcile,
-            "health": self._do_health,
-            "judge": self._do_judge,
-            "push.admit": self._do_push_admit,
-            "secret.store": self._do_secret_store,
-            "secret.delete": self._do_secret_delete,
-            "key.issue": self._do_key_issue,
-            "key.revoke": self._do_key_revoke,
-            "checkpoint": self._do_checkpoint,
-            "log.accept": self._do_log_accept,
-            "source.push": self._do_source_push,
-            **Steering(parts, reconcile).verbs(),
+        bound = ask.Bound({name: str(address) for name, address in addresses.items()})
+        self.handlers: Mapping[type[Verb[Any]], Handler] = {
+            ask.Ping: lambda *_: Done(),
+            ask.AskVersion: lambda *_: ask.Version(__version__),
+            ask.AskDay: lambda *_: ask.Day(day()),
+            ask.AskAddresses: lambda *_: bound,
+            ask.AskHealth: lambda *_: health(),
+            ask.Reconcile: lambda order, caller: reconcile(caller.name if order.accept_rewrite else ""),
+            JudgePush: self._judge,
+            AdmitPush: self._admit,
+            ask.StoreSecret: self._store_secret,
+            ask.DeleteSecret: self._delete_secret,
+            ask.IssueKey: self._issue_key,
+            ask.RevokeKey: self._revoke_key,
+            ask.SignCheckpoint: self._sign_checkpoint,
+            ask.AcceptLog: self._accept_log,
+            ask.SendCommit: self._send_commit,
+            **Steering(parts, reconcile).handlers(),
         }
+        self._verbs = {verb.word(): verb for verb in self.handlers}
 
-    def call(self, verb: str, arguments: Arguments) -> Answer:
-        """Carry out a verb. Raises a PaiError of any kind; UsageError for an unknown verb."""
-        handler = self._verbs.get(verb)
-        if handler is None:
-            raise UsageError(f"this daemon does not know {verb!r}", "is it older than this command? restart it")
-        return handler(arguments)
+    def call(self, verb: Verb[A], caller: Caller) -> A:
+        """Carry out a verb. Raises a PaiError of any kind."""
+        handler: Callable[[Verb[A], Caller], A] = self.handlers[type(verb)]
+        return handler(verb, caller)
 
-    def _do_reconcile(self, arguments: Arguments) -> Answer:
-        accept = _text(arguments, "actor") if arguments.get("accept_rewrite") is True else ""
-        answer: Answer = msgspec.to_builtins(self._reconcile(accept))
+    def answer(self, word: str, arguments: object, caller: Caller) -> dict[str, object]:
+        """Carry out a verb that came as JSON, and answer as JSON. Raises UsageError for what cannot be read too."""
+        verb = self._verbs.get(word)
+        if verb is None:
+            raise UsageError(f"this daemon does not know {word!r}", "is it older than this command? restart it")
+        try:
+            order = msgspec.convert(arguments, verb)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{word}: {error}", "is this command of another version? restart the daemon") from error
+        answer: dict[str, object] = msgspec.to_builtins(self.call(order, caller))
         return answer
 
-    def _do_health(self, _: Arguments) -> Answer:
-        health: Answer = msgspec.to_builtins(self._health())
-        return health
-
-    def _do_judge(self, arguments: Arguments) -> Answer:
-        """Judge a push that is under way; the commit and the folders of its objects come from the hook.
-
-        Raises TooLarge for what the hook judges better itself.
-        """
+    def _judge(self, push: JudgePush, _: Caller) -> Shown:
         parts = self._parts
-        branch = parts.workspace.settings.source_branch
-        if not is_judged(_text(arguments, "ref"), arguments.get("deleted") is True, branch):
-            return _shown(())
-        try:
-            push = msgspec.convert({name: arguments.get(name) for name in PushedCommit.__struct_fields__}, PushedCommit)
-        except msgspec.ValidationError as error:
-            raise UsageError(f"judge: {error}") from error
+        if not is_judged(push.ref, push.deleted, parts.workspace.settings.source_branch):
+            return shown(())
         present, revision = self._accepted_names()
         verdict = judge_small(parts.workspace, push, present, revision, parts.reconciler.index)
-        return _shown(verdict.diagnostics)
+        return shown(verdict.diagnostics)
 
-    def _do_push_admit(self, arguments: Arguments) -> Answer:
-        """Record a push that comes through this daemon's HTTP: its hook names it by the number that it was given."""
-        try:
-            updates = msgspec.convert(arguments.get("updates"), list[tuple[str, str, str]])
-        except msgspec.ValidationError as error:
-            raise UsageError(f"push.admit: {error}") from error
-        number = _text(arguments, "push")
-        admit(self._parts.workspace, self._parts.recorder, self._pushes, number, updates)
-        return {}
+    def _admit(self, order: AdmitPush, _: Caller) -> Done:
+        admit(self._parts.workspace, self._parts.recorder, self._pushes, order.push, order.updates)
+        return Done()
 
     def _accepted_names(self) -> tuple[Names, str]:
         """Name the objects of the last accepted revision, also while another one is pinned, and that revision."""
@@ -159,51 +119,34 @@ class Operations:
             found = names(row_keys(state)), state.revision
         return found
 
-    def _do_secret_store(self, arguments: Arguments) -> Answer:
-        name = _text(arguments, "name")
-        values = arguments.get("values")
-        if not isinstance(values, dict):
-            raise UsageError("secret.store needs values")
-        try:
-            decoded = {str(key): base64.b64decode(str(value), validate=True) for key, value in values.items()}
-        except binascii.Error as error:
-            raise UsageError("secret.store takes values in base64") from error
-        # The store's prune must not take away the version that another call is about to put in force.
-        with self._parts.secrets.exclusive():
-            return {"action": self._store_secret(name, _text(arguments, "actor"), decoded)}
-
-    def _store_secret(self, name: str, actor: str, values: Mapping[str, bytes]) -> str:
-        store, recorder = self._parts.secrets, self._parts.recorder
+    def _store_secret(self, order: ask.StoreSecret, caller: Caller) -> ask.Stored:
+        store, recorder, name = self._parts.secrets, self._parts.recorder, order.name
         settings = self._parts.workspace.settings
-        recorder.read(lambda state: check_fit(settings, state, name, values))
-        known = recorder.read(lambda state: name in state.secrets)
-        digests = store.put(name, values)
-        draft = ev.Draft(actor, f"secret/{name}", ev.SecretStored(keys=digests))
-        recorder.record(lambda _: [draft])
-        store.prune(name, recorder.read(lambda state: dict(state.secrets.get(name, {}))))
-        return "configured" if known else "created"
+        # The store's prune must not take away the version that another call is about to put in force.
+        with store.exclusive():
+            recorder.read(lambda state: check_fit(settings, state, name, order.values))
+            known = recorder.read(lambda state: name in state.secrets)
+            digests = store.put(name, order.values)
+            draft = ev.Draft(caller.name, f"secret/{name}", ev.SecretStored(keys=digests))
+            recorder.record(lambda _: [draft])
+            store.prune(name, recorder.read(lambda state: dict(state.secrets.get(name, {}))))
+        return ask.Stored("configured" if known else "created")
 
-    def _do_secret_delete(self, arguments: Arguments) -> Answer:
-        name, actor = _text(arguments, "name"), _text(arguments, "actor")
-        store, recorder = self._parts.secrets, self._parts.recorder
+    def _delete_secret(self, order: ask.DeleteSecret, caller: Caller) -> Done:
+        store, name = self._parts.secrets, order.name
 
         def decide(state: State) -> list[ev.Draft]:
             keys = state.secrets.get(name)
             if keys is None:
                 raise NotFound(f"there is no secret {name}", "pai get secrets lists them")
-            return [ev.Draft(actor, f"secret/{name}", ev.SecretDeleted(keys=sorted(keys)))]
+            return [ev.Draft(caller.name, f"secret/{name}", ev.SecretDeleted(keys=sorted(keys)))]
 
         with store.exclusive():
-            recorder.record(decide)
+            self._parts.recorder.record(decide)
             store.remove(name)
-        return {}
+        return Done()
 
-    def _do_key_issue(self, arguments: Arguments) -> Answer:
-        try:
-            order = msgspec.convert(arguments, KeyOrder)
-            order.check()
-        except ValueError as error:  # msgspec.ValidationError is one
-            raise UsageError(f"key.issue: {error}") from error
+    def _issue_key(self, order: ask.IssueKey, caller: Caller) -> Done:
         payload = ev.KeyIssued(
             agent=order.agent,
             digest=order.digest,
@@ -217,57 +160,40 @@ class Operations:
                 raise not_found("agent", order.agent, state.agents)
             if any(key.digest == order.digest or key.name == order.id for key in state.issued()):
                 raise Refused(f"there is a key {order.id} already", "make another one")
-            return [ev.Draft(order.actor, f"key/{order.id}", payload)]
+            return [ev.Draft(caller.name, f"key/{order.id}", payload)]
 
         self._parts.recorder.record(decide)
-        return {}
+        return Done()
 
-    def _do_key_revoke(self, arguments: Arguments) -> Answer:
-        name, actor = _text(arguments, "name"), _text(arguments, "actor")
-
+    def _revoke_key(self, order: ask.RevokeKey, caller: Caller) -> Done:
         def decide(state: State) -> list[ev.Draft]:
-            key = next((key for key in state.issued() if key.name == name), None)
+            key = next((key for key in state.issued() if key.name == order.name), None)
             if key is None:
-                raise not_found("key", name, [key.name for key in state.issued()])
-            return [ev.Draft(actor, f"key/{name}", ev.KeyRevoked(agent=key.agent, digest=key.digest))]
+                raise not_found("key", order.name, [key.name for key in state.issued()])
+            return [ev.Draft(caller.name, f"key/{order.name}", ev.KeyRevoked(agent=key.agent, digest=key.digest))]
 
         (event,) = self._parts.recorder.record(decide).events
         if isinstance(event.payload, ev.KeyRevoked):
             forget_first(self._parts.workspace.admin_token, event.payload.digest)
-        return {}
+        return Done()
 
-    def _do_checkpoint(self, _: Arguments) -> Answer:
-        """Sign a checkpoint of the whole log; that it could not be published too is told, and no failure."""
+    def _sign_checkpoint(self, *_: object) -> ask.Signed:
+        """Sign; that it could not be published too is told, and no failure."""
         try:
             self._parts.attest()
         except (SourceUnavailable, RaceLost) as error:
-            return {"problem": error.message}
-        return {"problem": ""}
+            return ask.Signed(error.message)
+        return ask.Signed("")
 
-    def _do_log_accept(self, arguments: Arguments) -> Answer:
-        reason = self._parts.accept(_text(arguments, "actor"))
+    def _accept_log(self, _: ask.AcceptLog, caller: Caller) -> ask.Accepted:
+        reason = self._parts.accept(caller.name)
         with contextlib.suppress(PaiError):  # readiness tells
             self._parts.attest()
             self._reconcile("")
-        return {"reason": reason}
+        return ask.Accepted(reason)
 
-    def _do_source_push(self, arguments: Arguments) -> Answer:
-        """Move a remote's branch to a commit that was made in its mirror."""
+    def _send_commit(self, order: ask.SendCommit, _: Caller) -> ask.Sent:
         mirror = self._parts.mirror
         if mirror is None:
             raise UsageError("source.repo is not a remote", "restart the daemon after a change of pai.toml")
-        expected = arguments.get("expected")
-        pushed = mirror.push(_text(arguments, "commit"), str(expected) if expected else None)
-        return {"pushed": pushed}
-
-
-def _shown(diagnostics: Sequence[Diagnostic]) -> Answer:
-    answer: Answer = msgspec.to_builtins(shown(diagnostics))
-    return answer
-
-
-def _text(arguments: Arguments, field: str) -> str:
-    value = arguments.get(field)
-    if not isinstance(value, str) or not value:
-        raise UsageError(f"the verb needs {field}")
-    return value
+        return ask.Sent(mirror.push(order.commit, order.expected or None))

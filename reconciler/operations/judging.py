@@ -13,13 +13,12 @@ from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from reconciler.core.objects import Kind
 from reconciler.core.state import FOLD_VERSION, RowKey, from_rows, row_keys
 from reconciler.log.replay import projected
 from reconciler.manifests import Verdict
 from reconciler.manifests.reading import size_of
+from reconciler.operations.hook_verbs import JudgePush
 from reconciler.source import Repository
 from reconciler.source.trailer_search import weight
 from reconciler.verdict import Judge, Most, TooLarge, TreeIndex, load_index, save_index
@@ -51,16 +50,8 @@ _KINDS: Mapping[str, Kind] = {"model": "model", "agent": "agent"}
 Names = Set[tuple[Kind, str]]
 
 
-class PushedCommit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A pushed commit: `repository` is its git directory, `folders` are where git keeps the pushed objects."""
-
-    commit: str
-    repository: str
-    folders: list[str]
-
-
 def judge_small(
-    workspace: Workspace, push: PushedCommit, present: Names, revision: str, index: TreeIndex | None
+    workspace: Workspace, push: JudgePush, present: Names, revision: str, index: TreeIndex | None
 ) -> Verdict:
     """Judge the commit as the successor of `revision`, which put the objects `present` in force.
 
@@ -101,7 +92,7 @@ class _Small(Repository):
         return data
 
 
-def _judge(workspace: Workspace, push: PushedCommit, index: TreeIndex | None, most: Most | None) -> Judge:
+def _judge(workspace: Workspace, push: JudgePush, index: TreeIndex | None, most: Most | None) -> Judge:
     repository = (_Small if most else Repository).open(Path(push.repository), push.folders)
     return Judge(repository, workspace.settings.source_path, index, signatures_of(workspace), most)
 
@@ -117,7 +108,7 @@ def signatures_of(workspace: Workspace) -> Signatures | None:
     return Signatures(settings.source_require_signatures, signers, home)
 
 
-def judge_alone(workspace: Workspace, push: PushedCommit) -> Verdict:
+def judge_alone(workspace: Workspace, push: JudgePush) -> Verdict:
     """Judge without a daemon. Raises LogDamaged and what else reading the log and the repository raises."""
     present, revision = _in_force(workspace)
     judge = _judge(workspace, push, load_index(workspace.index_file), None)

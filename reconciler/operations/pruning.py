@@ -32,9 +32,11 @@ from reconciler.log import pruned
 from reconciler.log.replay import fold
 from reconciler.log.store import Base, Kept, Reader
 from reconciler.log.tree import Tree
+from reconciler.operations.asking import ask_daemon
 from reconciler.operations.kept import kept_events
+from reconciler.operations.orders import Ping
 from reconciler.operations.parts import Parts
-from reconciler.operations.session import WAIT_S, ask_daemon
+from reconciler.operations.session import WAIT_S
 from reconciler.source import RaceLost
 from reconciler.tlog.merkle import TILE_WIDTH, Frontier
 from reconciler.workspace import Workspace
@@ -83,7 +85,7 @@ def prune(
     `folder` is new or empty, or what an earlier call has left there. Raises Refused if there is nothing to drop,
     CouldNotRun while a daemon runs, LogBusy, LogDamaged, LogNotWritable; nothing was dropped then, unless it says so.
     """
-    if ask_daemon(workspace, "ping") is not None:
+    if ask_daemon(workspace, Ping()) is not None:
         hint = "stop it, prune, and start it again: nothing may be recorded in between"
         raise CouldNotRun("a daemon runs in this workspace", hint)
     with Parts(workspace, wait_s=WAIT_S) as parts:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from reconciler.operations.first_token import Caller
+from reconciler.operations.verb import Caller
 
 
 class Ended(NamedTuple):

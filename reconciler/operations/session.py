@@ -5,59 +5,70 @@ Both ways run the same `Operations`, so the user sees no difference.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.control.server import NoDaemon
-from reconciler.control.server import call as call_daemon
+from reconciler.control.client import NoDaemon
 from reconciler.core.errors import LogBusy
 from reconciler.core.state import State
+from reconciler.operations.asking import ask, ask_daemon
+from reconciler.operations.orders import Ping
+from reconciler.operations.verb import A, Caller, Verb
 from reconciler.workspace import Workspace
 
 if TYPE_CHECKING:
     from reconciler.core.health import Health
+    from reconciler.operations.handlers import Operations
     from reconciler.operations.parts import Parts
 
 WAIT_S = 30.0
 """How long a command waits for another command that holds the log."""
-TIMEOUT_S = 120.0
-"""How long a command waits for the daemon's answer."""
-
-Answer = dict[str, object]
 
 
 class Session(Protocol):
-    """Carries out verbs of `Operations`."""
+    """Carries out verbs, as who opened it."""
 
-    def call(self, verb: str, arguments: dict[str, object]) -> Answer:
+    def call(self, verb: Verb[A]) -> A:
         """Carry out a verb; raises what it raises, wherever it ran."""
         ...
 
 
 class _Daemon:
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, actor: str) -> None:
         self._workspace = workspace
+        self._actor = actor
 
-    def call(self, verb: str, arguments: dict[str, object]) -> Answer:
+    def call(self, verb: Verb[A]) -> A:
         try:
-            return call_daemon(self._workspace.socket, verb, arguments, TIMEOUT_S, self._workspace.keeper)
+            return ask(self._workspace, verb, self._actor)
         except NoDaemon:  # it stopped since it was asked last, and the request was not sent
-            with session(self._workspace) as other:
-                return other.call(verb, arguments)
+            with session(self._workspace, self._actor) as other:
+                return other.call(verb)
+
+
+class _Alone:
+    def __init__(self, operations: Operations, caller: Caller) -> None:
+        self._operations = operations
+        self._caller = caller
+
+    def call(self, verb: Verb[A]) -> A:
+        return self._operations.call(verb, self._caller)
 
 
 @contextmanager
-def session(workspace: Workspace) -> Iterator[Session]:
+def session(workspace: Workspace, actor: str = "") -> Iterator[Session]:
     """Open a session: with the daemon if one answers, else with the workspace's parts.
 
-    While another command holds the log, both ways are tried until `WAIT_S` is over; then LogBusy is raised.
+    `actor` is who works at the keyboard (`cli.actor`), for what is recorded. While another command holds the log, both
+    ways are tried until `WAIT_S` is over; then LogBusy is raised.
     """
     deadline = time.monotonic() + WAIT_S
     while True:
-        if ask_daemon(workspace, "ping") is not None:
-            yield _Daemon(workspace)
+        if ask_daemon(workspace, Ping()) is not None:
+            yield _Daemon(workspace, actor)
             return
         from reconciler.operations.parts import Parts  # only a command without a daemon pays for these imports
 
@@ -68,11 +79,11 @@ def session(workspace: Workspace) -> Iterator[Session]:
                 raise
             continue
         with parts:
-            yield _alone(parts)
+            yield _Alone(_operations(parts), at_keyboard(actor, os.geteuid()))
         return
 
 
-def _alone(parts: Parts) -> Session:
+def _operations(parts: Parts) -> Operations:
     from reconciler.operations.handlers import Operations
     from reconciler.operations.health import standalone_health
 
@@ -82,9 +93,13 @@ def _alone(parts: Parts) -> Session:
     return Operations(parts, parts.look, health, addresses={})
 
 
-def ask_daemon(workspace: Workspace, verb: str) -> Answer | None:
-    """Give the running daemon's answer to a verb without arguments, None if no daemon runs."""
-    try:
-        return call_daemon(workspace.socket, verb, {}, TIMEOUT_S, workspace.keeper)
-    except NoDaemon:
-        return None
+def at_keyboard(actor: str, uid: int) -> Caller:
+    """Give the caller who works as this user of the system, by the name that git has for them, else the system's."""
+    if not actor:
+        import pwd
+
+        try:
+            actor = pwd.getpwuid(uid).pw_name
+        except KeyError:  # a user of a container, who has no name
+            actor = str(uid)
+    return Caller(actor, "operator", "")

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-
-import msgspec
+from typing import Any
 
 from reconciler.audit import acceptance, accepted_commit, objects_at
 from reconciler.core import steering
 from reconciler.core.errors import PaiError, Refused, SourceUnavailable
 from reconciler.core.pass_result import Result
 from reconciler.core.state import State
+from reconciler.operations.orders import Changed, Passed, Pin, Pinned, Resume, Suspend, Unpin, Unpinned
 from reconciler.operations.parts import Parts
+from reconciler.operations.verb import Caller, Verb
 
-Answer = dict[str, object]
 REASON_CHARACTERS_MAX = 1000
 
 
@@ -30,60 +30,59 @@ class Steering:
         self._reconcile = reconcile
         self._branch = parts.workspace.settings.source_branch
 
-    def verbs(self) -> Mapping[str, Callable[[Mapping[str, object]], Answer]]:
-        """Give the verbs by name."""
-        return {"pin": self._pin, "unpin": self._unpin, "suspend": self._suspend, "resume": self._resume}
+    def handlers(self) -> Mapping[type[Verb[Any]], Callable[[Any, Caller], Any]]:
+        """Give what answers each verb."""
+        return {Pin: self._pin, Unpin: self._unpin, Suspend: self._suspend, Resume: self._resume}
 
-    def _pin(self, arguments: Mapping[str, object]) -> Answer:
-        actor, reason = _order(arguments)
+    def _pin(self, order: Pin, caller: Caller) -> Pinned:
         with contextlib.closing(self._parts.workspace.log().reader()) as log:
-            row = acceptance(log, str(arguments.get("revision", "")))
+            row = acceptance(log, order.revision)
             then = objects_at(log, row.seq + 1)
         commit = str(row.data["commit"])
         receipt = self._parts.recorder.record(
-            lambda state: steering.pin(state, then, commit, row.seq, actor, reason),
+            lambda state: steering.pin(state, then, commit, row.seq, caller.name, _bounded(order.reason)),
         )
-        return {"commit": commit, "changed": bool(receipt.events)}
+        return Pinned(bool(receipt.events), commit)
 
-    def _unpin(self, arguments: Mapping[str, object]) -> Answer:
+    def _unpin(self, order: Unpin, caller: Caller) -> Unpinned:
         """Bring back what was accepted last and follow the branch again, in one step."""
-        actor, reason = _order(arguments)
+        reason = _bounded(order.reason)
         state = self._parts.recorder.read(State.freeze)
         if state.pin is None:
             raise Refused("no revision is pinned", "pai status says what is in force")
         with contextlib.closing(self._parts.workspace.log().reader()) as log:
             then, revision = objects_at(log, state.accepted + 1), accepted_commit(log, state)
-        answer = _told(
-            lambda: self._parts.reconciler.run(first=lambda live: steering.unpin(live, then, revision, actor, reason))
+        passed = _passed(
+            lambda: self._parts.reconciler.run(
+                first=lambda live: steering.unpin(live, then, revision, caller.name, reason)
+            )
         )
         judged = self._parts.recorder.read(lambda live: live.head)
         with contextlib.suppress(PaiError):  # the loop shall know too, and fetch; what else is wrong, readiness tells
-            later = _told(lambda: self._reconcile(""))
-            if later["problem"] or self._parts.recorder.read(lambda live: live.head) != judged:
-                answer = later
-        return {"commit": state.pin.commit, **answer}
+            later = _passed(lambda: self._reconcile(""))
+            if later.problem or self._parts.recorder.read(lambda live: live.head) != judged:
+                passed = later
+        return Unpinned(passed.result, passed.problem, state.pin.commit)
 
-    def _suspend(self, arguments: Mapping[str, object]) -> Answer:
-        actor, reason = _order(arguments)
-        receipt = self._parts.recorder.record(lambda state: steering.suspend(state, self._branch, actor, reason))
-        return {"changed": bool(receipt.events)}
+    def _suspend(self, order: Suspend, caller: Caller) -> Changed:
+        reason = _bounded(order.reason)
+        receipt = self._parts.recorder.record(lambda state: steering.suspend(state, self._branch, caller.name, reason))
+        return Changed(bool(receipt.events))
 
-    def _resume(self, arguments: Mapping[str, object]) -> Answer:
-        actor, reason = _order(arguments)
-        self._parts.recorder.record(lambda state: steering.resume(state, self._branch, actor, reason))
-        return _told(lambda: self._reconcile(""))
+    def _resume(self, order: Resume, caller: Caller) -> Passed:
+        reason = _bounded(order.reason)
+        self._parts.recorder.record(lambda state: steering.resume(state, self._branch, caller.name, reason))
+        return _passed(lambda: self._reconcile(""))
 
 
-def _told(run: Callable[[], Result]) -> Answer:
+def _passed(run: Callable[[], Result]) -> Passed:
     """Give what a pass found; that it could not read the source is told, as what was ordered holds all the same."""
     try:
-        result = run()
+        return Passed(run(), "")
     except SourceUnavailable as error:
-        return {"result": None, "problem": error.message}
-    return {"result": msgspec.to_builtins(result), "problem": ""}
+        return Passed(None, error.message)
 
 
-def _order(arguments: Mapping[str, object]) -> tuple[str, str]:
-    """Give the actor and the reason, both bounded."""
-    reason = " ".join(str(arguments.get("reason") or "").split())
-    return str(arguments.get("actor") or "unknown"), reason[:REASON_CHARACTERS_MAX]
+def _bounded(reason: str) -> str:
+    """Write a reason on one line, and not without end."""
+    return " ".join(reason.split())[:REASON_CHARACTERS_MAX]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import yaml
 
-from reconciler.control.server import call
+from reconciler.control.client import call
 from reconciler.core.errors import Refused, UsageError
 from reconciler.core.keys import digest, looks_like_key
 from tests.support import Site, until
@@ -191,12 +191,14 @@ ORDER: dict[str, object] = {
     "digest": "0" * 64,
     "expires": "2999-12-31T00:00:00Z",
     "networks": ["10.0.0.0/8"],
-    "actor": "alice@example.com",
 }
 
 
 def test_recorder_takes_no_order_that_nobody_could_read_later(team: Site) -> None:
-    """Whatever asks the daemon: what is no digest, time, network or name is refused, and so is a key that is there."""
+    """Whatever asks the daemon: what is no digest, time, network or name is refused, and so is a key that is there.
+
+    Who asks is no argument.
+    """
     with team.daemon():
         socket = team.root / "data" / "pai.sock"
         for wrong in (
@@ -207,7 +209,7 @@ def test_recorder_takes_no_order_that_nobody_could_read_later(team: Site) -> Non
             {"networks": ["10.0.0.1"]},
             {"id": "Key A"},
             {"agent": ""},
-            {"actor": None},
+            {"actor": "eve@example.com"},
         ):
             with pytest.raises(UsageError):
                 call(socket, "key.issue", ORDER | wrong)

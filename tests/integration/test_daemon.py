@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import resource
 import signal
 import socket
@@ -11,7 +13,7 @@ import threading
 
 import pytest
 
-from reconciler.control import server as control
+from reconciler.control.client import call
 from reconciler.core.errors import UsageError
 from tests.support import BAD, DEADLINE_S, PAI, Site, binding, run, until
 
@@ -116,12 +118,24 @@ def test_control_socket_is_private_and_knows_its_verbs(site: Site) -> None:
     place = site.root / "data" / "pai.sock"
     with site.daemon():
         assert place.stat().st_mode & 0o777 == 0o600
-        assert control.call(place, "ping", {}) == {}
+        assert call(place, "ping", {}) == {}
         with pytest.raises(UsageError, match="does not know"):
-            control.call(place, "self-destruct", {})
+            call(place, "self-destruct", {})
         with pytest.raises(UsageError):
-            control.call(place, "secret.store", {"name": "x", "values": {"k": "***"}, "actor": "a"})
-        assert control.call(place, "ping", {}) == {}
+            call(place, "secret.store", {"name": "x", "values": {"k": "***"}})
+        assert call(place, "ping", {}) == {}
+
+
+def test_who_orders_is_said_beside_the_order(site: Site) -> None:
+    """By the name that git has for the user, else by the system's; the order itself has no place for it."""
+    place = site.root / "data" / "pai.sock"
+    with site.daemon():
+        call(place, "suspend", {"reason": "by hand"})
+        call(place, "resume", {}, actor="eve@example.com")
+        with pytest.raises(UsageError, match="unknown field `actor`"):
+            call(place, "suspend", {"actor": "eve@example.com"})
+    account = pwd.getpwuid(os.geteuid()).pw_name
+    assert [row["actor"] for row in site.rows("type:reconciling")] == [account, "eve@example.com"]
 
 
 def test_many_commands_at_once_all_succeed(site: Site) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from reconciler import verdict
 from reconciler.manifests import Verdict, read_manifests
-from reconciler.operations.judging import SMALL, PushedCommit, judge_small
+from reconciler.operations.hook_verbs import JudgePush
+from reconciler.operations.judging import SMALL, judge_small
 from reconciler.reconcile import (
     JUDGED_MAX,
     MESSAGE_CHARACTERS_FEW,
@@ -209,8 +210,8 @@ def test_file_that_is_dense_is_not_judged_by_the_daemon(site: Site, clone: Git) 
     index = load_index(Workspace.open(site.root).index_file)
 
     def judged(commit: str) -> Verdict:
-        folder = str(clone.folder / ".git")
-        return judge_small(Workspace.open(site.root), PushedCommit(commit, folder, []), {("model", "a")}, old, index)
+        push = JudgePush("refs/heads/main", False, commit, str(clone.folder / ".git"), [])
+        return judge_small(Workspace.open(site.root), push, {("model", "a")}, old, index)
 
     assert judged(usual).accepted
     with pytest.raises(TooLarge):

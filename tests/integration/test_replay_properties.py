@@ -6,7 +6,6 @@ have become of every commit, worked out with the git program.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import shutil
@@ -28,12 +27,15 @@ from reconciler.log.sqlite.store import open_reader
 from reconciler.operations.handlers import Operations
 from reconciler.operations.health import standalone_health
 from reconciler.operations.install import install
+from reconciler.operations.orders import DeleteSecret, Reconcile, StoreSecret
 from reconciler.operations.parts import Parts
+from reconciler.operations.verb import Caller
 from reconciler.workspace import Workspace
 from tests.support import BAD, Git, agent, assert_whole, binding, replayed
 
 EXAMPLES = int(os.environ.get("PAI_EXAMPLES", "20"))
 NAMES = tuple(f"m{n}" for n in range(6))
+ANN = Caller("ann", "operator", "")
 TRAILER = "Pai-Allow-Deletions: yes"
 
 
@@ -220,7 +222,7 @@ class Spine(RuleBasedStateMachine):
         self.tip = ""
         if self.head:
             with pytest.raises(SourceUnavailable):
-                self.operations.call("reconcile", {})
+                self.operations.call(Reconcile(), ANN)
 
     @rule()
     def pack_refs(self) -> None:
@@ -230,8 +232,7 @@ class Spine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(("s", "t")), key=st.sampled_from(("username", "password")), value=st.binary(min_size=1))
     def store_secret(self, name: str, key: str, value: bytes) -> None:
         """Store a secret's key; the others stay."""
-        arguments: dict[str, object] = {"name": name, "actor": "ann", "values": {key: base64.b64encode(value).decode()}}
-        self.operations.call("secret.store", arguments)
+        self.operations.call(StoreSecret(name, {key: value}), ANN)
         self.secrets.setdefault(name, set()).add(key)
 
     @rule(name=st.sampled_from(("s", "t")))
@@ -239,9 +240,9 @@ class Spine(RuleBasedStateMachine):
         """Delete a secret, or be told that there is none."""
         if self.secrets.pop(name, None) is None:
             with pytest.raises(NotFound):
-                self.operations.call("secret.delete", {"name": name, "actor": "ann"})
+                self.operations.call(DeleteSecret(name), ANN)
         else:
-            self.operations.call("secret.delete", {"name": name, "actor": "ann"})
+            self.operations.call(DeleteSecret(name), ANN)
 
     @rule(lose_index=st.booleans())
     def restart(self, lose_index: bool) -> None:
@@ -260,9 +261,9 @@ class Spine(RuleBasedStateMachine):
     def look(self) -> None:
         """Do a pass, and work out on paper what should come of it."""
         self.expect()
-        answer = self.operations.call("reconcile", {})
-        assert (answer["head"], answer["revision"]) == (self.tip, self.revision)
-        assert answer["outcome"] == [outcome for sha, outcome in self.outcomes if sha == self.tip][-1]
+        answer = self.operations.call(Reconcile(), ANN)
+        assert (answer.head, answer.revision) == (self.tip, self.revision)
+        assert answer.outcome == [outcome for sha, outcome in self.outcomes if sha == self.tip][-1]
 
     # What should come of it.
 

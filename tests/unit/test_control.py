@@ -15,10 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from reconciler.control import server as control
-from reconciler.control.server import NoDaemon, Server, call
+from reconciler.control import places, server
+from reconciler.control.client import NoDaemon, call
+from reconciler.control.server import Asked, Server
 from reconciler.core import errors
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import CouldNotRun, NotFound, PaiError, Refused, SecretsUnavailable, UsageError
@@ -26,8 +28,8 @@ from reconciler.core.errors import CouldNotRun, NotFound, PaiError, Refused, Sec
 DIAGNOSTIC = Diagnostic("a.yaml", 3, 5, "error", "PAI101", "unknown field", "did you mean x?", "y: ☃")
 
 
-def echo(verb: str, arguments: dict[str, object]) -> dict[str, object]:
-    return {"verb": verb, "arguments": arguments}
+def echo(asked: Asked) -> dict[str, object]:
+    return {"verb": asked.verb, "arguments": asked.arguments}
 
 
 @pytest.fixture
@@ -35,16 +37,21 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "pai.sock"
 
 
-def raw(path: Path, data: bytes) -> dict[str, object]:
-    """Send bytes as they are and read the answer."""
+def raw(path: Path, data: bytes) -> tuple[int, dict[str, object]]:
+    """Send bytes as they are and read the status and the JSON of the answer."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(5)
         client.connect(str(path))
         with contextlib.suppress(ConnectionError):  # the server may answer and close before it has read everything
             client.sendall(data)
             client.shutdown(socket.SHUT_WR)
-        answer: dict[str, object] = json.loads(client.makefile("rb").readline())
-        return answer
+        head, _, body = b"".join(places.pieces(client, time.monotonic() + 5)).partition(b"\r\n\r\n")
+        return int(head.split()[1]), json.loads(body)
+
+
+def post(body: bytes, target: str = "/api/v1/operations/x", method: str = "POST") -> bytes:
+    """Write a request."""
+    return f"{method} {target} HTTP/1.1\r\nHost: pai\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def test_answer_comes_back_whole(path: Path) -> None:
@@ -63,7 +70,7 @@ ERRORS = [cls for cls in vars(errors).values() if isinstance(cls, type) and issu
 def test_error_is_raised_again_as_the_same_class(path: Path, cls: type[PaiError]) -> None:
     """Every class of the error tree crosses the socket with message and hint."""
 
-    def fail(_: str, __: object) -> dict[str, object]:
+    def fail(_: Asked) -> dict[str, object]:
         raise cls("what", "way out")
 
     with Server(path, fail), pytest.raises(PaiError) as caught:
@@ -75,7 +82,7 @@ def test_error_is_raised_again_as_the_same_class(path: Path, cls: type[PaiError]
 def test_diagnostics_cross_with_a_refusal(path: Path) -> None:
     """A refusal keeps the diagnostics that say why."""
 
-    def fail(_: str, __: object) -> dict[str, object]:
+    def fail(_: Asked) -> dict[str, object]:
         raise Refused("no", "", [DIAGNOSTIC, DIAGNOSTIC])
 
     with Server(path, fail), pytest.raises(Refused) as caught:
@@ -91,7 +98,7 @@ def test_error_of_another_module_arrives_as_its_nearest_known_class(path: Path) 
 
     for error, expected in ((Special("x"), NotFound), (NoDaemon("y"), CouldNotRun)):
 
-        def fail(_: str, __: object, error: PaiError = error) -> dict[str, object]:
+        def fail(_: Asked, error: PaiError = error) -> dict[str, object]:
             raise error
 
         with Server(path, fail), pytest.raises(expected) as caught:
@@ -102,8 +109,8 @@ def test_error_of_another_module_arrives_as_its_nearest_known_class(path: Path) 
 def test_bug_in_the_handler_is_logged_and_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A bug answers CouldNotRun without details; the traceback goes to the daemon's log; the server lives on."""
 
-    def fail(verb: str, _: object) -> dict[str, object]:
-        return {"x": object()} if verb == "unserialisable" else {"x": 1 // 0}
+    def fail(asked: Asked) -> dict[str, object]:
+        return {"x": object()} if asked.verb == "unserialisable" else {"x": 1 // 0}
 
     with caplog.at_level(logging.ERROR), Server(path, fail):
         for verb in ("unserialisable", "x"):
@@ -115,34 +122,76 @@ def test_bug_in_the_handler_is_logged_and_told(path: Path, caplog: pytest.LogCap
 @pytest.mark.parametrize(
     "data",
     [
-        b"[]\n",
-        b"{\n",
-        b"\xff\n",
-        b"{}\n",
-        b'{"verb":1,"arguments":{}}\n',
-        b'{"verb":"x"}\n',
-        b"[" * 100_000 + b"\n",
+        post(b"[]"),
+        post(b"{"),
+        post(b"\xff"),
+        post(b""),
+        post(b"[" * 100_000),
+        post(b"{}", "/api/v1/models"),
+        post(b"{}", method="PUT"),
+        post(b"{}")[:-1],
+        b"GET / HTTP/1.1\r\nHost: pai\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        b'{"verb":"x","arguments":{}}\n',
         b"",
     ],
 )
 def test_broken_request_is_answered_with_an_error(path: Path, data: bytes) -> None:
     """Whatever bytes arrive, the answer is an error and the handler is not called."""
     with Server(path, echo):
-        answer = raw(path, data)
-        assert "error" in answer
+        status, answer = raw(path, data)
+        assert (status, set(answer), answer["class"]) == (400, {"error", "hint", "class"}, "UsageError")
         assert call(path, "x", {})["verb"] == "x"
+
+
+def test_any_client_of_http_is_answered(path: Path) -> None:
+    """The socket speaks HTTP: a body in chunks, a status for each error, names with percent signs for who asks."""
+    with (
+        Server(path, lambda asked: {"who": [asked.actor, asked.uid], **asked.arguments}),
+        httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://pai/api/v1/operations/") as client,
+    ):
+        answer = client.post("pin", content=iter([b'{"a"', b":1}"]), headers={"Pai-Actor": "%C3%A9@x"})
+        assert (answer.status_code, answer.json()) == (200, {"who": ["é@x", os.geteuid()], "a": 1})
+        refused = client.get("pin")
+        assert (refused.status_code, refused.headers["content-type"]) == (400, "application/json")
+        assert call(path, "pin", {}, actor="é\udcff %\r\n") == {"who": ["é\udcff %\r\n", os.geteuid()]}
+
+
+def test_answer_of_another_kind_is_told(path: Path) -> None:
+    """What is no HTTP, as a daemon of before answers, or has no JSON object, cannot be read; half an answer is none."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        for sent, said in (
+            (b'{"error":{"class":"CouldNotRun","message":"m","hint":"h"}}\n', "cannot be read"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "cannot be read"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}", "went away"),
+        ):
+
+            def serve(sent: bytes = sent) -> None:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(10_000)
+                    connection.sendall(sent)
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            with pytest.raises(CouldNotRun, match=said):
+                call(path, "x", {})
+            thread.join()
 
 
 def test_oversize_messages_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests and answers end at the limit; both sides say so."""
-    with Server(path, lambda _, arguments: {"x": "y" * int(str(arguments["size"]))}) as server:
-        monkeypatch.setattr(control, "MESSAGE_BYTES_MAX", 400_000)
+    with Server(path, lambda asked: {"x": "y" * int(str(asked.arguments["size"]))}):
+        monkeypatch.setattr(places, "MESSAGE_BYTES_MAX", 400_000)
         with pytest.raises(CouldNotRun, match="too large"):
             call(path, "x", {"size": 10, "filler": "f" * 400_000})
         with pytest.raises(CouldNotRun, match="too large"):
             call(path, "x", {"size": 400_000})
-        answer = raw(server.path, b"x" * 420_000)
-        assert "too large" in str(answer["error"])
+        for data in (post(b"x" * 1_000_000), post(b"")[:-2] + b"x: y\r\n" * 100_000):
+            status, answer = raw(path, data)
+            assert status == 503
+            assert "too large" in str(answer["error"])
 
 
 def test_nothing_listening_is_no_daemon(path: Path) -> None:
@@ -164,7 +213,7 @@ def test_stale_socket_is_replaced_but_a_file_is_not(path: Path) -> None:
     """The socket of a killed daemon makes room for the next; anything else in the way is left alone."""
     program = (
         "import os, pathlib, signal, sys; from reconciler.control.server import Server; "
-        "Server(pathlib.Path(sys.argv[1]), lambda v, a: {}).start(); os.kill(os.getpid(), signal.SIGKILL)"
+        "Server(pathlib.Path(sys.argv[1]), lambda _: {}).start(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", program, path], check=False).returncode == -9
     assert path.is_socket()
@@ -230,7 +279,7 @@ def test_nothing_is_sent_to_a_server_of_another_user(path: Path) -> None:
         "print('ready', flush=True)\n"
         "for _ in range(2):\n"
         " c, _ = s.accept(); got = c.recv(1000); print(got, flush=True)\n"
-        " if got: c.sendall(b'{\"result\":{}}\\n')\n"
+        " if got: c.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\n{}')\n"
         " c.close()"
     )
     command = [sys.executable, "-c", program, str(path)]
@@ -252,11 +301,11 @@ def gate() -> Iterator[threading.Event]:
     event.set()
 
 
-def held(gate: threading.Event, entered: threading.Semaphore) -> Callable[[str, dict[str, object]], dict[str, object]]:
-    def handler(verb: str, arguments: dict[str, object]) -> dict[str, object]:
+def held(gate: threading.Event, entered: threading.Semaphore) -> Callable[[Asked], dict[str, object]]:
+    def handler(asked: Asked) -> dict[str, object]:
         entered.release()
         gate.wait(10)
-        return echo(verb, arguments)
+        return echo(asked)
 
     return handler
 
@@ -277,7 +326,7 @@ def test_client_that_says_nothing_holds_nobody_up(path: Path) -> None:
         silent.settimeout(5)
         silent.connect(str(path))
         assert call(path, "x", {})
-        assert b"in time" in silent.makefile("rb").readline()
+        assert b"in time" in silent.makefile("rb").read()
 
 
 def test_many_callers_at_once_are_all_answered(path: Path) -> None:
@@ -288,12 +337,12 @@ def test_many_callers_at_once_are_all_answered(path: Path) -> None:
         answers.append(call(path, "x", {"n": n})["arguments"])
 
     with Server(path, echo):
-        threads = [threading.Thread(target=ask, args=(n,)) for n in range(3 * control.CONNECTIONS_MAX)]
+        threads = [threading.Thread(target=ask, args=(n,)) for n in range(3 * server.CONNECTIONS_MAX)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert sorted(str(a) for a in answers) == sorted(str({"n": n}) for n in range(3 * control.CONNECTIONS_MAX))
+    assert sorted(str(a) for a in answers) == sorted(str({"n": n}) for n in range(3 * server.CONNECTIONS_MAX))
 
 
 def test_close_finishes_what_was_begun(path: Path, gate: threading.Event) -> None:
@@ -352,8 +401,8 @@ def test_daemon_that_dies_while_answering_is_told(path: Path) -> None:
 def test_control_imports_no_third_party() -> None:
     """A command that only asks the daemon stays cheap to start."""
     program = (
-        "import sys, reconciler.control.server\n"
-        "print([m for m in ('msgspec', 'cryptography', 'pygit2') if m in sys.modules])"
+        "import sys, reconciler.control.client\n"
+        "print([m for m in ('msgspec', 'cryptography', 'pygit2', 'httptools', 'http.client') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"

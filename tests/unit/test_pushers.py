@@ -9,10 +9,11 @@ import pytest
 from reconciler.admin.git.report import PushReport
 from reconciler.core.errors import Refused
 from reconciler.core.state import Key, State
-from reconciler.operations.first_token import NAME, Caller, require_in_force
+from reconciler.operations.first_token import NAME, require_in_force
 from reconciler.operations.pushers import Ended, Pushes
+from reconciler.operations.verb import Caller
 
-ANN, BEA = Caller("ann", "key-a"), Caller("bea", "key-b")
+ANN, BEA = Caller("ann", "operator", "key-a"), Caller("bea", "operator", "key-b")
 MOVES = [("0" * 40, "a" * 40)]
 
 
@@ -63,9 +64,9 @@ def test_push_needs_a_token_in_force_when_it_is_recorded() -> None:
     state.admins["d"] = Key("key-a", "ann", "d", "", [], 1, admin=True)
     state.admins["e"] = Key("key-b", "bea", "e", "2026-01-01T00:00:00Z", [], 1, admin=True)
     state.keys["f"] = Key("key-c", "an-agent", "f", "", [], 1)
-    for caller in (ANN, Caller(NAME, "")):
+    for caller in (ANN, Caller(NAME, "operator", "")):
         require_in_force(state, caller)
-    for caller in (BEA, Caller("cid", "key-c"), Caller("dan", "key-d")):
+    for caller in (BEA, Caller("cid", "operator", "key-c"), Caller("dan", "operator", "key-d")):
         with pytest.raises(Refused, match="no longer in force"):
             require_in_force(state, caller)
 
