@@ -38,8 +38,11 @@ _HINT = "run `pai verify` to see all that is wrong"
 class Notary:
     """Vouches for the log of one workspace."""
 
-    def __init__(self, workspace: Workspace, vkey: str) -> None:
-        """`vkey` is the verifier key that the log's first event names. Raises LogDamaged if it is none."""
+    def __init__(self, workspace: Workspace, vkey: str, is_lost: Callable[[str], bool] | None = None) -> None:
+        """`vkey` is the verifier key that the log's first event names. Raises LogDamaged if it is none.
+
+        `is_lost` tells whether a ref is at something at the remote that nothing can be pushed on top of.
+        """
         self._workspace = workspace
         try:
             self._key: VerifierKey = parse_vkey(vkey)
@@ -49,8 +52,7 @@ class Notary:
         self._last: Checkpoint | None = None
         self._frontier: Frontier | None = None
         """What the newest checkpoint signed, if that was signed here."""
-        self.is_lost: Callable[[str], bool] = lambda _: False
-        """Tells whether a ref is at something at the remote that nothing can be pushed on top of."""
+        self._is_lost = is_lost or (lambda _: False)
         self._lines: dict[str, Line] = {}
         """What each ref had when the log was compared with it, or when something was published there since."""
         self._packer: Packer | None = None
@@ -137,7 +139,7 @@ class Notary:
                 if finding.rollback:
                     return finding.rollback
             self._lines = {line.ref: line for line in lines}
-            home = guard.home(lines, lost=self.is_lost(lines[0].ref))
+            home = guard.home(lines, lost=self._is_lost(lines[0].ref))
             if home.claim is not None and home.claim.digest == own.digest:
                 return ""
             if home.broken:

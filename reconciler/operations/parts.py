@@ -60,15 +60,13 @@ class Parts:
             os.environ,
         )
         try:
-            self.mirror = mirror_of(workspace, self.backends, self.recorder.read(lambda state: state.origin))
-            self.notary = Notary(workspace, self.recorder.read(lambda state: state.vkey))
+            origin, vkey = self.recorder.read(lambda state: (state.origin, state.vkey))
+            self.mirror = mirror_of(workspace, self.backends, origin, self._compare)
+            self.notary = Notary(workspace, vkey, self.mirror.is_lost if self.mirror else None)
             self._compare()
         except BaseException:
             self.recorder.close()
             raise
-        if self.mirror is not None:
-            self.mirror.on_checkpoints = self._compare
-            self.notary.is_lost = self.mirror.is_lost
         self.reconciler = Reconciler(
             self.recorder,
             self._read_event,

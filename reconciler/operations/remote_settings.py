@@ -5,6 +5,7 @@ What a secret holds is read anew for every fetch, so a rotated token is in force
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from reconciler.core.errors import SecretMissing, SecretsUnavailable, SourceUnavailable
@@ -15,10 +16,12 @@ from reconciler.workspace import Workspace
 from reconciler.workspace.other_secrets import KNOWN_HOSTS, OF_GIT, PASSWORD, SSH_KEY, TOKEN, USERNAME
 
 
-def mirror_of(workspace: Workspace, secrets: Backends, origin: str) -> Mirror | None:
+def mirror_of(
+    workspace: Workspace, secrets: Backends, origin: str, on_checkpoints: Callable[[], None]
+) -> Mirror | None:
     """Give the mirror of a remote source, made if it is not there; None for a local one. Raises SourceUnavailable.
 
-    `origin` is the log's name.
+    `origin` is the log's name; `on_checkpoints` is called after a fetch that brought other checkpoints.
     """
     settings = workspace.settings
     if workspace.repository is not None:
@@ -34,7 +37,13 @@ def mirror_of(workspace: Workspace, secrets: Backends, origin: str) -> Mirror | 
         settings.source_max_memory_bytes,
         refs_of(origin),
     )
-    mirror = Mirror(workspace.mirror, remote, lambda: credentials(settings.source_secret, secrets), lambda: moment(0))
+    mirror = Mirror(
+        workspace.mirror,
+        remote,
+        lambda: credentials(settings.source_secret, secrets),
+        lambda: moment(0),
+        on_checkpoints,
+    )
     mirror.prepare()
     return mirror
 

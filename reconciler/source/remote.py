@@ -91,11 +91,20 @@ class Mirrored(msgspec.Struct, frozen=True):
 
 
 class Mirror:
-    """The mirror of one remote branch. `credentials` is asked at each run, `now` gives the time as RFC 3339."""
+    """The mirror of one remote branch."""
 
     def __init__(
-        self, path: Path, remote: Remote, credentials: Callable[[], RemoteCredentials], now: Callable[[], str]
+        self,
+        path: Path,
+        remote: Remote,
+        credentials: Callable[[], RemoteCredentials],
+        now: Callable[[], str],
+        on_checkpoints: Callable[[], None] = lambda: None,
     ) -> None:
+        """`credentials` is asked at each run, `now` gives the time as RFC 3339.
+
+        `on_checkpoints` is called after a fetch that brought other checkpoints than the mirror had.
+        """
         self.path = path
         self.remote = remote
         self._address = RemoteAddress.parse(remote.repo)
@@ -105,8 +114,7 @@ class Mirror:
         self._moved = False
         self._barred: dict[str, _Barred] = {}
         self._used = RemoteCredentials()
-        self.on_checkpoints: Callable[[], None] = lambda: None
-        """Called after a fetch that brought other checkpoints than the mirror had."""
+        self._on_checkpoints = on_checkpoints
         self._git = GitRunner(path, remote.timeout_s, remote.bytes_max, remote.memory_bytes_max)
         self._digest = hashlib.sha256(self._address.url.encode()).hexdigest()
 
@@ -158,7 +166,7 @@ class Mirror:
             self._fetch()
             moved, self._moved = self._moved, False
         if moved:
-            self.on_checkpoints()
+            self._on_checkpoints()
 
     def push(self, commit: str, expected: str | None) -> bool:
         """Move the remote's branch from `expected` to `commit`; False if it is elsewhere, as the mirror then knows.
