@@ -15,11 +15,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from reconciler.admin.answers import Error
 from reconciler.admin.openapi import LIMIT_DEFAULT, LIMIT_MAX, document
 from reconciler.admin.questions import Queries
 from reconciler.audit import EventRow, Key, Tail, parse_query, search, spending, unknown
@@ -104,7 +106,8 @@ class Api:
                     return _error(405, f"{request.method} is not answered here", "this API reads only", allow)
                 return await handler(request, _parameters(request, known))
             except QueryError as error:
-                return _json({"error": error.message, "hint": error.hint, **_place(error)}, 400)
+                start, length = (error.start, error.length) if error.query else (UNSET, UNSET)
+                return _json(Error(error.message, error.hint, start, length), error.http_status)
             except PaiError as error:
                 return _error(error.http_status, error.message, error.hint)
 
@@ -188,7 +191,7 @@ class Api:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._stopping.wait(), LOOK_S)
         except PaiError as error:
-            yield b"event: error\ndata: %b\n\n" % msgspec.json.encode({"error": error.message, "hint": error.hint})
+            yield b"event: error\ndata: %b\n\n" % msgspec.json.encode(Error(error.message, error.hint))
         finally:
             tail.close()
 
@@ -336,12 +339,7 @@ def _answer(body: bytes, status: int = 200, headers: Mapping[str, str] | None = 
 
 def _error(status: int, message: str, hint: str, headers: Mapping[str, str] | None = None) -> Response:
     more = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return _json({"error": message, "hint": hint}, status, {**more, **(headers or {})})
-
-
-def _place(error: QueryError) -> Fields:
-    """Give where in the query the part stands that cannot be read, in characters from its beginning."""
-    return {"start": error.start, "length": error.length} if error.query else {}
+    return _json(Error(message, hint), status, {**more, **(headers or {})})
 
 
 def _parameters(request: Request, known: tuple[str, ...]) -> Parameters:
