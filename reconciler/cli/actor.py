@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from reconciler.operations.session import session
+from reconciler.operations.verb import A, Verb
 from reconciler.workspace import Workspace
 
 
@@ -10,3 +12,9 @@ def actor_of(workspace: Workspace) -> str:
     from reconciler.source import user_identity
 
     return user_identity(workspace.local_repository()).email
+
+
+def order(workspace: Workspace, verb: Verb[A]) -> A:
+    """Have a verb carried out as who is at the keyboard; return when what it says is in force."""
+    with session(workspace, actor_of(workspace)) as open_session:
+        return open_session.call(verb)

@@ -139,13 +139,10 @@ def _object(workspace: Workspace, kind: Kind, name: str, spec: dict[str, object]
 
 
 def _secret(workspace: Workspace, args: argparse.Namespace) -> int:
-    from reconciler.cli.actor import actor_of
+    from reconciler.cli.actor import order
     from reconciler.operations.orders import StoreSecret
-    from reconciler.operations.session import session
 
-    order = StoreSecret(args.name, _values(args))
-    with session(workspace, actor_of(workspace)) as open_session:
-        stored = open_session.call(order)
+    stored = order(workspace, StoreSecret(args.name, _values(args)))
     print(f"secret/{args.name} {stored.action}")
     return 0
 

@@ -18,7 +18,7 @@ from reconciler.cli.reading import or_what_waits, read_state
 from reconciler.cli.targets import name_of
 from reconciler.core.errors import CouldNotRun, UsageError
 from reconciler.operations.asking import ask_daemon
-from reconciler.operations.orders import AskAddresses
+from reconciler.operations.orders import Ping
 from reconciler.workspace import Address, Workspace
 from reconciler.workspace.values import address
 
@@ -73,9 +73,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _bound(workspace: Workspace) -> Address:
     """Give the address that the running daemon's gateway is bound to, or will be."""
-    bound = ask_daemon(workspace, AskAddresses())
-    if bound is not None:
-        return address(bound.addresses["gateway.listen"])
+    running = ask_daemon(workspace, Ping())
+    if running is not None:
+        return address(running.addresses["gateway.listen"])
     listen = workspace.settings.gateway_listen
     if listen.port == 0:
         message = "gateway.listen takes any free port, and no daemon runs that has one"

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from reconciler.cli.actor import actor_of
+from reconciler.cli.actor import order
 from reconciler.cli.output import note
 from reconciler.cli.reading import or_what_waits
 from reconciler.core.errors import UsageError
 from reconciler.core.keys import ID_BYTES, KEY_BYTES, digest, make_id, make_key
 from reconciler.operations.orders import IssueKey
-from reconciler.operations.session import session
 from reconciler.workspace import Workspace
 
 _DURATION = re.compile(r"([0-9]{1,6})([smhdw])")
@@ -40,9 +39,8 @@ def issue(
     Raises NotFound if there is no such agent.
     """
     made = Issued(make_id(os.urandom(ID_BYTES)), make_key(os.urandom(KEY_BYTES)))
-    order = IssueKey(made.name, agent, digest(made.key), expires, [*networks], admin)
-    with or_what_waits(workspace), session(workspace, actor_of(workspace)) as open_session:
-        open_session.call(order)
+    with or_what_waits(workspace):
+        order(workspace, IssueKey(made.name, agent, digest(made.key), expires, [*networks], admin))
     return made
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 
+from reconciler.cli.actor import order
 from reconciler.cli.output import note
 from reconciler.cli.place import find_workspace
-from reconciler.cli.steering import order, reason_option
+from reconciler.cli.progress import Progress
+from reconciler.cli.steering import reason_option
 from reconciler.operations.orders import Pin
 from reconciler.workspace import Workspace
 
@@ -29,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
 
 def pin(workspace: Workspace, revision: str, reason: str) -> None:
     """Pin a revision and say so."""
-    pinned = order(workspace, Pin(revision, reason))
+    with Progress("reconciling"):
+        pinned = order(workspace, Pin(revision, reason))
     already = "" if pinned.changed else " already"
     print(f"revision {pinned.commit[:7]} is pinned{already} and in force")
     note("what is pushed waits; pai unpin follows the branch again")

@@ -13,7 +13,7 @@ from reconciler.core.errors import NotFound, PaiError
 from reconciler.core.state import State
 from reconciler.log.replay import projected
 from reconciler.operations.asking import ask, ask_daemon
-from reconciler.operations.orders import AskDay, Ping
+from reconciler.operations.orders import Ping
 from reconciler.workspace import Workspace
 
 DAY_S = 2.0
@@ -65,5 +65,5 @@ def read_view(workspace: Workspace, at: str | None = None) -> View:
 def _today(workspace: Workspace) -> str:
     """Give the day that the running daemon counts on, whatever this machine's clock says; without one, the clock's."""
     with contextlib.suppress(PaiError):  # a daemon that is older, or has no time, is no reason to show nothing
-        return ask(workspace, AskDay(), timeout_s=DAY_S).day
+        return ask(workspace, Ping(), timeout_s=DAY_S).day
     return datetime.now(UTC).date().isoformat()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from reconciler.cli.actor import order
 from reconciler.cli.place import find_workspace
-from reconciler.cli.steering import order, print_pass, reason_option
+from reconciler.cli.progress import Progress
+from reconciler.cli.steering import print_pass, reason_option
 from reconciler.operations.orders import Resume
 
 
@@ -16,7 +18,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Resume the reconciling; return when what waited is in force."""
-    passed = order(find_workspace(args.workspace, strict=True), Resume(args.message))
+    with Progress("reconciling"):
+        passed = order(find_workspace(args.workspace, strict=True), Resume(args.message))
     print("the reconciling goes on")
     print_pass(passed)
     return 0

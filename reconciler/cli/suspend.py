@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from reconciler.cli.actor import order
 from reconciler.cli.output import note
 from reconciler.cli.place import find_workspace
-from reconciler.cli.steering import order, reason_option
+from reconciler.cli.progress import Progress
+from reconciler.cli.steering import reason_option
 from reconciler.operations.orders import Suspend
 
 
@@ -17,7 +19,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Suspend the reconciling."""
-    told = order(find_workspace(args.workspace, strict=True), Suspend(args.message))
+    with Progress("reconciling"):
+        told = order(find_workspace(args.workspace, strict=True), Suspend(args.message))
     print("the reconciling is suspended" + ("" if told.changed else " already"))
     note("what is pushed waits; pai resume goes on")
     return 0

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 
+from reconciler.cli.actor import order
 from reconciler.cli.place import find_workspace
-from reconciler.cli.steering import order, print_pass, reason_option
+from reconciler.cli.progress import Progress
+from reconciler.cli.steering import print_pass, reason_option
 from reconciler.operations.orders import Unpin
 
 
@@ -19,7 +21,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Undo the pin; return when what follows from it is in force."""
-    unpinned = order(find_workspace(args.workspace, strict=True), Unpin(args.message))
+    with Progress("reconciling"):
+        unpinned = order(find_workspace(args.workspace, strict=True), Unpin(args.message))
     print(f"revision {unpinned.commit[:7]} is no longer pinned")
     print_pass(unpinned)
     return 0

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.cli.actor import actor_of
+from reconciler.cli.actor import order
 from reconciler.cli.output import note
 from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
@@ -172,7 +172,6 @@ def _accept(workspace: Workspace) -> int:
     """Have the log accepted, once it is known to be whole in itself."""
     from reconciler.log.check.whole import check
     from reconciler.operations.orders import AcceptLog
-    from reconciler.operations.session import session
 
     size = _size(workspace)
     with contextlib.closing(workspace.log().reader()) as log, Progress("verifying", size) as progress:
@@ -180,8 +179,7 @@ def _accept(workspace: Workspace) -> int:
     if problems:
         _print(problems)
         raise Refused("the log is damaged in itself, and only a whole log can be accepted", "restore it from a backup")
-    with session(workspace, actor_of(workspace)) as open_session:
-        reason = open_session.call(AcceptLog()).reason
+    reason = order(workspace, AcceptLog()).reason
     if not reason:
         print("ok: nothing to accept, the log is the one that was vouched for")
         return 0

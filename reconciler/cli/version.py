@@ -7,9 +7,9 @@ import argparse
 from reconciler import __version__
 from reconciler.cli.output import note, print_data
 from reconciler.cli.place import find_workspace
-from reconciler.core.errors import PaiError, UsageError, WorkspaceError
+from reconciler.core.errors import PaiError, WorkspaceError
 from reconciler.operations.asking import ask_daemon
-from reconciler.operations.orders import AskVersion
+from reconciler.operations.orders import Ping
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +41,7 @@ def _of_daemon(args: argparse.Namespace) -> str | None:
             raise
         return None
     try:
-        answer = ask_daemon(workspace, AskVersion())
-    except UsageError:
-        return "unknown: it does not say"  # one from before it could be asked
+        answer = ask_daemon(workspace, Ping())
     except PaiError as error:
         note(f"warning: {error.message}")
         return None

@@ -58,12 +58,9 @@ class Operations:
         self._parts = parts
         self._reconcile = reconcile
         self._pushes = pushes or Pushes()
-        bound = ask.Bound({name: str(address) for name, address in addresses.items()})
+        bound = {name: str(address) for name, address in addresses.items()}
         self.handlers: Mapping[type[Verb[Any]], Handler] = {
-            ask.Ping: lambda *_: Done(),
-            ask.AskVersion: lambda *_: ask.Version(__version__),
-            ask.AskDay: lambda *_: ask.Day(day()),
-            ask.AskAddresses: lambda *_: bound,
+            ask.Ping: lambda *_: ask.Running(__version__, day(), bound),
             ask.AskHealth: lambda *_: health(),
             ask.Reconcile: lambda order, caller: reconcile(caller.name if order.accept_rewrite else ""),
             JudgePush: self._judge,

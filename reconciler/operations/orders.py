@@ -15,38 +15,16 @@ from reconciler.operations.verb import Done, Verb
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class Ping(Verb[Done], frozen=True, tag="ping"):
-    """Say whether anybody is there."""
-
-
-class Version(msgspec.Struct, frozen=True):
-    """The version of the program that answers."""
+class Running(msgspec.Struct, frozen=True):
+    """Who answers: its version, the day that budgets are on, and what listeners are bound to, by the setting's name."""
 
     version: str
-
-
-class AskVersion(Verb[Version], frozen=True, tag="version"):
-    """Say which version answers."""
-
-
-class Day(msgspec.Struct, frozen=True):
-    """A day, `2026-11-30`; "" where nobody counts."""
-
     day: str
-
-
-class AskDay(Verb[Day], frozen=True, tag="day"):
-    """Say which day budgets are on."""
-
-
-class Bound(msgspec.Struct, frozen=True):
-    """What the listeners are bound to, by the setting's name; nothing without a daemon."""
-
     addresses: dict[str, str]
 
 
-class AskAddresses(Verb[Bound], frozen=True, tag="addresses"):
-    """Say where the listeners are."""
+class Ping(Verb[Running], frozen=True, tag="ping"):
+    """Say who is there."""
 
 
 class AskHealth(Verb[Health], frozen=True, tag="health"):

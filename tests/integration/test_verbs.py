@@ -39,7 +39,7 @@ def test_each_verb_is_answered_by_what_takes_and_gives_its_structs(operations: O
         assert verb in hints.values() or not verb.__struct_fields__
 
 
-@pytest.mark.parametrize("word", ["ping", "version", "day", "addresses", "health", "reconcile"])
+@pytest.mark.parametrize("word", ["ping", "health", "reconcile"])
 def test_verb_without_arguments_is_answered_with_its_struct(operations: Operations, word: str) -> None:
     """What has no fields to fill gives a struct of the promised type."""
     (verb,) = (verb for verb in operations.handlers if verb.word() == word)
