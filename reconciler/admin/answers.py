@@ -41,7 +41,7 @@ class Page(ToQuery):
     next: Position | None
 
 
-class Usage(ToQuery):
+class UsageGroups(ToQuery):
     """Tokens by group: the names of the group, and its figures."""
 
     usage: list[dict[str, str | int]]
@@ -53,7 +53,7 @@ class Metadata(TypedDict):
     name: str
 
 
-class Status(TypedDict):
+class ObjectStatus(TypedDict):
     """The commit that changed an object last, where it is written, and whether it can serve; a model's tokens too."""
 
     revision: str
@@ -61,14 +61,14 @@ class Status(TypedDict):
     conditions: list[dict[str, str]]
 
 
-class Manifest(TypedDict):
+class ObjectInForce(TypedDict):
     """An object in force as its manifest says it, with its status."""
 
     apiVersion: Literal["pai.io/v1"]
     kind: Literal["ModelBinding", "AgentWorkload"]
     metadata: Metadata
     spec: dict[str, Any]
-    status: Status
+    status: ObjectStatus
 
 
 class Objects(TypedDict):
@@ -76,10 +76,10 @@ class Objects(TypedDict):
 
     apiVersion: Literal["v1"]
     kind: Literal["List"]
-    items: list[Manifest]
+    items: list[ObjectInForce]
 
 
-class Named(TypedDict):
+class NamedThing(TypedDict):
     """A secret or a key, which shows nothing that opens anything."""
 
     kind: Literal["Secret", "Key"]
@@ -95,7 +95,7 @@ class InForce(TypedDict):
     head: str | None
     pin: Order | None
     suspension: Order | None
-    models: list[Manifest]
-    agents: list[Manifest]
-    secrets: list[Named]
-    keys: list[Named]
+    models: list[ObjectInForce]
+    agents: list[ObjectInForce]
+    secrets: list[NamedThing]
+    keys: list[NamedThing]

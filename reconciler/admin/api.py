@@ -34,7 +34,7 @@ from reconciler.core.objects import Kind
 from reconciler.log.index import FIGURES
 from reconciler.log.store import Reader
 from reconciler.operations.first_token import identify
-from reconciler.operations.verb import Caller
+from reconciler.operations.operation import Caller
 from reconciler.recorder import Recorder
 from reconciler.workspace import Workspace
 

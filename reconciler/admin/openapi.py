@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from reconciler import __version__
-from reconciler.admin.answers import Error, FromLog, InForce, Manifest, Objects, Page, Usage
+from reconciler.admin.answers import Error, FromLog, InForce, ObjectInForce, Objects, Page, UsageGroups
 from reconciler.audit.lookups import History, Origins, Story
 from reconciler.audit.spending import KEYS
 
@@ -62,13 +62,13 @@ _PAGE: Final = [
 ]
 _ENDPOINTS: Final[tuple[tuple[str, str, Any, list[Json]], ...]] = (
     ("events", "Events, newest first", Page, [_QUERY, *_PAGE]),
-    ("usage", "Tokens spent, in groups", Usage, [_QUERY, _BY]),
+    ("usage", "Tokens spent, in groups", UsageGroups, [_QUERY, _BY]),
     ("models", "Models in force", Objects, [_AT]),
-    ("models/{name}", "One model", Manifest, [_NAME, _AT]),
+    ("models/{name}", "One model", ObjectInForce, [_NAME, _AT]),
     ("models/{name}/history", "Its versions", History, [_NAME]),
     ("models/{name}/blame", "Who set its fields", Origins, [_NAME]),
     ("agents", "Agents in force", Objects, [_AT]),
-    ("agents/{name}", "One agent", Manifest, [_NAME, _AT]),
+    ("agents/{name}", "One agent", ObjectInForce, [_NAME, _AT]),
     ("agents/{name}/history", "Its versions", History, [_NAME]),
     ("agents/{name}/blame", "Who set its fields", Origins, [_NAME]),
     ("requests/{request}", "What was decided on a request", Story, [_REQUEST]),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from reconciler.operations.operation import A, Operation
 from reconciler.operations.session import session
-from reconciler.operations.verb import A, Verb
 from reconciler.workspace import Workspace
 
 
@@ -14,7 +14,7 @@ def actor_of(workspace: Workspace) -> str:
     return user_identity(workspace.local_repository()).email
 
 
-def order(workspace: Workspace, verb: Verb[A]) -> A:
+def order(workspace: Workspace, verb: Operation[A]) -> A:
     """Have a verb carried out as who is at the keyboard; return when what it says is in force."""
     with session(workspace, actor_of(workspace)) as open_session:
         return open_session.call(verb)

@@ -6,14 +6,14 @@ import msgspec
 
 from reconciler.control.client import NoDaemon, call
 from reconciler.core.errors import CouldNotRun
-from reconciler.operations.verb import A, Verb
+from reconciler.operations.operation import A, Operation
 from reconciler.workspace import Workspace
 
 TIMEOUT_S = 120.0
 """How long a command waits for the daemon's answer."""
 
 
-def ask(workspace: Workspace, verb: Verb[A], actor: str = "", timeout_s: float = TIMEOUT_S) -> A:
+def ask(workspace: Workspace, verb: Operation[A], actor: str = "", timeout_s: float = TIMEOUT_S) -> A:
     """Give the daemon's answer; `actor` is who works at the keyboard. Raises as `call`."""
     arguments = msgspec.to_builtins(verb)
     told = call(workspace.socket, verb.word(), arguments, timeout_s, workspace.keeper, actor)
@@ -23,7 +23,7 @@ def ask(workspace: Workspace, verb: Verb[A], actor: str = "", timeout_s: float =
         raise CouldNotRun("the daemon's answer cannot be read", "is it another version? restart it") from None
 
 
-def ask_daemon(workspace: Workspace, verb: Verb[A], timeout_s: float = TIMEOUT_S) -> A | None:
+def ask_daemon(workspace: Workspace, verb: Operation[A], timeout_s: float = TIMEOUT_S) -> A | None:
     """Give the daemon's answer, None if no daemon runs."""
     try:
         return ask(workspace, verb, timeout_s=timeout_s)

@@ -24,7 +24,7 @@ from reconciler.core.events import Draft, KeyIssued, KeyRevoked
 from reconciler.core.state import Key, State
 from reconciler.log.stamp import format_time, wall_clock
 from reconciler.log.store import Reader
-from reconciler.operations.verb import Caller
+from reconciler.operations.operation import Caller
 from reconciler.recorder import Recorder
 
 NAME: Final = "admin.token"

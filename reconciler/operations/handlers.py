@@ -25,12 +25,12 @@ from reconciler.operations import orders as ask
 from reconciler.operations.first_token import forget_first
 from reconciler.operations.hook_verbs import AdmitPush, JudgePush
 from reconciler.operations.judging import Names, judge_small, names
+from reconciler.operations.operation import A, Caller, Done, Operation
 from reconciler.operations.parts import Parts
 from reconciler.operations.push_events import admit
 from reconciler.operations.pushers import Pushes
 from reconciler.operations.secret_uses import check_fit
 from reconciler.operations.steering import Steering
-from reconciler.operations.verb import A, Caller, Done, Verb
 from reconciler.source import RaceLost, is_judged
 from reconciler.workspace import Address
 
@@ -59,7 +59,7 @@ class Operations:
         self._reconcile = reconcile
         self._pushes = pushes or Pushes()
         bound = {name: str(address) for name, address in addresses.items()}
-        self.handlers: Mapping[type[Verb[Any]], Handler] = {
+        self.handlers: Mapping[type[Operation[Any]], Handler] = {
             ask.Ping: lambda *_: ask.Running(__version__, day(), bound),
             ask.AskHealth: lambda *_: health(),
             ask.Reconcile: lambda order, caller: reconcile(caller.name if order.accept_rewrite else ""),
@@ -76,9 +76,9 @@ class Operations:
         }
         self._verbs = {verb.word(): verb for verb in self.handlers}
 
-    def call(self, verb: Verb[A], caller: Caller) -> A:
+    def call(self, verb: Operation[A], caller: Caller) -> A:
         """Carry out a verb. Raises a PaiError of any kind."""
-        handler: Callable[[Verb[A], Caller], A] = self.handlers[type(verb)]
+        handler: Callable[[Operation[A], Caller], A] = self.handlers[type(verb)]
         return handler(verb, caller)
 
     def answer(self, word: str, arguments: object, caller: Caller) -> dict[str, object]:
@@ -116,7 +116,7 @@ class Operations:
             found = names(row_keys(state)), state.revision
         return found
 
-    def _store_secret(self, order: ask.StoreSecret, caller: Caller) -> ask.Stored:
+    def _store_secret(self, order: ask.StoreSecret, caller: Caller) -> ask.SecretKept:
         store, recorder, name = self._parts.secrets, self._parts.recorder, order.name
         settings = self._parts.workspace.settings
         # The store's prune must not take away the version that another call is about to put in force.
@@ -127,7 +127,7 @@ class Operations:
             draft = ev.Draft(caller.name, f"secret/{name}", ev.SecretStored(keys=digests))
             recorder.record(lambda _: [draft])
             store.prune(name, recorder.read(lambda state: dict(state.secrets.get(name, {}))))
-        return ask.Stored("configured" if known else "created")
+        return ask.SecretKept("configured" if known else "created")
 
     def _delete_secret(self, order: ask.DeleteSecret, caller: Caller) -> Done:
         store, name = self._parts.secrets, order.name

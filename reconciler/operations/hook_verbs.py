@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from reconciler.core.diagnostics import Shown
-from reconciler.operations.verb import Done, Verb
+from reconciler.operations.operation import Done, Operation
 
 
-class JudgePush(Verb[Shown], frozen=True, tag="judge"):
+class JudgePush(Operation[Shown], frozen=True, tag="judge"):
     """Judge a push that is under way, before git moves the ref.
 
     `repository` is the commit's git directory, `folders` are where git keeps the pushed objects. Raises TooLarge for
@@ -20,7 +20,7 @@ class JudgePush(Verb[Shown], frozen=True, tag="judge"):
     folders: list[str]
 
 
-class AdmitPush(Verb[Done], frozen=True, tag="push.admit"):
+class AdmitPush(Operation[Done], frozen=True, tag="push.admit"):
     """Record a push that comes through the daemon's HTTP: its hook names it by the number that it was given."""
 
     push: str

@@ -10,7 +10,7 @@ import msgspec
 from reconciler.core.health import Health
 from reconciler.core.pass_result import Result
 from reconciler.log.stamp import parse_time
-from reconciler.operations.verb import Done, Verb
+from reconciler.operations.operation import Done, Operation
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -23,40 +23,40 @@ class Running(msgspec.Struct, frozen=True):
     addresses: dict[str, str]
 
 
-class Ping(Verb[Running], frozen=True, tag="ping"):
+class Ping(Operation[Running], frozen=True, tag="ping"):
     """Say who is there."""
 
 
-class AskHealth(Verb[Health], frozen=True, tag="health"):
+class AskHealth(Operation[Health], frozen=True, tag="health"):
     """Say how things stand."""
 
 
-class Reconcile(Verb[Result], frozen=True, tag="reconcile"):
+class Reconcile(Operation[Result], frozen=True, tag="reconcile"):
     """Look at the source now; with `accept_rewrite` a rewritten branch that is held comes into force."""
 
     accept_rewrite: bool = False
 
 
-class Stored(msgspec.Struct, frozen=True):
+class SecretKept(msgspec.Struct, frozen=True):
     """What became of a secret: `created` or `configured`."""
 
     action: str
 
 
-class StoreSecret(Verb[Stored], frozen=True, tag="secret.store"):
+class StoreSecret(Operation[SecretKept], frozen=True, tag="secret.store"):
     """Store a secret's values by key; they travel as base64, and in this direction only."""
 
     name: Name
     values: dict[str, bytes]
 
 
-class DeleteSecret(Verb[Done], frozen=True, tag="secret.delete"):
+class DeleteSecret(Operation[Done], frozen=True, tag="secret.delete"):
     """Delete a secret."""
 
     name: Name
 
 
-class IssueKey(Verb[Done], frozen=True, tag="key.issue"):
+class IssueKey(Operation[Done], frozen=True, tag="key.issue"):
     """Take a key that was made elsewhere, whose digest comes here and nothing else of it.
 
     `expires` is an RFC 3339 time or "", `networks` are in their shortest form. With `admin` it is for the admin
@@ -79,7 +79,7 @@ class IssueKey(Verb[Done], frozen=True, tag="key.issue"):
                 raise ValueError(f"{network} is not in its shortest form")
 
 
-class RevokeKey(Verb[Done], frozen=True, tag="key.revoke"):
+class RevokeKey(Operation[Done], frozen=True, tag="key.revoke"):
     """Take a key out of force."""
 
     name: Name
@@ -91,7 +91,7 @@ class Signed(msgspec.Struct, frozen=True):
     problem: str
 
 
-class SignCheckpoint(Verb[Signed], frozen=True, tag="checkpoint"):
+class SignCheckpoint(Operation[Signed], frozen=True, tag="checkpoint"):
     """Sign a checkpoint of the whole log."""
 
 
@@ -101,7 +101,7 @@ class Accepted(msgspec.Struct, frozen=True):
     reason: str
 
 
-class AcceptLog(Verb[Accepted], frozen=True, tag="log.accept"):
+class AcceptLog(Operation[Accepted], frozen=True, tag="log.accept"):
     """Take the log as it is, although it was rolled back."""
 
 
@@ -111,26 +111,26 @@ class Sent(msgspec.Struct, frozen=True):
     pushed: bool
 
 
-class SendCommit(Verb[Sent], frozen=True, tag="source.push"):
+class SendCommit(Operation[Sent], frozen=True, tag="source.push"):
     """Move a remote's branch from `expected` ("" for no branch) to a commit that was made in its mirror."""
 
     commit: Name
     expected: str
 
 
-class Changed(msgspec.Struct, frozen=True):
+class Steered(msgspec.Struct, frozen=True):
     """Whether an order changed anything."""
 
     changed: bool
 
 
-class Pinned(Changed, frozen=True):
+class Pinned(Steered, frozen=True):
     """The commit that is pinned now, and whether it was not before."""
 
     commit: str
 
 
-class Pin(Verb[Pinned], frozen=True, tag="pin"):
+class Pin(Operation[Pinned], frozen=True, tag="pin"):
     """Put a revision in force and keep it there; `revision` is a commit that was accepted, or its beginning."""
 
     revision: str
@@ -150,19 +150,19 @@ class Unpinned(Passed, frozen=True):
     commit: str
 
 
-class Unpin(Verb[Unpinned], frozen=True, tag="unpin"):
+class Unpin(Operation[Unpinned], frozen=True, tag="unpin"):
     """Bring back what was accepted last and follow the branch again, in one step."""
 
     reason: str = ""
 
 
-class Suspend(Verb[Changed], frozen=True, tag="suspend"):
+class Suspend(Operation[Steered], frozen=True, tag="suspend"):
     """Stop the reconciling."""
 
     reason: str = ""
 
 
-class Resume(Verb[Passed], frozen=True, tag="resume"):
+class Resume(Operation[Passed], frozen=True, tag="resume"):
     """Let the reconciling go on."""
 
     reason: str = ""

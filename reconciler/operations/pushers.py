@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from reconciler.operations.verb import Caller
+from reconciler.operations.operation import Caller
 
 
 class Ended(NamedTuple):

@@ -7,55 +7,36 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from reconciler.control.client import NoDaemon
 from reconciler.core.errors import LogBusy
 from reconciler.core.state import State
 from reconciler.operations.asking import ask, ask_daemon
+from reconciler.operations.operation import A, Caller, Operation
 from reconciler.operations.orders import Ping
-from reconciler.operations.verb import A, Caller, Verb
 from reconciler.workspace import Workspace
 
 if TYPE_CHECKING:
     from reconciler.core.health import Health
-    from reconciler.operations.handlers import Operations
     from reconciler.operations.parts import Parts
 
 WAIT_S = 30.0
 """How long a command waits for another command that holds the log."""
 
 
-class Session(Protocol):
+class Session:
     """Carries out verbs, as who opened it."""
 
-    def call(self, verb: Verb[A]) -> A:
+    def __init__(self, carry_out: Callable[[Operation[Any]], Any]) -> None:
+        self._carry_out = carry_out
+
+    def call(self, verb: Operation[A]) -> A:
         """Carry out a verb; raises what it raises, wherever it ran."""
-        ...
-
-
-class _Daemon:
-    def __init__(self, workspace: Workspace, actor: str) -> None:
-        self._workspace = workspace
-        self._actor = actor
-
-    def call(self, verb: Verb[A]) -> A:
-        try:
-            return ask(self._workspace, verb, self._actor)
-        except NoDaemon:  # it stopped since it was asked last, and the request was not sent
-            with session(self._workspace, self._actor) as other:
-                return other.call(verb)
-
-
-class _Alone:
-    def __init__(self, operations: Operations, caller: Caller) -> None:
-        self._operations = operations
-        self._caller = caller
-
-    def call(self, verb: Verb[A]) -> A:
-        return self._operations.call(verb, self._caller)
+        answer: A = self._carry_out(verb)
+        return answer
 
 
 @contextmanager
@@ -68,7 +49,7 @@ def session(workspace: Workspace, actor: str = "") -> Iterator[Session]:
     deadline = time.monotonic() + WAIT_S
     while True:
         if ask_daemon(workspace, Ping()) is not None:
-            yield _Daemon(workspace, actor)
+            yield Session(lambda verb: _by_daemon(workspace, verb, actor))
             return
         from reconciler.operations.parts import Parts  # only a command without a daemon pays for these imports
 
@@ -79,18 +60,27 @@ def session(workspace: Workspace, actor: str = "") -> Iterator[Session]:
                 raise
             continue
         with parts:
-            yield _Alone(_operations(parts), at_keyboard(actor, os.geteuid()))
+            yield _alone(parts, actor)
         return
 
 
-def _operations(parts: Parts) -> Operations:
+def _by_daemon(workspace: Workspace, verb: Operation[A], actor: str) -> A:
+    try:
+        return ask(workspace, verb, actor)
+    except NoDaemon:  # it stopped since it was asked last, and the request was not sent
+        with session(workspace, actor) as other:
+            return other.call(verb)
+
+
+def _alone(parts: Parts, actor: str) -> Session:
     from reconciler.operations.handlers import Operations
     from reconciler.operations.health import standalone_health
 
     def health() -> Health:
         return standalone_health(parts.workspace, parts.recorder.read(State.freeze))
 
-    return Operations(parts, parts.look, health, addresses={})
+    operations, caller = Operations(parts, parts.look, health, addresses={}), at_keyboard(actor, os.geteuid())
+    return Session(lambda verb: operations.call(verb, caller))
 
 
 def at_keyboard(actor: str, uid: int) -> Caller:

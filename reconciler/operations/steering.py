@@ -15,9 +15,9 @@ from reconciler.core import steering
 from reconciler.core.errors import PaiError, Refused, SourceUnavailable
 from reconciler.core.pass_result import Result
 from reconciler.core.state import State
-from reconciler.operations.orders import Changed, Passed, Pin, Pinned, Resume, Suspend, Unpin, Unpinned
+from reconciler.operations.operation import Caller, Operation
+from reconciler.operations.orders import Passed, Pin, Pinned, Resume, Steered, Suspend, Unpin, Unpinned
 from reconciler.operations.parts import Parts
-from reconciler.operations.verb import Caller, Verb
 
 REASON_CHARACTERS_MAX = 1000
 
@@ -30,7 +30,7 @@ class Steering:
         self._reconcile = reconcile
         self._branch = parts.workspace.settings.source_branch
 
-    def handlers(self) -> Mapping[type[Verb[Any]], Callable[[Any, Caller], Any]]:
+    def handlers(self) -> Mapping[type[Operation[Any]], Callable[[Any, Caller], Any]]:
         """Give what answers each verb."""
         return {Pin: self._pin, Unpin: self._unpin, Suspend: self._suspend, Resume: self._resume}
 
@@ -64,10 +64,10 @@ class Steering:
                 passed = later
         return Unpinned(passed.result, passed.problem, state.pin.commit)
 
-    def _suspend(self, order: Suspend, caller: Caller) -> Changed:
+    def _suspend(self, order: Suspend, caller: Caller) -> Steered:
         reason = _bounded(order.reason)
         receipt = self._parts.recorder.record(lambda state: steering.suspend(state, self._branch, caller.name, reason))
-        return Changed(bool(receipt.events))
+        return Steered(bool(receipt.events))
 
     def _resume(self, order: Resume, caller: Caller) -> Passed:
         reason = _bounded(order.reason)

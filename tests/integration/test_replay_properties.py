@@ -27,9 +27,9 @@ from reconciler.log.sqlite.store import open_reader
 from reconciler.operations.handlers import Operations
 from reconciler.operations.health import standalone_health
 from reconciler.operations.install import install
+from reconciler.operations.operation import Caller
 from reconciler.operations.orders import DeleteSecret, Reconcile, StoreSecret
 from reconciler.operations.parts import Parts
-from reconciler.operations.verb import Caller
 from reconciler.workspace import Workspace
 from tests.support import BAD, Git, agent, assert_whole, binding, replayed
 

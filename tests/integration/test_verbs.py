@@ -13,8 +13,8 @@ import pytest
 from reconciler.operations.handlers import Operations
 from reconciler.operations.health import standalone_health
 from reconciler.operations.install import install
+from reconciler.operations.operation import Operation
 from reconciler.operations.parts import Parts
-from reconciler.operations.verb import Verb
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def operations(tmp_path: Path) -> Iterator[Operations]:
 
 def test_each_verb_is_answered_by_what_takes_and_gives_its_structs(operations: Operations) -> None:
     """No verb is left out, no two have the same word, and no handler was registered for another one's struct."""
-    verbs: list[type[Verb[Any]]] = Verb.__subclasses__()
+    verbs: list[type[Operation[Any]]] = Operation.__subclasses__()
     assert set(operations.handlers) == set(verbs)
     assert max(Counter(verb.word() for verb in verbs).values()) == 1
     typed = {verb: handler for verb, handler in operations.handlers.items() if inspect.ismethod(handler)}

@@ -10,8 +10,8 @@ from reconciler.admin.git.report import PushReport
 from reconciler.core.errors import Refused
 from reconciler.core.state import Key, State
 from reconciler.operations.first_token import NAME, require_in_force
+from reconciler.operations.operation import Caller
 from reconciler.operations.pushers import Ended, Pushes
-from reconciler.operations.verb import Caller
 
 ANN, BEA = Caller("ann", "operator", "key-a"), Caller("bea", "operator", "key-b")
 MOVES = [("0" * 40, "a" * 40)]

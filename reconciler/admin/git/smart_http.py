@@ -26,9 +26,9 @@ from reconciler.admin.git.report import PushReport
 from reconciler.admin.turns import Busy, Left, OwnerTurns, Waiting
 from reconciler.core.errors import LogNotWritable
 from reconciler.operations.first_token import identify
+from reconciler.operations.operation import Caller
 from reconciler.operations.push_events import settle
 from reconciler.operations.pushers import Pushes
-from reconciler.operations.verb import Caller
 from reconciler.recorder import Recorder
 from reconciler.source.bare import put_right
 from reconciler.source.gitrun import FRUGAL

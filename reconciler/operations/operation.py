@@ -1,4 +1,4 @@
-"""What a verb is: one struct that says what is asked for, answered by another; and who asks, which no struct says.
+"""What an operation is: a struct that says what is asked for, answered by another; and who asks, which neither says.
 
 The hook imports this, so it is small.
 """
@@ -30,7 +30,7 @@ class Caller(NamedTuple):
         return self.key or self.name
 
 
-class Verb(msgspec.Struct, Generic[A], frozen=True, forbid_unknown_fields=True, tag_field="verb"):
+class Operation(msgspec.Struct, Generic[A], frozen=True, forbid_unknown_fields=True, tag_field="verb"):
     """What is asked for, its tag the verb's word; it is answered by a struct of the type A."""
 
     @classmethod
