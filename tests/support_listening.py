@@ -139,6 +139,17 @@ class Echo:
         """Have the loop tell of exceptions that nobody took."""
         self._loop.set_exception_handler(lambda _, context: told(context))
 
+    @contextlib.contextmanager
+    def busy(self) -> Iterator[None]:
+        """Keep the loop from everything else until the block ends."""
+        begun, done = threading.Event(), threading.Event()
+        self._loop.call_soon_threadsafe(lambda: (begun.set(), done.wait()))
+        begun.wait()
+        try:
+            yield
+        finally:
+            done.set()
+
     def __enter__(self) -> Echo:
         self._thread.start()
         return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import gc
 import logging
 import os
@@ -73,6 +74,8 @@ ADMIN_STRANGERS: Final = Pace(a_second=500, waiting=1000)
 """People, forges and probes are fewer than agents, and the loop is the same: a crowd at both ports adds up."""
 TELL_S: Final = 1.0
 """How often it is looked whether a line about readiness is due."""
+FILES: Final = 32 * 1024
+"""More than both ports and all upstreams together may have open, in 256 KiB."""
 GARBAGE: Final = (25_000, 10, 10)
 SWITCH_S: Final = 0.0025
 """How long a thread that computes keeps the event loop waiting for the interpreter: half of Python's own."""
@@ -307,7 +310,7 @@ def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
     log_lines.configure(sys.stderr)
     for line in hidden_from_the_hook(workspace):
         log.warning("%s", line)
-    _raise_file_limit()
+    _make_room_for_files()
     settings = workspace.settings
     with (
         _opened(workspace) as parts,
@@ -338,11 +341,17 @@ def _collect_often() -> None:
     gc.set_threshold(*GARBAGE)
 
 
-def _raise_file_limit() -> None:
-    """Take as many open files as the system gives: each stream is two, and shells are given 1,024 at first."""
+def _make_room_for_files() -> None:
+    """Take as many open files as the system gives: each stream is two, and shells are given 1,024 at first.
+
+    Their table in the kernel is made large now. It never shrinks, and Linux doubles it when it is full: a process that
+    has threads then waits 10 to 20 ms (`synchronize_rcu` in fs/file.c), and all its connections with it.
+    """
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with contextlib.suppress(OSError):  # a daemon may be started without a standard input
+        os.close(fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, min(most, FILES) - 1))
 
 
 def _addresses(workspace: Workspace, admin: socket.socket, agents: socket.socket) -> dict[str, Address]:

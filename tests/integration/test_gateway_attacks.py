@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.canonical import MAX_SAFE_INTEGER
+from reconciler.daemon.serve import FILES
 from reconciler.simulator import Fault
 from tests.support import DEADLINE_S, agent, until
 from tests.support_gateway import (
@@ -187,6 +188,13 @@ def test_gateway_takes_all_the_files_it_may_open(own: Bench) -> None:
     limits = Path(f"/proc/{own.daemon.process.pid}/limits").read_text()
     soft, hard = re.findall(r"Max open files +(\d+) +(\d+)", limits)[0]
     assert soft == hard == str(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
+def test_table_of_open_files_is_as_large_as_it_gets(own: Bench) -> None:
+    """Whenever it grows, everybody waits: it has room for all connections before the first one comes."""
+    status = Path(f"/proc/{own.daemon.process.pid}/status").read_text()
+    size = int(re.findall(r"FDSize:\t(\d+)", status)[0])
+    assert size >= min(FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 @pytest.mark.parametrize(

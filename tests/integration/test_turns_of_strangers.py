@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import struct
 import time
@@ -20,6 +21,7 @@ from tests.support_gateway import ROBOT, Bench
 from tests.support_listening import Echo, Wire, wired
 
 CROWD, AHEAD, ASKED = 300, 400, 5
+BURST, A_TURN_MAX = 200, 16
 STRANGER = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 POST = b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n"
 
@@ -57,6 +59,26 @@ def test_who_has_shown_a_key_waits_for_no_stranger(bench: Bench, port: Literal["
             count += 1
         assert set(waiting.result()) == {200}
         assert count > 3 * ASKED
+
+
+def test_burst_of_connects_is_let_in_a_few_a_turn() -> None:
+    """What is asked on other connections goes on between them (docs/decisions/0098)."""
+    let_in = [0]
+    with Echo() as echo, contextlib.ExitStack() as stack:
+
+        def turn() -> None:
+            let_in.append(echo.connections)
+            if let_in[-1] < BURST:
+                echo._loop.call_soon(turn)
+
+        with echo.busy():
+            for _ in range(BURST):
+                one = stack.enter_context(contextlib.closing(socket.socket()))
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.1", echo.port))
+            echo._loop.call_soon_threadsafe(turn)
+        until("all to be let in", lambda: let_in[-1] == BURST)
+    assert max(later - before for before, later in itertools.pairwise(let_in)) <= A_TURN_MAX
 
 
 def test_strangers_of_the_people_have_a_slower_pace(bench: Bench) -> None:
