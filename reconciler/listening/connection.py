@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr
+from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 
 from reconciler.listening.connection_places import STRANGER
@@ -132,7 +132,6 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._connections.add(self)
         self._flow = _Flow(self._transport, self._wanted)
         self._out: Any = _Out(self._transport, self._finish)
-        self._server = get_local_addr(self._transport)
         self._client = get_remote_addr(self._transport)
         self._trusted = self._client is not None and self.door.proxies.trust(self._client[0])
         self._deadline.within(self.door.limits.head_s, self._too_slow)
@@ -362,7 +361,6 @@ class ClientConnection(asyncio.BufferedProtocol):
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": head.version,
-            "server": self._server,
             "client": client,
             "scheme": scheme,
             "root_path": "",
