@@ -30,6 +30,7 @@ from reconciler.providers.provider import Provider
 CANDIDATES_MAX = 64
 """Of Gemini's answer; of more, which no model gives, none is taken for the last one."""
 _DIGITS_MAX = len(str(TOKENS_MAX))
+_TOKENS = b'_tokens"'
 _ERROR = b'"error"'
 _BOM = b"\xef\xbb\xbf"  # which clients read over in front of JSON
 _WORD_BYTES_MAX = 32  # of the word that ends a stream, and blanks around it
@@ -77,7 +78,7 @@ class Meter:
     def feed(self, item: bytes) -> None:
         """Read one JSON text: a whole body, the data of one event, or one item of an array."""
         for mark in self.MARKS:
-            if mark in item:
+            if item.find(mark) >= 0:
                 if not self._text.fresh:
                     self._text = Text()
                 text = self._text
@@ -132,7 +133,7 @@ class Chat(Meter):
 
     __slots__ = ()
 
-    MARKS = (b'_tokens"', _ERROR)
+    MARKS = (_TOKENS, _ERROR)
     SAID_ONCE: ClassVar[bool] = False
 
     def feed(self, item: bytes) -> None:
@@ -140,7 +141,7 @@ class Chat(Meter):
         if len(item) < _WORD_BYTES_MAX and item.strip() == b"[DONE]":
             self.said_all = True
             self._final |= not self._broken
-        elif b'_tokens"' in item or _ERROR in item:
+        elif item.find(_TOKENS) >= 0 or item.find(_ERROR) >= 0:  # `in` takes much longer: it tries a number first
             super().feed(item)
 
     def _read(self, said: Fields) -> None:
@@ -167,7 +168,7 @@ class Responses(Meter):
     __slots__ = ()
 
     ENDS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
-    MARKS = (b'_tokens"', *ENDS, _ERROR)
+    MARKS = (_TOKENS, *ENDS, _ERROR)
     UNFINISHED = (b'"queued"', b'"in_progress"')
 
     def _read(self, said: Fields) -> None:
@@ -191,7 +192,7 @@ class Embeddings(Meter):
 
     __slots__ = ()
 
-    MARKS = (b'_tokens"',)
+    MARKS = (_TOKENS,)
 
     def _read(self, said: Fields) -> None:
         usage = _openai(self._text, _raw(said, "usage"), "prompt_tokens", None)
@@ -216,7 +217,7 @@ class Messages(Meter):
 
     SAID_FIRST: ClassVar[bool] = True
     """Whether what a stream names as its input at its start is all of it."""
-    MARKS = (b'_tokens"', b'"content_block_start"', b'"message_stop"', _ERROR)
+    MARKS = (_TOKENS, b'"content_block_start"', b'"message_stop"', _ERROR)
     BESIDE = (b'"compaction"', b'"advisor_message"')
     PLAIN_BLOCKS = (b'"text"', b'"thinking"', b'"redacted_thinking"', b'"tool_use"')
 

@@ -11,6 +11,7 @@ usage stays in it. A limit of the meter never keeps a byte from the client.
 from __future__ import annotations
 
 import json
+import re
 from typing import Protocol
 
 import msgspec
@@ -31,6 +32,7 @@ class _Anything(msgspec.Struct):
 
 _object = msgspec.json.Decoder(_Anything)
 _USAGE = b'"usage"'
+_NULL_USAGE = re.compile(rb', ?"usage": ?null|"usage": ?null, ?')
 _FINISH = b'"finishReason"'
 
 EVENT_BYTES_MAX = 16 * 1024
@@ -90,7 +92,7 @@ class Sse:
         """Cut into events, meter each, and pass on all up to the first that may be the end."""
         if not held and self._large is None and (data := self._events.line(piece)):
             shown = self._shown(piece, data, meter)
-            if not (_FINISH in shown if self._gemini else meter.said_all):
+            if not (shown.find(_FINISH) >= 0 if self._gemini else meter.said_all):
                 return shown, held
             self.ended = not self._gemini
             return b"", [shown]
@@ -99,8 +101,8 @@ class Sse:
             if self._large is not None:
                 shown, last = event, self._last_part(self._large, event, meter)
             else:
-                shown = self._event(event, meter)
-                last = self._gemini and _FINISH in shown
+                shown = self._shown(event, data_of(event), meter)
+                last = self._gemini and shown.find(_FINISH) >= 0
             if self._gemini:
                 out += held
                 held = []
@@ -124,7 +126,7 @@ class Sse:
         if self._large is not None:
             self._last_part(self._large, left, meter)
             return left
-        return self._event(left, meter) if left else b""
+        return self._shown(left, data_of(left), meter)
 
     def patience(self, meter: Meter, held: list[bytes]) -> float | None:
         """Wait a moment after the last word, and a little longer where the meter has to find it."""
@@ -132,14 +134,13 @@ class Sse:
             return FINISHED_S if held and meter.usage(complete=False) is not None else None
         return self._patience_s if self.ended else None
 
-    def _event(self, event: bytes, meter: Meter) -> bytes:
-        data = data_of(event)
-        return self._shown(event, data, meter) if data else event
-
     def _shown(self, event: bytes, data: bytes, meter: Meter) -> bytes:
+        """Meter an event by its data, and give what of it goes to the client."""
+        if not data:
+            return event
         meter.feed(data)
         if self._hide_usage and (at := data.find(_USAGE)) >= 0:
-            return _without_usage(event, data, at)
+            return _without_null(event, data, at) or _without_usage(event, data)
         return event
 
     def _part(self, meter: Meter) -> bytes:
@@ -254,14 +255,12 @@ class Large:
         return None
 
 
-def _without_usage(event: bytes, data: bytes, at: int) -> bytes:
-    """Take the usage, first named at `at`, out of a chat chunk, and the chunk with it if nothing else is in it.
+def _without_usage(event: bytes, data: bytes) -> bytes:
+    """Take the usage out of a chat chunk, and the chunk with it if nothing else is in it.
 
     Only out of a JSON object, and nothing else is cut. Elsewhere a cut could join the halves of a key, which was looked
     for before.
     """
-    if shown := _without_null(event, data, at):
-        return shown
     try:
         fields = _decode(data)
     except (ValueError, RecursionError):
@@ -275,32 +274,19 @@ def _without_usage(event: bytes, data: bytes, at: int) -> bytes:
 
 
 def _without_null(event: bytes, data: bytes, at: int) -> bytes:
-    """Cut the one usage, of null, out of data that stand in one line and are JSON; give nothing in all other cases."""
-    end = at + len(_USAGE)
-    if data.startswith(b":null", end):
-        end += 5
-    elif data.startswith(b": null", end):
-        end += 6
-    else:
-        return b""
-    if data.find(_USAGE, end) >= 0:
-        return b""
-    if data[at - 1 : at] == b",":
-        at -= 1
-    elif data[at - 2 : at] == b", ":
-        at -= 2
-    elif data[end : end + 1] == b",":
-        end += 1 + (data[end + 1 : end + 2] == b" ")
-    else:
-        return b""
-    begin = 6 if event.startswith(data, 6) else event.find(data)
-    if begin < 0:
+    """Cut the one usage, of null, out of data that stand in one line and are JSON; give nothing in all other cases.
+
+    `at` is where the data name a usage first. Nearly all chunks are cut so.
+    """
+    null = _NULL_USAGE.search(data, at - 2)
+    begin = 6 if event.startswith(data, 6) else event.find(data)  # which takes longer
+    if null is None or begin < 0 or data.find(_USAGE, at + 1) >= 0:
         return b""
     try:
         _object.decode(data)
     except (ValueError, RecursionError):
         return b""
-    return event[: begin + at] + event[begin + end :]
+    return event[: begin + null.start()] + event[begin + null.end() :]
 
 
 def _decode(data: bytes) -> dict[str, msgspec.Raw]:
