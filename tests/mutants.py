@@ -211,7 +211,7 @@ MUTANTS = (
     Mutant(
         "only-the-last-chunk-is-charged",
         "reconciler/gateway/metering.py",
-        "if self._usage is None or usage.charge >= self._usage.charge:",
+        "if self._usage is None or usage.charged >= self._usage.charged:",
         "if True:",
         (METERING,),
     ),

@@ -322,7 +322,7 @@ class _One:
         held, read = self._held, self._meter
         usage = read.usage(complete)
         if status >= 400 and complete and not read.unread:
-            if usage is None or usage.charge == 0:
+            if usage is None or usage.charged == 0:
                 return await self._void(status, "the provider answered with an error")
             return await self._settle(status, "the provider answered with an error")
         if held.call.operation in FREE:
@@ -338,8 +338,7 @@ class _One:
         return await self._record(status, Usage(used, 0, 0, max(0, owed - used), 0, owed), reason)
 
     async def _settle(self, status: int, reason: str, complete: bool = True) -> None:
-        said = self._meter.usage(complete)
-        await self._record(status, Usage(*said) if said is not None else Usage(0, 0, 0, 0, 0, 0), reason)
+        await self._record(status, self._meter.usage(complete) or Usage(0, 0, 0, 0, 0, 0), reason)
 
     async def _record(self, status: int, usage: Usage, reason: str) -> None:
         await self._books.settle(self._held.request, self._held.binding, usage, status, self._durations(), reason)

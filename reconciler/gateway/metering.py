@@ -19,10 +19,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import msgspec
 
+from reconciler.core.reservations import Usage
 from reconciler.gateway.members import ABSENT, TOKENS_MAX, Fields, Text, there
 from reconciler.gateway.members import raw as _raw
 from reconciler.providers.provider import Provider
@@ -34,17 +35,6 @@ _TOKENS = b'_tokens"'
 _ERROR = b'"error"'
 _BOM = b"\xef\xbb\xbf"  # which clients read over in front of JSON
 _WORD_BYTES_MAX = 32  # of the word that ends a stream, and blanks around it
-
-
-class MeteredUsage(NamedTuple):
-    """The tokens of one answer, as the provider names them, and the charge made of them."""
-
-    input: int  # all of it, read from a cache or written to it included
-    cached: int  # a part of input
-    cache_write: int  # a part of input
-    output: int  # all of it, reasoning included
-    reasoning: int  # a part of output
-    charge: int  # what the budget counts
 
 
 # msgspec refuses half of a pair, which a text cut between two tokens has, also in what it skips. Whole pairs are
@@ -67,7 +57,7 @@ class Meter:
     def __init__(self) -> None:
         self.choices = 1
         self._text = Text()  # the one that is read
-        self._usage: MeteredUsage | None = None
+        self._usage: Usage | None = None
         self._final = False
         self._broken = False  # an error, or something unreadable, came in the middle of the answer
         self.unread = False
@@ -98,7 +88,7 @@ class Meter:
         """Take note that a part of the answer was too large or too odd to be read: what it says is not known."""
         self._broken, self.unread, self._final = True, True, False
 
-    def usage(self, complete: bool) -> MeteredUsage | None:
+    def usage(self, complete: bool) -> Usage | None:
         """Say what was used, or None if the answer does not tell.
 
         `complete`: the HTTP body came to its end. Of one that was cut, only a usage that is surely the last counts.
@@ -117,10 +107,10 @@ class Meter:
     def _read(self, said: Fields) -> None:
         raise NotImplementedError
 
-    def _keep_highest(self, usage: MeteredUsage) -> None:
+    def _keep_highest(self, usage: Usage) -> None:
         """Take a usage that counts the answer so far; said again and lower, it does not count."""
-        self.seen = max(self.seen, usage.charge)
-        if self._usage is None or usage.charge >= self._usage.charge:
+        self.seen = max(self.seen, usage.charged)
+        if self._usage is None or usage.charged >= self._usage.charged:
             self._usage = usage
 
 
@@ -264,9 +254,9 @@ class Messages(Meter):
         if "input" not in self._counts:
             return
         usage = self._summed()
-        if usage.charge < self._least:
-            usage = usage._replace(charge=self._least)
-        self.seen = max(self.seen, usage.charge)
+        if usage.charged < self._least:
+            usage = usage._replace(charged=self._least)
+        self.seen = max(self.seen, usage.charged)
         self.known_input = usage.input if self.SAID_FIRST and usage.input and not self._reads_more else None
         if whole and "output" in now:
             self._usage, self._final = usage, last and not self._broken
@@ -280,7 +270,7 @@ class Messages(Meter):
                 found.update(_anthropic(self._text, entry))
         return dict(found)
 
-    def _summed(self) -> MeteredUsage:
+    def _summed(self) -> Usage:
         fresh, cached, write, output, reasoning = (
             self._counts.get(name, 0) + self._beside.get(name, 0)
             for name in ("input", "cached", "cache_write", "output", "reasoning")
@@ -333,7 +323,7 @@ class Generate(Meter):
                 self._counts[name] = count
         usage = self._settled(self._counts)
         if usage is not None:
-            self.seen = max(self.seen, usage.charge)
+            self.seen = max(self.seen, usage.charged)
             self._usage, self._final = usage, finished
 
     def _finished(self, candidates: msgspec.Raw) -> bool:
@@ -343,11 +333,11 @@ class Generate(Meter):
         entries = [self._text.fields(candidate) for candidate in self._text.entries(candidates)]
         ended = [entry for entry in entries if there(_raw(entry, "finishReason"))]
         if self.choices <= CANDIDATES_MAX:
-            indexes = [_number(_raw(entry, "index")) or 0 for entry in ended]
+            indexes = [_tokens(entry, "index") or 0 for entry in ended]
             self._ended.update(index for index in indexes if index < self.choices)
         return len(ended) == len(entries) and len(self._ended) >= self.choices
 
-    def _settled(self, counts: Mapping[str, int]) -> MeteredUsage | None:
+    def _settled(self, counts: Mapping[str, int]) -> Usage | None:
         """Add the parts up. The candidates' count is left out when it is zero; then the total has to be there."""
         prompt, total = counts.get("promptTokenCount"), counts.get("totalTokenCount")
         candidates, thoughts = counts.get("candidatesTokenCount"), counts.get("thoughtsTokenCount", 0)
@@ -363,7 +353,7 @@ class Embed(Generate):
 
     __slots__ = ()
 
-    def _settled(self, counts: Mapping[str, int]) -> MeteredUsage | None:
+    def _settled(self, counts: Mapping[str, int]) -> Usage | None:
         return super()._settled({"candidatesTokenCount": 0, **counts})
 
 
@@ -375,9 +365,9 @@ class Count(Meter):
     MARKS = (b'"input_tokens"', b'"totalTokens"')
 
     def _read(self, said: Fields) -> None:
-        for count in (_number(_raw(said, "input_tokens")), _number(_raw(said, "totalTokens"))):
+        for count in (_tokens(said, "input_tokens"), _tokens(said, "totalTokens")):
             if count is not None:
-                self._usage, self._final = MeteredUsage(count, 0, 0, 0, 0, 0), True
+                self._usage, self._final = Usage(count, 0, 0, 0, 0, 0), True
 
 
 RULES: Mapping[str, type[Meter]] = {
@@ -403,13 +393,13 @@ def meter(operation: str, provider: Provider, choices: int = 1) -> Meter:
     return found
 
 
-def _charged(read: int, cached: int, cache_write: int, written: int, reasoning: int, total: int | None) -> MeteredUsage:
+def _charged(read: int, cached: int, cache_write: int, written: int, reasoning: int, total: int | None) -> Usage:
     """Charge what was read and written, or the total that is named: where numbers contradict, the higher ones count."""
     charge = max(total or 0, max(read, cached, cache_write) + max(written, reasoning))
-    return MeteredUsage(read, cached, cache_write, written, reasoning, charge)
+    return Usage(read, cached, cache_write, written, reasoning, charge)
 
 
-def _openai(text: Text, raw: msgspec.Raw, read: str, written: str | None) -> MeteredUsage | None:
+def _openai(text: Text, raw: msgspec.Raw, read: str, written: str | None) -> Usage | None:
     """Read a `usage` with a total, its two parts, and details of the parts; embeddings have no second part."""
     fields = text.fields(raw)
     total, taken = _tokens(fields, "total_tokens"), _tokens(fields, read)
@@ -423,7 +413,7 @@ def _openai(text: Text, raw: msgspec.Raw, read: str, written: str | None) -> Met
     return _charged(taken or 0, cached, write, given or 0, reasoning, total)
 
 
-def _anthropic(text: Text, fields: Mapping[str, msgspec.Raw]) -> dict[str, int]:
+def _anthropic(text: Text, fields: Fields) -> dict[str, int]:
     """Read the numbers that are there. The writes to a cache may be given whole, by their lifetimes, or both."""
     split = text.fields(fields.get("cache_creation", ABSENT))
     writes = [_tokens(split, "ephemeral_5m_input_tokens"), _tokens(split, "ephemeral_1h_input_tokens")]
@@ -442,11 +432,7 @@ def _highest(*counts: int | None) -> int | None:
     return max((count for count in counts if count is not None), default=None)
 
 
-def _tokens(fields: Mapping[str, msgspec.Raw], name: str) -> int | None:
-    return _number(fields.get(name, ABSENT))
-
-
-def _number(raw: msgspec.Raw) -> int | None:
+def _tokens(fields: Fields, name: str) -> int | None:
     """Read a count of tokens, in digits alone: no sign, fraction or exponent, no string, no boolean."""
-    digits = bytes(raw)
+    digits = bytes(fields.get(name, ABSENT))
     return int(digits) if digits.isdigit() and len(digits) <= _DIGITS_MAX else None

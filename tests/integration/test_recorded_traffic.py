@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.gateway.metering import Meter, MeteredUsage, meter
+from reconciler.core.reservations import Usage
+from reconciler.gateway.metering import Meter, meter
 from reconciler.gateway.outline import Outline
 from reconciler.gateway.sse import Events, data_of
 from reconciler.providers import PROVIDERS
@@ -113,7 +114,7 @@ def items_of(body: bytes, random_: random.Random) -> list[bytes]:
     return [item for piece in pieces(body, random_) for item in outline.feed(piece)]
 
 
-def metered(entry: dict[str, Any], random_: random.Random) -> MeteredUsage | None:
+def metered(entry: dict[str, Any], random_: random.Random) -> Usage | None:
     """Give the usage of a whole answer that arrives in random pieces."""
     it = meter_of(entry)
     body = body_of(entry)
@@ -122,14 +123,15 @@ def metered(entry: dict[str, Any], random_: random.Random) -> MeteredUsage | Non
     return it.usage(complete=True)
 
 
-def differing(expected: dict[str, Any] | None, usage: MeteredUsage | None) -> set[str]:
+def differing(expected: dict[str, Any] | None, usage: Usage | None) -> set[str]:
     """Name the numbers in which a usage is not what the record expects. What ran beside the message is part of it."""
     if expected is None or usage is None:
         return set() if expected is usage else {"usage"}
     beside = expected.get("extra_iterations", {})
-    numbers = {name: expected[name] for name in MeteredUsage._fields if expected[name] is not None}
+    said = {**usage._asdict(), "charge": usage.charged}
+    numbers = {name: expected[name] for name in said if expected.get(name) is not None}
     wanted = {name: count + (beside.get(name, 0) if name != "charge" else 0) for name, count in numbers.items()}
-    return {name for name, count in wanted.items() if getattr(usage, name) != count}
+    return {name for name, count in wanted.items() if said[name] != count}
 
 
 def test_recordings_are_there() -> None:
@@ -182,9 +184,9 @@ def test_cut_answer_is_never_charged_less_than_the_whole(name: str) -> None:
     says_less = forfeits_less = False
     for part in cuts:
         usage = it.usage(complete=False)
-        says_less |= usage is not None and usage.charge < whole.charge
-        forfeit = it.forfeit(whole.input, whole.charge - whole.input, input_given=given)
-        forfeits_less |= usage is None and forfeit < whole.charge
+        says_less |= usage is not None and usage.charged < whole.charged
+        forfeit = it.forfeit(whole.input, whole.charged - whole.input, input_given=given)
+        forfeits_less |= usage is None and forfeit < whole.charged
         it.feed(data_of(part) if entry["streaming"] else part)
     assert says_less == (name in EARLIER_PART_SAYS_LESS)
     assert forfeits_less == (name in START_SAYS_LESS)

@@ -110,7 +110,7 @@ def test_stream_passes_unchanged_with_its_end_held_back(
     assert mark not in passed.before or mark == b"]"
     usage = passed.meter.usage(complete=True)
     assert usage is not None
-    assert usage.charge == 7
+    assert usage.charged == 7
 
 
 @settings(max_examples=60, deadline=None)
@@ -128,7 +128,7 @@ def test_pieces_make_no_difference(
         assert mark not in passed.before
     usage = passed.meter.usage(complete=True)
     assert usage is not None
-    assert usage.charge == 7
+    assert usage.charged == 7
 
 
 @settings(max_examples=60, deadline=None)
@@ -139,7 +139,7 @@ def test_hidden_usage_is_hidden_however_it_is_cut(places: list[int]) -> None:
     assert passed.whole == said("a") + said("b") + DONE
     usage = passed.meter.usage(complete=True)
     assert usage is not None
-    assert usage.charge == 7
+    assert usage.charged == 7
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_event_too_large_to_be_held_passes_and_is_metered(
         assert len(passed.end) < size + 100_000, "parts are not kept"
     usage = passed.meter.usage(complete=True)
     assert usage is not None
-    assert usage.charge == 7
+    assert usage.charged == 7
 
 
 def test_event_too_large_to_be_read_passes_and_is_not_trusted() -> None:

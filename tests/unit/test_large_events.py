@@ -188,7 +188,7 @@ def test_small_data_among_large_comments_are_read(size: int) -> None:
     passed = Passed(APIS["chat"], pieces)
     usage = passed.meter.usage(complete=False)
     assert usage is not None
-    assert (usage.charge, passed.meter.said_all, passed.meter.unread) == (7, True, False)
+    assert (usage.charged, passed.meter.said_all, passed.meter.unread) == (7, True, False)
 
 
 @pytest.mark.parametrize("end", [b"", b"}", b'} {"usage":{"total_tokens":1}}', b"]"])

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from reconciler.gateway.metering import CANDIDATES_MAX, Generate, Meter, MeteredUsage, meter
+from reconciler.core.reservations import Usage
+from reconciler.gateway.metering import CANDIDATES_MAX, Generate, Meter, meter
 from reconciler.providers import PROVIDERS
 
 FUTURE = PROVIDERS["openai"]._replace(name="of the future", rules={})
@@ -21,19 +22,19 @@ def fed(operation: str, provider: str, *items: object) -> Meter:
     return it
 
 
-def used(operation: str, provider: str, *items: object) -> MeteredUsage | None:
+def used(operation: str, provider: str, *items: object) -> Usage | None:
     """Give what a complete answer of these items used."""
     return fed(operation, provider, *items).usage(complete=True)
 
 
-def cut(operation: str, provider: str, *items: object) -> MeteredUsage | None:
+def cut(operation: str, provider: str, *items: object) -> Usage | None:
     """Give what an answer used that was cut after these items."""
     return fed(operation, provider, *items).usage(complete=False)
 
 
-def charge(usage: MeteredUsage | None) -> int | None:
+def charge(usage: Usage | None) -> int | None:
     """Give the charge alone."""
-    return usage and usage.charge
+    return usage and usage.charged
 
 
 # --- chat
@@ -59,7 +60,7 @@ def test_chat_details_are_parts_and_not_added() -> None:
         completion_tokens_details={"reasoning_tokens": 40, "rejected_prediction_tokens": 4},
     )
     body = {"choices": [{"message": {"content": "a"}}], "usage": usage}
-    assert used("chat", "openai", body) == MeteredUsage(100, 60, 30, 50, 40, 150)
+    assert used("chat", "openai", body) == Usage(100, 60, 30, 50, 40, 150)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_responses_stream_says_usage_in_the_event_that_ends_it(end: str) -> None
     begun = {"type": "response.created", "response": response("in_progress", None)}
     ended = {"type": f"response.{end}", "response": response(end, SPENT)}
     assert cut("responses", "openai", begun, {"type": "response.output_text.delta", "delta": "a"}) is None
-    assert cut("responses", "openai", begun, ended) == MeteredUsage(100, 60, 30, 50, 40, 150)
+    assert cut("responses", "openai", begun, ended) == Usage(100, 60, 30, 50, 40, 150)
 
 
 def test_responses_body_says_usage_when_it_is_finished() -> None:
@@ -224,14 +225,14 @@ STOP = {"type": "message_stop"}
 def test_messages_input_is_the_sum_of_three() -> None:
     """Tokens read from a cache and written to it are not in input_tokens; thinking is in the output."""
     body = {"type": "message", "usage": {**READ, "output_tokens": 40, "output_tokens_details": {"thinking_tokens": 30}}}
-    assert used("messages", "anthropic", body) == MeteredUsage(3210, 200, 3000, 40, 30, 3250)
+    assert used("messages", "anthropic", body) == Usage(3210, 200, 3000, 40, 30, 3250)
 
 
 def test_messages_deltas_replace_and_are_not_added() -> None:
     """A message's deltas are cumulative, for output, input and caches; null and what is absent replace nothing."""
     deltas = [delta({"output_tokens": n}, None) for n in (5, 9)]
     last = delta({"output_tokens": 20, "input_tokens": 15, "cache_read_input_tokens": None})
-    assert used("messages", "anthropic", start(READ), *deltas, last, STOP) == MeteredUsage(3215, 200, 3000, 20, 0, 3235)
+    assert used("messages", "anthropic", start(READ), *deltas, last, STOP) == Usage(3215, 200, 3000, 20, 0, 3235)
 
 
 def test_messages_input_may_grow_in_the_delta() -> None:
@@ -254,7 +255,7 @@ def test_messages_add_compaction_and_advisor_but_not_the_message_itself() -> Non
         iteration("message", 82, 21),
     ]
     usage = {"input_tokens": 682, "output_tokens": 121, "iterations": entries}
-    whole = MeteredUsage(682 + 181 + 55096 + 7 + 2518, 55096, 7, 121 + 592 + 22, 0, 59219)
+    whole = Usage(682 + 181 + 55096 + 7 + 2518, 55096, 7, 121 + 592 + 22, 0, 59219)
     assert used("messages", "anthropic", {"type": "message", "usage": usage}) == whole
     assert used("messages", "anthropic", start({"input_tokens": 600, "output_tokens": 1}), delta(usage)) == whole
 
@@ -280,7 +281,7 @@ def test_messages_do_not_charge_a_declined_fallback_hop() -> None:
 def test_messages_cache_writes_count_whole_or_by_lifetime(usage: dict[str, object], write: int) -> None:
     """The writes are given in one number, split by lifetime, or both; the higher counts, never both."""
     body = {"type": "message", "usage": {"input_tokens": 1, "output_tokens": 1, **usage}}
-    assert used("messages", "anthropic", body) == MeteredUsage(1 + write, 0, write, 1, 0, 2 + write)
+    assert used("messages", "anthropic", body) == Usage(1 + write, 0, write, 1, 0, 2 + write)
 
 
 def test_messages_cut_stream_forfeits_its_output_alone() -> None:
@@ -348,7 +349,7 @@ def test_messages_second_start_begins_anew_and_lowers_no_charge() -> None:
     )
     assert (it.usage(complete=True), it.known_input, it.forfeit(0, 5, input_given=True)) == (None, 9, 3260)
     it.feed(json.dumps(delta({"output_tokens": 4})).encode())
-    assert it.usage(complete=True) == MeteredUsage(9, 0, 0, 4, 0, 3260)
+    assert it.usage(complete=True) == Usage(9, 0, 0, 4, 0, 3260)
     it.feed(json.dumps(delta({"output_tokens": 4000})).encode())
     assert charge(it.usage(complete=True)) == 4009
 
@@ -365,23 +366,21 @@ def said(finish: str | None = None, **counts: object) -> dict[str, object]:
 def test_gemini_thoughts_and_tools_are_apart_from_candidates_and_prompt() -> None:
     """Output is candidates and thoughts, input is prompt and what tools made it read; cached is in the prompt."""
     body = said("STOP", prompt=427, candidates=122, thoughts=447, toolUsePrompt=771, total=1767, cachedContent=300)
-    assert used("generate", "gemini", body) == MeteredUsage(1198, 300, 0, 569, 447, 1767)
+    assert used("generate", "gemini", body) == Usage(1198, 300, 0, 569, 447, 1767)
     without_total = said("STOP", prompt=8, candidates=143, thoughts=382)
     assert charge(used("generate", "gemini", without_total)) == 533
 
 
 def test_gemini_zero_candidates_are_left_out() -> None:
     """All output may be thoughts, or there may be none: the total says so."""
-    assert used("generate", "gemini", said("MAX_TOKENS", prompt=9, thoughts=50, total=59)) == MeteredUsage(
-        9, 0, 0, 50, 50, 59
-    )
+    assert used("generate", "gemini", said("MAX_TOKENS", prompt=9, thoughts=50, total=59)) == Usage(9, 0, 0, 50, 50, 59)
     assert charge(used("generate", "gemini", {"promptFeedback": {}, "usageMetadata": {"promptTokenCount": 9}})) is None
 
 
 def test_gemini_stream_merges_the_last_of_each_number() -> None:
     """A number that the last chunk lacks stands as an earlier chunk gave it, and one that it lowers does not."""
     lacking = [said(prompt=9, candidates=21, thoughts=35, total=65), said("STOP", prompt=87, thoughts=78, total=165)]
-    assert used("generate", "gemini", *lacking) == MeteredUsage(87, 0, 0, 99, 78, 186)
+    assert used("generate", "gemini", *lacking) == Usage(87, 0, 0, 99, 78, 186)
     lower = [said(prompt=145, total=145), said("STOP", prompt=85, candidates=15, total=100)]
     assert charge(used("generate", "gemini", *lower)) == 100
 
@@ -430,7 +429,7 @@ def test_embedding_at_gemini_is_charged_if_it_says_so() -> None:
 )
 def test_counting_is_free(operation: str, body: object) -> None:
     """A count is known as input and charged nothing; an answer without one is not a count of zero."""
-    assert used(operation, "any", body) == MeteredUsage(16, 0, 0, 0, 0, 0)
+    assert used(operation, "any", body) == Usage(16, 0, 0, 0, 0, 0)
     assert used(operation, "any", {"error": {"message": "no such model"}}) is None
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.gateway.metering import RULES, TOKENS_MAX, Meter, MeteredUsage, meter
+from reconciler.core.reservations import Usage
+from reconciler.gateway.metering import RULES, TOKENS_MAX, Meter, meter
 from reconciler.providers import PROVIDERS
 
 
@@ -20,14 +21,14 @@ def fed(operation: str, provider: str, *items: object) -> Meter:
     return it
 
 
-def used(operation: str, provider: str, *items: object) -> MeteredUsage | None:
+def used(operation: str, provider: str, *items: object) -> Usage | None:
     """Give what a complete answer of these items used."""
     return fed(operation, provider, *items).usage(complete=True)
 
 
-def charge(usage: MeteredUsage | None) -> int | None:
+def charge(usage: Usage | None) -> int | None:
     """Give the charge alone."""
-    return usage and usage.charge
+    return usage and usage.charged
 
 
 NO_COUNTS = ["null", "true", '"7"', "-7", "7.0", "7e1", "[7]", '{"a":7}', str(TOKENS_MAX + 1), "9" * 400, "1e999", "-0"]
@@ -106,8 +107,8 @@ def test_no_text_raises_and_every_usage_adds_up(operation: str, items: list[obje
     if usage is not None:
         assert all(isinstance(count, int) and count >= 0 for count in usage)
         free = operation.endswith(".count")
-        assert usage.charge == 0 if free else usage.charge >= usage.input + usage.output
-        assert it.forfeit(0, 0) >= usage.charge
+        assert usage.charged == 0 if free else usage.charged >= usage.input + usage.output
+        assert it.forfeit(0, 0) >= usage.charged
 
 
 def test_half_a_surrogate_pair_hides_no_usage() -> None:
@@ -228,7 +229,7 @@ def test_members_named_very_often_are_merged_in_one_go(value: str) -> None:
     found.feed(f'{{{often}, "usage": {{"total_tokens": 5}}, "usage": {{"total_tokens": 7}}}}'.encode())
     usage = found.usage(complete=True)
     assert usage is not None
-    assert usage.charge == 7
+    assert usage.charged == 7
 
 
 def test_large_answer_that_names_a_member_twice_is_not_read() -> None:

@@ -151,7 +151,7 @@ def test_text_is_read_anew_after_one_that_was_too_much() -> None:
     it.feed(b'{"choices":[],"usage":{"total_tokens":5,"total_tokens":7}}')
     usage_ = it.usage(complete=False)
     assert usage_ is not None
-    assert usage_.charge == 7
+    assert usage_.charged == 7
 
 
 def test_many_iterations_that_ran_beside_the_message_count() -> None:
@@ -161,7 +161,7 @@ def test_many_iterations_that_ran_beside_the_message_count() -> None:
     it.feed(f'{{"usage":{{"input_tokens":1,"output_tokens":1,"iterations":[{entries}]}}}}'.encode())
     usage_ = it.usage(complete=True)
     assert usage_ is not None
-    assert usage_.charge == 2 + ENTRIES_MAX // 2
+    assert usage_.charged == 2 + ENTRIES_MAX // 2
 
 
 def test_counts_of_unknown_names_are_not_kept() -> None:
