@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from reconciler.audit.terms import EventRow
+from reconciler.core.objects import AgentSpec, BindingSpec
 from reconciler.core.text import cut, value_text
 
 CHANGES_MAX = 4
@@ -60,9 +61,10 @@ def _object(family: str, verb: str, data: dict[str, Any]) -> str:
 def _created(family: str, spec: dict[str, Any]) -> str:
     """Say what a new object is. An agent's spec may hold whatever else, also fields that limit only a binding."""
     if family == "agent":
-        return cut(", ".join(spec["modelBindings"]))
-    limit = f", {spec['maxTokensPerDay']:,} tokens a day" if "maxTokensPerDay" in spec else ""
-    return cut(f"{spec['provider']}/{spec['model']}") + limit
+        return cut(", ".join(AgentSpec.of(spec).model_bindings))
+    binding = BindingSpec.of(spec)
+    limit = "" if binding.max_tokens_per_day is None else f", {binding.max_tokens_per_day:,} tokens a day"
+    return cut(f"{binding.provider}/{binding.model}") + limit
 
 
 def _change(field: str, data: dict[str, Any]) -> str:

@@ -15,12 +15,11 @@ from reconciler.audit.terms import EventRow, Query, Term
 from reconciler.audit.versions import Origin, line_of, origin, versions
 from reconciler.core import events as ev
 from reconciler.core.budget import Account
+from reconciler.core.objects import DAY_LIMIT, REQUEST_LIMIT
 from reconciler.log import pruned
 from reconciler.log.index import INDEX_VERSION, read_account
 from reconciler.log.store import Reader
 
-DAY_LIMIT = "maxTokensPerDay"
-REQUEST_LIMIT = "maxTokensPerRequest"
 _OUTCOMES = {ev.TokensSettled.type: "settled", ev.TokensVoided.type: "voided", ev.TokensForfeited.type: "forfeited"}
 _WRITTEN = (ev.BindingCreated.type, ev.BindingChanged.type)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from reconciler.core.errors import NotFound
-from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, NO_REFERENCE, Kind, key_reference
+from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, NO_REFERENCE, Kind
 from reconciler.core.standing import Standing, standing
 from reconciler.core.state import Key, Resource, State
 from reconciler.core.text import COMPARED_CHARACTERS_MAX, alike
@@ -79,18 +79,18 @@ class View:
 
     def not_ready(self, resource: Resource) -> str:
         """Say why a binding cannot serve, or "" if it can."""
-        reference = key_reference(resource.spec)
-        return NO_REFERENCE if reference is None else self._secret_problem(*reference)
+        reference = resource.binding.api_key_secret_ref
+        return NO_REFERENCE if reference is None else self._secret_problem(reference.name, reference.key)
 
     def status_line(self, name: str) -> str:
         """Give a binding's line of `pai status` (SPEC section 4.1)."""
         resource = self.state.models.get(name)
         if resource is None:
             return f"- {name} — not ready: no such binding"
-        spec, stands = resource.spec, self._standing(name)
+        spec, stands = resource.binding, self._standing(name)
         used, reserved = stands.account.used, stands.account.reserved
         figure = f"{used:,}" if stands.limit is None else f"{used:,} / {stands.limit:,}"
-        line = f"- {name} ({spec['provider']} / {spec['model']}) — {figure} tokens today"
+        line = f"- {name} ({spec.provider} / {spec.model}) — {figure} tokens today"
         if reserved:
             line += f" (+{reserved:,} reserved)"
         if stands.exhausted:
@@ -113,9 +113,8 @@ class View:
         return status
 
     def _agent_status(self, resource: Resource) -> Object:
-        names = resource.spec.get("modelBindings")
         waiting = []
-        for name in names if isinstance(names, list) else []:
+        for name in resource.agent.model_bindings:
             model = self.state.models.get(name)
             if model is None or self.not_ready(model):
                 waiting.append(name)

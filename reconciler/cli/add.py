@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from reconciler.cli.place import find_workspace, workspace_option
 from reconciler.cli.targets import KIND_OF, name_of
 from reconciler.core.errors import CouldNotRun, Refused, UsageError
-from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, Kind
+from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, AgentSpec, BindingSpec, Kind, SecretReference
 from reconciler.providers import PROVIDERS
 from reconciler.workspace import Workspace
 
@@ -98,11 +98,11 @@ def run(args: argparse.Namespace) -> int:
         workspace,
         kind,
         args.name,
-        _binding(args) if kind == "model" else {"modelBindings": [name_of(each, "model") for each in args.model]},
+        _binding(args) if kind == "model" else AgentSpec([name_of(each, "model") for each in args.model]),
     )
 
 
-def _binding(args: argparse.Namespace) -> dict[str, object]:
+def _binding(args: argparse.Namespace) -> BindingSpec:
     model = args.model or PROVIDERS[args.provider].default_model
     if not model:
         raise UsageError(f"provider {args.provider} needs --model", "for example --model anthropic/claude-sonnet-4-6")
@@ -110,15 +110,11 @@ def _binding(args: argparse.Namespace) -> dict[str, object]:
     secret = name_of(secret, "secret") if "/" in secret else secret
     if not secret or (colon and not key):
         raise UsageError(f"--api-key {args.api_key} lacks a part", "write SECRET, or SECRET:KEY")
-    spec: dict[str, object] = {"provider": args.provider, "model": model}
-    if args.max_tokens_day is not None:
-        spec["maxTokensPerDay"] = args.max_tokens_day
-    if args.max_tokens_request is not None:
-        spec["maxTokensPerRequest"] = args.max_tokens_request
-    return spec | {"apiKeySecretRef": {"name": secret, "key": key or DEFAULT_KEY}}
+    reference = SecretReference(secret, key or DEFAULT_KEY)
+    return BindingSpec(args.provider, model, args.max_tokens_day, args.max_tokens_request, reference)
 
 
-def _object(workspace: Workspace, kind: Kind, name: str, spec: dict[str, object]) -> int:
+def _object(workspace: Workspace, kind: Kind, name: str, spec: BindingSpec | AgentSpec) -> int:
     from reconciler.authoring import Actions, Document, Proposal
     from reconciler.cli.change import commit_and_enforce, print_actions
 
@@ -126,7 +122,7 @@ def _object(workspace: Workspace, kind: Kind, name: str, spec: dict[str, object]
         "apiVersion": API_VERSION,
         "kind": MANIFEST_OF_KIND[kind],
         "metadata": {"name": name},
-        "spec": spec,
+        "spec": spec.written(),
     }
 
     def edit(proposal: Proposal) -> Actions:

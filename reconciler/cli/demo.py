@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.core.errors import CouldNotRun
+from reconciler.core.objects import DAY_LIMIT
 
 START_S = 20.0
 PROVIDER_KEY = "not-a-real-key"
@@ -120,13 +121,13 @@ class _Tour:
         self._title("A wrong push never gets in: the place and the way out are on the pusher's terminal")
         binding = self._clone / "models" / "gemini-flash.yaml"
         good = binding.read_text()
-        binding.write_text(good.replace("maxTokensPerDay", "maxTokenPerDay"))
+        binding.write_text(good.replace(DAY_LIMIT, "maxTokenPerDay"))
         self._commit("Typo")
         self._git("push", "origin", "HEAD:main", inside=True, fails=True)
 
         self._title("A budget is changed by a commit, and holds at once")
         self._git("reset", "--quiet", "--hard", "HEAD~1", inside=True)
-        binding.write_text(good.replace("maxTokensPerDay: 1000000", f"maxTokensPerDay: {SMALL_BUDGET}"))
+        binding.write_text(good.replace(f"{DAY_LIMIT}: 1000000", f"{DAY_LIMIT}: {SMALL_BUDGET}"))
         self._commit(f"Cut gemini-flash to {SMALL_BUDGET} tokens a day")
         self._git("push", "--quiet", "origin", "HEAD:main", inside=True)
         self._pai("reconcile")

@@ -17,7 +17,7 @@ from reconciler.cli.reading import at_option, or_what_waits, read_view
 from reconciler.cli.selecting import selector
 from reconciler.cli.targets import KIND_OF, OBJECTS, manifest_kind, targets_argument, targets_of
 from reconciler.core.errors import NotFound, UsageError
-from reconciler.core.objects import MANIFEST_OF_KIND, Kind
+from reconciler.core.objects import MANIFEST_OF_KIND, AgentSpec, BindingSpec, Kind
 from reconciler.core.steering import standing_orders
 from reconciler.log.stamp import parse_time, wall_clock
 from reconciler.workspace import Workspace
@@ -137,18 +137,17 @@ def _number(value: object) -> str:
 
 
 def _model(item: Any, wide: bool) -> list[str]:
-    spec, status = item["spec"], item["status"]
-    limit = _number(spec.get("maxTokensPerDay"))
-    cells = [_name(item), spec["provider"], spec["model"], _number(status["usedTokensToday"]), limit, _ready(item)]
+    spec, used = BindingSpec.of(item["spec"]), item["status"]["usedTokensToday"]
+    cells = [_name(item), spec.provider, spec.model, _number(used), _number(spec.max_tokens_per_day), _ready(item)]
     if wide:
-        reference = spec.get("apiKeySecretRef", {})
-        secret = f"{reference['name']}:{reference.get('key', 'token')}" if reference else "-"
-        cells += [_number(spec.get("maxTokensPerRequest")), secret, *_origin(item)]
+        secret = spec.api_key_secret_ref
+        named = f"{secret.name}:{secret.key}" if secret else "-"
+        cells += [_number(spec.max_tokens_per_request), named, *_origin(item)]
     return cells
 
 
 def _agent(item: Any, wide: bool) -> list[str]:
-    cells = [_name(item), ",".join(item["spec"]["modelBindings"]), _ready(item)]
+    cells = [_name(item), ",".join(AgentSpec.of(item["spec"]).model_bindings), _ready(item)]
     return cells + _origin(item) if wide else cells
 
 

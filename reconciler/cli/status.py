@@ -16,6 +16,7 @@ from reconciler.cli.reading import at_option, read_view
 from reconciler.cli.targets import name_of
 from reconciler.core.diagnostics import printable
 from reconciler.core.health import Health
+from reconciler.core.objects import AgentSpec
 from reconciler.core.state import State
 from reconciler.core.steering import standing_orders
 from reconciler.operations.asking import ask_daemon
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         names = sorted(view.state.models)
     else:
         agent: Any = find(workspace, view, "agent", name_of(args.agent, "agent"))
-        names = list(agent["spec"]["modelBindings"])
+        names = AgentSpec.of(agent["spec"]).model_bindings
     health = _health(workspace, view, args.at) if _needs_health(args) else None
     if health is not None and args.exit_code:
         ready = health.ready and all(_is_ready(view, name) for name in names if args.agent is not None)

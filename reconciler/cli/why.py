@@ -18,6 +18,7 @@ from reconciler.cli.output import print_data
 from reconciler.cli.place import find_workspace
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import NotFound
+from reconciler.core.objects import BindingSpec
 
 Line = tuple[str, str]
 _NEAR = 4096
@@ -114,10 +115,10 @@ def _binding(binding: Binding | None) -> Iterator[Line]:
     if binding is None:
         yield "binding", "none of this name was in force"
         return
-    spec, origin, limit = binding.spec, binding.origin, binding.limit
-    per_day = f", {spec['maxTokensPerDay']:,} tokens a day" if "maxTokensPerDay" in spec else ""
-    per_request = f", {spec['maxTokensPerRequest']:,} a request" if "maxTokensPerRequest" in spec else ""
-    yield "binding", f"{spec['provider']} / {spec['model']}{per_day}{per_request}  #{origin.position}"
+    spec, origin, limit = BindingSpec.of(binding.spec), binding.origin, binding.limit
+    per_day = "" if spec.max_tokens_per_day is None else f", {spec.max_tokens_per_day:,} tokens a day"
+    per_request = "" if spec.max_tokens_per_request is None else f", {spec.max_tokens_per_request:,} a request"
+    yield "binding", f"{spec.provider} / {spec.model}{per_day}{per_request}  #{origin.position}"
     if limit is not None:
         if limit.origin.commit != origin.commit:
             yield "", f"in the version of {origin.commit[:7]} by {origin.author}"

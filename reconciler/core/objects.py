@@ -1,14 +1,18 @@
-"""The two kinds of manifest as values: what a revision wants to be true.
+"""The two kinds of manifest as values: what a revision wants to be true, and what their specs say.
 
-`manifests/` makes these from YAML, `plan` compares them with the state. Nothing here checks anything.
+`manifests/` makes these from YAML, `plan` compares them with the state. A spec is stored as the JSON values that were
+written. Whoever goes by what it says takes the struct of its kind, which holds the names of the fields; a field that
+this version does not know stays in the stored spec and is in no struct.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Self, cast
 
 import msgspec
+
+from reconciler.core.budget import Limits
 
 Kind = Literal["model", "agent"]
 """The short word used in subjects and commands; manifests say `ModelBinding` and `AgentWorkload`."""
@@ -22,15 +26,53 @@ Spec = dict[str, object]
 """A manifest's `spec` as JSON values (str, int, float, bool, None, list, dict)."""
 
 
-def key_reference(spec: Spec) -> tuple[str, str] | None:
-    """Give the name and the key of the secret that a binding's requests go with; None if it names none."""
-    reference = spec.get("apiKeySecretRef")
-    if not isinstance(reference, dict) or not reference.get("name"):
-        return None
-    return str(reference["name"]), str(reference.get("key", DEFAULT_SECRET_KEY))
+class _Typed(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """A spec by its fields."""
+
+    @classmethod
+    def of(cls, spec: Spec) -> Self:
+        """Read a spec. Raises ValueError if it lacks a field or has another type in it."""
+        return msgspec.convert(spec, cls)
+
+    def written(self) -> Spec:
+        """Give the spec as a manifest has it, without what is not set."""
+        return cast("Spec", msgspec.to_builtins(self))
 
 
-NO_REFERENCE = "apiKeySecretRef is not set"
+class SecretReference(msgspec.Struct, frozen=True, gc=False):
+    """A secret, and the key in it whose value is meant."""
+
+    name: str
+    key: str = DEFAULT_SECRET_KEY
+
+
+class BindingSpec(_Typed, frozen=True, gc=False):
+    """What a ModelBinding says; limits are in tokens, None is none. A binding without a key serves nobody."""
+
+    provider: str
+    model: str
+    max_tokens_per_day: int | None = None
+    max_tokens_per_request: int | None = None
+    api_key_secret_ref: SecretReference | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """Give the limits that a request is held to."""
+        return Limits(self.max_tokens_per_day, self.max_tokens_per_request)
+
+
+class AgentSpec(_Typed, frozen=True, gc=False):
+    """What Pai goes by of an AgentWorkload: the names of its bindings, the preferred one first."""
+
+    model_bindings: list[str]
+
+
+_WRITTEN = dict(zip(BindingSpec.__struct_fields__, BindingSpec.__struct_encode_fields__, strict=True))
+DAY_LIMIT: Final = _WRITTEN["max_tokens_per_day"]
+REQUEST_LIMIT: Final = _WRITTEN["max_tokens_per_request"]
+"""How manifests, events and people call the two limits."""
+
+NO_REFERENCE: Final = f"{_WRITTEN['api_key_secret_ref']} is not set"
 """Why a binding without one is not ready."""
 
 

@@ -21,7 +21,7 @@ from reconciler.core.budget import Ask, Denial, Grant, Reservation, grant
 from reconciler.core.canonical import MAX_SAFE_INTEGER
 from reconciler.core.errors import NotFound, Refused
 from reconciler.core.events import Draft, Durations, TokensForfeited, TokensReserved, TokensSettled, TokensVoided
-from reconciler.core.standing import Standing, limits_of, standing
+from reconciler.core.standing import Standing, standing
 from reconciler.core.state import Resource, State
 
 UNLIMITED_TOKENS_MAX: Final = 10**12
@@ -116,7 +116,7 @@ def weigh(state: State, model: str, ask: Ask, *, lower: bool, day: str) -> tuple
     if binding is None:
         raise NotFound(f"model/{model} is not in force")
     stands = standing(state, model, day)
-    decided = grant(limits_of(binding), stands.account, ask, lower=lower)
+    decided = grant(binding.binding.limits, stands.account, ask, lower=lower)
     if isinstance(decided, Denial):
         raise Denied(model, decided, stands)
     return decided, stands, binding

@@ -12,8 +12,8 @@ from __future__ import annotations
 from calendar import monthrange
 from typing import NamedTuple
 
-from reconciler.core.budget import Account, Limits
-from reconciler.core.state import Resource, State
+from reconciler.core.budget import Account
+from reconciler.core.state import State
 
 
 class Standing(NamedTuple):
@@ -38,21 +38,10 @@ class Standing(NamedTuple):
         return f"{_next(self.account.day)}T00:00:00Z"
 
 
-def limits_of(binding: Resource) -> Limits:
-    """Give the limits that a binding's spec sets."""
-    spec = binding.spec
-    return Limits(_tokens(spec.get("maxTokensPerDay")), _tokens(spec.get("maxTokensPerRequest")))
-
-
-def _tokens(value: object) -> int | None:
-    assert value is None or isinstance(value, int)
-    return value
-
-
 def standing(state: State, name: str, day: str) -> Standing:
     """Say how a binding stands on a day, or on the ledger's own if that is later; one that is gone has no limit."""
-    binding = state.models.get(name)
-    limit = _tokens(binding.spec.get("maxTokensPerDay")) if binding is not None else None
+    found = state.models.get(name)
+    limit = found.binding.max_tokens_per_day if found is not None else None
     return Standing(limit, state.ledger.account(name, state.ledger.today(day)))
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from functools import cached_property
 from typing import Final, Literal, assert_never
 
 import msgspec
 
 from reconciler.core import events as ev
 from reconciler.core.budget import Account, Ledger, Reservation
-from reconciler.core.objects import Kind, Spec
+from reconciler.core.objects import AgentSpec, BindingSpec, Kind, Spec
 
 FOLD_VERSION: Final = 6
 """To be raised whenever State, its fold or its rows change: older snapshots and projections are then made anew.
@@ -26,11 +27,12 @@ A pruned log's base cannot be: `load` has to read what every version has written
 Outcome = Literal["accepted", "rejected"]
 
 
-class Resource(msgspec.Struct, frozen=True, omit_defaults=True):
+class Resource(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     """A binding or an agent in force.
 
     `file`, `line`: where it is defined now. `revision`: the commit that last changed its content. `position`: the event
-    that did.
+    that did. `spec` is what the event says; whoever goes by it takes `binding` or `agent`, which are read from it when
+    first asked for, and are no part of snapshots or rows.
     """
 
     name: str
@@ -41,6 +43,16 @@ class Resource(msgspec.Struct, frozen=True, omit_defaults=True):
     position: int
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     annotations: dict[str, str] = msgspec.field(default_factory=dict)
+
+    @cached_property
+    def binding(self) -> BindingSpec:
+        """What the spec of a binding says. Raises ValueError for that of an agent."""
+        return BindingSpec.of(self.spec)
+
+    @cached_property
+    def agent(self) -> AgentSpec:
+        """What the spec of an agent says. Raises ValueError for that of a binding."""
+        return AgentSpec.of(self.spec)
 
 
 class Key(msgspec.Struct, frozen=True):

@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 from reconciler.core.budget import Ask, Limits
 from reconciler.core.errors import SecretMissing, SecretsUnavailable
-from reconciler.core.objects import NO_REFERENCE, key_reference
+from reconciler.core.objects import NO_REFERENCE
 from reconciler.core.reservations import Denied
-from reconciler.core.standing import limits_of, standing
+from reconciler.core.standing import standing
 from reconciler.core.state import Resource, State
 from reconciler.gateway.auth import AgentCaller, bindings_of, find_binding
 from reconciler.gateway.body import INTEGER_MAX, decode
@@ -138,14 +138,14 @@ class Admission:
     def _target(self, state: State, call: Call, caller: AgentCaller, name: str, request: str) -> _Target:
         """Find a binding and see that the agent may use it for this call. Raises Refusal."""
         resource = find_binding(state, caller.agent, name)
-        spec = resource.spec
-        provider = self._providers[str(spec["provider"])]
+        spec = resource.binding
+        provider = self._providers[spec.provider]
         if call.operation not in provider.paths:
             ways = (way for surface in self._surfaces.values() for way in surface.ways.items())
             use = ", ".join(way for operation, way in ways if operation in provider.paths)
             what = f"binding {name} is served by {provider.title}, which has no {call.operation}; use {use}"
             raise Refusal("unsupported", what)
-        return _Target(call, caller, request, name, resource, provider, str(spec["model"]), limits_of(resource))
+        return _Target(call, caller, request, name, resource, provider, spec.model, spec.limits)
 
     async def _credentials(self, target: _Target) -> Credentials:
         try:
@@ -166,10 +166,11 @@ class Admission:
 
     async def _key(self, resource: Resource) -> str:
         """Give the provider's key. Raises SecretsUnavailable."""
-        reference = key_reference(resource.spec)
+        reference = resource.binding.api_key_secret_ref
         if reference is None:
             raise SecretMissing(NO_REFERENCE)
-        return header_text(*reference, (await self._secrets.read(*reference)).reveal())
+        name, key = reference.name, reference.key
+        return header_text(name, key, (await self._secrets.read(name, key)).reveal())
 
     async def _ready(self, resources: list[Resource]) -> list[str]:
         """Name those whose keys can be had, and without waiting long."""

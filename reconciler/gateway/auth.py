@@ -76,8 +76,7 @@ def identify(state: State, presented: str, now: str, address: str) -> AgentCalle
 def names_of(state: State, agent: str) -> list[str]:
     """List the bindings that an agent may use, in force or not."""
     workload = state.agents.get(agent)
-    listed = workload.spec.get("modelBindings") if workload is not None else None
-    return listed if isinstance(listed, list) else []
+    return workload.agent.model_bindings if workload is not None else []
 
 
 def find_binding(state: State, agent: str, name: str) -> Resource:

@@ -229,6 +229,6 @@ class Request:
             return [find_binding(state, caller.agent, route.name)] if route.name else bindings_of(state, caller.agent)
 
         found = self._parts.books.read(find)
-        items = [self._surface.model(each.name, str(each.spec["provider"])) for each in found]
+        items = [self._surface.model(each.name, each.binding.provider) for each in found]
         body = items[0] if route.name else self._surface.models(items)
         await self._client.whole(200, [JSON], msgspec.json.encode(body))

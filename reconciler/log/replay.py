@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from reconciler.core.errors import LogDamaged, NotFound
 from reconciler.core.events import Event, decode, decode_all
+from reconciler.core.objects import AgentSpec, BindingSpec
 from reconciler.core.state import FOLD_VERSION, State, from_rows, load
 from reconciler.log import pruned
 from reconciler.log.stamp import parse_time
@@ -91,15 +92,10 @@ def _check_objects(state: State) -> None:
     for name, resource in (*state.models.items(), *state.agents.items()):
         if resource.name != name:
             raise ValueError(f"the row of {name} is about {resource.name}")
-    for name, model in state.models.items():
-        spec, reference = model.spec, model.spec.get("apiKeySecretRef", {"name": ""})
-        secret = reference.get("name") if isinstance(reference, dict) else None
-        if not all(isinstance(text, str) for text in (spec.get("provider"), spec.get("model"), secret)):
-            raise ValueError(f"the row of {name} is no model")
-    for name, agent in state.agents.items():
-        models = agent.spec.get("modelBindings")
-        if not isinstance(models, list) or not all(isinstance(model, str) for model in models):
-            raise ValueError(f"the row of {name} is no agent")
+        try:
+            (BindingSpec if state.models.get(name) is resource else AgentSpec).of(resource.spec)
+        except ValueError as error:
+            raise ValueError(f"the row of {name} has no spec of its kind: {error}") from None
 
 
 def fold(state: State, frontier: Frontier, chunks: Iterable[Chunk]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from reconciler.core.objects import API_VERSION, KIND_OF_MANIFEST, Kind, Spec
+from reconciler.core.objects import API_VERSION, KIND_OF_MANIFEST, BindingSpec, Kind, Spec
 from reconciler.manifests.documents import has_vendor
 from reconciler.manifests.inline_keys import find_in_comments, holds_key, is_secret_field
 from reconciler.manifests.scalars import WORDS
@@ -176,6 +176,7 @@ def _glimpse(root: dict[str, object]) -> Glimpse:
     metadata, spec = root["metadata"], root["spec"]
     assert isinstance(metadata, dict)
     assert isinstance(spec, dict)
-    if kind == "model" and PROVIDERS[str(spec["provider"])].named_by_vendor and not has_vendor(str(spec["model"])):
+    binding = BindingSpec.of(spec) if kind == "model" else None
+    if binding is not None and PROVIDERS[binding.provider].named_by_vendor and not has_vendor(binding.model):
         raise _InDoubtError
     return Glimpse(kind, metadata["name"], spec)

@@ -17,7 +17,7 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from reconciler.core.objects import MANIFEST_OF_KIND, Kind
+from reconciler.core.objects import DAY_LIMIT, MANIFEST_OF_KIND, REQUEST_LIMIT, Kind
 from reconciler.core.text import COMPARED_CHARACTERS_MAX, TEXT_MAX, alike
 from reconciler.manifests import rules
 from reconciler.manifests.facts import SAID_MAX, Problem, schema_folder
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
     from jsonschema.protocols import Validator
 
-BUDGETS = ("maxTokensPerDay", "maxTokensPerRequest")
+BUDGETS = (DAY_LIMIT, REQUEST_LIMIT)
 HINTS_MAX = 1000
 """Unknown fields of a document for which a close one is looked for; a file lists no more problems than that."""
 ERRORS_MAX = 2000

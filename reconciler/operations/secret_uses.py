@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from reconciler.core.errors import UsageError
-from reconciler.core.objects import key_reference
+from reconciler.core.objects import SecretReference
 from reconciler.core.state import State
 from reconciler.secrets import unfit
 from reconciler.workspace.other_secrets import KNOWN_HOSTS, PASSWORD, SSH_KEY, USERNAME, of_forges
@@ -29,10 +29,10 @@ _HINT: Final = "a provider's key is one line of ASCII without blanks; for anothe
 
 def check_fit(settings: Settings, state: State, name: str, values: Mapping[str, bytes]) -> None:
     """Raise UsageError for a value that no reader of the secret could use; it is not shown."""
-    bound = {key_reference(resource.spec) for resource in state.models.values()}
+    bound = {resource.binding.api_key_secret_ref for resource in state.models.values()}
     for key, value in values.items():
         why = unfit(value)
-        free = (name, key) not in bound and (
+        free = SecretReference(name, key) not in bound and (
             key in _GIT_KEYS or _named(settings, name, key) or (_WORDS.fullmatch(value) and not _KEY.match(value))
         )
         if why and not free:

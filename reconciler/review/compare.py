@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from reconciler.core.diagnostics import Diagnostic, has_errors
-from reconciler.core.objects import Kind, Placed
+from reconciler.core.objects import AgentSpec, Kind, Placed
 from reconciler.manifests import Facts, IgnoreRefused, IgnoreRules, judging
 from reconciler.manifests.ignore import IGNORE_FILE
 from reconciler.manifests.plain import BYTES_MAX, Glimpse, glance
@@ -211,9 +211,7 @@ def _side(
 def references(glimpse: Glimpse) -> Iterator[str]:
     """Name the bindings that an agent lists."""
     if glimpse.kind == "agent":
-        listed = glimpse.spec["modelBindings"]
-        assert isinstance(listed, list)
-        yield from listed
+        yield from AgentSpec.of(glimpse.spec).model_bindings
 
 
 def _glimpses(facts: Facts) -> list[Glimpse]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from reconciler.core.diagnostics import Diagnostic
-from reconciler.core.objects import MANIFEST_OF_KIND, Kind, Manifest, Placed
+from reconciler.core.objects import DAY_LIMIT, MANIFEST_OF_KIND, AgentSpec, BindingSpec, Kind, Manifest, Placed
 from reconciler.core.plan import differences
 from reconciler.core.rehearsal import Rehearsal
 from reconciler.manifests.ignore import IGNORE_FILE
@@ -113,7 +113,7 @@ class Review(NamedTuple):
             (change.name, field.new)
             for change in self.changes
             for field in change.fields
-            if change.kind == "model" and field.field == "maxTokensPerDay" and isinstance(field.new, int)
+            if change.kind == "model" and field.field == DAY_LIMIT and isinstance(field.new, int)
         ]
 
     @property
@@ -220,7 +220,7 @@ def is_read(field: Field, kind: Kind) -> bool:
     """Tell whether Pai goes by a field. Of an agent that is its list of bindings: all else is kept untouched."""
     if field.field.startswith(("metadata.labels.", "metadata.annotations.")):
         return field.field.startswith("metadata.annotations.pai.io/")
-    return kind == "model" or field.field == "modelBindings"
+    return kind == "model" or field.field in AgentSpec.__struct_encode_fields__
 
 
 def _budgets(comparison: Comparison) -> Iterator[ProviderBudget]:
@@ -234,9 +234,10 @@ def _sums(start: Mapping[str, Sum], glimpses: Sequence[Glimpse]) -> dict[str, Su
     sums = dict(start)
     for glimpse in glimpses:
         if glimpse.kind == "model":
-            provider, limit = str(glimpse.spec["provider"]), glimpse.spec.get("maxTokensPerDay")
-            tokens, unlimited = sums.get(provider, Sum())
-            sums[provider] = Sum(tokens + limit, unlimited) if isinstance(limit, int) else Sum(tokens, unlimited + 1)
+            spec = BindingSpec.of(glimpse.spec)
+            tokens, unlimited = sums.get(spec.provider, Sum())
+            limit = spec.max_tokens_per_day
+            sums[spec.provider] = Sum(tokens, unlimited + 1) if limit is None else Sum(tokens + limit, unlimited)
     return sums
 
 

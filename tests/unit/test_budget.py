@@ -10,6 +10,7 @@ from reconciler.core import events as ev
 from reconciler.core.budget import Account, Ask, Denial, Grant, Ledger, Limits, Reservation, grant
 from reconciler.core.canonical import MAX_SAFE_INTEGER
 from reconciler.core.errors import NotFound
+from reconciler.core.objects import BindingSpec
 from reconciler.core.reservations import (
     ABOVE,
     NO_DURATIONS,
@@ -23,7 +24,7 @@ from reconciler.core.reservations import (
     settle,
     void,
 )
-from reconciler.core.standing import Standing, limits_of
+from reconciler.core.standing import Standing
 from reconciler.core.state import State
 
 DAY = "2026-11-23"
@@ -159,9 +160,8 @@ def fold(state: State, *drafts: ev.Draft) -> None:
 def with_binding(limit: int | None = 1000, per_request: int | None = None) -> State:
     """Give a state with the binding `m`, written at position 3."""
     state = State(position=3)
-    spec: dict[str, object] = {"maxTokensPerDay": limit, "maxTokensPerRequest": per_request}
-    written = {name: value for name, value in spec.items() if value is not None}
-    payload = ev.BindingCreated(spec=written, previous=None, changed=[], file="m.yaml", line=1, revision="a" * 40)
+    spec = BindingSpec("gemini", "gemini-2.0-flash", limit, per_request).written()
+    payload = ev.BindingCreated(spec=spec, previous=None, changed=[], file="m.yaml", line=1, revision="a" * 40)
     fold(state, ev.Draft("ann", "model/m", payload))
     return state
 
@@ -390,8 +390,8 @@ def test_reservation_without_a_daily_limit_can_always_be_stored() -> None:
 
 def test_limits_are_those_of_the_spec() -> None:
     """A limit that is not set is none."""
-    assert limits_of(with_binding(7, 5).models["m"]) == Limits(7, 5)
-    assert limits_of(with_binding(None).models["m"]) == Limits(None, None)
+    assert with_binding(7, 5).models["m"].binding.limits == Limits(7, 5)
+    assert with_binding(None).models["m"].binding.limits == Limits(None, None)
 
 
 def test_outcome_of_an_older_day_leaves_later_accounts_alone() -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from reconciler.core.objects import AgentSpec, BindingSpec, Kind
 from reconciler.gateway.surfaces import SURFACES
+from reconciler.manifests.schema import schema_of
 from reconciler.providers import PROVIDERS
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +44,58 @@ def test_no_file_is_called_as_the_plural_of_another() -> None:
     """`refusal` and `refusals` are told apart by nobody."""
     names = {path.stem for path in FILES} - VERBS
     assert sorted(name for name in names if {f"{name}s", f"{name}es", f"{name.removesuffix('y')}ies"} & names) == []
+
+
+NAMERS = {"core/objects.py", "manifests/documents.py", "manifests/schema.py"}
+"""Who may have a field of a spec as a text: the structs that read it, and what judges a document before it is one."""
+FIELDS = {name for spec in (BindingSpec, AgentSpec) for name in spec.__struct_encode_fields__}
+
+
+def is_spec(node: ast.expr) -> bool:
+    """Tell whether an expression is called a spec: a name, an attribute or an item."""
+    match node:
+        case ast.Name("spec") | ast.Attribute(attr="spec") | ast.Subscript(slice=ast.Constant("spec")):
+            return True
+    return False
+
+
+def named_fields(node: ast.AST) -> Iterator[object]:
+    """Give the text of a field where a piece of code has one: of its own, or to look it up in a spec."""
+    match node:
+        case ast.Constant(str(name)) if name in FIELDS and name.lower() != name:
+            yield name
+        case ast.Subscript(spec, ast.Constant(name)) if is_spec(spec):
+            yield name
+        case ast.Call(ast.Attribute(spec, "get"), [ast.Constant(name), *_]) if is_spec(spec):
+            yield name
+        case ast.Compare(ast.Constant(name), [ast.In() | ast.NotIn()], [spec]) if is_spec(spec):
+            yield name
+
+
+@pytest.mark.parametrize("code", ["'modelBindings'", "a.spec['model']", "b['spec'].get('x', 1)", "'y' in spec"])
+def test_field_named_by_a_text_is_found(code: str) -> None:
+    """In each way that the next test forbids."""
+    assert [name for node in ast.walk(ast.parse(code)) for name in named_fields(node)]
+
+
+def test_specs_are_read_by_their_structs() -> None:
+    """A field that is renamed, or has another type, is then a matter of one line, and mypy names its readers."""
+    found = {
+        f"{path.relative_to(ROOT)}:{node.lineno} {name}"  # type: ignore[attr-defined]
+        for path in FILES
+        if str(path.relative_to(ROOT / "reconciler")) not in NAMERS
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in named_fields(node)
+    }
+    assert found == set()
+
+
+def test_structs_have_the_fields_of_the_schema() -> None:
+    """A field that people may write and nobody reads would be a setting without effect."""
+    specs: dict[Kind, Any] = {"model": BindingSpec, "agent": AgentSpec}
+    for kind, spec in specs.items():
+        schema: Any = schema_of(kind)
+        assert [*spec.__struct_encode_fields__] == [*schema["properties"]["spec"]["properties"]]
 
 
 PACKAGES = sorted(

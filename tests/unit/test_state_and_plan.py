@@ -1,10 +1,11 @@
 """The fold and the plan: what is wanted, what has to happen, what is in force afterwards."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core import events as ev
-from reconciler.core.objects import Manifest, Placed
+from reconciler.core.objects import BindingSpec, Manifest, Placed
 from reconciler.core.plan import changed_fields, plan
 from reconciler.core.state import PUSHES_MAX, Resource, State, dump, from_rows, load, row, row_keys, rows_touched
 
@@ -157,3 +158,24 @@ def test_pushes_of_one_do_not_make_anothers_forgotten() -> None:
     for number in range(PUSHES_MAX):
         admitted(f"person-{number}", 100 + number)
     assert [push.pusher for push in state.pushes] == [f"person-{number}" for number in range(PUSHES_MAX)]
+
+
+def test_spec_of_a_newer_program_is_kept_and_read_as_far_as_it_is_known() -> None:
+    """A field that this program does not know is in the state, its snapshot and its row, and in nobody's way."""
+    spec: dict[str, object] = {"provider": "gemini", "model": "m", "fallbacks": [{"to": "b"}], "maxTokensPerDay": 5}
+    state = State()
+    accept(state, {("model", "a"): Placed("a.yaml", manifest("model", "a", spec))}, "r")
+    before = dump(state)
+    assert state.models["a"].binding == BindingSpec("gemini", "m", 5)
+    assert state.models["a"].spec == spec
+    assert (dump(state), load(before).models["a"].spec) == (before, spec)
+
+
+@pytest.mark.parametrize("spec", [{}, {"provider": "gemini", "model": "m", "maxTokensPerDay": {"usd": 5}}])
+def test_spec_that_cannot_be_read_fails_its_readers_and_not_the_fold(spec: dict[str, object]) -> None:
+    """What is on the log stays readable as a whole, whatever one of its bindings says."""
+    state = State()
+    accept(state, {("model", "a"): Placed("a.yaml", manifest("model", "a", spec))}, "r")
+    assert load(dump(state)) == state
+    with pytest.raises(ValueError, match=r"Expected .int|missing required field"):
+        state.models["a"].binding  # noqa: B018
