@@ -23,7 +23,7 @@ from benchmarks.installed import from_pypi
 from benchmarks.manifests import write_manifests
 from benchmarks.site import AGENTS, MODELS, call, environment, pai
 from benchmarks.table import Row, at_least, at_most, note
-from reconciler.manifests import schema_folder
+from reconciler.manifests.facts import schema_folder
 
 OTHER = "check-jsonschema"
 

@@ -23,12 +23,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what the schema says."""
+    from reconciler.manifests.schema import schema_of
+
     word, *path = _parts(args.what)
     kind = KIND_OF.get(word.lower())
     if kind not in OBJECTS:
         raise UsageError(f"there is no TYPE {word!r} with a schema", f"TYPE is one of {', '.join(OBJECTS)}")
     manifest: Kind = "model" if kind == "model" else "agent"
-    schema = _schema(manifest)
+    schema = schema_of(manifest)
     node: Any = schema
     for depth, name in enumerate(path):
         fields = _fields(schema, node)
@@ -57,14 +59,6 @@ def _parts(what: str) -> list[str]:
     parts = what.split(".")
     full = ".".join(parts[:3])
     return [full, *parts[3:]] if full.lower() in KIND_OF else parts
-
-
-def _schema(kind: Kind) -> dict[str, Any]:
-    from reconciler.manifests import schema_folder
-
-    file = schema_folder() / f"{MANIFEST_OF_KIND[kind].lower()}_v1.json"
-    schema: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return schema
 
 
 def _resolved(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -19,8 +19,6 @@ from reconciler.workspace import Workspace
 if TYPE_CHECKING:
     from reconciler.tlog.note import VerifierKey
 
-_VKEY_BYTES_MAX = 65_536
-
 
 class _Key(NamedTuple):
     """A key to check with; `origin` says where it is from, "" if the caller named it."""

@@ -7,13 +7,12 @@ one header, nowhere else.
 
 from reconciler.forges.api import ForgeApi, ForgeUnavailable, check_url
 from reconciler.forges.environment import Surroundings, surroundings
-from reconciler.forges.hosts import KINDS, Comment, CommitStatus, Forge, State, forge
+from reconciler.forges.hosts import KINDS, CommitStatus, Forge, State, forge
 from reconciler.forges.publishing import CONTEXT, publish_comment
 
 __all__ = [
     "CONTEXT",
     "KINDS",
-    "Comment",
     "CommitStatus",
     "Forge",
     "ForgeApi",

@@ -23,7 +23,6 @@ from reconciler.tlog.merkle import Frontier, Tiers
 
 CHUNK_EVENTS: Final = 4096
 SNAPSHOTS_KEPT: Final = 2
-_WAIT_STEP_S: Final = 0.005
 
 
 @dataclass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.manifests.facts import VERSION, Entry, Facts, Named, Problem, dump_facts, load_facts, schema_folder
+from reconciler.manifests.facts import VERSION, Entry, Facts, Problem, dump_facts, load_facts
 from reconciler.manifests.ignore import IgnoreRefused, IgnoreRules
 from reconciler.manifests.inline_keys import redact, redact_beginning
 from reconciler.manifests.judging import Verdict, deletion_problem, judge
@@ -16,13 +16,7 @@ from reconciler.manifests.reading import facts_of, read_manifests
 from reconciler.manifests.rules import RULES, Rule, rules_document
 
 if TYPE_CHECKING:
-    from reconciler.manifests.edit import (
-        LoadedDocument,
-        append_document,
-        delete_document,
-        load_documents,
-        replace_document,
-    )
+    from reconciler.manifests.edit import append_document, delete_document, load_documents, replace_document
     from reconciler.manifests.emit import render
     from reconciler.manifests.given import Given, GivenDocument, read_given
 
@@ -35,8 +29,6 @@ __all__ = [
     "GivenDocument",
     "IgnoreRefused",
     "IgnoreRules",
-    "LoadedDocument",
-    "Named",
     "Problem",
     "Rule",
     "Verdict",
@@ -55,15 +47,12 @@ __all__ = [
     "render",
     "replace_document",
     "rules_document",
-    "schema_folder",
 ]
 
 _LAZY = (
     {"render": "emit"}
     | dict.fromkeys(("Given", "GivenDocument", "read_given"), "given")
-    | dict.fromkeys(
-        ("LoadedDocument", "append_document", "delete_document", "load_documents", "replace_document"), "edit"
-    )
+    | dict.fromkeys(("append_document", "delete_document", "load_documents", "replace_document"), "edit")
 )
 
 

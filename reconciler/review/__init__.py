@@ -5,7 +5,7 @@ asks the log what the limits would have done last week; `text` and `markdown` wr
 anything anywhere, and no manifest's text reaches a terminal or a page unescaped.
 """
 
-from reconciler.review.compare import Comparison, Side, compare
-from reconciler.review.findings import ObjectChange, Review, review
+from reconciler.review.compare import Comparison, compare
+from reconciler.review.findings import Review, review
 
-__all__ = ["Comparison", "ObjectChange", "Review", "Side", "compare", "review"]
+__all__ = ["Comparison", "Review", "compare", "review"]

@@ -7,7 +7,7 @@ word, given by the caller; nothing here reads the log.
 
 from reconciler.secrets.backends import Backends, OfBindings
 from reconciler.secrets.reader import SecretReader, Secrets
-from reconciler.secrets.secret_value import SecretValue, check_key, check_name, header_text, unfit
+from reconciler.secrets.secret_value import SecretValue, header_text, unfit
 from reconciler.secrets.store import SecretStore
 
 __all__ = [
@@ -17,8 +17,6 @@ __all__ = [
     "SecretStore",
     "SecretValue",
     "Secrets",
-    "check_key",
-    "check_name",
     "header_text",
     "unfit",
 ]

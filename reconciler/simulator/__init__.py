@@ -17,11 +17,10 @@ tool` gets a call of the first tool, `call the tool NAME {...}` one of that tool
 
 from __future__ import annotations
 
-from reconciler.simulator.app import app
 from reconciler.simulator.books import Charged, SeenRequest, SimulatedAccount
 from reconciler.simulator.faults import Fault
 from reconciler.simulator.serving import Simulator
-from reconciler.simulator.shapes import PROVIDERS, Provider, SimulatorSettings
+from reconciler.simulator.shapes import PROVIDERS, Provider
 
 __all__ = [
     "PROVIDERS",
@@ -31,6 +30,4 @@ __all__ = [
     "SeenRequest",
     "SimulatedAccount",
     "Simulator",
-    "SimulatorSettings",
-    "app",
 ]

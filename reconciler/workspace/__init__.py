@@ -5,25 +5,14 @@ everything lies and makes it, `ownership` whose it is. None opens the log, the r
 """
 
 from reconciler.workspace.ownership import require_owner
-from reconciler.workspace.paths import CONFIG_NAME, Workspace, hide_from_git, nearest, require_folder_name
-from reconciler.workspace.settings import (
-    OF_THE_HOOK,
-    SETTINGS,
-    Address,
-    Setting,
-    Settings,
-    display,
-    is_remote,
-    read_settings,
-)
+from reconciler.workspace.paths import Workspace, hide_from_git, nearest, require_folder_name
+from reconciler.workspace.settings import OF_THE_HOOK, SETTINGS, Address, Settings, display, is_remote, read_settings
 from reconciler.workspace.variables import unknown_variables
 
 __all__ = [
-    "CONFIG_NAME",
     "OF_THE_HOOK",
     "SETTINGS",
     "Address",
-    "Setting",
     "Settings",
     "Workspace",
     "display",

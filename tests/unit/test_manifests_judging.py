@@ -23,8 +23,8 @@ from reconciler.manifests import (
     read_manifests,
     render,
     rules_document,
-    schema_folder,
 )
+from reconciler.manifests.facts import schema_folder
 
 ROOT = Path(__file__).parents[2]
 
