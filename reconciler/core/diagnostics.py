@@ -47,7 +47,7 @@ def foremost(diagnostics: Sequence[Diagnostic], most: int) -> Sequence[Diagnosti
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """What of a verdict a pusher is shown: the first diagnostics, errors before warnings, and how many there are."""
+    """The part of a verdict that a pusher is shown: the first diagnostics, errors preferred, and how many there are."""
 
     diagnostics: list[Diagnostic]
     problems: int
@@ -55,11 +55,11 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 SHOWN_MAX = 100
-"""Diagnostics that a pusher is shown."""
+"""The most diagnostics that a pusher is shown."""
 
 
 def shown(diagnostics: Sequence[Diagnostic]) -> Shown:
-    """Pick what a pusher is shown."""
+    """Pick the part of a verdict that a pusher is shown."""
     errors = sum(diagnostic.severity == "error" for diagnostic in diagnostics)
     return Shown(list(foremost(diagnostics, SHOWN_MAX)), len(diagnostics), errors)
 
@@ -90,7 +90,7 @@ def _quote(diagnostic: Diagnostic) -> str:
 def printable(text: str) -> str:
     r"""Escape what could move a terminal's cursor or reorder its text; bytes that are no UTF-8 become `\xff`.
 
-    So is the first sign of what a CI runner would take for an order: it reads whatever a step prints.
+    A CI runner takes some lines that a step prints for commands; the first character of such a command is escaped too.
     """
     if not text.isprintable():
         text = "".join(c if c.isprintable() else _escaped(c) for c in text)
@@ -98,7 +98,7 @@ def printable(text: str) -> str:
 
 
 def printable_json(text: str) -> str:
-    """Escape the same in a text that is JSON, as JSON does, so that it says what it said; line ends stay."""
+    """Escape the same characters in JSON text in JSON's own way, which keeps its values; line ends stay."""
     text = _UNUSUAL.sub(_json_escaped, text)
     return _ORDER_ANYWHERE.sub(r"\\u0023", text) if "##" in text else text
 

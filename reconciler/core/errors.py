@@ -93,7 +93,7 @@ class LogBusy(CouldNotRun):
 
 
 class LogNotWritable(CouldNotRun):
-    """A commit failed; what it held was not acknowledged. `internal`: by a bug of this program, not by the disk."""
+    """A commit failed; what it held was not acknowledged. `internal`: a bug, not the disk, is the cause."""
 
     retry = True
     internal = False
@@ -110,4 +110,4 @@ class SecretsUnavailable(CouldNotRun):
 
 
 class SecretMissing(SecretsUnavailable):
-    """There is no such secret, it lacks the key, or no request can carry it; the message names nothing here."""
+    """There is no such secret, it lacks the key, or no request can carry it; agents may read the message."""

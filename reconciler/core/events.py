@@ -31,7 +31,7 @@ class Draft(NamedTuple):
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False, eq=False):
     """One fact. Fields stand in the order of their stored bytes; `time` is UTC with microseconds.
 
-    What is read from stored bytes is of a subclass for its type of payload; events with equal fields are equal.
+    `decode` gives instances of a subclass for each type of payload; they equal any event with the same fields.
     """
 
     actor: str
@@ -98,7 +98,7 @@ def encode(event: Event) -> bytes:
 def are_canonical(bodies: Sequence[bytes], events: Sequence[Event]) -> bool:
     """Tell whether bodies are the bytes that `encode` gives for the events read from them, quickly.
 
-    False also where a mapping is among them that only `encode` writes as RFC 8785 wants it.
+    It also gives False if a payload has a mapping that msgspec alone does not write as RFC 8785 wants it.
     """
     if len(bodies) != len(events) or _sorted_encoder.encode_lines(events) != b"\n".join([*bodies, b""]):
         return False

@@ -47,7 +47,7 @@ class SecretReference(msgspec.Struct, frozen=True, gc=False):
 
 
 class BindingSpec(_Typed, frozen=True, gc=False):
-    """What a ModelBinding says; limits are in tokens, None is none. A binding without a key serves nobody."""
+    """What a ModelBinding says. Limits are in tokens, None is no limit. Without a secret it is never ready."""
 
     provider: str
     model: str
@@ -77,7 +77,7 @@ NO_REFERENCE: Final = f"{_WRITTEN['api_key_secret_ref']} is not set"
 
 
 class Reference(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A binding's name as an agent's list item names it, with its place in the file."""
+    """A binding's name in the list of an agent, with its place in the file."""
 
     name: str
     line: int

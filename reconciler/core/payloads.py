@@ -24,7 +24,7 @@ class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What kind of signature a commit carries. `verified` is what Pai itself proved, never what git claims.
 
-    If it is, `signer` is who the operator's list of keys says may sign with that key, and `key` its fingerprint.
+    If it is true, `signer` is the person whose key it is by the operator's list, and `key` the key's fingerprint.
     """
 
     format: str
@@ -64,7 +64,7 @@ class Moved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Commit(Payload, frozen=True, kw_only=True):
     """What git says about the commit that a revision event is about.
 
-    `pusher` is no claim of git: whose token the push held that brought it, "" where nobody knows.
+    `pusher` is no claim of git: it is the owner of the token that the push came with, "" where that is not known.
     """
 
     commit: str
@@ -132,7 +132,7 @@ class Returned(Payload, frozen=True, kw_only=True):
 
 
 class Pushed(Payload, frozen=True, kw_only=True):
-    """Of a push through the daemon. The actor is whose token it holds; `key` is the token's name, "" for the first."""
+    """What the events about a push say. The actor is the owner of its token, `key` the token's name ("": the first)."""
 
     from_: str = msgspec.field(name="from")
     to: str
@@ -381,8 +381,9 @@ class LogCreated(Payload, frozen=True, kw_only=True):
 class LogAccepted(Payload, frozen=True, kw_only=True):
     """An operator took the log as it is, of `size` events, although published checkpoints contradict it.
 
-    `root` is the log's root at that moment (base64), `reason` the contradiction. What the ref of `commit` had up to
-    there, and the workspace's own checkpoint file with the SHA-256 `copy`, is not compared any more; both may be "".
+    `root` is the log's root at that moment (base64), `reason` the contradiction. Two things are not compared
+    with the log any more: the checkpoints in git up to `commit`, and the workspace's checkpoint file whose SHA-256 is
+    `copy`. Each is "" if there was none.
     """
 
     type: ClassVar[str] = "log.accepted.v1"
@@ -397,8 +398,8 @@ class LogPruned(Payload, frozen=True, kw_only=True):
     """The events `begin` to `first` - 1 were exported and dropped; the log begins at `first`, a multiple of 256.
 
     `root` is the root of the first `first` events (base64), `checkpoint` the signed note that vouches for it, and
-    `export` the folder that has them. `state` is the SHA-256 of the state there. Of what was before, `kept` events are
-    still on the log, whose digest is `digest`. `previous` is the position of the event about the cut before, if any.
+    `export` the folder that has them. `state` is the SHA-256 of the state there. `kept` events from before are
+    still on the log, and `digest` is their digest. `previous` is the position of the event about the last cut, if any.
     """
 
     type: ClassVar[str] = "log.pruned.v1"

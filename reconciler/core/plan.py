@@ -18,7 +18,7 @@ from reconciler.core.state import Resource, State
 
 
 class Difference(NamedTuple):
-    """One field that differs; None stands for a field that is not there, too."""
+    """One field that differs. None also stands for a field that is not there."""
 
     field: str
     old: object
@@ -33,8 +33,8 @@ def plan(
 ) -> tuple[list[ev.Draft], list[ev.Moved], ev.Counts]:
     """Compare `desired` with `state` and give the object events, the objects that only moved, and the counts.
 
-    `known`, if given, is what the state was found to hold exactly: whatever `desired` takes over from it as the very
-    same value is not compared again, which makes a one-file push into 10,000 ten times as fast.
+    `known`, if given, is an earlier `desired` that the state holds exactly. What is the very same Python object
+    in both is not compared again, which makes a one-file push into 10,000 ten times as fast.
     """
     drafts: list[ev.Draft] = []
     moved: list[ev.Moved] = []
@@ -65,7 +65,7 @@ def plan(
 def _to_compare(
     state: State, desired: Desired, known: Desired | None
 ) -> tuple[dict[Kind, list[tuple[str, Placed]]], dict[Kind, list[str]]]:
-    """Give by kind what may differ from the state, in the order of `desired`, and sorted what is no longer wanted."""
+    """Give by kind the objects that may differ, in the order of `desired`, and the sorted names of those to delete."""
     items: Iterable[tuple[tuple[Kind, str], Placed]] = desired.items()
     if known is None:
         gone = {(kind, name) for kind in _KINDS for name in state.resources(kind) if (kind, name) not in desired}

@@ -2,8 +2,8 @@
 
 Assumes that the same requests come at the same times and cost the same; that each asks for what it reserved then, so
 that a request whose output limit the gateway might have lowered near the end of a day counts as one that does not fit;
-and that who is refused neither tries again nor goes elsewhere. What does not fit holds and uses nothing. Limits of one
-request, other bindings and agents that are new have no part in it.
+and that an agent that is refused neither tries again nor goes elsewhere. A request that does not fit holds and uses
+nothing. Limits of one request, other bindings and new agents are left out.
 
 Pure: the ledger is the real one, and days are those that the reservations were stamped with.
 """

@@ -1,10 +1,10 @@
 """How a binding stands: what its budget is, what of it is used and reserved today, what is left, when it resets.
 
-The one place where that is put together: whoever decides by it, or tells it, asks here. Pure: the day comes in.
+No other module puts these figures together: decisions and displays both ask here. Pure: the day is an argument.
 
 Invariants
 - A day counts as the ledger counts it: never an earlier one than the latest that a reservation was made on.
-- What is left is what could still be reserved: open reservations are not left.
+- What is left is what could still be reserved, so open reservations are taken off.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Standing(NamedTuple):
 
     @property
     def left(self) -> int | None:
-        """Give what may still be reserved; None is anything."""
+        """Give the tokens that may still be reserved; None if there is no limit."""
         return None if self.limit is None else self.account.left(self.limit)
 
     @property
     def exhausted(self) -> bool:
-        """Tell whether all of it is used, whatever becomes of open reservations."""
+        """Tell whether the whole limit is used, whatever becomes of open reservations."""
         return self.limit is not None and self.account.used >= self.limit
 
     @property

@@ -84,7 +84,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What an operator ordered: who, when and why, and the `commit` that it is about; "" for none of these."""
+    """What an operator ordered: who, when and why ("" if not said), and the `commit` of a pin, else ""."""
 
     actor: str
     time: str
@@ -101,13 +101,15 @@ class Push(msgspec.Struct, frozen=True):
 
 
 PUSHES_MAX = 16
-"""Pushes that are remembered until their commits have an outcome; git may refuse one after it was admitted."""
+"""The most pushes that are remembered. One is forgotten with its commit's outcome, or as the oldest of the pusher with
+most: git may refuse a push that was admitted, and then there is no outcome."""
 
 
 class State(msgspec.Struct):
     """The state after the first `position` events. `revision` is the commit in force, "" before the first.
 
-    `accepted` is the event that accepted the last revision, -1 for none: not the one in force while another is pinned.
+    `accepted` is the position of the event that accepted the last revision, -1 for none. While another revision is
+    pinned, the last accepted one is not the one in force.
     """
 
     position: int = 0
@@ -124,9 +126,9 @@ class State(msgspec.Struct):
     agents: dict[str, Resource] = msgspec.field(default_factory=dict)
     secrets: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     keys: dict[str, Key] = msgspec.field(default_factory=dict)
-    """Those of agents, by digest, which is how a request finds its own. No key is in both of these maps."""
+    """The keys of agents by digest, as a request looks them up. No key is both here and in `admins`."""
     admins: dict[str, Key] = msgspec.field(default_factory=dict)
-    """Those for the admin listener, by digest."""
+    """The keys for the admin listener by digest."""
     ledger: Ledger = msgspec.field(default_factory=Ledger)
 
     def apply(self, event: ev.Event) -> None:  # noqa: C901 (one case an event)
@@ -232,7 +234,7 @@ class State(msgspec.Struct):
     def _push(self, push: Push, payload: ev.PushAdmitted | ev.PushWithdrawn) -> None:
         if isinstance(payload, ev.PushAdmitted):
             pushes = [*(each for each in self.pushes if each.new != push.new), push]
-            if len(pushes) > PUSHES_MAX:  # of the pusher who has most of them: nobody pushes another's name away
+            if len(pushes) > PUSHES_MAX:  # of the pusher with most, so that nobody can push out another's
                 shares = Counter(each.pusher for each in pushes)
                 most = max(shares.values())
                 pushes.remove(next(each for each in pushes if shares[each.pusher] == most))
@@ -261,7 +263,7 @@ def dump(state: State) -> bytes:
 
 
 def load(data: bytes) -> State:
-    """Read a snapshot back. Raises ValueError if it is none."""
+    """Read a snapshot back. Raises ValueError for other bytes."""
     return _decoder.decode(data)
 
 

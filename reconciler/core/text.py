@@ -6,12 +6,12 @@ from collections.abc import Collection
 from itertools import islice
 
 COMPARED_MAX = 200
-"""Words that are compared with one that nobody knows: each comparison takes up to a tenth of a millisecond."""
+"""The most words that an unknown one is compared with; a comparison takes up to a tenth of a millisecond."""
 COMPARED_CHARACTERS_MAX = 100
 _ENDS = 2
 
 TEXT_MAX = 80
-"""Characters of a message, a value, a list of names or an actor that a line shows."""
+"""The most characters that a line shows of a message, a value, a list of names or an actor."""
 
 
 def cut(text: str, most: int = TEXT_MAX) -> str:
@@ -20,7 +20,7 @@ def cut(text: str, most: int = TEXT_MAX) -> str:
 
 
 def alike(word: str, known: Collection[str]) -> list[str]:
-    """Give the known words that may be meant by `word`: all, or of many some that begin or end as it does."""
+    """Give the known words to compare a misspelled one with: all, or if they are many, some that begin or end alike."""
     if len(known) <= COMPARED_MAX:
         return [each for each in known if len(each) <= COMPARED_CHARACTERS_MAX]
     first, last = word[:_ENDS], word[-_ENDS:]

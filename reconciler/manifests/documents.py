@@ -1,7 +1,7 @@
 """What one document says: a manifest, or what is wrong with it.
 
 Takes a parsed document and gives Problems and at most one Manifest; knows the rules that a schema cannot say (budgets
-as the author typed them, known models, secrets) and the order in which they speak: one mistake gives one problem.
+as the author typed them, known models, secrets) and the order in which rules apply: one mistake gives one problem.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from reconciler.providers import PROVIDERS
 
 ANNOTATIONS_MAX = 256 * 1024
 REFERENCES_MAX = 1000
-"""What a broken document refers to that is checked; a file lists no more problems than that."""
+"""The most references of a broken document that are checked; a file lists no more problems than that."""
 _BUDGET = re.compile(r"[1-9][0-9]{0,15}")
 _IGNORE_HINT = "list the file in .paiignore if it is no manifest of Pai"
 _NUMBER_HINT = "quote it"
@@ -67,11 +67,11 @@ def _shown(node: Node) -> str:
 
 
 _LFS_POINTER = "version https://git-lfs.github.com/spec/"
-"""How each begins: git-lfs, docs/spec.md."""
+"""How every pointer file of Git LFS begins (git-lfs, docs/spec.md)."""
 
 
 def read_document(document: Document, *, brief: bool = False) -> Reading:
-    """Judge one document by itself; `brief` if no problem of it will be listed: what is wrong by its schema is one."""
+    """Judge one document by itself. `brief`: none of its problems will be listed, so one says all schema errors."""
     reading = Reading(document.problems)
     root = document.root
     assert root is not None
@@ -271,7 +271,7 @@ def _known_model(provider: Scalar, model: Scalar, reading: Reading) -> None:
 
 
 def _elsewhere(spec: Mapping, reading: Reading) -> None:
-    """Warn of what looks like a limit or a key of an agent, and is neither."""
+    """Warn of the limits and the secret of a binding if they are written on an agent, where they do nothing."""
     for name in _OF_MODELS:
         if (key := spec.keys.get(name)) is not None:
             hint = f"write {name} on the ModelBinding, or remove it"
@@ -323,7 +323,7 @@ def _remember(root: Mapping, kind: Kind, reading: Reading) -> None:
 
 
 def _references(spec: Mapping, reading: Reading, most: int | None) -> tuple[Reference, ...]:
-    """Give what an agent names, the first `most` of it, without the items that have a problem of their own."""
+    """Give the first `most` bindings that an agent lists, without items that have a problem of their own."""
     bindings = spec.items.get("modelBindings")
     if not isinstance(bindings, Sequence):
         return ()

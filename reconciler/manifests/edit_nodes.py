@@ -1,9 +1,9 @@
 """Changing the value of one node in a text, and nothing else: what `edit` does with a document.
 
 Each value that differs is written where it stands, in the form that stands there: anchors, tags, quotes, blocks,
-brackets and JSON stay. Fields and items come and go with their own line. A comment beside what goes, goes; every other
-one stays where it is. An alias is written out when it would come to mean something else. The caller reads the result
-back: what this module does not foresee is found out there.
+brackets and JSON stay. Fields and items come and go with their own line. A comment beside a removed one goes with it,
+every other comment stays. An alias is written out when it would come to mean something else. The caller reads the
+result back: what this module does not foresee is found out there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from reconciler.manifests.spans import SpannedEntry, Spans
 from reconciler.manifests.tree import documents
 
 _GONE: Final = object()
-"""What an alias of an anchor means that is no longer in the text."""
+"""What an alias means whose anchor is no longer in the text."""
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "!!str": (str,),
     "!!int": (int,),
@@ -163,7 +163,7 @@ class NodeEditor:
         return flow_text(value) if isinstance(value, dict | list) else scalar_text(value, flow=flow)
 
     def _put(self, start: int, end: int, new: str) -> None:
-        """Replace what may end with a line break of its own, as a text below a `|+` does."""
+        """Replace a value that may end with a line break of its own, as a text below `|+` does."""
         ended = start < end and self._text[end - 1] == "\n" and not new.endswith("\n")
         self._edits.append((start, end, new + self._newline if ended else new))
 

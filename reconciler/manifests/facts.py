@@ -37,11 +37,11 @@ class Entry(NamedTuple):
 
 
 SAID_MAX = 1000
-"""Characters of a problem's message, hint and text each."""
+"""The most characters of a problem's message, of its hint and of its text."""
 
 
 class Problem(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A Diagnostic that does not know its path. Without a text that is what it shows, without a hint its rule's."""
+    """A Diagnostic without its path. In place of an empty `text` it shows the path, of an empty `hint` the rule's."""
 
     line: int
     column: int
@@ -67,7 +67,7 @@ class Problem(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 PROBLEMS_MAX = 1000
-"""Problems of one file that are listed; the rest is counted."""
+"""The most problems of one file that are listed; the rest is counted."""
 
 
 class Problems(list[Problem]):
@@ -76,7 +76,7 @@ class Problems(list[Problem]):
     omitted = 0
 
     def add_in_order(self, problem: Problem) -> None:
-        """List an error that stands after all that came this way, or count it if these are as many as a file lists."""
+        """List an error that stands behind all listed ones, or count it if the list is full."""
         if len(self) < PROBLEMS_MAX:
             self.append(problem)
         else:
@@ -91,8 +91,8 @@ class Problems(list[Problem]):
 class Named(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A broken document whose kind and name can be read: references to it hold, so that one mistake stays one problem.
 
-    `line` is 0 if the name was only guessed from text that is no YAML; such a name is no second definition. What a
-    broken agent refers to is still checked. An agent without a readable name has the name "".
+    `line` is 0 if the name was only guessed from text that is no YAML; such a name never counts as a
+    second definition. The references of a broken agent are still checked. Its name is "" if it cannot be read.
     """
 
     kind: Kind
@@ -105,7 +105,7 @@ class Named(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Everything one blob says; `omitted` counts the problems beyond those listed.
 
-    `size` is about what its objects take where they are kept, in bytes.
+    `size` estimates the memory that its objects take, in bytes.
     """
 
     manifests: tuple[Manifest, ...] = ()
@@ -135,7 +135,7 @@ def dump_facts(facts: dict[str, Facts]) -> bytes:
 
 
 def load_facts(data: bytes) -> dict[str, Facts]:
-    """Read what `dump_facts` wrote. Raises ValueError if it is nothing of the kind."""
+    """Read what `dump_facts` wrote. Raises ValueError for other bytes."""
     return _decoder.decode(data)
 
 
@@ -155,4 +155,4 @@ def _version() -> str:
 
 
 VERSION = _version()
-"""Names the rules and schemas that facts were made by; kept facts of another version are worth nothing."""
+"""Names the rules and schemas that facts were made by; kept facts of another version are not used."""

@@ -19,7 +19,7 @@ from reconciler.manifests.tree import Document
 
 
 class GivenDocument(NamedTuple):
-    """What one object says, and the text that it was given in: "" if that says more, a List or a `status`."""
+    """One object and the text that it was given in, "" if that text holds more: a List, or a `status`."""
 
     value: dict[str, object]
     text: str
@@ -28,7 +28,7 @@ class GivenDocument(NamedTuple):
 class Given(NamedTuple):
     """One file that is given: what it says, as any file does, and its objects by kind and name.
 
-    Their places would not tell them apart: all of a List may stand on one line.
+    Places would not tell the objects apart: a whole List may stand on one line.
     """
 
     facts: Facts
@@ -61,7 +61,7 @@ def read_given(data: bytes) -> Given:
 
 
 def _objects(document: Document) -> Iterator[Document]:
-    """Yield the objects of a document, as documents of their own; what is neither object nor List is one, too."""
+    """Yield each object of a List as a document of its own; any other document is given as it is."""
     root = document.root
     if isinstance(root, nodes.Mapping) and (root.value.get("apiVersion"), root.value.get("kind")) == ("v1", "List"):
         items = root.items.get("items")
@@ -75,7 +75,7 @@ def _objects(document: Document) -> Iterator[Document]:
 
 
 def _is_listed(node: nodes.Node) -> bool:
-    """Tell whether an item is what `pai get all` says of a secret or a key: a name, and nothing to be committed."""
+    """Tell whether an item is a secret or a key as `pai get all` lists it: a name, with nothing to commit."""
     if not isinstance(node, nodes.Mapping):
         return False
     fields, kind = node.value.keys(), node.value.get("kind")
@@ -88,7 +88,7 @@ _SECRET, _KEY = _OBJECT | {"keys"}, _OBJECT | {"agent", "expires", "networks"}
 
 
 def _part(document: Document, root: nodes.Node, *, first: bool) -> Document:
-    """Give an object of a document without its status; what is wrong with the whole document is said with the first."""
+    """Give an object of a document without its status; the first one gets the problems of the whole document."""
     part = Document(document.start)
     part.end = document.end
     part.numbers, part.mappings = document.numbers, document.mappings

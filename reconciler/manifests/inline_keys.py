@@ -42,11 +42,11 @@ _FIELD_ASSIGNED = re.compile(
 )
 _ASSIGNED = re.compile(r"""[:=][ \t]{0,8}["']?([^\s"'#,{}\[\]:=]{16,})""")
 _LAST_WORD = re.compile(r"""[ \t]{0,8}["']?([\w.-]{1,60})""")
-"""Of a text that is read from its end: from its beginning the word would be looked for at each character."""
+"""Matches at the beginning of a reversed text. To search it forwards would try the word at each character."""
 _BEFORE_MAX = 200
 _SK_LOOKED_AT_MAX = 300
 _CUT_OFF = 1000
-"""Characters that are left out where a long text is cut: each pattern knows a key by fewer."""
+"""Characters dropped before the cut of a long text, as a key may be cut there. Each pattern knows a key by fewer."""
 
 
 def _may_hold_key(text: str) -> bool:

@@ -17,22 +17,22 @@ from reconciler.manifests import rules
 from reconciler.manifests.facts import PROBLEMS_MAX, Facts, Problem, most_severe
 
 LISTED_MAX = 50_000
-"""Problems of a revision that are listed; the rest is counted."""
+"""The most problems of a revision that are listed; the rest is counted."""
 LISTED_CHARACTERS_MAX = 16 * 1024 * 1024
-"""Characters of all problems that are listed, paths included: one path may have 4,096, and be that of many."""
+"""The most characters of all listed problems, paths included: a path may have 4,096 and stand in many of them."""
 COUNTED_FILES_MAX = 1000
-"""Files whose unlisted problems are counted for each; those of further files are counted together."""
+"""The most files that get a count of unlisted problems of their own; those of further files are counted together."""
 FILES_MAX = 200_000
-"""Manifests of a revision, and links in their place."""
+"""The most manifests of a revision, counting links that stand in place of one."""
 PARTS_MAX = 1_000_000
-"""Objects, references and problems of a revision, counted at every path: a small push can have one file at many."""
+"""The most objects, references and problems, counted at every path: a small push can put one file at many paths."""
 SIZE_MAX = 128 * 1024 * 1024
-"""What a revision's objects may take (`Facts.size`): 75,000 usual ones.
+"""The most memory in bytes that a revision's objects may take by `Facts.size`: 75,000 usual ones.
 
-A few kilobytes can be a thousand files of 1 MiB, or aliases that are that when they are written out.
+A push of a few kilobytes can hold a thousand files of 1 MiB, or aliases that expand to as much.
 """
 _PLACE_MAX = 200
-"""Characters of a path that a message names."""
+"""The most characters of a path that a message names."""
 _GUARDED_MIN = 4
 _SUGGESTIONS_MAX = 20
 _Key = tuple[Kind, str]

@@ -10,9 +10,9 @@ import unicodedata
 from typing import Final
 
 _BLANKS: Final = "\u115f\u1160\u2800\u3164\uffa0\u034f"
-"""Characters that are no separators by their category and show nothing."""
+"""Characters that show nothing, though Unicode does not list them as separators."""
 _SIGNS: Final = "：，＃｛｝［］＂＇“”„‘’‚«»–—−‐‑‒＊＆！｜＞％＠｀、。؛،"
-"""What looks like a sign of YAML."""
+"""Characters that look like YAML's punctuation."""
 _IGNORED: Final = "…"
 """What Pai writes itself where it shortens a text."""
 _BEYOND: Final = re.compile(r"[^\x00-\x7f]")
@@ -24,7 +24,7 @@ def visible(text: str) -> str:
 
 
 def stumbled_over(text: str) -> str:
-    """Find the first character that a parser takes for no blank and no sign, as a reader does; "" if there is none."""
+    """Find the first character that people, but no parser, take for a blank or for punctuation; "" if there is none."""
     found = _BEYOND.findall(text)
     return next(filter(is_invisible, found), "") or next((c for c in found if c in _SIGNS), "")
 

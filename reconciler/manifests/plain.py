@@ -2,8 +2,8 @@
 
 Reads a small part of YAML line by line: block mappings and lists of one-line values, comments, several documents. That
 is how nearly all manifests are written, and it takes an eighth of the time that YAML takes. Fields are judged by the
-schemas, as ever. Whatever is not certain (any other YAML, and any problem) is None: the caller then reads the file for
-good. What is found has no places, so nobody can report a problem by it.
+schemas, as ever. For whatever is not certain (any other YAML, and any problem) it gives None, and the caller reads the
+file in full. The objects found have no places, so no problem can be reported from them.
 
 Invariant: if `glance` gives objects, `read_manifests` gives the same ones, and no error.
 """
@@ -50,7 +50,7 @@ class Glimpse(NamedTuple):
 
 
 class _InDoubtError(Exception):
-    """Not so plain: never leaves this module."""
+    """The file is not written plainly enough. Never leaves this module."""
 
 
 def glance(data: bytes) -> list[Glimpse] | None:
@@ -79,7 +79,7 @@ _Line = tuple[int, bool, str, bool, object]
 
 @lru_cache(_LINES_REMEMBERED)
 def _read(line: str) -> _Line | None:
-    """Read one line, None if there is nothing on it. Raises _InDoubtError. Most lines stand in many files.
+    """Read one line, None if there is nothing on it. Raises _InDoubtError. Cached: most lines recur.
 
     No key that `inline_keys` knows needs more than a line to be seen.
     """

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 SIZE_MAX = 1024 * 1024
 GIVEN_BYTES_MAX = 32 * 1024 * 1024
-"""Of a file that is given to be applied: what becomes of it is many files, each with the bound of a revision's."""
+"""The most bytes of a file given to be applied. It becomes many files, each with the bound of a revision's files."""
 QUOTED_MAX = 60
-"""Characters that a problem quotes of a line."""
+"""The most characters of a line that a problem quotes."""
 _MASK = "…"
 _LOOKED_AT = 200
 """Characters of a line, and lines, in which something to quote is looked for."""
@@ -41,7 +41,7 @@ _OF_NAMES = (
     rules.BUDGET,
     rules.LABELS,
 )
-"""Rules about what is written in ASCII."""
+"""Rules about words that are always ASCII."""
 _OF_FILE = (rules.TOO_LARGE, rules.PATH_NAME)
 """Rules about a file as a whole."""
 TAG_HANDLES_MAX = 100
@@ -63,7 +63,7 @@ PART_SIZE = 128
 def read_manifests(data: bytes, objects: Objects | None = None, most: int = SIZE_MAX) -> Facts:
     """Read every document of one file of at most so many bytes. Never raises.
 
-    `objects` makes of the file's documents those that are judged.
+    `objects` turns the documents of the file into those that are judged.
     """
     if len(data) > most:
         return _oversize(len(data), most)

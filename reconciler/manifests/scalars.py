@@ -75,7 +75,7 @@ def tagged_value(tag: str, text: str) -> Value:
 
 
 def is_exact(value: object) -> bool:
-    """Tell whether JSON keeps a number as it is (everything that is no number it does)."""
+    """Tell whether JSON keeps a number as it is (other values always are)."""
     if isinstance(value, float):
         # A whole float is written as an integer up to 1e21, and integers are exact only so far.
         return math.isfinite(value) and not (value.is_integer() and MAX_SAFE_INTEGER < abs(value) < 1e21)

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 BUDGETS = (DAY_LIMIT, REQUEST_LIMIT)
 HINTS_MAX = 1000
-"""Unknown fields of a document for which a close one is looked for; a file lists no more problems than that."""
+"""The most unknown fields of a document that get a "did you mean"; a file lists no more problems than that."""
 ERRORS_MAX = 2000
-"""Schema errors of a document that are explained: two bytes may be one, and each takes kilobytes meanwhile."""
+"""The most schema errors of a document that are explained: two bytes can be an error, and one takes kilobytes."""
 EXPLAINED_MAX = 10_000
-"""Problems that come of them; a file lists few of so many, and no more are counted."""
+"""The most problems made of those errors; a file lists 1,000 of them, and no more are counted."""
 WORDS_MAX = 100
-"""Fields of a document among which a close one is looked for."""
+"""The most fields of a document that an unknown or missing one is compared with."""
 _TYPE_WORDS = {"string": "text", "object": "a mapping", "array": "a list", "integer": "a whole number"}
 _MISPLACED = {"maxTokens": "maxTokensPerRequest", "secretRef": "apiKeySecretRef", "apiKey": "apiKeySecretRef"}
 

@@ -22,29 +22,29 @@ from typing import Final, NamedTuple
 CHAIN_MAX: Final = 250
 """What `git gc --aggressive` of older versions makes."""
 BYTES_MAX: Final = 2 * CHAIN_MAX
-"""Bytes to be made on the way to an object, for each of its own."""
+"""The most bytes that are made on the way to an object, for each byte of its own."""
 SMALL_BYTES: Final = 128 * 1024
-"""Of a smaller object as much may be made as of one of this size."""
+"""A smaller object may take as much as one of this size."""
 PACKED_BYTES: Final = 512 * 1024
-"""What may be unpacked on the way to an object beside as many bytes as it has: of blocks that give nothing, 40 ms."""
+"""The packed bytes that the way to an object may have beyond its own size: 40 ms if all are blocks without data."""
 UNPACKED_S: Final = 0.05
-"""How long it may take where it is more: git makes deltas of what is up to 32 times as long, and quick to unpack."""
+"""How long unpacking more than that may take: git makes deltas of objects up to 32 times as long, which are quick."""
 READ_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Larger objects are not read here, so that it does no harm how they are packed."""
+"""Larger objects are never read, so their packing does no harm."""
 _DELTA_COST: Final = 8
 _BASE_COST: Final = 4
-"""A byte of a delta may be one that is copied by itself, one of the first object has to be unpacked: as time, so many
-bytes that are copied together."""
+"""How many bytes that are copied in one run take as long as a byte of a delta, which may be copied by itself, and as a
+byte of the first object, which has to be unpacked."""
 _IDS: Final = 8 + 256 * 4
 """Where the ids begin in an index of version 2: after its mark, its version and the fan-out."""
 _OFS_DELTA: Final = 6
 _REF_DELTA: Final = 7
 _CHECKSUM_BYTES: Final = 20
 _SIZES_BYTES: Final = 20
-"""A delta begins with two numbers of at most so many bytes together."""
+"""The most bytes of the two numbers that a delta begins with."""
 _PIECE_BYTES: Final = 64 * 1024
 _LOOKED_AT_BYTES: Final = 1024
-"""Of packed data; before its first byte there are 320 at most, unless somebody means it."""
+"""How much packed data is read for the first byte in it; no more than 320 bytes stand before that but on purpose."""
 _SORTED_AT_ONCE: Final = 10_000
 _UNSEEN: Final = 1 << 62
 """The cost of a delta that hides what it makes: nothing is made on top of one."""
@@ -128,7 +128,7 @@ def _in_order(offsets: list[int]) -> Iterator[int]:
 
 
 def _end(bounds: list[int], at: int) -> int:
-    """Give where an entry ends: where the next begins. A dictionary of them would be made in one call of 0.1 s."""
+    """Give where an entry ends, where the next begins. Making a dictionary of all would take one call of 0.1 s."""
     return bounds[bisect_right(bounds, at)]
 
 

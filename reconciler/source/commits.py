@@ -20,7 +20,7 @@ from reconciler.core.events import Person, Signature
 _PERSON = re.compile(r"\A(?P<name>[^<]*?) ?<(?P<email>[^>]*)>(?: (?P<seconds>-?\d+) (?P<zone>[+-]\d{4}))?")
 _TRAILER = re.compile(r"\A(?P<key>[A-Za-z0-9-]+)[ \t]*:(?P<value>.*)\Z", re.DOTALL)
 TRAILERS_CHARACTERS_MAX = 16_384
-"""Of a message's end, in which a block of trailers is looked for: 200 lines of the longest."""
+"""The characters at the end of a message in which trailers are looked for: 200 of the longest lines."""
 _PARENTS = re.compile(rb"\Atree [0-9a-f]{40}\n((?:parent [0-9a-f]{40}\n)*+)")
 _MADE_BY_GIT = ("Signed-off-by: ", "(cherry picked from commit ")
 _SIGNATURE_FORMATS = {
@@ -114,7 +114,7 @@ _ARMOUR_BYTES = 200
 _ENCODING_BYTES_MAX = 32
 _SINGLE_BYTES = re.compile(r"iso-?8859-?\d{1,2}|(cp|windows-?)125\d|koi8-?[ru]", re.IGNORECASE)
 _CHARACTER_SET = re.compile(r"(us-)?ascii|latin-?1|euc-?(jp|kr)|shift[_-]?jis|gb(2312|k|18030)|big5", re.IGNORECASE)
-"""Names that Python does not know are kept by it for ever, so these are few."""
+"""The only names that Python is asked for: it keeps every name that it does not know for ever."""
 
 
 def _decode(data: bytes, encoding: str) -> str:

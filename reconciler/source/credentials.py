@@ -1,4 +1,4 @@
-"""What a remote is spoken to with, and how git gets it: never by argument, environment or a file on a disk.
+"""The credentials for a remote, and how git gets them: never by argument, environment or a file on a disk.
 
 A token or password reaches git through a credential helper that reads a pipe, for this origin alone. A private key and
 the known hosts lie in memory files that only this user can open while git runs. What was handed over is taken out of
@@ -25,7 +25,7 @@ SCRUBBED_FROM = 4
 
 
 class RemoteCredentials(NamedTuple):
-    """What the secret holds; b"" for what it has not. `password` is a token or a password."""
+    """The keys of the secret for git, b"" for one that it lacks. `password` is a token or a password."""
 
     username: str = ""
     password: bytes = b""
@@ -75,7 +75,7 @@ class Access(NamedTuple):
 def opened(address: RemoteAddress, held: RemoteCredentials, ca_file: Path | None, timeout_s: float) -> Iterator[Access]:
     """Have what git needs at hand while it runs. Raises SourceUnavailable if something is missing that it must have.
 
-    A silence of `timeout_s` ends git also by itself, should the one who started it be killed.
+    Git also ends by itself after a silence of `timeout_s`, in case the process that started it is killed.
     """
     silence = str(round(timeout_s) + 2)  # later than the deadline, which has the better words
     protocol = {f"protocol.{address.scheme}.allow": "always"}

@@ -2,7 +2,7 @@
 
 Reads go to the object database and the refs, never to a work tree or an index, so what is not committed does not exist
 here. Every failure of libgit2 or the file system leaves this package as SourceUnavailable; a repository that vanished
-comes back by opening it anew. What a tree itself is guilty of is TreeRefused: waiting would not mend it.
+comes back by opening it anew. A tree that itself cannot be judged is TreeRefused: waiting would not mend it.
 
 A Repository is used by one thread at a time; open one for each thread (0.1 ms).
 """
@@ -34,18 +34,18 @@ from reconciler.source.writing import RaceLost
 __all__ = ["Author", "Identity", "RaceLost", "Repository", "TreeEntry", "Walk"]
 
 CACHE_BYTES_MAX = 16 * 1024 * 1024
-"""Of objects that libgit2 keeps once they were read, in all repositories.
+"""The most bytes of objects that libgit2 keeps once they were read, of all repositories together.
 
 Its own limit is 256 MiB, and a history that a remote sends in a few megabytes has as many commits.
 """
 KIN_TIPS_MAX = 1000
-"""Refs of a repository by which it is told that another one is of the same history."""
+"""The most refs of a repository that are looked for in another one to see whether both share a history."""
 pygit2.settings.cache_max_size(CACHE_BYTES_MAX)
 pygit2.settings.set_extensions(["partialclone"])  # set by older gits; what is missing is told, or brought: `promised`
 
 _URL = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:/|[^/]+@[^/]+:)")
 _NAME = re.compile(r"\w[\w./-]*")
-"""What a remote may be called in a command that people are told to type."""
+"""A remote's name that may stand in a command that people are told to type."""
 _TREE_OF = re.compile(rb"\Atree ([0-9a-f]{40})\n")
 
 
@@ -150,7 +150,7 @@ class Repository:
                     self._repo.references.delete(ref)
 
     def is_kin(self, other: Repository) -> bool:
-        """Tell whether one has a tip of the other, as a clone and what it was made of do."""
+        """Tell whether one has a tip of the other, as a clone and its origin do."""
         with mapped(self.path):
             return any(tip in two._odb for one, two in ((self, other), (other, self)) for tip in one._tips())
 
@@ -352,7 +352,7 @@ class Repository:
             return [] if self._repo.head_is_unborn else [str(self._repo.head.peel(pygit2.Commit).id)]
 
     def names(self, tree: str) -> list[tuple[str, bool, str]]:
-        """List what a tree itself has: each name, whether it is a folder, and its id."""
+        """List the entries of one tree: each name, whether it is a folder, and its id."""
         return [
             (os.fsdecode(name), mode in tree_walk.TREES, oid.hex())
             for mode, name, oid in tree_walk.parse(self._tree(tree), tree)
@@ -368,7 +368,7 @@ class Repository:
         return found[1].decode("ascii")
 
     def treat_as_commit(self, tree: str) -> None:
-        """Take the id of a tree from now on for a commit that holds it: what has no commit yet can be judged too."""
+        """Take the id of a tree for a commit that holds it from now on: so a tree without a commit can be judged."""
         self._trees.add(tree)
 
     def _subtree(self, sha: str, path: str) -> str | None:

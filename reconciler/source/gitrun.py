@@ -26,7 +26,7 @@ from reconciler.core.errors import CouldNotRun
 SAID_BYTES_MAX = 65_536
 ERR_BYTES_MAX = 4 * 1024 * 1024
 OUT_BYTES_MAX = 8 * 1024 * 1024
-"""Of what it answers: a remote may have very many refs whose names end as the one that is looked for."""
+"""The most bytes of an answer: a remote may have very many refs whose names end like the one that is looked for."""
 TERM_S = 2.0
 """How long an ended git may take to remove its temporary files."""
 _KEPT = ("PATH", "TMPDIR", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY")
@@ -81,14 +81,14 @@ FRUGAL = {
     "pack.threads": "1",
     "pack.windowMemory": "16m",
 }
-"""Settings by which git takes its time rather than memory: larger files go through in pieces."""
+"""Settings by which git uses more time and less memory: larger files go through in pieces."""
 MEMORY_BYTES_MAX = 64 * 1024 * 1024
-"""What one git process may hold beside what it maps of files; 100,000 objects at a time take half of it."""
+"""The most memory of one git process, without files that it maps; 100,000 objects at a time take half of it."""
 NICENESS = 10
 
 
 _NO_COMMAND = 127
-"""What a shell ends with if there is no such command: POSIX, XCU 2.8.2."""
+"""The exit code of a shell for a command that does not exist: POSIX, XCU 2.8.2."""
 
 
 def in_work_tree(
@@ -209,7 +209,7 @@ def _start(
 
 
 def limited(command: Sequence[str], memory_bytes_max: int, cpu_s: int | None = None) -> list[str]:
-    """Give the command that runs another one, and all that starts, with so much memory and work a process at most.
+    """Give the command that runs another one with limits on the memory and the work of each process that it starts.
 
     The limits are soft ones: a hook that git starts sets limits of its own.
     """
@@ -218,7 +218,7 @@ def limited(command: Sequence[str], memory_bytes_max: int, cpu_s: int | None = N
 
 
 def lower(pid: int) -> None:
-    """Have a process, and all that it starts from now on, come after those who answer everybody."""
+    """Lower the priority of a process, and of all that it starts from now on, below those that answer requests."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
 
@@ -230,9 +230,9 @@ def _limit(process: subprocess.Popen[bytes], file_bytes_max: int) -> None:
 
 
 class _Errors:
-    """What is said on a pipe: its end is kept. Beyond ERR_BYTES_MAX nothing is taken, and who goes on saying waits.
+    """The error output of git, of which the end is kept. Beyond ERR_BYTES_MAX nothing is read, and a writer waits.
 
-    A remote has git say what it likes; in a file that would be as much as a pack may be.
+    A remote decides what git says here; in a file it could be as large as a pack may be.
     """
 
     def __init__(self, descriptor: int) -> None:

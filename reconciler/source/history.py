@@ -23,14 +23,14 @@ Relation = Literal["first", "same", "forward", "merged", "rewritten"]
 COMMIT_BYTES_MAX = 1024 * 1024
 """No commit that people make is larger, and what packs to a few kilobytes must not fill the memory."""
 LONG_BYTES, LONG_BYTES_MAX = 64 * 1024, 8 * 1024 * 1024
-"""A commit that is long, and what one walk reads of all long ones: each packs to a thousandth, and takes as long to be
-unpacked as it is."""
+"""From which size on a commit is long, and how many bytes of long ones a walk reads: a long one may be packed to a
+thousandth, and the time to unpack it goes by its size."""
 PARENTS_MAX = 256
-"""Of one commit. Linux, where merges are largest, has one of 66; all of them go to the log."""
+"""The most parents of a commit; all of them go to the log. The largest merge of Linux has 66."""
 
 
 class CommitUnreadable(SourceUnavailable):
-    """A commit is there, and is none that can be read: no repair of the repository changes it, only other commits."""
+    """A commit is there and cannot be read. Repairing the repository does not help, only other commits do."""
 
 
 class Walk(NamedTuple):
@@ -39,8 +39,8 @@ class Walk(NamedTuple):
     `relation`: "first" (there is no `since`), "same", "forward" (`since` lies on the first-parent chain), "merged"
     (`since` is an ancestor beside that chain), "rewritten" (no ancestor, or its object is gone). `commits`: those of
     the first-parent chain that `since` does not reach, oldest first; empty if the branch was set back to an ancestor.
-    `truncated`: how many older ones were left out. `unreadable`: what ended the walk, with commits behind it that
-    nobody can list.
+    `truncated`: how many older ones were left out. `unreadable`: the error that ended the walk, None if it came to
+    its end; the commits behind it cannot be listed.
     """
 
     relation: Relation

@@ -37,11 +37,11 @@ runpy.run_module("{MODULE}", run_name="__main__", alter_sys=True)
 """
 
 REFS_MAX = 1_000
-"""Refs of one push: git writes a line for each, which the daemon keeps for a client that reads slowly."""
+"""The most refs of one push: git writes a line for each, which the daemon keeps for a client that reads slowly."""
 BESIDE_MAX = 10
-"""Other refs of a push that moves the source branch."""
+"""The most other refs of a push that moves the source branch."""
 _SYMBOLIC_MAX = 5
-"""Symbolic refs that lead to one another: SYMREF_MAXDEPTH of git.git, refs/refs-internal.h."""
+"""How many symbolic refs in a row are followed: SYMREF_MAXDEPTH of git.git, refs/refs-internal.h."""
 _SYMBOLIC_BYTES = 4096
 _ZEROS = frozenset("0")
 
@@ -65,10 +65,10 @@ class RefUpdate(NamedTuple):
 
 
 def resolved(updates: Sequence[RefUpdate], repository: Path, branch: str) -> list[RefUpdate]:
-    """Name the refs that git will move: a symbolic ref is what it leads to, as is a source branch that is one.
+    """Name the refs that git will move. A symbolic ref, also the source branch, stands for the ref that it leads to.
 
-    So is another spelling of the branch's name where the file system takes both for one. Raises Refused for a ref that
-    is named twice: git's report would say both that it was moved and that it was not.
+    Another spelling of the branch's name stands for the branch where the file system takes both for one. Raises Refused
+    for a ref that is named twice: git's report would say both that it was moved and that it was not.
     """
     source = f"refs/heads/{branch}"
     theirs = _resolved(repository, source)
@@ -136,7 +136,7 @@ def is_judged(ref: str, deleted: bool, branch: str) -> bool:
 
 
 def _folded(ref: str) -> str:
-    """Give what all spellings have in common that a file system may take for one: by case, by how accents are put."""
+    """Give one form for all spellings that a file system may take for one, by case or by composed accents."""
     if ref.isascii():
         return ref.lower()
     import unicodedata  # the hook is in a hurry

@@ -1,6 +1,6 @@
 """Who commits, as git knows it: `git var` reads every configuration and variable that `git commit` would.
 
-Nothing here guesses for a commit. What is no commit, a stored secret or a key, is laid to somebody in any case.
+A commit gets no guessed author. Stored secrets and keys, which are no commits, get some author in any case.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HINT: Final = 'git config --global user.email "you@example.com" and git config 
 
 
 class Author(NamedTuple):
-    """Who a commit is laid to, and when: seconds since 1970 and minutes east of UTC. None is the moment it is made."""
+    """The author of a commit, and when: seconds since 1970 and minutes east of UTC, None for when it is made."""
 
     name: str
     email: str

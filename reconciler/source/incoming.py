@@ -1,7 +1,7 @@
 """A place apart for the objects that a fetch brings, as git itself has one for what is pushed.
 
-They become the repository's own only when the fetch has ended well and they can be read quickly; else they go, whatever
-they were. The place has a name that git's own tidying knows, should the program be killed.
+They become the repository's own only when the fetch has ended well and they can be read quickly; otherwise they are
+deleted. The place has a name that git's own tidying knows, should the program be killed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Incoming:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What has git write its objects here."""
+        """Variables by which git writes its objects here."""
         return {"GIT_OBJECT_DIRECTORY": str(self._folder)}
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Where objects are that are not the repository's yet, for `Repository.open`."""
+        """The folders of objects that are not the repository's yet, for `Repository.open`."""
         return (str(self._folder),)
 
     def begin(self) -> None:

@@ -17,7 +17,7 @@ from reconciler.core.errors import SourceUnavailable
 SHA1 = "commit its files to a new repository of shorter ids: git init --object-format=sha1"
 """Git has no way to convert one (git.git, Documentation/technical/hash-function-transition.txt)."""
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-"""What no look at the repository explains; libgit2 tells it by the system's own words."""
+"""Faults of the disk, which the repository does not show; libgit2 reports them in the system's words."""
 
 
 _OWNED = re.compile(r"repository path '(.+)' is not owned by")
@@ -52,7 +52,7 @@ def unavailable(path: Path, error: Exception) -> SourceUnavailable:
 
 
 def fsck(path: Path | str) -> str:
-    """Name what looks at a repository as a whole."""
+    """Give the command that checks a repository as a whole."""
     return f"git -C {shlex.quote(str(path))} fsck says more"
 
 
@@ -62,7 +62,7 @@ def trust(place: str) -> str:
 
 
 def _of_extension(path: Path, name: str) -> SourceUnavailable:
-    """Tell of a repository that was made with what libgit2 does not know."""
+    """Give the error for a repository with an extension that libgit2 does not know."""
     place = shlex.quote(str(path))
     if name.lower() == "refstorage":
         return SourceUnavailable(

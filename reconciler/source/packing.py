@@ -26,11 +26,11 @@ _AUTO: Final = 6700
 _AUTO_PACKS: Final = 50
 """Git's default of `gc.autoPackLimit`: packs that nothing says to keep."""
 _SAMPLE: Final = "17"
-"""The folder of objects that git looks into; there are 256, which fill alike."""
+"""The folder of objects that git counts, one of 256 that fill evenly."""
 LOOK_S: Final = 5.0
-"""Between two looks at least: a repository is opened for each."""
+"""The least time between two looks, each of which opens a repository."""
 PAUSE_S: Final = 60.0
-"""Between two runs at least, whatever they achieve."""
+"""The least time between two runs."""
 
 
 class Packer:

@@ -35,7 +35,7 @@ _GPG_BAD = {
 
 
 class SignatureProof(NamedTuple):
-    """What was found: `problem` is "" if the signature holds and its key may sign, else how the sentence ends."""
+    """The result for one signature. `problem` is "" if it holds and its key may sign, else the end of a sentence."""
 
     signature: Signature | None
     problem: str
@@ -52,7 +52,7 @@ class Signatures:
         self._known: dict[str, SignatureProof] = {}
 
     def version(self) -> str:
-        """Name the keys as they are now: another name, other keys."""
+        """Give a name of the present keys; it changes when they do."""
         places = [self._allowed_signers] if self._allowed_signers else []
         if self._gnupg_home:
             places += [self._gnupg_home / name for name in ("pubring.kbx", "pubring.gpg", "trustdb.gpg")]

@@ -26,9 +26,9 @@ T = TypeVar("T")
 _PREFIX: Final = "pai-objects-"
 _TIMES = 8
 _FIRST = 10
-"""A priority above those of libgit2's own backends: it writes to the first one that takes it."""
+"""A priority above libgit2's own backends: it writes to the first one that accepts the object."""
 _YOUNG_S = 60
-"""Before that age the writer of a folder may not have locked it yet."""
+"""A younger folder may not have been locked by its writer yet."""
 
 
 def store(repo: pygit2.Repository, write: Callable[[pygit2.Repository], T]) -> T:

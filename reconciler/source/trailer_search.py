@@ -1,8 +1,8 @@
 """Whether a trailer stands on any commit that came since another one, side branches included, without endless walks.
 
-The branch's own line is looked at first: what lies on it above the older commit came since, however much there was
-before. What else came since is known once all is that the older commit comes from. Of both so many commits are read at
-most, a long one counted as several; beyond that the answer is that nobody knows.
+The first-parent line is looked at first: its commits above the older one are new, however long the history is. Which of
+the others are new is known once all ancestors of the older commit are. So many commits are read of new and of old ones
+at most, a long one counted as several; beyond that the answer is "unknown".
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from reconciler.source.git import Repository
 from reconciler.source.history import CommitUnreadable
 
 LOOKED_MAX: Final = 5_000
-"""New commits that are read, and old ones: 0.2 s of work."""
+"""The most new commits that are read, and the most old ones: 0.2 s of work."""
 COMMIT_BYTES: Final = 4096
-"""A commit of so many bytes counts as one, and packs to a hundredth."""
+"""A commit of so many bytes counts as one, a longer one as several: it may be packed to a hundredth."""
 
 
 def weight(repository: Repository, commit: str) -> int:
-    """Give for how many usual commits one counts: reading it takes as long."""
+    """Give how many usual commits one of this size counts as, by the time that reading it takes."""
     return 1 + repository.size(commit) // COMMIT_BYTES
 
 

@@ -22,31 +22,31 @@ ReadEntries = Callable[[str], frozenset[bytes]]
 """Gives the entries of the tree with that id, each as its raw bytes; raises SourceUnavailable."""
 
 ENTRIES_MAX = 1_000_000
-"""Entries of one tree, folders counted too. A few kilobytes of nested equal folders can stand for billions of files."""
+"""The most entries of a tree, with folders. A few kilobytes of nested equal folders can stand for billions of files."""
 
 TREE_BYTES_MAX = 64 * 1024 * 1024
-"""Bytes of all tree objects, unpacked, that one look at a tree reads: more than a million usual names."""
+"""The most bytes of unpacked tree objects that one look at a tree reads: more than a million usual names."""
 
 FOLDER_BYTES_MAX = 4 * 1024 * 1024
-"""Bytes of one tree object, unpacked: 100,000 usual names, or 14,000 of the longest.
+"""The most bytes of one unpacked tree object: 100,000 usual names, or 14,000 of the longest.
 
-It is compared in one piece, which takes four times its size and holds others up meanwhile; and a name of gigabytes
-packs to a thousandth.
+It is compared in one piece, which takes four times its size in memory and holds other threads up; and a name of
+gigabytes can be packed to a thousandth.
 """
 
 REMEMBERED_BYTES_MAX = 4 * 1024 * 1024
-"""Bytes of the tree objects that are kept for the next comparison; one of 10,000 files takes 10 ms to read."""
+"""The most bytes of tree objects kept for the next comparison; reading one of 10,000 files takes 10 ms."""
 REMEMBERED_OVERHEAD = 512
-"""What keeping the smallest of them takes."""
+"""The bytes that keeping the smallest of them takes."""
 
 PATH_MAX = 4096
-"""Characters of a path, as in the operating system; deeper folders cannot be checked out, and cost memory squared."""
+"""The most characters of a path (PATH_MAX of Linux): deeper folders cannot be checked out, and take memory squared."""
 
 PATHS_CHARACTERS_MAX = 32 * 1024 * 1024
-"""Characters of all paths that one look gives, folders on the way counted too."""
+"""The most characters of all paths that one look gives, with those of folders on the way."""
 
 CHUNK_BYTES = 128 * 1024
-"""A larger tree is taken apart entry by entry, so that whoever else runs meanwhile waits for no large piece."""
+"""A larger tree is taken apart entry by entry, so that no other thread waits long."""
 
 _WHOLE = re.compile(rb"[0-7]{5,6} [^\0]+\0.{20}", re.DOTALL)
 _PARTS = re.compile(rb"([0-7]{5,6}) ([^\0]+)\0(.{20})", re.DOTALL)
@@ -69,7 +69,7 @@ _Entries = TypeVar("_Entries", bound=Sized)
 
 
 class TreeRefused(Refused):
-    """A commit's tree cannot be judged, and that is the tree's own doing: it is refused, not waited for."""
+    """A commit's tree cannot be judged, because of what it holds: it is refused, as waiting would not help."""
 
 
 class TreeEntry(NamedTuple):
@@ -95,7 +95,7 @@ def subtree(read: ReadTree, root: str, path: str) -> str | None:
 
 
 def obstacle(read: ReadTree, root: str, path: str) -> TreeEntry | None:
-    """Find what keeps `path` from being a folder: the first thing on the way to it that is none, with its path."""
+    """Find what keeps `path` from being a folder: the first entry on the way that is no folder, with its path."""
     oid = root
     way: list[str] = []
     for part in path.split("/"):
@@ -232,7 +232,7 @@ def parse(raw: bytes, oid: str) -> list[RawEntry]:
 def entry_set(raw: bytes, oid: str) -> frozenset[bytes]:
     """Read a tree object as its whole entries, not taken apart: in a folder of 10,000 that halves the time.
 
-    Of a large one a part at a time, as whoever else runs waits for each.
+    A large one is read in parts, as other threads wait for each.
     """
     found: set[bytes] = set()
     at = 0
@@ -282,7 +282,7 @@ def serialise(tree: Iterable[RawEntry]) -> bytes:
 
 
 class TreeBudget:
-    """Counts what one look at a tree takes, so that a small bomb of nested folders ends in a message."""
+    """Counts what one look at a tree takes, so that nested folders made to explode end in a message."""
 
     def __init__(self, entries: int | None = None, characters: int | None = None, paths: int | None = None) -> None:
         """`entries` are those that may be read, `paths` those that may come of it, `characters` those of all paths."""

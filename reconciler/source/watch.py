@@ -22,9 +22,9 @@ from reconciler.source.git import Repository
 
 DEBOUNCE_MS = 10
 STEP_MS, HURRY_STEP_MS = 10, 1
-"""How often what the system has noticed is looked at: each look takes the interpreter away from whoever runs."""
+"""How often the notices of the system are read, in ms: each reading takes the interpreter from other threads."""
 HURRY_S = 2.0
-"""How long it is looked at more often after it was said that a push is under way."""
+"""How long the notices are read more often after `hurry`."""
 _TOP_FILES = frozenset({"HEAD", "packed-refs"})
 
 _Armed = tuple[tuple[str, int, int], ...]
@@ -172,7 +172,7 @@ def _matters(path: str) -> bool:
 
 
 def _identities(folders: list[Path]) -> _Armed:
-    """Tell which of the folders exist, and which folder each is: a restored one mostly has another number."""
+    """Tell which of the folders exist, by inode number: a restored folder mostly has another one."""
     found = []
     for folder in folders:
         try:

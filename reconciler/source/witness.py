@@ -36,7 +36,7 @@ def refs_of(origin: str) -> tuple[str, str]:
 
 
 class NoCommit(SourceUnavailable):
-    """What the ref leads to is there, and is none of the commits that are made here: nothing can be read from it."""
+    """The ref leads to an object that is no commit as `publish` makes them: nothing can be read from it."""
 
 
 class Published(NamedTuple):
@@ -67,7 +67,7 @@ def history(path: Path, ref: str = CHECKPOINTS) -> Iterator[Published]:
 
 
 def tips(path: Path, refs: Iterable[str]) -> dict[str, str | None]:
-    """Give where refs are, None for one that is not there; those that cannot be read are left out.
+    """Give the commit of each ref, None for one that is not there; those that cannot be read are left out.
 
     Raises SourceUnavailable.
     """

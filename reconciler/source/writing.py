@@ -29,8 +29,8 @@ _FILES = (b"100644", b"100755", b"100664")
 LOCK_WAIT_S = 2.0
 """How long a ref lock held by another git process is waited for."""
 LOCK_LEFT_S = 10.0
-"""The age from which a lock of Pai's own refs is one that was left: by a process that was killed, or whose repository
-was moved away under it."""
+"""The age in seconds from which a lock of Pai's own refs counts as left behind by a process that was killed, or whose
+repository was moved away under it."""
 _SYNCING = threading.Lock()
 
 
@@ -246,7 +246,7 @@ def _synced() -> Iterator[None]:
 
 @contextmanager
 def _still_there(repo: pygit2.Repository, ref: str) -> Iterator[None]:
-    """Leave nothing where the repository was moved away from: libgit2 makes all folders above the lock of a ref.
+    """Leave nothing in the place that the repository was moved away from: libgit2 makes the folders above a ref's lock.
 
     What stayed there would be in the way of whoever moves it back.
     """
