@@ -28,11 +28,15 @@ if TYPE_CHECKING:
 
 
 class PaiError(Exception):
-    """An operating error with a message for people, a way out, an exit code and the status of an HTTP answer."""
+    """An operating error with a message for people, a way out, an exit code and the status of an HTTP answer.
+
+    `wait_s` is how long whoever refused asks to be left alone, 0 if they do not.
+    """
 
     exit_code: ClassVar[int] = 3
     http_status: ClassVar[int] = 503
     retry: ClassVar[bool] = False
+    wait_s = 0.0
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

@@ -8,19 +8,14 @@ held. The last checkpoint, at a clean stop, is for whoever closes the parts.
 from __future__ import annotations
 
 import logging
-import threading
-import time
 
 from reconciler.core.errors import CouldNotRun, LogNotWritable, PaiError
+from reconciler.daemon.worker import Pauses, Worker
 from reconciler.operations.parts import Parts
-
-log = logging.getLogger("pai.evidence")
 
 EVERY_S = 60.0
 EVERY_EVENTS = 1000
-PAUSE_FIRST_S = 1.0
-PAUSE_MAX_S = 30.0
-STOP_S = 30.0
+PAUSES = Pauses(first_s=1.0, max_s=30.0)
 
 
 class Attester:
@@ -30,57 +25,40 @@ class Attester:
         self._parts = parts
         self._every_s = every_s
         self._every_events = every_events
-        self._wake = threading.Event()
-        self._stopping = False
-        self._size = 0
-        self._problem = ""
-        self._thread = threading.Thread(target=self._run, name="pai-evidence", daemon=True)
+        self._asked_size = 0
+        self._worker = Worker(
+            "pai-evidence",
+            "signing checkpoints",
+            self._attest,
+            PAUSES,
+            logging.getLogger("pai.evidence"),
+            said=lambda error: error.message,
+            patient=True,
+        )
 
     @property
     def problem(self) -> str:
         """Say what keeps checkpoints from being signed or published, "" if nothing does."""
-        return self._problem
+        return self._worker.problem
 
     def start(self) -> None:
         """Begin."""
         self._parts.recorder.on_commit(self._committed)
-        self._thread.start()
+        self._worker.start()
 
     def stop(self) -> None:
         """End the thread, after the checkpoint that is being made."""
-        self._stopping = True
-        self._wake.set()
-        self._thread.join(STOP_S)
+        self._worker.stop()
 
     def _committed(self, size: int) -> None:
-        self._size = size
-        if self._due() and not self._problem:
-            self._wake.set()
+        """Ask for a checkpoint once for every so many events, also while one is being made."""
+        if size - max(self._parts.notary.size, self._asked_size) >= self._every_events:
+            self._asked_size = size
+            self._worker.ask()
 
-    def _due(self) -> bool:
-        return self._size - self._parts.notary.size >= self._every_events
-
-    def _run(self) -> None:
-        pause_s = PAUSE_FIRST_S
-        while not self._stopping:
-            self._attest()
-            if not self._problem:
-                pause_s = PAUSE_FIRST_S
-                self._wait(self._every_s)
-            else:
-                self._wait(pause_s)
-                pause_s = min(PAUSE_MAX_S, pause_s * 2)
-
-    def _wait(self, seconds: float) -> None:
-        """Wait for enough events, the end or the time; what came while a checkpoint was made may wake for nothing."""
-        until = time.monotonic() + seconds
-        while self._wake.wait(max(0.0, until - time.monotonic())):
-            self._wake.clear()
-            if self._stopping or self._due():
-                return
-
-    def _attest(self) -> None:
-        problem = where = ""
+    def _attest(self, asked: bool) -> float:
+        del asked
+        where = ""
         try:
             self._parts.attest()
             where = " on the remote"
@@ -88,11 +66,5 @@ class Attester:
         except LogNotWritable:
             pass  # readiness tells that by itself, and nothing is new meanwhile
         except PaiError as error:
-            problem = f"no checkpoint{where}: {error.message}"
-        except Exception as bug:
-            problem = f"no checkpoint{where}: {CouldNotRun(f'internal error: {bug!r}').message}"
-            if problem != self._problem:
-                log.exception("a checkpoint failed")
-        if problem and problem != self._problem:
-            log.warning("%s", problem)
-        self._problem = problem
+            raise CouldNotRun(f"no checkpoint{where}: {error.message}", error.hint) from error
+        return self._every_s

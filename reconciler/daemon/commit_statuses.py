@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from reconciler.core import events as ev
 from reconciler.core.errors import CouldNotRun, PaiError
 from reconciler.core.objects import DEFAULT_SECRET_KEY
 from reconciler.core.state import Row as Whole
+from reconciler.daemon.worker import Pauses, Worker
 from reconciler.forges import CommitStatus, Forge, ForgeUnavailable, State, forge
 from reconciler.log.store import Reader
 from reconciler.secrets.secret_value import SecretValue
@@ -38,10 +38,7 @@ AT_ONCE = 200
 """Events that are read at a time, which is what is coalesced."""
 EVERY_S = 60.0
 PATIENCE_S = 5.0
-PAUSE_FIRST_S = 1.0
-PAUSE_MAX_S = 300.0
-ASKED_MAX_S = 3600.0
-"""The longest wait that a forge may ask for; rate limits are per hour."""
+PAUSES = Pauses(first_s=1.0, max_s=300.0)
 STOP_S = 3.0
 
 
@@ -60,41 +57,41 @@ class _Stopped(PaiError):
 class Reporter:
     """Tells outcomes until it is stopped. `resolve` gives a secret's value by name and key."""
 
-    def __init__(
-        self, workspace: Workspace, resolve: Callable[[str, str], SecretValue], pause_first_s: float = PAUSE_FIRST_S
-    ) -> None:
+    def __init__(self, workspace: Workspace, resolve: Callable[[str, str], SecretValue]) -> None:
         self._workspace = workspace
         self._resolve = resolve
-        self._pause_first_s = pause_first_s
         settings = workspace.settings
         self._place = f"{settings.forge_kind} {settings.forge_api_url} {settings.forge_repo}"
         self._forge: tuple[str, Forge] | None = None
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
         self._told = self._skipped = self._waiting = 0
-        self._problem = ""
-        self._asked_s = 0.0
-        self._thread = threading.Thread(target=self._run, name="pai-forge", daemon=True)
+        self._worker = Worker(
+            "pai-forge",
+            "telling the forge",
+            self._report,
+            PAUSES,
+            log,
+            said=lambda error: f"commit statuses are not told: {error.message}",
+            patient=True,
+            stop_s=STOP_S,
+        )
 
     @property
     def problem(self) -> str:
         """What keeps outcomes from being told, "" if nothing does."""
-        return self._problem
+        return self._worker.problem
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        self._worker.start()
 
     def wake(self) -> None:
         """Say that there may be something new; while there is trouble, its pause is kept."""
-        if not self._problem:
-            self._wake.set()
+        self._worker.ask()
 
     def stop(self) -> None:
         """End the thread; what is not told yet is told after the next start."""
-        self._stopping.set()
-        self._wake.set()
-        self._thread.join(STOP_S)
+        if self._worker.stop() and self._forge is not None:
+            self._forge[1].api.close()
 
     def collect(self) -> Iterator[Metric]:
         """Give the metrics; called by the registry at every scrape."""
@@ -102,41 +99,15 @@ class Reporter:
         yield CounterMetricFamily("pai_forge_skipped", "Commits that the forge does not have", self._skipped)
         for name, text, value in (
             ("pai_forge_waiting", "Outcomes that are not told to the forge yet, of those read", self._waiting),
-            ("pai_forge_up", "0 while the forge's API is in trouble", not self._problem),
+            ("pai_forge_up", "0 while the forge's API is in trouble", not self.problem),
         ):
             yield GaugeMetricFamily(name, text, value=float(value))
 
-    def _run(self) -> None:
-        pause_s = self._pause_first_s
-        while not self._stopping.is_set():
-            self._wake.clear()
-            self._report()
-            if self._problem:
-                self._stopping.wait(max(pause_s, min(self._asked_s, ASKED_MAX_S)))
-                pause_s = min(PAUSE_MAX_S, pause_s * 2)
-            else:
-                pause_s = self._pause_first_s
-                self._wake.wait(EVERY_S)
-        if self._forge is not None:
-            self._forge[1].api.close()
-
-    def _report(self) -> None:
-        problem, self._asked_s = "", 0.0
-        try:
+    def _report(self, asked: bool) -> float:
+        del asked
+        with contextlib.suppress(_Stopped):
             self._tell_all()
-        except _Stopped:
-            pass
-        except ForgeUnavailable as error:
-            problem, self._asked_s = error.message, error.wait_s
-        except PaiError as error:
-            problem = error.message
-        except Exception as bug:
-            problem = CouldNotRun(f"internal error: {bug!r}").message
-            if problem != self._problem:
-                log.exception("telling the forge failed")
-        if problem and problem != self._problem:
-            log.warning("commit statuses are not told: %s", problem)
-        self._problem = problem
+        return EVERY_S
 
     def _tell_all(self) -> None:
         with contextlib.closing(self._workspace.log().reader()) as reader:
@@ -153,8 +124,7 @@ class Reporter:
                 self._waiting = 0
 
     def _tell(self, commit: str, status: CommitStatus) -> None:
-        if self._stopping.is_set():
-            raise _Stopped("stopping")
+        self._sleep(0)
         host = self._opened()
         try:
             host.set_status(commit, status)
@@ -180,7 +150,7 @@ class Reporter:
         return self._forge[1]
 
     def _sleep(self, seconds: float) -> None:
-        if self._stopping.wait(seconds):
+        if self._worker.rest(seconds):
             raise _Stopped("stopping")
 
     def _cursor(self, reader: Reader) -> Cursor:

@@ -8,23 +8,19 @@ growing pause; the loop itself ends only when it is told to.
 from __future__ import annotations
 
 import logging
-import random
-import threading
 import time
 from collections.abc import Callable
 
-from reconciler.core.errors import CouldNotRun, LogNotWritable, PaiError, SourceUnavailable
+from reconciler.core.errors import LogNotWritable, PaiError, SourceUnavailable
 from reconciler.core.pass_result import Result
-from reconciler.daemon.worker import Asking
+from reconciler.daemon.worker import Pauses, Worker
 from reconciler.reconcile import Reconciler
 
 log = logging.getLogger("pai.reconcile")
 
-PAUSE_FIRST_S = 0.5
-PAUSE_MAX_S = 30.0
+PAUSES = Pauses(first_s=1.0, max_s=30.0, spread=0.2)
 IDLE_S = 1.0
 """Quiet time after which what was read is kept on disk for the hook and the next start."""
-STOP_S = 30.0
 PASS_S_MAX = 120.0
 """Time after which a pass counts as hung."""
 UNSAVED_MAX = 20
@@ -40,34 +36,23 @@ class ReconcileLoop:
         self._reconciler = reconciler
         self._probe = probe
         self._observe = observe
-        self._asking = Asking("looking at the repository")
         self._unsaved = 0
+        self._warm = False
         self._accept = ""
-        self._began: float | None = None
-        self._ended: tuple[Result | None, PaiError | None] = (None, None)
-        """The last result there is, and what is wrong with the last pass."""
-        self._thread = threading.Thread(target=self._run, name="pai-reconcile", daemon=True)
+        self._result: Result | None = None
+        self._worker = Worker("pai-reconcile", "looking at the repository", self._turn, PAUSES, log)
 
     def start(self) -> None:
         """Begin with a first pass."""
-        self._thread.start()
+        self._worker.start()
 
     def stop(self) -> None:
-        """Finish the pass that is running and end the thread."""
-        self._asking.stop()
-        self._thread.join(STOP_S)  # a pass that hangs must not keep the daemon; nothing of it is on the log
+        """Finish the pass that is running and end the thread; nothing of a pass that hangs is on the log."""
+        self._worker.stop()
 
     def wake(self) -> None:
         """Say that the repository may have changed."""
-        self._asking.ask()
-
-    @property
-    def _result(self) -> Result | None:
-        return self._ended[0]
-
-    @property
-    def _error(self) -> PaiError | None:
-        return self._ended[1]
+        self._worker.ask()
 
     @property
     def source_read(self) -> bool:
@@ -82,18 +67,17 @@ class ReconcileLoop:
     @property
     def error(self) -> PaiError | None:
         """What is wrong with the last pass, None if nothing."""
-        return self._error
+        return self._worker.error
 
     @property
     def fault(self) -> str:
         """Say what keeps the loop from doing its work at all, "" if nothing does."""
-        if not self._thread.is_alive():
+        if not self._worker.alive:
             return "the reconciling thread has ended"
-        began = self._began
+        began, error = self._worker.began, self._worker.error
         if began is not None and time.monotonic() - began > PASS_S_MAX:
             return f"a reconciling pass has been running for {time.monotonic() - began:.0f} s"
-        known = isinstance(self._error, SourceUnavailable | LogNotWritable)
-        return self._error.message if self._error is not None and not known else ""
+        return "" if error is None or isinstance(error, SourceUnavailable | LogNotWritable) else error.message
 
     @property
     def held(self) -> str:
@@ -105,71 +89,50 @@ class ReconcileLoop:
 
         `accept_rewrite` names the operator who lets a held tip come into force.
         """
-        with self._asking.changed:
+        with self._worker.changed:
             self._accept = accept_rewrite or self._accept
-            number = self._asking.ask()
-        self._asking.wait(number, timeout_s)
-        result, error = self._ended
-        if error is not None:
-            raise error
-        assert result is not None
-        return result
+            number = self._worker.ask()
+        self._worker.wait(number, timeout_s)
+        assert self._result is not None
+        return self._result
 
-    def _run(self) -> None:
-        pause_s = PAUSE_FIRST_S
-        warm = False
-        while True:
-            asked = self._wait(None if self._error is None else pause_s, warm)
-            if asked is None:
-                return
-            self._pass(asked)
-            if self._error is None:
-                pause_s = PAUSE_FIRST_S
-                if not warm:
-                    warm = self._warm()
-            else:
-                pause_s = min(PAUSE_MAX_S, pause_s * 2) * random.uniform(0.8, 1.2)  # noqa: S311 (jitter, no secret)
+    def _turn(self, asked: bool) -> float | None:
+        """Pass if somebody asks, or the last pass failed; else nobody has asked for a while, and it is time to tidy up.
 
-    def _wait(self, retry_s: float | None, warm: bool) -> int | None:
-        """Sleep until there is something to look at; give the request number to answer, None to end."""
+        A process that never has a quiet second keeps what was read before the pass of whoever asks.
+        """
+        if not asked and self._worker.error is None:
+            return self._tidy()
+        if self._unsaved > UNSAVED_MAX:
+            self._save()
         self._unsaved += 1
-        if warm and retry_s is None:
-            quiet = not self._asking.next(IDLE_S)
-            if quiet or self._unsaved > UNSAVED_MAX:
-                self._reconciler.save()
-                self._unsaved = 0
-        self._asking.next(retry_s)
-        return self._asking.begin()
+        self._pass()
+        return IDLE_S if self._warm else 0.0
 
-    def _pass(self, asked: int) -> None:
-        started = self._began = time.monotonic()
-        result, error = None, None
-        try:
-            if isinstance(self._error, LogNotWritable):
-                self._probe()
-            with self._asking.changed:
-                accept, self._accept = self._accept, ""
-            result = self._reconciler.run(accept)
-        except PaiError as caught:
-            error = caught
-        except Exception as bug:
-            error = CouldNotRun(f"internal error while reconciling: {bug!r}", "see the daemon's log")
-            if self._error is None or self._error.message != error.message:
-                log.exception("a reconciling pass failed")
-        if error is not None and (self._error is None or self._error.message != error.message):
-            log.warning("%s (%s)", error.message, error.hint)
-        if result is not None:
-            self._observe(result, time.monotonic() - started)
-        self._began = None
-        self._ended = (result or self._result, error)
-        self._asking.answer(asked)
+    def _pass(self) -> None:
+        started = time.monotonic()
+        if isinstance(self._worker.error, LogNotWritable):
+            self._probe()
+        with self._worker.changed:
+            accept, self._accept = self._accept, ""
+        self._result = self._reconciler.run(accept)
+        self._observe(self._result, time.monotonic() - started)
 
-    def _warm(self) -> bool:
+    def _tidy(self) -> float | None:
+        """Read the tree ahead once after the start; afterwards keep what was read."""
+        if self._warm:
+            self._save()
+            return None
         try:
             self._reconciler.warm()
+            self._warm = True
         except PaiError as error:
             log.warning("reading the tree ahead failed: %s", error.message)
-            return False
         except Exception:
             log.exception("reading the tree ahead failed")
-        return True
+            self._warm = True  # a bug would come again
+        return IDLE_S if self._warm else None
+
+    def _save(self) -> None:
+        self._reconciler.save()
+        self._unsaved = 0

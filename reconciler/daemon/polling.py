@@ -1,26 +1,27 @@
 """Following a remote branch: a thread that fetches when the interval is over or somebody says "look again".
 
-It owns the waiting and the retries, and nothing else waits for it but who asks it to: a remote that hangs or is dead
-costs this thread alone. A failure is tried again after a growing, jittered pause; a wake-up cuts any pause short, and
-many wake-ups while a fetch runs are one further fetch. Nothing raises out of the thread.
+Nothing waits for it but who asks it to: a remote that hangs or is dead costs this thread alone. A failure is tried
+again after a growing pause, which a wake-up cuts short.
 """
 
 from __future__ import annotations
 
+import logging
 import random
-import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-from reconciler.core.errors import PaiError, SourceUnavailable
+from reconciler.core.errors import PaiError
 from reconciler.core.health import Following
-from reconciler.daemon.worker import Asking
+from reconciler.daemon.worker import Pauses, Worker
+
+log = logging.getLogger("pai.daemon")
 
 REST_S = 0.5
 """Between two fetches, however often somebody asks for one: a forge counts them."""
-PAUSE_FIRST_S = 1.0
-PAUSE_MAX_S = 60.0
+PAUSES = Pauses(first_s=1.0, max_s=60.0, spread=0.2)
+"""After a failure; the longest pause is the interval if that is longer."""
 STOP_S = 10.0
 
 
@@ -59,17 +60,18 @@ class Poll:
         self._wake_up = wake
         self._clock = clock
         self._observe = observe
-        self._asking = Asking("fetching the remote")
-        self._error: PaiError | None = None
         self._since = ""
-        self._next = ""
         self._fetched = mirror.fetched()
-        self._thread = threading.Thread(target=self._run, name="pai-fetch", daemon=True)
-
-    @property
-    def error(self) -> PaiError | None:
-        """What the last fetch met, None if it went well."""
-        return self._error
+        self.worker = Worker(
+            "pai-fetch",
+            "fetching the remote",
+            self._fetch,
+            PAUSES._replace(max_s=max(PAUSES.max_s, interval_s)),
+            log,
+            observe=self._ended,
+            rest_s=REST_S,
+            stop_s=STOP_S,
+        )
 
     @property
     def read(self) -> bool:
@@ -78,64 +80,35 @@ class Poll:
 
     def status(self) -> Following:
         """Say how things stand now."""
-        error = self._error
-        return Following(self._shown, error.message if error else "", self._since, self._fetched, self._next)
+        due = self.worker.due
+        coming = "" if due is None else self._clock(due - time.monotonic())
+        return Following(self._shown, self.worker.problem, self._since, self._fetched, coming)
 
     def start(self) -> None:
         """Begin with a first fetch."""
-        self._thread.start()
+        self.worker.start()
 
     def stop(self) -> None:
         """End the fetch that runs, and the thread."""
-        self._asking.stop()
-        self._mirror.cancel()
-        if self._thread.is_alive():
-            self._thread.join(STOP_S)
+        self.worker.stop(self._mirror.cancel)
 
     def wake(self) -> None:
         """Say that the remote may have changed: it is fetched at once, however long the pause would still be."""
-        self._asking.ask()
+        self.worker.ask()
 
     def request(self, timeout_s: float = 90.0) -> None:
         """Wait for a fetch that begins after this call. Raises what it raises, CouldNotRun after the timeout."""
-        self._asking.wait(self._asking.ask(), timeout_s)
-        if (error := self._error) is not None:
-            raise error
+        self.worker.wait(self.worker.ask(), timeout_s)
 
-    def _run(self) -> None:
-        pause_s = PAUSE_FIRST_S
-        while (asked := self._asking.begin()) is not None:
-            self._fetch(asked)
-            self._asking.rest(REST_S)
-            if self._error is None:
-                pause_s = PAUSE_FIRST_S
-                self._wait(self._interval_s * _jitter())
-            else:
-                self._wait(pause_s * _jitter())
-                pause_s = min(max(PAUSE_MAX_S, self._interval_s), pause_s * 2)
+    def _fetch(self, asked: bool) -> float:
+        del asked
+        self._mirror.fetch()
+        self._wake_up()
+        return self._interval_s * random.uniform(0.8, 1.2)  # noqa: S311 (many daemons must not ask at once; no secret)
 
-    def _fetch(self, asked: int) -> None:
-        started = time.monotonic()
-        error: PaiError | None = None
-        try:
-            self._mirror.fetch()
-            self._wake_up()
-        except PaiError as caught:
-            error = caught
-        except Exception as bug:
-            error = SourceUnavailable(f"internal error while fetching: {bug!r}", "see the daemon's log")
-        self._observe(time.monotonic() - started, error)
+    def _ended(self, seconds: float, error: PaiError | None) -> None:
+        self._observe(seconds, error)
         if error is None:
             self._since, self._fetched = "", self._mirror.fetched()
-        elif self._error is None:
+        elif not self._since:
             self._since = self._clock(0)
-        self._error = error
-        self._asking.answer(asked)
-
-    def _wait(self, seconds: float) -> None:
-        self._next = self._clock(seconds)
-        self._asking.next(seconds)
-
-
-def _jitter() -> float:
-    return random.uniform(0.8, 1.2)  # noqa: S311 (many daemons must not ask at the same moment; no secret)

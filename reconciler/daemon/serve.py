@@ -105,7 +105,6 @@ class Daemon:
             self._metrics.registry.register(self._reporter)
         self._had_state = parts.recorder.read(lambda state: state.head is not None)
         self._known: tuple[str, Head | None, list[str]] = ("", None, [])
-        self._told = ""
         self._lines = ReadinessLines()
         self._subject = f"daemon/{socket.gethostname()}"
         self._gateway = Service(
@@ -235,13 +234,7 @@ class Daemon:
         if mirror is None:
             return None
         shown = settings.shown["source.repo"]
-        return Poll(mirror, shown, settings.source_interval_s, self._loop.wake, moment, self._fetched)
-
-    def _fetched(self, duration_s: float, error: PaiError | None) -> None:
-        self._metrics.fetched(duration_s, error)
-        if error is not None and error.message != self._told:
-            log.warning("%s (%s)", error.message, error.hint)
-        self._told = error.message if error else ""
+        return Poll(mirror, shown, settings.source_interval_s, self._loop.wake, moment, self._metrics.fetched)
 
     def _look(self, accept_rewrite: str) -> Result:
         """Look at the source now, also at a remote one, and give what came of it."""

@@ -34,10 +34,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ForgeUnavailable(CouldNotRun):
-    """The forge's API did not do what was asked. `uncertain`: it may have, and nobody knows.
-
-    `wait_s` is how long it asks to be left alone, 0 if it does not.
-    """
+    """The forge's API did not do what was asked. `uncertain`: it may have, and nobody knows."""
 
     def __init__(
         self, message: str, hint: str = "", *, uncertain: bool = False, status: int = 0, wait_s: float = 0.0

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.core.errors import CouldNotRun, SourceUnavailable
-from reconciler.daemon import polling
 from reconciler.daemon.polling import Poll
 from tests.support import until
 
@@ -144,7 +143,7 @@ def test_who_wakes_again_and_again_has_no_more_than_a_pace(
     poll: Poll, remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A delivery may be sent a thousand times: the remote is asked now and then, and once more for the last one."""
-    monkeypatch.setattr(polling, "REST_S", 3600)
+    monkeypatch.setattr(poll.worker, "rest_s", 3600)
     until("the first fetch", lambda: remote.times == 1)
     poll.wake()
     until("the fetch that was woken", lambda: remote.times == 2)
