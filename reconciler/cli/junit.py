@@ -7,10 +7,10 @@ escaped as elsewhere in Pai, so that no reader stumbles.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby, islice
 from operator import attrgetter
-from xml.sax.saxutils import escape, quoteattr
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from reconciler.cli.findings import Findings, omitted_words
 from reconciler.core.diagnostics import Diagnostic, format_line, printable
@@ -22,26 +22,21 @@ NAME = "pai validate"
 
 def print_findings(findings: Findings) -> None:
     """Print the report: files with findings, then files without; what is left out is a skipped case."""
-    suites = [
-        (path, [_case(diagnostic) for diagnostic in group])
-        for path, group in groupby(findings.shown, attrgetter("path"))
-    ]
-    suites += [(path, [_passed(path)]) for path in islice(_clean(findings), SHOWN_MAX)]
+    root = Element("testsuites")
+    for path, group in groupby(findings.shown, attrgetter("path")):
+        _suite(root, path, [_case(diagnostic) for diagnostic in group])
+    for path in islice(_clean(findings), SHOWN_MAX):
+        _suite(root, path, [_element("testcase", classname=path, name="no problems", file=path)])
     if findings.omitted:
-        skipped = f"<skipped message={_quoted(omitted_words(findings.omitted))}/>"
-        suites.append(
-            (NAME, [f"<testcase {_attributes(classname=NAME, name='further problems')}>{skipped}</testcase>"])
-        )
-    if not suites:
-        suites.append((NAME, [f"<testcase {_attributes(classname=NAME, name=findings.summary)}/>"]))
-    cases = [case for _, cases in suites for case in cases]
+        skipped = _element("testcase", classname=NAME, name="further problems")
+        skipped.append(_element("skipped", message=omitted_words(findings.omitted)))
+        _suite(root, NAME, [skipped])
+    if not len(root):
+        _suite(root, NAME, [_element("testcase", classname=NAME, name=findings.summary)])
+    root.attrib |= {"name": NAME, **_counts(root)}
+    indent(root)
     print('<?xml version="1.0" encoding="UTF-8"?>')
-    print(f"<testsuites {_attributes(name=NAME, **_counts(cases))}>")
-    for path, cases in suites:
-        print(f"  <testsuite {_attributes(name=path, **_counts(cases))}>")
-        print("".join(f"    {case}\n" for case in cases), end="")
-        print("  </testsuite>")
-    print("</testsuites>")
+    print(tostring(root, encoding="us-ascii").decode("ascii"))
 
 
 def _clean(findings: Findings) -> Iterator[str]:
@@ -51,36 +46,31 @@ def _clean(findings: Findings) -> Iterator[str]:
     return (findings.place.path(path) for path in files if path not in found)
 
 
-def _case(diagnostic: Diagnostic) -> str:
+def _suite(root: Element, path: str, cases: list[Element]) -> None:
+    suite = SubElement(root, "testsuite", name=printable(path))
+    suite.extend(cases)
+    suite.attrib |= _counts(suite)
+
+
+def _case(diagnostic: Diagnostic) -> Element:
     place = f"{diagnostic.line}:{diagnostic.column}"
     name = f"{diagnostic.rule} at {place}: {diagnostic.message}"
     path = diagnostic.path
-    attributes = _attributes(classname=path, name=name, file=path, line=str(diagnostic.line))
-    text = _text(format_line(diagnostic))
+    case = _element("testcase", classname=path, name=name, file=path, line=str(diagnostic.line))
     if diagnostic.severity == "error":
-        kind = _attributes(message=diagnostic.message, type=diagnostic.rule)
-        return f"<testcase {attributes}><failure {kind}>{text}</failure></testcase>"
-    return f"<testcase {attributes}><system-out>{text}</system-out></testcase>"
+        case.append(_element("failure", message=diagnostic.message, type=diagnostic.rule))
+    else:
+        case.append(Element("system-out"))
+    case[0].text = printable(format_line(diagnostic))
+    return case
 
 
-def _passed(path: str) -> str:
-    return f"<testcase {_attributes(classname=path, name='no problems', file=path)}/>"
+def _element(tag: str, **attributes: str) -> Element:
+    """Make an element; XML 1.0 knows no control characters, so they are escaped as elsewhere in Pai."""
+    return Element(tag, {name: printable(value) for name, value in attributes.items()})
 
 
-def _counts(cases: Sequence[str]) -> dict[str, str]:
-    failures = sum("><failure " in case for case in cases)
-    skipped = sum("><skipped " in case for case in cases)
-    return {"tests": str(len(cases)), "failures": str(failures), "errors": "0", "skipped": str(skipped)}
-
-
-def _attributes(**values: str) -> str:
-    return " ".join(f"{name}={_quoted(value)}" for name, value in values.items())
-
-
-def _quoted(text: str) -> str:
-    return quoteattr(_text(text, escape_markup=False)).encode("ascii", "xmlcharrefreplace").decode("ascii")
-
-
-def _text(text: str, *, escape_markup: bool = True) -> str:
-    shown = printable(text)
-    return escape(shown).encode("ascii", "xmlcharrefreplace").decode("ascii") if escape_markup else shown
+def _counts(element: Element) -> dict[str, str]:
+    failures, skipped = (sum(1 for _ in element.iter(tag)) for tag in ("failure", "skipped"))
+    tests = sum(1 for _ in element.iter("testcase"))
+    return {"tests": str(tests), "failures": str(failures), "errors": "0", "skipped": str(skipped)}

@@ -223,9 +223,11 @@ class _Keys:
 
 
 def _derive(master: bytes, info: bytes) -> bytes:
-    """Derive 32 bytes by HKDF-SHA256 (RFC 5869) without salt; one block of its expansion is enough."""
-    extracted = hmac.digest(bytes(32), master, "sha256")
-    return hmac.digest(extracted, info + b"\x01", "sha256")
+    """Derive 32 bytes by HKDF-SHA256 (RFC 5869) without salt."""
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    return HKDF(SHA256(), 32, salt=None, info=info).derive(master)
 
 
 def _bound(*parts: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import logging
@@ -13,9 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from reconciler.core.errors import SecretsUnavailable, UsageError
 from reconciler.secrets import Backends, SecretStore, SecretValue
+from reconciler.secrets.store import CHECK_FILE
 
 VALUE = b"sk-very-secret"
 
@@ -90,6 +93,18 @@ def test_digest_names_the_value_without_giving_it_away(store: SecretStore, tmp_p
     store.remove("b")
     (tmp_path / "master.key").write_bytes(b"x" * 32)
     assert SecretStore(tmp_path / "secrets", tmp_path / "master.key").put("a", {"token": VALUE})["token"] != digest
+
+
+def test_derived_keys_stay_what_they_are(store: SecretStore, tmp_path: Path) -> None:
+    """Digests on logs and ciphertexts on disks depend on them: values of the first release, of HKDF written by hand."""
+    (digest,) = store.put("name", {"key": b"value"}).values()
+    assert digest == "f81b288f7c5a4e3a61c921239e31a226c454207f0d4f9853dcd2cfffa74a16b7"
+    check = (tmp_path / "secrets" / CHECK_FILE).read_text()
+    assert check == "f4c891adb11ec006c4436aa807f5451f058c5c32b3b393a177a280bd5fafc7a4"
+    (version,) = json.loads((tmp_path / "secrets" / "name").read_bytes())["versions"]
+    key = bytes.fromhex("c8f4fd7920ad7f0ccdad82dd25fbc9de6057a3ea15dece878358070f894461df")
+    nonce, ciphertext = (base64.b64decode(version[part]) for part in ("nonce", "ciphertext"))
+    assert AESGCM(key).decrypt(nonce, ciphertext, f"name\0key\0{digest}\0".encode()) == b"value"
 
 
 def test_every_flipped_byte_is_noticed(store: SecretStore, tmp_path: Path) -> None:
