@@ -19,6 +19,7 @@ from reconciler.cli.output import note, print_error, print_json
 from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.core.errors import CouldNotRun, NotFound, Refused, SourceUnavailable, UsageError, WorkspaceError
+from reconciler.core.text import counted
 from reconciler.review import Review, compare, review
 from reconciler.source import Repository, bring, carries, here
 from reconciler.verdict import may_matter
@@ -73,8 +74,7 @@ def show(found: Review, form: str) -> None:
 def refusal(found: Review) -> Refused:
     """Say that the head would be refused, and why."""
     errors = [problem for problem in found.problems if problem.severity == "error"]
-    problems = f"{len(errors):,} problem{'s' * (len(errors) != 1)}"
-    message = f"{found.head[:7]} would be refused: {problems}"
+    message = f"{found.head[:7]} would be refused: {counted(len(errors), 'problem')}"
     return Refused(message, "correct the places above", errors[:SHOWN_MAX])
 
 

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from reconciler.cli.output import note, print_diagnostics, print_json
 from reconciler.core.diagnostics import Diagnostic, foremost
+from reconciler.core.text import counted
 from reconciler.manifests import Verdict
 
 SHOWN_MAX = 1000
@@ -95,6 +96,6 @@ def summary_of(verdict: Verdict) -> str:
     errors = sum(1 for d in diagnostics if d.severity == "error")
     if errors:
         files = len({d.path for d in diagnostics if d.severity == "error"})
-        return f"{errors:,} error{'s' * (errors != 1)} in {files:,} file{'s' * (files != 1)}"
-    warnings = f", {len(diagnostics):,} warning{'s' * (len(diagnostics) != 1)}" if diagnostics else ""
-    return f"ok: {len(verdict.objects):,} object{'s' * (len(verdict.objects) != 1)}{warnings}"
+        return f"{counted(errors, 'error')} in {counted(files, 'file')}"
+    warnings = f", {counted(len(diagnostics), 'warning')}" if diagnostics else ""
+    return f"ok: {counted(len(verdict.objects), 'object')}{warnings}"

@@ -69,6 +69,10 @@ class Key(msgspec.Struct, frozen=True):
     position: int
     admin: bool = False
 
+    def expired(self, now: str) -> bool:
+        """Tell whether it is over at `now`, a time as events have it."""
+        return bool(self.expires) and self.expires <= now
+
 
 class Head(msgspec.Struct, frozen=True):
     """The last commit of the branch that was judged, and how it went.

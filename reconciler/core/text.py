@@ -19,6 +19,11 @@ def cut(text: str, most: int = TEXT_MAX) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def counted(number: int, what: str) -> str:
+    """Say how many of something there are, whose plural ends in s."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def alike(word: str, known: Collection[str]) -> list[str]:
     """Give the known words to compare a misspelled one with: all, or if they are many, some that begin or end alike."""
     if len(known) <= COMPARED_MAX:

@@ -6,7 +6,6 @@ credential is kept, logged or sent on.
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from reconciler.core import keys
+from reconciler.core.addresses import is_inside
 from reconciler.core.state import Resource, State
 from reconciler.gateway.query import keys_in
 from reconciler.gateway.refusal import Refusal
@@ -64,9 +64,9 @@ def identify(state: State, presented: str, now: str, address: str) -> AgentCalle
     key = state.keys.get(keys.digest(presented)) if keys.looks_like_key(presented) else None
     if key is None:
         raise Refusal("unauthenticated", f"the key is not known here: it must be a key of Pai, pak_... ({_HINT})")
-    if key.expires and key.expires <= now:
+    if key.expired(now):
         raise Refusal("unauthenticated", f"the key {key.name} expired at {key.expires} ({_HINT})")
-    if key.networks and not _inside(address, key.networks):
+    if key.networks and not is_inside(address, key.networks):
         raise Refusal("unauthenticated", f"the key {key.name} may not be used from {address or 'this address'}")
     if key.agent not in state.agents:
         raise Refusal("unauthenticated", f"agent {key.agent}, to whom the key {key.name} belongs, is not in force")
@@ -103,15 +103,6 @@ def bindings_of(state: State, agent: str) -> list[Resource]:
 def check_still(state: State, caller: AgentCaller, binding: str) -> None:
     """Raise Refusal if the key that a request came with was revoked, or expired, since, or the binding taken away."""
     key = state.keys.get(caller.digest)
-    if key is None or (key.expires and key.expires <= now()):
+    if key is None or key.expired(now()):
         raise Refusal("unauthenticated", f"the key {caller.key} was revoked, or expired, while the request waited")
     find_binding(state, caller.agent, binding)
-
-
-def _inside(address: str, networks: list[str]) -> bool:
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return any((mapped or found) in ipaddress.ip_network(network) for network in networks)

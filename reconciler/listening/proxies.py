@@ -11,9 +11,10 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from reconciler.core.addresses import Address, read_address
+
 HOPS_MAX: Final = 32
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -27,7 +28,7 @@ class Proxies:
         """Tell whether an address is a trusted proxy's."""
         if not self._trusted:
             return False
-        address = _address(peer)
+        address = read_address(peer)
         return address is not None and self._has(address)
 
     def client(self, peer: str, fields: Mapping[bytes, Sequence[bytes]]) -> str:
@@ -35,7 +36,7 @@ class Proxies:
         client = peer
         lines = b",".join(fields.get(b"x-forwarded-for", ())).decode("latin-1")
         for hop in reversed(lines.rsplit(",", HOPS_MAX)) if lines else ():
-            address = _address(_without_port(hop.strip(" \t")))
+            address = read_address(_without_port(hop.strip(" \t")))
             if address is None:  # also what is beyond HOPS_MAX, as one piece
                 return peer
             client = str(address)
@@ -49,15 +50,6 @@ class Proxies:
 
     def _has(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)
-
-
-def _address(text: str) -> Address | None:
-    """Read an address; one of IPv4 that is written as IPv6 is one of IPv4."""
-    try:
-        found = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    return getattr(found, "ipv4_mapped", None) or found
 
 
 def _without_port(hop: str) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from itertools import islice
 
 from reconciler.core.objects import API_VERSION, KIND_OF_MANIFEST, Kind, Manifest, Reference
-from reconciler.core.text import TEXT_MAX
 from reconciler.manifests import rules
 from reconciler.manifests.facts import PROBLEMS_MAX, SAID_MAX, Named, Problem, Problems
 from reconciler.manifests.inline_keys import (
@@ -25,7 +24,7 @@ from reconciler.manifests.inline_keys import (
 )
 from reconciler.manifests.lookalikes import called, foreign
 from reconciler.manifests.nodes import Mapping, Node, Scalar, Sequence
-from reconciler.manifests.schema import BUDGET_HINT, BUDGETS, closest, explain, first_words, screen
+from reconciler.manifests.schema import BUDGET_HINT, BUDGETS, closest, explain, first_words, screen, shown_text
 from reconciler.manifests.tree import Document
 from reconciler.providers import PROVIDERS
 
@@ -50,7 +49,7 @@ class Reading:
 
     def add(self, rule: str, node: Node, message: str, hint: str = "", text: str | None = None) -> None:
         """List one problem at the place of `node`."""
-        shown = _shown(node) if text is None else text
+        shown = shown_text(node) if text is None else text
         severity = rules.RULES[rule].severity
         place = node.line, node.column
         self.problems.append(Problem(*place, severity, rule, redact_beginning(message, SAID_MAX), hint, redact(shown)))
@@ -58,12 +57,6 @@ class Reading:
     def errors(self) -> bool:
         """Tell whether the document is refused."""
         return any(problem.severity == "error" for problem in self.problems)
-
-
-def _shown(node: Node) -> str:
-    if not isinstance(node, Scalar):
-        return ""
-    return redact_beginning(node.text.split("\n", 1)[0], TEXT_MAX)
 
 
 _LFS_POINTER = "version https://git-lfs.github.com/spec/"
@@ -133,13 +126,13 @@ def _unknown_kind(root: Mapping, reading: Reading) -> Kind | None:
     if version.value != API_VERSION:
         if isinstance(version.value, str):
             hint = f"write {API_VERSION}; {_IGNORE_HINT}"
-            reading.add(rules.API_VERSION, version, f"unknown apiVersion {_shown(version)}", hint)
+            reading.add(rules.API_VERSION, version, f"unknown apiVersion {shown_text(version)}", hint)
         else:
             reading.add(rules.WRONG_TYPE, version, "apiVersion must be text", f"write {API_VERSION}")
     if not known and not (foreign and close is None and isinstance(kind.value, str)):
         if isinstance(kind.value, str):
             hint = f"did you mean {close}?" if close else f"ModelBinding or AgentWorkload; {_IGNORE_HINT}"
-            reading.add(rules.KIND, kind, f"unknown kind {_shown(kind)}", hint)
+            reading.add(rules.KIND, kind, f"unknown kind {shown_text(kind)}", hint)
         else:
             reading.add(rules.WRONG_TYPE, kind, "kind must be text", "write ModelBinding or AgentWorkload")
     return KIND_OF_MANIFEST[kind.value] if known else None  # type: ignore[index]
@@ -254,11 +247,13 @@ def _known_model(provider: Scalar, model: Scalar, reading: Reading) -> None:
     if character := foreign(name):
         close = closest(name, known)
         hint = f"did you mean {close}?" if close else "type it again"
-        reading.add(rules.LOOKALIKE, model, f"spec.model {_shown(model)} holds {called(character)}", hint)
+        reading.add(rules.LOOKALIKE, model, f"spec.model {shown_text(model)} holds {called(character)}", hint)
     if of is not None and of.named_by_vendor:
         if not has_vendor(name):
-            hint = "write vendor/model, such as meta-llama/llama-3.3-70b-instruct"
-            reading.add(rules.OPENROUTER_MODEL, model, f"the {provider.text} model {_shown(model)} has no vendor", hint)
+            said = f"the {provider.text} model {shown_text(model)} has no vendor"
+            reading.add(
+                rules.OPENROUTER_MODEL, model, said, "write vendor/model, such as meta-llama/llama-3.3-70b-instruct"
+            )
         return
     if of is None or name in known or character:
         return
@@ -266,7 +261,7 @@ def _known_model(provider: Scalar, model: Scalar, reading: Reading) -> None:
     close = closest(name, known)
     hint = f"it is a model of {other}" if other else f"did you mean {close}?" if close else f"known: {', '.join(known)}"
     reading.add(
-        rules.UNKNOWN_MODEL, model, f"{_shown(model)} is no {provider.text} model that this version knows", hint
+        rules.UNKNOWN_MODEL, model, f"{shown_text(model)} is no {provider.text} model that this version knows", hint
     )
 
 

@@ -107,7 +107,7 @@ def explain(kind: Kind, root: Mapping, taken: Collection[tuple[int, int]]) -> li
             if place in blamed:
                 continue
             blamed.add(place)
-        text = _text(node) if found.text is None else found.text
+        text = shown_text(node) if found.text is None else found.text
         problem = Problem(
             *place, "error", found.rule, redact_beginning(found.message, SAID_MAX), found.hint, redact(text)
         )
@@ -121,7 +121,8 @@ def _without_text(error: ValidationError) -> ValidationError:
     return error
 
 
-def _text(node: Node) -> str:
+def shown_text(node: Node) -> str:
+    """Give what a problem shows of a node: the beginning of its first line, without what may be secret."""
     if not isinstance(node, Scalar):
         return ""
     return redact_beginning(node.text.split("\n", 1)[0], TEXT_MAX)
@@ -231,7 +232,7 @@ def _wrong_type(error: ValidationError, node: Node, path: list[str | int], dotte
     if path and path[-1] in BUDGETS:
         return _Found(rules.BUDGET, node, f"{dotted} must be a whole number", BUDGET_HINT)
     message = f"{dotted or 'the document'} must be {_TYPE_WORDS.get(wanted, wanted)}, not {_word(node)}"
-    text = _text(node)
+    text = shown_text(node)
     hint = ""
     if wanted == "string" and isinstance(node, Scalar):
         hint = "write a value" if not node.text and node.plain else f'quote it: "{redact(text)}"'
@@ -258,7 +259,9 @@ def _repeated(node: Node, dotted: str) -> Iterator[_Found]:
     seen: set[str] = set()
     for item in node.items:
         if (written := _written(item.value)) in seen:
-            yield _Found(rules.REPEATED_ITEM, item, f"{dotted} names {_text(item) or 'an item'} twice", "remove one")
+            yield _Found(
+                rules.REPEATED_ITEM, item, f"{dotted} names {shown_text(item) or 'an item'} twice", "remove one"
+            )
         seen.add(written)
 
 
@@ -274,7 +277,7 @@ BUDGET_HINT = "write plain decimal digits from 1 to 9007199254740991, such as 10
 
 
 def _wrong_value(error: ValidationError, node: Node, path: list[str | int], dotted: str) -> _Found:
-    text = _text(node)
+    text = shown_text(node)
     if error.validator == "minItems":
         return _Found(rules.WRONG_VALUE, node, f"{dotted} is empty", "name at least one", "[]")
     if error.validator == "enum":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import hmac
-import ipaddress
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +18,10 @@ from typing import Final, NamedTuple
 from reconciler import durable
 from reconciler.audit import Query, Term, search
 from reconciler.core import keys
+from reconciler.core.addresses import is_inside
 from reconciler.core.errors import CouldNotRun, Refused
 from reconciler.core.events import Draft, KeyIssued, KeyRevoked
-from reconciler.core.state import Key, State
+from reconciler.core.state import State
 from reconciler.log.stamp import format_time, wall_clock
 from reconciler.log.store import Reader
 from reconciler.operations.operation import Caller
@@ -108,9 +108,9 @@ def identify(state: State, first: str, authorization: str, address: str, *, basi
     if hmac.compare_digest(digest, first):
         return Caller(NAME, "operator", "")
     key = state.admins.get(digest)
-    if key is None or _expired(key):
+    if key is None or key.expired(format_time(wall_clock())):
         return None
-    return Caller(key.agent, "operator", key.name) if not key.networks or _inside(address, key) else None
+    return Caller(key.agent, "operator", key.name) if not key.networks or is_inside(address, key.networks) else None
 
 
 def require_in_force(state: State, caller: Caller) -> None:
@@ -119,12 +119,8 @@ def require_in_force(state: State, caller: Caller) -> None:
     A token that was believed without the log has no name there.
     """
     key = next((each for each in state.admins.values() if each.name == caller.key), None)
-    if caller.key and (key is None or _expired(key)):
+    if caller.key and (key is None or key.expired(format_time(wall_clock()))):
         raise Refused("the token that it came with is no longer in force", "push again with one that is")
-
-
-def _expired(key: Key) -> bool:
-    return bool(key.expires) and key.expires <= format_time(wall_clock())
 
 
 def _password(encoded: str) -> str:
@@ -133,12 +129,3 @@ def _password(encoded: str) -> str:
         return base64.b64decode(encoded, validate=True).decode("utf-8", "replace").partition(":")[2]
     except ValueError:
         return ""
-
-
-def _inside(address: str, key: Key) -> bool:
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    found = getattr(found, "ipv4_mapped", None) or found
-    return any(found in ipaddress.ip_network(network) for network in key.networks)

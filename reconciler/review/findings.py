@@ -15,6 +15,7 @@ from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.objects import DAY_LIMIT, MANIFEST_OF_KIND, AgentSpec, BindingSpec, Kind, Manifest, Placed
 from reconciler.core.plan import differences
 from reconciler.core.rehearsal import Rehearsal
+from reconciler.core.text import counted
 from reconciler.manifests.ignore import IGNORE_FILE
 from reconciler.manifests.plain import Glimpse
 from reconciler.review.compare import Comparison, Key, Side, references
@@ -250,11 +251,11 @@ def _notices(comparison: Comparison, left_out: int) -> Iterator[str]:
         names = _named(edited)
         yield f"This change edits {names}: what checks changes, or who must approve them, is itself changed."
     if not base.accepted:
-        problems = _count(sum(d.severity == "error" for d in base.diagnostics), "problem")
+        problems = counted(sum(d.severity == "error" for d in base.diagnostics), "problem")
         told = "what can be read of it is compared; what the head has in files that it has broken counts as created"
         yield f"The base {base.commit[:7]} would itself be refused ({problems}): {told}."
     if left_out:
-        yield f"{_count(left_out, 'object')} in files that the head has broken left out."
+        yield f"{counted(left_out, 'object')} in files that the head has broken left out."
 
 
 def _judged(comparison: Comparison) -> str:
@@ -262,7 +263,7 @@ def _judged(comparison: Comparison) -> str:
     for paths, verb in ((comparison.unjudged, "no longer"), (comparison.judged, "now")):
         if paths:
             said += (
-                f" {_count(len(paths), 'file')} {'are' if len(paths) != 1 else 'is'} {verb} judged: {_named(paths)}."
+                f" {counted(len(paths), 'file')} {'are' if len(paths) != 1 else 'is'} {verb} judged: {_named(paths)}."
             )
     return said or " The same files are judged as before."
 
@@ -273,7 +274,3 @@ def _named(paths: Sequence[str]) -> str:
 
 
 _NAMED_MAX = 5
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"

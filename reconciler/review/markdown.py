@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from reconciler.core.diagnostics import Diagnostic, printable
-from reconciler.core.text import cut
+from reconciler.core.text import counted, cut
 from reconciler.review.findings import Field, ObjectChange, Review, is_read
 from reconciler.review.text import AGENTS_MAX, VALUE_MAX, budget_rows, note, rehearsed, summary, values
 
@@ -57,7 +57,7 @@ def markdown(review: Review) -> Iterator[str]:
 def _problems(problems: tuple[Diagnostic, ...]) -> Iterator[str]:
     errors = [problem for problem in problems if problem.severity == "error"]
     yield ""
-    yield f"**Would be refused**: {len(errors):,} problem{'s' * (len(errors) != 1)}"
+    yield f"**Would be refused**: {counted(len(errors), 'problem')}"
     yield ""
     for d in errors[:PROBLEMS_MAX]:
         hint = f" ({d.hint})" if d.hint else ""
