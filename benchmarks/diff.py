@@ -16,7 +16,7 @@ from benchmarks.manifests import write_manifests
 from benchmarks.site import AGENTS, MODELS, call, pai
 from benchmarks.table import Row, at_most, note
 from reconciler.review.compare import in_full
-from reconciler.source import Repository
+from reconciler.source.git import Repository
 
 FIGURE_S = 0.5
 

@@ -17,19 +17,13 @@ from reconciler.core.canonical import same_value
 from reconciler.core.errors import NotFound, Refused, SourceUnavailable
 from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, Kind, Manifest
 from reconciler.core.state import State
-from reconciler.manifests import (
-    Facts,
-    IgnoreRules,
-    Verdict,
-    append_document,
-    delete_document,
-    judge,
-    load_documents,
-    read_manifests,
-    render,
-    replace_document,
-)
-from reconciler.source import Author, RaceLost, Repository
+from reconciler.manifests.edit import append_document, delete_document, load_documents, replace_document
+from reconciler.manifests.emit import render
+from reconciler.manifests.facts import Facts
+from reconciler.manifests.ignore import IgnoreRules
+from reconciler.manifests.judging import Verdict, judge
+from reconciler.manifests.reading import read_manifests
+from reconciler.source.git import Author, RaceLost, Repository
 from reconciler.verdict import TRAILER, Judge
 
 TRIES = 8

@@ -21,11 +21,11 @@ from typing import IO
 import msgspec
 
 from reconciler.core.errors import SourceUnavailable
-from reconciler.manifests import VERSION, Entry, Facts, facts_of
+from reconciler.manifests.facts import VERSION, Entry, Facts
 from reconciler.manifests.judging import SIZE_MAX
-from reconciler.manifests.reading import PART_SIZE, SUFFIXES, size_of
+from reconciler.manifests.reading import PART_SIZE, SUFFIXES, facts_of, size_of
 from reconciler.manifests.reading import SIZE_MAX as FILE_SIZE_MAX
-from reconciler.source import Repository, TreeEntry
+from reconciler.source.git import Repository, TreeEntry
 
 HELPED_FROM = 2000
 """Blobs to read for which other processes are asked to help."""

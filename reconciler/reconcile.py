@@ -29,10 +29,12 @@ from reconciler.core.plan import plan
 from reconciler.core.state import Head, Order, Push, State
 from reconciler.core.steering import standing_orders
 from reconciler.core.text import cut
-from reconciler.manifests import Verdict, redact_beginning
-from reconciler.manifests.judging import unreadable
+from reconciler.manifests.inline_keys import redact_beginning
+from reconciler.manifests.judging import Verdict, unreadable
 from reconciler.recorder import Prepared, Recorder
-from reconciler.source import CommitInfo, Repository, Signatures, Walk
+from reconciler.source.commits import CommitInfo
+from reconciler.source.git import Repository, Walk
+from reconciler.source.signatures import Signatures
 from reconciler.verdict import Judge, TreeIndex, load_index, save_index
 
 DIAGNOSTICS_MAX = 1000

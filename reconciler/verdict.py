@@ -26,28 +26,28 @@ from reconciler.core.errors import CouldNotRun, SourceUnavailable
 from reconciler.core.events import Signature
 from reconciler.core.objects import Kind, Placed
 from reconciler.helped_reading import Helped, dear_blobs, helpers, is_read
-from reconciler.manifests import (
-    VERSION,
-    Entry,
-    Facts,
-    IgnoreRefused,
-    IgnoreRules,
+from reconciler.manifests import ignore
+from reconciler.manifests.facts import VERSION, Entry, Facts
+from reconciler.manifests.ignore import IGNORE_FILE, IgnoreRefused, IgnoreRules
+from reconciler.manifests.judging import (
+    FILES_MAX,
+    SIZE_MAX,
     Verdict,
     deletion_problem,
-    facts_of,
-    ignore,
     judge,
+    too_large,
+    too_many_files,
+    unreadable,
 )
-from reconciler.manifests.ignore import IGNORE_FILE
-from reconciler.manifests.judging import FILES_MAX, SIZE_MAX, too_large, too_many_files, unreadable
-from reconciler.manifests.reading import SUFFIXES
+from reconciler.manifests.reading import SUFFIXES, facts_of
 from reconciler.manifests.rules import SIGNATURE
-from reconciler.source import CommitUnreadable, Repository, TreeEntry, TreeRefused
+from reconciler.source.git import Repository, TreeEntry
+from reconciler.source.history import CommitUnreadable
 from reconciler.source.trailer_search import LOOKED_MAX, TrailerSearch
-from reconciler.source.tree_walk import LINKS, TreeBudget
+from reconciler.source.tree_walk import LINKS, TreeBudget, TreeRefused
 
 if TYPE_CHECKING:  # the hook is in a hurry
-    from reconciler.source import Signatures
+    from reconciler.source.signatures import Signatures
 
 TRAILER = ("Pai-Allow-Deletions", "yes")
 _LOOKED = f"of the tip or the branch's own line: more than {LOOKED_MAX:,} commits would have to be looked through"

@@ -16,7 +16,9 @@ from reconciler.cli.change import commit_and_enforce, print_actions, resource_na
 from reconciler.cli.files import read_given_paths
 from reconciler.cli.place import find_workspace
 from reconciler.core.errors import Refused, UsageError
-from reconciler.manifests import Given, GivenDocument, judge, rules
+from reconciler.manifests import rules
+from reconciler.manifests.given import Given, GivenDocument
+from reconciler.manifests.judging import judge
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,10 +13,10 @@ from reconciler.core.errors import CouldNotRun, Refused
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind
 from reconciler.core.pass_result import Result
 from reconciler.log.replay import projected
-from reconciler.manifests import Facts
+from reconciler.manifests.facts import Facts
 from reconciler.operations.orders import Reconcile, SendCommit
 from reconciler.operations.session import Session, session
-from reconciler.source import Repository
+from reconciler.source.git import Repository
 from reconciler.workspace import Workspace
 
 

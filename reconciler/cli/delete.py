@@ -59,7 +59,8 @@ def _targets(workspace: Workspace, args: argparse.Namespace) -> list[Target]:
 
 def _in_files(names: list[str]) -> list[Target]:
     from reconciler.cli.files import read_given_paths
-    from reconciler.manifests import judge, rules
+    from reconciler.manifests import rules
+    from reconciler.manifests.judging import judge
 
     verdict = judge({path: given.facts for path, given in read_given_paths([Path(name) for name in names]).items()})
     errors = tuple(d for d in verdict.diagnostics if d.severity == "error" and d.rule != rules.NO_BINDING)

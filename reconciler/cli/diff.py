@@ -21,7 +21,9 @@ from reconciler.cli.progress import Progress
 from reconciler.core.errors import CouldNotRun, NotFound, Refused, SourceUnavailable, UsageError, WorkspaceError
 from reconciler.core.text import counted
 from reconciler.review import Review, compare, review
-from reconciler.source import Repository, bring, carries, here
+from reconciler.source.git import Repository
+from reconciler.source.promised import bring
+from reconciler.source.surroundings import carries, here
 from reconciler.verdict import may_matter
 
 SHOWN_MAX = 1000

@@ -16,19 +16,10 @@ from typing import BinaryIO, Final, TypeVar
 
 from reconciler.core.errors import CouldNotRun
 from reconciler.core.objects import Kind
-from reconciler.manifests import (
-    Entry,
-    Facts,
-    Given,
-    GivenDocument,
-    IgnoreRefused,
-    IgnoreRules,
-    Problem,
-    facts_of,
-    read_given,
-)
-from reconciler.manifests.ignore import BYTES_MAX, IGNORE_FILE
-from reconciler.manifests.reading import GIVEN_BYTES_MAX, SIZE_MAX, SUFFIXES
+from reconciler.manifests.facts import Entry, Facts, Problem
+from reconciler.manifests.given import Given, GivenDocument, read_given
+from reconciler.manifests.ignore import BYTES_MAX, IGNORE_FILE, IgnoreRefused, IgnoreRules
+from reconciler.manifests.reading import GIVEN_BYTES_MAX, SIZE_MAX, SUFFIXES, facts_of
 from reconciler.manifests.rules import TREE
 
 STDIN: Final = Path("-")

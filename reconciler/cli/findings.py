@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from reconciler.cli.output import note, print_diagnostics, print_json
 from reconciler.core.diagnostics import Diagnostic, foremost
 from reconciler.core.text import counted
-from reconciler.manifests import Verdict
+from reconciler.manifests.judging import Verdict
 
 SHOWN_MAX = 1000
 """Lines of text and of GitHub's commands."""
@@ -54,7 +54,7 @@ class Findings(NamedTuple):
 
 def place_of(folder: Path) -> Place:
     """Find the top of the work tree around a folder, which is the folder itself if there is none."""
-    from reconciler.source import work_tree
+    from reconciler.source.surroundings import work_tree
 
     absolute = folder.resolve()
     return Place(str(absolute), str(work_tree(absolute) or absolute))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from reconciler.cli.findings import Findings, omitted_words
 from reconciler.core.diagnostics import Diagnostic, format_line, printable
-from reconciler.manifests import RULES
+from reconciler.manifests.rules import RULES
 
 SHOWN_MAX = 1000
 ANNOTATED_MAX = 10

@@ -24,9 +24,9 @@ from reconciler.core.diagnostics import Shown, shown
 from reconciler.core.errors import PaiError, Refused
 from reconciler.operations.asking import ask
 from reconciler.operations.hook_verbs import AdmitPush, JudgePush
-from reconciler.source import RefUpdate, is_judged, parse_updates, quarantine_folders
 from reconciler.source.chains import excess
-from reconciler.source.hook import require_few_beside, resolved
+from reconciler.source.hook import RefUpdate, is_judged, parse_updates, require_few_beside, resolved
+from reconciler.source.quarantine import quarantine_folders
 from reconciler.workspace import OF_THE_HOOK, Workspace, require_owner
 
 DAEMON_TIMEOUT_S = 10.0

@@ -31,7 +31,7 @@ from reconciler.forges import (
     surroundings,
 )
 from reconciler.review import Review
-from reconciler.source import Repository
+from reconciler.source.git import Repository
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,7 +24,7 @@ from reconciler.core.steering import standing_orders
 from reconciler.log.replay import projected
 from reconciler.operations.orders import Reconcile
 from reconciler.operations.session import session
-from reconciler.source import Repository
+from reconciler.source.git import Repository
 from reconciler.workspace import Workspace
 
 

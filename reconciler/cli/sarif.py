@@ -17,7 +17,7 @@ from reconciler import __version__
 from reconciler.cli.findings import Findings, omitted_words
 from reconciler.cli.output import print_json
 from reconciler.core.diagnostics import Diagnostic, printable
-from reconciler.manifests import RULES, Rule
+from reconciler.manifests.rules import RULES, Rule
 
 SHOWN_MAX = 5000
 """Results that GitHub's code scanning shows of one run."""

@@ -17,10 +17,10 @@ from reconciler.cli.files import read_paths
 from reconciler.cli.findings import OUTPUTS, Place, place_of, print_findings
 from reconciler.cli.progress import Progress
 from reconciler.core.errors import CouldNotRun, UsageError
-from reconciler.manifests import Verdict, judge
+from reconciler.manifests.judging import Verdict, judge
 
 if TYPE_CHECKING:
-    from reconciler.source import Repository
+    from reconciler.source.git import Repository
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def _of_files(args: argparse.Namespace) -> _Judged:
 
 
 def _of_staged(args: argparse.Namespace) -> _Judged:
-    from reconciler.source import staged
+    from reconciler.source.staging import staged
 
     with staged(Path.cwd()) as (repository, tree):
         return _of_tree(repository, tree, _folder_in(repository, args.paths), "what is staged")
@@ -61,7 +61,9 @@ def _of_staged(args: argparse.Namespace) -> _Judged:
 
 def _of_commit(args: argparse.Namespace) -> _Judged:
     from reconciler.cli.place import find_workspace
-    from reconciler.source import Repository, bring, here
+    from reconciler.source.git import Repository
+    from reconciler.source.promised import bring
+    from reconciler.source.surroundings import here
     from reconciler.verdict import may_matter
 
     around, path = here(Path.cwd()), "."

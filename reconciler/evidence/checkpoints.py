@@ -24,7 +24,8 @@ from reconciler.evidence.published import Claim, Line
 from reconciler.log import pruned
 from reconciler.log.store import Reader
 from reconciler.log.tree import Tree, extend
-from reconciler.source import Author, witness
+from reconciler.source import witness
+from reconciler.source.git import Author
 from reconciler.source.packing import Packer
 from reconciler.tlog.merkle import Frontier
 from reconciler.tlog.note import VerifierKey, parse_vkey

@@ -31,7 +31,8 @@ from reconciler.operations.push_events import admit
 from reconciler.operations.pushers import Pushes
 from reconciler.operations.secret_uses import check_fit
 from reconciler.operations.steering import Steering
-from reconciler.source import RaceLost, is_judged
+from reconciler.source.git import RaceLost
+from reconciler.source.hook import is_judged
 from reconciler.workspace import Address
 
 Handler = Callable[[Any, Caller], Any]

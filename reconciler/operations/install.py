@@ -15,8 +15,8 @@ from reconciler import durable
 from reconciler.core.errors import LogDamaged, WorkspaceError
 from reconciler.log.creation import create_log
 from reconciler.log.replay import projected
-from reconciler.source import init_bare
-from reconciler.source import install as install_hook
+from reconciler.source.bare import init_bare
+from reconciler.source.hook import install as install_hook
 from reconciler.tlog.note import KeyPair, generate, parse_secret
 from reconciler.workspace import Workspace, hide_from_git, require_owner
 

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 from reconciler.core.objects import Kind
 from reconciler.core.state import FOLD_VERSION, RowKey, from_rows, row_keys
 from reconciler.log.replay import projected
-from reconciler.manifests import Verdict
+from reconciler.manifests.judging import Verdict
 from reconciler.manifests.reading import size_of
 from reconciler.operations.hook_verbs import JudgePush
-from reconciler.source import Repository
+from reconciler.source.git import Repository
 from reconciler.source.trailer_search import weight
 from reconciler.verdict import Judge, Most, TooLarge, TreeIndex, load_index, save_index
 from reconciler.workspace import Workspace
 
 if TYPE_CHECKING:
-    from reconciler.source import Signatures
+    from reconciler.source.signatures import Signatures
 
 SAVED_AFTER_FILES = 500
 """Files read beyond which the index is kept, so that the next push is fast even if no daemon runs."""
@@ -102,7 +102,7 @@ def signatures_of(workspace: Workspace) -> Signatures | None:
     settings = workspace.settings
     if settings.source_require_signatures == "off":
         return None
-    from reconciler.source import Signatures  # the hook is in a hurry
+    from reconciler.source.signatures import Signatures
 
     signers, home = workspace.file(settings.source_allowed_signers), workspace.file(settings.source_gnupg_home)
     return Signatures(settings.source_require_signatures, signers, home)

@@ -37,7 +37,7 @@ from reconciler.operations.kept import kept_events
 from reconciler.operations.orders import Ping
 from reconciler.operations.parts import Parts
 from reconciler.operations.session import WAIT_S
-from reconciler.source import RaceLost
+from reconciler.source.git import RaceLost
 from reconciler.tlog.merkle import TILE_WIDTH, Frontier
 from reconciler.workspace import Workspace
 

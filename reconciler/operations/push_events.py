@@ -18,7 +18,7 @@ from reconciler.core.state import State
 from reconciler.operations.first_token import require_in_force
 from reconciler.operations.pushers import Ended, Pushes
 from reconciler.recorder import Recorder
-from reconciler.source import Repository
+from reconciler.source.git import Repository
 from reconciler.workspace import Workspace
 
 NO_COMMIT = "0" * 40

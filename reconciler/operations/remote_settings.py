@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 from reconciler.core.errors import SecretMissing, SecretsUnavailable, SourceUnavailable
 from reconciler.secrets import Backends
-from reconciler.source import Mirror, Remote, RemoteCredentials
+from reconciler.source.credentials import RemoteCredentials
+from reconciler.source.remote import Mirror, Remote
 from reconciler.source.witness import refs_of
 from reconciler.workspace import Workspace
 from reconciler.workspace.other_secrets import KNOWN_HOSTS, OF_GIT, PASSWORD, SSH_KEY, TOKEN, USERNAME

@@ -14,11 +14,13 @@ from typing import NamedTuple
 
 from reconciler.core.diagnostics import Diagnostic, has_errors
 from reconciler.core.objects import AgentSpec, Kind, Placed
-from reconciler.manifests import Facts, IgnoreRefused, IgnoreRules, judging
-from reconciler.manifests.ignore import IGNORE_FILE
+from reconciler.manifests import judging
+from reconciler.manifests.facts import Facts
+from reconciler.manifests.ignore import IGNORE_FILE, IgnoreRefused, IgnoreRules
 from reconciler.manifests.plain import BYTES_MAX, Glimpse, glance
 from reconciler.manifests.reading import SUFFIXES, size_of, wrong_path
-from reconciler.source import Repository, TreeEntry, TreeRefused
+from reconciler.source.git import Repository, TreeEntry
+from reconciler.source.tree_walk import TreeRefused
 from reconciler.verdict import Judge
 
 Key = tuple[Kind, str]

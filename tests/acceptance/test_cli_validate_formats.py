@@ -16,7 +16,7 @@ import pytest
 from junitparser import JUnitXml
 
 from reconciler.core.diagnostics import printable
-from reconciler.manifests import RULES
+from reconciler.manifests.rules import RULES
 from tests.support import BAD, Done, Git, Site, agent, binding
 
 ODD = "50%41 of, it: ü/a b#c.yaml"

@@ -18,7 +18,8 @@ import jsonschema
 import pytest
 
 from reconciler.core.objects import API_VERSION, KIND_OF_MANIFEST
-from reconciler.manifests import read_manifests, rules
+from reconciler.manifests import rules
+from reconciler.manifests.reading import read_manifests
 from reconciler.manifests.tree import documents
 from tests.support_docs import DOCS, ROOT
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pygit2  # noqa: F401 - before the fork, so that kills hit the work and not the imports
 
 from reconciler.core.errors import LogBusy
-from reconciler.manifests import judge, read_manifests
+from reconciler.manifests.judging import judge
+from reconciler.manifests.reading import read_manifests
 from reconciler.operations.parts import Parts
 from reconciler.workspace import Workspace
 from tests.support import BAD, agent, binding

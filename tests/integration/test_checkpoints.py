@@ -22,7 +22,8 @@ from reconciler.evidence.verification import Report, verify
 from reconciler.log.sqlite.store import open_reader
 from reconciler.operations.install import install
 from reconciler.operations.parts import Parts
-from reconciler.source import Author, witness
+from reconciler.source import witness
+from reconciler.source.git import Author
 from reconciler.source.witness import CHECKPOINTS, refs_of
 from reconciler.tlog.note import generate, parse_vkey
 from reconciler.tlog.signed_checkpoint import Checkpoint, read, sign

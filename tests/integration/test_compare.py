@@ -11,7 +11,8 @@ import pytest
 
 from reconciler.review import Comparison, compare, review
 from reconciler.review.compare import _quick, in_full
-from reconciler.source import Author, Repository, init_bare
+from reconciler.source.bare import init_bare
+from reconciler.source.git import Author, Repository
 from reconciler.verdict import Judge
 from tests.support import BAD, agent, binding
 

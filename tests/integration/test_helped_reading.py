@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from reconciler import helped_reading
-from reconciler.source import Author, Repository, init_bare
+from reconciler.source.bare import init_bare
+from reconciler.source.git import Author, Repository
 from reconciler.verdict import Judge, TreeIndex
 from tests.support import BAD, agent, binding
 

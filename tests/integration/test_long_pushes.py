@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from reconciler import verdict
-from reconciler.manifests import Verdict, read_manifests
+from reconciler.manifests.judging import Verdict
+from reconciler.manifests.reading import read_manifests
 from reconciler.operations.hook_verbs import JudgePush
 from reconciler.operations.judging import SMALL, judge_small
 from reconciler.reconcile import (
@@ -28,8 +29,8 @@ from reconciler.reconcile import (
     TOGETHER_MAX,
     commit_fields,
 )
-from reconciler.source import Repository
 from reconciler.source.commits import parse_commit
+from reconciler.source.git import Repository
 from reconciler.source.history import COMMIT_BYTES_MAX, LONG_BYTES_MAX, PARENTS_MAX
 from reconciler.source.trailer_search import LOOKED_MAX
 from reconciler.verdict import ENTRY_SIZE, PROBLEM_SIZE, Judge, TooLarge, load_index

@@ -16,7 +16,8 @@ import msgspec
 import pytest
 
 from reconciler.core.diagnostics import Diagnostic, format_line
-from reconciler.manifests import RULES, read_manifests
+from reconciler.manifests.reading import read_manifests
+from reconciler.manifests.rules import RULES
 from tests.support import BAD, Git, Site, agent, binding, copied
 
 CORPUS = Path(__file__).parent.parent / "unit" / "corpus"

@@ -12,7 +12,8 @@ from reconciler.core.events import Event
 from reconciler.core.objects import Desired
 from reconciler.core.plan import plan
 from reconciler.core.state import State
-from reconciler.source import Author, Repository, init_bare
+from reconciler.source.bare import init_bare
+from reconciler.source.git import Author, Repository
 from reconciler.verdict import Judge
 from tests.support import BAD, agent, binding
 

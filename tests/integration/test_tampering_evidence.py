@@ -30,7 +30,8 @@ from reconciler.log.stamp import format_ulid, parse_ulid
 from reconciler.log.store import Stored
 from reconciler.operations.install import install
 from reconciler.operations.parts import Parts
-from reconciler.source import Author, witness
+from reconciler.source import witness
+from reconciler.source.git import Author
 from reconciler.tlog.merkle import leaf_hash
 from reconciler.tlog.note import generate
 from reconciler.tlog.signed_checkpoint import Checkpoint, read, sign

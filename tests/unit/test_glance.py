@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reconciler.manifests import read_manifests
 from reconciler.manifests.plain import BYTES_MAX, glance
+from reconciler.manifests.reading import read_manifests
 from tests.support import BAD, agent, binding
 
 CORPUS = sorted((Path(__file__).parent / "corpus").rglob("*.yaml"))

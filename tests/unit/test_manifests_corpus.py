@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.manifests import judge, read_manifests
+from reconciler.manifests.judging import judge
+from reconciler.manifests.reading import read_manifests
 
 CORPUS = Path(__file__).parent / "corpus"
 GOOD = sorted((CORPUS / "good").glob("*.yaml"))
@@ -31,7 +32,7 @@ def test_bad_file_has_exactly_the_problems_it_names(path: Path) -> None:
 def test_corpus_breaks_every_rule_that_bytes_alone_can_break() -> None:
     """Every rule that needs neither a path, a size nor a history has an example."""
     elsewhere = {"PAI104", "PAI105", "PAI106", "PAI107", "PAI115", "PAI303", "PAI304", "PAI305", "PAI351"}
-    from reconciler.manifests import RULES
+    from reconciler.manifests.rules import RULES
 
     shown = {line.split()[1] for path in BAD for line in path.with_suffix(".expect").read_text().splitlines()}
     assert shown == RULES.keys() - elsewhere

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.manifests import append_document, delete_document, load_documents, render, replace_document
-from reconciler.manifests.edit import document_texts
+from reconciler.manifests.edit import append_document, delete_document, document_texts, load_documents, replace_document
+from reconciler.manifests.emit import render
 
 MODEL = """\
 # who may spend what

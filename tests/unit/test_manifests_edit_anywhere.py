@@ -13,7 +13,7 @@ import re
 import pytest
 import yaml
 
-from reconciler.manifests import load_documents, replace_document
+from reconciler.manifests.edit import load_documents, replace_document
 from reconciler.manifests.tree import documents
 from tests.unit.documents_at_random import Edit, Written, an_edit, written
 

@@ -16,8 +16,10 @@ from types import FrameType
 import msgspec
 import pytest
 
-from reconciler.manifests import Facts, inline_keys, judge, judging, read_manifests, rules, schema, tree
-from reconciler.manifests.reading import PROBLEMS_MAX, TAG_HANDLES_MAX
+from reconciler.manifests import inline_keys, judging, rules, schema, tree
+from reconciler.manifests.facts import Facts
+from reconciler.manifests.judging import judge
+from reconciler.manifests.reading import PROBLEMS_MAX, TAG_HANDLES_MAX, read_manifests
 from reconciler.manifests.schema import HINTS_MAX
 
 MODEL = (

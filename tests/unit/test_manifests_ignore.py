@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.manifests import IgnoreRefused, IgnoreRules
-from reconciler.manifests.ignore import BYTES_MAX, PATTERNS_MAX
+from reconciler.manifests.ignore import BYTES_MAX, PATTERNS_MAX, IgnoreRefused, IgnoreRules
 
 PIECES = [
     *(

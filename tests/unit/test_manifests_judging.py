@@ -13,18 +13,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from reconciler.core.objects import Kind
-from reconciler.manifests import (
-    RULES,
-    Facts,
-    Problem,
-    deletion_problem,
-    judge,
-    judging,
-    read_manifests,
-    render,
-    rules_document,
-)
-from reconciler.manifests.facts import schema_folder
+from reconciler.manifests import judging
+from reconciler.manifests.emit import render
+from reconciler.manifests.facts import Facts, Problem, schema_folder
+from reconciler.manifests.judging import deletion_problem, judge
+from reconciler.manifests.reading import read_manifests
+from reconciler.manifests.rules import RULES, rules_document
 
 ROOT = Path(__file__).parents[2]
 

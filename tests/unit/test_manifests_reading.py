@@ -10,19 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.diagnostics import format_line
-from reconciler.manifests import (
-    VERSION,
-    Entry,
-    Facts,
-    IgnoreRules,
-    dump_facts,
-    facts_of,
-    judge,
-    load_facts,
-    read_manifests,
-    redact,
-    redact_beginning,
-)
+from reconciler.manifests.facts import VERSION, Entry, Facts, dump_facts, load_facts
+from reconciler.manifests.ignore import IgnoreRules
+from reconciler.manifests.inline_keys import redact, redact_beginning
+from reconciler.manifests.judging import judge
+from reconciler.manifests.reading import facts_of, read_manifests
 
 MODEL = (
     b"apiVersion: pai.io/v1\nkind: ModelBinding\nmetadata:\n  name: m\nspec:\n"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from reconciler.core.diagnostics import format_line
-from reconciler.manifests import Entry, deletion_problem, facts_of, judge, read_manifests
+from reconciler.manifests.facts import Entry
+from reconciler.manifests.judging import deletion_problem, judge
+from reconciler.manifests.reading import facts_of, read_manifests
 from tests.support import agent, binding
 
 SOUND = binding("flash")

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 
 from reconciler.cli.output import print_yaml
-from reconciler.manifests import load_documents
+from reconciler.manifests.edit import load_documents
 from tests.unit.test_manifests_edit import ODD_TEXTS, VALUES
 
 NUMBERS = ["0o14", "1e3", "1E5", "+1e3", "1e-3", "1e+3", ".5", "5.", "0x1F", "1.", "-0", "00", "+.INF", ".NaN", "0b1"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import Refused
-from reconciler.source import Author, Repository
+from reconciler.source.git import Author, Repository
 from source.conftest import Git
 
 ALICE = Author("Alice", "alice@example.com")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import SourceUnavailable
-from reconciler.source import Repository, Walk
+from reconciler.source.git import Repository, Walk
 
 from .conftest import Git
 

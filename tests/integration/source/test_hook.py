@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import CouldNotRun, Refused, SourceUnavailable
-from reconciler.source import RefUpdate, Repository, init_bare, install, parse_updates
-from reconciler.source.hook import MARK
+from reconciler.source.bare import init_bare
+from reconciler.source.git import Repository
+from reconciler.source.hook import MARK, RefUpdate, install, parse_updates
 
 from .conftest import Git
 
@@ -20,7 +21,9 @@ READ_PUSH = """#!{python}
 import os, sys
 from pathlib import Path
 from reconciler.core.errors import SourceUnavailable
-from reconciler.source import Repository, parse_updates, quarantine_folders
+from reconciler.source.git import Repository
+from reconciler.source.hook import parse_updates
+from reconciler.source.quarantine import quarantine_folders
 for update in parse_updates(sys.stdin):
     repository = Repository.open(Path("."), quarantine_folders(os.environ))
     entries = list(repository.entries(update.new))

@@ -11,8 +11,8 @@ import pytest
 
 from reconciler.core.errors import NotFound, SourceUnavailable
 from reconciler.core.events import Signature
-from reconciler.source import Repository, TreeEntry, tree_walk
-from reconciler.source.git import CACHE_BYTES_MAX
+from reconciler.source import tree_walk
+from reconciler.source.git import CACHE_BYTES_MAX, Repository, TreeEntry
 from reconciler.source.quarantine import quarantine_folders
 from reconciler.source.tree_walk import TreeRefused
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.source import init_bare
+from reconciler.source.bare import init_bare
 from reconciler.source.gitrun import SAID_BYTES_MAX, GitRunner
 
 MIB = 1024 * 1024

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from watchfiles._rust_notify import RustNotify
 
-from reconciler.source import Author, Repository, Watch, watch, witness
+from reconciler.source import watch, witness
+from reconciler.source.git import Author, Repository
+from reconciler.source.watch import Watch
 
 from .conftest import Git
 

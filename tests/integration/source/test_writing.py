@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import NotFound, Refused, SourceUnavailable
-from reconciler.source import Author, RaceLost, Repository, user_identity, writing
+from reconciler.source import writing
+from reconciler.source.git import Author, RaceLost, Repository, user_identity
 from reconciler.source.mapping import mapped
 
 from .conftest import Git
@@ -100,7 +101,7 @@ def test_write_tells_of_a_lock_that_stays(bare: Git, monkeypatch: pytest.MonkeyP
 WRITER = """
 import sys
 from pathlib import Path
-from reconciler.source import Author, RaceLost, Repository
+from reconciler.source.git import Author, RaceLost, Repository
 repository, name = Repository.open(Path(sys.argv[1])), sys.argv[2]
 for number in range(int(sys.argv[3])):
     while True:
