@@ -20,6 +20,7 @@ from typing import IO
 
 import msgspec
 
+from reconciler import quick
 from reconciler.core.errors import SourceUnavailable
 from reconciler.manifests.facts import VERSION, Entry, Facts
 from reconciler.manifests.judging import SIZE_MAX
@@ -137,7 +138,8 @@ def helpers(repository: Repository, entries: Collection[TreeEntry], dear: list[s
 
         if dear and _others_see(repository, dear[-1]):
             leave(dear, DEAR_TIMEOUT_S * len(dear), NICENESS)
-        if (count := min(_cpus() - 1, HELPERS_MAX)) > 0 and len(entries) >= HELPED_FROM:
+        count = 0 if quick.PLAIN else min(_cpus() - 1, HELPERS_MAX)
+        if count > 0 and len(entries) >= HELPED_FROM:
             apart = frozenset(dear)
             oids = [oid for oid in dict.fromkeys(e.oid for e in entries if is_read(e)) if oid not in apart]
             share = (len(oids) - HEAD_START) // (count + 1)
@@ -176,7 +178,7 @@ def _others_see(repository: Repository, oid: str) -> bool:
 
 def help_reading() -> None:
     """Be a helper: read what standard input asks for and write the facts, up to the first blob that cannot be read."""
-    gc.disable()
+    quick.short_life()
     folder, oids, niceness = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=tuple[bytes, list[str], int])
     os.nice(niceness)
     _put(VERSION.encode())

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from reconciler import quick
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import CouldNotRun, SourceUnavailable
 from reconciler.core.events import Signature
@@ -137,7 +138,7 @@ class Judge:
                 raise TooLarge(error.message) from error
             path = self.full(IGNORE_FILE) if isinstance(error, IgnoreRefused) else self._path
             return Verdict({}, (unreadable(path, error),))
-        verdict = self._of_edit(index) or judge(index.files)
+        verdict = (None if quick.PLAIN else self._of_edit(index)) or judge(index.files)
         self._judged = (index, verdict)
         return verdict
 
@@ -386,6 +387,8 @@ def _names(facts: Facts) -> list[tuple[Kind, str]]:
 
 def load_index(path: Path) -> TreeIndex | None:
     """Read a kept index; None if there is none, or it is not whole, or another version wrote it."""
+    if quick.PLAIN:
+        return None
     try:
         index = _index_decoder.decode(path.read_bytes())
     except (OSError, ValueError):
@@ -395,6 +398,8 @@ def load_index(path: Path) -> TreeIndex | None:
 
 def save_index(path: Path, index: TreeIndex) -> None:
     """Keep an index for the next process. It is derived: failing to write it costs time, nothing else."""
+    if quick.PLAIN:
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

@@ -30,7 +30,22 @@ TOOLS: dict[str, tuple[str, ...]] = {
     "types": ("mypy",),
     "layers": ("lint-imports",),
 }
-ALL = ("format", "lint", "sizes", "types", "layers", "tests")
+ALL = ("format", "lint", "sizes", "types", "layers", "tests", "plain-paths")
+RUNS = ("tests", "plain-paths")
+"""Those of ALL that are pytest's; of a failure of them pytest says enough."""
+PLAIN_PATHS = (
+    "tests/unit/test_quick.py",
+    "tests/unit/test_glance.py",
+    "tests/integration/source/test_hook.py",
+    "tests/integration/test_compare.py",
+    "tests/integration/test_daemon_lines.py",
+    "tests/integration/test_helped_reading.py",
+    "tests/integration/test_one_verdict.py",
+    "tests/integration/test_reconcile.py",
+    "tests/integration/test_remembered_verdict.py",
+    "tests/acceptance/test_cli_diff.py",
+)
+"""The tests of every place that asks whether cleverness is off (docs/decisions/0104-one-switch-for-cleverness.md)."""
 
 USAGE = f"""usage: python3 -m tests [CHECK] [PYTEST OPTIONS]
 
@@ -41,7 +56,8 @@ checks, in the order of `all` (the default):
   types       mypy, strict
   layers      lint-imports: imports point down
   tests       pytest: {", ".join(SUITES)}
-or one suite alone: {", ".join(SUITES)}
+  plain-paths the tests that depend on the switch of reconciler/quick.py, with all cleverness off
+or one suite alone: {", ".join(SUITES)}; or `plain`: all suites with all cleverness off
 
 Without the packages of requirements.lock it makes an environment of its own, .venv-tests, and runs there; all checks
 are then preceded by what a newcomer does, pip install . && pai demo. System packages that are missing are installed.
@@ -54,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     if name in ("-h", "--help"):
         _say(USAGE)
         return 0
-    if name not in (*ALL, *SUITES, "all"):
+    if name not in (*ALL, *SUITES, "plain", "all"):
         _say(f"there is no check {name}\n\n{USAGE}", sys.stderr.fileno())
         return 2
     if not machine.is_prepared():
@@ -62,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
     for check in ALL if name == "all" else (name,):
         code = _run(check, options)
         if code:
-            if check in ALL[:-1]:
+            if check in ALL and check not in RUNS:
                 _say(f"failed: {check}; alone: python -m tests {check}\n", sys.stderr.fileno())
             return code
     return 0
@@ -74,8 +90,10 @@ def _run(check: str, options: Sequence[str]) -> int:
     if check in TOOLS:
         program, *rest = TOOLS[check]
         return _command([_script(program), *rest], check)
-    folder = "tests" if check == "tests" else f"tests/{check}"
-    return _command([sys.executable, "-m", "pytest", folder, *_workers(options), *options], check)
+    if check in ("plain", "plain-paths"):
+        os.environ["PAI_PLAIN"] = "1"
+    places = {"tests": ["tests"], "plain": ["tests"], "plain-paths": PLAIN_PATHS}.get(check, [f"tests/{check}"])
+    return _command([sys.executable, "-m", "pytest", *places, *_workers(options), *options], check)
 
 
 def _workers(options: Sequence[str]) -> list[str]:

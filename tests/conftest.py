@@ -8,12 +8,20 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from reconciler import quick
 from tests.support import Site, agent, binding, copied, make, maybe_daemon
 from tests.support_gateway import Bench, opened, prepare
 
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn on, for a test of it, what `python -m tests plain` turns off: here and in processes that are started."""
+    monkeypatch.setattr(quick, "PLAIN", False)
+    monkeypatch.setenv(quick.VARIABLE, "")
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
+from reconciler import quick
 from reconciler.audit import EventRow, parse_terms, search
 from reconciler.core.state import State
 from reconciler.log.replay import fold, projected
@@ -162,6 +163,7 @@ class Site:
             "GIT_COMMITTER_EMAIL": "bob@example.com",
             "PAI_ADMIN_LISTEN": "127.0.0.1:0",
             "PAI_GATEWAY_LISTEN": "127.0.0.1:0",
+            quick.VARIABLE: os.environ.get(quick.VARIABLE, ""),
         }
         self.outputs: list[str] = []
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from reconciler import quick
 from reconciler.core.errors import CouldNotRun
 from reconciler.core.objects import DAY_LIMIT
 
@@ -70,6 +71,7 @@ class _Tour:
         self._clone = folder / "clone"
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PAI_", "GIT_"))},
+            quick.VARIABLE: os.environ.get(quick.VARIABLE, ""),
             "PAI_WORKSPACE": str(self._workspace),
             "PAI_ADMIN_LISTEN": f"127.0.0.1:{_free_port()}",
             "PAI_GATEWAY_LISTEN": f"127.0.0.1:{self._gateway_port}",

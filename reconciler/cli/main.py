@@ -7,7 +7,6 @@ usage, 3 could not run.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import os
 import re
@@ -71,23 +70,6 @@ VERBS = (
 
 COMPLETE = "__complete"
 """What shells call to learn what may stand next."""
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """argparse's own, which makes one for every argument: it need not import shutil to know how wide a terminal is."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_columns() - 2)
-
-
-def _columns() -> int:
-    """Give the width of the terminal as shutil.get_terminal_size does."""
-    with contextlib.suppress(ValueError):
-        if (columns := int(os.environ.get("COLUMNS", "0"))) > 0:
-            return columns
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
-    return 80
 
 
 class _Parser(argparse.ArgumentParser):
@@ -154,7 +136,7 @@ def parser_for(verb: Verb) -> argparse.ArgumentParser:
     """Build the argument parser of one verb."""
     module = importlib.import_module(f"reconciler.cli.{verb.module}")
     parser = _Parser(prog=f"pai {verb.name}", description=module.__doc__)
-    parser.formatter_class = _Formatter
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     module.arguments(parser)
     workspace_option(parser)
     return parser

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 import threading
-import time
 from typing import TextIO
 
 from reconciler.core.diagnostics import printable
@@ -32,31 +31,16 @@ def configure(stream: TextIO) -> None:
     handler = _Together(stream)
     handler.setFormatter(_Line("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # What no line shows is not looked up for each (see "Optimization" in logging's documentation).
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # no line for each piece of garbage that a stranger sends
 
 
 class _Line(logging.Formatter):
-    """The same line as `logging` writes, without writing the second anew for each.
-
-    It is one line, whatever is told: of remotes, branches and forges others choose the words.
-    """
-
-    _second, _shown = -1, ""
+    """One line, whatever is told: of remotes, branches and forges others choose the words. A stack keeps its lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        if record.exc_info or record.stack_info:
-            return "\n".join(map(printable, super().format(record).split("\n")))
-        return f"{self.formatTime(record)} {record.levelname} {record.name}: {printable(record.getMessage())}"
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        del datefmt
-        second = int(record.created)
-        if second != self._second:
-            self._shown, self._second = time.strftime(self.default_time_format, time.localtime(second)), second
-        return f"{self._shown},{int(record.msecs):03d}"
+        said = super().format(record)
+        lines = said.split("\n") if record.exc_info or record.stack_info else [said]
+        return "\n".join(map(printable, lines))
 
 
 class _Together(logging.Handler):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import gc
 import logging
 import os
 import resource
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import uvloop
 
-from reconciler import __version__
+from reconciler import __version__, quick
 from reconciler.admin.api import Api
 from reconciler.admin.app import Metrics, admin_app, foreign
 from reconciler.admin.git.smart_http import SmartHttp
@@ -76,9 +75,6 @@ TELL_S: Final = 1.0
 """How often it is looked whether a line about readiness is due."""
 FILES: Final = 32 * 1024
 """More than both ports and all upstreams together may have open, in 256 KiB."""
-GARBAGE: Final = (25_000, 10, 10)
-SWITCH_S: Final = 0.0025
-"""How long a thread that computes keeps the event loop waiting for the interpreter: half of Python's own."""
 
 
 class Daemon:
@@ -319,19 +315,8 @@ def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
             where = f"http://{addresses['admin.listen']}/#token={token.text}"
             announce(f"people use {where} (kept in {workspace.admin_token})")
         announce(f"gateway for agents on http://{addresses['gateway.listen']}")
-        _collect_often()
-        sys.setswitchinterval(SWITCH_S)
+        quick.long_life()
         runner.run(Daemon(workspace, parts, admin, agents, token.text).run())
-
-
-def _collect_often() -> None:
-    """Let garbage be looked for in small heaps: what is there now stays, and each request leaves cycles of its own.
-
-    Commands wait for 100,000 objects, which stops the daemon for 0.1 s.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE)
 
 
 def _make_room_for_files() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
+from reconciler import quick
 from reconciler.core.diagnostics import Diagnostic, has_errors
 from reconciler.core.objects import AgentSpec, Kind, Placed
 from reconciler.manifests import judging
@@ -66,14 +67,14 @@ class Comparison(NamedTuple):
 def compare(repository: Repository, path: str, base: str, head: str) -> Comparison:
     """Compare two commits below the source path `path`. Raises SourceUnavailable."""
     judge = Judge(repository, path)
-    quick = None
+    found = None
     try:
         for sha in (base, head):
             repository.require_folder(sha, path)
-        quick = _quick(judge, path, base, head)
+        found = None if quick.PLAIN else _by_what_differs(judge, path, base, head)
     except (TreeRefused, IgnoreRefused):
         pass  # judging in full says what is wrong, and where
-    return quick or in_full(repository, path, base, head)
+    return found or in_full(repository, path, base, head)
 
 
 def in_full(repository: Repository, path: str, base: str, head: str) -> Comparison:
@@ -107,7 +108,7 @@ def _paths(repository: Repository, base: str, head: str) -> tuple[str, ...]:
         return ()  # the verdict says so
 
 
-def _quick(judge: Judge, path: str, base: str, head: str) -> Comparison | None:
+def _by_what_differs(judge: Judge, path: str, base: str, head: str) -> Comparison | None:
     """Compare by what differs; None if anything else than the changed files might have a say."""
     repository = judge.repository
     new = dict(repository.changes(base, head, path))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.review import Comparison, compare, review
-from reconciler.review.compare import _quick, in_full
+from reconciler.review.compare import _by_what_differs, in_full
 from reconciler.source.bare import init_bare
 from reconciler.source.git import Author, Repository
 from reconciler.verdict import Judge
@@ -120,7 +120,7 @@ def test_every_file_of_the_corpus_is_compared_as_judging_in_full_does(history: H
 
 
 def _is_quick(repository: Repository, base: str, head: str) -> bool:
-    return _quick(Judge(repository), ".", base, head) is not None
+    return _by_what_differs(Judge(repository), ".", base, head) is not None
 
 
 @pytest.mark.parametrize(

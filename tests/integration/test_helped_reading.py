@@ -14,6 +14,8 @@ from reconciler.source.git import Author, Repository
 from reconciler.verdict import Judge, TreeIndex
 from tests.support import BAD, agent, binding
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 FILES = 60
 
 

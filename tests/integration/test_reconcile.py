@@ -333,6 +333,7 @@ def test_force_push_while_serving_is_followed(site: Site, free: Git) -> None:
     assert sorted(site.state().models) == ["a", "c", "d"]
 
 
+@pytest.mark.usefixtures("quickly")
 def test_lost_index_costs_time_only(site: Site, free: Git, tmp_path: Path) -> None:
     """The kept index is derived: without it, or with a damaged one, the verdict is the same."""
     free.pushed({"models/a.yaml": binding("a")})

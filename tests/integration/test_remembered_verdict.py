@@ -17,6 +17,8 @@ from reconciler.source.git import Author, Repository
 from reconciler.verdict import Judge
 from tests.support import BAD, agent, binding
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 NAMES = ["a", "b", "c", "d"]
 COMMITS = 80
 

@@ -23,8 +23,7 @@ from tests.support import until
 def stream() -> Iterator[io.StringIO]:
     """Give what the daemon writes to, and leave logging as it was."""
     root, uvicorn = logging.getLogger(), logging.getLogger("uvicorn")
-    before = (root.level, uvicorn.level, logging._srcfile)
-    flags = (logging.logThreads, logging.logProcesses, logging.logMultiprocessing)
+    before = (root.level, uvicorn.level)
     handlers = list(root.handlers)
     for handler in handlers:
         root.removeHandler(handler)
@@ -34,8 +33,6 @@ def stream() -> Iterator[io.StringIO]:
     root.handlers[:] = handlers
     root.setLevel(before[0])
     uvicorn.setLevel(before[1])
-    logging._srcfile = before[2]
-    logging.logThreads, logging.logProcesses, logging.logMultiprocessing = flags
 
 
 def messages(stream: io.StringIO) -> list[str]:
