@@ -34,7 +34,7 @@ CPU_S_MAX = 60
 MEMORY_BYTES_MAX = 1024 * 1024 * 1024
 """What any push within the bounds of a tree fits in many times."""
 PUSH_VARIABLE = "PAI_PUSH"
-"""Where the daemon leaves the number of a push that comes through it; see `daemon.smart_http`."""
+"""Where the daemon leaves the number of a push that comes through it; see `admin.git.smart_http`."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -51,7 +51,7 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 class _Stopped(PaiError):
-    """The daemon ends while something is waited for."""
+    """The daemon is stopping, so that nothing is waited for any longer."""
 
 
 class Reporter:
@@ -154,7 +154,7 @@ class Reporter:
             raise _Stopped("stopping")
 
     def _cursor(self, reader: Reader) -> Cursor:
-        """Read how far it got; begin with the last outcome where that says nothing about this log and this place."""
+        """Read the cursor; one that is missing, or is another log's or place's, is made anew at the last outcome."""
         whole = _whole(reader)
         with contextlib.suppress(OSError, ValueError):
             kept = msgspec.json.decode(self._workspace.forge_cursor.read_bytes(), type=Cursor)
@@ -183,7 +183,7 @@ def _whole(reader: Reader) -> Whole:
 
 
 def _status(row: EventRow, in_force: str) -> CommitStatus:
-    """Say what became of a commit. What is not judged on its own stops nobody."""
+    """Say what became of a commit; one that was not judged by itself is a success, so that it blocks nothing."""
     data = row.data
     state: State = "success"
     match row.type:

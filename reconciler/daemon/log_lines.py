@@ -3,7 +3,7 @@
 A write gives the interpreter away to another thread, and getting it back takes longer than the line; and whoever reads
 the lines may stop reading, so that a write does not return. So a thread writes them and nobody waits for it: lines of
 the event loop wait a moment for others, warnings and lines of other threads make it write at once all that there is.
-What nobody takes is counted from `LOST_FROM` lines on. At the end of the program everything leaves.
+What nobody takes is counted from `LOST_FROM` lines on. At the end of the program everything is written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TOGETHER_S = 0.05
 LINES_MAX = 1000
 LOST_FROM = 10_000
 LEAVE_S = 0.05
-"""How long a line that leaves at once is waited for."""
+"""How long a line that is to be written at once is waited for."""
 END_S = 2.0
 """How long the end of the program waits for the last lines to be taken."""
 
@@ -58,7 +58,7 @@ class _Together(logging.Handler):
         threading.Thread(target=self._run, name="pai-log", daemon=True).start()
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Keep a line, and if it leaves at once, wait until it has: not again while nobody reads."""
+        """Keep a line. If it is to be written at once, wait for that, but not again while nobody reads."""
         at_once = record.levelno >= logging.WARNING or asyncio._get_running_loop() is None
         self._take(record, at_once=at_once)
         if at_once and not self._stuck:

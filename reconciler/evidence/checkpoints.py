@@ -3,7 +3,7 @@
 Invariants
 - The root is recomputed from the stored bytes on the disk, read through a connection of its own: all that came after
   the last checkpoint, on top of a frontier whose root is the one that it signed. What does not add up is not signed.
-- Never two checkpoints of which one is not a beginning of the other, but after an operator's acceptance.
+- Of any two checkpoints one is a beginning of the other, unless an operator accepted a log that was rolled back.
 - The workspace's own copy is durable before anything is published, so the copy is never behind the repository.
 - Before publishing on top of what somebody else put on the ref, that is compared with the log. Where it is another
   log's, or no commit, this log's checkpoints go on a ref of their own.

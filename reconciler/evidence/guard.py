@@ -110,7 +110,7 @@ def warning(lines: Sequence[Line]) -> str:
 
 
 def compare(log: Reader, claims: Iterable[Claim]) -> list[tuple[Claim, str]]:
-    """Give the claims that the log does not keep, and why. Raises LogDamaged if bytes and hashes do not fit."""
+    """Give the claims that contradict the log, and how. Raises LogDamaged if bytes and hashes do not fit."""
     found = []
     with log.moment():
         end = log.head().size
@@ -168,7 +168,7 @@ def accepted(log: Reader) -> list[LogAccepted]:
 def _not_excused(
     workspace: Workspace, log: Reader, problems: Iterable[tuple[Claim, str]], lines: Iterable[Line]
 ) -> list[str]:
-    """Leave out what an operator accepted: a copy by what it holds, a commit also by one that came on top of it."""
+    """Leave out what an operator accepted: a copy with that content, a commit also if a later one is on top of it."""
     events = accepted(log)
     commits, copies = {event.commit for event in events}, {event.copy for event in events}
     found = []

@@ -1,8 +1,8 @@
 """What was vouched for and where it lies: the checkpoints on the repository's refs, and the workspace's own copy.
 
-Reads only. A claim says what a file there says and whether the log's key signed it; whether the log keeps it is for
-others to compare. Whoever can write to the repository can put anything on the refs: what the log's key did not sign
-says nothing about the log, and is passed over. What is read has bounds, in bytes and in commits.
+Reads only. A claim is what a file there says and whether the log's key signed it; others compare it with the log.
+Whoever can write to the repository can put anything on the refs: what the log's key did not sign says nothing about the
+log, and is passed over. What is read has bounds, in bytes and in commits.
 """
 
 from __future__ import annotations

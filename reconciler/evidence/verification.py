@@ -80,7 +80,7 @@ _ENDS = "the log ends here"
 
 
 def _counts(claim: Claim) -> bool:
-    """Tell what says anything about the log: what its key signed, and the own copy, which should be of that kind."""
+    """Tell whether a claim is about the log: its key signed it, or it is the own copy, which should be signed."""
     return claim.checkpoint is not None or not claim.commit
 
 
@@ -107,12 +107,12 @@ def _key(workspace: Workspace, log: Reader) -> tuple[VerifierKey | None, list[Lo
 
 
 def _lines(workspace: Workspace, key: VerifierKey) -> tuple[list[list[Claim]], str]:
-    """Give all that was published on each ref, oldest first, and last the workspace's own copy; and what is odd."""
+    """Give all that was published on each ref, oldest first, and last the workspace's own copy; and what to warn of."""
     lines, warnings = [], []
     for ref in refs_of(key.name):
         line: list[Claim] = []
         try:
-            line.extend(published.history(workspace.local_repository(), ref, key))  # up to the fault, if there is one
+            line.extend(published.history(workspace.local_repository(), ref, key))  # an error leaves what came before
         except SourceUnavailable as error:
             warnings.append(f"the checkpoints on {ref} are not all compared: {error.message}")
         if others := [claim for claim in line if claim.checkpoint is None]:

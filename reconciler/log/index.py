@@ -35,7 +35,7 @@ _SPENDING: Final = frozenset[type[ev.Payload]]({ev.TokensSettled, ev.TokensForfe
 _OF_REQUESTS: Final = frozenset(cls for cls in ev.AnyPayload.__args__ if "request" in cls.__struct_fields__)
 
 DENSE: Final = frozenset(cls.type for cls in _DENSE)
-"""Types of so many events that an index of them would say nothing."""
+"""Types that so many events have that an index of them would be of no use."""
 
 _HINT: Final = "run `pai verify` to see all that is wrong, and restore the file from a backup"
 
@@ -169,7 +169,7 @@ def _by_span(hours: HourlySums) -> dict[SpentKey, list[int]]:
 
 
 def added(sums: Sequence[int], figures: Sequence[int]) -> list[int]:
-    """Add figures up; what nonsense may add up to stays a number that JSON keeps."""
+    """Add figures up; the sum is capped at what JSON keeps, as damaged events may hold anything."""
     found = list(map(add, sums, figures))
     return found if max(found) <= MAX_SAFE_INTEGER else [min(MAX_SAFE_INTEGER, figure) for figure in found]
 

@@ -2,9 +2,9 @@
 
 What objects, secrets, keys and the branch were is told by the few events that are about them, and the index says where
 these are. What was used of a day is in the accounts that the index keeps at the end of each block; the events from
-there to the moment are folded. As everything that is answered from the index, it is as good as the index, which `pai
-verify` compares; an index that is not there, or of another version, is done without. Of a pruned log the index begins
-where the log does; what was before is in the state that the log begins with.
+there to the moment are folded. The answer is as good as the index, which `pai verify` checks; without an index of this
+version the events are replayed. Of a pruned log the index begins where the log does; what was before is in the state
+that the log begins with.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reconciler.log.replay import checked, event_at, projected, read_event, snap
 from reconciler.log.store import LogHead, Reader
 
 NEAR_EVENTS: Final = 20_000
-"""So many events are replayed sooner than the index is looked into."""
+"""Up to so many events, replaying is quicker than looking into the index."""
 _STEP: Final = 256
 
 _OUTCOMES: Final = (ev.TokensSettled, ev.TokensVoided, ev.TokensForfeited)
@@ -81,7 +81,7 @@ def _events_at(reader: Reader, positions: Sequence[int]) -> Iterator[tuple[int, 
 
 
 def _accounts(reader: Reader, block: int) -> dict[str, Account]:
-    """Give the account where a block begins of every binding that the index has one of: all that ever changed since."""
+    """Give, by binding, the account where a block begins, for all that have one in an earlier block."""
     missing = {name for kind, name in reader.rows() if kind == "account"}  # an account that is opened stays for ever
     found: dict[str, Account] = {}
     for name, account in reader.accounts_back(block):

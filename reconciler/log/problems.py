@@ -1,4 +1,4 @@
-"""What checking a log finds: problems, which are told first. Pure."""
+"""The problems that checking a log finds, and the order in which they are reported. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROBLEMS_MAX: Final = 100
 
 
 MADE_ANEW: Final = "the next start makes it anew"
-"""How a problem ends that is none of the events: another version of Pai, or another tool, made what is beside them."""
+"""How a problem's message ends that is about derived data alone; another version of Pai may have made those."""
 
 
 class LogProblem(NamedTuple):
@@ -23,7 +23,7 @@ class LogProblem(NamedTuple):
 
 
 def gather(problems: Iterator[LogProblem]) -> list[LogProblem]:
-    """Give the first PROBLEMS_MAX problems; what keeps from going on is the last of them."""
+    """Give the first PROBLEMS_MAX problems; an error that ends the check becomes the last of them."""
     found: list[LogProblem] = []
     try:
         found.extend(islice(problems, PROBLEMS_MAX))
@@ -35,7 +35,7 @@ def gather(problems: Iterator[LogProblem]) -> list[LogProblem]:
 def ranked(problems: Iterable[LogProblem]) -> list[LogProblem]:
     """Put the problems of single events first, each part in the order they came. At most PROBLEMS_MAX.
 
-    That order is the log's, but where an event shows that one before it stands at a wrong place.
+    That is the log's order, except where an event shows that an earlier one stands at a wrong position.
     """
     return sorted(problems, key=lambda problem: problem.position is None)[:PROBLEMS_MAX]
 

@@ -73,7 +73,7 @@ class Stamper:
         self._pool = b""
 
     def see(self, time_text: str, ulid: str) -> None:
-        """Stay behind neither this time nor this id. Raises ValueError if they are not what events carry."""
+        """Give only later times and higher ids from now on. Raises ValueError for what no event can carry."""
         self._us = max(self._us, parse_time(time_text))
         self._id = max(self._id, parse_ulid(ulid))
 

@@ -205,7 +205,8 @@ class Reader(Protocol):
     def hashes(self, tier: int, start: int, stop: int) -> list[bytes]:
         """Give the stored roots of the subtrees `start` to `stop` - 1 of 256**tier leaves; tier 0 is the leaf hashes.
 
-        The list ends before the first that is not there. Nothing is recomputed: who needs to trust them, compares.
+        The list ends before the first that is not there. Nothing is recomputed: a caller that has to trust them
+        compares them itself.
         """
 
     def rows(self) -> dict[RowKey, bytes]:

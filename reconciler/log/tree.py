@@ -1,8 +1,8 @@
 """The tree of a stored log, by its stored hashes: roots of any size, proofs of any event, without reading the events.
 
 Leaf hashes stand with the events, the roots of subtrees of 256, 65,536, ... leaves in a table of their own; whatever
-lies between is hashed when asked for, at most 256 hashes a tier. A Tree does not look at the events' bytes; `extend`
-looks at nothing else, and is what a signature stands on.
+lies between is hashed when asked for, at most 256 hashes a tier. A Tree does not look at the events' bytes. `extend`
+looks at nothing else, and what is signed comes from it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The verdict on a push that git holds in quarantine, by a daemon that knows the tree or by the hook alone.
 
 Both ways end in the same `Judge.revision`; they differ only in where the names in force and what was read of the tree
-come from. The daemon judges what is small, as it serves agents meanwhile; what is larger, whatever it becomes, the hook
-judges in its own process. Nothing here changes the log or the repository.
+come from. The daemon judges small pushes only, since it serves agents meanwhile; the hook judges larger ones in its own
+process. Nothing here changes the log or the repository.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def judge_alone(workspace: Workspace, push: JudgePush) -> Verdict:
     """Judge without a daemon. Raises LogDamaged and what else reading the log and the repository raises."""
     present, revision = _in_force(workspace)
     judge = _judge(workspace, push, load_index(workspace.index_file), None)
-    walk = judge.repository.walk(push.commit, revision or None)  # as what gives the commits their outcomes will
+    walk = judge.repository.walk(push.commit, revision or None)  # as the reconciler will for their outcomes
     if walk.unreadable is not None:
         raise walk.unreadable
     verdict = judge.revision(push.commit, present, revision)

@@ -1,9 +1,9 @@
-"""Which events before a cut stay: those on which stands what is in force there.
+"""Which events before a cut stay: those that what is in force there is based on.
 
-Of every model and agent in force, and of every model that tokens are reserved on, all versions since it was created,
-with the commits' own events; so `history`, `blame` and `why` of what comes later lack nothing. The last judged and the
-last accepted revision, what was pinned and unpinned, keys and secrets in force, open reservations, and all that the
-log says about itself.
+Of every model and agent in force, and of every model that tokens are reserved on, all versions since its creation stay,
+with the events of their commits, so that `history`, `blame` and `why` lack nothing later. So do the last judged and the
+last accepted revision, what was pinned and unpinned, keys and secrets in force, open reservations, and all that the log
+says about itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A push over HTTP on the log: that it was admitted, before git moves the branch, and that git did not after all.
+"""What the log says of a push over HTTP: that it was admitted, before git moves the branch, or withdrawn after all.
 
-From the one to the other no other push over HTTP is admitted. Git's report tells what became of it, and without one the
-tip. A crash between the two leaves it admitted, as if git were still to move the branch.
+Between the two no other push over HTTP is admitted. Git's report says what became of the push; without a report the
+branch's tip does. A crash between the two leaves it admitted, as if git were still to move the branch.
 """
 
 from __future__ import annotations

@@ -40,9 +40,9 @@ class Pushes:
 
     @contextmanager
     def let_in(self, number: str, moves: Sequence[tuple[str, str]], timeout_s: float) -> Iterator[bool]:
-        """Wait until no other push is between being recorded and its end; False inside if that takes too long.
+        """Wait until every other recorded push has ended; gives False if that takes too long.
 
-        Inside the push is recorded; it is let in from then until `end`, whatever becomes of that.
+        The push is recorded inside the `with`, and counts as let in from then until `end`, also if recording fails.
         """
         with self._changed:
             free = self._changed.wait_for(lambda: self._let_in in ("", number) or self._gone(number), timeout_s)
@@ -58,7 +58,7 @@ class Pushes:
                 self._changed.notify_all()
 
     def close(self, number: str) -> Ended | None:
-        """Let a push be recorded no more, wait until it is if it is just now, and give it; None the second time."""
+        """Bar a push from being recorded once no recording is under way, and give it; None the second time."""
         with self._changed:
             caller = self._callers.pop(number, None)
             self._changed.notify_all()

@@ -1,8 +1,8 @@
 """What a secret's value may hold, by who reads it: a value that could serve nobody is refused before it is stored.
 
 A binding's key goes out in a header, so it is one line of visible ASCII. Git's credentials and the secrets that forges
-sign with may hold anything. Until a binding names it, a secret may become a binding's, unless it is words that do not
-begin as keys of providers do.
+sign with may hold anything. A secret that no binding names yet may become a binding's, unless it is several words and
+does not begin as providers' keys do.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where a binding's key comes from: the local store, else a mounted folder, else the environment.
 
-The log's word comes first: a secret's key that it names is read from the store and nowhere else, so that a lost or
-damaged value is an error and not silently another one. What was decrypted is kept by its digest, which a rotation
-changes. Folder and environment are read anew each time, so a rotated file is in force at the next request.
+The log comes first: a secret's key that it names is read from the store and nowhere else, so that a lost or damaged
+value is an error and not silently another one. What was decrypted is kept by its digest, which a rotation changes.
+Folder and environment are read anew each time, so a rotated file is in force at the next request.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ DECRYPTED_MAX = 1000
 class Backends:
     """Finds secrets' values.
 
-    `stored` is the log's word (usually `state.secrets.get`), `directory` the folder of NAME/KEY files or None.
+    `stored` gives what the log says of a secret (usually `state.secrets.get`), `directory` the folder of NAME/KEY files
+    or None.
     """
 
     def __init__(

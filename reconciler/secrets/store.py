@@ -126,7 +126,7 @@ class SecretStore:
                 )
 
     def _settle(self, keys: _Keys) -> None:
-        """Write down whose store this is while it is empty; of a store with secrets in it, see that it is the same."""
+        """Write down which master key an empty store has; with secrets in it, make sure that this is the one."""
         try:
             empty = all(name.startswith(".") for name in os.listdir(self._folder))
         except OSError as error:

@@ -17,7 +17,7 @@ from reconciler.core.errors import Refused
 def owner_of(root: Path) -> int | None:
     """Give the user that a workspace's files belong to; None where there are none yet and root gave the place.
 
-    The folder's owner. In a folder of root's (a volume of a container) it is whose `data` lies there.
+    That is the folder's owner. In a folder of root's (a volume of a container) it is the owner of `data`.
     """
     try:
         folder = root.stat().st_uid

@@ -110,7 +110,7 @@ class Workspace(NamedTuple):
 
     @property
     def keeper(self) -> int:
-        """The user whose daemon serves the workspace: whose `data` it is, if nobody else could have put that there."""
+        """The user whose daemon serves the workspace: the owner of `data`, unless others could have put that there."""
         folder = self.root.stat()
         with contextlib.suppress(OSError):
             if not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -193,7 +193,7 @@ def _absolute(path: Path) -> Path:
 
 
 def require_folder_name(path: Path) -> Path:
-    """Give back what may name a folder. Raises UsageError for an address, of which the system would make folders."""
+    """Give a folder's name back. Raises UsageError for a URL, from which the system would make folders."""
     if _ADDRESS.match(str(path)):
         typed = display(str(path).replace(":/", "://", 1))
         raise UsageError(

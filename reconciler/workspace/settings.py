@@ -1,9 +1,9 @@
 """All settings in one table, and how `pai.toml` and `PAI_<SECTION>_<KEY>` become values.
 
 Every value is checked, whichever way it came; an error names `file:line` or the variable. What `pai.toml` has beside
-these settings is listed in `unknown`, for a newer program may have written it: the daemon and what changes something
-do not start with it; the hook and what only reads warn of it and go on. In the environment it is nothing: container
-platforms put variables there by themselves (a Kubernetes service `pai-gateway` becomes `PAI_GATEWAY_PORT`). Credentials
+these settings is listed in `unknown`, for a newer program may have written it: the daemon and what changes something do
+not start with it; the hook and what only reads warn of it and go on. A variable that is no setting is not listed:
+container platforms set some by themselves (a Kubernetes service `pai-gateway` becomes `PAI_GATEWAY_PORT`). Credentials
 are in no message and not in `shown`.
 """
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class Setting(NamedTuple):
-    """One line of `pai.toml`. `section` may be dotted; `check` gives the value in its final form or raises Bad."""
+    """One line of `pai.toml`. `section` may be dotted; `check` gives the value in its final form or raises BadValue."""
 
     section: str
     key: str

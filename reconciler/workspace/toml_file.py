@@ -1,4 +1,4 @@
-"""`pai.toml` as a parsed file: its settings by name, the lines where they stand, and what is none.
+"""`pai.toml` as a parsed file: its settings by name, the lines where they stand, and what is no setting.
 
 Knows no setting itself; it is given their names. What is no setting is listed and passed over, whatever it holds.
 """

@@ -1,7 +1,8 @@
 """The kinds of value a setting can have: each function checks one value and gives it in its final form.
 
-They raise Bad with a message that continues "section.key ..." and a way out; `settings` puts the place before it. No
-message repeats a value that may hold a credential. Nothing here touches the file system, the network or a name server.
+They raise BadValue with a message that continues "section.key ..." and a way out; `settings` puts the place before it.
+No message repeats a value that may hold a credential. Nothing here touches the file system, the network or a name
+server.
 """
 
 from __future__ import annotations

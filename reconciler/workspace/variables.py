@@ -1,7 +1,7 @@
-"""Variables that look like settings (`PAI_GATEWAY_LISTN`) and are none: a typing error that nobody would notice else.
+"""Variables that look like settings (`PAI_GATEWAY_LISTN`) but are none: typing errors that nobody would notice.
 
-Only those of our own sections are looked at, so that what others put there is nothing: PAI_KEY, PAI_SECRET_..., what CI
-sets. Container platforms describe services by variables of the same form; those are known and passed over.
+Only those of our own sections are looked at, so that variables of others are left alone: PAI_KEY, PAI_SECRET_..., what
+CI sets. Container platforms describe services by variables of the same form; those are known and passed over.
 """
 
 from __future__ import annotations

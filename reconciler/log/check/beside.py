@@ -1,6 +1,7 @@
 """A second process that does one half of a check (`check_bytes`) while this one does the other.
 
-What it says is taken as if it had been found here; if it says nothing, for whatever reason, the caller does the work.
+Its findings count like
+those of this process; if it gives none, for whatever reason, the caller does the work.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The second half of a check: everything that is derived from the events, made anew by replaying them and compared.
 
-Projection, snapshots and index must be what replaying gives. The events' own bytes and hashes are the other half's
-(`check_bytes`).
+Projection, snapshots and index must be what replaying gives. The other half (`check_bytes`) checks the events' own
+bytes and hashes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def check_derived(
 
 
 class Replay:
-    """The state that the events give, so far, and the acceptances that were met. What cannot be read counts as one."""
+    """The state that the events give so far, and the acceptances among them; what cannot be read is counted."""
 
     def __init__(self, state: State) -> None:
         """`state` is the one that the events go on from, which grows by them."""

@@ -53,7 +53,7 @@ class IndexCheck:
                 yield from self._compare(state)
 
     def end(self) -> Iterator[str]:
-        """Compare what only the whole log tells."""
+        """Compare what is known only when all events have been taken."""
         if not self._usable:
             yield f"the index is of another version or beyond the log; {MADE_ANEW}"
             return

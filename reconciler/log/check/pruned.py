@@ -2,7 +2,7 @@
 
 Of what was dropped the hashes of all complete tiles are still there. They give the frontier that the log begins with,
 so whatever was signed later vouches for them; kept events lead to them; and the event that tells of the cut names the
-state, and counts what was kept. What no hash on the log vouches for is told as wrong.
+state, and counts what was kept. Whatever no hash on the log vouches for is reported as a problem.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _CHUNK: Final = 1 << 14
 def left_part(hashes: Hashes, first: int) -> tuple[Frontier, list[str]]:
     """Give the frontier of the first `first` leaves, a whole number of tiles, from the roots of the tiles.
 
-    `hashes` is as `Reader.hashes`. The list says which hashes of larger subtrees are not those of their parts.
+    `hashes` is as `Reader.hashes`. The list names the hashes of larger subtrees that do not follow from those of their
+    parts.
     """
     tiles, problems = Frontier(), list[str]()
     while tiles.size < first >> TILE_HEIGHT:

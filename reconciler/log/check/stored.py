@@ -1,7 +1,7 @@
 """The first half of a check: the stored bytes themselves. Positions, leaf hashes, tree; readable, canonical, in order.
 
 Many events are looked at at a time, which is quick; where anything is wrong with some of them, they are looked at one
-by one, which tells what and where. What follows from the events is the other half's (`check_derived`); neither needs
+by one, which tells what and where. The other half (`check_derived`) checks what follows from the events; neither needs
 the other, so they may run in two processes.
 """
 
@@ -31,7 +31,7 @@ _TIME: Final = "0000-00-00T00:00:00.000000Z"
 
 
 class BytesFindings(msgspec.Struct):
-    """What the bytes give: the number of events, and packed frontiers by size: of all, and of as many as asked."""
+    """What the bytes give: the number of events; packed frontiers by size, of the whole log and each size asked for."""
 
     problems: list[LogProblem]
     size: int
@@ -58,9 +58,9 @@ def check_bytes(reader: Reader, start: Frontier, stop: int, sizes: Iterable[int]
 
 
 class BytesCheck:
-    """What was looked at so far, and its tree. Positions are counted, whatever the stored ones say.
+    """The events checked so far, and their tree. Positions are counted here, whatever the stored ones say.
 
-    `frontiers` has, packed, those of the sizes that were asked for and are reached.
+    `frontiers` has the packed frontier of each size that was asked for and has been reached.
     """
 
     def __init__(self, hashes: Hashes, start: Frontier, sizes: Iterable[int] = ()) -> None:
@@ -101,7 +101,7 @@ class BytesCheck:
         yield from (LogProblem(None, message) for message in compare(self._hashes, tiers))
 
     def _all_right(self, entries: Sequence[Entry]) -> bool:
-        """Tell whether nothing is wrong with what events say, nor with their places; if so, go on."""
+        """Tell whether the events' contents, times and ids are all right; if so, count them as checked."""
         bodies = [body for _, body, _ in entries]
         try:
             events = decode_all(bodies)
@@ -117,7 +117,7 @@ class BytesCheck:
 
     def _one(self, position: int, entry: Entry, leaf: bytes) -> Iterator[LogProblem]:
         seq, body, stored = entry
-        if seq - position != self._shift:  # each after it is as far off, and is not told
+        if seq - position != self._shift:  # all later ones are off by the same amount, and are not reported
             self._shift = seq - position
             yield LogProblem(position, f"position {position} is missing, {seq} stands there")
         if leaf != stored:
@@ -140,7 +140,7 @@ class BytesCheck:
 
 
 def compare(hashes: Hashes, tiers: Tiers, below: int = 0) -> Iterator[str]:
-    """Say which stored hashes are not those of subtrees just made; `below` tiers are under the lowest of `tiers`."""
+    """Say which stored hashes differ from those just computed; `below` tiers are under the lowest of `tiers`."""
     for tier, (first, made) in tiers.items():
         stored = hashes(tier + below, first, first + len(made))
         if stored != list(made):
@@ -153,9 +153,9 @@ def compare(hashes: Hashes, tiers: Tiers, below: int = 0) -> Iterator[str]:
 
 
 def _in_order(events: Sequence[Event]) -> bool:
-    """Tell whether times and ids are written as the recorder writes them, and none goes back. Raises ValueError.
+    """Tell whether times and ids have the recorder's form and none goes back. Raises ValueError.
 
-    Written so, they compare as texts.
+    In that form they can be compared as text.
     """
     ids, times = [event.id for event in events], [event.time for event in events]
     if set(map(len, ids)) != {26} or not all(map(lt, ids, islice(ids, 1, None))) or ids[-1][0] > "7":
@@ -164,4 +164,4 @@ def _in_order(events: Sequence[Event]) -> bool:
         return False
     if "".join(times).translate(_DIGITS) != _TIME * len(times) or times != sorted(times):
         return False
-    return all(map(datetime.fromisoformat, times))  # raises for a time that never was
+    return all(map(datetime.fromisoformat, times))  # raises for a date that does not exist

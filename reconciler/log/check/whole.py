@@ -1,11 +1,11 @@
 """Everything that must hold in a log, recomputed from its stored bytes.
 
 Trusts nothing derived: leaf hashes, positions, the Merkle frontier, subtree hashes, canonical bytes, projection,
-snapshots and index are made anew and compared. Of a pruned log that is so from its beginning on; what it begins with is
-compared with the hashes that are left (`check_pruned`). Reads only, in one moment, so it may run beside the writer.
+snapshots and index are made anew and compared. A pruned log is recomputed from where it begins; what it begins with is
+compared with the hashes that are left (`check_pruned`). Reads only, as of one moment, so it may run beside the writer.
 
-The work has two halves that do not need each other. Of a large log, a second process does that of the bytes if there is
-a second CPU for it; what is checked is the same.
+The work has two independent halves. For a large log a second process checks the bytes if there is a second CPU for it;
+what is checked is the same.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["PROBLEMS_MAX", "LogProblem", "Marks", "check"]
 
 
 class Marks:
-    """What else a check brings home: the roots of the first so many events, and the acceptances it met."""
+    """What a check finds besides problems: the roots of the log at certain sizes, and the acceptances on it."""
 
     def __init__(self, sizes: Iterable[int] = ()) -> None:
         self.sizes = frozenset(sizes)
@@ -43,7 +43,7 @@ class Marks:
         self.accepted += accepted
 
     def take_left_part(self, reader: Reader, first: int) -> None:
-        """Note what is known of sizes up to `first`, where a pruned log begins; most of their roots nobody can tell."""
+        """Note what is known of sizes up to `first`, where a pruned log begins; most of their roots are lost."""
         tree = Tree(reader)
         for size in self.sizes:
             if 0 < size <= first and size % TILE_WIDTH == 0:

@@ -21,7 +21,7 @@ _PAUSE_S = 0.0002
 _GENTLE = 64
 """Events between two pauses: half a millisecond of work."""
 _GENTLE_BYTES = 1024 * 1024
-"""Of them: one may have megabytes, and none is fetched before it is asked for."""
+"""The same in bytes, since one event may have megabytes."""
 
 # Damaged values may have another type than their column's; whoever checks them gets the right type all the same.
 _EVENTS = "SELECT seq, coalesce(CAST(body AS BLOB), x''), coalesce(CAST(leaf AS BLOB), x'') FROM events"

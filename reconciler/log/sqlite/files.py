@@ -24,7 +24,7 @@ def must_exist(path: Path) -> None:
 
 
 class Ours:
-    """A log's file as its one writer left it: that another program put one in its place, or wrote over it, is noticed.
+    """A log's file as its one writer left it, to notice that another program replaced it or wrote over it.
 
     A copy over it (`cp`, `rsync --inplace`) keeps the inode, so its size and the time of its last change count too.
     Nobody but the writer changes them: readers cannot, and what waits in the WAL does not.

@@ -1,7 +1,7 @@
 """The single-writer lock: one process at a time may open the log for writing.
 
 An exclusive flock on a file beside the log, released by the kernel however the process ends. The file itself stays (it
-holds the last holder's process id, for messages, and a word if it doubted what the lock is for) and must not be removed
+holds the last holder's process id, for messages, and a note if that holder doubted the log) and must not be removed
 while a process may hold it.
 """
 
@@ -63,11 +63,11 @@ class WriterLock:
         self.doubt(_DOUBTED in os.pread(fd, 64, 0))
 
     def doubt(self, doubted: bool) -> None:
-        """Say, to whoever takes the lock next too, whether what it is for has to be looked at as a whole first."""
+        """Note, for the next holder too, whether the log has to be read as a whole before it is used."""
         self.doubted = doubted
         if self._fd is not None:
             said = f"{os.getpid()}\n".encode() + _DOUBTED * doubted
-            with contextlib.suppress(OSError):  # a full disk, where the words of before stay
+            with contextlib.suppress(OSError):  # a full disk: what was noted before stays
                 os.pwrite(self._fd, said, 0)
                 os.ftruncate(self._fd, len(said))
 

@@ -1,8 +1,8 @@
 """What a log's SQLite file looks like: its schema and settings, how one is recognised, and what can be put right.
 
 A copy that other tools made (VACUUM INTO, `.dump`, a tool with settings of its own) holds the same events in a file
-with other settings. Readers, checks and the writer take it for what it is by the same test; the writer then puts the
-settings right. Tables and what is in them are never made anew here.
+with other settings. Readers, checks and the writer recognise it by the same test; the writer then puts the settings
+right. Tables and what is in them are never made anew here.
 
 Functions work on an open connection; callers map SQLite's exceptions.
 """

@@ -96,7 +96,7 @@ class SqliteBackend:
 
     def open(self) -> SqliteStore:
         """Open the store for writing. Raises LogDamaged (also if the file is not the one of before), LogNotWritable."""
-        if self._opened:  # what is again as this process left it is in no doubt
+        if self._opened:  # a file that is again as this process left it needs no check
             self._lock.doubt(not self._ours.same())
         self._ours.check()
         if self._lock.doubted:
