@@ -29,6 +29,7 @@ from reconciler.manifests.tree import Document
 from reconciler.providers import PROVIDERS
 
 ANNOTATIONS_MAX = 256 * 1024
+"""Bytes of all keys and values together, as in Kubernetes (apimachinery, `TotalAnnotationSizeLimitB`)."""
 REFERENCES_MAX = 1000
 """The most references of a broken document that are checked; a file lists no more problems than that."""
 _BUDGET = re.compile(r"[1-9][0-9]{0,15}")

@@ -74,6 +74,7 @@ def _is_gits(name: str) -> bool:
 
 
 _UNSEEN = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+"""Characters that HFS+ leaves out of names (git.git, utf8.c, `next_hfs_char`)."""
 
 
 class _Use(NamedTuple):
