@@ -11,8 +11,8 @@ import socket
 import time
 from pathlib import Path
 
-from reconciler.control import messages, places
-from reconciler.control.messages import Object
+from reconciler.control import wire
+from reconciler.control.wire import Object
 from reconciler.core.errors import CouldNotRun
 
 
@@ -30,18 +30,18 @@ def call(
     request may then have been carried out).
     """
     deadline = time.monotonic() + timeout_s
-    body = messages.write(arguments)
-    if len(body) > places.MESSAGE_BYTES_MAX:
-        raise CouldNotRun("the request is too large for the daemon", f"at most {places.MESSAGE_BYTES_MAX} bytes")
+    body = wire.write(arguments)
+    if len(body) > wire.MESSAGE_BYTES_MAX:
+        raise CouldNotRun("the request is too large for the daemon", f"at most {wire.MESSAGE_BYTES_MAX} bytes")
     with _connected(path, deadline) as connection:
-        if places.peer(connection) not in (None, os.geteuid(), 0, keeper):
+        if wire.peer(connection) not in (None, os.geteuid(), 0, keeper):
             raise CouldNotRun(
                 f"what listens on {path} belongs to another user", "see who runs it before anything is sent"
             )
         try:
             # A server that refuses unread answers and closes: its answer is worth more than our broken pipe.
             with contextlib.suppress(ConnectionError):
-                connection.settimeout(places.left(deadline))
+                connection.settimeout(wire.left(deadline))
                 connection.sendall(_head(verb, actor, len(body)) + body)
             answer = _received(connection, deadline)
         except TimeoutError:
@@ -52,7 +52,7 @@ def call(
 
 
 def _head(verb: str, actor: str, length: int) -> bytes:
-    lines = [f"POST {places.PREFIX}{verb} HTTP/1.1", "Host: pai", "Connection: close", f"Content-Length: {length}"]
+    lines = [f"POST {wire.PREFIX}{verb} HTTP/1.1", "Host: pai", "Connection: close", f"Content-Length: {length}"]
     if actor:
         from urllib.parse import quote  # the hook, which is in a hurry, names nobody
 
@@ -63,10 +63,10 @@ def _head(verb: str, actor: str, length: int) -> bytes:
 def _received(connection: socket.socket, deadline: float) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    for chunk in places.pieces(connection, deadline):
+    for chunk in wire.pieces(connection, deadline):
         chunks.append(chunk)
         size += len(chunk)
-        if size > places.HEAD_BYTES_MAX + places.MESSAGE_BYTES_MAX:
+        if size > wire.HEAD_BYTES_MAX + wire.MESSAGE_BYTES_MAX:
             raise CouldNotRun("the daemon's answer is too large", "ask for less")
     return b"".join(chunks)
 
@@ -78,21 +78,21 @@ def _result(answer: bytes) -> Object:
     digits = length.partition(b"\r\n")[0]
     if not answer or (digits.isdigit() and len(body) < int(digits)):
         raise CouldNotRun("the daemon went away before it answered", "check with pai status whether it was done")
-    read = messages.read(body) if head.startswith(b"HTTP/1.1 ") else None
+    read = wire.read(body) if head.startswith(b"HTTP/1.1 ") else None
     if read is None:
         raise CouldNotRun("the daemon's answer cannot be read", "is it another version? restart it")
     if head.startswith(b"HTTP/1.1 200 "):
         return read
-    raise messages.raised(read)
+    raise wire.raised(read)
 
 
 def _connected(path: Path, deadline: float) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with places.address_of(path) as address:
+        with wire.address_of(path) as address:
             while True:
                 try:
-                    connection.settimeout(places.left(deadline))
+                    connection.settimeout(wire.left(deadline))
                     connection.connect(address)
                     return connection
                 except BlockingIOError:  # the backlog is full; a Unix socket says so at once

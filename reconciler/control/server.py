@@ -25,8 +25,8 @@ from urllib.parse import unquote
 
 import httptools
 
-from reconciler.control import messages, places
-from reconciler.control.messages import Object
+from reconciler.control import wire
+from reconciler.control.wire import Object
 from reconciler.core.errors import CouldNotRun, PaiError, UsageError
 
 CONNECTIONS_MAX = 64
@@ -151,8 +151,8 @@ class Server:
         try:
             uid = _owner(connection)
             asked = _asked(connection, uid, time.monotonic() + self._request_timeout_s)
-            body = messages.write(self._handler(asked))
-            if len(body) > places.MESSAGE_BYTES_MAX:
+            body = wire.write(self._handler(asked))
+            if len(body) > wire.MESSAGE_BYTES_MAX:
                 raise CouldNotRun("the daemon's answer is too large", "ask for less")
             return _response(200, body)
         except PaiError as error:
@@ -194,22 +194,22 @@ def _asked(connection: socket.socket, uid: int, deadline: float) -> Asked:
     parser = httptools.HttpRequestParser(message)
     size = 0
     try:
-        for piece in places.pieces(connection, deadline):
+        for piece in wire.pieces(connection, deadline):
             parser.feed_data(piece)
             size += len(piece)
-            if size > places.HEAD_BYTES_MAX + places.MESSAGE_BYTES_MAX:
-                raise CouldNotRun("the message is too large", f"at most {places.MESSAGE_BYTES_MAX} bytes")
+            if size > wire.HEAD_BYTES_MAX + wire.MESSAGE_BYTES_MAX:
+                raise CouldNotRun("the message is too large", f"at most {wire.MESSAGE_BYTES_MAX} bytes")
             if message.whole:
                 break
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         message.whole = False
     target = message.target.decode("latin-1")
-    arguments = messages.read(b"".join(message.body))
-    known = message.whole and parser.get_method() == b"POST" and target.startswith(places.PREFIX)
+    arguments = wire.read(b"".join(message.body))
+    known = message.whole and parser.get_method() == b"POST" and target.startswith(wire.PREFIX)
     if not known or arguments is None:
-        raise UsageError("the request cannot be read", f"POST {places.PREFIX}VERB with a JSON object")
+        raise UsageError("the request cannot be read", f"POST {wire.PREFIX}VERB with a JSON object")
     actor = unquote(message.headers.get(b"pai-actor", b"").decode("latin-1"), errors="surrogatepass")
-    return Asked(target.removeprefix(places.PREFIX), arguments, actor, uid)
+    return Asked(target.removeprefix(wire.PREFIX), arguments, actor, uid)
 
 
 def _listen(path: Path) -> tuple[socket.socket, tuple[int, int]]:
@@ -220,7 +220,7 @@ def _listen(path: Path) -> tuple[socket.socket, tuple[int, int]]:
             if not stat.S_ISSOCK(path.lstat().st_mode):
                 raise CouldNotRun(f"{path} is in the way: it is not a socket", "move it away")
             path.unlink()
-        with places.address_of(path) as address:
+        with wire.address_of(path) as address:
             listener.bind(address)
         path.chmod(0o600)  # before listen: until then nobody can connect
         listener.setblocking(False)
@@ -239,14 +239,14 @@ def _listen(path: Path) -> tuple[socket.socket, tuple[int, int]]:
 def _owner(connection: socket.socket) -> int:
     """Give the user on the other side, who is this one or root. Raises CouldNotRun for anybody else."""
     here = os.geteuid()
-    uid = places.peer(connection)
+    uid = wire.peer(connection)
     if uid not in (None, here, 0):
         raise CouldNotRun("the daemon belongs to another user", "run the command as that user")
     return here if uid is None else uid
 
 
 def _refusal(error: PaiError) -> bytes:
-    return _response(error.http_status, messages.write(messages.told(error)))
+    return _response(error.http_status, wire.write(wire.told(error)))
 
 
 def _response(status: int, body: bytes) -> bytes:

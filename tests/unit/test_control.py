@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from reconciler.control import places, server
+from reconciler.control import server, wire
 from reconciler.control.client import NoDaemon, call
 from reconciler.control.server import Asked, Server
 from reconciler.core import errors
@@ -45,7 +45,7 @@ def raw(path: Path, data: bytes) -> tuple[int, dict[str, object]]:
         with contextlib.suppress(ConnectionError):  # the server may answer and close before it has read everything
             client.sendall(data)
             client.shutdown(socket.SHUT_WR)
-        head, _, body = b"".join(places.pieces(client, time.monotonic() + 5)).partition(b"\r\n\r\n")
+        head, _, body = b"".join(wire.pieces(client, time.monotonic() + 5)).partition(b"\r\n\r\n")
         return int(head.split()[1]), json.loads(body)
 
 
@@ -183,7 +183,7 @@ def test_answer_of_another_kind_is_told(path: Path) -> None:
 def test_oversize_messages_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests and answers end at the limit; both sides say so."""
     with Server(path, lambda asked: {"x": "y" * int(str(asked.arguments["size"]))}):
-        monkeypatch.setattr(places, "MESSAGE_BYTES_MAX", 400_000)
+        monkeypatch.setattr(wire, "MESSAGE_BYTES_MAX", 400_000)
         with pytest.raises(CouldNotRun, match="too large"):
             call(path, "x", {"size": 10, "filler": "f" * 400_000})
         with pytest.raises(CouldNotRun, match="too large"):
