@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from reconciler.audit import read_row
+from reconciler.audit.query import read_row
 from reconciler.log.store import Reader
 
 RESERVED, REFUSED = "tokens.reserved.v1", "request.refused.v1"

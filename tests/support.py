@@ -27,7 +27,8 @@ from typing import Any, NamedTuple, Self, TypeVar
 import msgspec
 
 from reconciler import quick
-from reconciler.audit import EventRow, parse_terms, search
+from reconciler.audit.query import search
+from reconciler.audit.terms import EventRow, parse_terms
 from reconciler.core.state import State
 from reconciler.log.replay import fold, projected
 from reconciler.log.sqlite.store import open_reader

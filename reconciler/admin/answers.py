@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from reconciler.audit import EventRow
+from reconciler.audit.terms import EventRow
 from reconciler.core.state import Order
 
 Position = Annotated[int, Meta(ge=1)]

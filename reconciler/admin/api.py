@@ -24,9 +24,11 @@ from starlette.types import Receive, Scope, Send
 from reconciler.admin.answers import Error
 from reconciler.admin.openapi import LIMIT_DEFAULT, LIMIT_MAX, document
 from reconciler.admin.questions import Queries
-from reconciler.audit import EventRow, Key, Tail, parse_query, search, spending, unknown
 from reconciler.audit.lookups import History, Origins, Story, history_of, origins_of, story_of
-from reconciler.audit.spending import KEYS
+from reconciler.audit.query import search, unknown
+from reconciler.audit.spending import KEYS, Key, spending
+from reconciler.audit.tail import Tail
+from reconciler.audit.terms import EventRow, parse_query
 from reconciler.audit.view_at import view_of
 from reconciler.audit.views import View, not_found
 from reconciler.core.errors import CouldNotRun, LogNotWritable, NotFound, PaiError, QueryError, Refused, UsageError

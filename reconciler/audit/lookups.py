@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from reconciler.audit import Blame, Decision, Version, blame, history, story, versions
+from reconciler.audit.story import Decision, story
+from reconciler.audit.versions import Blame, Version, blame, history, versions
 from reconciler.audit.views import not_found
 from reconciler.core.errors import NotFound
 from reconciler.core.objects import Kind

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from reconciler.audit import find_moment
+from reconciler.audit.moments import find_moment
 from reconciler.audit.views import View
 from reconciler.core.state import State
 from reconciler.log.past import state_then

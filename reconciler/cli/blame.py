@@ -7,8 +7,8 @@ import contextlib
 
 import msgspec
 
-from reconciler.audit import Blame
 from reconciler.audit.lookups import origins_of
+from reconciler.audit.versions import Blame
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.get import resource
 from reconciler.cli.output import FORMATS, print_data, print_table

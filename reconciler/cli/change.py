@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 
-from reconciler.audit import accepted_state
+from reconciler.audit.objects import accepted_state
 from reconciler.authoring import Actions, Committed, Proposal, Send, change
 from reconciler.cli.output import note, print_diagnostics
 from reconciler.cli.progress import Progress

@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
-from reconciler.audit import EventRow, describe, versions
+from reconciler.audit.lines import describe
+from reconciler.audit.terms import EventRow
+from reconciler.audit.versions import versions
 from reconciler.cli.get import find, resource
 from reconciler.cli.output import FORMATS, print_data
 from reconciler.cli.place import find_workspace

@@ -159,8 +159,8 @@ def rehearsed(args: argparse.Namespace, found: Review) -> Review:
         return found
     if _is_proposed(args, workspace.database):
         return found
-    from reconciler.audit import Query, rehearsal
-    from reconciler.audit.terms import event_time
+    from reconciler.audit.rehearsing import rehearsal
+    from reconciler.audit.terms import Query, event_time
     from reconciler.cli.beginning import tell_pruned
 
     now = datetime.now(UTC)

@@ -98,7 +98,7 @@ def find(workspace: Workspace, view: View, kind: str, name: str) -> Object:
 
 
 def _was_there(workspace: Workspace, kind: Kind, name: str) -> bool:
-    from reconciler.audit import versions
+    from reconciler.audit.versions import versions
 
     with contextlib.closing(workspace.log().reader()) as log:
         return next(iter(versions(log, kind, name)), None) is not None

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from reconciler.audit import FieldChange, Version
 from reconciler.audit.lookups import history_of
+from reconciler.audit.versions import FieldChange, Version
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.get import resource
 from reconciler.cli.output import FORMATS, print_data, print_table

@@ -21,7 +21,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from reconciler.audit import EventRow, Query, Tail, describe, search, unknown
+from reconciler.audit.lines import describe
+from reconciler.audit.query import search, unknown
+from reconciler.audit.tail import Tail
+from reconciler.audit.terms import EventRow, Query
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import json_text, note, print_csv, print_json_array
 from reconciler.cli.place import find_workspace

@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 
-from reconciler.audit import EventRow, acceptance
+from reconciler.audit.moments import acceptance
+from reconciler.audit.terms import EventRow
 from reconciler.authoring import roll_back
 from reconciler.cli.change import enforce, require_place, sender
 from reconciler.cli.output import note

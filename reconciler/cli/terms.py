@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from reconciler.audit import Query, parse_terms, unknown
+from reconciler.audit.query import unknown
+from reconciler.audit.terms import Query, parse_terms
 from reconciler.cli.output import note
 from reconciler.log.store import Reader
 

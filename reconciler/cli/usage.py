@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import sys
 
-from reconciler.audit import KEYS, Key, Spending, spending
+from reconciler.audit.spending import KEYS, Key, Spending, spending
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import print_csv, print_data, print_table
 from reconciler.cli.place import find_workspace

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import msgspec
 
-from reconciler.audit import Binding, Decision, Outcome, outcome_text, usage_text
+from reconciler.audit.lines import outcome_text, usage_text
 from reconciler.audit.lookups import story_of
+from reconciler.audit.story import Binding, Decision, Outcome
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import print_data
 from reconciler.cli.place import find_workspace

@@ -19,7 +19,8 @@ import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from reconciler import durable
-from reconciler.audit import EventRow, Query, Term, search
+from reconciler.audit.query import search
+from reconciler.audit.terms import EventRow, Query, Term
 from reconciler.core import events as ev
 from reconciler.core.errors import CouldNotRun, PaiError
 from reconciler.core.objects import DEFAULT_SECRET_KEY

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from reconciler import durable
-from reconciler.audit import Query, Term, search
+from reconciler.audit.query import search
+from reconciler.audit.terms import Query, Term
 from reconciler.core import keys
 from reconciler.core.addresses import is_inside
 from reconciler.core.errors import CouldNotRun, Refused

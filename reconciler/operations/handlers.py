@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from reconciler import __version__
-from reconciler.audit import accepted_state
+from reconciler.audit.objects import accepted_state
 from reconciler.audit.views import not_found
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Shown, shown

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.audit import EventRow, Query, Term, search, versions
+from reconciler.audit.query import search
+from reconciler.audit.terms import EventRow, Query, Term
+from reconciler.audit.versions import versions
 from reconciler.core import events as ev
 from reconciler.core.objects import Kind
 from reconciler.core.state import State

@@ -19,9 +19,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.audit import Query, Term, parse_when, search
-from reconciler.audit.query import count_before
-from reconciler.audit.terms import event_time
+from reconciler.audit.query import count_before, search
+from reconciler.audit.terms import Query, Term, event_time, parse_when
 from reconciler.core.errors import CouldNotRun, LogDamaged, PaiError, Refused, SourceUnavailable, UsageError
 from reconciler.core.events import Draft, LogPruned
 from reconciler.core.state import FOLD_VERSION, State, dump, load

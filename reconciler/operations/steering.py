@@ -10,7 +10,8 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from reconciler.audit import acceptance, accepted_commit, objects_at
+from reconciler.audit.moments import acceptance
+from reconciler.audit.objects import accepted_commit, objects_at
 from reconciler.core import steering
 from reconciler.core.errors import PaiError, Refused, SourceUnavailable
 from reconciler.core.pass_result import Result

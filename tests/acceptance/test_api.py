@@ -20,7 +20,8 @@ from urllib.parse import quote
 
 import pytest
 
-from reconciler.audit import Query, Tail
+from reconciler.audit.tail import Tail
+from reconciler.audit.terms import Query
 from reconciler.core import events as ev
 from reconciler.log.open import log_at
 from tests.support import DEADLINE_S, Daemon, Site, binding, copied, until

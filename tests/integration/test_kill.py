@@ -19,7 +19,8 @@ from typing import Self
 
 import pytest
 
-from reconciler.audit import Query, search
+from reconciler.audit.query import search
+from reconciler.audit.terms import Query
 from reconciler.log.check.whole import check
 from reconciler.log.replay import projected
 from reconciler.log.sqlite.store import open_reader

@@ -359,7 +359,8 @@ def test_follower_says_that_another_log_was_put_there_and_goes_on(team: Site, wa
 
 def test_follower_prints_what_another_log_has_from_where_it_differs(tmp_path: Path) -> None:
     """A longer log with another end was put there: what is different is read, what is the same is not read again."""
-    from reconciler.audit import Query, Tail
+    from reconciler.audit.tail import Tail
+    from reconciler.audit.terms import Query
 
     path, other = new_log(tmp_path), tmp_path / "other.db"
     with Recorder(SqliteBackend(path)) as recorder:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.audit import Query, matches, objects_at, parse_query, read_row, search, spending
-from reconciler.audit.spending import KEYS
+from reconciler.audit.objects import objects_at
+from reconciler.audit.query import matches, read_row, search
+from reconciler.audit.spending import KEYS, spending
 from reconciler.audit.story import story
+from reconciler.audit.terms import Query, parse_query
 from reconciler.core.state import State
 from reconciler.log.check.whole import check
 from reconciler.log.index import BLOCK_EVENTS, INDEX_VERSION, Block

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.audit import Query, spending
+from reconciler.audit.spending import spending
+from reconciler.audit.terms import Query
 from reconciler.core import events as ev
 from reconciler.core.errors import LogDamaged, NotFound
 from reconciler.core.events import decode

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.audit import rehearsal
+from reconciler.audit.rehearsing import rehearsal
 from reconciler.core.errors import CouldNotRun, LogNotWritable
 from reconciler.core.state import FOLD_VERSION
 from reconciler.evidence.verification import verify

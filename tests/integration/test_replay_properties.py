@@ -18,7 +18,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from reconciler.audit import Query, search
+from reconciler.audit.query import search
+from reconciler.audit.terms import Query
 from reconciler.core.errors import NotFound, SourceUnavailable
 from reconciler.core.state import State
 from reconciler.log.check.whole import check

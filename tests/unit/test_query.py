@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.audit import describe, parse_query, parse_terms, search
+from reconciler.audit.lines import describe
+from reconciler.audit.query import search
+from reconciler.audit.terms import parse_query, parse_terms
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import QueryError, UsageError

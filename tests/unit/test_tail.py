@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.audit import Query, Tail
+from reconciler.audit.tail import Tail
+from reconciler.audit.terms import Query
 from reconciler.log.open import log_at
 from reconciler.log.sqlite.place import SqliteLog
 
