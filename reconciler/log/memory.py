@@ -192,12 +192,13 @@ class MemoryReader:
         """Give the newest block of the index that begins at a position or before."""
         return max((block for block in self._now().blocks() if block <= position), default=None)
 
-    def type_marks(self, start: int, stop: int, without: Collection[str]) -> Iterator[tuple[int, bytes]]:
-        """Give the marks of event types but some, (block, offsets), in blocks from that of `start` to before `stop`."""
+    def changes(self, start: int, stop: int, without: Collection[str]) -> Iterator[tuple[int, str, str, bytes]]:
+        """Give the marks of paths, of event types but some and of objects' versions, as in the port."""
         begin = self.block_of(start)
         for (block, kind, value), found in sorted(self._now().marks.items()):
-            if begin is not None and begin <= block < stop and kind == "type" and value not in without:
-                yield block, found.offsets
+            wanted = value not in without if kind == "type" else kind in ("path", "version")
+            if begin is not None and begin <= block < stop and wanted:
+                yield block, kind, value, found.offsets
 
     def accounts_back(self, block: int) -> Iterator[tuple[str, str]]:
         """Give the models that have an account at the end of a block before `block`, with it, newest first."""

@@ -9,6 +9,7 @@ that the log begins with.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -24,8 +25,14 @@ NEAR_EVENTS: Final = 20_000
 _STEP: Final = 256
 
 _OUTCOMES: Final = (ev.TokensSettled, ev.TokensVoided, ev.TokensForfeited)
-_PASSED_OVER: Final = {ev.RequestRefused.type, *(outcome.type for outcome in _OUTCOMES)}
-"""Types with marks that tell nothing of the objects in force."""
+_PUSHED: Final = ("type", ev.PushAdmitted.type)
+_COMMITS: Final = frozenset(each.type for each in ev.AnyPayload.__args__ if issubclass(each, ev.Commit))
+_PASSED_OVER: Final = frozenset(
+    each.type
+    for each in ev.AnyPayload.__args__
+    if issubclass(each, (ev.ObjectWritten, ev.ObjectDeleted, ev.RequestRefused, *_OUTCOMES))
+)
+"""Types with marks that tell nothing of what is in force, or nothing that the marks of versions do not tell."""
 
 
 def state_then(reader: Reader, position: int) -> State:
@@ -61,17 +68,33 @@ def _block_before(reader: Reader, head: LogHead, position: int) -> int:
 
 def _fold_objects(reader: Reader, state: State, stop: int) -> None:
     """Fold the events from the state's position up to `stop` that change anything but the ledger."""
-    positions = sorted(
-        block + offset
-        for block, offsets in reader.type_marks(state.position, stop, _PASSED_OVER)
-        for offset in unpack(offsets)
-        if state.position <= block + offset < stop
-    )
-    for seq, event in _events_at(reader, positions):
+    for seq, event in _events_at(reader, _changes(reader, state, stop)):
         state.position = seq
         state.apply(event)
     state.position = stop
     state.time = event_at(reader, stop - 1).time
+
+
+def _changes(reader: Reader, state: State, stop: int) -> list[int]:
+    """Give the positions of the events that still tell at `stop`, oldest first.
+
+    Of an object's versions that is the last. Of the commits with one outcome it is the last, and those that moved
+    objects, which have marks of paths; but all of them as soon as pushes are remembered, until their commits come.
+    """
+    seen: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for block, kind, value, offsets in reader.changes(state.position, stop, _PASSED_OVER):
+        found = [block + offset for offset in unpack(offsets)]
+        seen[kind, "" if kind == "path" else value] += [seq for seq in found if state.position <= seq < stop]
+    moving, pushes = set(seen.pop(("path", ""), ())), state.pushes or seen[_PUSHED]
+    positions: set[int] = set()
+    for (kind, value), found in seen.items():
+        if kind == "version":
+            positions.update(found[-1:])
+        elif value in _COMMITS and not pushes:
+            positions.update(found[-1:], moving.intersection(found))
+        else:
+            positions.update(found)
+    return sorted(positions)
 
 
 def _events_at(reader: Reader, positions: Sequence[int]) -> Iterator[tuple[int, ev.Event]]:

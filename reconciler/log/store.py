@@ -184,8 +184,11 @@ class Reader(Protocol):
     def block_of(self, position: int) -> int | None:
         """Give the newest block of the index that begins at a position or before."""
 
-    def type_marks(self, start: int, stop: int, without: Collection[str]) -> Iterator[tuple[int, bytes]]:
-        """Give the marks of event types but some, (block, offsets), in blocks from that of `start` to before `stop`."""
+    def changes(self, start: int, stop: int, without: Collection[str]) -> Iterator[tuple[int, str, str, bytes]]:
+        """Give the marks of paths, of event types but some and of objects' versions: (block, kind, value, offsets).
+
+        Blocks come oldest first, from that of `start` to before `stop`.
+        """
 
     def accounts_back(self, block: int) -> Iterator[tuple[str, str]]:
         """Give the models that have an account at the end of a block before `block`, with it, newest first."""

@@ -51,7 +51,7 @@ def told(reader: Reader) -> Iterator[tuple[str, Any]]:
     for position in blocks:
         yield f"block of {position}", reader.block_of(position)
         yield f"mark at {position}", reader.mark(position, "agent", "agent-1")
-        yield f"types from {position}", list(reader.type_marks(position, size // 2, DENSE))
+        yield f"changes from {position}", list(reader.changes(position, size // 2, DENSE))
         yield f"accounts before {position}", list(reader.accounts_back(position))
     for request in ("req_003", "req_other_7", "req_none"):
         yield request, reader.requests(request)

@@ -62,13 +62,13 @@ _CLEAR = tuple(f"DELETE FROM {table}" for table in sorted(TABLES))
 _ONE_MARK = "SELECT block, previous, offsets, account FROM marks WHERE block = ? AND kind = ? AND value = ?"
 _NEWEST_BLOCK = "SELECT block FROM marked WHERE kind = ? AND value = ?"
 _BLOCK_AT = "SELECT max(block) FROM marks WHERE block <= ?"
-# Block by block, looking only at the rows of one kind in each: there are hundreds of others.
-_TYPE_MARKS = (
+# Block by block, looking only at the last kinds in each: before them are hundreds of other rows.
+_CHANGES = (
     "WITH RECURSIVE blocks(block) AS (SELECT max(block) FROM marks WHERE block <= ?1 UNION ALL"
     " SELECT (SELECT min(block) FROM marks WHERE block > blocks.block) FROM blocks WHERE blocks.block IS NOT NULL)"
-    " SELECT marks.block, offsets FROM blocks CROSS JOIN marks"
-    " ON marks.block = blocks.block AND kind = 'type' AND value NOT IN (SELECT value FROM json_each(?3))"
-    " WHERE blocks.block < ?2"
+    " SELECT marks.block, kind, marks.value, offsets FROM blocks CROSS JOIN marks ON marks.block = blocks.block"
+    " AND kind >= 'path' AND kind IN ('path', 'type', 'version')"
+    " AND (kind <> 'type' OR marks.value NOT IN (SELECT value FROM json_each(?3))) WHERE blocks.block < ?2"
 )
 _BLOCKS_BACK = (
     "WITH RECURSIVE blocks(block) AS (SELECT max(block) FROM marks WHERE block < ? UNION ALL"
@@ -114,10 +114,10 @@ class IndexReader:
         with self._mapped():
             return _block_of(self._db, position)
 
-    def type_marks(self, start: int, stop: int, without: Collection[str]) -> Iterator[tuple[int, bytes]]:
-        """Give the marks of event types but some, (block, offsets), in blocks from that of `start` to before `stop`."""
+    def changes(self, start: int, stop: int, without: Collection[str]) -> Iterator[tuple[int, str, str, bytes]]:
+        """Give the marks of paths, of event types but some and of objects' versions, as in the port."""
         with self._mapped():
-            yield from self._db.execute(_TYPE_MARKS, (start, stop, json.dumps(list(without))))
+            yield from self._db.execute(_CHANGES, (start, stop, json.dumps(list(without))))
 
     def accounts_back(self, block: int) -> Iterator[tuple[str, str]]:
         """Give the models that have an account at the end of a block before `block`, with it, newest first."""
