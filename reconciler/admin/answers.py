@@ -86,7 +86,7 @@ class NamedThing(TypedDict):
     metadata: Metadata
 
 
-class InForce(TypedDict):
+class WholeState(TypedDict):
     """Everything in force at a position."""
 
     position: Position

@@ -12,7 +12,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -24,21 +24,19 @@ from starlette.types import Receive, Scope, Send
 from reconciler.admin.answers import Error
 from reconciler.admin.openapi import LIMIT_DEFAULT, LIMIT_MAX, document
 from reconciler.admin.questions import Queries
-from reconciler.audit.lookups import History, Origins, Story, history_of, origins_of, story_of
-from reconciler.audit.query import search, unknown
-from reconciler.audit.spending import KEYS, Key, spending
+from reconciler.audit.reading import KINDS, Follower, Reading, Wanted
+from reconciler.audit.spending import KEYS, Key
 from reconciler.audit.tail import Tail
 from reconciler.audit.terms import EventRow, parse_query
-from reconciler.audit.view_at import view_of
-from reconciler.audit.views import View, not_found
+from reconciler.audit.workspace_reading import reading_of
 from reconciler.core.errors import CouldNotRun, LogNotWritable, NotFound, PaiError, QueryError, Refused, UsageError
 from reconciler.core.objects import Kind
-from reconciler.log.index import FIGURES
-from reconciler.log.store import Reader
 from reconciler.operations.first_token import identify
 from reconciler.operations.operation import Caller
 from reconciler.recorder import Recorder
 from reconciler.workspace import Workspace
+
+T = TypeVar("T")
 
 FOLLOWERS_MAX: Final = 16
 """Clients that follow the log, half of them with one token."""
@@ -129,16 +127,16 @@ class Api:
         limit = _number(given, "limit", 1, LIMIT_MAX, LIMIT_DEFAULT)
         before = _number(given, "before", 0, POSITION_MAX, POSITION_MAX)
 
-        def page(log: Reader) -> Fields:
+        def page(reading: Reading) -> Fields:
             rows: list[msgspec.Raw] = []
             seq, left = 0, PAGE_BYTES_MAX
-            for row in search(log, query, limit, before=before):
+            for row in reading.search(query, limit, before=before):
                 rows.append(msgspec.Raw(msgspec.json.encode(row)))
                 seq, left = row.seq, left - len(rows[-1])
                 if left < 0:
                     break
             following = (seq or None) if left < 0 or len(rows) == limit else None
-            return {"events": rows, "next": following} | _warnings(unknown(log, query, found=len(rows)))
+            return {"events": rows, "next": following} | _warnings(reading.unknown(query, found=len(rows)))
 
         return await self._told(request, page)
 
@@ -153,7 +151,7 @@ class Api:
         if seen:
             start = _number({"Last-Event-ID": seen}, "Last-Event-ID", 0, POSITION_MAX, 0) + 1
         else:
-            start, notices = await self._queries.ask(owner, lambda log: (log.size(), unknown(log, query, found=0)))
+            start, notices = await self._ask(request, lambda reading: (reading.size(), reading.unknown(query, found=0)))
         if self._followers.total() >= FOLLOWERS_MAX or self._followers[owner] >= FOLLOWERS_MAX // 2:
             raise CouldNotRun("too many clients follow the log", "close one, or ask again later")
         self._followers[owner] += 1  # at once: many may ask in the same moment
@@ -165,7 +163,7 @@ class Api:
         self._followers[owner] -= 1
         self._followers += Counter()  # forgets who follows no more
 
-    async def _stream(self, tail: Tail, request: Request, notices: Sequence[str]) -> AsyncIterator[bytes]:
+    async def _stream(self, tail: Follower, request: Request, notices: Sequence[str]) -> AsyncIterator[bytes]:
         def look() -> list[EventRow] | None:
             rows = tail.look()
             with contextlib.suppress(LogNotWritable):  # nobody can tell now, and nothing is revoked meanwhile
@@ -201,73 +199,52 @@ class Api:
         query = parse_query(given.get("q", ""), datetime.now(UTC))
         by = _keys(given.get("by", "day,model"))
 
-        def usage(log: Reader) -> Fields:
-            groups = spending(log, query, by)
-            told = [
-                dict(zip(by, group.key, strict=True)) | {name: getattr(group, name) for name in FIGURES}
-                for group in groups
-            ]
-            return {"usage": told} | _warnings(unknown(log, query, found=len(groups)))
+        def usage(reading: Reading) -> Fields:
+            groups = reading.spending(query, by)
+            told = [group.told(by) for group in groups]
+            return {"usage": told} | _warnings(reading.unknown(query, found=len(groups)))
 
         return await self._told(request, usage)
 
     async def _objects(self, request: Request, given: Parameters) -> Response:
-        kind = _kind(request)
-        name = request.path_params.get("name")
+        wanted = Wanted(_kind(request), request.path_params.get("name", ""))
 
-        def objects(view: View) -> Fields:
-            if name is None:
-                return {"apiVersion": "v1", "kind": "List", "items": view.objects(kind)}
-            known = view.state.resources(kind)
-            if name not in known:
-                raise not_found(kind, name, known)
-            return view.object(kind, name)
+        def objects(reading: Reading) -> Fields:
+            found = reading.objects([wanted], given.get("at")).of(wanted.kind)
+            return found[0] if wanted.name else {"apiVersion": "v1", "kind": "List", "items": found}
 
-        return await self._viewed(request, given, objects)
+        return _answer(await self._ask(request, lambda reading: _written(objects(reading))))
 
     async def _history(self, request: Request, _: Parameters) -> Response:
         return await self._told(
-            request, lambda log: _fields(history_of(log, _kind(request), request.path_params["name"], PAGE_BYTES_MAX))
+            request,
+            lambda reading: _fields(reading.versions(_kind(request), request.path_params["name"], PAGE_BYTES_MAX)),
         )
 
     async def _blame(self, request: Request, _: Parameters) -> Response:
         return await self._told(
-            request, lambda log: _fields(origins_of(log, _kind(request), request.path_params["name"]))
+            request, lambda reading: _fields(reading.origins(_kind(request), request.path_params["name"]))
         )
 
     async def _request(self, request: Request, _: Parameters) -> Response:
-        return await self._told(request, lambda log: _fields(story_of(log, request.path_params["request"])))
+        return await self._told(request, lambda reading: _fields(reading.story(request.path_params["request"])))
 
-    async def _told(self, request: Request, question: Callable[[Reader], Fields]) -> Response:
+    async def _told(self, request: Request, question: Callable[[Reading], Fields]) -> Response:
         """Answer with what a question finds on the log."""
-        body = await self._queries.ask(_owner(request), lambda log: _written(question(log) | _pruned(log.first())))
-        return _answer(body)
+        return _answer(await self._ask(request, lambda reading: _written(question(reading) | _pruned(reading.first()))))
+
+    async def _ask(self, request: Request, question: Callable[[Reading], T]) -> T:
+        return await self._queries.ask(
+            _owner(request), lambda log: question(reading_of(self._workspace, log, self._day))
+        )
 
     async def _state(self, request: Request, given: Parameters) -> Response:
-        def told(view: View) -> Fields:
-            state = view.state
-            return {
-                "position": state.position,
-                "time": state.time,
-                "revision": state.revision or None,
-                "head": state.head.commit if state.head else None,
-                "pin": state.pin,
-                "suspension": state.suspension,
-                "models": view.objects("model"),
-                "agents": view.objects("agent"),
-                "secrets": view.secrets(),
-                "keys": view.issued_keys(),
-            }
+        def told(reading: Reading) -> Fields:
+            found = reading.objects([Wanted(kind) for kind in KINDS], given.get("at"))
+            head = found.head.commit if found.head else None
+            return _fields(found) | {"revision": found.revision or None, "head": head}
 
-        return await self._viewed(request, given, told)
-
-    async def _viewed(self, request: Request, given: Parameters, told: Callable[[View], Fields]) -> Response:
-        """Answer with what is told of the state that is asked for."""
-        at = given.get("at")
-        body = await self._queries.ask(
-            _owner(request), lambda log: _written(told(view_of(self._workspace, log, self._day, at)))
-        )
-        return _answer(body)
+        return _answer(await self._ask(request, lambda reading: _written(told(reading))))
 
     async def _document(self, _: Request, __: Parameters) -> Response:
         return _json(document())
@@ -317,7 +294,7 @@ def _notice(text: str) -> bytes:
     return b"event: notice\ndata: %b\n\n" % msgspec.json.encode({"notice": text})
 
 
-def _fields(told: History | Origins | Story) -> Fields:
+def _fields(told: msgspec.Struct) -> Fields:
     return {name: getattr(told, name) for name in told.__struct_fields__}
 
 

@@ -10,9 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from reconciler import __version__
-from reconciler.admin.answers import Error, FromLog, InForce, ObjectInForce, Objects, Page, UsageGroups
-from reconciler.audit.lookups import History, Origins, Story
+from reconciler.admin.answers import Error, FromLog, ObjectInForce, Objects, Page, UsageGroups, WholeState
 from reconciler.audit.spending import KEYS
+from reconciler.audit.story import Story
+from reconciler.audit.versions import History, Origins
 
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1000
@@ -72,7 +73,7 @@ _ENDPOINTS: Final[tuple[tuple[str, str, Any, list[Json]], ...]] = (
     ("agents/{name}/history", "Its versions", History, [_NAME]),
     ("agents/{name}/blame", "Who set its fields", Origins, [_NAME]),
     ("requests/{request}", "What was decided on a request", Story, [_REQUEST]),
-    ("state", "Everything in force, now or then", InForce, [_AT]),
+    ("state", "Everything in force, now or then", WholeState, [_AT]),
     ("openapi.json", "This document", dict[str, Any], []),
 )
 """Each path below /api/v1, what it is about, what it answers and what it takes."""

@@ -51,6 +51,14 @@ class Spending(msgspec.Struct):
         for name, figure in zip(FIGURES, sums, strict=True):
             setattr(self, name, min(MAX_SAFE_INTEGER, getattr(self, name) + figure))
 
+    def figures(self) -> dict[str, int]:
+        """Give FIGURES by name."""
+        return {name: getattr(self, name) for name in FIGURES}
+
+    def told(self, by: Sequence[Key]) -> dict[str, object]:
+        """Give the group as JSON has it: the values of the keys `by`, then the figures."""
+        return {**dict(zip(by, self.key, strict=True)), **self.figures()}
+
 
 class _Groups:
     """The groups so far."""

@@ -16,6 +16,7 @@ from reconciler.audit.versions import Origin, line_of, origin, versions
 from reconciler.core import events as ev
 from reconciler.core.budget import Account
 from reconciler.core.objects import DAY_LIMIT, REQUEST_LIMIT
+from reconciler.core.standing import Standing
 from reconciler.log import pruned
 from reconciler.log.index import INDEX_VERSION, read_account
 from reconciler.log.store import Reader
@@ -77,6 +78,13 @@ class Decision(msgspec.Struct, frozen=True):
     outcome: Outcome | None = None
 
 
+class Story(msgspec.Struct, frozen=True):
+    """The decisions on a request, oldest first."""
+
+    request: str
+    decisions: list[Decision]
+
+
 def story(log: Reader, request: str) -> list[Decision]:
     """Give the decisions on a request, oldest first; none if the log does not know it. Raises UsageError for ""."""
     with log.moment():
@@ -129,7 +137,7 @@ def _budget(log: Reader, reserved: EventRow, limit: int | None) -> DayBefore:
         held -= opened.pop(request) if request in opened else _held(log, row)
         spent = row.data["charged"] if row.type == ev.TokensSettled.type else row.data["tokens"]
         used += 0 if row.type == ev.TokensVoided.type else spent
-    return DayBefore(day, used, held, limit, None if limit is None else Account(day, used, held).left(limit))
+    return DayBefore(day, used, held, limit, Standing(limit, Account(day, used, held)).left)
 
 
 def _account_before(log: Reader, model: str, position: int) -> tuple[int, Account | None]:

@@ -82,10 +82,35 @@ class Blame(msgspec.Struct, frozen=True):
     line: int
 
 
+class History(msgspec.Struct, frozen=True):
+    """Every version of an object, newest first."""
+
+    kind: Kind
+    name: str
+    versions: list[Version]
+
+
+class Origins(msgspec.Struct, frozen=True):
+    """Who gave each field of an object in force its value."""
+
+    kind: Kind
+    name: str
+    fields: list[Blame]
+
+
 def versions(log: Reader, kind: Kind, name: str, before: int | None = None) -> Iterator[EventRow]:
     """Give the events that changed an object, those below position `before` only, newest first."""
-    query = Query((Term(kind, name), Term("type", FAMILIES[kind])))
-    return search(log, query, before=before)
+    return search(log, versions_of(kind, name), before=before)
+
+
+def versions_of(kind: Kind, name: str) -> Query:
+    """Ask for the events that changed an object."""
+    return Query((Term(kind, name), Term("type", FAMILIES[kind])))
+
+
+def was_there(log: Reader, kind: Kind, name: str) -> bool:
+    """Tell whether the log knows any version of an object."""
+    return next(versions(log, kind, name), None) is not None
 
 
 def history(log: Reader, kind: Kind, name: str, bytes_max: int = 0) -> list[Version]:

@@ -1,4 +1,4 @@
-"""What people see of the state: objects with their status, conditions, the lines of `pai status`.
+"""What people see of the state: objects with their status and conditions.
 
 Reads a State and the secret backends' word on whether a secret is there; decides nothing and prints nothing. Nothing of
 a key is shown but its name, whose it is and when and from where it is taken.
@@ -8,24 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from reconciler.audit.reading import Object
 from reconciler.core.errors import NotFound
 from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, NO_REFERENCE, Kind
-from reconciler.core.standing import Standing, standing
+from reconciler.core.standing import standing
 from reconciler.core.state import Key, Resource, State
 from reconciler.core.text import COMPARED_CHARACTERS_MAX, alike
 
-Object = dict[str, object]
 SecretProblem = Callable[[str, str], str]
 """Says why a secret's key cannot be used, or "" if it can: (name, key) -> message."""
 
 
-def not_found(kind: str, name: str, known: Collection[str]) -> NotFound:
+class Missing(NotFound):
+    """There is no object of this name, and there was none before."""
+
+
+def not_found(kind: str, name: str, known: Collection[str]) -> Missing:
     """Make the error that there is no such model, agent, secret or key; its hint is the nearest name."""
     import difflib
 
     word = name[:COMPARED_CHARACTERS_MAX]
     near = difflib.get_close_matches(word, alike(word, known), 1)
-    return NotFound(f"there is no {kind} {name}", f"did you mean {near[0]}?" if near else f"pai get {kind}s lists them")
+    return Missing(f"there is no {kind} {name}", f"did you mean {near[0]}?" if near else f"pai get {kind}s lists them")
 
 
 class View:
@@ -36,14 +40,49 @@ class View:
         self._secret_problem = secret_problem
         self._day = day
 
-    def objects(self, kind: Kind) -> list[Object]:
-        """Give all objects of a kind by name, as manifests plus `status`."""
-        return [self.object(kind, name) for name in sorted(self.state.resources(kind))]
+    def objects(self, kind: str) -> list[Object]:
+        """Give all objects of a kind: by name, and keys by agent, oldest first, then those of people.
 
-    def object(self, kind: Kind, name: str) -> Object:
-        """Give one object. Raises KeyError if it is not in force."""
-        resource = self.state.resources(kind)[name]
-        metadata: Object = {"name": name}
+        Keys are those that are not revoked, also expired ones.
+        """
+        if kind == "key":
+            return [_key(key) for key in self._keys()]
+        return [self.object(kind, name) for name in self.names(kind)]
+
+    def names(self, kind: str) -> list[str]:
+        """Give the names of all objects of a kind."""
+        match kind:
+            case "model" | "agent":
+                return sorted(self.state.resources(kind))
+            case "secret":
+                return sorted(self.state.secrets)
+            case _:
+                return [key.name for key in self._keys()]
+
+    def object(self, kind: str, name: str) -> Object:
+        """Give one object: a manifest plus `status`, or names alone of a secret or key. Raises KeyError."""
+        match kind:
+            case "model" | "agent":
+                return self._resource(kind, self.state.resources(kind)[name])
+            case "secret":
+                keys = sorted(self.state.secrets[name])
+                return {"apiVersion": API_VERSION, "kind": "Secret", "metadata": {"name": name}, "keys": keys}
+            case _:
+                return _key({key.name: key for key in reversed(self._keys())}[name])
+
+    def models_of(self, agent: str) -> list[Object]:
+        """Give the models in force that an agent may use, in its order."""
+        return [
+            self.object("model", name)
+            for name in self.state.agents[agent].agent.model_bindings
+            if name in self.state.models
+        ]
+
+    def _keys(self) -> list[Key]:
+        return sorted(self.state.issued(), key=lambda key: (key.admin, key.agent, key.position))
+
+    def _resource(self, kind: Kind, resource: Resource) -> Object:
+        metadata: Object = {"name": resource.name}
         if resource.labels:
             metadata["labels"] = resource.labels
         if resource.annotations:
@@ -57,52 +96,13 @@ class View:
             "status": status,
         }
 
-    def secrets(self) -> list[Object]:
-        """Give the stored secrets: their names and the names of their keys."""
-        return [self.secret(name) for name in sorted(self.state.secrets)]
-
-    def secret(self, name: str) -> Object:
-        """Give one stored secret. Raises KeyError if there is none."""
-        keys = sorted(self.state.secrets[name])
-        return {"apiVersion": API_VERSION, "kind": "Secret", "metadata": {"name": name}, "keys": keys}
-
-    def issued_keys(self) -> list[Object]:
-        """Give the keys that are not revoked, also expired ones: by agent, oldest first, then those of people."""
-        return [_key(key) for key in sorted(self.state.issued(), key=lambda key: (key.admin, key.agent, key.position))]
-
-    def issued_key(self, name: str) -> Object:
-        """Give one key by its name. Raises KeyError if there is none."""
-        found = next((key for key in self.state.issued() if key.name == name), None)
-        if found is None:
-            raise KeyError(name)
-        return _key(found)
-
     def not_ready(self, resource: Resource) -> str:
         """Say why a binding cannot serve, or "" if it can."""
         reference = resource.binding.api_key_secret_ref
         return NO_REFERENCE if reference is None else self._secret_problem(reference.name, reference.key)
 
-    def status_line(self, name: str) -> str:
-        """Give a binding's line of `pai status` (SPEC section 4.1)."""
-        resource = self.state.models.get(name)
-        if resource is None:
-            return f"- {name} — not ready: no such binding"
-        spec, stands = resource.binding, self._standing(name)
-        used, reserved = stands.account.used, stands.account.reserved
-        figure = f"{used:,}" if stands.limit is None else f"{used:,} / {stands.limit:,}"
-        line = f"- {name} ({spec.provider} / {spec.model}) — {figure} tokens today"
-        if reserved:
-            line += f" (+{reserved:,} reserved)"
-        if stands.exhausted:
-            line += " — exhausted until 00:00 UTC"
-        problem = self.not_ready(resource)
-        return line + (f" — not ready: {problem}" if problem else "")
-
-    def _standing(self, name: str) -> Standing:
-        return standing(self.state, name, self._day)
-
     def _model_status(self, resource: Resource) -> Object:
-        stands = self._standing(resource.name)
+        stands = standing(self.state, resource.name, self._day)
         status: Object = {"usedTokensToday": stands.account.used, "reservedTokens": stands.account.reserved}
         if stands.left is not None:
             status["remainingTokens"] = stands.left

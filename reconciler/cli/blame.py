@@ -7,12 +7,12 @@ import contextlib
 
 import msgspec
 
-from reconciler.audit.lookups import origins_of
 from reconciler.audit.versions import Blame
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.get import resource
 from reconciler.cli.output import FORMATS, print_data, print_table
 from reconciler.cli.place import find_workspace
+from reconciler.cli.reading import open_reading
 from reconciler.cli.targets import manifest_kind, object_of, targets_argument
 from reconciler.core.errors import NotFound
 from reconciler.core.text import cut, value_text
@@ -27,11 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one line a field."""
     target = object_of(args.words, "blame")
-    with contextlib.closing(find_workspace(args.workspace).log().reader()) as log:
+    with contextlib.closing(open_reading(find_workspace(args.workspace))) as reading:
         try:
-            found = origins_of(log, manifest_kind(target.kind), target.name)
+            found = reading.origins(manifest_kind(target.kind), target.name)
         except NotFound:
-            tell_pruned(log)  # it may have been there
+            tell_pruned(reading)  # it may have been there
             raise
     if args.output == "name":
         print(resource(target.kind, target.name))

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from itertools import islice
 from typing import Any
 
 import msgspec
 
 from reconciler.audit.lines import describe
+from reconciler.audit.reading import InForce, Wanted
 from reconciler.audit.terms import EventRow
-from reconciler.audit.versions import versions
-from reconciler.cli.get import find, resource
+from reconciler.audit.versions import versions_of
+from reconciler.cli.get import resource
 from reconciler.cli.output import FORMATS, print_data
 from reconciler.cli.place import find_workspace
-from reconciler.cli.reading import at_option, read_view
+from reconciler.cli.reading import at_option, objects, open_reading
 from reconciler.cli.targets import OBJECTS, Target, manifest_kind, objects_of, targets_argument
 from reconciler.core.diagnostics import printable
 from reconciler.core.objects import Kind
-from reconciler.core.state import State
 from reconciler.core.steering import standing_orders
 from reconciler.core.text import cut, value_text
 from reconciler.workspace import Workspace
@@ -38,18 +37,19 @@ def run(args: argparse.Namespace) -> int:
     """Print each object and its last changes."""
     workspace = find_workspace(args.workspace)
     targets = objects_of(args.words, "describe", OBJECTS)
-    view = read_view(workspace, args.at)
-    found: list[tuple[Target, Any]] = [(target, find(workspace, view, *target)) for target in targets]
+    answer = objects(workspace, [Wanted(*target) for target in targets], args.at)
+    items = {kind: iter(answer.of(kind)) for kind in OBJECTS}
+    found: list[tuple[Target, Any]] = [(target, next(items[target.kind])) for target in targets]
     if args.output == "name":
         for target, _ in found:
             print(resource(*target))
         return 0
     whole: list[dict[str, object]] = []
     for number, (target, item) in enumerate(found):
-        changes = _changes(workspace, manifest_kind(target.kind), target.name, view.state.position)
+        changes = _changes(workspace, manifest_kind(target.kind), target.name, answer.position)
         if args.output in ("table", "wide"):
             print("\n" * bool(number), end="")
-            _print(item, changes, view.state)
+            _print(item, changes, answer)
         else:
             whole.append({**item, "changes": msgspec.to_builtins(changes)})
     if whole:
@@ -60,11 +60,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _changes(workspace: Workspace, kind: Kind, name: str, before: int) -> list[EventRow]:
     """Give the last events that changed the object, not those of the requests that name it."""
-    with contextlib.closing(workspace.log().reader()) as log:
-        return list(islice(versions(log, kind, name, before), CHANGES_SHOWN))
+    with contextlib.closing(open_reading(workspace)) as reading:
+        return list(reading.search(versions_of(kind, name), CHANGES_SHOWN, before=before))
 
 
-def _print(item: Any, changes: list[EventRow], state: State) -> None:
+def _print(item: Any, changes: list[EventRow], answer: InForce) -> None:
     status = item["status"]
     _line("Name", item["metadata"]["name"])
     _line("Kind", item["kind"])
@@ -82,7 +82,7 @@ def _print(item: Any, changes: list[EventRow], state: State) -> None:
         _line(condition["type"], f"{condition['status']} ({reason})")
     _line("Defined", f"{status['source']['path']}:{status['source']['line']}")
     _line("Revision", status["revision"])
-    for each in standing_orders(state):
+    for each in standing_orders(answer):
         _line("Note", each)
     print("Changes:")
     for row in changes:

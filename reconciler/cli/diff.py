@@ -159,15 +159,15 @@ def rehearsed(args: argparse.Namespace, found: Review) -> Review:
         return found
     if _is_proposed(args, workspace.database):
         return found
-    from reconciler.audit.rehearsing import rehearsal
     from reconciler.audit.terms import Query, event_time
     from reconciler.cli.beginning import tell_pruned
+    from reconciler.cli.reading import open_reading
 
     now = datetime.now(UTC)
     try:
-        with contextlib.closing(workspace.log().reader()) as log:
-            tell_pruned(log, Query(since=event_time(now - timedelta(days=7))))
-            days = [rehearsal(log, name, limit, now) for name, limit in found.limits]
+        with contextlib.closing(open_reading(workspace)) as reading:
+            tell_pruned(reading, Query(since=event_time(now - timedelta(days=7))))
+            days = [reading.rehearse(name, limit, now) for name, limit in found.limits]
     except CouldNotRun as error:
         note(f"note: the log says nothing of last week's use: {error.message}")
         return found

@@ -6,21 +6,19 @@ Of a secret only the names of its keys are shown, of a key neither the key nor i
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from reconciler.audit.views import Object, View, not_found
+from reconciler.audit.reading import InForce, Object, Wanted
 from reconciler.cli.output import FORMATS, note, print_data, print_table
 from reconciler.cli.place import find_workspace
-from reconciler.cli.reading import at_option, or_what_waits, read_view
+from reconciler.cli.reading import at_option, objects
 from reconciler.cli.selecting import selector
-from reconciler.cli.targets import KIND_OF, OBJECTS, manifest_kind, targets_argument, targets_of
-from reconciler.core.errors import NotFound, UsageError
-from reconciler.core.objects import MANIFEST_OF_KIND, AgentSpec, BindingSpec, Kind
+from reconciler.cli.targets import KIND_OF, targets_argument, targets_of
+from reconciler.core.errors import UsageError
+from reconciler.core.objects import MANIFEST_OF_KIND, AgentSpec, BindingSpec
 from reconciler.core.steering import standing_orders
 from reconciler.log.stamp import parse_time, wall_clock
-from reconciler.workspace import Workspace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,78 +38,41 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("labels and names at once", "leave out -l, or the names")
     selected = selector(args.selector or "")
     workspace = find_workspace(args.workspace)
-    view = read_view(workspace, args.at)
-    found: dict[str, list[Object]] = {}
-    for kind, name in targets:
-        objects = [find(workspace, view, kind, name)] if name else _all(view, kind)
-        found.setdefault(kind, []).extend(each for each in objects if selected(each))
+    answer = objects(workspace, [Wanted(*target) for target in targets], args.at)
+    kinds = dict.fromkeys(kind for kind, _ in targets)
+    found = {kind: [each for each in answer.of(kind) if selected(each)] for kind in kinds}
     if args.output in ("json", "yaml"):
-        items = [each for objects in found.values() for each in objects]
+        items = [each for listed in found.values() for each in listed]
         listing: Object = {"apiVersion": "v1", "kind": "List", "items": items}
         print_data(items[0] if single else listing, args.output)
     elif args.output == "name":
-        for kind, objects in found.items():
-            for each in objects:
-                print(resource(kind, _name(each)))
+        for kind, listed in found.items():
+            for each in listed:
+                print(resource(kind, name_in(each)))
     else:
-        _tables(view, found, wide=args.output == "wide", headers=not args.no_headers)
+        _tables(answer, found, wide=args.output == "wide", headers=not args.no_headers)
     return 0
 
 
-def _tables(view: View, found: Mapping[str, list[Object]], *, wide: bool, headers: bool) -> None:
+def _tables(answer: InForce, found: Mapping[str, list[Object]], *, wide: bool, headers: bool) -> None:
     """Print a table a kind; with several the name says of which kind a line is, as kubectl does."""
-    filled = {kind: objects for kind, objects in found.items() if objects}
+    filled = {kind: listed for kind, listed in found.items() if listed}
     if not filled:
         kinds = [f"{kind}s" for kind in found]
         several = f"{', '.join(kinds[:-1])} or {kinds[-1]}" if len(kinds) > 1 else kinds[0]
         note("no secrets are stored" if kinds == ["secrets"] else f"no {several} are in force")
         return
     if "model" in filled or "agent" in filled:
-        for told in standing_orders(view.state):
+        for told in standing_orders(answer):
             note(f"note: {told}")
-    for number, (kind, objects) in enumerate(filled.items()):
+    for number, (kind, listed) in enumerate(filled.items()):
         titles, row = _COLUMNS[kind]
-        rows = [row(each, wide) for each in objects]
+        rows = [row(each, wide) for each in listed]
         if len(found) > 1:
             rows = [[resource(kind, cells[0]), *cells[1:]] for cells in rows]
         if number:
             print()
         print_table(titles if wide else titles[: len(titles) - _WIDE[kind]], rows, headed=headers)
-
-
-def find(workspace: Workspace, view: View, kind: str, name: str) -> Object:
-    """Give one object by kind and name. Raises NotFound with its history, if it had one, or the nearest name."""
-    try:
-        match kind:
-            case "model" | "agent":
-                return view.object(kind, name)
-            case "secret":
-                return view.secret(name)
-            case _:
-                return view.issued_key(name)
-    except KeyError:
-        if kind in OBJECTS and _was_there(workspace, manifest_kind(kind), name):
-            hint = f"pai history {kind} {name} shows what it was"
-            raise NotFound(f"{kind} {name} is not in force", hint) from None
-        with or_what_waits(workspace):
-            raise not_found(kind, name, [_name(each) for each in _all(view, kind)]) from None
-
-
-def _was_there(workspace: Workspace, kind: Kind, name: str) -> bool:
-    from reconciler.audit.versions import versions
-
-    with contextlib.closing(workspace.log().reader()) as log:
-        return next(iter(versions(log, kind, name)), None) is not None
-
-
-def _all(view: View, kind: str) -> list[Object]:
-    match kind:
-        case "model" | "agent":
-            return view.objects(kind)
-        case "secret":
-            return view.secrets()
-        case _:
-            return view.issued_keys()
 
 
 def resource(kind: str, name: str) -> str:
@@ -123,7 +84,8 @@ def resource(kind: str, name: str) -> str:
             return f"{kind}/{name}"
 
 
-def _name(item: Any) -> str:
+def name_in(item: Any) -> str:
+    """Give an object's name."""
     return str(item["metadata"]["name"])
 
 
@@ -138,7 +100,7 @@ def _number(value: object) -> str:
 
 def _model(item: Any, wide: bool) -> list[str]:
     spec, used = BindingSpec.of(item["spec"]), item["status"]["usedTokensToday"]
-    cells = [_name(item), spec.provider, spec.model, _number(used), _number(spec.max_tokens_per_day), _ready(item)]
+    cells = [name_in(item), spec.provider, spec.model, _number(used), _number(spec.max_tokens_per_day), _ready(item)]
     if wide:
         secret = spec.api_key_secret_ref
         named = f"{secret.name}:{secret.key}" if secret else "-"
@@ -147,13 +109,13 @@ def _model(item: Any, wide: bool) -> list[str]:
 
 
 def _agent(item: Any, wide: bool) -> list[str]:
-    cells = [_name(item), ",".join(AgentSpec.of(item["spec"]).model_bindings), _ready(item)]
+    cells = [name_in(item), ",".join(AgentSpec.of(item["spec"]).model_bindings), _ready(item)]
     return cells + _origin(item) if wide else cells
 
 
 def _secret(item: Any, wide: bool) -> list[str]:
     del wide  # a secret has nothing more to show
-    return [_name(item), ",".join(item["keys"])]
+    return [name_in(item), ",".join(item["keys"])]
 
 
 def _key(item: Any, wide: bool) -> list[str]:
@@ -161,7 +123,7 @@ def _key(item: Any, wide: bool) -> list[str]:
     expires = item["expires"] or "never"
     if item["expires"] and parse_time(expires) <= wall_clock():
         expires += " (expired)"
-    return [_name(item), item["agent"] + " (admin)" * ("admin" in item), expires, ",".join(item["networks"]) or "any"]
+    return [name_in(item), item["agent"] + " (admin)" * ("admin" in item), expires, ",".join(item["networks"]) or "any"]
 
 
 def _origin(item: Any) -> list[str]:

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from reconciler.audit.lookups import history_of
 from reconciler.audit.versions import FieldChange, Version
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.get import resource
 from reconciler.cli.output import FORMATS, print_data, print_table
 from reconciler.cli.place import find_workspace
+from reconciler.cli.reading import open_reading
 from reconciler.cli.targets import manifest_kind, object_of, targets_argument
 from reconciler.core.text import cut, value_text
 
@@ -30,9 +30,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one line a changed field; the lines of a version have its commit on the first of them."""
     target = object_of(args.words, "history")
-    with contextlib.closing(find_workspace(args.workspace).log().reader()) as log:
-        tell_pruned(log)
-        found = history_of(log, manifest_kind(target.kind), target.name)
+    with contextlib.closing(open_reading(find_workspace(args.workspace))) as reading:
+        tell_pruned(reading)
+        found = reading.versions(manifest_kind(target.kind), target.name)
     if args.output == "name":
         print(resource(target.kind, target.name))
     elif args.output in ("json", "yaml"):

@@ -22,17 +22,16 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from reconciler.audit.lines import describe
-from reconciler.audit.query import search, unknown
-from reconciler.audit.tail import Tail
+from reconciler.audit.reading import Reading
 from reconciler.audit.terms import EventRow, Query
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import json_text, note, print_csv, print_json_array
 from reconciler.cli.place import find_workspace
+from reconciler.cli.reading import open_reading
 from reconciler.cli.terms import count, preprocess, query_of, tell_unknown
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import UsageError
 from reconciler.core.text import cut
-from reconciler.log.store import Log, Reader
 
 __all__ = ["arguments", "preprocess", "run"]
 
@@ -54,18 +53,17 @@ def run(args: argparse.Namespace) -> int:
     if args.follow and args.output == "json":
         raise UsageError("--follow never comes to the end of a JSON array", "use -o jsonl: one object a line")
     query = query_of(args.terms)
-    place = find_workspace(args.workspace).log()
     print_rows = _PRINTERS[args.output]
-    with contextlib.closing(place.reader()) as log:
-        tell_pruned(log, query)
+    with contextlib.closing(open_reading(find_workspace(args.workspace))) as reading:
+        tell_pruned(reading, query)
         if args.follow:
-            for line in unknown(log, query, found=0):
+            for line in reading.unknown(query, found=0):
                 note(line)
-            print_rows(_followed(log, place, query, args.limit))
+            print_rows(_followed(reading, query, args.limit))
         else:
-            rows = _Counted(_found(log, query, args.limit, args.reverse))
+            rows = _Counted(_found(reading, query, args.limit, args.reverse))
             print_rows(rows)
-            tell_unknown(log, query, found=rows.count, empty="no events match" * (args.output == "table"))
+            tell_unknown(reading, query, found=rows.count, empty="no events match" * (args.output == "table"))
     return 0
 
 
@@ -82,19 +80,21 @@ class _Counted:
             yield row
 
 
-def _found(log: Reader, query: Query, limit: int | None, reverse: bool) -> Iterable[EventRow]:
+def _found(
+    reading: Reading, query: Query, limit: int | None, reverse: bool, before: int | None = None
+) -> Iterable[EventRow]:
     """Give the events that match; a limit means the newest, in whatever order they are shown."""
     if reverse and limit is not None:
-        return reversed(list(search(log, query, limit)))
-    return search(log, query, limit, oldest_first=reverse)
+        return reversed(list(reading.search(query, limit, before=before)))
+    return reading.search(query, limit, oldest_first=reverse, before=before)
 
 
-def _followed(log: Reader, place: Log, query: Query, limit: int | None) -> Iterator[EventRow]:
+def _followed(reading: Reading, query: Query, limit: int | None) -> Iterator[EventRow]:
     """Give what there is, oldest first, then what comes, until whoever reads stdout has gone."""
-    size = log.size()
-    yield from _found(log, query, limit, reverse=True)
-    log.close()  # a reader that stays open between the looks is the tail's business
-    tail, told = Tail(place, query, size), False
+    size = reading.size()
+    tail, told = reading.follow(query, size), False
+    yield from _found(reading, query, limit, True, size)
+    reading.close()  # a log that stays open between the looks is the tail's business
     with contextlib.closing(tail):
         while True:
             rows = tail.look()

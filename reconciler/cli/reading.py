@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from reconciler.audit.view_at import view_of
-from reconciler.audit.views import View
+from reconciler.audit.reading import InForce, Reading, Wanted
+from reconciler.audit.views import Missing
+from reconciler.audit.workspace_reading import reading_of
 from reconciler.core.errors import NotFound, PaiError
 from reconciler.core.state import State
 from reconciler.log.replay import projected
@@ -56,10 +57,19 @@ def at_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at", metavar="WHEN", help=text)
 
 
-def read_view(workspace: Workspace, at: str | None = None) -> View:
-    """Read the state as people see it, at the moment WHEN that `at` names if it is given."""
-    with contextlib.closing(workspace.log().reader()) as log:
-        return view_of(workspace, log, lambda: _today(workspace), at)
+def open_reading(workspace: Workspace) -> Reading:
+    """Open what answers the verbs that read; to be closed."""
+    return reading_of(workspace, workspace.log().reader(), lambda: _today(workspace))
+
+
+def objects(workspace: Workspace, wanted: Sequence[Wanted], at: str | None = None) -> InForce:
+    """Give objects, now or at the moment WHEN that `at` names. Raises as `Reading` does."""
+    with contextlib.closing(open_reading(workspace)) as reading:
+        try:
+            return reading.objects(wanted, at)
+        except Missing:
+            with or_what_waits(workspace):
+                raise
 
 
 def _today(workspace: Workspace) -> str:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from reconciler.audit.views import View
-from reconciler.cli.get import find, resource
+from reconciler.audit.reading import InForce, Wanted
+from reconciler.cli.get import name_in, resource
 from reconciler.cli.output import FORMATS, print_data
 from reconciler.cli.place import find_workspace
-from reconciler.cli.reading import at_option, read_view
+from reconciler.cli.reading import at_option, objects
 from reconciler.cli.targets import name_of
+from reconciler.core.budget import Account
 from reconciler.core.diagnostics import printable
 from reconciler.core.health import Health
-from reconciler.core.objects import AgentSpec
-from reconciler.core.state import State
+from reconciler.core.objects import AgentSpec, BindingSpec
+from reconciler.core.standing import Standing
 from reconciler.core.steering import standing_orders
 from reconciler.operations.asking import ask_daemon
 from reconciler.operations.health import judge_health
@@ -36,18 +36,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the status of an agent's models, or of everything."""
     workspace = find_workspace(args.workspace)
-    view = read_view(workspace, args.at)
     if args.agent is None:
-        names = sorted(view.state.models)
+        found = objects(workspace, [Wanted("model")], args.at)
+        names = [name_in(model) for model in found.models]
     else:
-        agent: Any = find(workspace, view, "agent", name_of(args.agent, "agent"))
+        name = name_of(args.agent, "agent")
+        found = objects(workspace, [Wanted("agent", name), Wanted("model", agent=name)], args.at)
+        agent: Any = found.agents[0]
         names = AgentSpec.of(agent["spec"]).model_bindings
-    health = _health(workspace, view, args.at) if _needs_health(args) else None
+    health = _health(workspace, found, args.at) if _needs_health(args) else None
     if health is not None and args.exit_code:
-        ready = health.ready and all(_is_ready(view, name) for name in names if args.agent is not None)
+        ready = health.ready and all(_is_ready(model) for model in found.models if args.agent is not None)
     else:
         ready = True
-    _print(args.output, view, names, health, whole=args.agent is None)
+    _print(args.output, names, found, health, whole=args.agent is None)
     return 0 if ready else 1
 
 
@@ -55,12 +57,11 @@ def _needs_health(args: argparse.Namespace) -> bool:
     return args.exit_code or args.output in ("json", "yaml") or (args.agent is None and args.output != "name")
 
 
-def _is_ready(view: View, name: str) -> bool:
-    item: Any = view.object("model", name)
-    return all(condition["status"] == "True" for condition in item["status"]["conditions"])
+def _is_ready(model: Any) -> bool:
+    return all(condition["status"] == "True" for condition in model["status"]["conditions"])
 
 
-def _print(output: str, view: View, names: Sequence[str], health: Health | None, *, whole: bool) -> None:
+def _print(output: str, names: list[str], found: InForce, health: Health | None, *, whole: bool) -> None:
     """Print models, and with `whole` how the workspace stands."""
     if output == "name":
         for name in names:
@@ -68,10 +69,11 @@ def _print(output: str, view: View, names: Sequence[str], health: Health | None,
         return
     if output in ("table", "wide"):
         if whole and health is not None:
-            _print_health(health, view.state)
+            _print_health(health, found)
         print("Models:")
+        models = {name_in(model): model for model in found.models}
         for name in names:
-            print(printable(view.status_line(name)))
+            print(printable(line(models[name]) if name in models else f"- {name} — not ready: no such binding"))
         return
     assert health is not None, "it was asked for"
     told = {
@@ -80,29 +82,44 @@ def _print(output: str, view: View, names: Sequence[str], health: Health | None,
         "ready": health.ready,
         "reasons": health.reasons,
         **({"source": msgspec.to_builtins(health.source)} if health.source else {}),
-        "models": [view.object("model", name) for name in names],
+        "models": found.models,
     }
     print_data(told, output)
 
 
-def _health(workspace: Workspace, view: View, at: str | None) -> Health:
+def line(model: Any) -> str:
+    """Give a binding's line of `pai status` (SPEC section 4.1)."""
+    spec, status = BindingSpec.of(model["spec"]), model["status"]
+    account = Account("", status["usedTokensToday"], status["reservedTokens"])
+    stands = Standing(spec.max_tokens_per_day, account)
+    figure = f"{account.used:,}" if stands.limit is None else f"{account.used:,} / {stands.limit:,}"
+    told = f"- {name_in(model)} ({spec.provider} / {spec.model}) — {figure} tokens today"
+    if account.reserved:
+        told += f" (+{account.reserved:,} reserved)"
+    if stands.exhausted:
+        told += " — exhausted until 00:00 UTC"
+    problem = status["conditions"][0]["message"]
+    return told + (f" — not ready: {problem}" if problem else "")
+
+
+def _health(workspace: Workspace, found: InForce, at: str | None) -> Health:
     if at is not None:
-        return _health_then(view.state)
+        return _health_then(found)
     health = ask_daemon(workspace, AskHealth())
     if health is not None:
         return health
     from reconciler.operations.health import standalone_health
 
-    return standalone_health(workspace, view.state)
+    return standalone_health(workspace, found)
 
 
-def _health_then(state: State) -> Health:
+def _health_then(found: InForce) -> Health:
     """Say how things stood as far as the log tells: whether the source could be read then, nobody knows."""
-    return judge_health(state.revision, state.head, "", "", source_read=True, head="", orders=standing_orders(state))
+    return judge_health(found.revision, found.head, "", "", source_read=True, head="", orders=standing_orders(found))
 
 
-def _print_health(health: Health, state: State) -> None:
-    pinned = " (pinned)" if state.pin is not None and state.pin.commit == health.revision else ""
+def _print_health(health: Health, found: InForce) -> None:
+    pinned = " (pinned)" if found.pin is not None and found.pin.commit == health.revision else ""
     print(f"Revision: {health.revision or 'none'}{pinned}")
     print(f"Head:     {health.head or 'none'}")
     if health.source is not None:

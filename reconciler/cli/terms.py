@@ -7,10 +7,9 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from reconciler.audit.query import unknown
+from reconciler.audit.reading import Reading
 from reconciler.audit.terms import Query, parse_terms
 from reconciler.cli.output import note
-from reconciler.log.store import Reader
 
 _EXCLUDE = "!"
 """What `-TERM` is written as behind argparse's back, which would take it for an option."""
@@ -36,15 +35,15 @@ def count(text: str) -> int:
     return int(text)
 
 
-def tell_unknown(log: Reader, query: Query, *, found: int, empty: str) -> None:
-    """Say on stderr which names of a query the log does not know; see `unknown`.
+def tell_unknown(reading: Reading, query: Query, *, found: int, empty: str) -> None:
+    """Say on stderr which names of a query the log does not know; see `Reading.unknown`.
 
     An empty table is one line: `empty` if there is nothing else to say of it. Forms for programs have no `empty`, and
     nothing is said of those.
     """
     if not found and not empty:
         return
-    said = unknown(log, query, found=found)
+    said = reading.unknown(query, found=found)
     if found:
         for line in said:
             note(line)

@@ -10,10 +10,11 @@ import argparse
 import contextlib
 import sys
 
-from reconciler.audit.spending import KEYS, Key, Spending, spending
+from reconciler.audit.spending import KEYS, Key, Spending
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import print_csv, print_data, print_table
 from reconciler.cli.place import find_workspace
+from reconciler.cli.reading import open_reading
 from reconciler.cli.terms import preprocess, query_of, tell_unknown
 from reconciler.core.errors import UsageError
 from reconciler.log.index import FIGURES
@@ -35,15 +36,15 @@ def run(args: argparse.Namespace) -> int:
     """Print one line a group."""
     by = _keys(args.by)
     query = query_of(args.terms)
-    with contextlib.closing(find_workspace(args.workspace).log().reader()) as log:
-        tell_pruned(log, query)
-        groups = spending(log, query, by)
-        tell_unknown(log, query, found=len(groups), empty="no tokens were spent" * (args.output in ("table", "wide")))
+    with contextlib.closing(open_reading(find_workspace(args.workspace))) as reading:
+        tell_pruned(reading, query)
+        groups = reading.spending(query, by)
+        empty = "no tokens were spent" * (args.output in ("table", "wide"))
+        tell_unknown(reading, query, found=len(groups), empty=empty)
     if args.output in ("json", "yaml"):
-        told = [dict(zip(by, group.key, strict=True)) | _figures(group) for group in groups]
-        print_data({"usage": told}, args.output)
+        print_data({"usage": [group.told(by) for group in groups]}, args.output)
     elif args.output == "csv":
-        print_csv([*by, *FIGURES], [[*group.key, *map(str, _figures(group).values())] for group in groups])
+        print_csv([*by, *FIGURES], [[*group.key, *map(str, group.figures().values())] for group in groups])
     elif groups:
         _table(by, groups)
     return 0
@@ -57,15 +58,11 @@ def _keys(text: str) -> list[Key]:
     return [known for key in keys for known in KEYS if known == key]
 
 
-def _figures(group: Spending) -> dict[str, int]:
-    return {name: getattr(group, name) for name in FIGURES}
-
-
 def _table(by: list[Key], groups: list[Spending]) -> None:
     largest = max(group.charged for group in groups)
     numbers = [name.upper() for name in FIGURES]
     rows = [
-        [*group.key, *(f"{value:,}" for value in _figures(group).values()), _bar(group.charged, largest)]
+        [*group.key, *(f"{value:,}" for value in group.figures().values()), _bar(group.charged, largest)]
         for group in groups
     ]
     print_table([*(key.upper() for key in by), *numbers, ""], rows, numbers)

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import msgspec
 
 from reconciler.audit.lines import outcome_text, usage_text
-from reconciler.audit.lookups import story_of
 from reconciler.audit.story import Binding, Decision, Outcome
 from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import print_data
 from reconciler.cli.place import find_workspace
+from reconciler.cli.reading import open_reading
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import NotFound
 from reconciler.core.objects import BindingSpec
@@ -34,14 +34,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the story, decision by decision."""
-    with contextlib.closing(find_workspace(args.workspace).log().reader()) as log:
+    with contextlib.closing(open_reading(find_workspace(args.workspace))) as reading:
         try:
-            found = story_of(log, args.request)
+            found = reading.story(args.request)
         except NotFound:
-            tell_pruned(log)  # it may be in what was pruned
+            tell_pruned(reading)  # it may be in what was pruned
             raise
-        if found.decisions[0].position < log.first() + _NEAR:
-            tell_pruned(log)  # so may its first tries
+        if found.decisions[0].position < reading.first() + _NEAR:
+            tell_pruned(reading)  # so may its first tries
     if args.output in ("json", "yaml"):
         print_data(msgspec.to_builtins(found), args.output)
         return 0

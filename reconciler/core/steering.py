@@ -8,6 +8,7 @@ accepted one in the same way, so nothing that reads the state has to know of eit
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -15,7 +16,7 @@ from reconciler.core import events as ev
 from reconciler.core.errors import Refused
 from reconciler.core.objects import Desired, Kind, Manifest, Placed
 from reconciler.core.plan import plan
-from reconciler.core.state import Order, Resource, State
+from reconciler.core.state import Head, Order, Resource, State
 
 _KINDS: tuple[Kind, Kind] = ("model", "agent")
 
@@ -61,7 +62,27 @@ def resume(state: State, branch: str, actor: str, reason: str) -> list[ev.Draft]
     return [ev.Draft(actor, f"branch/{branch}", ev.ReconcilingResumed(reason=reason))]
 
 
-def standing_orders(state: State) -> list[str]:
+class Steered(Protocol):
+    """What tells how a branch stands: a State, and what readings answer."""
+
+    @property
+    def revision(self) -> str:
+        """The commit in force, "" for none."""
+
+    @property
+    def head(self) -> Head | None:
+        """The last commit that was judged."""
+
+    @property
+    def pin(self) -> Order | None:
+        """The pin that stands."""
+
+    @property
+    def suspension(self) -> Order | None:
+        """The suspension that stands."""
+
+
+def standing_orders(state: Steered) -> list[str]:
     """Say what keeps the state from following the branch, each with its way out; nothing if it follows."""
     told = []
     if state.pin is not None:

@@ -37,7 +37,7 @@ _IGNORE_HINT = "list the file in .paiignore if it is no manifest of Pai"
 _NUMBER_HINT = "quote it"
 
 
-class Reading:
+class JudgedDocument:
     """The outcome of one document."""
 
     __slots__ = ("manifest", "named", "problems", "secret")
@@ -64,9 +64,9 @@ _LFS_POINTER = "version https://git-lfs.github.com/spec/"
 """How every pointer file of Git LFS begins (git-lfs, docs/spec.md)."""
 
 
-def read_document(document: Document, *, brief: bool = False) -> Reading:
+def read_document(document: Document, *, brief: bool = False) -> JudgedDocument:
     """Judge one document by itself. `brief`: none of its problems will be listed, so one says all schema errors."""
-    reading = Reading(document.problems)
+    reading = JudgedDocument(document.problems)
     root = document.root
     assert root is not None
     if not isinstance(root, Mapping):
@@ -95,7 +95,7 @@ def read_document(document: Document, *, brief: bool = False) -> Reading:
     return reading
 
 
-def _kind(root: Mapping, reading: Reading) -> Kind | None:
+def _kind(root: Mapping, reading: JudgedDocument) -> Kind | None:
     """Find out what the document is; None, with a problem listed, if its fields cannot be judged."""
     version, kind = root.value.get("apiVersion"), root.value.get("kind")
     if version == API_VERSION and isinstance(kind, str) and kind in KIND_OF_MANIFEST:
@@ -116,7 +116,7 @@ def _kind(root: Mapping, reading: Reading) -> Kind | None:
 _EXAMPLES = {"apiVersion": f"apiVersion: {API_VERSION}", "kind": "kind: ModelBinding or AgentWorkload"}
 
 
-def _unknown_kind(root: Mapping, reading: Reading) -> Kind | None:
+def _unknown_kind(root: Mapping, reading: JudgedDocument) -> Kind | None:
     version, kind = root.items["apiVersion"], root.items["kind"]
     if kind.value == "List":
         reading.add(rules.LIST, kind, "lists of objects are not read", "write each item as a document, split by ---")
@@ -139,7 +139,7 @@ def _unknown_kind(root: Mapping, reading: Reading) -> Kind | None:
     return KIND_OF_MANIFEST[kind.value] if known else None  # type: ignore[index]
 
 
-def _fields(document: Document, root: Mapping, kind: Kind, reading: Reading, *, brief: bool) -> None:
+def _fields(document: Document, root: Mapping, kind: Kind, reading: JudgedDocument, *, brief: bool) -> None:
     items = root.items
     spec, metadata = items.get("spec"), items.get("metadata")
     if document.numbers and kind == "agent" and isinstance(spec, Mapping):
@@ -192,7 +192,7 @@ def _walk(node: Node) -> Iterator[Node]:
         waiting += node.items if isinstance(node, Sequence) else node.nodes()
 
 
-def _budgets(spec: Mapping, reading: Reading) -> None:
+def _budgets(spec: Mapping, reading: JudgedDocument) -> None:
     items = spec.items
     for name in BUDGETS:
         node = items.get(name)
@@ -224,7 +224,7 @@ def _budget_hint(node: Node) -> str:
     return BUDGET_HINT
 
 
-def _model(spec: Mapping, reading: Reading) -> None:
+def _model(spec: Mapping, reading: JudgedDocument) -> None:
     items = spec.items
     provider, model = items.get("provider"), items.get("model")
     if (
@@ -242,7 +242,7 @@ def _model(spec: Mapping, reading: Reading) -> None:
         reading.add(rules.REQUEST_ABOVE_DAY, request, message, "lower it, or raise maxTokensPerDay")
 
 
-def _known_model(provider: Scalar, model: Scalar, reading: Reading) -> None:
+def _known_model(provider: Scalar, model: Scalar, reading: JudgedDocument) -> None:
     name, of = model.text, PROVIDERS.get(provider.text)
     known = () if of is None else of.models
     if character := foreign(name):
@@ -266,7 +266,7 @@ def _known_model(provider: Scalar, model: Scalar, reading: Reading) -> None:
     )
 
 
-def _elsewhere(spec: Mapping, reading: Reading) -> None:
+def _elsewhere(spec: Mapping, reading: JudgedDocument) -> None:
     """Warn of the limits and the secret of a binding if they are written on an agent, where they do nothing."""
     for name in _OF_MODELS:
         if (key := spec.keys.get(name)) is not None:
@@ -283,7 +283,7 @@ def has_vendor(model: str) -> bool:
     return bool(vendor and slash and slug)
 
 
-def _annotations(metadata: Mapping, reading: Reading) -> None:
+def _annotations(metadata: Mapping, reading: JudgedDocument) -> None:
     annotations = metadata.items.get("annotations")
     if not isinstance(annotations, Mapping):
         return
@@ -293,7 +293,7 @@ def _annotations(metadata: Mapping, reading: Reading) -> None:
         reading.add(rules.LABELS, annotations, message, "shorten them")
 
 
-def _remember(root: Mapping, kind: Kind, reading: Reading) -> None:
+def _remember(root: Mapping, kind: Kind, reading: JudgedDocument) -> None:
     items = root.items
     metadata, spec = items.get("metadata"), items.get("spec")
     name = metadata.items.get("name") if isinstance(metadata, Mapping) else None
@@ -318,7 +318,7 @@ def _remember(root: Mapping, kind: Kind, reading: Reading) -> None:
     )
 
 
-def _references(spec: Mapping, reading: Reading, most: int | None) -> tuple[Reference, ...]:
+def _references(spec: Mapping, reading: JudgedDocument, most: int | None) -> tuple[Reference, ...]:
     """Give the first `most` bindings that an agent lists, without items that have a problem of their own."""
     bindings = spec.items.get("modelBindings")
     if not isinstance(bindings, Sequence):

@@ -60,6 +60,8 @@ def served(team_template: Site, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """Give a served workspace that the tests of this module only read."""
     site = copied(team_template, tmp_path_factory.mktemp("served"))
     record(site, reserved("req_1"), settled("req_1", input=40, output=2))
+    site.pai("apply", "-f", "-", stdin=binding("gone", 5))
+    site.pai("delete", "model", "gone")
     with site.daemon() as daemon:
         yield Served(site, daemon, token_of(site))
 
@@ -243,21 +245,62 @@ def test_names_that_the_log_does_not_know_are_said(served: Served) -> None:
         assert json.loads(next(messages)["data"]) == {"notice": "the log knows no model flsh"}
 
 
-def test_usage_models_agents_and_state_are_those_of_the_commands(served: Served) -> None:
-    """The JSON is what the commands print, also as it was."""
-    pai = served.site.pai
-    assert served.get("/api/v1/usage") == pai("usage", "-o", "json").json
-    by = served.get(f"/api/v1/usage?by=agent&q={quote('model:flash')}")
-    assert by == pai("usage", "model:flash", "--by", "agent", "-o", "json").json
-    assert served.get("/api/v1/models") == pai("get", "models", "-o", "json").json
-    assert served.get("/api/v1/models/flash") == pai("get", "model", "flash", "-o", "json").json
-    assert served.get("/api/v1/agents/my-agent") == pai("get", "agent", "my-agent", "-o", "json").json
-    for kind, name in (("model", "flash"), ("agent", "my-agent")):
-        for verb in ("history", "blame"):
-            assert served.get(f"/api/v1/{kind}s/{name}/{verb}") == pai(verb, kind, name, "-o", "json").json
-    story = served.get("/api/v1/requests/req_1")
-    assert story == pai("why", "req_1", "-o", "json").json
-    assert story["decisions"][0]["outcome"]["charged"] == 42
+ASKED = {
+    "events?limit=1000&q=-type:daemon": "log -type:daemon",
+    "events?limit=2&q=model:flash": "log model:flash --limit 2",
+    "usage": "usage",
+    "usage?by=agent&q=model:flash": "usage model:flash --by agent",
+    "usage?by=model,day&q=since:1d": "usage since:1d --by model,day",
+    "models": "get models",
+    "models?at=%232": "get models --at #2",
+    "models/flash": "get model flash",
+    "agents": "get agents",
+    "agents/my-agent": "get agent my-agent",
+    "models/flash/history": "history model flash",
+    "models/gone/history": "history model gone",
+    "agents/my-agent/history": "history agent my-agent",
+    "models/flash/blame": "blame model flash",
+    "agents/my-agent/blame": "blame agent my-agent",
+    "requests/req_1": "why req_1",
+}
+"""What the API is asked, and the command that asks the same."""
+
+
+@pytest.mark.parametrize(("path", "command"), ASKED.items())
+def test_api_answers_what_the_command_prints(served: Served, path: str, command: str) -> None:
+    """The JSON is the same, also as it was."""
+    told = served.get(f"/api/v1/{path}")
+    assert (told["events"] if path.startswith("events") else told) == served.site.pai(
+        *command.split(), "-o", "json"
+    ).json
+
+
+REFUSED = {
+    "models/flsh": "get model flsh",
+    "models/gone": "get model gone",
+    "models/gone?at=%232": "get model gone --at #2",
+    "models?at=%23100000": "get models --at #100000",
+    "models/flsh/history": "history model flsh",
+    "models/gone/blame": "blame model gone",
+    "agents/flash/blame": "blame agent flash",
+    "requests/req_2": "why req_2",
+    "events?q=modle:x": "log modle:x",
+}
+"""What cannot be answered, in both ways."""
+
+
+@pytest.mark.parametrize(("path", "command"), REFUSED.items())
+def test_api_refuses_in_the_words_of_the_command(served: Served, path: str, command: str) -> None:
+    """Error and hint are the same."""
+    told = json.loads(served.ask(f"/api/v1/{path}")[2])
+    said = served.site.run(*command.split()).err.splitlines()
+    assert f"error: {told['error']}" in said
+    assert f"hint: {told['hint']}" in said
+
+
+def test_story_and_state_are_whole(served: Served) -> None:
+    """A story has what was charged; the state has everything in force, also as it was."""
+    assert served.get("/api/v1/requests/req_1")["decisions"][0]["outcome"]["charged"] == 42
     first = served.site.rows("type:revision.accepted")[0]
     then = served.get(f"/api/v1/state?at={first['data']['commit'][:8]}")
     assert (then["position"], then["revision"]) == (first["seq"] + 1, first["data"]["commit"])

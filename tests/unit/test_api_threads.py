@@ -14,23 +14,16 @@ from starlette.requests import Request
 from reconciler.admin import api
 from reconciler.admin.api import Api
 from reconciler.admin.questions import WAITING_MAX, Queries
-from reconciler.audit.views import View
+from reconciler.audit.reading import InForce
 from reconciler.core.errors import CouldNotRun
 from reconciler.log.open import log_at
-
-
-class _Log:
-    """A log of which nothing is asked but where it begins."""
-
-    def first(self) -> int:
-        return 0
 
 
 def _api(monkeypatch: pytest.MonkeyPatch) -> Api:
     made = Api(cast("Any", SimpleNamespace(log=lambda: None)), cast("Any", None), str, "", asyncio.Event())
 
     async def ask(_: str, question: Any) -> Any:
-        return await asyncio.to_thread(question, _Log())
+        return await asyncio.to_thread(question, None)
 
     monkeypatch.setattr(made, "_queries", SimpleNamespace(ask=ask))
     return made
@@ -45,12 +38,11 @@ def test_answer_is_made_and_written_beside_the_loop(path: str, monkeypatch: pyte
         threads.append(threading.current_thread())
         return []
 
-    state = SimpleNamespace(position=1, time="", revision="", head=None, pin=None, suspension=None)
-    monkeypatch.setattr(api, "view_of", lambda *_: View(cast("Any", state), lambda *_: "", ""))
-    for name in ("objects", "secrets", "issued_keys"):
-        monkeypatch.setattr(View, name, seen)
-    monkeypatch.setattr(api, "search", seen)
-    monkeypatch.setattr(api, "spending", seen)
+    def objects(*_: object) -> InForce:
+        return InForce(1, "", "", None, None, None, models=cast("Any", seen()))
+
+    reading = SimpleNamespace(objects=objects, search=seen, spending=seen, unknown=seen, first=lambda: 0)
+    monkeypatch.setattr(api, "reading_of", lambda *_: reading)
     monkeypatch.setattr(api.msgspec.json, "encode", lambda _: bytes(seen()) or b"0")
 
     async def answer() -> None:

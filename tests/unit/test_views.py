@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from reconciler.audit.views import View, not_found
+from reconciler.cli.status import line
 from reconciler.core.budget import Account, Ledger
 from reconciler.core.state import Key, Resource, State
 from reconciler.core.text import COMPARED_MAX
@@ -52,7 +53,7 @@ def test_day_does_not_go_back() -> None:
     """Once a later day was counted, that one is shown, with its own reset: budgets are decided by it."""
     seen = view(NOON, a=Account("2026-12-31", 1_000), b=Account("2026-11-23", 5))
 
-    assert "— 1,000 / 1,000 tokens today — exhausted until 00:00 UTC" in seen.status_line("a")
+    assert "— 1,000 / 1,000 tokens today — exhausted until 00:00 UTC" in line(seen.object("model", "a"))
     assert status(seen, "a")["resetsAt"] == "2027-01-01T00:00:00Z"
     assert status(seen, "b")["usedTokensToday"] == 0
 
@@ -67,7 +68,7 @@ def test_keys_are_listed_by_agent_oldest_first() -> None:
     order = (("key-a", "x", 3), ("key-b", "x", 1), ("key-c", "w", 2))
     keys = {name: Key(name, agent, name, "", [], position) for name, agent, position in order}
 
-    listed = [item["metadata"] for item in View(State(keys=keys), lambda *_: "", "2026-11-23").issued_keys()]
+    listed = [item["metadata"] for item in View(State(keys=keys), lambda *_: "", "2026-11-23").objects("key")]
 
     assert listed == [{"name": "key-c"}, {"name": "key-b"}, {"name": "key-a"}]
 

@@ -1,0 +1,164 @@
+"""The reading of a workspace: its log as it is on the disk, read without its lock and without git.
+
+What a question needs is imported when it is asked: `pai get` is to be quick.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from reconciler.audit.query import search, unknown
+from reconciler.audit.reading import Follower, InForce, LogStart, Object, Reading, Wanted
+from reconciler.audit.terms import EventRow, Query
+from reconciler.audit.views import SecretProblem, View, not_found
+from reconciler.core.errors import NotFound
+from reconciler.core.objects import Kind
+from reconciler.core.state import State
+from reconciler.log import pruned
+from reconciler.log.replay import event_at, projected
+from reconciler.log.store import Reader
+from reconciler.secrets.backends import Backends, OfBindings
+from reconciler.secrets.store import SecretStore
+from reconciler.workspace import Workspace
+from reconciler.workspace.other_secrets import others
+
+if TYPE_CHECKING:
+    from reconciler.audit.spending import Key, Spending
+    from reconciler.audit.story import Story
+    from reconciler.audit.versions import History, Origins
+    from reconciler.core.rehearsal import Rehearsal
+
+
+def reading_of(workspace: Workspace, log: Reader, today: Callable[[], str]) -> Reading:
+    """Give the reading of a workspace, through a log that is open and is closed with it.
+
+    `today` gives the trusted day, and is asked only for what is in force now.
+    """
+    return _WorkspaceReading(workspace, log, today)
+
+
+class _WorkspaceReading:
+    """Answers as `Reading` says."""
+
+    def __init__(self, workspace: Workspace, log: Reader, today: Callable[[], str]) -> None:
+        self._workspace = workspace
+        self._log = log
+        self._today = today
+        self.size, self.first, self.close = log.size, log.first, log.close
+
+    def objects(self, wanted: Sequence[Wanted], at: str | None = None) -> InForce:
+        state, day = (projected(self._log), self._today()) if at is None else _state_then(self._log, at)
+        view = View(state, self._secret_problem(state, past=at is not None), day)
+        found = InForce(state.position, state.time, state.revision, state.head, state.pin, state.suspension)
+        for each in wanted:
+            found.of(each.kind).extend(self._found(view, each))
+        return found
+
+    def _found(self, view: View, wanted: Wanted) -> list[Object]:
+        kind, name, agent = wanted
+        if agent:
+            return view.models_of(agent)
+        if not name:
+            return view.objects(kind)
+        try:
+            return [view.object(kind, name)]
+        except KeyError:
+            raise self._missing(view, kind, name) from None
+
+    def _missing(self, view: View, kind: str, name: str) -> NotFound:
+        from reconciler.audit.versions import was_there
+
+        match kind:
+            case "model" | "agent" if was_there(self._log, kind, name):
+                return NotFound(f"{kind} {name} is not in force", f"pai history {kind} {name} shows what it was")
+            case _:
+                return not_found(kind, name, view.names(kind))
+
+    def _secret_problem(self, state: State, *, past: bool) -> SecretProblem:
+        """Give what says whether a secret is there; in the past one that was stored then counts, also if it is gone."""
+        workspace = self._workspace
+        store = SecretStore(workspace.secrets, workspace.master_key)
+        ours = Backends(store, state.secrets.get, workspace.secrets_directory, os.environ)
+        backends = OfBindings(ours, others(workspace.settings))
+
+        @functools.cache
+        def problem(name: str, key: str) -> str:
+            return "" if past and key in state.secrets.get(name, {}) else backends.problem(name, key)
+
+        return problem
+
+    def search(
+        self, query: Query, limit: int | None = None, *, oldest_first: bool = False, before: int | None = None
+    ) -> Iterator[EventRow]:
+        return search(self._log, query, limit, oldest_first, before)
+
+    def unknown(self, query: Query, *, found: int) -> list[str]:
+        return unknown(self._log, query, found=found)
+
+    def versions(self, kind: Kind, name: str, bytes_max: int = 0) -> History:
+        from reconciler.audit.versions import History, history
+
+        found = history(self._log, kind, name, bytes_max)
+        if not found:
+            raise not_found(kind, name, projected(self._log).resources(kind))
+        return History(kind, name, found)
+
+    def origins(self, kind: Kind, name: str) -> Origins:
+        from reconciler.audit.versions import Origins, blame, was_there
+
+        found = blame(self._log, kind, name)
+        if found:
+            return Origins(kind, name, found)
+        if was_there(self._log, kind, name):
+            raise NotFound(f"{kind} {name} is not in force any more", f"pai history {kind} {name} shows what it was")
+        raise not_found(kind, name, projected(self._log).resources(kind))
+
+    def story(self, request: str) -> Story:
+        from reconciler.audit.story import Story, story
+
+        found = story(self._log, request)
+        if not found:
+            hint = "the id is in the answer's x-pai-request-id; refusals that repeat are on the log within a minute"
+            raise NotFound(f"there is no request {request} on the log", hint)
+        return Story(request, found)
+
+    def spending(self, query: Query, by: Sequence[Key]) -> list[Spending]:
+        from reconciler.audit.spending import spending
+
+        return spending(self._log, query, by)
+
+    def rehearse(self, model: str, limit: int, now: datetime) -> Rehearsal | None:
+        from reconciler.audit.rehearsing import rehearsal
+
+        return rehearsal(self._log, model, limit, now)
+
+    def follow(self, query: Query, position: int) -> Follower:
+        from reconciler.audit.tail import Tail
+
+        return Tail(self._workspace.log(), query, position)
+
+    def beginning(self, query: Query | None = None) -> LogStart | None:
+        first = self._log.first()
+        if not first:
+            return None
+        begins = event_at(self._log, first).time
+        if query is not None and query.until and query.until <= begins:
+            raise pruned.dropped(self._log, first - 1, f"what was before {query.until}")
+        if query is not None and query.since >= begins:
+            return None
+        cut = next(pruned.prunings(self._log))
+        return LogStart(first, begins, cut.event.time, cut.payload.export)
+
+
+def _state_then(log: Reader, when: str) -> tuple[State, str]:
+    """Give the state at a moment, and the moment's day."""
+    from reconciler.audit.moments import find_moment
+    from reconciler.log.past import state_then
+
+    with log.moment():
+        moment = find_moment(log, when, datetime.now(UTC))
+        return state_then(log, moment.position), datetime.fromisoformat(moment.time).astimezone(UTC).date().isoformat()
