@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Route
 
 from reconciler.admin.deliveries import FORGES, Malformed, Sender
 from reconciler.core.errors import PaiError
-from reconciler.secrets import SecretReader
+from reconciler.secrets.reader import SecretReader
 
 log = logging.getLogger("pai.webhooks")
 

@@ -55,7 +55,8 @@ from reconciler.operations.parts import Parts
 from reconciler.operations.pushers import Pushes
 from reconciler.operations.remote_settings import moment
 from reconciler.operations.session import at_keyboard
-from reconciler.secrets import OfBindings, SecretReader
+from reconciler.secrets.backends import OfBindings
+from reconciler.secrets.reader import SecretReader
 from reconciler.source.watch import Watch
 from reconciler.workspace import Address, Workspace
 from reconciler.workspace.other_secrets import of_forges, others

@@ -36,7 +36,8 @@ from reconciler.gateway.surfaces.surface import Surface
 from reconciler.gateway.upstream import Unsent, Upstream
 from reconciler.providers.models import output_cap
 from reconciler.providers.provider import Provider
-from reconciler.secrets import SecretReader, header_text
+from reconciler.secrets.reader import SecretReader
+from reconciler.secrets.secret_value import header_text
 
 log = logging.getLogger("pai.gateway")
 

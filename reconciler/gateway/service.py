@@ -33,7 +33,7 @@ from reconciler.gateway.upstream import CONNECTIONS_MAX, Upstream
 from reconciler.listening import Door, DoorLimits, Hosts, Listener, Network, Proxies
 from reconciler.providers import PROVIDERS
 from reconciler.recorder import Recorder
-from reconciler.secrets import SecretReader, Secrets
+from reconciler.secrets.reader import SecretReader, Secrets
 
 NODE = ""
 """The name of the node, where the log has this one alone."""

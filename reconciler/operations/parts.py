@@ -23,7 +23,8 @@ from reconciler.operations.judging import signatures_of
 from reconciler.operations.remote_settings import mirror_of
 from reconciler.reconcile import Reconciler
 from reconciler.recorder import Recorder
-from reconciler.secrets import Backends, SecretStore
+from reconciler.secrets.backends import Backends
+from reconciler.secrets.store import SecretStore
 from reconciler.workspace import Workspace, hide_from_git, require_owner
 
 log = logging.getLogger("pai.daemon")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from reconciler.core.errors import SecretMissing, SecretsUnavailable, SourceUnavailable
-from reconciler.secrets import Backends
+from reconciler.secrets.backends import Backends
 from reconciler.source.credentials import RemoteCredentials
 from reconciler.source.remote import Mirror, Remote
 from reconciler.source.witness import refs_of

@@ -14,7 +14,7 @@ from typing import Final
 from reconciler.core.errors import UsageError
 from reconciler.core.objects import SecretReference
 from reconciler.core.state import State
-from reconciler.secrets import unfit
+from reconciler.secrets.secret_value import unfit
 from reconciler.workspace.other_secrets import KNOWN_HOSTS, PASSWORD, SSH_KEY, USERNAME, of_forges
 from reconciler.workspace.settings import Settings
 

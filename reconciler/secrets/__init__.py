@@ -4,19 +4,3 @@
 that a binding's apiKeySecretRef names, `reader` does that for an event loop. The log says which stored version is in
 force, and the caller passes that in; nothing here reads the log.
 """
-
-from reconciler.secrets.backends import Backends, OfBindings
-from reconciler.secrets.reader import SecretReader, Secrets
-from reconciler.secrets.secret_value import SecretValue, header_text, unfit
-from reconciler.secrets.store import SecretStore
-
-__all__ = [
-    "Backends",
-    "OfBindings",
-    "SecretReader",
-    "SecretStore",
-    "SecretValue",
-    "Secrets",
-    "header_text",
-    "unfit",
-]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reconciler.secrets import SecretStore
+from reconciler.secrets.store import SecretStore
 from tests.support import PAI, Done, Site, agent, binding, copied
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

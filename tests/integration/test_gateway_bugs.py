@@ -27,7 +27,7 @@ from reconciler.listening import DoorLimits
 from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.log.store import Rows, Store, Stored
 from reconciler.recorder import Recorder, Ticket
-from reconciler.secrets import SecretValue
+from reconciler.secrets.secret_value import SecretValue
 from reconciler.simulator import Simulator
 from tests.support import DEADLINE_S, Site, copied
 from tests.support_gateway import PAIRS, PROVIDERS, SURFACE, asked, headers_of, refused

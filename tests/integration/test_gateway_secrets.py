@@ -20,7 +20,7 @@ from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
 from reconciler.listening import DoorLimits
 from reconciler.operations.parts import Parts
-from reconciler.secrets import SecretValue
+from reconciler.secrets.secret_value import SecretValue
 from reconciler.simulator import Simulator
 from reconciler.workspace import Workspace
 from tests.support import DEADLINE_S, Site, agent, copied, until

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from reconciler.core.errors import SecretMissing, SecretsUnavailable
-from reconciler.secrets import SecretReader, SecretValue
-from reconciler.secrets.reader import THREADS_MAX
+from reconciler.secrets.reader import THREADS_MAX, SecretReader
+from reconciler.secrets.secret_value import SecretValue
 
 
 class Folder:

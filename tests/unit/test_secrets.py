@@ -17,8 +17,9 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from reconciler.core.errors import SecretsUnavailable, UsageError
-from reconciler.secrets import Backends, SecretStore, SecretValue
-from reconciler.secrets.store import CHECK_FILE
+from reconciler.secrets.backends import Backends
+from reconciler.secrets.secret_value import SecretValue
+from reconciler.secrets.store import CHECK_FILE, SecretStore
 
 VALUE = b"sk-very-secret"
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from reconciler.admin import webhooks
 from reconciler.admin.deliveries import FORGES, Headers, Proof
 from reconciler.admin.webhooks import SMALL_BYTES, Webhooks
-from reconciler.secrets import SecretReader
+from reconciler.secrets.reader import SecretReader
 from reconciler.secrets.secret_value import SecretValue
 
 
