@@ -62,7 +62,7 @@ def resume(state: State, branch: str, actor: str, reason: str) -> list[ev.Draft]
     return [ev.Draft(actor, f"branch/{branch}", ev.ReconcilingResumed(reason=reason))]
 
 
-class Steered(Protocol):
+class SteeredState(Protocol):
     """What tells how a branch stands: a State, and what readings answer."""
 
     @property
@@ -82,7 +82,7 @@ class Steered(Protocol):
         """The suspension that stands."""
 
 
-def standing_orders(state: Steered) -> list[str]:
+def standing_orders(state: SteeredState) -> list[str]:
     """Say what keeps the state from following the branch, each with its way out; nothing if it follows."""
     told = []
     if state.pin is not None:

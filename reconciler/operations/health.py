@@ -14,7 +14,7 @@ from reconciler.core.diagnostics import printable
 from reconciler.core.errors import SourceUnavailable
 from reconciler.core.health import Following, Health
 from reconciler.core.state import Head
-from reconciler.core.steering import Steered, standing_orders
+from reconciler.core.steering import SteeredState, standing_orders
 from reconciler.evidence.guard import ROLLBACK, examine
 from reconciler.evidence.published import key_of
 from reconciler.workspace import Workspace
@@ -81,7 +81,7 @@ def unreachable(following: Following | None) -> str:
     return f"{following.problem} ({since}{last}{then})"
 
 
-def standalone_health(workspace: Workspace, state: Steered) -> Health:
+def standalone_health(workspace: Workspace, state: SteeredState) -> Health:
     """Say how things stand when no daemon runs: from the log, what was vouched for, and the branch's tip."""
     from reconciler.source.git import Repository
     from reconciler.source.remote import last_seen

@@ -157,7 +157,6 @@ def test_gateway_is_handed_its_vendors() -> None:
 OF_TUPLES = frozenset(("_asdict", "_fields", "_make", "_replace"))
 """Members of every NamedTuple, which anybody may use."""
 OF_OTHERS = {
-    ("reconciler/daemon/log_lines.py", "_srcfile"),  # logging's own documentation sets it
     ("reconciler/daemon/log_lines.py", "_get_running_loop"),  # asyncio: None where there is none, as documented
     ("reconciler/cli/main.py", "_actions"),  # argparse has no other way to its options
     ("reconciler/cli/main.py", "_SubParsersAction"),
