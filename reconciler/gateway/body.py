@@ -51,13 +51,13 @@ class Body:
         """Read a body. Raises Refusal if it is no JSON object in UTF-8."""
         try:
             _check_text(raw)
-            signs = _signs(raw) if len(raw) > VALUES_MAX else _NO_SIGNS
-            if signs.names > VALUES_MAX:
+            names, values = _signs(raw) if len(raw) > VALUES_MAX else _NO_SIGNS
+            if names > VALUES_MAX:
                 raise Refusal("invalid", f"the request body holds more than {VALUES_MAX:,} names")
             self.fields: dict[str, Any] = _top.decode(raw)
             if len(self.fields) > FIELDS_MAX:
                 raise Refusal("invalid", f"the request body holds more than {FIELDS_MAX} fields")
-            if signs.values - (numbers_in(self.fields.get("input", b"")) or 0) > VALUES_MAX:
+            if values > VALUES_MAX and values - (numbers_in(self.fields.get("input", b"")) or 0) > VALUES_MAX:
                 raise Refusal("invalid", f"the request body holds more than {VALUES_MAX:,} values")
         except UnicodeDecodeError:
             raise Refusal("invalid", "the request body is not UTF-8") from None

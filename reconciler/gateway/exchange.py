@@ -189,7 +189,6 @@ class _One:
         held = bytearray()
         try:
             while piece := await self._next(answer):
-                self._took(answer)
                 held += piece
                 if not self._share.holds(len(held)):
                     self._share.give_back()
@@ -199,12 +198,13 @@ class _One:
                     return None
                 if answer.over:
                     break
+                self._took(answer)
                 if answer.open_ended:
                     self._watch(answer)
         except Lost as error:
             await self._lost(answer, error)
         status, body, headers = answer.status, bytes(held), passed(answer.headers, self._mask)
-        if self._due(len(body)):
+        if not self._turned and self._due(len(body)):
             await self._turn(answer)
         self._begin()
         self._read(body, answer.content_type)

@@ -79,7 +79,7 @@ def _sign(match: re.Match[bytes]) -> bytes:
 
 def _is_plain(raw: bytes) -> bool:
     """Tell whether a text has nothing but ASCII, which no form changes."""
-    return raw.isascii() and b"\\u" not in raw
+    return raw.isascii() and raw.find(b"\\u") < 0
 
 
 def _normalized(raw: bytes) -> int:

@@ -74,7 +74,7 @@ _KEY = re.compile(rb"(?:^|&)(?:k|%6[Bb])(?:e|%65)(?:y|%79)(?:=([^&]*))?(?=&|$)")
 
 def keys_in(query: bytes) -> set[str]:
     """Give the keys in a query, none if it has too many parameters."""
-    if (b"key" not in query and b"%" not in query) or query.count(b"&") >= PARAMETERS_MAX:
+    if not query or (b"key" not in query and b"%" not in query) or query.count(b"&") >= PARAMETERS_MAX:
         return set()
     return {unquote_plus(value.decode("latin-1")) for value in _KEY.findall(query)}
 

@@ -14,7 +14,7 @@ import os
 import resource
 import socket
 import ssl
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from time import perf_counter
@@ -206,10 +206,9 @@ class Upstream:
         self._heads = Room(HEADS_BYTES_MAX, HEADS_BYTES_MAX // 2)
         self._slots = Slots(_connections_max())
         self._open: dict[ProviderConnection, _Origin] = {}
-        self._idle: dict[
-            _Origin, OrderedDict[ProviderConnection, float]
-        ] = {}  # since when they are kept, the longest first
-        self._leaving: dict[_Origin, OrderedDict[ProviderConnection, None]] = {}
+        # Since when they are kept, the longest first.
+        self._idle: defaultdict[_Origin, OrderedDict[ProviderConnection, float]] = defaultdict(OrderedDict)
+        self._leaving: defaultdict[_Origin, OrderedDict[ProviderConnection, None]] = defaultdict(OrderedDict)
         self._distrusted: dict[_Origin, float] = {}  # until when
         self._sweeping: asyncio.TimerHandle | None = None
         self._addresses: dict[_Origin, tuple[float, asyncio.Future[list[AddrInfoType]]]] = {}
@@ -283,7 +282,7 @@ class Upstream:
             connection.abort()
             return
         self._stays(connection, origin)
-        self._idle.setdefault(origin, OrderedDict())[connection] = self._loop.time()
+        self._idle[origin][connection] = self._loop.time()
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(KEEP_ALIVE_S, self._sweep)
 
@@ -293,7 +292,7 @@ class Upstream:
         if not self._keeps(origin):
             connection.abort()
             return
-        self._leaving.setdefault(origin, OrderedDict())[connection] = None
+        self._leaving[origin][connection] = None
         connection.leave(self.take_back)
 
     def _stays(self, connection: ProviderConnection, origin: _Origin) -> None:

@@ -123,7 +123,7 @@ class RequestHead:
                 target = rest if rest[:1] == b"/" else b"/" + rest
             elif target != b"*" or self.method != "OPTIONS":
                 raise BadRequest("400 Bad Request", "the target of a request is a path or a URL")
-        if b"#" in target or self.method == "CONNECT":
+        if target.find(b"#") >= 0 or self.method == "CONNECT":
             raise BadRequest("400 Bad Request", "the target of a request has no fragment, and nothing is tunneled here")
         path, _, query = target.partition(b"?")
         return path, query
