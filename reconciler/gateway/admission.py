@@ -288,24 +288,12 @@ class Admission:
 
 async def _held(target: _Target, needs: Needs, credentials: Credentials, output: int, tokens: int) -> Held:
     """Write what goes upstream, now that `tokens` are reserved and `output` is the limit of each choice."""
-    call = target.call
-    limited = target.limits != Limits() and call.operation not in FREE and needs.choices > 0
-    limit = output if limited else None
-    body = await write(call, target.model, limit, target.provider, last=target.name == call.names[-1])
-    return Held(
-        call,
-        target.request,
-        target.caller.agent,
-        target.name,
-        target.provider,
-        _url(target, call.operation, call.query),
-        credentials,
-        body,
-        tokens,
-        output * needs.choices,
-        not needs.unbounded,
-        needs.choices,
-    )
+    call, provider, answers = target.call, target.provider, needs.choices
+    limit = output if target.limits != Limits() and call.operation not in FREE and answers > 0 else None
+    body = await write(call, target.model, limit, provider, last=target.name == call.names[-1])
+    of = (call, target.request, target.caller.agent, target.name, provider)
+    url = _url(target, call.operation, call.query)
+    return Held(*of, url, credentials, body, tokens, output * answers, not needs.unbounded, answers)
 
 
 def _uncounted(target: _Target, needs: Needs, status: int | None) -> Refusal:

@@ -96,9 +96,8 @@ class Request:
             log.exception("request %s failed by a bug", self._request)
             self._held = None  # what is left of its budget is not asked for again
             self._parts.metrics.refused("internal")
-            await self._refuse(
-                Refusal("internal", f"an internal error of the gateway: its log tells of {self._request}")
-            )
+            bug = Refusal("internal", f"an internal error of the gateway: its log tells of {self._request}")
+            await self._refuse(bug)
         finally:
             if self._head_bytes:
                 self._parts.heads.give(self._entered, self._head_bytes)
@@ -193,9 +192,7 @@ class Request:
                 except Refusal as refusal:
                     self._parts.refusals.note(caller.agent, name, call.surface.name, self._request, refusal)
                     first = first or refusal
-                    if number == 0 and refusal.reason not in TRY_NEXT:
-                        raise
-                    if refusal.reason == "log":
+                    if refusal.reason == "log" or (number == 0 and refusal.reason not in TRY_NEXT):
                         raise
                     refusal.forget()
                     continue

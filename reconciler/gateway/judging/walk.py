@@ -96,6 +96,7 @@ class Found(NamedTuple):
 
 
 _TEXT_ALONE = Found()
+_Field = tuple[str, msgspec.Raw, Treatment | None]
 
 
 def look(body: Body, operation: str, provider: Provider) -> Found:
@@ -107,12 +108,10 @@ def look(body: Body, operation: str, provider: Provider) -> Found:
     return found
 
 
-def _alone(
-    body: Body, provider: Provider, *, anew: bool
-) -> tuple[int, list[tuple[str, msgspec.Raw, Treatment | None]]]:
+def _alone(body: Body, provider: Provider, *, anew: bool) -> tuple[int, list[_Field]]:
     """Give by how much the prompts of nothing but text may grow, and the fields that have to be looked at."""
     grown, elements, quotes = 0, provider.elements, provider.rewrites
-    rest: list[tuple[str, msgspec.Raw, Treatment | None]] = []
+    rest: list[_Field] = []
     for name, raw in body.fields.items():
         rule = BODY.get(name)
         if rule is Treatment.PROMPT and (grows := plain(raw, elements=elements, quotes=quotes)) is not None:

@@ -90,6 +90,7 @@ class GeminiWords(Surface):
     own = re.compile(r"/(?:v1beta|v1alpha)/|[^:]*:")
     headers = frozenset((b"x-goog-api-key",))
     takes_query_key = True
+    count_field = "totalTokens"
     judges: ClassVar = {"generate": generate, "generate.count": free, "embed": embed}
     ways: ClassVar = {"generate": "POST /v1beta/models/NAME:generateContent (Gemini)"}
 
@@ -135,10 +136,6 @@ class GeminiWords(Surface):
         given = {name: config[name] for name in _SCHEMAS if name in config}
         text = msgspec.json.encode(list(given.values()))
         return normalized(text) + rendered(text) + (unrolled(given) or 0) if given else 0
-
-    def read_count(self, answer: Any) -> int | None:
-        """Read the answer to that."""
-        return answer.get("totalTokens") if isinstance(answer, dict) else None
 
     def error(self, reason: Reason, status: int, message: str, request_id: str) -> bytes:
         """Give a refusal as Google words it."""

@@ -27,7 +27,8 @@ class Surface(ABC):
     `takes_query_key`: by which a client shows that it speaks it.
 
     `judges`: how each operation is bounded. `ways`: operations that a client may be told to use instead, and how.
-    `counted`: fields that go into a free count of the input, `unread`: those that no model reads.
+    `counted`: fields that go into a free count of the input, `unread`: those that no model reads. `count_field`
+    has the answer.
     """
 
     name: ClassVar[str]
@@ -40,6 +41,7 @@ class Surface(ABC):
     ways: ClassVar[Mapping[str, str]]
     counted: ClassVar[tuple[str, ...]] = ()
     unread: ClassVar[frozenset[str]] = frozenset()
+    count_field: ClassVar[str] = "input_tokens"
 
     def route(self, version: str, rest: str) -> Route | None:
         """Find what a path asks for, cut into its version and the rest."""
@@ -64,7 +66,7 @@ class Surface(ABC):
 
     def read_count(self, answer: Any) -> int | None:
         """Read the answer to that, None if it says no count."""
-        return answer.get("input_tokens") if isinstance(answer, dict) else None
+        return answer.get(self.count_field) if isinstance(answer, dict) else None
 
     @abstractmethod
     def error(self, reason: Reason, status: int, message: str, request_id: str) -> bytes:
