@@ -180,6 +180,24 @@ def test_answer_of_another_kind_is_told(path: Path) -> None:
             thread.join()
 
 
+def test_answer_to_a_request_that_was_not_read_is_heard(path: Path) -> None:
+    """A server that refuses before it has read everything resets the connection; what it said before counts."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert call(path, "x", {}) == {}
+        thread.join()
+
+
 def test_oversize_messages_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests and answers end at the limit; both sides say so."""
     with Server(path, lambda asked: {"x": "y" * int(str(asked.arguments["size"]))}):
