@@ -18,6 +18,7 @@ Kind = Literal["model", "agent"]
 """The short word used in subjects and commands; manifests say `ModelBinding` and `AgentWorkload`."""
 
 KIND_OF_MANIFEST: Mapping[str, Kind] = {"ModelBinding": "model", "AgentWorkload": "agent"}
+KINDS: tuple[Kind, Kind] = ("model", "agent")
 MANIFEST_OF_KIND: Mapping[Kind, str] = {"model": "ModelBinding", "agent": "AgentWorkload"}
 API_VERSION = "pai.io/v1"
 DEFAULT_SECRET_KEY = "token"  # noqa: S105 (the name of a key, not a secret)

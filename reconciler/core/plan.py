@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from reconciler.core import events as ev
 from reconciler.core.canonical import same_value
-from reconciler.core.objects import Desired, Kind, Placed, Spec
+from reconciler.core.objects import KINDS, Desired, Kind, Placed, Spec
 from reconciler.core.state import Resource, State
 
 
@@ -23,9 +23,6 @@ class Difference(NamedTuple):
     field: str
     old: object
     new: object
-
-
-_KINDS: tuple[Kind, Kind] = ("model", "agent")
 
 
 def plan(
@@ -41,7 +38,7 @@ def plan(
     created = changed = deleted = 0
     totals: list[int] = []
     wanted, gone = _to_compare(state, desired, known)
-    for kind in _KINDS:
+    for kind in KINDS:
         present = state.resources(kind)
         total = len(present)
         for name, placed in wanted[kind]:
@@ -68,14 +65,14 @@ def _to_compare(
     """Give by kind the objects that may differ, in the order of `desired`, and the sorted names of those to delete."""
     items: Iterable[tuple[tuple[Kind, str], Placed]] = desired.items()
     if known is None:
-        gone = {(kind, name) for kind in _KINDS for name in state.resources(kind) if (kind, name) not in desired}
+        gone = {(kind, name) for kind in KINDS for name in state.resources(kind) if (kind, name) not in desired}
     else:
         items = compress(items, map(is_not, desired.values(), map(known.get, desired)))
         gone = known.keys() - desired.keys()
-    wanted: dict[Kind, list[tuple[str, Placed]]] = {kind: [] for kind in _KINDS}
+    wanted: dict[Kind, list[tuple[str, Placed]]] = {kind: [] for kind in KINDS}
     for (kind, name), placed in items:
         wanted[kind].append((name, placed))
-    return wanted, {kind: sorted(name for of, name in gone if of == kind) for kind in _KINDS}
+    return wanted, {kind: sorted(name for of, name in gone if of == kind) for kind in KINDS}
 
 
 class Content(Protocol):

@@ -14,11 +14,9 @@ import msgspec
 
 from reconciler.core import events as ev
 from reconciler.core.errors import Refused
-from reconciler.core.objects import Desired, Kind, Manifest, Placed
+from reconciler.core.objects import KINDS, Desired, Kind, Manifest, Placed
 from reconciler.core.plan import plan
 from reconciler.core.state import Head, Order, Resource, State
-
-_KINDS: tuple[Kind, Kind] = ("model", "agent")
 
 
 def pin(state: State, then: State, commit: str, position: int, actor: str, reason: str) -> list[ev.Draft]:
@@ -100,7 +98,7 @@ def _signed(order: Order) -> str:
 def _back(state: State, then: State, revision: str, actor: str) -> tuple[list[ev.Draft], list[ev.Moved], ev.Counts]:
     """Plan from the state to the objects of `then`; each keeps the commit that gave it its content."""
     drafts, moved, counts = plan(state, _desired(then), revision, actor)
-    return [_dated(draft, {kind: then.resources(kind) for kind in _KINDS}) for draft in drafts], moved, counts
+    return [_dated(draft, {kind: then.resources(kind) for kind in KINDS}) for draft in drafts], moved, counts
 
 
 def _dated(draft: ev.Draft, then: Mapping[Kind, Mapping[str, Resource]]) -> ev.Draft:
@@ -116,6 +114,6 @@ def _desired(state: State) -> Desired:
     """Give the objects of a state as a revision would want them."""
     return {
         (kind, name): Placed(r.file, Manifest(kind, name, r.spec, r.labels, r.annotations, r.line, r.line, 1))
-        for kind in _KINDS
+        for kind in KINDS
         for name, r in state.resources(kind).items()
     }

@@ -125,20 +125,6 @@ def most_severe(problems: Iterable[Problem], most: int) -> list[Problem]:
     return sorted(errors + warnings, key=lambda p: (p.line, p.column, p.rule))
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(dict[str, Facts])
-
-
-def dump_facts(facts: dict[str, Facts]) -> bytes:
-    """Encode facts by blob id for a cache file."""
-    return _encoder.encode(facts)
-
-
-def load_facts(data: bytes) -> dict[str, Facts]:
-    """Read what `dump_facts` wrote. Raises ValueError for other bytes."""
-    return _decoder.decode(data)
-
-
 @cache
 def schema_folder() -> Path:
     """Find the JSON Schema files: inside an installed package, else at the top of the checkout."""

@@ -39,21 +39,19 @@ class Walk(NamedTuple):
     `relation`: "first" (there is no `since`), "same", "forward" (`since` lies on the first-parent chain), "merged"
     (`since` is an ancestor beside that chain), "rewritten" (no ancestor, or its object is gone). `commits`: those of
     the first-parent chain that `since` does not reach, oldest first; empty if the branch was set back to an ancestor.
-    `truncated`: how many older ones were left out. `unreadable`: the error that ended the walk, None if it came to
-    its end; the commits behind it cannot be listed.
+    `unreadable`: the error that ended the walk, None if it came to its end; the commits behind it cannot be listed.
     """
 
     relation: Relation
     commits: list[str]
-    truncated: int = 0
     unreadable: CommitUnreadable | None = None
 
 
 def walk(repo: pygit2.Repository, tip: str, since: str | None, limit: int | None) -> Walk:
     """Walk from `tip` back to `since`, keeping the newest `limit` commits (None keeps all).
 
-    If the object of `since` is gone, nobody can tell which commits are new: the tip alone is listed, the others count
-    as truncated. A commit below the tip that cannot be read is where the walk ends, and `since` lies beyond it then.
+    If the object of `since` is gone, nobody can tell which commits are new: the tip alone is listed.
+    A commit below the tip that cannot be read is where the walk ends, and `since` lies beyond it then.
     """
     if tip == since:
         return Walk("same", [])
@@ -172,4 +170,4 @@ def _walk(
     relation: Relation, newest_first: list[str], limit: int | None, unreadable: CommitUnreadable | None = None
 ) -> Walk:
     kept = newest_first if limit is None else newest_first[:limit]
-    return Walk(relation, kept[::-1], len(newest_first) - len(kept), unreadable)
+    return Walk(relation, kept[::-1], unreadable)

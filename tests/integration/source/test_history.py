@@ -19,8 +19,8 @@ def test_walk_forward_lists_new_commits_oldest_first(git: Git) -> None:
     assert repository.walk(shas[3], shas[1]) == Walk("forward", shas[2:])
     assert repository.walk(shas[3], None) == Walk("first", shas)
     assert repository.walk(shas[3], shas[3]) == Walk("same", [])
-    assert repository.walk(shas[3], None, limit=2) == Walk("first", shas[2:], truncated=2)
-    assert repository.walk(shas[3], shas[0], limit=0) == Walk("forward", [], truncated=3)
+    assert repository.walk(shas[3], None, limit=2) == Walk("first", shas[2:])
+    assert repository.walk(shas[3], shas[0], limit=0) == Walk("forward", [])
 
 
 def test_walk_follows_first_parents_through_merge_and_octopus(git: Git) -> None:
@@ -91,7 +91,7 @@ def test_walk_from_a_collected_commit_lists_the_tip_alone(git: Git) -> None:
     git.commit(message="base")
     shas = [git.commit(message="a"), git.commit(message="b")]
     repository = Repository.open(git.folder)
-    assert repository.walk(shas[1], "1" * 40) == Walk("rewritten", [shas[1]], truncated=2)
+    assert repository.walk(shas[1], "1" * 40) == Walk("rewritten", [shas[1]])
     assert list(repository.reachable(shas[1], hide="1" * 40)) == [shas[1]]
 
 
