@@ -198,6 +198,7 @@ def test_no_more_of_a_tree_is_read_than_may_be_in_force(clone: Git, monkeypatch:
         assert judge.files_read < 25
 
 
+@pytest.mark.usefixtures("quickly")
 def test_file_that_is_dense_is_not_judged_by_the_daemon(site: Site, clone: Git) -> None:
     """It is small, and takes as long to be read as hundreds of usual ones: the hook does that in its own process."""
     old = clone.pushed({"models/a.yaml": binding("a")})
