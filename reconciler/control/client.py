@@ -56,7 +56,7 @@ def _head(verb: str, actor: str, length: int) -> bytes:
     if actor:
         from urllib.parse import quote  # the hook, which is in a hurry, names nobody
 
-        lines.append(f"Pai-Actor: {quote(actor, errors='surrogatepass')}")
+        lines.append(f"Pai-Actor: {quote(actor, errors='surrogateescape')}")
     return "\r\n".join([*lines, "Content-Type: application/json", "", ""]).encode()
 
 

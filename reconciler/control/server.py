@@ -208,7 +208,7 @@ def _asked(connection: socket.socket, uid: int, deadline: float) -> Asked:
     known = message.whole and parser.get_method() == b"POST" and target.startswith(wire.PREFIX)
     if not known or arguments is None:
         raise UsageError("the request cannot be read", f"POST {wire.PREFIX}VERB with a JSON object")
-    actor = unquote(message.headers.get(b"pai-actor", b"").decode("latin-1"), errors="surrogatepass")
+    actor = unquote(message.headers.get(b"pai-actor", b"").decode("latin-1"), errors="surrogateescape")
     return Asked(target.removeprefix(wire.PREFIX), arguments, actor, uid)
 
 

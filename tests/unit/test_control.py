@@ -151,6 +151,7 @@ def test_any_client_of_http_is_answered(path: Path) -> None:
     ):
         answer = client.post("pin", content=iter([b'{"a"', b":1}"]), headers={"Pai-Actor": "%C3%A9@x"})
         assert (answer.status_code, answer.json()) == (200, {"who": ["é@x", os.geteuid()], "a": 1})
+        assert client.post("pin", content=b"{}", headers={"Pai-Actor": "%ff"}).json()["who"][0] == "\udcff"
         refused = client.get("pin")
         assert (refused.status_code, refused.headers["content-type"]) == (400, "application/json")
         assert call(path, "pin", {}, actor="é\udcff %\r\n") == {"who": ["é\udcff %\r\n", os.geteuid()]}
