@@ -63,6 +63,9 @@ class _Excess(Exception):
 
 _NOTHING: Final = bytes(4)
 """A count of bytes that wait, as the kernel writes it."""
+_WAITING: Final = bytearray(1025)
+"""Where the kernel writes it. CPython keeps its lock where more than 1,024 bytes are asked for: getting that
+back takes longer than the call."""
 _NO_ROOM: Final = memoryview(b"")
 _ASKED_BESIDE: Final = 256
 """So much more room than there are bytes of TLS is asked for by uvloop (sslproto.pyx)."""
@@ -133,7 +136,8 @@ class ProviderConnection(asyncio.BufferedProtocol):
         """Whether the connection is open, and nothing came that nobody asked for: it would be taken for an answer."""
         if not self.usable:
             return False
-        if fcntl.ioctl(self._descriptor, termios.FIONREAD, _NOTHING) != _NOTHING:
+        fcntl.ioctl(self._descriptor, termios.FIONREAD, _WAITING)
+        if not _WAITING.startswith(_NOTHING):
             if self._cipher is None:  # else it may be a word of TLS, such as its farewell
                 self._on_unasked(self)
             return False
