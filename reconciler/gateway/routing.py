@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from reconciler.gateway.calls import Route
+from reconciler.gateway.client import Headers
 from reconciler.gateway.query import keys_in
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.surfaces.surface import Surface
-
-if TYPE_CHECKING:  # else the processes that judge bodies would load an event loop, 6 MB of it
-    from reconciler.gateway.client import Headers
 
 _VERSION = re.compile(r"/(v1|v1beta|v1alpha)(?=/)")
 _MODEL = re.compile(r"/models(?:/([^/:]*))?")
@@ -56,7 +53,7 @@ class Routing:
         if plain := self._plain.get(path):
             return plain.surface
         names = {name for name, _ in headers}
-        asked = self._surfaces[:0:-1]
+        asked = self._surfaces[:0:-1]  # the last one first: its paths may hold those of others
         shown = [each for each in asked if each.own.match(path)] or [
             each for each in asked if not each.headers.isdisjoint(names) or (each.takes_query_key and keys_in(query))
         ]
