@@ -12,12 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 
@@ -27,6 +25,7 @@ from reconciler.listening.deadline import Deadline
 from reconciler.listening.door import Door
 from reconciler.listening.framing import BadRequest, Body, NoRequest
 from reconciler.listening.head import Beginning, RequestHead
+from reconciler.listening.transport import Flow, Out
 from reconciler.listening.turns import Full
 
 IDLE_S: Final = 75.0
@@ -54,36 +53,6 @@ _logger = logging.getLogger("uvicorn.error")
 _TOO_SLOW: Final = ("408 Request Timeout", "the head of the request did not come in time")
 _FULL: Final = ("503 Service Unavailable", "too many requests wait; try again later")
 _BUSY: Final = ("503 Service Unavailable", "too many requests are half sent; try again later")
-
-
-class _Flow(FlowControl):
-    """uvicorn's flow control; whether there is more to read is the connection's business."""
-
-    def __init__(self, transport: asyncio.Transport, wanted: Callable[[], None]) -> None:
-        super().__init__(transport)
-        self._wanted = wanted
-
-    def resume_reading(self) -> None:
-        self._wanted()
-
-    def read(self, *, on: bool) -> None:
-        """Read from the socket, or stop reading."""
-        if on == self.read_paused:
-            if on:
-                super().resume_reading()
-            else:
-                self.pause_reading()
-
-
-class _Out:
-    """The transport as uvicorn's cycle sees it, which closes it after an answer: that is the connection's business."""
-
-    __slots__ = ("close", "is_closing", "write")
-
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-        self.close = close
 
 
 class ClientConnection(asyncio.BufferedProtocol):
@@ -130,8 +99,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         if len(self._connections) >= self.door.connections_max:
             (self.door.places.giving_way(self.door.connections_max) or self).abort()
         self._connections.add(self)
-        self._flow = _Flow(self._transport, self._wanted)
-        self._out: Any = _Out(self._transport, self._finish)
+        self._flow = Flow(self._transport, self._wanted)
+        self._out: Any = Out(self._transport, self._finish)
         self._client = get_remote_addr(self._transport)
         self._trusted = self._client is not None and self.door.proxies.trust(self._client[0])
         self._deadline.within(self.door.limits.head_s, self._too_slow)
