@@ -250,7 +250,12 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _read_head(self, data: bytes) -> bytes | None:
         """Begin a request, and give what follows its head; None if that is not whole. Raises Bad."""
         begin = 2 if data.startswith(b"\r\n") else 0  # an empty line before a request is ignored (RFC 9112 2.2)
-        end = self._beginning.end(data, begin)
+        try:
+            end = self._beginning.end(data, begin)
+        except BadRequest:
+            if self._may_begin(len(data)):
+                raise
+            return None
         if not end:
             if not self._head_begun:
                 self._head_begun = True
@@ -262,9 +267,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         return data[end:]
 
     def _may_begin(self, size: int) -> bool:
-        """Tell whether a request with so large a head may begin now; it is read again when it may. Raises Bad.
+        """Tell whether a request with so large a head may begin, or be refused, now; it is read again when it may.
 
-        None does whose client has not taken what was sent before.
+        None may whose client has not taken what was sent before. Raises Bad.
         """
         if self._flow.write_paused:
             return False
@@ -280,11 +285,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         return not self._in_line
 
     def _called(self) -> bool:
-        """Begin the request that waited, and tell whether there is one still."""
+        """Begin or refuse the request that waited, and tell whether there was one still."""
         self._in_line, self._turn = False, True
         self._go_on()
         self._turn = False
-        return self.cycle is not None
+        return self.cycle is not None or self._ended
 
     def _leave_line(self) -> None:
         if self._in_line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import socket
@@ -136,6 +137,27 @@ def test_who_has_left_is_not_in_line(reset: bool) -> None:
         echo.door.turns = Turns()
         with wired(echo.port) as last:
             assert answered(last, STRANGER) == 200
+
+
+@pytest.mark.parametrize("garbage", [b"what is this?\n", b"GET / HTTP/1.1\r\n\r\n"])
+def test_garbage_takes_turns(garbage: bytes) -> None:
+    """To refuse is as much work as to begin: of a crowd as many are refused at a tick as would be answered."""
+    refused: list[int] = []
+
+    class Counted(Turns):
+        def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+            before = self.waiting
+            super()._next(loop)
+            refused.append(before - self.waiting)
+
+    with Echo() as echo, contextlib.ExitStack() as stack:
+        echo.door.turns = Counted(Pace(a_second=100, a_tick=2))
+        wires = [stack.enter_context(wired(echo.port)) for _ in range(AT_ONCE + 40)]
+        with echo.busy():
+            for wire in wires:
+                wire.send(garbage)
+        assert {answer.status for wire in wires for answer in wire.answers()} == {400}
+    assert 0 < max(refused) <= 2
 
 
 def test_large_head_takes_many_turns() -> None:
