@@ -25,7 +25,7 @@ from reconciler.listening.deadline import Deadline
 from reconciler.listening.door import Door
 from reconciler.listening.framing import BadRequest, Body, NoRequest
 from reconciler.listening.head import Beginning, RequestHead
-from reconciler.listening.transport import Flow, Out
+from reconciler.listening.transport import ClientFlow, ClientOut
 from reconciler.listening.turns import Full
 
 IDLE_S: Final = 75.0
@@ -99,8 +99,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         if len(self._connections) >= self.door.connections_max:
             (self.door.places.giving_way(self.door.connections_max) or self).abort()
         self._connections.add(self)
-        self._flow = Flow(self._transport, self._wanted)
-        self._out: Any = Out(self._transport, self._finish)
+        self._flow = ClientFlow(self._transport, self._wanted)
+        self._out: Any = ClientOut(self._transport, self._finish)
         self._client = get_remote_addr(self._transport)
         self._trusted = self._client is not None and self.door.proxies.trust(self._client[0])
         self._deadline.within(self.door.limits.head_s, self._too_slow)

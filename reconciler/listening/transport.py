@@ -8,7 +8,7 @@ from collections.abc import Callable
 from uvicorn.protocols.http.flow_control import FlowControl
 
 
-class Flow(FlowControl):
+class ClientFlow(FlowControl):
     """uvicorn's flow control; whether there is more to read is the connection's business."""
 
     def __init__(self, transport: asyncio.Transport, wanted: Callable[[], None]) -> None:
@@ -28,7 +28,7 @@ class Flow(FlowControl):
                 self.pause_reading()
 
 
-class Out:
+class ClientOut:
     """What uvicorn's cycle writes to. It closes it after the last answer; what that means, the connection decides."""
 
     __slots__ = ("close", "is_closing", "write")
