@@ -24,11 +24,11 @@ from starlette.types import Receive, Scope, Send
 from reconciler.admin.answers import Error
 from reconciler.admin.openapi import LIMIT_DEFAULT, LIMIT_MAX, document
 from reconciler.admin.questions import Queries
-from reconciler.audit.reading import KINDS, Follower, Reading, Wanted
+from reconciler.audit.reading import KINDS, Reading, Wanted
 from reconciler.audit.spending import KEYS, Key
 from reconciler.audit.tail import Tail
 from reconciler.audit.terms import EventRow, parse_query
-from reconciler.audit.workspace_reading import reading_of
+from reconciler.audit.workspace_reading import WorkspaceReading
 from reconciler.core.errors import CouldNotRun, LogNotWritable, NotFound, PaiError, QueryError, Refused, UsageError
 from reconciler.core.objects import Kind
 from reconciler.operations.first_token import identify
@@ -149,13 +149,15 @@ class Api:
         seen, owner = request.headers.get("last-event-id", ""), _owner(request)
         notices: list[str] = []
         if seen:
-            start = _number({"Last-Event-ID": seen}, "Last-Event-ID", 0, POSITION_MAX, 0) + 1
+            last = _number({"Last-Event-ID": seen}, "Last-Event-ID", 0, POSITION_MAX, 0)
+            tail = Tail(self._workspace.log(), query, last + 1)
         else:
-            start, notices = await self._ask(request, lambda reading: (reading.size(), reading.unknown(query, found=0)))
+            tail, notices = await self._ask(
+                request, lambda reading: (reading.follow(query), reading.unknown(query, found=0))
+            )
         if self._followers.total() >= FOLLOWERS_MAX or self._followers[owner] >= FOLLOWERS_MAX // 2:
             raise CouldNotRun("too many clients follow the log", "close one, or ask again later")
         self._followers[owner] += 1  # at once: many may ask in the same moment
-        tail = Tail(self._workspace.log(), query, start)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return _Followed(self._stream(tail, request, notices), lambda: self._leave(owner), headers)
 
@@ -163,7 +165,7 @@ class Api:
         self._followers[owner] -= 1
         self._followers += Counter()  # forgets who follows no more
 
-    async def _stream(self, tail: Follower, request: Request, notices: Sequence[str]) -> AsyncIterator[bytes]:
+    async def _stream(self, tail: Tail, request: Request, notices: Sequence[str]) -> AsyncIterator[bytes]:
         def look() -> list[EventRow] | None:
             rows = tail.look()
             with contextlib.suppress(LogNotWritable):  # nobody can tell now, and nothing is revoked meanwhile
@@ -216,26 +218,23 @@ class Api:
         return _answer(await self._ask(request, lambda reading: _written(objects(reading))))
 
     async def _history(self, request: Request, _: Parameters) -> Response:
-        return await self._told(
-            request,
-            lambda reading: _fields(reading.versions(_kind(request), request.path_params["name"], PAGE_BYTES_MAX)),
-        )
+        kind, name = _kind(request), request.path_params["name"]
+        return await self._told(request, lambda reading: _fields(reading.versions(kind, name, PAGE_BYTES_MAX)))
 
     async def _blame(self, request: Request, _: Parameters) -> Response:
-        return await self._told(
-            request, lambda reading: _fields(reading.origins(_kind(request), request.path_params["name"]))
-        )
+        kind, name = _kind(request), request.path_params["name"]
+        return await self._told(request, lambda reading: _fields(reading.origins(kind, name)))
 
     async def _request(self, request: Request, _: Parameters) -> Response:
         return await self._told(request, lambda reading: _fields(reading.story(request.path_params["request"])))
 
     async def _told(self, request: Request, question: Callable[[Reading], Fields]) -> Response:
         """Answer with what a question finds on the log."""
-        return _answer(await self._ask(request, lambda reading: _written(question(reading) | _pruned(reading.first()))))
+        return _answer(await self._ask(request, lambda reading: _written(question(reading) | _pruned(reading))))
 
     async def _ask(self, request: Request, question: Callable[[Reading], T]) -> T:
         return await self._queries.ask(
-            _owner(request), lambda log: question(reading_of(self._workspace, log, self._day))
+            _owner(request), lambda log: question(WorkspaceReading(self._workspace, log, self._day))
         )
 
     async def _state(self, request: Request, given: Parameters) -> Response:
@@ -280,9 +279,10 @@ def _kind(request: Request) -> Kind:
     return "model" if request.url.path.startswith("/api/v1/models") else "agent"
 
 
-def _pruned(first: int) -> dict[str, Any]:
+def _pruned(reading: Reading) -> Fields:
     """Say in an answer that the log was pruned, and where it begins."""
-    return {"prunedBefore": first} if first else {}
+    begin = reading.beginning()
+    return {} if begin is None else {"prunedBefore": begin.position}
 
 
 def _warnings(lines: list[str]) -> Fields:

@@ -41,9 +41,9 @@ def find_moment(log: Reader, when: str, now: datetime) -> Moment:
     if when.startswith("#"):
         return _at_position(log, when)
     if _COMMIT.fullmatch(when) and not _AGO.fullmatch(when):
-        found = _at_commit(log, when.lower())
-        if found is not None:
-            return found
+        row = _accepted(log, when.lower())
+        if row is not None:
+            return Moment(row.seq + 1, row.time)
         if not _is_time(when, now):
             raise _unknown(log, when.lower())
     return _at_time(log, when, now)
@@ -96,11 +96,6 @@ def _is_time(when: str, now: datetime) -> bool:
     except UsageError:
         return False
     return True
-
-
-def _at_commit(log: Reader, commit: str) -> Moment | None:
-    row = _accepted(log, commit)
-    return None if row is None else Moment(row.seq + 1, row.time)
 
 
 def _accepted(log: Reader, commit: str) -> EventRow | None:

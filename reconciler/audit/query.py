@@ -14,8 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from reconciler.audit.narrowing import positions_back
-from reconciler.audit.terms import EventRow, Query, Term, Test
-from reconciler.core.errors import QueryError
+from reconciler.audit.terms import EventRow, Query, Test
 from reconciler.core.text import cut
 from reconciler.log.index import INDEX_VERSION
 from reconciler.log.replay import event_at, read_event
@@ -127,13 +126,6 @@ def read_row(event: Stored) -> EventRow:
     read_event(event)  # whoever shows a row relies on the fields of its type
     body = _decode(event.body)
     return EventRow(event.seq, body.time, body.type, body.actor, body.subject, body.data, body.id, event.leaf.hex())
-
-
-def about_request(request: str) -> Query:
-    """Match everything about one request, also where it is one of several. Raises QueryError if it is empty."""
-    if not request:
-        raise QueryError("the id of the request is empty", "it is in the answer's x-pai-request-id")
-    return Query((Term("request", request),))
 
 
 def unknown(log: Reader, query: Query, *, found: int) -> list[str]:

@@ -7,7 +7,7 @@ a server's API or an export can answer as well as a workspace does. Whoever prin
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
     from reconciler.audit.spending import Key, Spending
     from reconciler.audit.story import Story
+    from reconciler.audit.tail import Tail
     from reconciler.audit.terms import EventRow, Query
     from reconciler.audit.versions import History, Origins
     from reconciler.core.rehearsal import Rehearsal
 
-Object = dict[str, object]
+Object = dict[str, Any]
 """A model, agent, secret or key as JSON has it."""
 
 KINDS = ("model", "agent", "secret", "key")
@@ -69,26 +70,6 @@ class LogStart(msgspec.Struct, frozen=True):
     export: str
 
 
-class Follower(Protocol):
-    """Looks for the events that come.
-
-    `notice` is what the last look has to say, "" for nothing; `behind` whether it left events to be read.
-    """
-
-    notice: str
-    behind: bool
-
-    @property
-    def waiting(self) -> bool:
-        """Whether the last look found a log that cannot be read now."""
-
-    def look(self) -> list[EventRow]:
-        """Give the events that match among the next ones, oldest first; none if there is nothing new."""
-
-    def close(self) -> None:
-        """Let go of the log, from any thread."""
-
-
 class Reading(Protocol):
     """Answers questions to one log. Everything raises LogDamaged, and what else keeps the log from being read."""
 
@@ -121,20 +102,11 @@ class Reading(Protocol):
     def rehearse(self, model: str, limit: int, now: datetime) -> Rehearsal | None:
         """Replay the last days of a binding against a daily limit in tokens; None if it had no request."""
 
-    def follow(self, query: Query, position: int) -> Follower:
-        """Give what looks for the matching events that come, from a position on; it outlives the reading."""
-
-    def size(self) -> int:
-        """Give the number of events, which is the next position."""
-
-    def first(self) -> int:
-        """Give the position that the log begins at: 0 unless it was pruned."""
+    def follow(self, query: Query) -> Tail:
+        """Give what looks for the matching events that come, from the end as it is now; it outlives the reading."""
 
     def beginning(self, query: Query | None = None) -> LogStart | None:
-        """Say where the log begins if the answer to a query may lack what was pruned.
-
-        Raises NotFound if all that is asked for was.
-        """
+        """Say where the log begins if an answer may lack what was pruned. Raises NotFound if it would lack all."""
 
     def close(self) -> None:
         """Let go of the log; safe to call twice."""

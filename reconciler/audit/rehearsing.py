@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from reconciler.audit.query import search
 from reconciler.audit.terms import Query, Term
-from reconciler.core.events import TokensForfeited, TokensReserved, TokensSettled, TokensVoided
+from reconciler.core.events import TokensReserved
 from reconciler.core.rehearsal import Rehearsal, Step, rehearse
 from reconciler.log.replay import event_at
 from reconciler.log.store import Reader
@@ -36,12 +36,7 @@ def rehearsal(log: Reader, model: str, limit: int, now: datetime) -> Rehearsal |
 def _steps(log: Reader, query: Query) -> Iterator[Step]:
     for row in search(log, query, oldest_first=True):
         data = row.data
-        match row.type:
-            case TokensReserved.type:
-                yield Step(row.time, data["request"], data["tokens"], data["day"])
-            case TokensSettled.type:
-                yield Step(row.time, data["request"], data["charged"])
-            case TokensForfeited.type:
-                yield Step(row.time, data["request"], data["tokens"])
-            case TokensVoided.type:
-                yield Step(row.time, data["request"], 0)
+        if row.type == TokensReserved.type:
+            yield Step(row.time, data["request"], data["tokens"], data["day"])
+        else:
+            yield Step(row.time, data["request"], row.charged())

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -76,7 +76,7 @@ class _Groups:
     def add_rows(self, rows: Iterator[EventRow]) -> None:
         for row in rows:
             if row.type in _SPENT:
-                self.add(tuple(_value(row, name) for name in self._by), _figures(row.data))
+                self.add(tuple(_value(row, name) for name in self._by), _figures(row))
 
     def add_events(self, log: Reader, start: int, stop: int) -> None:
         """Add up all events at positions `start` to `stop` - 1."""
@@ -168,9 +168,8 @@ def _hour(when: datetime) -> str:
     return f"{when:%Y-%m-%dT%H}"
 
 
-def _figures(data: dict[str, Any]) -> tuple[int, ...]:
-    charged = data["charged"] if "charged" in data else data["tokens"]
-    return (1, *(data.get(name, 0) for name in ("input", "cached", "output", "reasoning")), charged)
+def _figures(row: EventRow) -> tuple[int, ...]:
+    return (1, *(row.data.get(name, 0) for name in ("input", "cached", "output", "reasoning")), row.charged())
 
 
 def _value(row: EventRow, name: str) -> str:

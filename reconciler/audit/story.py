@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
-from reconciler.audit.query import about_request, read_row, search
+from reconciler.audit.query import read_row, search
 from reconciler.audit.terms import EventRow, Query, Term
 from reconciler.audit.versions import Origin, line_of, origin, versions
 from reconciler.core import events as ev
 from reconciler.core.budget import Account
+from reconciler.core.errors import UsageError
 from reconciler.core.objects import DAY_LIMIT, REQUEST_LIMIT
 from reconciler.core.standing import Standing
 from reconciler.log import pruned
@@ -87,8 +88,10 @@ class Story(msgspec.Struct, frozen=True):
 
 def story(log: Reader, request: str) -> list[Decision]:
     """Give the decisions on a request, oldest first; none if the log does not know it. Raises UsageError for ""."""
+    if not request:
+        raise UsageError("the id of the request is empty", "it is in the answer's x-pai-request-id")
     with log.moment():
-        rows = list(search(log, about_request(request)))[::-1]
+        rows = list(search(log, Query((Term("request", request),))))[::-1]
         return [
             _decision(log, row, rows) for row in rows if row.type in (ev.TokensReserved.type, ev.RequestRefused.type)
         ]
@@ -113,9 +116,7 @@ def _outcome(reserved: EventRow, rows: list[EventRow]) -> Outcome:
     """Find the outcome of a reservation: the next one of its request on the same binding."""
     for row in rows:
         if row.seq > reserved.seq and row.subject == reserved.subject and row.type in _OUTCOMES:
-            state = _OUTCOMES[row.type]
-            charged = {"settled": row.data.get("charged"), "voided": 0, "forfeited": row.data.get("tokens")}[state]
-            return Outcome(state, row.seq, row.time, charged, row.data)
+            return Outcome(_OUTCOMES[row.type], row.seq, row.time, row.charged(), row.data)
     return Outcome("open")
 
 
@@ -135,8 +136,7 @@ def _budget(log: Reader, reserved: EventRow, limit: int | None) -> DayBefore:
             held += row.data["tokens"]
             continue
         held -= opened.pop(request) if request in opened else _held(log, row)
-        spent = row.data["charged"] if row.type == ev.TokensSettled.type else row.data["tokens"]
-        used += 0 if row.type == ev.TokensVoided.type else spent
+        used += row.charged()
     return DayBefore(day, used, held, limit, Standing(limit, Account(day, used, held)).left)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from reconciler.core.errors import QueryError, UsageError
+from reconciler.core.events import TokensVoided
 
 
 class EventRow(msgspec.Struct, frozen=True):
@@ -27,6 +28,11 @@ class EventRow(msgspec.Struct, frozen=True):
     data: dict[str, Any]
     id: str
     leaf_hash: str = msgspec.field(name="leafHash")
+
+    def charged(self) -> int:
+        """Give the tokens that an outcome charged."""
+        charged = self.data["charged"] if "charged" in self.data else self.data["tokens"]
+        return 0 if self.type == TokensVoided.type else int(charged)
 
 
 Test = Callable[[EventRow], bool]

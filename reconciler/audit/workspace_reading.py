@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from reconciler.audit.query import search, unknown
-from reconciler.audit.reading import Follower, InForce, LogStart, Object, Reading, Wanted
+from reconciler.audit.reading import InForce, LogStart, Object, Wanted
 from reconciler.audit.terms import EventRow, Query
 from reconciler.audit.views import SecretProblem, View, not_found
 from reconciler.core.errors import NotFound
@@ -29,26 +29,19 @@ from reconciler.workspace.other_secrets import others
 if TYPE_CHECKING:
     from reconciler.audit.spending import Key, Spending
     from reconciler.audit.story import Story
+    from reconciler.audit.tail import Tail
     from reconciler.audit.versions import History, Origins
     from reconciler.core.rehearsal import Rehearsal
 
 
-def reading_of(workspace: Workspace, log: Reader, today: Callable[[], str]) -> Reading:
-    """Give the reading of a workspace, through a log that is open and is closed with it.
-
-    `today` gives the trusted day, and is asked only for what is in force now.
-    """
-    return _WorkspaceReading(workspace, log, today)
-
-
-class _WorkspaceReading:
-    """Answers as `Reading` says."""
+class WorkspaceReading:
+    """Answers as `Reading` says, from a log that is open; `today` gives the trusted day, if it is asked for."""
 
     def __init__(self, workspace: Workspace, log: Reader, today: Callable[[], str]) -> None:
         self._workspace = workspace
         self._log = log
         self._today = today
-        self.size, self.first, self.close = log.size, log.first, log.close
+        self.close = log.close
 
     def objects(self, wanted: Sequence[Wanted], at: str | None = None) -> InForce:
         state, day = (projected(self._log), self._today()) if at is None else _state_then(self._log, at)
@@ -60,10 +53,8 @@ class _WorkspaceReading:
 
     def _found(self, view: View, wanted: Wanted) -> list[Object]:
         kind, name, agent = wanted
-        if agent:
-            return view.models_of(agent)
         if not name:
-            return view.objects(kind)
+            return view.models_of(agent) if agent else view.objects(kind)
         try:
             return [view.object(kind, name)]
         except KeyError:
@@ -136,10 +127,10 @@ class _WorkspaceReading:
 
         return rehearsal(self._log, model, limit, now)
 
-    def follow(self, query: Query, position: int) -> Follower:
+    def follow(self, query: Query) -> Tail:
         from reconciler.audit.tail import Tail
 
-        return Tail(self._workspace.log(), query, position)
+        return Tail(self._workspace.log(), query, self._log.size())
 
     def beginning(self, query: Query | None = None) -> LogStart | None:
         first = self._log.first()

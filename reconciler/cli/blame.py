@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-
-import msgspec
 
 from reconciler.audit.versions import Blame
-from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.get import resource
 from reconciler.cli.output import FORMATS, print_data, print_table
 from reconciler.cli.place import find_workspace
-from reconciler.cli.reading import open_reading
+from reconciler.cli.reading import open_reading, tell_pruned
 from reconciler.cli.targets import manifest_kind, object_of, targets_argument
 from reconciler.core.errors import NotFound
 from reconciler.core.text import cut, value_text
@@ -27,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one line a field."""
     target = object_of(args.words, "blame")
-    with contextlib.closing(open_reading(find_workspace(args.workspace))) as reading:
+    with open_reading(find_workspace(args.workspace)) as reading:
         try:
             found = reading.origins(manifest_kind(target.kind), target.name)
         except NotFound:
@@ -36,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output == "name":
         print(resource(target.kind, target.name))
     elif args.output in ("json", "yaml"):
-        print_data(msgspec.to_builtins(found), args.output)
+        print_data(found, args.output)
     else:
         print_table(("FIELD", "VALUE", "COMMIT", "AUTHOR", "TIME", "PLACE"), [_line(each) for each in found.fields])
     return 0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 
-from reconciler.audit.objects import accepted_state
 from reconciler.authoring import Actions, Committed, Proposal, Send, change
 from reconciler.cli.output import note, print_diagnostics
 from reconciler.cli.progress import Progress
 from reconciler.core.errors import CouldNotRun, Refused
 from reconciler.core.objects import MANIFEST_OF_KIND, Kind
 from reconciler.core.pass_result import Result
+from reconciler.log.past import accepted_state
 from reconciler.log.replay import projected
 from reconciler.manifests.facts import Facts
 from reconciler.operations.orders import Reconcile, SendCommit

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from typing import Any
-
-import msgspec
 
 from reconciler.audit.lines import describe
 from reconciler.audit.reading import InForce, Wanted
@@ -51,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             print("\n" * bool(number), end="")
             _print(item, changes, answer)
         else:
-            whole.append({**item, "changes": msgspec.to_builtins(changes)})
+            whole.append({**item, "changes": changes})
     if whole:
         listing = {"apiVersion": "v1", "kind": "List", "items": whole}
         print_data(whole[0] if len(whole) == 1 else listing, args.output)
@@ -60,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _changes(workspace: Workspace, kind: Kind, name: str, before: int) -> list[EventRow]:
     """Give the last events that changed the object, not those of the requests that name it."""
-    with contextlib.closing(open_reading(workspace)) as reading:
+    with open_reading(workspace) as reading:
         return list(reading.search(versions_of(kind, name), CHANGES_SHOWN, before=before))
 
 

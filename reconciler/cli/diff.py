@@ -8,7 +8,6 @@ HEAD would be refused, or with --exit-code that something changes.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -160,12 +159,11 @@ def rehearsed(args: argparse.Namespace, found: Review) -> Review:
     if _is_proposed(args, workspace.database):
         return found
     from reconciler.audit.terms import Query, event_time
-    from reconciler.cli.beginning import tell_pruned
-    from reconciler.cli.reading import open_reading
+    from reconciler.cli.reading import open_reading, tell_pruned
 
     now = datetime.now(UTC)
     try:
-        with contextlib.closing(open_reading(workspace)) as reading:
+        with open_reading(workspace) as reading:
             tell_pruned(reading, Query(since=event_time(now - timedelta(days=7))))
             days = [reading.rehearse(name, limit, now) for name, limit in found.limits]
     except CouldNotRun as error:

@@ -113,11 +113,6 @@ def _agent(item: Any, wide: bool) -> list[str]:
     return cells + _origin(item) if wide else cells
 
 
-def _secret(item: Any, wide: bool) -> list[str]:
-    del wide  # a secret has nothing more to show
-    return [name_in(item), ",".join(item["keys"])]
-
-
 def _key(item: Any, wide: bool) -> list[str]:
     del wide
     expires = item["expires"] or "never"
@@ -131,22 +126,11 @@ def _origin(item: Any) -> list[str]:
     return [status["revision"][:7], f"{status['source']['path']}:{status['source']['line']}"]
 
 
-_MODEL_HEADERS = (
-    "NAME",
-    "PROVIDER",
-    "MODEL",
-    "USED TODAY",
-    "PER DAY",
-    "READY",
-    "PER REQUEST",
-    "SECRET",
-    "REVISION",
-    "SOURCE",
-)
+_MODEL = ("NAME", "PROVIDER", "MODEL", "USED TODAY", "PER DAY", "READY", "PER REQUEST", "SECRET", "REVISION", "SOURCE")
 _COLUMNS: dict[str, tuple[tuple[str, ...], Callable[[Any, bool], list[str]]]] = {
-    "model": (_MODEL_HEADERS, _model),
+    "model": (_MODEL, _model),
     "agent": (("NAME", "MODELS", "READY", "REVISION", "SOURCE"), _agent),
-    "secret": (("NAME", "KEYS"), _secret),
+    "secret": (("NAME", "KEYS"), lambda item, _: [name_in(item), ",".join(item["keys"])]),
     "key": (("NAME", "AGENT", "EXPIRES", "NETWORKS"), _key),
 }
 _WIDE = {"model": 4, "agent": 2, "secret": 0, "key": 0}

@@ -6,17 +6,13 @@ The versions are those on the log: they stay when the object is deleted or the b
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
 from reconciler.audit.versions import FieldChange, Version
-from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.get import resource
 from reconciler.cli.output import FORMATS, print_data, print_table
 from reconciler.cli.place import find_workspace
-from reconciler.cli.reading import open_reading
+from reconciler.cli.reading import open_reading, tell_pruned
 from reconciler.cli.targets import manifest_kind, object_of, targets_argument
 from reconciler.core.text import cut, value_text
 
@@ -30,13 +26,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one line a changed field; the lines of a version have its commit on the first of them."""
     target = object_of(args.words, "history")
-    with contextlib.closing(open_reading(find_workspace(args.workspace))) as reading:
+    with open_reading(find_workspace(args.workspace)) as reading:
         tell_pruned(reading)
         found = reading.versions(manifest_kind(target.kind), target.name)
     if args.output == "name":
         print(resource(target.kind, target.name))
     elif args.output in ("json", "yaml"):
-        print_data(msgspec.to_builtins(found), args.output)
+        print_data(found, args.output)
     else:
         headers = ("SEQ", "TIME", "COMMIT", "AUTHOR", "PLACE", "CHANGE")
         print_table(headers, [line for version in found.versions for line in _lines(version)], ("SEQ",))

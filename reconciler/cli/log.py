@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import select
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -24,10 +25,9 @@ import msgspec
 from reconciler.audit.lines import describe
 from reconciler.audit.reading import Reading
 from reconciler.audit.terms import EventRow, Query
-from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import json_text, note, print_csv, print_json_array
 from reconciler.cli.place import find_workspace
-from reconciler.cli.reading import open_reading
+from reconciler.cli.reading import open_reading, tell_pruned
 from reconciler.cli.terms import count, preprocess, query_of, tell_unknown
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import UsageError
@@ -54,30 +54,17 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--follow never comes to the end of a JSON array", "use -o jsonl: one object a line")
     query = query_of(args.terms)
     print_rows = _PRINTERS[args.output]
-    with contextlib.closing(open_reading(find_workspace(args.workspace))) as reading:
+    with open_reading(find_workspace(args.workspace)) as reading:
         tell_pruned(reading, query)
         if args.follow:
             for line in reading.unknown(query, found=0):
                 note(line)
             print_rows(_followed(reading, query, args.limit))
         else:
-            rows = _Counted(_found(reading, query, args.limit, args.reverse))
-            print_rows(rows)
-            tell_unknown(reading, query, found=rows.count, empty="no events match" * (args.output == "table"))
+            count = itertools.count()
+            print_rows(row for row, _ in zip(_found(reading, query, args.limit, args.reverse), count, strict=False))
+            tell_unknown(reading, query, found=next(count), empty="no events match" * (args.output == "table"))
     return 0
-
-
-class _Counted:
-    """Rows, counted as they are taken."""
-
-    def __init__(self, rows: Iterable[EventRow]) -> None:
-        self._rows = rows
-        self.count = 0
-
-    def __iter__(self) -> Iterator[EventRow]:
-        for row in self._rows:
-            self.count += 1
-            yield row
 
 
 def _found(
@@ -91,9 +78,8 @@ def _found(
 
 def _followed(reading: Reading, query: Query, limit: int | None) -> Iterator[EventRow]:
     """Give what there is, oldest first, then what comes, until whoever reads stdout has gone."""
-    size = reading.size()
-    tail, told = reading.follow(query, size), False
-    yield from _found(reading, query, limit, True, size)
+    tail, told = reading.follow(query), False
+    yield from _found(reading, query, limit, True, tail.position)
     reading.close()  # a log that stays open between the looks is the tail's business
     with contextlib.closing(tail):
         while True:
@@ -124,10 +110,6 @@ def _table(rows: Iterable[EventRow]) -> None:
         print(printable(f"{row.seq:>6}  {when}  {kind:<18} {row.subject}  {describe(row)}  {cut(row.actor)}"))
 
 
-def _json(rows: Iterable[EventRow]) -> None:
-    print_json_array(map(msgspec.to_builtins, rows))
-
-
 def _jsonl(rows: Iterable[EventRow]) -> None:
     for row in rows:
         print(json_text(msgspec.to_builtins(row)))
@@ -135,17 +117,13 @@ def _jsonl(rows: Iterable[EventRow]) -> None:
 
 def _csv(rows: Iterable[EventRow]) -> None:
     headers = ["seq", "time", "type", "actor", "subject", "data", "id", "leafHash"]
-    print_csv(headers, (_cells(row) for row in rows))
-
-
-def _cells(row: EventRow) -> list[str]:
-    data = json_text(row.data)
-    return [str(row.seq), row.time, row.type, row.actor, row.subject, data, row.id, row.leaf_hash]
+    cells = ((row.seq, row.time, row.type, row.actor, row.subject, row.data, row.id, row.leaf_hash) for row in rows)
+    print_csv(headers, ([each if isinstance(each, str) else json_text(each) for each in line] for line in cells))
 
 
 _PRINTERS: dict[str, Callable[[Iterable[EventRow]], None]] = {
     "table": _table,
-    "json": _json,
+    "json": lambda rows: print_json_array(map(msgspec.to_builtins, rows)),
     "jsonl": _jsonl,
     "csv": _csv,
 }

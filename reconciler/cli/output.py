@@ -39,8 +39,10 @@ def print_json(value: object) -> None:
 
 
 def print_data(value: object, form: str) -> None:
-    """Print a value as `json` or as `yaml`."""
-    (print_json if form == "json" else print_yaml)(value)
+    """Print a value, with whatever structs are in it, as `json` or as `yaml`."""
+    from msgspec import to_builtins
+
+    (print_json if form == "json" else print_yaml)(to_builtins(value))
 
 
 def print_json_array(items: Iterable[object]) -> None:

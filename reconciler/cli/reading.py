@@ -8,8 +8,11 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from reconciler.audit.reading import InForce, Reading, Wanted
+from reconciler.audit.terms import Query
 from reconciler.audit.views import Missing
-from reconciler.audit.workspace_reading import reading_of
+from reconciler.audit.workspace_reading import WorkspaceReading
+from reconciler.cli.output import note
+from reconciler.core.diagnostics import printable
 from reconciler.core.errors import NotFound, PaiError
 from reconciler.core.state import State
 from reconciler.log.replay import projected
@@ -57,19 +60,29 @@ def at_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at", metavar="WHEN", help=text)
 
 
-def open_reading(workspace: Workspace) -> Reading:
-    """Open what answers the verbs that read; to be closed."""
-    return reading_of(workspace, workspace.log().reader(), lambda: _today(workspace))
+@contextlib.contextmanager
+def open_reading(workspace: Workspace) -> Iterator[Reading]:
+    """Open what answers the verbs that read."""
+    with contextlib.closing(workspace.log().reader()) as log:
+        yield WorkspaceReading(workspace, log, lambda: _today(workspace))
 
 
 def objects(workspace: Workspace, wanted: Sequence[Wanted], at: str | None = None) -> InForce:
     """Give objects, now or at the moment WHEN that `at` names. Raises as `Reading` does."""
-    with contextlib.closing(open_reading(workspace)) as reading:
-        try:
+    try:
+        with open_reading(workspace) as reading:
             return reading.objects(wanted, at)
-        except Missing:
-            with or_what_waits(workspace):
-                raise
+    except Missing:
+        with or_what_waits(workspace):
+            raise
+
+
+def tell_pruned(reading: Reading, query: Query | None = None) -> None:
+    """Say that an answer lacks what was pruned, if it may. Raises NotFound if all that is asked for was."""
+    begin = reading.beginning(query)
+    if begin is not None:
+        told = f"what was before was pruned on {begin.pruned[:10]}, to {begin.export}"
+        note(printable(f"warning: the log begins at #{begin.position} ({begin.time}); {told}"))
 
 
 def _today(workspace: Workspace) -> str:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-import msgspec
-
-from reconciler.audit.reading import InForce, Wanted
+from reconciler.audit.reading import InForce, Object, Wanted
 from reconciler.cli.get import name_in, resource
 from reconciler.cli.output import FORMATS, print_data
 from reconciler.cli.place import find_workspace
@@ -42,11 +39,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         name = name_of(args.agent, "agent")
         found = objects(workspace, [Wanted("agent", name), Wanted("model", agent=name)], args.at)
-        agent: Any = found.agents[0]
-        names = AgentSpec.of(agent["spec"]).model_bindings
+        names = AgentSpec.of(found.agents[0]["spec"]).model_bindings
     health = _health(workspace, found, args.at) if _needs_health(args) else None
     if health is not None and args.exit_code:
-        ready = health.ready and all(_is_ready(model) for model in found.models if args.agent is not None)
+        ready = health.ready and (args.agent is None or all(map(_is_ready, found.models)))
     else:
         ready = True
     _print(args.output, names, found, health, whole=args.agent is None)
@@ -55,10 +51,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _needs_health(args: argparse.Namespace) -> bool:
     return args.exit_code or args.output in ("json", "yaml") or (args.agent is None and args.output != "name")
-
-
-def _is_ready(model: Any) -> bool:
-    return all(condition["status"] == "True" for condition in model["status"]["conditions"])
 
 
 def _print(output: str, names: list[str], found: InForce, health: Health | None, *, whole: bool) -> None:
@@ -81,13 +73,17 @@ def _print(output: str, names: list[str], found: InForce, health: Health | None,
         "head": health.head or None,
         "ready": health.ready,
         "reasons": health.reasons,
-        **({"source": msgspec.to_builtins(health.source)} if health.source else {}),
+        **({"source": health.source} if health.source else {}),
         "models": found.models,
     }
     print_data(told, output)
 
 
-def line(model: Any) -> str:
+def _is_ready(model: Object) -> bool:
+    return all(condition["status"] == "True" for condition in model["status"]["conditions"])
+
+
+def line(model: Object) -> str:
     """Give a binding's line of `pai status` (SPEC section 4.1)."""
     spec, status = BindingSpec.of(model["spec"]), model["status"]
     account = Account("", status["usedTokensToday"], status["reservedTokens"])
@@ -104,18 +100,15 @@ def line(model: Any) -> str:
 
 def _health(workspace: Workspace, found: InForce, at: str | None) -> Health:
     if at is not None:
-        return _health_then(found)
+        # As far as the log tells: whether the source could be read then, nobody knows.
+        orders = standing_orders(found)
+        return judge_health(found.revision, found.head, "", "", source_read=True, head="", orders=orders)
     health = ask_daemon(workspace, AskHealth())
     if health is not None:
         return health
     from reconciler.operations.health import standalone_health
 
     return standalone_health(workspace, found)
-
-
-def _health_then(found: InForce) -> Health:
-    """Say how things stood as far as the log tells: whether the source could be read then, nobody knows."""
-    return judge_health(found.revision, found.head, "", "", source_read=True, head="", orders=standing_orders(found))
 
 
 def _print_health(health: Health, found: InForce) -> None:

@@ -44,8 +44,5 @@ def tell_unknown(reading: Reading, query: Query, *, found: int, empty: str) -> N
     if not found and not empty:
         return
     said = reading.unknown(query, found=found)
-    if found:
-        for line in said:
-            note(line)
-    else:
-        note("; ".join(said) or empty)
+    for line in said if found else ["; ".join(said) or empty]:
+        note(line)

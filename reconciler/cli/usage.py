@@ -7,14 +7,12 @@ bar compares the tokens charged.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 
 from reconciler.audit.spending import KEYS, Key, Spending
-from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import print_csv, print_data, print_table
 from reconciler.cli.place import find_workspace
-from reconciler.cli.reading import open_reading
+from reconciler.cli.reading import open_reading, tell_pruned
 from reconciler.cli.terms import preprocess, query_of, tell_unknown
 from reconciler.core.errors import UsageError
 from reconciler.log.index import FIGURES
@@ -36,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Print one line a group."""
     by = _keys(args.by)
     query = query_of(args.terms)
-    with contextlib.closing(open_reading(find_workspace(args.workspace))) as reading:
+    with open_reading(find_workspace(args.workspace)) as reading:
         tell_pruned(reading, query)
         groups = reading.spending(query, by)
         empty = "no tokens were spent" * (args.output in ("table", "wide"))

@@ -6,17 +6,13 @@ REQUEST is what the answer's header x-pai-request-id says. With fallback there i
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections.abc import Iterator
-
-import msgspec
 
 from reconciler.audit.lines import outcome_text, usage_text
 from reconciler.audit.story import Binding, Decision, Outcome
-from reconciler.cli.beginning import tell_pruned
 from reconciler.cli.output import print_data
 from reconciler.cli.place import find_workspace
-from reconciler.cli.reading import open_reading
+from reconciler.cli.reading import open_reading, tell_pruned
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import NotFound
 from reconciler.core.objects import BindingSpec
@@ -34,16 +30,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the story, decision by decision."""
-    with contextlib.closing(open_reading(find_workspace(args.workspace))) as reading:
+    with open_reading(find_workspace(args.workspace)) as reading:
         try:
             found = reading.story(args.request)
         except NotFound:
             tell_pruned(reading)  # it may be in what was pruned
             raise
-        if found.decisions[0].position < reading.first() + _NEAR:
+        begin = reading.beginning()
+        if begin is not None and found.decisions[0].position < begin.position + _NEAR:
             tell_pruned(reading)  # so may its first tries
     if args.output in ("json", "yaml"):
-        print_data(msgspec.to_builtins(found), args.output)
+        print_data(found, args.output)
         return 0
     print(printable(f"request {args.request}"))
     for decision in found.decisions:

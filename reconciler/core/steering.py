@@ -63,21 +63,10 @@ def resume(state: State, branch: str, actor: str, reason: str) -> list[ev.Draft]
 class SteeredState(Protocol):
     """What tells how a branch stands: a State, and what readings answer."""
 
-    @property
-    def revision(self) -> str:
-        """The commit in force, "" for none."""
-
-    @property
-    def head(self) -> Head | None:
-        """The last commit that was judged."""
-
-    @property
-    def pin(self) -> Order | None:
-        """The pin that stands."""
-
-    @property
-    def suspension(self) -> Order | None:
-        """The suspension that stands."""
+    revision: str
+    head: Head | None
+    pin: Order | None
+    suspension: Order | None
 
 
 def standing_orders(state: SteeredState) -> list[str]:

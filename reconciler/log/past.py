@@ -10,12 +10,13 @@ that the log begins with.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from reconciler.core import events as ev
 from reconciler.core.budget import Account, Ledger, Reservation
 from reconciler.core.state import FOLD_VERSION, State
+from reconciler.log import pruned
 from reconciler.log.index import INDEX_VERSION, read_account, unpack
 from reconciler.log.replay import checked, event_at, projected, read_event, snapshot_before, state_at
 from reconciler.log.store import LogHead, Reader
@@ -59,6 +60,24 @@ def state_then(reader: Reader, position: int) -> State:
     return state
 
 
+def objects_at(reader: Reader, position: int) -> State:
+    """Give the state as `state_then` does; of a pruned log also that after its base's own revision was accepted.
+
+    Raises NotFound for any other position before the base.
+    """
+    base, _ = pruned.start(reader)
+    if position >= base.position:
+        return state_then(reader, position)
+    if position == base.accepted + 1 and base.pin is None:
+        return base
+    raise pruned.dropped(reader, position - 1)
+
+
+def accepted_state(reader: Reader, state: State) -> State:
+    """Give the objects of the last accepted revision: those of `state`, unless another revision is pinned there."""
+    return state if state.pin is None else objects_at(reader, state.accepted + 1)
+
+
 def _block_before(reader: Reader, head: LogHead, position: int) -> int:
     """Give where the last block of the index begins that a position is in, or the index ends; 0 without an index."""
     if head.index_version != INDEX_VERSION:
@@ -68,9 +87,11 @@ def _block_before(reader: Reader, head: LogHead, position: int) -> int:
 
 def _fold_objects(reader: Reader, state: State, stop: int) -> None:
     """Fold the events from the state's position up to `stop` that change anything but the ledger."""
-    for seq, event in _events_at(reader, _changes(reader, state, stop)):
-        state.position = seq
-        state.apply(event)
+    positions = _changes(reader, state, stop)
+    for at in range(0, len(positions), _STEP):
+        for stored in reversed(list(reader.read_at(positions[at : at + _STEP]))):
+            state.position = stored.seq
+            state.apply(read_event(stored))
     state.position = stop
     state.time = event_at(reader, stop - 1).time
 
@@ -95,12 +116,6 @@ def _changes(reader: Reader, state: State, stop: int) -> list[int]:
         else:
             positions.update(found)
     return sorted(positions)
-
-
-def _events_at(reader: Reader, positions: Sequence[int]) -> Iterator[tuple[int, ev.Event]]:
-    for at in range(0, len(positions), _STEP):
-        for stored in reversed(list(reader.read_at(positions[at : at + _STEP]))):
-            yield stored.seq, read_event(stored)
 
 
 def _accounts(reader: Reader, block: int) -> dict[str, Account]:

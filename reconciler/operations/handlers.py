@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from reconciler import __version__
-from reconciler.audit.objects import accepted_state
 from reconciler.audit.views import not_found
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Shown, shown
@@ -20,6 +19,7 @@ from reconciler.core.errors import NotFound, PaiError, Refused, SourceUnavailabl
 from reconciler.core.health import Health
 from reconciler.core.pass_result import Result
 from reconciler.core.state import State, row_keys
+from reconciler.log.past import accepted_state
 from reconciler.log.replay import projected
 from reconciler.operations import orders as ask
 from reconciler.operations.first_token import forget_first

@@ -104,26 +104,15 @@ def standalone_health(workspace: Workspace, state: SteeredState) -> Health:
             problem = f"branch {branch} does not exist"
     except SourceUnavailable as error:
         problem = error.message
-    known = state.head is not None
+    judged, known, orders = state.head, state.head is not None, standing_orders(state)
     finding = examine(workspace, key_of(workspace))
-    log_problem = finding.rollback
-    orders = standing_orders(state)
+    rollback = finding.rollback
     health = judge_health(
-        state.revision,
-        state.head,
-        log_problem,
-        problem,
-        source_read=not problem,
-        head=head,
-        in_force=known,
-        orders=orders,
+        state.revision, judged, rollback, problem, source_read=not problem, head=head, in_force=known, orders=orders,
         held=held,
-    )
-    reasons = [*health.reasons, finding.warning] if finding.warning else health.reasons
-    health = msgspec.structs.replace(health, source=following, reasons=reasons)
-    if not problem and not orders and head != (state.head.commit if state.head else ""):
-        if held:
-            return health
-        waiting = f"{WAITS}, and commit {head[:7]} is not reconciled yet: pai reconcile, or pai serve"
-        return msgspec.structs.replace(health, ready=known and not log_problem, reasons=[waiting, *health.reasons])
-    return health
+    )  # fmt: skip
+    ready, reasons = health.ready, [*health.reasons, *filter(None, [finding.warning])]
+    if not problem and not orders and not held and head != (judged.commit if judged else ""):
+        reasons = [f"{WAITS}, and commit {head[:7]} is not reconciled yet: pai reconcile, or pai serve", *reasons]
+        ready = known and not rollback
+    return msgspec.structs.replace(health, source=following, ready=ready, reasons=reasons)

@@ -141,7 +141,7 @@ def _in_force(workspace: Workspace) -> tuple[Names, str]:
                     return names(rows), state.revision
         state = projected(log)
         if state.pin is not None:
-            from reconciler.audit.objects import accepted_state
+            from reconciler.log.past import accepted_state
 
             state = accepted_state(log, state)
         return names(row_keys(state)), state.revision

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from reconciler.audit.moments import acceptance
-from reconciler.audit.objects import accepted_commit, objects_at
 from reconciler.core import steering
 from reconciler.core.errors import PaiError, Refused, SourceUnavailable
 from reconciler.core.pass_result import Result
 from reconciler.core.state import State
+from reconciler.log.past import objects_at
 from reconciler.operations.operation import Caller, Operation
 from reconciler.operations.orders import Passed, Pin, Pinned, Resume, Steered, Suspend, Unpin, Unpinned
 from reconciler.operations.parts import Parts
@@ -52,10 +52,10 @@ class Steering:
         if state.pin is None:
             raise Refused("no revision is pinned", "pai status says what is in force")
         with contextlib.closing(self._parts.workspace.log().reader()) as log:
-            then, revision = objects_at(log, state.accepted + 1), accepted_commit(log, state)
+            then = objects_at(log, state.accepted + 1)
         passed = _passed(
             lambda: self._parts.reconciler.run(
-                first=lambda live: steering.unpin(live, then, revision, caller.name, reason)
+                first=lambda live: steering.unpin(live, then, then.revision, caller.name, reason)
             )
         )
         judged = self._parts.recorder.read(lambda live: live.head)

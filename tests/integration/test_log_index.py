@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.audit.objects import objects_at
 from reconciler.audit.query import matches, read_row, search
 from reconciler.audit.spending import KEYS, spending
 from reconciler.audit.story import story
@@ -19,6 +18,7 @@ from reconciler.audit.terms import Query, parse_query
 from reconciler.core.state import State
 from reconciler.log.check.whole import check
 from reconciler.log.index import BLOCK_EVENTS, INDEX_VERSION, Block
+from reconciler.log.past import objects_at
 from reconciler.log.replay import state_at
 from reconciler.log.sqlite.index import portions
 from reconciler.log.sqlite.place import SqliteLog

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.audit.reading import KINDS, Reading, Wanted
 from reconciler.audit.terms import Query, Term
-from reconciler.audit.workspace_reading import reading_of
+from reconciler.audit.workspace_reading import WorkspaceReading
 from reconciler.core.errors import NotFound
 from reconciler.workspace import Workspace
 from tests.support import Site, copied
@@ -23,7 +23,7 @@ def reading(team_template: Site, tmp_path_factory: pytest.TempPathFactory) -> It
     site = copied(team_template, tmp_path_factory.mktemp("reading"))
     record(site, reserved("req_1"), settled("req_1"), reserved("req_2"))
     workspace = Workspace.find(site.root)
-    with contextlib.closing(reading_of(workspace, workspace.log().reader(), day)) as opened:
+    with contextlib.closing(WorkspaceReading(workspace, workspace.log().reader(), day)) as opened:
         yield opened
 
 

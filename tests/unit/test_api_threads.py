@@ -41,8 +41,8 @@ def test_answer_is_made_and_written_beside_the_loop(path: str, monkeypatch: pyte
     def objects(*_: object) -> InForce:
         return InForce(1, "", "", None, None, None, models=cast("Any", seen()))
 
-    reading = SimpleNamespace(objects=objects, search=seen, spending=seen, unknown=seen, first=lambda: 0)
-    monkeypatch.setattr(api, "reading_of", lambda *_: reading)
+    reading = SimpleNamespace(objects=objects, search=seen, spending=seen, unknown=seen, beginning=lambda: None)
+    monkeypatch.setattr(api, "WorkspaceReading", lambda *_: reading)
     monkeypatch.setattr(api.msgspec.json, "encode", lambda _: bytes(seen()) or b"0")
 
     async def answer() -> None:
