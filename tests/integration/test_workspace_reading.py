@@ -13,7 +13,7 @@ from reconciler.audit.terms import Query, Term
 from reconciler.audit.workspace_reading import WorkspaceReading
 from reconciler.core.errors import NotFound
 from reconciler.workspace import Workspace
-from tests.support import Site, copied
+from tests.support import Site, binding, copied
 from tests.support_tokens import day, record, reserved, settled
 
 
@@ -21,6 +21,7 @@ from tests.support_tokens import day, record, reserved, settled
 def reading(team_template: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reading]:
     """Give the reading of a workspace with objects, a secret, a request that was served and one that is open."""
     site = copied(team_template, tmp_path_factory.mktemp("reading"))
+    site.pai("apply", "-f", "-", stdin=binding("alone", 5))
     record(site, reserved("req_1"), settled("req_1"), reserved("req_2"))
     workspace = Workspace.find(site.root)
     with contextlib.closing(WorkspaceReading(workspace, workspace.log().reader(), day)) as opened:
