@@ -152,13 +152,12 @@ class Recorder:
 
         Raises what `record` raises.
         """
+        held = self._held
+        receipt: Receipt[None] = self._submit(decide, although_held=True).wait()
         with self._lock:
-            held, self._held = self._held, ""
-        try:
-            return self.record(decide)
-        except BaseException:
-            self.hold(held)
-            raise
+            if self._held == held:  # else there is another reason by now
+                self._held = ""
+        return receipt
 
     def read(self, fn: Callable[[State], T]) -> T:
         """Give what `fn` makes of the live state, under the lock; same rules as for `decide`.
@@ -223,12 +222,12 @@ class Recorder:
 
     # Deciding: under the lock. On a log that is ours alone in the caller's thread, else in the writer's.
 
-    def _submit(self, decide: Decide[T], alone: bool = False) -> Ticket[T]:
+    def _submit(self, decide: Decide[T], alone: bool = False, although_held: bool = False) -> Ticket[T]:
         ticket = Ticket[T]()
         with self._lock:
             state = self._state
             if state is None or self._reason or self._closing or self._held:
-                state = self._writable_state()
+                state = self._writable_state(although_held)
             if self._store is not None and self._store.shared:
                 self._pending.add(ticket)
                 self._pending.undecided.append((decide, ticket))
@@ -263,10 +262,10 @@ class Recorder:
             self._closed.append(self._cut())
         return len(self._pending.tickets)
 
-    def _writable_state(self) -> State:
+    def _writable_state(self, although_held: bool = False) -> State:
         if self._closing:
             raise LogNotWritable("the log is being closed")
-        if self._held:
+        if self._held and not although_held:
             raise LogNotWritable(self._held, "an operator decides: pai verify, then pai verify --accept")
         if self._reason:
             if self._spoiled or time.monotonic() < self._retry_at:
@@ -403,7 +402,8 @@ class Recorder:
             cut.append_to(self._store)
         except BaseException as error:
             return batch, error
-        self._took_s = time.monotonic() - began
+        if batch.bodies:
+            self._took_s = time.monotonic() - began
         self._expected = len(batch.tickets) + len(self._pending.tickets)
         batch.answer(None)
         self._committed(batch.first + len(batch.bodies))

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -312,3 +313,55 @@ def test_replay_equals_live_state(
             assert dump(restore(reader).state) == live
             assert check(reader, deep=False) == []
             reader.close()
+
+
+def test_held_log_takes_nothing_before_what_ends_the_hold(log: Log) -> None:
+    """Others ask all the time: none of them gets in before the acceptance is durable, nor if that comes to nothing."""
+    backend = FaultyBackend(log)
+    with Recorder(backend) as recorder:
+        recorder.hold("rolled back, says the test")
+        backend.due.gate.clear()
+        with ThreadPoolExecutor(1) as pool:
+            resuming = pool.submit(recorder.resume, decide(secret("accepted")))
+            assert backend.due.waiting.acquire(timeout=10)
+            with pytest.raises(LogNotWritable, match="rolled back"):
+                recorder.submit(decide(secret("early")))
+            backend.due.gate.set()
+            assert [event.subject for event in resuming.result(10).events] == ["secret/accepted"]
+        assert recorder.record(decide(secret("late"))).first == 2
+
+
+def test_hold_goes_on_when_what_should_end_it_is_refused_or_fails(log: Log) -> None:
+    """No moment is left in which others could record."""
+    backend = FaultyBackend(log)
+    with Recorder(backend, retry_s=0.0) as recorder:
+        recorder.hold("rolled back, says the test")
+
+        def refuse(_state: State) -> list[Draft]:
+            raise Refused("no")
+
+        with pytest.raises(Refused):
+            recorder.resume(refuse)
+        backend.due.before_commit = 1
+        with pytest.raises(LogNotWritable, match="disk full"):
+            recorder.resume(decide(secret("accepted")))
+        with pytest.raises(LogNotWritable, match="rolled back"):
+            recorder.record(decide(secret("early")))
+        assert recorder.status().held
+
+
+def test_answers_that_waited_say_nothing_of_how_quick_the_disk_is(own_log: Log) -> None:
+    """A lone caller on a slow disk would commit by itself after them, and hold up its loop."""
+    backend = FaultyBackend(own_log)
+    with Recorder(backend, quick_s=0.02) as recorder:
+        backend.due.gate.clear()
+        slow = recorder.submit(decide(secret("a")))
+        assert backend.due.waiting.acquire(timeout=10)
+        nothing = recorder.submit(decide())
+        threading.Timer(0.05, backend.due.gate.set).start()
+        slow.wait(10)
+        nothing.wait(10)
+        threads: list[str] = []
+        recorder.on_commit(lambda _size: threads.append(threading.current_thread().name))
+        recorder.submit(decide(secret("b")), alone=True).wait(10)
+        assert threads == ["pai-recorder"]
