@@ -117,7 +117,11 @@ class Books:
 
         began = time.monotonic()
         try:
-            granted = await self._bridge.outcome(self._recorder.submit(decide, alone=self.under_way <= 1))
+            ticket = self._recorder.submit(decide, alone=self.under_way <= 1)
+        except LogNotWritable as error:  # nothing was decided, so there is nothing to take back
+            raise unwritable(error) from None
+        try:
+            granted = await self._bridge.outcome(ticket)
         except (LogNotWritable, asyncio.CancelledError) as error:
             # Nobody hears of it, and it may be on the log all the same.
             self.void_now(request, model, 0, NOT_SENT)
@@ -179,7 +183,7 @@ class Books:
                 for owed, outcome in list(self._unsettled.items()):
                     with contextlib.suppress(LogNotWritable):
                         await self._bridge.outcome(self._recorder.submit(outcome))
-                        self._unsettled.pop(owed, None)
+                        self._paid(owed, outcome)
 
     async def _resolve(self, owed: Owed, draft: Draw, status: int, durations: Durations, reason: str) -> None:
         decide = self._unsettled[owed] = _of(owed, draft, status, durations, reason)  # whatever becomes of this task
@@ -196,9 +200,14 @@ class Books:
             self._retry()
             raise
         except BaseException:
-            del self._unsettled[owed]  # a bug in this outcome; the caller has another one
+            self._paid(owed, decide)  # a bug in this outcome; the caller has another one
             raise
         else:
+            self._paid(owed, decide)
+
+    def _paid(self, owed: Owed, outcome: Outcome) -> None:
+        """Forget an outcome that is on the log: whoever tries all again may have done so, or a later one be owed."""
+        if self._unsettled.get(owed) is outcome:
             del self._unsettled[owed]
 
     def _later(self, owed: Owed, draft: Draw, status: int, reason: str) -> None:
@@ -212,17 +221,17 @@ class Books:
 
         def done(ticket: Ticket[None]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended; the next start forfeits
-                loop.call_soon_threadsafe(self._recorded, owed, ticket)
+                loop.call_soon_threadsafe(self._recorded, owed, decide, ticket)
 
         ticket.add_done_callback(done)
 
-    def _recorded(self, owed: Owed, ticket: Ticket[None]) -> None:
+    def _recorded(self, owed: Owed, outcome: Outcome, ticket: Ticket[None]) -> None:
         try:
             ticket.wait(0)
         except LogNotWritable:
             self._retry()
         else:
-            self._unsettled.pop(owed, None)
+            self._paid(owed, outcome)
 
     def _retry(self) -> None:
         if self._retrying is None or self._retrying.done():
@@ -238,7 +247,7 @@ class Books:
                     await self._bridge.outcome(self._recorder.submit(outcome))
                 except LogNotWritable:
                     break
-                self._unsettled.pop(owed, None)
+                self._paid(owed, outcome)
 
 
 def _of(owed: Owed, draft: Draw, status: int, durations: Durations, reason: str) -> Outcome:

@@ -249,3 +249,56 @@ def test_nothing_is_reserved_on_a_binding_that_was_taken_away_meanwhile(recorder
                 await hold(books, "s")
 
     asyncio.run(go())
+
+
+def test_log_that_takes_nothing_leaves_nothing_to_take_back(recorder: Recorder, backend: FaultyBackend) -> None:
+    """While the disk is full, agents ask again and again: what was never decided on is not kept for later."""
+
+    async def work() -> None:
+        async with books_of(recorder) as books:
+            backend.due.before_commit, backend.due.opens = 1, 10**6
+            for number in range(50):
+                with pytest.raises(Refusal):
+                    await hold(books, f"r{number}")
+            assert len(books._unsettled) <= 1  # the one whose commit failed
+            backend.due.opens = 0
+
+    asyncio.run(work())
+
+
+def test_outcome_that_was_tried_again_meanwhile_is_no_failure_of_its_caller(recorder: Recorder) -> None:
+    """Whoever tries all again takes those too that are on their way, and may hear of it before their callers do."""
+
+    async def work() -> None:
+        async with books_of(recorder) as books:
+            await hold(books, "r")
+            settling = asyncio.ensure_future(books.settle("r", "m", Usage(1, 0, 0, 2, 0, 3), 200, ev.Durations(0, 0)))
+            await asyncio.sleep(0)
+            recorder.record(decide(may_use("m")))  # it is durable by now, and its caller's turn has not come
+            await books.close()
+            await settling
+
+    asyncio.run(work())
+    assert recorder.read(lambda state: state.ledger.account("m", DAY)) == Account(DAY, 3, 0)
+
+
+def test_later_outcome_of_a_name_stays_until_it_is_recorded_itself(recorder: Recorder) -> None:
+    """The input of a request may be counted twice on one binding: the first one's end is not that of the second."""
+
+    async def work() -> None:
+        async with books_of(recorder) as books:
+            books.under_way, recorder._quick_s = 1, math.inf  # nothing here has to wait for the loop
+            await hold(books, "r")
+            books.void_now("r", "m", 0, "counting is free")
+            first = books._unsettled["r", "m"]
+            recorder.record(decide(may_use("m")))
+            await hold(books, "r")
+            recorder.hold("says the test")
+            books.void_now("r", "m", 0, "counting is free")
+            await asyncio.sleep(0.01)
+            assert books._unsettled.get(("r", "m")) not in (None, first)
+            recorder.resume(decide())
+            await eventually(lambda: not books._unsettled)
+
+    asyncio.run(work())
+    assert nothing_open(recorder)
