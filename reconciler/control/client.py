@@ -76,7 +76,7 @@ def _result(answer: bytes) -> Object:
     head, _, body = answer.partition(b"\r\n\r\n")
     _, _, length = head.lower().partition(b"\r\ncontent-length: ")
     digits = length.partition(b"\r\n")[0]
-    if not answer or (digits.isdigit() and len(body) < int(digits)):
+    if not answer or (digits.isdigit() and len(body) < int(digits[:18])):
         raise CouldNotRun("the daemon went away before it answered", "check with pai status whether it was done")
     read = wire.read(body) if head.startswith(b"HTTP/1.1 ") else None
     if read is None:

@@ -173,7 +173,10 @@ class _Message:
         self.target = b""
         self.headers: dict[bytes, bytes] = {}
         self.body: list[bytes] = []
-        self.whole = False
+        self.whole = self.followed = False
+
+    def on_message_begin(self) -> None:
+        self.followed = self.whole
 
     def on_url(self, piece: bytes) -> None:
         self.target += piece
@@ -204,12 +207,20 @@ def _asked(connection: socket.socket, uid: int, deadline: float) -> Asked:
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         message.whole = False
     target = message.target.decode("latin-1")
-    arguments = wire.read(b"".join(message.body))
-    known = message.whole and parser.get_method() == b"POST" and target.startswith(wire.PREFIX)
-    if not known or arguments is None:
+    arguments, actor = wire.read(b"".join(message.body)), _actor(message.headers.get(b"pai-actor", b""))
+    one = message.whole and not message.followed  # what was read of two is mixed
+    known = one and parser.get_method() == b"POST" and target.startswith(wire.PREFIX)
+    if not known or arguments is None or actor is None:
         raise UsageError("the request cannot be read", f"POST {wire.PREFIX}VERB with a JSON object")
-    actor = unquote(message.headers.get(b"pai-actor", b"").decode("latin-1"), errors="surrogateescape")
     return Asked(target.removeprefix(wire.PREFIX), arguments, actor, uid)
+
+
+def _actor(value: bytes) -> str | None:
+    """Read who is said to work at the keyboard, None if that is no text."""
+    try:
+        return unquote(value.decode("latin-1"), errors="surrogatepass")
+    except UnicodeDecodeError:
+        return None
 
 
 def _listen(path: Path) -> tuple[socket.socket, tuple[int, int]]:

@@ -130,6 +130,9 @@ def test_bug_in_the_handler_is_logged_and_told(path: Path, caplog: pytest.LogCap
         post(b"{}", "/api/v1/models"),
         post(b"{}", method="PUT"),
         post(b"{}")[:-1],
+        post(b"{}") + post(b"{}"),
+        post(b"", method="GET") + post(b"{}", "/y"),
+        post(b"{}").replace(b"Host: pai", b"Pai-Actor: %ff"),
         b"GET / HTTP/1.1\r\nHost: pai\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
         b'{"verb":"x","arguments":{}}\n',
         b"",
@@ -166,6 +169,7 @@ def test_answer_of_another_kind_is_told(path: Path) -> None:
             (b'{"error":{"class":"CouldNotRun","message":"m","hint":"h"}}\n', "cannot be read"),
             (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "cannot be read"),
             (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}", "went away"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\n{}" % (b"9" * 5000), "went away"),
         ):
 
             def serve(sent: bytes = sent) -> None:
