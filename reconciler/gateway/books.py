@@ -26,7 +26,7 @@ from reconciler.core.state import State
 from reconciler.gateway.auth import AgentCaller, check_still
 from reconciler.gateway.bridge import Bridge
 from reconciler.gateway.refusal import Refusal
-from reconciler.recorder import Decided, Recorder, Ticket
+from reconciler.recorder import Decided, Receipt, Recorder, Ticket
 
 log = logging.getLogger("pai.gateway")
 
@@ -117,11 +117,7 @@ class Books:
 
         began = time.monotonic()
         try:
-            ticket = self._recorder.submit(decide, alone=self.under_way <= 1)
-        except LogNotWritable as error:  # nothing was decided, so there is nothing to take back
-            raise unwritable(error) from None
-        try:
-            granted = await self._bridge.outcome(ticket)
+            granted = await self._submitted(decide)
         except (LogNotWritable, asyncio.CancelledError) as error:
             # Nobody hears of it, and it may be on the log all the same.
             self.void_now(request, model, 0, NOT_SENT)
@@ -130,6 +126,13 @@ class Books:
             raise
         self._observe(time.monotonic() - began)
         return granted.result
+
+    def _submitted(self, decide: Callable[[State], Decided[T]]) -> asyncio.Future[Receipt[T]]:
+        """Submit a reservation. Raises Refusal if nothing is decided, so that there is nothing to take back."""
+        try:
+            return self._bridge.outcome(self._recorder.submit(decide, alone=self.under_way <= 1))
+        except LogNotWritable as error:
+            raise unwritable(error) from None
 
     def weigh(self, model: str, position: int, ask: Ask) -> None:
         """See whether an ask would be granted now if its output limit is lowered. Raises like `grant`."""

@@ -57,7 +57,7 @@ class Bridge:
 
 
 def _end(future: asyncio.Future[Receipt[T]], ticket: Ticket[T]) -> None:
-    try:
-        future.set_result(ticket.wait())
-    except Exception as error:
-        future.set_exception(error)
+    if isinstance(found := ticket.taken(), Exception):
+        future.set_exception(found)
+    else:
+        future.set_result(found)

@@ -57,12 +57,24 @@ class Ticket(Generic[T]):
             if not self.gate.acquire(timeout=-1 if timeout_s is None else timeout_s):
                 raise TimeoutError("the log has not answered yet")
             self.gate.release()  # for the next thread: all at once would only fight for the interpreter
+        if isinstance(found := self._found(), Exception):
+            raise found
+        return found
+
+    def taken(self) -> Receipt[T] | Exception:
+        """Give what `wait` gives or raises, once it is known, and let go of it: nobody can wait any more.
+
+        An error keeps the frames that it came through, and these this ticket: with it, it would stay until cycles are
+        looked for, and so would what its caller holds.
+        """
+        found, self._outcome = self._found(), None
+        return found
+
+    def _found(self) -> Receipt[T] | Exception:
         if self._error is not None:
             again = LogNotWritable(self._error.message, self._error.hint)
-            again.internal = self._error.internal
-            raise again from self._error
-        if isinstance(self._outcome, Exception):
-            raise self._outcome
+            again.internal, again.__cause__ = self._error.internal, self._error
+            return again
         assert self._outcome is not None
         return self._outcome
 

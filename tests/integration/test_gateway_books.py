@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from reconciler.core import events as ev
 from reconciler.core.budget import Account, Ask
-from reconciler.core.reservations import Usage
+from reconciler.core.reservations import Denied, Usage
 from reconciler.gateway.auth import AgentCaller
 from reconciler.gateway.books import Books
 from reconciler.gateway.bridge import Bridge
@@ -64,10 +66,10 @@ async def books_of(recorder: Recorder) -> AsyncIterator[Books]:
     await books.close()
 
 
-def hold(books: Books, request: str) -> Awaitable[object]:
-    """Reserve 100 tokens."""
+def hold(books: Books, request: str, tokens: int = 100) -> Awaitable[object]:
+    """Reserve tokens."""
     return books.grant(
-        AgentCaller("a", "key-1", DIGEST), "openai", request, "m", POSITION, Ask(100, 100, 0), lower=False
+        AgentCaller("a", "key-1", DIGEST), "openai", request, "m", POSITION, Ask(tokens, tokens, 0), lower=False
     )
 
 
@@ -302,3 +304,37 @@ def test_later_outcome_of_a_name_stays_until_it_is_recorded_itself(recorder: Rec
 
     asyncio.run(work())
     assert nothing_open(recorder)
+
+
+def test_refusal_keeps_nothing_of_its_request(recorder: Recorder) -> None:
+    """Whoever hammers a spent budget leaves no body behind that waits for the collector."""
+
+    class Body:
+        pass
+
+    bodies: list[weakref.ref[Body]] = []
+
+    async def admit(books: Books) -> None:
+        body = Body()
+        bodies.append(weakref.ref(body))
+        try:
+            await hold(books, "r", 2000)
+        except Denied:
+            raise Refusal("day-budget", "spent") from None
+
+    async def work() -> None:
+        async with books_of(recorder) as books:
+            for under_way in (1, 2):
+                books.under_way = under_way
+                with pytest.raises(Refusal) as caught:
+                    await admit(books)
+                caught.value.forget()
+                del caught
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(work())
+        assert [body() for body in bodies] == [None, None]
+    finally:
+        gc.enable()
