@@ -43,6 +43,6 @@ def _of_daemon(args: argparse.Namespace) -> str | None:
     try:
         answer = ask_daemon(workspace, Ping())
     except PaiError as error:
-        note(f"warning: {error.message}")
+        note(f"warning: {error.message} ({error.hint})")
         return None
     return None if answer is None else answer.version

@@ -34,6 +34,12 @@ CONNECTIONS_MAX = 64
 REQUEST_TIMEOUT_S = 10.0
 """A client has this long to send its request, and again to take its answer."""
 
+_TO_OLDER = (
+    b'{"error":{"class":"CouldNotRun","message":"the daemon is of another version",'
+    b'"hint":"run the pai that it was started with, or restart it"}}\n'
+)
+"""What a command can read that sends a line of JSON: all did before this socket spoke HTTP."""
+
 log = logging.getLogger("pai.control")
 
 
@@ -150,6 +156,8 @@ class Server:
     def _answer(self, connection: socket.socket) -> bytes:
         try:
             uid = _owner(connection)
+            if connection.recv(1, socket.MSG_PEEK) == b"{":
+                return _TO_OLDER
             asked = _asked(connection, uid, time.monotonic() + self._request_timeout_s)
             body = wire.write(self._handler(asked))
             if len(body) > wire.MESSAGE_BYTES_MAX:

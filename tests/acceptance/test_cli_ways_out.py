@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -126,6 +129,31 @@ def test_missing_verifier_key_is_written_again_as_the_hint_says(team: Site) -> N
     team.pai("init", team.root)
     assert vkey.read_text() == before
     team.pai("verify")
+
+
+def test_daemon_of_another_version_is_told_with_the_way_out(team: Site) -> None:
+    """One that answers in lines of JSON, as before the socket spoke HTTP, is to be restarted; each command ends."""
+    orders = (["status"], ["reconcile"], ["suspend"], ["add", "key", "robot"], ["apply", "-f", "-"])
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(team.root / "data" / "pai.sock"))
+        listener.listen()
+        threading.Thread(target=_answer_as_before, args=(listener,), daemon=True).start()
+        told = "the daemon's answer cannot be read"
+        for words in orders:
+            done = team.pai(*words, code=3, stdin=binding("late"))
+            assert done.err == f"error: {told}\nhint: is it another version? restart it\n", words
+        assert team.pai("version").err == f"warning: {told} (is it another version? restart it)\n"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def _answer_as_before(listener: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(100_000)
+                error = {"class": "CouldNotRun", "message": "the message is not a JSON object", "hint": ""}
+                connection.sendall(json.dumps({"error": error}).encode() + b"\n")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
