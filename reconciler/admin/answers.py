@@ -11,6 +11,7 @@ from reconciler.audit.terms import EventRow
 from reconciler.core.state import Order
 
 Position = Annotated[int, Meta(ge=1)]
+Figure = Annotated[int, Meta(ge=0)]
 
 
 class Error(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,10 +42,24 @@ class Page(ToQuery):
     next: Position | None
 
 
-class UsageGroups(ToQuery):
-    """Tokens by group: the names of the group, and its figures."""
+class UsageGroup(TypedDict):
+    """What a group was asked by, and its tokens: `cached` is a part of `input`, `reasoning` of `output`."""
 
-    usage: list[dict[str, str | int]]
+    day: NotRequired[str]
+    model: NotRequired[str]
+    agent: NotRequired[str]
+    requests: Figure
+    input: Figure
+    cached: Figure
+    output: Figure
+    reasoning: Figure
+    charged: Figure
+
+
+class UsageGroups(ToQuery):
+    """Tokens by group."""
+
+    usage: list[UsageGroup]
 
 
 class Metadata(TypedDict):

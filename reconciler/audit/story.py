@@ -6,7 +6,7 @@ position of the decision. The index has the binding's account some thousand even
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -69,14 +69,14 @@ class Decision(msgspec.Struct, frozen=True):
     `binding` is None if none of this name was in force. `budget` is also None where the events behind it were pruned.
     """
 
-    decision: str
+    decision: Literal["reserved", "refused"]
     position: int
     time: str
     model: str
     data: dict[str, Any]
     binding: Binding | None
-    budget: DayBefore | None = None
-    outcome: Outcome | None = None
+    budget: DayBefore | None
+    outcome: Outcome | None
 
 
 class Story(msgspec.Struct, frozen=True):
@@ -103,7 +103,7 @@ def _decision(log: Reader, row: EventRow, rows: list[EventRow]) -> Decision:
         field = REQUEST_LIMIT if row.data["reason"] == "request-budget" else DAY_LIMIT
         version = next(versions(log, "model", model, row.seq), None)
         binding = None if version is None or version.type not in _WRITTEN else _binding(log, version, field)
-        return Decision("refused", row.seq, row.time, model, row.data, binding)
+        return Decision("refused", row.seq, row.time, model, row.data, binding, None, None)
     version = _at(log, row.data["binding"])
     written = version is not None and version.subject == row.subject and version.type in _WRITTEN
     binding = _binding(log, version, DAY_LIMIT) if version is not None and written else None

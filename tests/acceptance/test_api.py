@@ -275,6 +275,32 @@ def test_api_answers_what_the_command_prints(served: Served, path: str, command:
     ).json
 
 
+@pytest.mark.parametrize("path", ["events", "usage", "models/flash/history", "models/flash/blame", "requests/req_1"])
+def test_document_names_each_member_that_the_log_is_told_by(served: Served, path: str) -> None:
+    """Nothing is answered that the schema does not name, but what an event, a spec or a value holds."""
+    document = served.get("/api/v1/openapi.json")
+    place = path.replace("flash", "{name}").replace("req_1", "{request}")
+    answers = document["paths"][f"/api/v1/{place}"]["get"]["responses"]["200"]["content"]
+    schema = answers["application/json"]["schema"]
+    told = served.get(f"/api/v1/{path}")
+    assert set(unnamed(told, schema, document["components"]["schemas"])) == set()
+
+
+def unnamed(told: Any, schema: dict[str, Any], components: dict[str, Any]) -> Iterator[str]:
+    """Give the members of an answer that its schema does not name."""
+    parts = [schema, *schema.get("allOf", []), *schema.get("anyOf", [])]
+    parts = [components[part["$ref"].rpartition("/")[2]] if "$ref" in part else part for part in parts]
+    named = {name: of for part in parts for name, of in part.get("properties", {}).items()}
+    if isinstance(told, list):
+        for item in told:
+            yield from unnamed(item, schema.get("items", {}), components)
+    elif isinstance(told, dict):
+        known = named or any("additionalProperties" in part for part in parts)  # else anything may be in it
+        yield from told.keys() - named.keys() if known else ()
+        for name in told.keys() & named.keys():
+            yield from unnamed(told[name], named[name], components)
+
+
 REFUSED = {
     "models/flsh": "get model flsh",
     "models/gone": "get model gone",
