@@ -67,8 +67,8 @@ MUTANTS = (
     Mutant(
         "restart-forgets-what-is-open",
         "reconciler/core/reservations.py",
-        "opened = state.ledger.open.items()",
-        "opened = list(state.ledger.open.items())[1:]",
+        "        for request, held in state.ledger.open.items()\n",
+        "        for request, held in list(state.ledger.open.items())[1:]\n",
     ),
     Mutant(
         "settled-twice",
@@ -91,9 +91,9 @@ MUTANTS = (
     Mutant(
         "checked-before-the-lock",
         "reconciler/recorder/recorder.py",
-        "        with self._lock:\n            return self._submit(decide, alone)\n",
-        "        assert self._state is not None\n        drafts = decide(self._state)\n        with self._lock:\n"
-        "            return self._submit(lambda _: drafts, alone)\n",
+        "        ticket = Ticket[T]()\n        with self._lock:\n",
+        "        ticket = Ticket[T]()\n        assert self._state is not None\n        drafts = decide(self._state)\n"
+        "        decide = lambda _: drafts\n        with self._lock:\n",
     ),
     Mutant(
         "reserved-counts-when-settled",

@@ -34,12 +34,6 @@ CONNECTIONS_MAX = 64
 REQUEST_TIMEOUT_S = 10.0
 """A client has this long to send its request, and again to take its answer."""
 
-_TO_OLDER = (
-    b'{"error":{"class":"CouldNotRun","message":"the daemon is of another version",'
-    b'"hint":"run the pai that it was started with, or restart it"}}\n'
-)
-"""What a command can read that sends a line of JSON: all did before this socket spoke HTTP."""
-
 log = logging.getLogger("pai.control")
 
 
@@ -156,8 +150,6 @@ class Server:
     def _answer(self, connection: socket.socket) -> bytes:
         try:
             uid = _owner(connection)
-            if connection.recv(1, socket.MSG_PEEK) == b"{":
-                return _TO_OLDER
             asked = _asked(connection, uid, time.monotonic() + self._request_timeout_s)
             body = wire.write(self._handler(asked))
             if len(body) > wire.MESSAGE_BYTES_MAX:
@@ -215,20 +207,13 @@ def _asked(connection: socket.socket, uid: int, deadline: float) -> Asked:
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         message.whole = False
     target = message.target.decode("latin-1")
-    arguments, actor = wire.read(b"".join(message.body)), _actor(message.headers.get(b"pai-actor", b""))
+    arguments = wire.read(b"".join(message.body))
     one = message.whole and not message.followed  # what was read of two is mixed
     known = one and parser.get_method() == b"POST" and target.startswith(wire.PREFIX)
-    if not known or arguments is None or actor is None:
+    if not known or arguments is None:
         raise UsageError("the request cannot be read", f"POST {wire.PREFIX}VERB with a JSON object")
+    actor = unquote(message.headers.get(b"pai-actor", b"").decode("latin-1"), errors="surrogateescape")
     return Asked(target.removeprefix(wire.PREFIX), arguments, actor, uid)
-
-
-def _actor(value: bytes) -> str | None:
-    """Read who is said to work at the keyboard, None if that is no text."""
-    try:
-        return unquote(value.decode("latin-1"), errors="surrogatepass")
-    except UnicodeDecodeError:
-        return None
 
 
 def _listen(path: Path) -> tuple[socket.socket, tuple[int, int]]:

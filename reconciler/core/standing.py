@@ -9,7 +9,7 @@ Invariants
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from calendar import monthrange
 from typing import NamedTuple
 
 from reconciler.core.budget import Account
@@ -35,7 +35,7 @@ class Standing(NamedTuple):
     @property
     def resets(self) -> str:
         """Give the moment when the day ends, as RFC 3339 has it."""
-        return f"{date.fromisoformat(self.account.day) + timedelta(days=1)}T00:00:00Z"
+        return f"{_next(self.account.day)}T00:00:00Z"
 
 
 def standing(state: State, name: str, day: str) -> Standing:
@@ -43,3 +43,11 @@ def standing(state: State, name: str, day: str) -> Standing:
     found = state.models.get(name)
     limit = found.binding.max_tokens_per_day if found is not None else None
     return Standing(limit, state.ledger.account(name, state.ledger.today(day)))
+
+
+def _next(day: str) -> str:
+    """Give the day after a day."""
+    year, month, number = map(int, day.split("-"))
+    if number < monthrange(year, month)[1]:
+        return f"{year:04}-{month:02}-{number + 1:02}"
+    return f"{year:04}-{month + 1:02}-01" if month < 12 else f"{year + 1:04}-01-01"

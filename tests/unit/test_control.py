@@ -132,8 +132,8 @@ def test_bug_in_the_handler_is_logged_and_told(path: Path, caplog: pytest.LogCap
         post(b"{}")[:-1],
         post(b"{}") + post(b"{}"),
         post(b"", method="GET") + post(b"{}", "/y"),
-        post(b"{}").replace(b"Host: pai", b"Pai-Actor: %ff"),
         b"GET / HTTP/1.1\r\nHost: pai\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        b'{"verb":"x","arguments":{}}\n',
         b"",
     ],
 )
@@ -143,21 +143,6 @@ def test_broken_request_is_answered_with_an_error(path: Path, data: bytes) -> No
         status, answer = raw(path, data)
         assert (status, set(answer), answer["class"]) == (400, {"error", "hint", "class"}, "UsageError")
         assert call(path, "x", {})["verb"] == "x"
-
-
-def test_command_of_before_is_told_that_the_daemon_is_of_another_version(path: Path) -> None:
-    """Who sends a line of JSON and reads one is answered so, and nothing is carried out."""
-    called: list[Asked] = []
-    with Server(path, lambda asked: called.append(asked) or {}), socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(5)
-        client.connect(str(path))
-        client.sendall(b'{"verb":"x","arguments":{"large":"' + b"x" * 100_000 + b'"}}\n')
-        answer = b"".join(wire.pieces(client, time.monotonic() + 5))
-    error = json.loads(answer.partition(b"\n")[0])["error"]
-    assert error["class"] == "CouldNotRun"
-    assert "another version" in error["message"]
-    assert "restart it" in error["hint"]
-    assert called == []
 
 
 def test_any_client_of_http_is_answered(path: Path) -> None:
