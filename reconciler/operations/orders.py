@@ -63,9 +63,9 @@ class IssueKey(Operation[Done], frozen=True, tag="key.issue"):
     listener, and `agent` names a person.
     """
 
-    id: Annotated[str, msgspec.Meta(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    id: Annotated[str, msgspec.Meta(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\Z")]
     agent: Name
-    digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}\\Z")]
     expires: str
     networks: list[str]
     admin: bool = False

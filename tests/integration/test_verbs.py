@@ -10,10 +10,11 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from reconciler.core.errors import UsageError
 from reconciler.operations.handlers import Operations
 from reconciler.operations.health import standalone_health
 from reconciler.operations.install import install
-from reconciler.operations.operation import Operation
+from reconciler.operations.operation import Caller, Operation
 from reconciler.operations.parts import Parts
 
 
@@ -44,3 +45,13 @@ def test_verb_without_arguments_is_answered_with_its_struct(operations: Operatio
     """What has no fields to fill gives a struct of the promised type."""
     (verb,) = (verb for verb in operations.handlers if verb.word() == word)
     assert type(operations.handlers[verb](verb(), None)) is verb.answer()
+
+
+@pytest.mark.parametrize("wrong", [{"id": "k\n"}, {"digest": "d" * 64 + "\n"}, {"actor": "eve"}, {"verb": "pin"}])
+def test_order_that_no_command_writes_is_refused(operations: Operations, wrong: dict[str, str]) -> None:
+    """No line end goes into an id, nobody says in an order who they are, and no order is another verb's."""
+    order = {"id": "k", "agent": "a", "digest": "d" * 64, "expires": "", "networks": [], "admin": True}
+    caller = Caller("alice@example.com", "operator", "")
+    with pytest.raises(UsageError, match=r"key\.issue: "):
+        operations.answer("key.issue", order | wrong, caller)
+    assert operations.answer("key.issue", order, caller) == {}
