@@ -33,6 +33,9 @@ CONNECTIONS_MAX = 64
 """Requests answered at a time; more wait in the socket's backlog."""
 REQUEST_TIMEOUT_S = 10.0
 """A client has this long to send its request, and again to take its answer."""
+VALUES_MAX = 100_000
+"""Signs in a request's JSON before each of which a value may begin: 16 MiB of them would become 400 MB, and hold up all
+other threads for a second. Large requests are long texts."""
 
 log = logging.getLogger("pai.control")
 
@@ -207,7 +210,10 @@ def _asked(connection: socket.socket, uid: int, deadline: float) -> Asked:
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         message.whole = False
     target = message.target.decode("latin-1")
-    arguments = wire.read(b"".join(message.body))
+    body = b"".join(message.body)
+    if sum(map(body.count, (b",", b"[", b"{"))) > VALUES_MAX:
+        raise CouldNotRun("the message is too large", f"at most {VALUES_MAX} values")
+    arguments = wire.read(body)
     one = message.whole and not message.followed  # what was read of two is mixed
     known = one and parser.get_method() == b"POST" and target.startswith(wire.PREFIX)
     if not known or arguments is None:

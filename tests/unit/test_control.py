@@ -216,6 +216,13 @@ def test_oversize_messages_are_refused(path: Path, monkeypatch: pytest.MonkeyPat
             assert "too large" in str(answer["error"])
 
 
+def test_request_of_very_many_values_is_refused(path: Path) -> None:
+    """Small values take a hundred times their bytes, so they are not even read."""
+    with Server(path, echo):
+        status, answer = raw(path, post(b'{"a":[' + b"[]," * server.VALUES_MAX + b"[]]}"))
+        assert (status, answer["error"]) == (503, "the message is too large")
+
+
 def test_nothing_listening_is_no_daemon(path: Path) -> None:
     """No file, a dead socket, a missing folder and a plain file are all NoDaemon."""
     for place in (path, path / "x" / "pai.sock"):
