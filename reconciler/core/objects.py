@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple, Self, cast
 import msgspec
 
 from reconciler.core.budget import Limits
+from reconciler.core.errors import LogDamaged
 
 Kind = Literal["model", "agent"]
 """The short word used in subjects and commands; manifests say `ModelBinding` and `AgentWorkload`."""
@@ -32,8 +33,13 @@ class _Typed(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc
 
     @classmethod
     def of(cls, spec: Spec) -> Self:
-        """Read a spec. Raises ValueError if it lacks a field or has another type in it."""
-        return msgspec.convert(spec, cls)
+        """Read a spec that was accepted. Raises LogDamaged if it lacks a field or has another type in it."""
+        try:
+            return msgspec.convert(spec, cls)
+        except msgspec.ValidationError as error:
+            raise LogDamaged(
+                f"a spec on the log cannot be read: {error}", "pai verify says what else is wrong"
+            ) from error
 
     def written(self) -> Spec:
         """Give the spec as a manifest has it, without what is not set."""

@@ -94,8 +94,8 @@ def _check_objects(state: State) -> None:
             raise ValueError(f"the row of {name} is about {resource.name}")
         try:
             (BindingSpec if state.models.get(name) is resource else AgentSpec).of(resource.spec)
-        except ValueError as error:
-            raise ValueError(f"the row of {name} has no spec of its kind: {error}") from None
+        except LogDamaged as error:
+            raise ValueError(f"the row of {name}: {error.message}") from None
 
 
 def fold(state: State, frontier: Frontier, chunks: Iterable[Chunk]) -> None:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core import events as ev
+from reconciler.core.errors import LogDamaged
 from reconciler.core.objects import BindingSpec, Manifest, Placed
 from reconciler.core.plan import changed_fields, plan
 from reconciler.core.state import PUSHES_MAX, Resource, State, dump, from_rows, load, row, row_keys, rows_touched
@@ -177,5 +178,5 @@ def test_spec_that_cannot_be_read_fails_its_readers_and_not_the_fold(spec: dict[
     state = State()
     accept(state, {("model", "a"): Placed("a.yaml", manifest("model", "a", spec))}, "r")
     assert load(dump(state)) == state
-    with pytest.raises(ValueError, match=r"Expected .int|missing required field"):
+    with pytest.raises(LogDamaged, match=r"Expected .int|missing required field"):
         state.models["a"].binding  # noqa: B018
