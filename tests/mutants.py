@@ -91,9 +91,10 @@ MUTANTS = (
     Mutant(
         "checked-before-the-lock",
         "reconciler/recorder/recorder.py",
-        "        ticket = Ticket[T]()\n        with self._lock:\n",
-        "        ticket = Ticket[T]()\n        assert self._state is not None\n        drafts = decide(self._state)\n"
-        "        decide = lambda _: drafts\n        with self._lock:\n",
+        "        with self._lock:\n            state = self._state\n            if state is None or self._reason",
+        "        assert self._state is not None\n        drafts = decide(self._state)\n"
+        "        decide = lambda _: drafts\n        with self._lock:\n            state = self._state\n"
+        "            if state is None or self._reason",
     ),
     Mutant(
         "reserved-counts-when-settled",

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from typing import TextIO
 
 from reconciler.core.diagnostics import printable
@@ -35,12 +36,24 @@ def configure(stream: TextIO) -> None:
 
 
 class _Line(logging.Formatter):
-    """One line, whatever is told: of remotes, branches and forges others choose the words. A stack keeps its lines."""
+    """One line, whatever is told: of remotes, branches and forges others choose the words. A stack keeps its lines.
+
+    It is the line that `logging` writes, without writing the second anew for each.
+    """
+
+    _second, _shown = -1, ""
 
     def format(self, record: logging.LogRecord) -> str:
-        said = super().format(record)
-        lines = said.split("\n") if record.exc_info or record.stack_info else [said]
-        return "\n".join(map(printable, lines))
+        if record.exc_info or record.stack_info:
+            return "\n".join(map(printable, super().format(record).split("\n")))
+        return f"{self.formatTime(record)} {record.levelname} {record.name}: {printable(record.getMessage())}"
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        del datefmt
+        second = int(record.created)
+        if second != self._second:
+            self._shown, self._second = time.strftime(self.default_time_format, time.localtime(second)), second
+        return f"{self._shown},{int(record.msecs):03d}"
 
 
 class _Together(logging.Handler):
