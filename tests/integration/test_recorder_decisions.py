@@ -22,16 +22,13 @@ from reconciler.log.store import Log
 from reconciler.recorder import Prepared, Recorder, Ticket
 from tests.support_log import LOGS, OWN, FaultyBackend, LoneRecorder, binding, decide, new_log_of, no_secret, secret
 
+DECIDES_AT_ONCE = pytest.mark.parametrize("log", OWN, indirect=True)
+"""On a log that one recorder has for itself; on a shared one, a decision waits for a turn."""
+
 
 @pytest.fixture(params=sorted(LOGS))
 def log(tmp_path: Path, request: pytest.FixtureRequest) -> Log:
     """A log of each kind, with its first event."""
-    return new_log_of(request.param, tmp_path)
-
-
-@pytest.fixture(params=OWN)
-def own_log(tmp_path: Path, request: pytest.FixtureRequest) -> Log:
-    """A log of each kind that one recorder has for itself: it decides at once."""
     return new_log_of(request.param, tmp_path)
 
 
@@ -55,9 +52,10 @@ def test_record_gives_positions_and_events(recorder: Recorder, log: Log) -> None
     reader.close()
 
 
-def test_decide_sees_what_is_not_durable_yet(own_log: Log) -> None:
+@DECIDES_AT_ONCE
+def test_decide_sees_what_is_not_durable_yet(log: Log) -> None:
     """A decision builds on those before it while their commit still runs."""
-    backend = FaultyBackend(own_log)
+    backend = FaultyBackend(log)
     with Recorder(backend) as recorder:
         backend.due.gate.clear()
         first = recorder.submit(decide(secret("a")))
@@ -78,9 +76,10 @@ def test_decide_sees_what_is_not_durable_yet(own_log: Log) -> None:
         assert nothing.wait(10).events == ()
 
 
-def test_large_decision_is_a_batch_of_its_own(own_log: Log) -> None:
+@DECIDES_AT_ONCE
+def test_large_decision_is_a_batch_of_its_own(log: Log) -> None:
     """Who waits already is committed before very many events, and these with nobody else; the order stays."""
-    backend = FaultyBackend(own_log)
+    backend = FaultyBackend(log)
     with Recorder(backend) as recorder:
         backend.due.gate.clear()
         recorder.submit(decide(secret("a")))
@@ -93,7 +92,7 @@ def test_large_decision_is_a_batch_of_its_own(own_log: Log) -> None:
         assert after.wait(10).first == 1003
         assert (before.wait(10).first, large.wait(10).first) == (2, 3)
     assert backend.due.appends == [1, 1, 1000, 1]
-    with contextlib.closing(own_log.reader()) as reader:
+    with contextlib.closing(log.reader()) as reader:
         assert check(reader) == []
         assert projected(reader).models["m7"].position == 10
 
@@ -123,9 +122,10 @@ def test_what_was_prepared_is_what_deciding_it_gives(recorder: Recorder, log: Lo
         assert check(reader) == []
 
 
-def test_nothing_to_do_is_answered_only_after_what_it_saw(own_log: Log) -> None:
+@DECIDES_AT_ONCE
+def test_nothing_to_do_is_answered_only_after_what_it_saw(log: Log) -> None:
     """An empty decision that saw an undurable event fails with it, so that nobody is told 'done' wrongly."""
-    backend = FaultyBackend(own_log)
+    backend = FaultyBackend(log)
     with Recorder(backend) as recorder:
         backend.due.gate.clear()
         backend.due.before_commit = 1
@@ -350,9 +350,10 @@ def test_hold_goes_on_when_what_should_end_it_is_refused_or_fails(log: Log) -> N
         assert recorder.status().held
 
 
-def test_answers_that_waited_say_nothing_of_how_quick_the_disk_is(own_log: Log) -> None:
+@DECIDES_AT_ONCE
+def test_answers_that_waited_say_nothing_of_how_quick_the_disk_is(log: Log) -> None:
     """A lone caller on a slow disk would commit by itself after them, and hold up its loop."""
-    backend = FaultyBackend(own_log)
+    backend = FaultyBackend(log)
     with Recorder(backend, quick_s=0.02) as recorder:
         backend.due.gate.clear()
         slow = recorder.submit(decide(secret("a")))

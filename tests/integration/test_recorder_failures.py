@@ -39,6 +39,10 @@ FOLD_SHAPES = {3: "7d1c14a7", 4: "9b9c2fc1", 5: "9b9c2fc1", 6: "2bcabdb1"}
 """A digest of the shapes of the state, its rows and their parts, for the fold version."""
 
 
+DECIDES_AT_ONCE = pytest.mark.parametrize("backend", OWN, indirect=True)
+"""On a log that one recorder has for itself; on a shared one, a decision waits for a turn."""
+
+
 @pytest.fixture(params=sorted(LOGS))
 def backend(tmp_path: Path, request: pytest.FixtureRequest) -> FaultyBackend:
     """A backend that fails when told to, on a log of each kind with its first event."""
@@ -49,19 +53,6 @@ def backend(tmp_path: Path, request: pytest.FixtureRequest) -> FaultyBackend:
 def recorder(backend: FaultyBackend, request: pytest.FixtureRequest) -> Iterator[Recorder]:
     """A recorder on that backend that tries again after 20 ms; callers wait for its thread, or commit themselves."""
     with request.param(backend, retry_s=0.02) as opened:
-        yield opened
-
-
-@pytest.fixture(params=OWN)
-def own_backend(tmp_path: Path, request: pytest.FixtureRequest) -> FaultyBackend:
-    """A backend that fails when told to, on a log of each kind that one recorder has for itself."""
-    return FaultyBackend(new_log_of(request.param, tmp_path))
-
-
-@pytest.fixture(params=[Recorder, LoneRecorder])
-def own_recorder(own_backend: FaultyBackend, request: pytest.FixtureRequest) -> Iterator[Recorder]:
-    """A recorder on that backend that tries again after 20 ms; it decides at once."""
-    with request.param(own_backend, retry_s=0.02) as opened:
         yield opened
 
 
@@ -93,34 +84,36 @@ def test_commit_that_failed_and_is_there_counts_once(recorder: Recorder, backend
     assert_whole(recorder, backend.log)
 
 
-def test_decisions_on_top_of_a_failed_batch_fail_too(own_recorder: Recorder, own_backend: FaultyBackend) -> None:
+@DECIDES_AT_ONCE
+def test_decisions_on_top_of_a_failed_batch_fail_too(recorder: Recorder, backend: FaultyBackend) -> None:
     """Whoever decided on what is not on disk is told so; both can try again."""
-    own_backend.due.gate.clear()
-    own_backend.due.before_commit = 1
-    first = own_recorder.submit(decide(secret("a")))
-    assert own_backend.due.waiting.acquire(timeout=10)
-    second = own_recorder.submit(decide(secret("b")))
-    own_backend.due.gate.set()
+    backend.due.gate.clear()
+    backend.due.before_commit = 1
+    first = recorder.submit(decide(secret("a")))
+    assert backend.due.waiting.acquire(timeout=10)
+    second = recorder.submit(decide(secret("b")))
+    backend.due.gate.set()
     for ticket in (first, second):
         with pytest.raises(LogNotWritable):
             ticket.wait(10)
-    assert own_recorder.read(lambda state: state.secrets) == {}
-    assert own_recorder.record(decide(secret("b"))).first == 1
-    assert_whole(own_recorder, own_backend.log)
+    assert recorder.read(lambda state: state.secrets) == {}
+    assert recorder.record(decide(secret("b"))).first == 1
+    assert_whole(recorder, backend.log)
 
 
-def test_failure_that_is_there_still_fails_what_was_on_top(own_recorder: Recorder, own_backend: FaultyBackend) -> None:
+@DECIDES_AT_ONCE
+def test_failure_that_is_there_still_fails_what_was_on_top(recorder: Recorder, backend: FaultyBackend) -> None:
     """If the failed batch turns out to be on disk, only that batch succeeds."""
-    own_backend.due.gate.clear()
-    own_backend.due.after_commit = 1
-    first = own_recorder.submit(decide(secret("a")))
-    assert own_backend.due.waiting.acquire(timeout=10)
-    second = own_recorder.submit(decide(secret("b")))
-    own_backend.due.gate.set()
+    backend.due.gate.clear()
+    backend.due.after_commit = 1
+    first = recorder.submit(decide(secret("a")))
+    assert backend.due.waiting.acquire(timeout=10)
+    second = recorder.submit(decide(secret("b")))
+    backend.due.gate.set()
     assert first.wait(10).first == 1
     with pytest.raises(LogNotWritable):
         second.wait(10)
-    assert_whole(own_recorder, own_backend.log)
+    assert_whole(recorder, backend.log)
 
 
 def test_waiting_decisions_are_answered_though_the_log_stays_closed(recorder: Recorder, backend: FaultyBackend) -> None:
