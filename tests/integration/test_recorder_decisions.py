@@ -366,3 +366,19 @@ def test_answers_that_waited_say_nothing_of_how_quick_the_disk_is(log: Log) -> N
         recorder.on_commit(lambda _size: threads.append(threading.current_thread().name))
         recorder.submit(decide(secret("b")), alone=True).wait(10)
         assert threads == ["pai-recorder"]
+
+
+def test_hold_for_another_reason_stands_when_the_first_ends(log: Log) -> None:
+    """What was found while the end of a hold was being written is not ended with it."""
+    backend = FaultyBackend(log)
+    with Recorder(backend) as recorder, ThreadPoolExecutor(1) as pool:
+        recorder.hold("first")
+        backend.due.gate.clear()
+        resuming = pool.submit(recorder.resume, decide(secret("a")))
+        assert backend.due.waiting.acquire(timeout=10)
+        recorder.hold("second")
+        backend.due.gate.set()
+        assert resuming.result(10).first == 1
+        assert recorder.status() == (False, "second", True)
+        with pytest.raises(LogNotWritable, match="second"):
+            recorder.record(decide(secret("b")))
