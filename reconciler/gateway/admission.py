@@ -251,7 +251,7 @@ class Admission:
         # What the client says of betas decides how the input is read.
         headers = {**target.provider.count_headers, **call.headers, **credentials}
         # It is a request of its own, and no request reaches a provider unless it is on the log.
-        name = f"{target.request}-count"
+        name = self._books.beside(target.request)
         await self._book(target._replace(request=name), NOTHING, lower=False)
         status, found, uncounted = 0, None, 0
         try:

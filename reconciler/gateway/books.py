@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import chain, count
 from typing import TypeVar
 
 from reconciler.core import reservations
@@ -145,6 +146,12 @@ class Books:
             reservations.weigh(state, model, ask, lower=True, day=day)
 
         self.read(look)
+
+    def beside(self, request: str) -> str:
+        """Give a name for what a request counts: one that no reservation holds, nor an outcome that is owed."""
+        owed, first = {name for name, _ in self._unsettled}, f"{request}-count"
+        names = chain((first,), (f"{first}-{number}" for number in count(2)))
+        return next(name for name in names if name not in owed)
 
     def require_log(self) -> None:
         """Raise Refusal while an operator has to decide whether the log is the right one."""

@@ -10,18 +10,26 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reconciler.core import events as ev
 from reconciler.core.budget import Account, Ask
 from reconciler.core.reservations import Denied, Usage
+from reconciler.gateway.admission import Admission
 from reconciler.gateway.auth import AgentCaller
+from reconciler.gateway.body import Body
 from reconciler.gateway.books import Books
 from reconciler.gateway.bridge import Bridge
+from reconciler.gateway.calls import Credentials, Route
+from reconciler.gateway.offloading import parse
 from reconciler.gateway.refusal import Refusal
+from reconciler.gateway.surfaces import SURFACES
 from reconciler.log.store import Log
+from reconciler.providers import PROVIDERS
 from reconciler.recorder import Recorder
+from reconciler.secrets.reader import SecretReader
 from tests.support_log import FaultyBackend, TwiceRecorder, binding, decide, new_log
 
 DAY = "2026-11-23"
@@ -303,6 +311,51 @@ def test_later_outcome_of_a_name_stays_until_it_is_recorded_itself(recorder: Rec
             await eventually(lambda: not books._unsettled)
 
     asyncio.run(work())
+    assert nothing_open(recorder)
+
+
+class Counting:
+    """An upstream that counts, at the first time while the log takes nothing."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.asked = 0
+        self._recorder = recorder
+        self.status, self.close = 200, lambda: None
+
+    async def post(self, *_: object, **__: object) -> Counting:
+        """Answer."""
+        self.asked += 1
+        if self.asked == 1:
+            self._recorder.hold("says the test")
+        return self
+
+    async def whole(self, _size_max: int) -> bytes:
+        """Give a count."""
+        return b'{"totalTokens": 7}'
+
+
+def test_second_count_of_a_request_waits_for_no_outcome_of_the_first(
+    recorder: Recorder, backend: FaultyBackend
+) -> None:
+    """The binding may change after a count, so that all is decided anew while the end of that count is owed still."""
+
+    async def work() -> None:
+        async with books_of(recorder) as books:
+            upstream: Any = Counting(recorder)
+            nothing: Any = None
+            admission = Admission(books, upstream, SecretReader(nothing), PROVIDERS, SURFACES, 100)
+            call = parse(Route(SURFACES["gemini"], "generate", "m", "generateContent"), Body(b"{}"), (), b"")
+            caller = AgentCaller("a", "key-1", DIGEST)
+            target = recorder.read(lambda state: admission._target(state, call, caller, "m", "r"))
+            assert await admission._count(target, Credentials()) == (200, 7)
+            recorder.resume(decide())
+            assert await admission._count(target, Credentials()) == (200, 7)
+            await eventually(lambda: not books._unsettled)
+
+    asyncio.run(work())
+    counted = [(request, kind) for request, kind, _ in outcomes(backend.log) if request]
+    assert {request for request, _ in counted} == {"r-count", "r-count-2"}
+    assert sorted(kind for _, kind in counted) == ["tokens.reserved.v1"] * 2 + ["tokens.voided.v1"] * 2
     assert nothing_open(recorder)
 
 
