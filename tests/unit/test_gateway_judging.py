@@ -233,6 +233,25 @@ def test_field_at_the_top_that_is_not_known_is_refused(operation: str, name: str
     assert judged(operation, {name: value}).unbounded
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"tools": [1.5]}, "the tool 1.5"),
+        ({"tools": [1e300]}, "the tool 1e+300"),
+        ({"tools": [True]}, "the tool true"),
+        ({"tools": ["x" * 100]}, f"the tool {'x' * 40}"),
+        ({"tools": [{"type": 2.5}]}, "the tool 2.5 without a type"),
+        ({"tools": [{"type": {"a": [1.5]}}]}, "the tool {...} without a type"),
+        ({"text": {"format": {"type": 0.5}}}, "settings of the kind 0.5"),
+        ({"reasoning": {"mode": 0.5}}, "the mode 0.5"),
+        ({"context_management": {"edits": [{"type": [0.5]}]}}, "the edit [...]"),
+    ],
+)
+def test_refusal_tells_what_was_sent_in_its_own_words(body: dict[str, Any], said: str) -> None:
+    """A number with a fraction is kept as it was written: what is told of it, and of all else, is the JSON."""
+    assert judged("responses", body).unbounded == said
+
+
 @pytest.mark.parametrize("value", [None, False, 0, 1.5, "", []])
 @pytest.mark.parametrize("operation", sorted(HOME))
 def test_unknown_numbers_and_nothings_pass(operation: str, value: Any) -> None:

@@ -48,6 +48,8 @@ from reconciler.gateway.refusal import Refusal
 from reconciler.providers.provider import Provider
 
 DEPTH_MAX = 64
+SHOWN_MAX = 40
+"""Characters of a name, a kind or a value that a refusal tells."""
 _GEMINIS = ("generate", "generate.count", "embed")
 _EMBEDDED = ("embeddings", "embed")
 """What is read as it is, and written into no prompt."""
@@ -163,6 +165,13 @@ def _asks(value: Any) -> bool:
     return False
 
 
+def _shown(value: Any) -> str:
+    """Give the beginning of a text, or of a value's JSON, for a refusal; of a list or an object only that it is one."""
+    if isinstance(value, dict | list):
+        return "{...}" if isinstance(value, dict) else "[...]"
+    return (value if isinstance(value, str) else msgspec.json.encode(value).decode())[:SHOWN_MAX]
+
+
 def _is_nothing(item: Any) -> bool:
     """Tell whether a value leaves its field out; an empty object does not: it asks for what the field stands for."""
     return not item and not isinstance(item, dict)
@@ -239,7 +248,7 @@ class _Walk:
         self.unbounded = self.unbounded or what
 
     def _unknown(self, table: Table, name: str, item: Any) -> None:
-        what = f"the field {name[:40]}, which is not known"
+        what = f"the field {name[:SHOWN_MAX]}, which is not known"
         if table is PROMPT:
             self.uncertain = self.uncertain or (what if _asks(item) else "")
         elif is_limit(name):
@@ -282,10 +291,10 @@ class _Walk:
             return None
         if table is not PROMPT:
             if table is SETTINGS and not (isinstance(kind, str) and kind in kinds.FORMATS):
-                self._refuse(f"settings of the kind {kind!s:.40}")
+                self._refuse(f"settings of the kind {_shown(kind)}")
             return ""
         if not isinstance(kind, str):
-            self.uncertain = self.uncertain or f"{kind!r:.40} items"
+            self.uncertain = self.uncertain or f"{_shown(kind)} items"
             return ""
         rule = kinds.kind_of(kinds.ITEMS, kind)
         if rule is Treatment.REFUSED:
@@ -299,7 +308,7 @@ class _Walk:
             kept = self._remembers and not value.get("encrypted_content")
             self.uncertain = self.uncertain or ("reasoning items without their content" if kept else "")
         elif rule is not Treatment.HOLDS:  # to be counted, or not known
-            self.uncertain = self.uncertain or f"{kind[:40]} items"
+            self.uncertain = self.uncertain or f"{kind[:SHOWN_MAX]} items"
         return kind
 
     def _tools(self, value: Any, depth: int, *, bare: bool) -> None:
@@ -314,7 +323,7 @@ class _Walk:
             self.rendered += defined(value) if self._rewrites else 0
             self._tool(value, depth, bare=bare)
         elif value is not None:
-            self._refuse(f"the tool {value!r:.40}")
+            self._refuse(f"the tool {_shown(value)}")
 
     def _tool(self, value: dict[str, Any], depth: int, *, bare: bool) -> None:
         kind = value.get("type")
@@ -325,7 +334,7 @@ class _Walk:
         if isinstance(kind, str):
             self._tool_kind(kind, value)
         elif kind is not None or not bare:
-            self._refuse(f"the tool {next(iter(value), '')[:40] if kind is None else kind!r:.40} without a type")
+            self._refuse(f"the tool {_shown(next(iter(value), '') if kind is None else kind)} without a type")
         for name, item in value.items():
             rule = DEFINITION.get(name, kinds.GEMINI_TOOLS.get(name))
             if rule is not Treatment.TEXT:
@@ -339,7 +348,7 @@ class _Walk:
         elif rule is Treatment.COUNTED:
             self.uncertain = self.uncertain or f"the tool {kind}"
         elif rule is not Treatment.HOLDS:
-            self._refuse(f"the tool {kind[:40]}")
+            self._refuse(f"the tool {kind[:SHOWN_MAX]}")
 
     def _by_value(self, table: Table, rule: Treatment, item: Any, depth: int, owner: dict[str, Any]) -> None:
         """Judge a field of which the value says what it is."""
@@ -355,7 +364,7 @@ class _Walk:
             self._edits(item)
         elif rule is Treatment.MODE:
             if item != "standard":
-                self._refuse(f"the mode {item!s:.40}")
+                self._refuse(f"the mode {_shown(item)}")
         elif isinstance(item, str):
             self._text(rule, item, owner)
         elif rule is Treatment.ADDRESS and not isinstance(item, dict):
@@ -408,7 +417,7 @@ class _Walk:
         for edit in edits if isinstance(edits, list) else [edits]:
             kind = edit.get("type") if isinstance(edit, dict) else None
             if not isinstance(kind, str) or kinds.kind_of(kinds.EDITS, kind) is not Treatment.TEXT:
-                self._refuse(f"the edit {kind!s:.40}")
+                self._refuse(f"the edit {_shown(kind)}")
 
     def _inline(self, data: str, media_types: set[str]) -> None:
         media_type = media_types.pop().lower() if len(media_types) == 1 else ""
