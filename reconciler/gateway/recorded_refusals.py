@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+from functools import partial
 from typing import NamedTuple
 
 from reconciler.core.canonical import MAX_SAFE_INTEGER
 from reconciler.core.errors import LogNotWritable
 from reconciler.core.events import Draft, RequestRefused
 from reconciler.gateway.refusal import RECORDED, Refusal
-from reconciler.recorder import Recorder
+from reconciler.recorder import Recorder, Ticket
+
+log = logging.getLogger("pai.gateway")
 
 WINDOW_S = 60.0
 OTHERS_MAX = 100
@@ -86,4 +90,11 @@ class Refusals:
         )
         draft = Draft(kind.agent, f"model/{kind.binding}", payload)
         with contextlib.suppress(LogNotWritable):  # nothing was forwarded, and the client was told
-            self._recorder.submit(lambda _: [draft])
+            self._recorder.submit(lambda _: [draft]).add_done_callback(partial(_recorded, draft))
+
+
+def _recorded(draft: Draft, ticket: Ticket[None]) -> None:
+    """Tell the operator of a draft that no log takes: a bug, whose place is in the error. From any thread."""
+    error = ticket.taken()
+    if isinstance(error, Exception) and not isinstance(error, LogNotWritable):
+        log.error("a refused request cannot be recorded: %s", draft, exc_info=error)

@@ -81,6 +81,16 @@ def test_window_closes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [(p.request, p.count) for p in found] == [("r0", 1), ("r1", 1)]
 
 
+def test_refusal_that_no_log_takes_is_told_to_the_operator(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A name that cannot be written is a bug of the gateway: a line says which it was, and where it failed."""
+    assert recorded(tmp_path, lambda noted: note(noted, "r-\ud800", binding="m")) == []
+
+    (line,) = [record for record in caplog.records if record.name == "pai.gateway"]
+    assert line.getMessage().startswith("a refused request cannot be recorded: Draft(actor='a', subject='model/m'")
+    assert line.exc_info is not None
+    assert line.exc_info[2] is not None
+
+
 @pytest.mark.parametrize(
     "reason",
     ["unauthenticated", "host", "no-binding", "no-path", "invalid", "too-large", "upstream", "broken", "internal"],
