@@ -12,10 +12,14 @@ from functools import lru_cache
 
 _KEY = re.compile(
     r"""(?<![A-Za-z0-9])(?:
-        (?P<sk>sk-[A-Za-z0-9_-]{12,})
+        (?P<sk>c?sk-[A-Za-z0-9_-]{12,})
       | AIza[A-Za-z0-9_-]{16,}
       | AQ\.[A-Za-z0-9_-]{16,}
       | pak_[A-Za-z0-9_-]{16,}
+      | (?:gsk|hf|r8)_[A-Za-z0-9]{30,}
+      | (?:xai|pplx)-[A-Za-z0-9]{30,}
+      | nvapi-[A-Za-z0-9_-]{60,}
+      | glpat-(?=[a-z0-9_-]*[A-Z])[A-Za-z0-9_-]{20,}
       | gh[pousr]_[A-Za-z0-9]{16,}
       | github_pat_[A-Za-z0-9_]{20,}
       | xox[a-z]-[A-Za-z0-9-]{10,}
@@ -51,16 +55,19 @@ _CUT_OFF = 1000
 
 def _may_hold_key(text: str) -> bool:
     """Look for the beginnings of `_KEY` in the way that is fastest for a text that has none of them."""
-    return (
+    if "_" in text and ("gh" in text or "pak_" in text or "gsk_" in text or "hf_" in text or "r8_" in text):
+        return True
+    if "-" in text and (
         "sk-" in text
-        or "AIza" in text
-        or "AQ." in text
-        or "pak_" in text
-        or ("gh" in text and "_" in text)
+        or "xai-" in text
+        or "pplx-" in text
+        or "nvapi-" in text
+        or "glpat-" in text
         or "xox" in text
-        or "IA" in text
         or "PRIVATE KEY" in text
-    )
+    ):
+        return True
+    return "AIza" in text or "AQ." in text or "IA" in text
 
 
 def find(text: str) -> Iterator[tuple[int, str]]:

@@ -22,7 +22,7 @@ _GIT_KEYS: Final = frozenset((USERNAME, PASSWORD, SSH_KEY, KNOWN_HOSTS))
 """Keys of a secret for git, which is mostly stored before the settings name it."""
 _WORDS: Final = re.compile(rb"[ -~]+")
 """A passphrase for a forge, whose setting may come later."""
-_KEY: Final = re.compile(rb" *(sk-|AIza)")
+_KEY: Final = re.compile(rb" *(sk-|AIza|AQ\.|gsk_|hf_)")
 """How keys of providers begin."""
 _HINT: Final = "a provider's key is one line of ASCII without blanks; for another use name the secret in pai.toml first"
 

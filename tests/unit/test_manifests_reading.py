@@ -188,6 +188,14 @@ def test_problems_beyond_a_thousand_are_counted_only() -> None:
         "AIzaSyA1234567890abcdefghijklmnopqrstuv",
         "AQ.Ab8RN6Lxxxxxxxxxxxxxxxxx",
         "pak_abcdefghijklmnopqrstuvwxyz0123456789ABCD",
+        "gsk_" + "abcDEF1234567890" * 3,
+        "hf_" + "abcdefgHIJKLMNOPQ" * 2,
+        "r8_" + "abcDEF1234567890" * 2 + "abcde",
+        "xai-" + "abcDEF1234567890" * 5,
+        "pplx-" + "abcDEF1234567890" * 3,
+        "csk-" + "abcdef1234567890" * 3,
+        "nvapi-" + "abcDEF-234567_90" * 4,
+        "glpat-abcDEF1234567890-_xy",
         "ghs_abcdefghijklmnopqrstuvwxyz0123456789",
         "xoxb-123456789012-abcdefghijkl",
         "AKIAIOSFODNN7EXAMPLE",
@@ -236,7 +244,12 @@ VALUE = "abcd1234efgh5678ijkl"
 
 
 @pytest.mark.parametrize(
-    "name", ["sk-learn-model", "gemini-key", "api-key", "sk-learn-model-for-testing-2024", "risk-assessment-0123456789"]
+    "name",
+    [
+        *("sk-learn-model", "gemini-key", "api-key", "sk-learn-model-for-testing-2024", "risk-assessment-0123456789"),
+        *("xai-grok-for-summaries-of-the-day-2026", "pplx-sonar-for-the-team-of-research-1"),
+        *("nvapi-nemotron-for-the-team-of-research-in-2026-and-later", "glpat-of-the-team-of-research-2026"),
+    ],
 )
 def test_ordinary_name_is_no_key(name: str) -> None:
     """Names that only begin like a key pass."""
