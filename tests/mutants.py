@@ -243,7 +243,7 @@ MUTANTS = (
         "what-is-not-known-passes",
         "reconciler/gateway/judging/walk.py",
         "        elif isinstance(item, dict | list) or _asks(item):  # that it is there may be what asks for it\n"
-        "            self._refuse(what)\n",
+        "            self.found.refuse(what)\n",
         "",
         (JUDGING,),
     ),

@@ -11,6 +11,7 @@ Where a name or a kind is not known, the answer is the careful one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from functools import lru_cache
 from typing import Any
 
@@ -39,14 +40,14 @@ def _found(body: Body, operation: str, provider: Provider, model: str) -> Found:
         return found
     if not provider.has_googles(model):
         return found
-    narrow = sum(max(0, tokens - provider.image(model)) for tokens in found.tiled)
-    found = found._replace(rendered=found.rendered + found.unrolled + narrow)
+    found = copy(found)  # which is that of all bindings
+    found.rendered += found.unrolled + sum(max(0, tokens - provider.image(model)) for tokens in found.tiled)
     if len(found.tiled) < found.images:  # a count has it as one tile
-        found = found._replace(unbounded=found.unbounded or "an image whose size does not show")
+        found.refuse("an image whose size does not show")
     if Treatment.SETTINGS in found.endless:  # its count need not hold them
-        found = found._replace(unbounded=found.unbounded or f"a schema {_ENDLESS}")
+        found.refuse(f"a schema {_ENDLESS}")
     if Treatment.TOOLS in found.endless:
-        found = found._replace(uncertain=found.uncertain or f"tools {_ENDLESS}")
+        found.count(f"tools {_ENDLESS}")
     return found
 
 
@@ -69,7 +70,7 @@ def bounded(
     extra += hidden + found.clients * CLIENT_TOOL_TOKENS + images + found.rendered
     what = found.unbounded or next(filter(None, unbounded), "")
     uncounted = sum(found.tiled)  # Google's count takes an image for one tile (googleapis/python-genai#470)
-    return Needs(extra, output, choices, least, what, found.uncertain, uncounted, found.finer)
+    return Needs(extra, output, choices, least, what, found.uncertain, uncounted, found.frames * found.closer)
 
 
 def answered(
