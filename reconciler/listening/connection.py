@@ -13,7 +13,6 @@ import asyncio
 import logging
 import math
 from typing import Any, Final
-from urllib.parse import unquote
 
 from uvicorn.config import Config
 from uvicorn.protocols.utils import get_remote_addr
@@ -110,10 +109,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         del exc
         self._connections.discard(self)
         self.door.places.leave(self, self._owner)
-        self._leave_line()
+        self._end()
         self.door.thrown.leave(self)
-        self._keep(b"")
-        self._deaf = self._ended = True
         self._deadline.end()
         self._give_up()
         self._flow.resume_writing()
@@ -142,9 +139,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         A client that closes its side has left: nobody could tell it from one that closes its own side alone, and what a
         provider writes for nobody is paid for.
         """
-        self._deaf = self._ended = True
-        self._leave_line()
-        self._keep(b"")
+        self._end()
         self._await_taken()
 
     def pause_writing(self) -> None:
@@ -302,8 +297,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._head_begun = self._pipelined = self._turn = False
         self._deadline.forget()
         self._body, self._expects, self._keeps = head.body, head.expects, head.keeps
+        self._shown = {}
+        scope: Any = self.door.scope(head, self._client, self._shown, trusted=self._trusted)
         cycle = self.cycle = Cycle(
-            scope=self._scope(head),
+            scope=scope,
             transport=self._out,
             flow=self._flow,
             logger=_logger,
@@ -323,28 +320,6 @@ class ClientConnection(asyncio.BufferedProtocol):
         task = self._loop.create_task(cycle.run_asgi(self.door.app if known else self.door.foreign))
         task.add_done_callback(self._state.tasks.discard)
         self._state.tasks.add(task)
-
-    def _scope(self, head: RequestHead) -> Any:
-        self._shown = {}
-        client, scheme = self._client, "http"
-        if self._trusted and client is not None:
-            client = (self.door.proxies.client(client[0], head.few), 0)
-            scheme = self.door.proxies.scheme(head.few)
-        path = head.path.decode("ascii")
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": head.version,
-            "client": client,
-            "scheme": scheme,
-            "root_path": "",
-            "headers": head.headers,
-            "state": self._shown,
-            "method": head.method,
-            "path": unquote(path) if "%" in path else path,
-            "raw_path": head.path,
-            "query_string": head.query,
-        }
 
     def _read_body(self, body: Body, data: bytes) -> bytes:
         """Give a body's bytes to its reader, if it has one still, and what follows them. Raises Bad."""
@@ -421,6 +396,12 @@ class ClientConnection(asyncio.BufferedProtocol):
             if told := self._shown.get("on_left"):
                 told()
 
+    def _end(self) -> None:
+        """Look at nothing that comes from now on."""
+        self._deaf = self._ended = True
+        self._leave_line()
+        self._keep(b"")
+
     def _finish(self) -> None:
         """Send the end after the last word, and close when the client has read it, or has had its time."""
         if self._ended:
@@ -428,9 +409,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._stopping:
             self._close()
             return
-        self._deaf = self._ended = True
-        self._leave_line()
-        self._keep(b"")
+        self._end()
         self._transport.write_eof()
         self._flow.read(on=True)
         self._unsent = math.inf
@@ -449,9 +428,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self.abort()
 
     def _close(self) -> None:
-        self._deaf = self._ended = True
-        self._leave_line()
-        self._keep(b"")
+        self._end()
         self._transport.close()
         self._await_taken()
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
 
 from reconciler.listening.connection_places import Places
 from reconciler.listening.framing import BadRequest
-from reconciler.listening.head import Headers
+from reconciler.listening.head import Headers, RequestHead
 from reconciler.listening.hosts import Hosts
 from reconciler.listening.proxies import Proxies
 from reconciler.listening.turns import STRANGERS, THROWN, Pace, Turns
@@ -64,6 +65,30 @@ class Door:
         self.turns = Turns(pace)
         self.thrown = Turns(THROWN)
         self.buffer = memoryview(bytearray(READ_BYTES_MAX))
+
+    def scope(
+        self, head: RequestHead, client: tuple[str, int] | None, state: dict[str, Any], *, trusted: bool
+    ) -> dict[str, Any]:
+        """Say a request as ASGI does; of who comes through a `trusted` proxy, what that says of it."""
+        scheme = "http"
+        if trusted and client is not None:
+            client = (self.proxies.client(client[0], head.few), 0)
+            scheme = self.proxies.scheme(head.few)
+        path = head.path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": head.version,
+            "client": client,
+            "scheme": scheme,
+            "root_path": "",
+            "headers": head.headers,
+            "state": state,
+            "method": head.method,
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": head.path,
+            "query_string": head.query,
+        }
 
     def refusal(self, bad: BadRequest) -> bytes:
         """Write an answer to what no application saw; it carries what every answer does."""
