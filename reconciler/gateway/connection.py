@@ -12,13 +12,11 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
-import ssl
 import termios
 from collections.abc import Callable, Iterable, Iterator
-from time import perf_counter, thread_time
-from typing import Any, Final
+from time import perf_counter
+from typing import Any, ClassVar, Final
 
 import httptools
 
@@ -32,13 +30,6 @@ SMALL_HEAD_BYTES_MAX: Final = 8 * 1024
 SMALL_HEADERS_MAX: Final = 64
 """A head of more needs room, of which there is HEADS_BYTES_MAX for all connections: thousands may wait at one time."""
 HEADS_BYTES_MAX: Final = 16 * 1024 * 1024
-DRY_BYTES_MAX: Final = 32 * 1024
-"""Of TLS that gives nothing to read: a record that is not whole has 16 KiB, and what follows a handshake is little."""
-DECIPHERED_S: Final = 0.002
-"""What deciphering is taken for until it is over."""
-DEAR_BYTE_S: Final = 0.2e-6
-LITTLE_BYTES: Final = 512
-"""Deciphered at once, at first and while a byte takes so long: a record may have one, and takes as long as others."""
 INTERIM_MAX: Final = 32
 """Answers before the answer (statuses below 200)."""
 READ_BYTES_MAX: Final = 8 * 1024
@@ -66,13 +57,13 @@ _NOTHING: Final = bytes(4)
 _WAITING: Final = bytearray(1025)
 """Where the kernel writes it. CPython keeps its lock where more than 1,024 bytes are asked for: getting that
 back takes longer than the call."""
-_NO_ROOM: Final = memoryview(b"")
-_ASKED_BESIDE: Final = 256
-"""So much more room than there are bytes of TLS is asked for by uvloop (sslproto.pyx)."""
 
 
 class ProviderConnection(asyncio.BufferedProtocol):
     """A connection, and the answer that it brings at present: `status` and `headers` once it has begun."""
+
+    plain: ClassVar[bool] = True
+    """Whether bytes are read as they came; else they took their turn before, and some may be of no answer."""
 
     def __init__(
         self,
@@ -103,11 +94,6 @@ class ProviderConnection(asyncio.BufferedProtocol):
         self._on_lost = lost
         self._on_unasked = unasked
         self._transport: Any = None
-        self._cipher: ssl.SSLObject | None = None
-        self._waits = False  # to decipher what came
-        self._turn_s = self._guess_s = self._began = 0.0
-        self._dry = 0
-        self._room = buffer[:LITTLE_BYTES]
         self._timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._since = 0.0
@@ -138,7 +124,7 @@ class ProviderConnection(asyncio.BufferedProtocol):
             return False
         fcntl.ioctl(self._descriptor, termios.FIONREAD, _WAITING)
         if not _WAITING.startswith(_NOTHING):
-            if self._cipher is None:  # else it may be a word of TLS, such as its farewell
+            if self.plain:  # else it may be a word of TLS, such as its farewell
                 self._on_unasked(self)
             return False
         return True
@@ -214,8 +200,7 @@ class ProviderConnection(asyncio.BufferedProtocol):
     def end(self) -> bool:
         """End the exchange, and tell whether the connection may carry another one; if not, it is dropped."""
         self._forget_head()
-        waits = self._paused or self._waits or self._turn_s
-        reusable = self._done and self._keep and not self._broken and self.usable and not waits
+        reusable = self._done and self._keep and not self._broken and self.usable and not self._paused
         if reusable and not self._transport.get_write_buffer_size():  # else the provider answered before it had it all
             self._parser = None
             self._body = bytearray()
@@ -237,7 +222,6 @@ class ProviderConnection(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Drop the connection at once."""
         if not self._closed and self._transport is not None:
-            self._cipher = None  # nobody wants what it holds
             self._transport.abort()
 
     async def _wait(self) -> None:
@@ -279,8 +263,6 @@ class ProviderConnection(asyncio.BufferedProtocol):
         self._transport = transport
         sock = transport.get_extra_info("socket")
         self._descriptor: int = -1 if sock is None else sock.fileno()
-        side = transport.get_extra_info("ssl_object")
-        self._cipher = side if isinstance(side, ssl.SSLObject) else None
 
     def pause_writing(self) -> None:
         """Note that the provider is slower than what is sent."""
@@ -293,47 +275,17 @@ class ProviderConnection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give where the next bytes are put."""
-        if self._cipher is not None:
-            return self._room if self._may_decipher(sizehint) else _NO_ROOM
+        del sizehint
         return self._buffer
-
-    def _may_decipher(self, size: int) -> bool:
-        """Tell whether so many bytes of TLS may be deciphered now, which are read again if not."""
-        if not self._turn_s and self._parsing.full():
-            self._transport.pause_reading()
-            self._waits = True
-            self._parsing.later(self.agent, self._decipher_late)
-            return False
-        self._guess_s, self._turn_s = self._turn_s, 0.0
-        came = size - _ASKED_BESIDE
-        self._dry += came
-        if self._dry > DRY_BYTES_MAX + came:  # in what came before this, which may have anything in it
-            self._loop.call_soon(self.fail, "it sends what is no answer")
-            return False
-        self._began = thread_time()
-        return True
-
-    def _decipher_late(self) -> None:
-        self._waits = False
-        if self.usable and not self._paused:
-            self._turn_s = DECIPHERED_S
-            self._parsing.took(DECIPHERED_S)
-            self._transport.resume_reading()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take bytes of the answer."""
-        if self._cipher is not None:
-            self._dry = 0
-            worked_s = thread_time() - self._began
-            self._worked += worked_s
-            self._parsing.took(worked_s - self._guess_s)
-            self._room = self._buffer[:LITTLE_BYTES] if worked_s > nbytes * DEAR_BYTE_S else self._buffer
         if self._parser is None or self._done:  # or not taken yet: what follows it may go on for ever
             self._keep = False
             self._on_unasked(self)
             self.abort()
             return
-        if self._later or (self._cipher is None and self._parsing.full()):
+        if self._later or (self.plain and self._parsing.full()):
             self._put_off(bytes(self._buffer[:nbytes]))
         else:
             self._parse(self._parser, self._buffer[:nbytes])
@@ -430,10 +382,6 @@ class ProviderConnection(asyncio.BufferedProtocol):
         """Give what came and was not parsed while reading was paused, little as it is."""
         if self._later:
             yield self._later
-        if self._cipher is not None:
-            with contextlib.suppress(ssl.SSLError):  # it gives no more
-                while piece := self._cipher.read(READ_BYTES_MAX):
-                    yield piece
 
     # What the parser says
 

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
+from reconciler.gateway.ciphered import CipheredConnection
 from reconciler.gateway.connection import (
     BUFFER_BYTES_MAX,
     HEAD_BYTES_MAX,
@@ -356,10 +357,9 @@ class Upstream:
         try:
             _prepare(sock)
             tls = await self._context() if origin.secure else None
+            kind = CipheredConnection if origin.secure else ProviderConnection
             transport, connection = await loop.create_connection(
-                lambda: ProviderConnection(
-                    loop, self.read_s, self._lost, self._distrust, self._buffer, self._heads, self._parsing
-                ),
+                lambda: kind(loop, self.read_s, self._lost, self._distrust, self._buffer, self._heads, self._parsing),
                 sock=sock,
                 ssl=tls,
                 server_hostname=origin.host if origin.secure else None,

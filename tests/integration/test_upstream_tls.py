@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from reconciler.gateway import connection as connections
+from reconciler.gateway.ciphered import CipheredConnection
 from reconciler.gateway.connection import BUFFER_BYTES_MAX, Lost
 from reconciler.gateway.parsing import Parsing
 from reconciler.gateway.room import Room
@@ -274,14 +274,14 @@ def test_nothing_is_deciphered_before_its_turn() -> None:
         parsing, buffer = Parsing(loop), memoryview(bytearray(100))
         read = []
         for agent in ("one", "one", "two"):
-            one = connections.ProviderConnection(loop, 5.0, lambda _: None, lambda _: None, buffer, Room(), parsing)
+            one = CipheredConnection(loop, 5.0, lambda _: None, lambda _: None, buffer, Room(), parsing)
             one.agent = agent
             transport = create_autospec(asyncio.Transport, instance=True)
             side = create_autospec(ssl.SSLObject, instance=True)
             transport.get_extra_info.side_effect = {"ssl_object": side}.get
             transport.is_closing.return_value = False
 
-            def resume(one: connections.ProviderConnection = one, agent: str = agent) -> None:
+            def resume(one: CipheredConnection = one, agent: str = agent) -> None:
                 read.append((agent, len(one.get_buffer(40))))
 
             transport.resume_reading.side_effect = resume
