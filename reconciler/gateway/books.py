@@ -13,7 +13,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from itertools import chain, count
 from typing import TypeVar
 
@@ -21,7 +20,6 @@ from reconciler.core import reservations
 from reconciler.core.budget import Ask, Grant
 from reconciler.core.errors import LogNotWritable
 from reconciler.core.events import Draft, Durations
-from reconciler.core.reservations import Usage
 from reconciler.core.standing import Standing, standing
 from reconciler.core.state import State
 from reconciler.gateway.auth import AgentCaller, check_still
@@ -34,7 +32,7 @@ log = logging.getLogger("pai.gateway")
 T = TypeVar("T")
 Outcome = Callable[[State], list[Draft]]
 Draw = Callable[..., list[Draft]]
-"""Drafts an outcome: `settle`, `void` or `forfeit` of core/reservations."""
+"""Drafts an outcome: `settle` with its usage, `void` or `forfeit` of core/reservations."""
 Owed = tuple[str, str]
 """A request and the binding of its reservation, for which an outcome is owed."""
 
@@ -159,22 +157,32 @@ class Books:
         if status.held:
             raise Refusal("log", f"nothing is forwarded unrecorded, and {status.reason}")
 
-    async def settle(
-        self, request: str, model: str, usage: Usage, status: int, durations: Durations, reason: str = ""
+    async def resolve(
+        self, request: str, model: str, draw: Draw, status: int, durations: Durations, reason: str = ""
     ) -> None:
-        """Record what the provider says. Raises Refusal if the log does not take it in time (it is tried again)."""
-        await self._resolve((request, model), partial(reservations.settle, usage=usage), status, durations, reason)
-
-    async def void(self, request: str, model: str, status: int, durations: Durations, reason: str) -> None:
-        """Record that the provider charged nothing. Raises Refusal like `settle`."""
-        await self._resolve((request, model), reservations.void, status, durations, reason)
-
-    async def forfeit(self, request: str, model: str, status: int, durations: Durations, reason: str) -> None:
-        """Record that nobody knows what the provider charged. Raises Refusal like `settle`."""
-        await self._resolve((request, model), reservations.forfeit, status, durations, reason)
+        """Record what became of a reservation. Raises Refusal if the log does not take it in time (it is tried on)."""
+        owed = request, model
+        decide = self._unsettled[owed] = _of(owed, draw, status, durations, reason)  # whatever becomes of this task
+        try:
+            await self._bridge.outcome(self._recorder.submit(decide, alone=self.under_way <= 1))
+        except LogNotWritable as error:
+            self._retry()
+            deadline = asyncio.get_running_loop().time() + WAIT_S
+            while owed in self._unsettled:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise unwritable(error) from None
+                await asyncio.sleep(RETRY_S / 4)
+        except asyncio.CancelledError:
+            self._retry()
+            raise
+        except BaseException:
+            self._paid(owed, decide)  # a bug in this outcome; the caller has another one
+            raise
+        else:
+            self._paid(owed, decide)
 
     def forfeit_now(self, request: str, model: str, reason: str) -> None:
-        """Do the same without waiting, for one who is being cancelled; nothing happens if it is resolved already."""
+        """Record without waiting that nobody knows what was charged; nothing happens if it is resolved already."""
         if (request, model) not in self._unsettled:
             self._later((request, model), reservations.forfeit, 0, reason)
 
@@ -195,33 +203,13 @@ class Books:
                         await self._bridge.outcome(self._recorder.submit(outcome))
                         self._paid(owed, outcome)
 
-    async def _resolve(self, owed: Owed, draft: Draw, status: int, durations: Durations, reason: str) -> None:
-        decide = self._unsettled[owed] = _of(owed, draft, status, durations, reason)  # whatever becomes of this task
-        try:
-            await self._bridge.outcome(self._recorder.submit(decide, alone=self.under_way <= 1))
-        except LogNotWritable as error:
-            self._retry()
-            deadline = asyncio.get_running_loop().time() + WAIT_S
-            while owed in self._unsettled:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise unwritable(error) from None
-                await asyncio.sleep(RETRY_S / 4)
-        except asyncio.CancelledError:
-            self._retry()
-            raise
-        except BaseException:
-            self._paid(owed, decide)  # a bug in this outcome; the caller has another one
-            raise
-        else:
-            self._paid(owed, decide)
-
     def _paid(self, owed: Owed, outcome: Outcome) -> None:
         """Forget an outcome that is on the log: whoever tries all again may have done so, or a later one be owed."""
         if self._unsettled.get(owed) is outcome:
             del self._unsettled[owed]
 
-    def _later(self, owed: Owed, draft: Draw, status: int, reason: str) -> None:
-        decide = self._unsettled[owed] = _of(owed, draft, status, NO_TIME, reason)
+    def _later(self, owed: Owed, draw: Draw, status: int, reason: str) -> None:
+        decide = self._unsettled[owed] = _of(owed, draw, status, NO_TIME, reason)
         try:
             ticket = self._recorder.submit(decide)
         except LogNotWritable:
@@ -260,7 +248,7 @@ class Books:
                 self._paid(owed, outcome)
 
 
-def _of(owed: Owed, draft: Draw, status: int, durations: Durations, reason: str) -> Outcome:
+def _of(owed: Owed, draw: Draw, status: int, durations: Durations, reason: str) -> Outcome:
     """Decide on an outcome while the reservation is open that it is that of, and on nothing for any other."""
     request, model = owed
 
@@ -268,7 +256,7 @@ def _of(owed: Owed, draft: Draw, status: int, durations: Durations, reason: str)
         held = state.ledger.open.get(request)
         if held is None or held.model != model:
             return []
-        return draft(state, request, status=status, durations=durations, reason=reason)
+        return draw(state, request, status=status, durations=durations, reason=reason)
 
     return decide
 

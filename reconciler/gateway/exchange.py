@@ -22,11 +22,12 @@ from itertools import chain
 from time import perf_counter
 from typing import NamedTuple, NoReturn
 
+from reconciler.core import reservations
 from reconciler.core.events import Durations
 from reconciler.core.reservations import Usage
 from reconciler.gateway.admission import Held
 from reconciler.gateway.answer_headers import passed
-from reconciler.gateway.books import Books
+from reconciler.gateway.books import Books, Draw
 from reconciler.gateway.calls import FREE
 from reconciler.gateway.client import Client, Headers
 from reconciler.gateway.connection import Lost
@@ -341,29 +342,26 @@ class _One:
         await self._record(status, self._meter.usage(complete) or Usage(0, 0, 0, 0, 0, 0), reason)
 
     async def _record(self, status: int, usage: Usage, reason: str) -> None:
-        await self._books.settle(self._held.request, self._held.binding, usage, status, self._durations(), reason)
-        self._resolved = True
-        self._told(status, usage)
+        await self._resolve(partial(reservations.settle, usage=usage), status, reason, usage)
 
     async def _void(self, status: int, reason: str) -> None:
-        await self._books.void(self._held.request, self._held.binding, status, self._durations(), reason)
-        self._resolved = True
-        self._told(status, None)
+        await self._resolve(reservations.void, status, reason, None)
 
     async def _forfeit(self, status: int, reason: str) -> None:
-        await self._books.forfeit(self._held.request, self._held.binding, status, self._durations(), reason)
-        self._resolved = True
         held = self._held
-        self._told(status, Usage(held.tokens - held.output, 0, 0, held.output, 0, held.tokens))
+        usage = Usage(held.tokens - held.output, 0, 0, held.output, 0, held.tokens)
+        await self._resolve(reservations.forfeit, status, reason, usage)
+
+    async def _resolve(self, draw: Draw, status: int, reason: str, usage: Usage | None) -> None:
+        """Record an outcome, and have it counted and logged as soon as what the client waits for has been sent."""
+        await self._books.resolve(self._held.request, self._held.binding, draw, status, self._durations(), reason)
+        self._resolved = True
+        self._loop.call_soon(self._observe, status, usage, self._loop.time())
 
     def _durations(self) -> Durations:
         now = self._loop.time()
         first = round((self._first - self._began) * 1000) if self._first else 0
         return Durations(first, round((now - self._began) * 1000))
-
-    def _told(self, status: int, usage: Usage | None) -> None:
-        """Have it counted and logged as soon as what the client waits for has been sent."""
-        self._loop.call_soon(self._observe, status, usage, self._loop.time())
 
     def _observe(self, status: int, usage: Usage | None, now: float) -> None:
         held = self._held

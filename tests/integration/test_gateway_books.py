@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from reconciler.core import events as ev
 from reconciler.core.budget import Account, Ask
-from reconciler.core.reservations import Denied, Usage
+from reconciler.core.reservations import Denied, Usage, settle, void
 from reconciler.gateway.admission import Admission
 from reconciler.gateway.auth import AgentCaller
 from reconciler.gateway.body import Body
@@ -148,7 +149,9 @@ def test_outcome_whose_caller_was_cancelled_is_recorded_though_its_commit_fails(
         async with books_of(recorder) as books:
             await hold(books, "r")
             backend.due.gate.clear()
-            task = asyncio.ensure_future(books.settle("r", "m", Usage(1, 0, 0, 2, 0, 3), 200, ev.Durations(0, 0)))
+            task = asyncio.ensure_future(
+                books.resolve("r", "m", partial(settle, usage=Usage(1, 0, 0, 2, 0, 3)), 200, ev.Durations(0, 0))
+            )
             await eventually(lambda: len(backend.due.appends) == 3)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -171,18 +174,18 @@ def test_outcome_that_is_tried_again_is_not_that_of_the_next_reservation(
     caller = AgentCaller("a", "key-1", DIGEST)
 
     async def go_on(books: Books) -> None:
-        await books.void("r", "m", 503, ev.Durations(0, 0), "overloaded")
+        await books.resolve("r", "m", void, 503, ev.Durations(0, 0), "overloaded")
         await books.grant(caller, "openai", "r", "n", alternative, Ask(100, 100, 0), lower=False)
         await eventually(lambda: not any("s" in owed for owed in books._unsettled))
         await asyncio.sleep(0.05)
-        await books.settle("r", "n", Usage(10, 0, 0, 90, 0, 100), 200, ev.Durations(0, 0))
+        await books.resolve("r", "n", partial(settle, usage=Usage(10, 0, 0, 90, 0, 100)), 200, ev.Durations(0, 0))
 
     async def work() -> None:
         async with books_of(recorder) as books:
             await hold(books, "r")
             await hold(books, "s")
             backend.due.before_commit = 1
-            failing = asyncio.ensure_future(books.void("s", "m", 503, ev.Durations(0, 0), "overloaded"))
+            failing = asyncio.ensure_future(books.resolve("s", "m", void, 503, ev.Durations(0, 0), "overloaded"))
             await eventually(lambda: books._retrying is not None and recorder.status().writable)
             backend.due.gate.clear()
             going_on = asyncio.ensure_future(go_on(books))
@@ -206,7 +209,7 @@ def test_lone_request_is_recorded_without_a_change_of_threads(recorder: Recorder
             threads: list[str] = []
             recorder.on_commit(lambda _size: threads.append(threading.current_thread().name))
             await hold(books, "r")
-            await books.settle("r", "m", Usage(1, 0, 0, 2, 0, 3), 200, ev.Durations(0, 0))
+            await books.resolve("r", "m", partial(settle, usage=Usage(1, 0, 0, 2, 0, 3)), 200, ev.Durations(0, 0))
             backend.due.before_commit = 1
             with pytest.raises(Refusal):
                 await hold(books, "s")
@@ -228,7 +231,7 @@ def test_reservation_that_never_was_leaves_no_event(recorder: Recorder, backend:
                     await hold(books, request)
             await eventually(lambda: recorder.status().writable and not books._unsettled)
             await hold(books, "t")
-            await books.void("t", "m", 0, ev.Durations(0, 0), "enough")
+            await books.resolve("t", "m", void, 0, ev.Durations(0, 0), "enough")
 
     asyncio.run(work())
     assert [request for request, _, _ in outcomes(backend.log)] == ["t", "t"]
@@ -282,7 +285,9 @@ def test_outcome_that_was_tried_again_meanwhile_is_no_failure_of_its_caller(reco
     async def work() -> None:
         async with books_of(recorder) as books:
             await hold(books, "r")
-            settling = asyncio.ensure_future(books.settle("r", "m", Usage(1, 0, 0, 2, 0, 3), 200, ev.Durations(0, 0)))
+            settling = asyncio.ensure_future(
+                books.resolve("r", "m", partial(settle, usage=Usage(1, 0, 0, 2, 0, 3)), 200, ev.Durations(0, 0))
+            )
             await asyncio.sleep(0)
             recorder.record(decide(may_use("m")))  # it is durable by now, and its caller's turn has not come
             await books.close()
