@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Final
 
 import httptools
 
-from reconciler.gateway.parsing import Parsing
+from reconciler.gateway.pace import LoopShare
 from reconciler.gateway.room import Room
 
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -73,7 +73,7 @@ class ProviderConnection(asyncio.BufferedProtocol):
         unasked: Callable[[ProviderConnection], None],
         buffer: memoryview,
         heads: Room,
-        parsing: Parsing,
+        parsing: LoopShare,
     ) -> None:
         """`read_s` bounds each wait for the provider; `lost` is called when the connection has ended,
         `unasked` when it brought more than one answer to a request.

@@ -1,17 +1,20 @@
-"""The event loop's time that large pieces of answers may take: one share of all of it, in turns by agent.
+"""The event loop's time that answers may take: one share of all of it for each kind of work, in turns by agent.
 
-A provider may send thousands of tiny events in a moment, to many at once. Working on them keeps the loop busy, and
-everybody else waits. So whoever has more than a few usual events at hand waits for a turn before they are looked at,
-and while all of them together take more than the share, turns go round among agents, one by one. Small pieces, as
-nearly all are, take none; where the loop is slow they come together and are large. While pieces that were as dear as
-many use more than the share, an agent that has one takes turns for all of its pieces for a while: a single one may only
-have been kept waiting for the interpreter.
+A provider may send thousands of tiny chunks or events to each of thousands of connections in the same moment. They
+would all be worked on before anybody else is served. So what comes while the share is used up waits, and its turn comes
+a few pieces a moment, one of each agent.
+
+What a piece holds shows when it is parsed, so the parsing of all pieces has a share of its own. Of what is worked on
+then, small pieces, as nearly all are, take no turn; where the loop is slow they come together and are large. While
+pieces that were as dear as many use more than the share, an agent that has one takes turns for all of its pieces for a
+while: a single one may only have been kept waiting for the interpreter.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
@@ -19,6 +22,8 @@ LARGE_BYTES: Final = 2048
 SHARE: Final = 1 / 3
 AHEAD_S: Final = 0.004
 """What may be worked at once after a calm moment."""
+PARSED_AHEAD_S: Final = 0.002
+"""The same of what may be parsed, and deciphered."""
 GUESS_S: Final = 0.001
 """What a turn is taken for until it is over."""
 WORK_MAX_S: Final = 0.02
@@ -32,13 +37,50 @@ DEAR_FOR_S: Final = 10.0
 """How long the agent of such a piece takes turns for small ones, too."""
 
 
-class AnswerPace:
-    """What all answers of a gateway share. For one loop."""
+class LoopShare:
+    """A share of one loop's time."""
+
+    def __init__(self, ahead_s: float = PARSED_AHEAD_S) -> None:
+        """`ahead_s` may be worked at once after a calm moment."""
+        self._ahead_s = ahead_s
+        self._level = 0.0  # seconds of work that the share does not cover yet
+        self._drained = monotonic()
+        self._waiting: dict[str, deque[Callable[[], None]]] = {}
+
+    def full(self) -> bool:
+        """Tell whether the share is used up."""
+        now = monotonic()
+        self._level = max(0.0, self._level - (now - self._drained) * SHARE)
+        self._drained = now
+        return self._level >= self._ahead_s
+
+    def took(self, worked_s: float) -> None:
+        """Note what a piece took."""
+        self._level += worked_s
+
+    def later(self, agent: str, work: Callable[[], None]) -> None:
+        """Have `work` called when it is the agent's turn."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_later(TICK_S, self._next)
+        self._waiting.setdefault(agent, deque()).append(work)
+
+    def _next(self) -> None:
+        while self._waiting and not self.full():
+            agent, turns = next(iter(self._waiting.items()))
+            del self._waiting[agent]
+            work = turns.popleft()
+            if turns:  # behind all others
+                self._waiting[agent] = turns
+            work()
+        if self._waiting:
+            asyncio.get_running_loop().call_later(TICK_S, self._next)
+
+
+class AnswerPace(LoopShare):
+    """The share of what all answers of a gateway are worked on with."""
 
     def __init__(self) -> None:
-        self._level = 0.0  # seconds of work that the share does not cover yet
-        self._drained = 0.0
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        super().__init__(AHEAD_S)
         self._dear: dict[str, float] = {}  # agents that take turns for all pieces, and until when
 
     def due(self, agent: str, size: int) -> bool:
@@ -48,7 +90,7 @@ class AnswerPace:
     def small(self, agent: str, worked_s: float) -> None:
         """Note the work on a piece that took no turn."""
         if worked_s > DEAR_S:
-            self._drain()
+            self.full()
             self._level += min(worked_s, WORK_MAX_S)
             if self._level > DEAR_FROM_S:
                 self._dear[agent] = monotonic() + DEAR_FOR_S
@@ -61,36 +103,18 @@ class AnswerPace:
 
     async def turn(self, agent: str) -> None:
         """Wait for a turn; `took` says what it took."""
-        self._drain()
-        if not self._waiting and self._level < AHEAD_S:
+        if not self.full() and not self._waiting:
             self._level += GUESS_S
             return
-        loop = asyncio.get_running_loop()
-        if not self._waiting:
-            loop.call_later(TICK_S, self._next, loop)
-        turn = loop.create_future()
-        self._waiting.setdefault(agent, deque()).append(turn)
+        turn = asyncio.get_running_loop().create_future()
+        self.later(agent, lambda: self._call(turn))
         await turn
+
+    def _call(self, turn: asyncio.Future[None]) -> None:
+        if not turn.done():
+            self._level += GUESS_S
+            turn.set_result(None)
 
     def took(self, worked_s: float) -> None:
         """Note the work of a turn."""
-        self._level += min(worked_s, WORK_MAX_S) - GUESS_S
-
-    def _drain(self) -> None:
-        now = monotonic()
-        self._level = max(0.0, self._level - (now - self._drained) * SHARE)
-        self._drained = now
-
-    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._drain()
-        while self._waiting and self._level < AHEAD_S:
-            agent, turns = next(iter(self._waiting.items()))
-            del self._waiting[agent]
-            turn = turns.popleft()
-            if turns:  # behind all others
-                self._waiting[agent] = turns
-            if not turn.done():
-                self._level += GUESS_S
-                turn.set_result(None)
-        if self._waiting:
-            loop.call_later(TICK_S, self._next, loop)
+        super().took(min(worked_s, WORK_MAX_S) - GUESS_S)

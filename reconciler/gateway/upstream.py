@@ -34,7 +34,7 @@ from reconciler.gateway.connection import (
     ProviderConnection,
 )
 from reconciler.gateway.masking import Mask
-from reconciler.gateway.parsing import Parsing
+from reconciler.gateway.pace import LoopShare
 from reconciler.gateway.room import Room
 from reconciler.gateway.slots import Slots
 from reconciler.gateway.spool import Spool
@@ -217,7 +217,7 @@ class Upstream:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._parsing = Parsing(self._loop)
+        self._parsing = LoopShare()
         return self
 
     async def __aexit__(

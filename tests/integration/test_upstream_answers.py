@@ -16,7 +16,7 @@ from reconciler.gateway import connection as connections
 from reconciler.gateway import upstream as pools
 from reconciler.gateway.connection import HEAD_BYTES_MAX, READ_BYTES_MAX, Lost
 from reconciler.gateway.masking import Mask
-from reconciler.gateway.parsing import Parsing
+from reconciler.gateway.pace import LoopShare
 from reconciler.gateway.room import Room
 from reconciler.gateway.unpacking import PIECE_BYTES_MAX
 from reconciler.gateway.upstream import Answer, Unsent
@@ -255,7 +255,7 @@ def test_fields_of_all_heads_of_an_answer_are_bounded_together(count: int) -> No
     async def work() -> None:
         loop = asyncio.get_running_loop()
         buffer = memoryview(bytearray(connections.READ_BYTES_MAX))
-        came = connections.ProviderConnection(loop, 5.0, lambda _: None, lambda _: None, buffer, Room(), Parsing(loop))
+        came = connections.ProviderConnection(loop, 5.0, lambda _: None, lambda _: None, buffer, Room(), LoopShare())
         came.connection_made(create_autospec(asyncio.Transport, instance=True))
         came.send(b"", b"")
         data = early * count + OK + b"content-length: 0\r\n\r\n"
@@ -517,7 +517,7 @@ def test_pieces_that_come_at_once_are_parsed_in_turns_by_agent() -> None:
 
     async def work() -> None:
         loop = asyncio.get_running_loop()
-        parsing, buffer = Parsing(loop), memoryview(bytearray(connections.READ_BYTES_MAX))
+        parsing, buffer = LoopShare(), memoryview(bytearray(connections.READ_BYTES_MAX))
         all_of_them = []
         for agent in ["evil"] * 200 + ["nice"]:
             one = connections.ProviderConnection(loop, 5.0, lambda _: None, lambda _: None, buffer, Room(), parsing)
@@ -549,7 +549,7 @@ def test_piece_that_waits_is_parsed_when_the_connection_ends() -> None:
 
     async def work() -> None:
         loop = asyncio.get_running_loop()
-        parsing, buffer = Parsing(loop), memoryview(bytearray(connections.READ_BYTES_MAX))
+        parsing, buffer = LoopShare(), memoryview(bytearray(connections.READ_BYTES_MAX))
         one = connections.ProviderConnection(loop, 5.0, lambda _: None, lambda _: None, buffer, Room(), parsing)
         one.connection_made(create_autospec(asyncio.Transport, instance=True))
         one.send(b"", b"")

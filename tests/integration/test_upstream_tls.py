@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.gateway.ciphered import CipheredConnection
 from reconciler.gateway.connection import BUFFER_BYTES_MAX, Lost
-from reconciler.gateway.parsing import Parsing
+from reconciler.gateway.pace import LoopShare
 from reconciler.gateway.room import Room
 from reconciler.gateway.tls import client_context
 from reconciler.gateway.upstream import Unsent
@@ -271,7 +271,7 @@ def test_nothing_is_deciphered_before_its_turn() -> None:
 
     async def work() -> None:
         loop = asyncio.get_running_loop()
-        parsing, buffer = Parsing(loop), memoryview(bytearray(100))
+        parsing, buffer = LoopShare(), memoryview(bytearray(100))
         read = []
         for agent in ("one", "one", "two"):
             one = CipheredConnection(loop, 5.0, lambda _: None, lambda _: None, buffer, Room(), parsing)

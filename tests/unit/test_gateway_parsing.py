@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from reconciler.gateway.parsing import AHEAD_S, Parsing
+from reconciler.gateway.pace import PARSED_AHEAD_S, LoopShare
 
 
 def test_what_waits_comes_in_by_agents() -> None:
@@ -12,15 +12,15 @@ def test_what_waits_comes_in_by_agents() -> None:
     done: list[str] = []
 
     async def work() -> None:
-        parsing = Parsing(asyncio.get_running_loop())
+        parsing = LoopShare()
         assert not parsing.full()
-        parsing.took(2 * AHEAD_S)
+        parsing.took(2 * PARSED_AHEAD_S)
         assert parsing.full()
         for agent in ("evil", "evil", "evil", "nice"):
 
             def parse(agent: str = agent) -> None:
                 done.append(agent)
-                parsing.took(2 * AHEAD_S)
+                parsing.took(2 * PARSED_AHEAD_S)
 
             parsing.later(agent, parse)
         async with asyncio.timeout(5):
