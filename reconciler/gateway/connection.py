@@ -22,6 +22,7 @@ import httptools
 
 from reconciler.gateway.pace import LoopShare
 from reconciler.gateway.room import Room
+from reconciler.listening.deadline import Deadline
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 HEADERS_MAX: Final = 256
@@ -94,9 +95,8 @@ class ProviderConnection(asyncio.BufferedProtocol):
         self._on_lost = lost
         self._on_unasked = unasked
         self._transport: Any = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline(loop)
         self._waiter: asyncio.Future[None] | None = None
-        self._since = 0.0
         self._parser: httptools.HttpResponseParser | None = None
         self._reset()
         self._closed = self._full = False
@@ -151,7 +151,7 @@ class ProviderConnection(asyncio.BufferedProtocol):
         self._expect()
         self._transport.write(head)
         for piece in body:
-            self._since = self._loop.time()
+            self._deadline.within(self._read_s, self._late)
             while self._full and not self._begun and not self._broken:
                 await self._wait()
             if self._begun or self._broken:
@@ -163,12 +163,10 @@ class ProviderConnection(asyncio.BufferedProtocol):
         self._reset()
         self.status, self.headers = 0, []
         self._parser = httptools.HttpResponseParser(self)
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._read_s, self._check)
 
     async def begun(self) -> None:
         """Wait until the answer's head has come. Raises Lost."""
-        self._since = self._loop.time()
+        self._deadline.within(self._read_s, self._late)
         while not self._begun:
             if self._broken:
                 raise Lost(self._broken)
@@ -177,7 +175,7 @@ class ProviderConnection(asyncio.BufferedProtocol):
     async def read(self) -> bytes:
         """Give what has come of the body, or wait for it; b"" at its end. Raises Lost, after what came before."""
         if not self._body:
-            self._since = self._loop.time()
+            self._deadline.within(self._read_s, self._late)
         while not self._body:
             if self._broken:
                 raise Lost(self._broken)
@@ -215,9 +213,7 @@ class ProviderConnection(asyncio.BufferedProtocol):
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(REST_S, self.fail, "it did not end")
+        self._deadline.within(REST_S, self._late)
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -235,18 +231,12 @@ class ProviderConnection(asyncio.BufferedProtocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _check(self) -> None:
-        """Look whether the provider has been silent for too long; one timer serves many waits."""
-        self._timer = None
-        if self._parser is None:
-            return
-        left = self._read_s
-        if self._waiter is not None:
-            left = self._since + self._read_s - self._loop.time()
-            if left <= 0:
-                self.fail("it took too long")
-                return
-        self._timer = self._loop.call_later(left, self._check)
+    def _late(self) -> None:
+        """End an answer that somebody still waits for, or whose rest does not end."""
+        if self._drained is not None:
+            self.fail("it did not end")
+        elif self._waiter is not None:
+            self.fail("it took too long")
 
     def fail(self, reason: str) -> None:
         """End an answer that does not come to its end by itself: whoever reads it is told this reason."""
@@ -352,9 +342,6 @@ class ProviderConnection(asyncio.BufferedProtocol):
             self.fail("it did not end")
         elif self._done:
             self._drained = None
-            if self._timer is not None:  # that of the rest
-                self._timer.cancel()
-                self._timer = None
             if self.end():
                 drained(self)
 
@@ -366,9 +353,7 @@ class ProviderConnection(asyncio.BufferedProtocol):
             if self._parser is not None and not self._done:
                 self._parse(self._parser, piece)
         self._forget_head()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.end()
         if self._parser is not None and not self._done and not self._broken:
             if exc is None and self._begun and not self._framed:
                 self._done = True
