@@ -7,14 +7,12 @@ refused where its value is judged: readers differ in which one they take.
 
 from __future__ import annotations
 
-from codecs import getincrementaldecoder
-from collections.abc import Iterator
 from mmap import mmap
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from reconciler.gateway.growth import normalized, rendered
+from reconciler.gateway.growth import BLOCK_BYTES, blocks, normalized, rendered
 from reconciler.gateway.refusal import Refusal
 
 T = TypeVar("T")
@@ -25,12 +23,8 @@ VALUES_MAX = 250_000
 FIELDS_MAX = 256
 """Fields of the body itself: there are about 130, of all APIs together, and each is looked at for itself."""
 
-BLOCK_BYTES = 256 * 1024
-"""What is looked at in one go, so that looking at a large body takes little memory beside it."""
-
 Buffer = bytes | memoryview | mmap
 
-_utf8 = getincrementaldecoder("utf-8")
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any = msgspec.json.Decoder(float_hook=lambda digits: msgspec.Raw(digits.encode()))
 """A number with a fraction or an exponent stays as it was written: to make one takes long for some, and written again
@@ -160,7 +154,7 @@ _NO_SIGNS = _Signs(0, 0)
 def _signs(raw: Buffer) -> _Signs:
     """Count the signs of JSON outside its strings. Raises Refusal if there are too many strings to look for them."""
     names = values = quotes = inside = 0
-    for block in _blocks(raw):
+    for block in blocks(raw):
         unescaped = block.replace(rb"\\", b"").replace(rb"\"", b"")
         pieces = unescaped.split(b'"')
         outside = b"".join(pieces[inside::2])
@@ -173,28 +167,10 @@ def _signs(raw: Buffer) -> _Signs:
     return _Signs(names, values)
 
 
-def _blocks(raw: Buffer) -> Iterator[bytes]:
-    """Cut text into blocks that do not end within an escape."""
-    view, start = memoryview(raw), 0
-    while start < len(view):
-        end = start + BLOCK_BYTES
-        block = bytes(view[start:end])
-        if (len(block) - len(block.rstrip(b"\\"))) & 1:
-            end += 1
-            block = bytes(view[start:end])
-        yield block
-        start = end
-
-
 def _check_text(raw: Buffer) -> None:
     """Raise UnicodeDecodeError unless it is UTF-8."""
-    if isinstance(raw, bytes) and len(raw) <= BLOCK_BYTES:
-        raw.decode()
-        return
-    view, decode = memoryview(raw), _utf8().decode
-    for start in range(0, len(view), BLOCK_BYTES):
-        decode(view[start : start + BLOCK_BYTES])
-    decode(b"", final=True)
+    for block in (raw,) if isinstance(raw, bytes) and len(raw) <= BLOCK_BYTES else blocks(raw):
+        block.decode()
 
 
 def _names_in(value: Any) -> int:

@@ -17,6 +17,10 @@ from mmap import mmap
 from typing import Final
 
 BLOCK_BYTES: Final = 256 * 1024
+"""What is looked at in one go, so that looking at a large body takes little memory beside it."""
+_SIGN_BYTES_MAX: Final = 4
+_ESCAPES_BYTES: Final = 12
+"""Of a sign that is escaped as two halves."""
 _CUT_BYTES: Final = 64
 """What normalizing a text in two parts may make less of it."""
 _NUMBER_BYTES: Final = 22
@@ -46,9 +50,7 @@ def normalized(raw: bytes | memoryview | mmap) -> int:
     """Give the size of a JSON text, in bytes of UTF-8, in the longest of its usual normal forms. It has to be UTF-8."""
     if len(raw) <= BLOCK_BYTES:
         return _normalized(bytes(raw))
-    return sum(
-        len(block) if _is_plain(block) else _normalized(block) + 2 * _CUT_BYTES for block in _blocks(memoryview(raw))
-    )
+    return sum(len(block) if _is_plain(block) else _normalized(block) + 2 * _CUT_BYTES for block in blocks(raw))
 
 
 def rendered(raw: bytes) -> int:
@@ -151,16 +153,20 @@ def _unescaped(piece: str) -> str:
         return piece
 
 
-def _blocks(raw: memoryview) -> Iterator[bytes]:
-    """Cut text into blocks that end with a whole character, and in front of an escape rather than within one."""
-    start = 0
-    while start < len(raw):
-        block = bytes(raw[start : start + BLOCK_BYTES])
-        if start + BLOCK_BYTES < len(raw):
-            end = len(block)
-            while raw[start + end] & 0xC0 == 0x80:
-                end -= 1
-            escape = block.rfind(b"\\", end - 12, end)
-            block = block[: escape if escape >= 0 else end]
+def blocks(raw: bytes | memoryview | mmap) -> Iterator[bytes]:
+    """Cut text into blocks that end with a whole character, and in front of an escape rather than within one.
+
+    Of what is no UTF-8 a block may end anywhere.
+    """
+    view, start = memoryview(raw), 0
+    while start < len(view):
+        end = start + BLOCK_BYTES
+        for _ in range(_SIGN_BYTES_MAX - 1 if end < len(view) else 0):
+            end -= view[end] & 0xC0 == 0x80
+        block = bytes(view[start:end])
+        if end < len(view):
+            escape = block.rfind(b"\\", len(block) - _ESCAPES_BYTES)
+            if escape >= 0 and (escape + 1 - len(block[: escape + 1].rstrip(b"\\"))) & 1:  # else it stands for itself
+                block = block[:escape]
         yield block
         start += len(block)

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from reconciler.gateway.body import BLOCK_BYTES, Body
+from reconciler.gateway.body import Body
+from reconciler.gateway.growth import BLOCK_BYTES, blocks
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.spool import Spool
 
@@ -29,6 +30,25 @@ def test_signs_at_the_border_of_a_block_are_what_they_are(unit: str, shift: int)
     body = read(json.dumps({"input": value, "model": "a"}, ensure_ascii=False))
     assert body.get("input") == value
     assert body.text("model") == "a"
+
+
+@pytest.mark.parametrize("unit", ["\\\\", "\\n", "\\u00fc", "\\\\u00fc", "😀", "\\n😀"])
+@pytest.mark.parametrize("shift", range(13))
+def test_block_ends_with_a_whole_sign(unit: str, shift: int) -> None:
+    """Neither within an escape nor within a character, and every byte comes."""
+    text = b"x" * shift + unit.encode() * (3 * BLOCK_BYTES // len(unit.encode()))
+    found = list(blocks(text))
+    assert b"".join(found) == text
+    assert {len(block) for block in found[:-1]} <= set(range(BLOCK_BYTES - 15, BLOCK_BYTES + 1))
+    for block in found:
+        json.loads(b'"' + block + b'"')
+
+
+@pytest.mark.parametrize("byte", [b"\x80", b"\xff", b"\\"])
+def test_blocks_of_what_is_no_text_have_every_byte(byte: bytes) -> None:
+    """And end where they may, though no character does."""
+    text = byte * (3 * BLOCK_BYTES + 1)
+    assert b"".join(blocks(text)) == text
 
 
 @pytest.mark.parametrize("shift", range(3))
