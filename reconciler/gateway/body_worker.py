@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -23,9 +23,7 @@ from reconciler.gateway.offloading import parse
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.spool import Spool
 from reconciler.gateway.surfaces import SURFACES
-from reconciler.gateway.surfaces.surface import Surface
 from reconciler.providers import PROVIDERS
-from reconciler.providers.provider import Provider
 
 NICENESS = 5
 """Whoever answers everybody comes before whoever judges one body."""
@@ -34,16 +32,14 @@ NICENESS = 5
 class _Desk:
     """The calls whose bodies are here, by number."""
 
-    def __init__(self, surfaces: Mapping[str, Surface], providers: Mapping[str, Provider]) -> None:
-        self._surfaces = surfaces
-        self._providers = providers
+    def __init__(self) -> None:
         self._calls: dict[int, Call] = {}
 
     def answer(self, number: int, word: str, given: Sequence[Any], fds: list[int]) -> Any:
         """Answer one question; with a Spool where bytes are asked for. Raises Refusal."""
         if word == "read":
             size, surface, rest, fallback, query = given
-            route = Route(self._surfaces[surface], *rest)
+            route = Route(SURFACES[surface], *rest)
             self._calls[number] = call = _read(Spool(fds.pop(), size), route, tuple(fallback), query)
             found = call._asdict()
             del found["body"], found["surface"]
@@ -53,14 +49,14 @@ class _Desk:
         call = self._calls[number]
         if word == "needs":
             provider, model = given
-            return call.surface.judges[call.operation](call.body, self._providers[provider], model)
+            return call.surface.judges[call.operation](call.body, PROVIDERS[provider], model)
         if word == "count":
             return _spooled(call.surface.write_count(call, *given))
         if word == "uncounted":
             return call.surface.uncounted(call)
         assert word == "write"
         provider, model, output, last = given
-        data = call.surface.write(call, model, output, self._providers[provider])
+        data = call.surface.write(call, model, output, PROVIDERS[provider])
         if last:
             del call, self._calls[number]
         return _spooled(data)
@@ -96,7 +92,7 @@ def _told(desk: _Desk, message: bytes, fds: list[int]) -> tuple[list[Any], Spool
 
 def serve(sock: socket.socket) -> None:
     """Answer what comes on the socket until it ends."""
-    desk = _Desk(SURFACES, PROVIDERS)
+    desk = _Desk()
     wire.put(sock, msgspec.msgpack.encode(__version__))
     while True:
         message, fds = wire.take(sock)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import msgspec
 
@@ -47,22 +47,24 @@ FINISHED_S = 0.5
 which Gemini's candidates are finished."""
 
 
-class Stream(Protocol):
+class Stream(ABC):
     """One framing. `ended`: the stream has said its last word, whatever becomes of its connection."""
 
-    ended: bool
+    ended = False
 
+    @abstractmethod
     def feed(self, piece: bytes, meter: Meter, held: list[bytes]) -> tuple[bytes, list[bytes]]:
         """Take a piece, and what was held back before; give what may go now and what is held back from now on."""
-        ...
 
     def rest(self, meter: Meter) -> bytes:
-        """Give what is left when the provider has ended."""
-        ...
+        """Give what is left when the provider has ended: nothing, where all bytes were passed on or are held back."""
+        del meter
+        return b""
 
     def patience(self, meter: Meter, held: list[bytes]) -> float | None:
         """Say for how many seconds more may come before what came is all, None if the provider has to say so."""
-        ...
+        del meter, held
+        return SAID_ALL_S if self.ended else None
 
 
 def stream_of(call: Call, begin: bytes, content_type: str = "") -> Stream | None:
@@ -76,7 +78,7 @@ def stream_of(call: Call, begin: bytes, content_type: str = "") -> Stream | None
     return Sse(call) if call.stream or content_type == EVENT_STREAM else None
 
 
-class Sse:
+class Sse(Stream):
     """Server-sent events."""
 
     def __init__(self, call: Call) -> None:
@@ -85,7 +87,6 @@ class Sse:
         self._large: _Large | None = None  # an event that passes in parts
         self._gemini = call.operation == "generate"
         self._patience_s = FINISHED_S if call.operation == "responses" else SAID_ALL_S
-        self.ended = False
         self._hide_usage = call.operation == "chat" and not call.asked_usage
 
     def feed(self, piece: bytes, meter: Meter, held: list[bytes]) -> tuple[bytes, list[bytes]]:
@@ -202,13 +203,12 @@ def _meter_outline(outline: Outline, part: bytes, meter: Meter) -> list[bytes]:
     return found
 
 
-class Array:
+class Array(Stream):
     """Gemini's JSON array, one object at a time; its end is its closing bracket."""
 
     def __init__(self) -> None:
         """Frame one answer."""
         self._outline = Outline()
-        self.ended = False
 
     def feed(self, piece: bytes, meter: Meter, held: list[bytes]) -> tuple[bytes, list[bytes]]:
         """Meter each object, and pass the bytes on as they came, but for a piece that may close the array."""
@@ -217,21 +217,12 @@ class Array:
         before = b"".join(held)
         return (before, [piece]) if self.ended or piece.rstrip().endswith(b"]") else (before + piece, [])
 
-    def rest(self, meter: Meter) -> bytes:
-        """Nothing is left: all bytes were passed on or are held back."""
-        del meter
-        return b""
 
-    def patience(self, meter: Meter, held: list[bytes]) -> float | None:
-        """Wait a moment after the array was closed."""
-        del meter, held
-        return SAID_ALL_S if self.ended else None
+class Large(Stream):
+    """One whole that is too large to be held: its last piece waits until the tokens are settled.
 
-
-class Large:
-    """One whole that is too large to be held: its last piece waits until the tokens are settled."""
-
-    ended = False
+    It ends where the framing of HTTP says so.
+    """
 
     def __init__(self) -> None:
         """Frame one answer."""
@@ -248,11 +239,6 @@ class Large:
         if not self._metered:
             meter.lose()
         return b""
-
-    def patience(self, meter: Meter, held: list[bytes]) -> float | None:
-        """Wait for the end that the framing of HTTP gives."""
-        del meter, held
-        return None
 
 
 def _without_usage(event: bytes, data: bytes) -> bytes:

@@ -18,7 +18,6 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from time import perf_counter
-from types import TracebackType
 from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -64,12 +63,6 @@ class _Origin(NamedTuple):
     secure: bool
     host: str
     port: int
-
-
-class _Target(NamedTuple):
-    origin: _Origin
-    start: str
-    """The first lines of a request."""
 
 
 class Answer:
@@ -220,9 +213,7 @@ class Upstream:
         self._parsing = LoopShare()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._sweeping is not None:
             self._sweeping.cancel()
         for connection in list(self._open):
@@ -236,9 +227,9 @@ class Upstream:
 
         A spool is closed once it is sent. `agent` is whose request it is.
         """
-        target = _target(url)
-        head = _head(target, headers, len(body))
-        connection = self._take(target.origin) or await self._connect(target.origin)
+        origin, start = _target(url)
+        head = _head(start, headers, len(body))
+        connection = self._take(origin) or await self._connect(origin)
         connection.agent = agent
         try:
             if isinstance(body, Spool):
@@ -400,10 +391,11 @@ def _connections_max() -> int:
     return CONNECTIONS_MAX if files == resource.RLIM_INFINITY else min(CONNECTIONS_MAX, files // 4)
 
 
-def _target(url: str) -> _Target:
+def _target(url: str) -> tuple[_Origin, str]:
+    """Give where a URL leads, and the first lines of a request there."""
     base, mark, query = url.partition("?")
     origin, path, host = _base(base)
-    return _Target(origin, f"POST {path}{mark}{query} HTTP/1.1\r\nhost: {host}\r\n")
+    return origin, f"POST {path}{mark}{query} HTTP/1.1\r\nhost: {host}\r\n"
 
 
 @lru_cache(1024)
@@ -414,9 +406,9 @@ def _base(url: str) -> tuple[_Origin, str, str]:
     return _Origin(secure, host, parts.port or (443 if secure else 80)), parts.path or "/", parts.netloc
 
 
-def _head(target: _Target, headers: Mapping[str, str], size: int) -> bytes:
+def _head(start: str, headers: Mapping[str, str], size: int) -> bytes:
     """Write the head of a request. Raises Unsent for a header that would be more than one."""
-    lines = [target.start, *(f"{name}: {value}\r\n" for name, value in headers.items())]
+    lines = [start, *(f"{name}: {value}\r\n" for name, value in headers.items())]
     text = "".join((*lines, f"content-length: {size}\r\n\r\n"))
     if not text.count("\n") == text.count("\r") == len(headers) + 4 or "\0" in text:
         raise Unsent("a header or the path of the request holds a line break")

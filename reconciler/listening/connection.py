@@ -49,9 +49,9 @@ HEAD_BYTES_A_TURN: Final = 1024
 
 _logger = logging.getLogger("uvicorn.error")
 
-_TOO_SLOW: Final = ("408 Request Timeout", "the head of the request did not come in time")
-_FULL: Final = ("503 Service Unavailable", "too many requests wait; try again later")
-_BUSY: Final = ("503 Service Unavailable", "too many requests are half sent; try again later")
+_TOO_SLOW: Final = ("the head of the request did not come in time", "408 Request Timeout")
+_FULL: Final = ("too many requests wait; try again later", "503 Service Unavailable")
+_BUSY: Final = ("too many requests are half sent; try again later", "503 Service Unavailable")
 
 
 class ClientConnection(asyncio.BufferedProtocol):

@@ -28,7 +28,7 @@ _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*\r\
 class BadRequest(Exception):
     """The connection is closed after this answer: a status line's code and phrase, and a sentence."""
 
-    def __init__(self, status: str, message: str) -> None:
+    def __init__(self, message: str, status: str = "400 Bad Request") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
@@ -93,7 +93,7 @@ class Chunked:
         line = found.end() - at
         self._excess = max(0, self._excess + line + 2 - 16 - 2 * self._left)
         if self._excess > EXCESS_BYTES_MAX:
-            raise _malformed("too much of the chunked body is no data")
+            raise BadRequest("too much of the chunked body is no data")
         self._step = Chunked._data if self._left else Chunked._trailer
         return found.end()
 
@@ -112,7 +112,7 @@ class Chunked:
             self._step = Chunked._size
             return at + 2
         if data[at : at + 2] not in (b"", b"\r"):
-            raise _malformed("a chunk has another length than it says")
+            raise BadRequest("a chunk has another length than it says")
         return -1
 
     def _trailer(self, data: bytes, at: int, _: list[bytes]) -> int:
@@ -125,7 +125,7 @@ class Chunked:
         self._trailer_bytes += found.end() - at
         self._fields += 1
         if self._trailer_bytes > TRAILER_BYTES_MAX or self._fields > TRAILER_FIELDS_MAX:
-            raise _malformed(f"trailers may have {TRAILER_FIELDS_MAX} fields and {TRAILER_BYTES_MAX:,} bytes")
+            raise BadRequest(f"trailers may have {TRAILER_FIELDS_MAX} fields and {TRAILER_BYTES_MAX:,} bytes")
         return found.end()
 
 
@@ -136,12 +136,12 @@ def body_of(version: str, lengths: list[bytes], codings: list[bytes]) -> Body | 
     """Give the body that a head announces, None for none. Raises Bad for a framing that is not plain."""
     if codings:
         if lengths or version == "1.0" or [coding.lower() for coding in codings] != [b"chunked"]:
-            raise _malformed("a body is either chunked or has a content-length")
+            raise BadRequest("a body is either chunked or has a content-length")
         return Chunked()
     if not lengths:
         return None
     if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
-        raise _malformed("the content-length is one number")
+        raise BadRequest("the content-length is one number")
     length = int(lengths[0])
     return Counted(length) if length else None
 
@@ -149,9 +149,5 @@ def body_of(version: str, lengths: list[bytes], codings: list[bytes]) -> Body | 
 def _wait_for_line(data: bytes, at: int, most: int) -> int:
     """Say that a line is not whole yet. Raises Bad if it is, or is too long: then it is malformed."""
     if data.find(b"\n", at, at + most) >= 0 or len(data) - at >= most:
-        raise _malformed("the chunked body is malformed")
+        raise BadRequest("the chunked body is malformed")
     return -1
-
-
-def _malformed(message: str) -> BadRequest:
-    return BadRequest("400 Bad Request", message)

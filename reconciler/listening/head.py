@@ -77,7 +77,7 @@ class RequestHead:
             raise too_large()
         self.hosts = self.few.get(b"host", [])
         if len(self.hosts) != 1:
-            raise BadRequest("400 Bad Request", "a request has one Host")
+            raise BadRequest("a request has one Host")
         self.path, self.query = self._target(target)
         self.body: Body | None = body_of(
             self.version, self.few.get(b"content-length", []), self.few.get(b"transfer-encoding", [])
@@ -122,9 +122,9 @@ class RequestHead:
                 rest = found[2]
                 target = rest if rest[:1] == b"/" else b"/" + rest
             elif target != b"*" or self.method != "OPTIONS":
-                raise BadRequest("400 Bad Request", "the target of a request is a path or a URL")
+                raise BadRequest("the target of a request is a path or a URL")
         if target.find(b"#") >= 0 or self.method == "CONNECT":
-            raise BadRequest("400 Bad Request", "the target of a request has no fragment, and nothing is tunneled here")
+            raise BadRequest("the target of a request has no fragment, and nothing is tunneled here")
         path, _, query = target.partition(b"?")
         return path, query
 
@@ -180,7 +180,7 @@ class Beginning:
 
 def no_request() -> BadRequest:
     """Refuse what is no request that is served here."""
-    return NoRequest("400 Bad Request", "this is no HTTP request that is served here: HTTP/1.1, and no TLS")
+    return NoRequest("this is no HTTP request that is served here: HTTP/1.1, and no TLS")
 
 
 def too_large() -> BadRequest:
@@ -189,8 +189,8 @@ def too_large() -> BadRequest:
         f"the head of a request may have {HEAD_BYTES_MAX:,} bytes and {FIELDS_MAX} fields, "
         f"and one that says where it goes or how it is read {FEW_BYTES_MAX:,} bytes"
     )
-    return BadRequest("431 Request Header Fields Too Large", message)
+    return BadRequest(message, "431 Request Header Fields Too Large")
 
 
 def _too_long() -> BadRequest:
-    return BadRequest("414 URI Too Long", f"the target of a request may have {TARGET_BYTES_MAX:,} bytes")
+    return BadRequest(f"the target of a request may have {TARGET_BYTES_MAX:,} bytes", "414 URI Too Long")

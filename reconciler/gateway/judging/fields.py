@@ -8,7 +8,7 @@ BODY is the top of a body, SETTINGS what says how to answer, PROMPT what the mod
 
 from __future__ import annotations
 
-from reconciler.gateway.judging.rules import Table, Treatment, named
+from reconciler.gateway.judging.rules import Table, Treatment, named, spelled
 
 BODY: Table = named(
     (Treatment.PROMPT, "messages input instructions system contents content system_instruction requests prediction"),
@@ -159,9 +159,9 @@ EXCEPTIONS: dict[tuple[str, str], Treatment] = {
 """Fields of the prompt that mean something else in items of these kinds."""
 
 NO_NAMES: frozenset[str] = frozenset()
-SETTINGS_LIMITS = frozenset(named((Treatment.TEXT, "candidate_count max_output_tokens")))
+SETTINGS_LIMITS = spelled("candidate_count max_output_tokens")
 """What limits Gemini's answers, and stands among its settings."""
-_LIMITS = frozenset(named((Treatment.TEXT, "max_tokens max_completion_tokens max_output_tokens n")))
+_LIMITS = spelled("max_tokens max_completion_tokens max_output_tokens n")
 OTHER_LIMITS: dict[str, frozenset[str]] = {
     "chat": _LIMITS - {"max_tokens", "max_completion_tokens", "n"},
     "responses": _LIMITS - {"max_output_tokens", "n"},
@@ -169,16 +169,11 @@ OTHER_LIMITS: dict[str, frozenset[str]] = {
     "generate": _LIMITS,
 }
 """Of each operation what limits answers in the words of others: it is read and lowered in its own words alone."""
-_LIMIT_WORDS = frozenset(
-    named(
-        (
-            Treatment.TEXT,
-            "n bestof maxtokens maxcompletiontokens maxoutputtokens maxnewtokens maxlength maxtokenstosample maxgenlen"
-            " maxdecodesteps tokenstogenerate numpredict npredict numreturnsequences numcompletions numgenerations"
-            " numresults numchoices numbeams beamwidth candidatecount responsecount thinkingbudget thinkingbudgettokens"
-            " thinkingtokens maxthinkingtokens reasoningbudget reasoningtokens maxreasoningtokens budgettokens",
-        )
-    )
+_LIMIT_WORDS = spelled(
+    "n bestof maxtokens maxcompletiontokens maxoutputtokens maxnewtokens maxlength maxtokenstosample maxgenlen"
+    " maxdecodesteps tokenstogenerate numpredict npredict numreturnsequences numcompletions numgenerations"
+    " numresults numchoices numbeams beamwidth candidatecount responsecount thinkingbudget thinkingbudgettokens"
+    " thinkingtokens maxthinkingtokens reasoningbudget reasoningtokens maxreasoningtokens budgettokens",
 )
 """What others call a limit of the answer, or the number of answers, in small letters alone."""
 

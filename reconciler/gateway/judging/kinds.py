@@ -51,17 +51,11 @@ ITEMS: Table = named(
         " text_editor_code_execution_tool_result_error"
         " tool_search_tool_result tool_search_tool_search_result tool_search_tool_result_error",
     ),
-    (
-        Treatment.REFUSED,
-        "container_upload mcp_approval_response mcp_tool_reference mcp_toolset_reference",
-    ),
+    (Treatment.REFUSED, "container_upload mcp_approval_response mcp_tool_reference mcp_toolset_reference"),
 )
 
 FORMATS: Table = named(
-    (
-        Treatment.TEXT,
-        "text json_object json_schema grammar enabled disabled adaptive between_tools regex",
-    ),
+    (Treatment.TEXT, "text json_object json_schema grammar enabled disabled adaptive between_tools regex")
 )
 """Kinds of settings: formats of the answer, and ways to think."""
 

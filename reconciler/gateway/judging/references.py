@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import msgspec
 
 from reconciler.gateway.growth import normalized, rendered
-from reconciler.gateway.judging.rules import Treatment, named
+from reconciler.gateway.judging.rules import spelled
 
 BYTES_MAX: Final = 10**9
 """Of what a schema becomes: far above what any model reads."""
@@ -27,12 +27,8 @@ _READ_TIMES: Final = 3
 _READ_BYTES: Final = 64 * 1024
 """What may be read of a small one besides."""
 
-_SCHEMAS = named(
-    (
-        Treatment.TEXT,
-        "schema parameters parameters_json_schema input_schema output_schema response response_schema"
-        " response_json_schema",
-    )
+_SCHEMAS = spelled(
+    "schema parameters parameters_json_schema input_schema output_schema response response_schema response_json_schema"
 )
 """Fields of tools and settings under which a schema stands: a reference begins there."""
 _REFERENCES = frozenset(("$ref", "$dynamicRef", "$recursiveRef"))

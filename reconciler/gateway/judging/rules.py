@@ -47,6 +47,11 @@ def named(*groups: tuple[Treatment, str]) -> dict[str, Treatment]:
     return {spelled: rule for rule, names in groups for name in names.split() for spelled in _spellings(name)}
 
 
+def spelled(names: str) -> frozenset[str]:
+    """Give the names in a text as clients may spell them."""
+    return frozenset(named((Treatment.TEXT, names)))
+
+
 def _spellings(name: str) -> Iterable[str]:
     yield name
     first, *more = name.split("_")
