@@ -29,15 +29,12 @@ SEND_S = 60.0
 class Client:
     """One request's client. `begun` says whether any of an answer was sent, `gone` whether it left or was given up."""
 
-    __slots__ = ("_send", "_send_s", "_state", "begun", "extra", "gone")
+    __slots__ = ("_send", "_state", "begun", "extra", "gone")
 
-    def __init__(
-        self, send: Send, extra: Callable[[], Headers], state: dict[str, Any] | None = None, send_s: float = SEND_S
-    ) -> None:
+    def __init__(self, send: Send, extra: Callable[[], Headers], state: dict[str, Any] | None = None) -> None:
         """`extra` gives the headers that every answer carries, as they are when it begins; `state` is the request's."""
         self._send = send
         self._state: dict[str, Any] = {} if state is None else state
-        self._send_s = send_s
         self.extra = extra
         self.begun = False
         self.gone = False
@@ -85,6 +82,6 @@ class Client:
             if self.gone:
                 return
             try:
-                await within(self._send_s, self._send(message))
+                await within(SEND_S, self._send(message))
             except (TimeoutError, OSError):
                 self.gone = True

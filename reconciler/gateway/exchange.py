@@ -95,13 +95,14 @@ class Exchange:
         one = _One(self, held, client, began)
         try:
             return await one.run(self._upstream)
-        except BaseException:
-            one.abandon()
+        except BaseException:  # it was cancelled, or failed by a bug
+            if not one.resolved:
+                self.books.forfeit_now(held.request, held.binding, "the gateway was interrupted")
             raise
 
 
 class _One:
-    """One exchange."""
+    """One exchange. `resolved`: its reservation is."""
 
     def __init__(self, whole: Exchange, held: Held, client: Client, began: float) -> None:
         self._books = whole.books
@@ -112,7 +113,7 @@ class _One:
         self._began = began
         self._loop = whole.loop
         self._first = 0.0
-        self._resolved = False
+        self.resolved = False
         self._mask = Mask(held.credentials.values())
         self._meter = meter(held.call.operation, held.provider, held.choices)
         self._share = Share(whole.room, held.agent, HELD_BYTES_MAX)
@@ -125,11 +126,6 @@ class _One:
         self._turned = False  # whether a turn was taken that is not over
         self._begun = 0.0  # when the work on a piece began that is not over
         self._unwanted = 0  # bytes that nobody takes any more
-
-    def abandon(self) -> None:
-        """Forfeit what was not resolved: the work was cancelled, or failed by a bug."""
-        if not self._resolved:
-            self._books.forfeit_now(self._held.request, self._held.binding, "the gateway was interrupted")
 
     async def run(self, upstream: Upstream) -> Failed | None:
         held = self._held
@@ -207,7 +203,7 @@ class _One:
         status, body, headers = answer.status, bytes(held), passed(answer.headers, self._mask)
         if not self._turned and self._due(len(body)):
             await self._turn(answer)
-        self._begin()
+        self._begun = perf_counter()
         self._read(body, answer.content_type)
         self._took(answer)
         await self._charge(status, "no usage in the answer", complete=True)
@@ -242,7 +238,7 @@ class _One:
                     part = piece if len(piece) <= SLICE_BYTES else piece[at : at + SLICE_BYTES]
                     if at:
                         await self._turn(answer)
-                    self._begin()
+                    self._begun = perf_counter()
                     now, last = stream.feed(part, self._meter, last)
                     self._took(answer)
                     if now:
@@ -291,10 +287,6 @@ class _One:
             self._took(answer)  # what came with the turn before gave nothing
         await self._pace.turn(self._held.agent)
         self._turned = True
-
-    def _begin(self) -> None:
-        """Begin to work on a piece, in a turn or without."""
-        self._begun = perf_counter()
 
     def _took(self, answer: Answer) -> None:
         """End the work on a piece, and its turn if one was taken."""
@@ -355,7 +347,7 @@ class _One:
     async def _resolve(self, draw: Draw, status: int, reason: str, usage: Usage | None) -> None:
         """Record an outcome, and have it counted and logged as soon as what the client waits for has been sent."""
         await self._books.resolve(self._held.request, self._held.binding, draw, status, self._durations(), reason)
-        self._resolved = True
+        self.resolved = True
         self._loop.call_soon(self._observe, status, usage, self._loop.time())
 
     def _durations(self) -> Durations:

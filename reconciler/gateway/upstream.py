@@ -11,7 +11,6 @@ import asyncio
 import errno
 import math
 import os
-import resource
 import socket
 import ssl
 from collections import OrderedDict, defaultdict
@@ -39,6 +38,7 @@ from reconciler.gateway.slots import Slots
 from reconciler.gateway.spool import Spool
 from reconciler.gateway.tls import client_context
 from reconciler.gateway.unpacking import unpacked
+from reconciler.listening.listener import at_most
 
 KEEP_ALIVE_S: Final = 15.0
 CONNECTIONS_MAX: Final = 4096
@@ -198,7 +198,7 @@ class Upstream:
         self.read_s = read_s
         self._buffer = memoryview(bytearray(READ_BYTES_MAX))
         self._heads = Room(HEADS_BYTES_MAX, HEADS_BYTES_MAX // 2)
-        self._slots = Slots(_connections_max())
+        self._slots = Slots(at_most(CONNECTIONS_MAX))
         self._open: dict[ProviderConnection, _Origin] = {}
         # Since when they are kept, the longest first.
         self._idle: defaultdict[_Origin, OrderedDict[ProviderConnection, float]] = defaultdict(OrderedDict)
@@ -384,11 +384,6 @@ class Upstream:
         if self._tls is None:
             self._tls = await asyncio.to_thread(client_context)
         return self._tls
-
-
-def _connections_max() -> int:
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return CONNECTIONS_MAX if files == resource.RLIM_INFINITY else min(CONNECTIONS_MAX, files // 4)
 
 
 def _target(url: str) -> tuple[_Origin, str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from types import SimpleNamespace
 from typing import Any, Final
 
 from uvicorn.config import Config
@@ -19,12 +20,11 @@ from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 
 from reconciler.listening.connection_places import STRANGER
-from reconciler.listening.cycle import Cycle
+from reconciler.listening.cycle import ClientFlow, Cycle
 from reconciler.listening.deadline import Deadline
 from reconciler.listening.door import Door
 from reconciler.listening.framing import BadRequest, Body, NoRequest
 from reconciler.listening.head import Beginning, RequestHead
-from reconciler.listening.transport import ClientFlow, ClientOut
 from reconciler.listening.turns import Full
 
 IDLE_S: Final = 75.0
@@ -99,7 +99,9 @@ class ClientConnection(asyncio.BufferedProtocol):
             (self.door.places.giving_way(self.door.connections_max) or self).abort()
         self._connections.add(self)
         self._flow = ClientFlow(self._transport, self._wanted)
-        self._out: Any = ClientOut(self._transport, self._finish)
+        # What uvicorn's cycle writes to. It closes that after the last answer; what that means is decided here.
+        write, is_closing = self._transport.write, self._transport.is_closing
+        self._out: Any = SimpleNamespace(write=write, is_closing=is_closing, close=self._finish)
         self._client = get_remote_addr(self._transport)
         self._trusted = self._client is not None and self.door.proxies.trust(self._client[0])
         self._deadline.within(self.door.limits.head_s, self._too_slow)

@@ -9,9 +9,10 @@ application: nothing of it is sent, and it is told so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 JOINED_BYTES_MAX: Final = 8 * 1024
@@ -21,6 +22,26 @@ _CONTROLS: Final = bytes((*range(9), *range(10, 32), 127))
 _TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 """What a name in lower case consists of (RFC 9110 5.6.2)."""
 _FRAMING: Final = frozenset((b"content-length", b"transfer-encoding", b"connection"))
+
+
+class ClientFlow(FlowControl):
+    """uvicorn's flow control; whether there is more to read is the connection's business."""
+
+    def __init__(self, transport: asyncio.Transport, wanted: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self._wanted = wanted
+
+    def resume_reading(self) -> None:
+        """Tell the connection that more is wanted."""
+        self._wanted()
+
+    def read(self, *, on: bool) -> None:
+        """Read from the socket, or stop reading."""
+        if on == self.read_paused:
+            if on:
+                super().resume_reading()
+            else:
+                self.pause_reading()
 
 
 class Cycle(RequestResponseCycle):

@@ -17,6 +17,12 @@ from reconciler.listening.door import Door
 BACKLOG: Final = 2048
 
 
+def at_most(connections: int) -> int:
+    """Give so many connections, or a quarter of the files that may be open if that is less."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return connections if files == resource.RLIM_INFINITY else min(connections, files // 4)
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handling, which is the daemon's business."""
 
@@ -30,9 +36,7 @@ class Listener:
 
     def __init__(self, door: Door, listening: socket.socket) -> None:
         """Prepare; nothing is answered before `run`. A port takes at most a quarter of the files that may be open."""
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if files != resource.RLIM_INFINITY:
-            door.connections_max = min(door.connections_max, files // 4)
+        door.connections_max = at_most(door.connections_max)
         served = type("Served", (ClientConnection,), {"door": door})
         # Where nothing is given uvicorn asks the environment (WEB_CONCURRENCY, FORWARDED_ALLOW_IPS).
         config = uvicorn.Config(

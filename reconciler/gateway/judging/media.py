@@ -1,17 +1,24 @@
 """Media in a prompt: whether they are text, an image, or something to be counted, whatever they say they are.
 
-`tiles`: the provider has models of Google's, at which the size of an image counts.
+Google's count of a film or a document is said to know neither how many pictures a second are looked at
+(googleapis/python-genai#1100) nor how closely (googleapis/js-genai#1134): what asks for more than is usual multiplies
+it. https://ai.google.dev/gemini-api/docs/media-resolution
+
+`tiles`: the provider has models of Google's, at which the size of an image counts. Pure but for what it notes.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from base64 import b64decode
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+import msgspec
+
 from reconciler.gateway.growth import normalized
-from reconciler.gateway.judging import films, pictures
+from reconciler.gateway.judging import pictures
 from reconciler.gateway.judging.found import Found
 from reconciler.gateway.judging.rules import Treatment
 
@@ -28,16 +35,44 @@ _TEXT_DATA = {
 each, what it may say of its format: one that says more is sound or a film in disguise, to who reads over its type."""
 _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 _URL_SAFE = str.maketrans("-_", "+/")
+FPS_MAX: Final = 24
+"""Pictures a second; one is usual."""
+CLOSER: Final = 4
+"""A picture of a film has 280 tokens instead of 70, a page of a document 1,120 instead of 560."""
+_USUAL = frozenset(f"MEDIA_RESOLUTION_{level}" for level in ("UNSPECIFIED", "LOW", "MEDIUM"))
+_NUMBER_CHARS_MAX: Final = 32
 
 
 def closely(found: Found, rule: Treatment, item: Any) -> None:
     """Take note of how closely media are looked at."""
     if rule is Treatment.FRAMES:
-        found.frames = max(found.frames, films.frames(item))
-    elif (closer := films.closeness(item)) is None:
+        found.frames = max(found.frames, _frames(item))
+    elif (closer := _closeness(item)) is None:
         found.refuse("media that say how many tokens they are")
     else:
         found.closer = max(found.closer, closer)
+
+
+def _frames(metadata: Any) -> int:
+    """Give how many pictures a second are looked at, from one on."""
+    said = metadata.get("fps") if isinstance(metadata, dict) else None
+    if said is None:
+        return 1
+    text = bytes(said).decode() if isinstance(said, msgspec.Raw) else str(said)
+    try:
+        found = float(text[:_NUMBER_CHARS_MAX])
+    except ValueError:
+        return FPS_MAX
+    return math.ceil(found) if 0 < found <= FPS_MAX else FPS_MAX
+
+
+def _closeness(said: Any) -> int | None:
+    """Give by how much more may be read than usual, None if a part says itself how much."""
+    if isinstance(said, dict):
+        if any(said.get(name) is not None for name in ("numTokens", "num_tokens")):
+            return None
+        said = said.get("level")
+    return 1 if said is None or (isinstance(said, str) and said in _USUAL) else CLOSER
 
 
 def text(found: Found, rule: Treatment, item: str, owner: dict[str, Any], *, tiles: bool) -> None:
