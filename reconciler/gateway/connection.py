@@ -276,15 +276,12 @@ class ProviderConnection(asyncio.BufferedProtocol):
             self.abort()
             return
         if self._later or (self.plain and self._parsing.full()):
-            self._put_off(bytes(self._buffer[:nbytes]))
+            if not self._later:
+                self._transport.pause_reading()
+                self._parsing.later(self.agent, self._parse_late)
+            self._later += self._buffer[:nbytes]
         else:
             self._parse(self._parser, self._buffer[:nbytes])
-
-    def _put_off(self, piece: bytes) -> None:
-        if not self._later:
-            self._transport.pause_reading()
-            self._parsing.later(self.agent, self._parse_late)
-        self._later += piece
 
     def _parse_late(self) -> None:
         piece, self._later = self._later, b""

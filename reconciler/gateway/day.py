@@ -19,10 +19,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import date, timedelta
 from typing import Final
 
-from reconciler.log.stamp import Clock, wall_clock
+from reconciler.log.stamp import Clock, format_time, wall_clock
 
 TOLERANCE_S: Final = 300
 """How far the wall clock may be from the steady one and still be followed."""
@@ -32,7 +31,6 @@ DRIFT: Final = 1000
 
 _SECOND: Final = 1_000_000
 _DAY: Final = 86_400 * _SECOND
-_EPOCH: Final = date(1970, 1, 1)
 
 Steady = Callable[[], float]
 """Gives seconds since some moment, by a clock that cannot be set."""
@@ -95,7 +93,7 @@ class Days:
 
 
 def _spell(day: int) -> str:
-    return (_EPOCH + timedelta(days=day)).isoformat()
+    return format_time(day * _DAY)[:10]
 
 
 def _span(seconds: int) -> str:

@@ -145,7 +145,11 @@ class _One:
                 await self._forfeit(answer.status, "the provider's status says neither success nor failure")
                 title = held.provider.title
                 raise Refusal("broken", f"{title} answered with status {answer.status}, which is not passed on")
-            return await self._deliver(answer)
+            stream = await self._framing(answer)
+            if stream is None:
+                return await self._whole(answer)
+            await self._stream(answer, stream)
+            return None
         finally:
             if not self._handed:
                 self._share.give_back()
@@ -154,13 +158,6 @@ class _One:
             if self._leaving is not None:
                 self._leaving.cancel()
             answer.close(said_all=self._said_all)
-
-    async def _deliver(self, answer: Answer) -> Failed | None:
-        stream = await self._framing(answer)
-        if stream is None:
-            return await self._whole(answer)
-        await self._stream(answer, stream)
-        return None
 
     async def _framing(self, answer: Answer) -> Stream | None:
         """Tell how an answer is streamed, None if it is a whole or an error; its first bytes say so if nothing else."""

@@ -418,18 +418,15 @@ def _anthropic(text: Text, fields: Fields) -> dict[str, int]:
     split = text.fields(fields.get("cache_creation", ABSENT))
     writes = [_tokens(split, "ephemeral_5m_input_tokens"), _tokens(split, "ephemeral_1h_input_tokens")]
     by_lifetime = None if writes == [None, None] else sum(write or 0 for write in writes)
+    written = [count for count in (_tokens(fields, "cache_creation_input_tokens"), by_lifetime) if count is not None]
     counts = {
         "input": _tokens(fields, "input_tokens"),
         "cached": _tokens(fields, "cache_read_input_tokens"),
-        "cache_write": _highest(_tokens(fields, "cache_creation_input_tokens"), by_lifetime),
+        "cache_write": max(written, default=None),
         "output": _tokens(fields, "output_tokens"),
         "reasoning": _tokens(text.fields(fields.get("output_tokens_details", ABSENT)), "thinking_tokens"),
     }
     return {name: count for name, count in counts.items() if count is not None}
-
-
-def _highest(*counts: int | None) -> int | None:
-    return max((count for count in counts if count is not None), default=None)
 
 
 def _tokens(fields: Fields, name: str) -> int | None:

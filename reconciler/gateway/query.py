@@ -83,13 +83,10 @@ def check_framing(query: bytes) -> None:
     """Raise Refusal if Gemini is asked to frame its answer in a way that nobody here reads, or in two."""
     if query == b"alt=sse" or (b"alt" not in query and b"%" not in query):
         return
-    found = {value.partition(";")[0] for name, value in _pairs(query) if name in ("alt", "$alt")}
+    try:
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=PARAMETERS_MAX)
+    except ValueError:  # too many
+        return
+    found = {value.partition(";")[0] for name, value in pairs if name in ("alt", "$alt")}
     if len(found) > 1 or not found.issubset(_FRAMINGS):
         raise Refusal("invalid", f"alt={', '.join(sorted(found))[:100]} is not supported: use json or sse")
-
-
-def _pairs(query: bytes) -> list[tuple[str, str]]:
-    try:
-        return parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=PARAMETERS_MAX)
-    except ValueError:  # too many
-        return []

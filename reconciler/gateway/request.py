@@ -141,7 +141,8 @@ class Request:
         route = self._parts.routing.asked(scope["path"], self._surface)
         self._binding = route.name
         check_method(route, scope["method"], scope["path"], headers)
-        caller = self._identify(credential(headers, scope["query_string"]))
+        presented, address = credential(headers, scope["query_string"]), (scope.get("client") or ("",))[0]
+        caller = self._parts.books.read(lambda state: identify(state, presented, now(), address))
         self._parts.open_requests.enter(caller.agent)
         self._entered = caller.agent
         scope["state"]["owner"] = caller.agent
@@ -162,11 +163,6 @@ class Request:
             if not self._parts.heads.take_now(agent, size):
                 raise Refusal("busy", f"agent {agent} has too many requests with large heads open; try again later")
             self._head_bytes = size
-
-    def _identify(self, presented: str) -> AgentCaller:
-        client = self._scope.get("client")
-        address = client[0] if client else ""
-        return self._parts.books.read(lambda state: identify(state, presented, now(), address))
 
     async def _read(self, route: Route, caller: AgentCaller, headers: Headers) -> Call:
         """Read the body and what it asks for. Raises Refusal."""

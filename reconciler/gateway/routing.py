@@ -74,15 +74,12 @@ class Routing:
 def check_method(route: Route, method: str, path: str, headers: Headers) -> None:
     """Raise Refusal if a path is asked with another method than its own, or for a websocket."""
     allowed = "GET" if route.operation == "models" else "POST"
-    if method == "GET" and route.operation == "responses" and _offers_websocket(headers):
+    websocket = method == "GET" and route.operation == "responses"
+    if websocket and any(name == b"upgrade" and b"websocket" in value.lower() for name, value in headers):
         needed = (("upgrade", "HTTP/1.1"), ("connection", "upgrade"))  # RFC 9110 15.5.22: what would be answered
         raise Refusal("websocket", f"there is no websocket on {path[:100]}: POST it, with stream", headers=needed)
     if method != allowed:
         raise Refusal("method", f"{method} is not for {path[:100]}: use {allowed}", headers=(("allow", allowed),))
-
-
-def _offers_websocket(headers: Headers) -> bool:
-    return any(name == b"upgrade" and b"websocket" in value.lower() for name, value in headers)
 
 
 def _split(path: str) -> tuple[str, str]:

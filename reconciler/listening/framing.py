@@ -37,6 +37,9 @@ class BadRequest(Exception):
 class NoRequest(BadRequest):
     """What came is no request at all."""
 
+    def __init__(self) -> None:
+        super().__init__("this is no HTTP request that is served here: HTTP/1.1, and no TLS")
+
 
 class Counted:
     """A body of so many bytes."""

@@ -41,6 +41,13 @@ _FEW: Final = frozenset(
 )
 """Fields that decide something here; the others are only passed on."""
 
+_TOO_LARGE: Final = (
+    f"the head of a request may have {HEAD_BYTES_MAX:,} bytes and {FIELDS_MAX} fields, "
+    f"and one that says where it goes or how it is read {FEW_BYTES_MAX:,} bytes",
+    "431 Request Header Fields Too Large",
+)
+_TOO_LONG: Final = (f"the target of a request may have {TARGET_BYTES_MAX:,} bytes", "414 URI Too Long")
+
 
 class RequestHead:
     """What the head of a request says. `hosts` are the authorities that it names: its Host, and its target's if any."""
@@ -63,10 +70,10 @@ class RequestHead:
         """Read a head that ends with an empty line. Raises Bad if it is no request that is served here."""
         line = _LINE.match(data)
         if line is None:
-            raise no_request()
+            raise NoRequest
         method, target, version = line.groups()
         if len(target) > TARGET_BYTES_MAX:
-            raise _too_long()
+            raise BadRequest(*_TOO_LONG)
         self.method: str = method.decode("ascii")
         self.version: str = version.decode("ascii")
         self.headers: Headers = []
@@ -74,7 +81,7 @@ class RequestHead:
         self._complete = False
         self._read_fields(data)
         if len(data) > FEW_BYTES_MAX and any(sum(map(len, values)) > FEW_BYTES_MAX for values in self.few.values()):
-            raise too_large()
+            raise BadRequest(*_TOO_LARGE)
         self.hosts = self.few.get(b"host", [])
         if len(self.hosts) != 1:
             raise BadRequest("a request has one Host")
@@ -96,9 +103,9 @@ class RequestHead:
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, BadRequest):
                 raise error.__context__ from None
-            raise no_request() from None
+            raise NoRequest from None
         if not self._complete:  # the parser looks for another end than we do
-            raise no_request()
+            raise NoRequest
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field from the parser."""
@@ -108,7 +115,7 @@ class RequestHead:
         if name in _FEW:
             self.few.setdefault(name, []).append(value.strip(b" \t"))
         if len(headers) > FIELDS_MAX:
-            raise too_large()
+            raise BadRequest(*_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         """Take the parser's word that the head is whole."""
@@ -155,7 +162,7 @@ class Beginning:
         if not whole:
             self._look(data, begin)
         if (end if whole else len(data)) - begin > HEAD_BYTES_MAX:
-            raise too_large()
+            raise BadRequest(*_TOO_LARGE)
         return end if whole else 0
 
     def _look(self, data: bytes, begin: int) -> None:
@@ -164,33 +171,15 @@ class Beginning:
         if self._line_ended:
             new = data[max(begin, self._searched - 1) :].removeprefix(b"\n")
             if new.count(b"\n") != new.count(b"\r\n"):
-                raise no_request()
+                raise NoRequest
         self._searched = max(0, len(data) - len(END) + 1)
 
     def _look_at_line(self, data: bytes, begin: int, end: int) -> None:
         if end < 0 and not data[begin : begin + 1].isupper() and data[begin:] not in (b"", b"\r"):
-            raise no_request()
+            raise NoRequest
         if (end if end >= 0 else len(data)) - begin > _LINE_BYTES_MAX:
-            raise _too_long()
+            raise BadRequest(*_TOO_LONG)
         if end >= 0:
             if _LINE.match(data, begin) is None:
-                raise no_request()
+                raise NoRequest
             self._line_ended = True
-
-
-def no_request() -> BadRequest:
-    """Refuse what is no request that is served here."""
-    return NoRequest("this is no HTTP request that is served here: HTTP/1.1, and no TLS")
-
-
-def too_large() -> BadRequest:
-    """Refuse a head that is beyond its bounds."""
-    message = (
-        f"the head of a request may have {HEAD_BYTES_MAX:,} bytes and {FIELDS_MAX} fields, "
-        f"and one that says where it goes or how it is read {FEW_BYTES_MAX:,} bytes"
-    )
-    return BadRequest(message, "431 Request Header Fields Too Large")
-
-
-def _too_long() -> BadRequest:
-    return BadRequest(f"the target of a request may have {TARGET_BYTES_MAX:,} bytes", "414 URI Too Long")

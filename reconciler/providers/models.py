@@ -36,8 +36,5 @@ def output_cap(model: str) -> int | None:
         name = name.replace(".", "-")  # OpenRouter's way to write it
     if name in _OUTPUT_CAPS:
         return _OUTPUT_CAPS[name]
-    return next((cap for family, cap in _OUTPUT_CAPS.items() if _is_snapshot(name, family)), None)
-
-
-def _is_snapshot(name: str, family: str) -> bool:
-    return name.startswith(family) and _SNAPSHOT.fullmatch(name, len(family)) is not None
+    families = (family for family in _OUTPUT_CAPS if name.startswith(family))
+    return next((_OUTPUT_CAPS[family] for family in families if _SNAPSHOT.fullmatch(name, len(family))), None)

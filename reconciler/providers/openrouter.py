@@ -16,10 +16,6 @@ _ACTS_THERE = re.compile(r":online|@|^perplexity/|^openrouter/fusion|multi-?agen
 as all of them; Grok's multi-agent ones read a prompt of 40 tokens as 39,263."""
 
 
-def _acts(model: str) -> bool:
-    return acts(model) or _ACTS_THERE.search(model) is not None
-
-
 OPENROUTER = Provider(
     name="openrouter",
     title="OpenRouter",
@@ -36,7 +32,7 @@ OPENROUTER = Provider(
     image=lambda _: 2833 + 5667 * 8,
     named_by_vendor=True,
     rules={"chat": "chat.once", "messages": "messages.elsewhere"},
-    acts=_acts,
+    acts=lambda model: acts(model) or _ACTS_THERE.search(model) is not None,
     thinking=(("thinking", "budget_tokens"), ("reasoning", "max_tokens")),
     unlimited=_UNLIMITED,
     rerouting=("models", "route"),
