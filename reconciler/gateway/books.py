@@ -13,6 +13,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import chain, count
 from typing import TypeVar
 
@@ -25,7 +26,7 @@ from reconciler.core.state import State
 from reconciler.gateway.auth import AgentCaller, check_still
 from reconciler.gateway.bridge import Bridge
 from reconciler.gateway.refusal import Refusal
-from reconciler.recorder import Decided, Receipt, Recorder, Ticket
+from reconciler.recorder import Decided, Receipt, Recorder
 
 log = logging.getLogger("pai.gateway")
 
@@ -211,25 +212,20 @@ class Books:
     def _later(self, owed: Owed, draw: Draw, status: int, reason: str) -> None:
         decide = self._unsettled[owed] = _of(owed, draw, status, NO_TIME, reason)
         try:
-            ticket = self._recorder.submit(decide)
+            outcome = self._bridge.outcome(self._recorder.submit(decide))
         except LogNotWritable:
             self._retry()
             return
-        loop = asyncio.get_running_loop()
+        outcome.add_done_callback(partial(self._recorded, owed, decide))
 
-        def done(ticket: Ticket[None]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended; the next start forfeits
-                loop.call_soon_threadsafe(self._recorded, owed, decide, ticket)
-
-        ticket.add_done_callback(done)
-
-    def _recorded(self, owed: Owed, outcome: Outcome, ticket: Ticket[None]) -> None:
-        try:
-            ticket.wait(0)
-        except LogNotWritable:
+    def _recorded(self, owed: Owed, decide: Outcome, outcome: asyncio.Future[Receipt[None]]) -> None:
+        error = outcome.exception()
+        if error is None:
+            self._paid(owed, decide)
+        elif isinstance(error, LogNotWritable):
             self._retry()
         else:
-            self._paid(owed, outcome)
+            raise error
 
     def _retry(self) -> None:
         if self._retrying is None or self._retrying.done():

@@ -133,11 +133,6 @@ def _dearest(values: list[Any]) -> Any:
     return next((value for value in reversed(values) if value is not None), None)
 
 
-def raw(fields: Fields, name: str) -> msgspec.Raw:
-    """Give a member as it stands, ABSENT if there is none."""
-    return fields.get(name, ABSENT)
-
-
 def there(value: msgspec.Raw) -> bool:
     """Tell whether a member is there and is not null."""
     return value not in (ABSENT, _NULL)

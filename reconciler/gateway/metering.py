@@ -25,7 +25,6 @@ import msgspec
 
 from reconciler.core.reservations import Usage
 from reconciler.gateway.members import ABSENT, TOKENS_MAX, Fields, Text, there
-from reconciler.gateway.members import raw as _raw
 from reconciler.providers.provider import Provider
 
 CANDIDATES_MAX = 64
@@ -135,13 +134,13 @@ class Chat(Meter):
             super().feed(item)
 
     def _read(self, said: Fields) -> None:
-        usage = _openai(self._text, _raw(said, "usage"), "prompt_tokens", "completion_tokens")
-        failed = there(_raw(said, "error"))
+        usage = _openai(self._text, said.get("usage", ABSENT), "prompt_tokens", "completion_tokens")
+        failed = there(said.get("error", ABSENT))
         if usage is None:
             self._broken |= failed
             return
         self._keep_highest(usage)
-        self._final |= self.SAID_ONCE or failed or bytes(_raw(said, "choices")) in (b"", b"[]")
+        self._final |= self.SAID_ONCE or failed or bytes(said.get("choices", ABSENT)) in (b"", b"[]")
 
 
 class ChatSaidOnce(Chat):
@@ -162,18 +161,18 @@ class Responses(Meter):
     UNFINISHED = (b'"queued"', b'"in_progress"')
 
     def _read(self, said: Fields) -> None:
-        kind = bytes(_raw(said, "type"))
+        kind = bytes(said.get("type", ABSENT))
         ends = kind in self.ENDS
         self.said_all |= ends
-        if there(_raw(said, "response")):
-            said = self._text.fields(_raw(said, "response")) if ends else {}
+        if there(said.get("response", ABSENT)):
+            said = self._text.fields(said.get("response", ABSENT)) if ends else {}
         elif kind and not ends and kind != b'"error"':  # an event in the middle, whatever usage it names
-            said = {"error": _raw(said, "error")}
-        usage = _openai(self._text, _raw(said, "usage"), "input_tokens", "output_tokens")
-        if usage is not None and bytes(_raw(said, "status")) not in self.UNFINISHED:
+            said = {"error": said.get("error", ABSENT)}
+        usage = _openai(self._text, said.get("usage", ABSENT), "input_tokens", "output_tokens")
+        if usage is not None and bytes(said.get("status", ABSENT)) not in self.UNFINISHED:
             self._keep_highest(usage)
             self._final = True
-        elif bytes(_raw(said, "type")) == b'"error"' or there(_raw(said, "error")):
+        elif bytes(said.get("type", ABSENT)) == b'"error"' or there(said.get("error", ABSENT)):
             self._broken = True
 
 
@@ -185,7 +184,7 @@ class Embeddings(Meter):
     MARKS = (_TOKENS,)
 
     def _read(self, said: Fields) -> None:
-        usage = _openai(self._text, _raw(said, "usage"), "prompt_tokens", None)
+        usage = _openai(self._text, said.get("usage", ABSENT), "prompt_tokens", None)
         if usage is not None:
             self._keep_highest(usage)
             self._final = True
@@ -225,31 +224,31 @@ class Messages(Meter):
         self.known_input = None
 
     def _read(self, said: Fields) -> None:
-        kind = bytes(_raw(said, "type"))
+        kind = bytes(said.get("type", ABSENT))
         if kind == b'"message_start"':
             self._begin()
-            message = self._text.fields(_raw(said, "message"))
-            whole = there(_raw(message, "stop_reason"))
-            self._merge(_raw(message, "usage"), whole=whole, last=whole)
+            message = self._text.fields(said.get("message", ABSENT))
+            whole = there(message.get("stop_reason", ABSENT))
+            self._merge(message.get("usage", ABSENT), whole=whole, last=whole)
         elif kind == b'"message_delta"':
-            delta = self._text.fields(_raw(said, "delta"))
-            self._merge(_raw(said, "usage"), whole=True, last=there(_raw(delta, "stop_reason")))
+            delta = self._text.fields(said.get("delta", ABSENT))
+            self._merge(said.get("usage", ABSENT), whole=True, last=there(delta.get("stop_reason", ABSENT)))
         elif kind == b'"content_block_start"':
-            if bytes(_raw(self._text.fields(_raw(said, "content_block")), "type")) not in self.PLAIN_BLOCKS:
+            if bytes(self._text.fields(said.get("content_block", ABSENT)).get("type", ABSENT)) not in self.PLAIN_BLOCKS:
                 self._reads_more, self.known_input = True, None
         elif kind == b'"message_stop"':
             self.said_all = True
-        elif kind == b'"error"' or there(_raw(said, "error")):
+        elif kind == b'"error"' or there(said.get("error", ABSENT)):
             self._broken = True
-        elif there(_raw(said, "usage")):
-            self._merge(_raw(said, "usage"), whole=True, last=True)
+        elif there(said.get("usage", ABSENT)):
+            self._merge(said.get("usage", ABSENT), whole=True, last=True)
 
     def _merge(self, raw: msgspec.Raw, *, whole: bool, last: bool) -> None:
         """Take the numbers of one `usage`. `whole`: it counts the output so far. `last`: no other one follows."""
         fields = self._text.fields(raw)
         now = _anthropic(self._text, fields)
         self._counts |= now
-        if there(_raw(fields, "iterations")):
+        if there(fields.get("iterations", ABSENT)):
             self._beside = self._ran_beside(self._text.entries(fields["iterations"]))
         if "input" not in self._counts:
             return
@@ -266,7 +265,7 @@ class Messages(Meter):
         beside = [entry for entry in iterations if any(kind in bytes(entry) for kind in self.BESIDE)]
         found: Counter[str] = Counter()
         for entry in map(self._text.fields, beside):
-            if bytes(_raw(entry, "type")) in self.BESIDE:
+            if bytes(entry.get("type", ABSENT)) in self.BESIDE:
                 found.update(_anthropic(self._text, entry))
         return dict(found)
 
@@ -312,9 +311,9 @@ class Generate(Meter):
         self._ended: set[int] = set()
 
     def _read(self, said: Fields) -> None:
-        self._broken |= there(_raw(said, "error"))
-        finished = self._finished(_raw(said, "candidates"))
-        fields = self._text.fields(_raw(said, "usageMetadata"))
+        self._broken |= there(said.get("error", ABSENT))
+        finished = self._finished(said.get("candidates", ABSENT))
+        fields = self._text.fields(said.get("usageMetadata", ABSENT))
         if not fields:
             return
         for name in self.COUNTS:
@@ -331,7 +330,7 @@ class Generate(Meter):
         if b'"finishReason"' not in bytes(candidates):
             return False
         entries = [self._text.fields(candidate) for candidate in self._text.entries(candidates)]
-        ended = [entry for entry in entries if there(_raw(entry, "finishReason"))]
+        ended = [entry for entry in entries if there(entry.get("finishReason", ABSENT))]
         if self.choices <= CANDIDATES_MAX:
             indexes = [_tokens(entry, "index") or 0 for entry in ended]
             self._ended.update(index for index in indexes if index < self.choices)
