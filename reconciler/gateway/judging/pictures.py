@@ -52,22 +52,14 @@ def _price(size: tuple[int, int]) -> int:
 def _sizes(data: str) -> list[tuple[int, int]]:
     """Read the width and the height of an image, in any order; several if it may be of any of them."""
     head = _unpacked(data[:HEAD_CHARS])
-    if head[4:8] == b"ftyp":
-        return next(filter(None, (_heif(_unpacked(data[:chars])) for chars in JPEG_CHARS)), [])
-    size = _size(head, data)
-    return [] if size is None else [size]
-
-
-def _size(head: bytes, data: str) -> tuple[int, int] | None:
     if head.startswith(b"\x89PNG\r\n\x1a\n") and head[12:16] == b"IHDR" and len(head) >= 24:
-        return unpack_from(">II", head, 16)
+        return [unpack_from(">II", head, 16)]
     if head.startswith((b"GIF87a", b"GIF89a")) and len(head) >= 10:
-        return unpack_from("<HH", head, 6)
+        return [unpack_from("<HH", head, 6)]
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP" and len(head) >= 30:
         return _webp(head)
-    if not head.startswith(b"\xff\xd8"):
-        return None
-    return next(filter(None, (_jpeg(_unpacked(data[:chars])) for chars in JPEG_CHARS)), None)
+    read = _heif if head[4:8] == b"ftyp" else _jpeg if head.startswith(b"\xff\xd8") else None
+    return next(filter(None, (read(_unpacked(data[:chars])) for chars in JPEG_CHARS)), []) if read else []
 
 
 def _unpacked(text: str) -> bytes:
@@ -79,32 +71,32 @@ def _unpacked(text: str) -> bytes:
         return b""
 
 
-def _webp(head: bytes) -> tuple[int, int] | None:
+def _webp(head: bytes) -> list[tuple[int, int]]:
     kind = head[12:16]
     if kind == b"VP8 " and head[23:26] == b"\x9d\x01\x2a":
         width, height = unpack_from("<HH", head, 26)
-        return width & 0x3FFF, height & 0x3FFF
+        return [(width & 0x3FFF, height & 0x3FFF)]
     if kind == b"VP8L" and head[20] == 0x2F:
         (bits,) = unpack_from("<I", head, 21)
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        return [((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)]
     if kind == b"VP8X":
-        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
-    return None
+        return [(int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1)]
+    return []
 
 
-def _jpeg(head: bytes) -> tuple[int, int] | None:
+def _jpeg(head: bytes) -> list[tuple[int, int]]:
     """Go from one segment to the next until one says the size: an SOF (ITU T.81, table B.1)."""
     at = 2
     for _ in range(SEGMENTS_MAX):
         if len(head) < at + 9 or head[at] != 0xFF:
-            return None
+            return []
         marker = head[at + 1]
         if not 0xC0 <= marker <= 0xFE or 0xD0 <= marker <= 0xDA:
-            return None
+            return []
         if marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return unpack_from(">HH", head, at + 5)
+            return [unpack_from(">HH", head, at + 5)]
         at += 2 + int.from_bytes(head[at + 2 : at + 4])
-    return None
+    return []
 
 
 def _heif(head: bytes) -> list[tuple[int, int]]:
