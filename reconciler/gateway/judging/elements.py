@@ -80,9 +80,9 @@ def quoted(value: Any) -> int:
     return escaped(value.encode(errors="surrogatepass") if isinstance(value, str) else msgspec.json.encode(value))
 
 
-def told(item: dict[str, Any]) -> int:
-    """Give the same of what an item holds of calls, and of what tools said."""
+def tells(item: dict[str, Any]) -> list[str]:
+    """Name the members of an item that hold calls, and what tools said: they are written by `tojson` with all below."""
     names = ["arguments", "input", "output", "function_call"]
     if item.get("role") in ANSWERING or item.get("type") == "tool_result":
         names.append("content")
-    return sum(quoted(item.get(name)) for name in names)
+    return names

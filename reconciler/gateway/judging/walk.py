@@ -26,7 +26,7 @@ import msgspec
 from reconciler.gateway.body import Body
 from reconciler.gateway.growth import escaped, rendered
 from reconciler.gateway.judging import kinds, media
-from reconciler.gateway.judging.elements import called, defined, quoted, told
+from reconciler.gateway.judging.elements import called, defined, quoted, tells
 from reconciler.gateway.judging.fields import (
     BODY,
     DEFINITION,
@@ -136,6 +136,9 @@ class _Walk:
         self._remembers = provider.remembers
         self._functions = operation == "messages"  # what has no type is one
         self._limits = operation not in _GEMINIS  # none of the answer's stands in the settings
+        # Whether what is at hand stands in what was measured as a whole, with all below it: each level again would
+        # make work, and tokens, that grow with the square of the depth.
+        self._defined = self._told = False
 
     def unrolls(self, raw: Any) -> bool:
         """Tell whether references may stand in a text, and are written out."""
@@ -172,7 +175,7 @@ class _Walk:
         elif rule is Treatment.TOOLS or rule is Treatment.FUNCTIONS:
             if table is PROMPT and self._unrolls:
                 self.schemas(Treatment.TOOLS, item)
-            if table is PROMPT and self._rewrites:
+            if table is PROMPT and self._rewrites and not self._told:
                 self.found.rendered += quoted(item)
             self._tools(item, depth + 1, bare=rule is Treatment.FUNCTIONS or self._functions)
         else:
@@ -208,8 +211,10 @@ class _Walk:
         elif isinstance(value, dict):
             kind = self._kind(table, value)
             if self._elements and table is PROMPT:
-                self.found.rendered += called(value) + (told(value) if self._rewrites else 0)
+                self.found.rendered += called(value)
+            outer, told = self._told, self._tells(table, value)
             for name, item in value.items():
+                self._told = outer or name in told
                 rule = table.get(name)
                 if (rule is Treatment.TEXT and table is not SETTINGS) or (name == "type" and kind is not None):
                     continue
@@ -218,6 +223,15 @@ class _Walk:
                 if table is PROMPT and kind is not None and (kind, name) in EXCEPTIONS:
                     rule = EXCEPTIONS[kind, name]
                 self.field(table, name, rule, item, depth, value)
+            self._told = outer
+
+    def _tells(self, table: Table, value: dict[str, Any]) -> list[str]:
+        """Add what an item's calls, and what tools said, may grow by, and name the members that hold it."""
+        if table is not PROMPT or not self._elements or not self._rewrites or self._told:
+            return []
+        names = tells(value)
+        self.found.rendered += sum(quoted(value.get(name)) for name in names)
+        return names
 
     def _kind(self, table: Table, value: dict[str, Any]) -> str | None:
         """Judge an object by its kind, and give that, None if it has none."""
@@ -255,8 +269,10 @@ class _Walk:
                 self._tools(item, depth + 1, bare=bare)
         elif isinstance(value, dict):
             self.found.tools = True
-            self.found.rendered += defined(value) if self._rewrites else 0
+            outer, self._defined = self._defined, True
+            self.found.rendered += defined(value) if self._rewrites and not outer else 0
             self._tool(value, depth, bare=bare)
+            self._defined = outer
         elif value is not None:
             self.found.refuse(f"the tool {shown(value)}")
 
