@@ -198,11 +198,7 @@ class _One:
         except Lost as error:
             await self._lost(answer, error)
         status, body, headers = answer.status, bytes(held), passed(answer.headers, self._mask)
-        if not self._turned and self._due(len(body)):
-            await self._turn(answer)
-        self._begun = perf_counter()
-        self._read(body, answer.content_type)
-        self._took(answer)
+        await self._read(answer, body)
         await self._charge(status, "no usage in the answer", complete=True)
         if (status in RETRIED or status >= 500) and self._share.holds(len(body) + sum(map(len, chain(*headers)))):
             self._handed = True
@@ -210,14 +206,23 @@ class _One:
         await self._client.whole(status, headers, body)
         return None
 
-    def _read(self, body: bytes, content_type: str) -> None:
-        """Meter a whole answer, which may hold events, too."""
-        stream = stream_of(self._held.call, body, content_type)
-        if stream is None and not body.lstrip().startswith(b"["):
-            self._meter.feed(body)
-        else:  # or an array, as Google's errors may be
-            stream = stream or Array()
-            stream.feed(body, self._meter, [])
+    async def _read(self, answer: Answer, body: bytes) -> None:
+        """Meter a whole answer. It may hold events, or be an array, as Google's errors are: then slice by slice."""
+        stream = stream_of(self._held.call, body, answer.content_type)
+        if stream is None and body.lstrip().startswith(b"["):
+            stream = Array()
+        step = SLICE_BYTES if stream else HELD_BYTES_MAX
+        for at in range(0, len(body), step):
+            part = body[at : at + step]
+            if not self._turned and self._due(len(part)):
+                await self._turn(answer)
+            self._begun = perf_counter()
+            if stream:
+                stream.feed(part, self._meter, [])
+            else:
+                self._meter.feed(part)
+            self._took(answer)
+        if stream:
             stream.rest(self._meter)
 
     async def _stream(self, answer: Answer, stream: Stream) -> None:

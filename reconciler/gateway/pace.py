@@ -26,8 +26,8 @@ PARSED_AHEAD_S: Final = 0.002
 """The same of what may be parsed, and deciphered."""
 GUESS_S: Final = 0.001
 """What a turn is taken for until it is over."""
-WORK_MAX_S: Final = 0.02
-"""Of one turn: no piece takes more, and what was awaited in between is no work."""
+WORK_MAX_S: Final = 1.0
+"""Of one piece: far above what any takes. What is more is a process that was stopped for a while."""
 TICK_S: Final = 0.001
 DEAR_S: Final = 0.0005
 """Of a small piece: what usual events of that size take ten times over."""

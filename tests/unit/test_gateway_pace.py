@@ -104,7 +104,7 @@ def worked(loop: Loop, workers: list[Worker], seconds: float) -> tuple[Counter[s
 
 
 @pytest.mark.parametrize("answers", [1, 4, 400])
-@pytest.mark.parametrize("cost_s", [0.0002, 0.003, 0.02])
+@pytest.mark.parametrize("cost_s", [0.0002, 0.003, 0.02, 0.2])
 def test_many_that_take_much_have_one_share(loop: Loop, answers: int, cost_s: float) -> None:
     """However many there are, the loop has the rest of the time for others."""
     pace = AnswerPace()
