@@ -84,7 +84,7 @@ def unreachable(following: Following | None) -> str:
 def standalone_health(workspace: Workspace, state: SteeredState) -> Health:
     """Say how things stand when no daemon runs: from the log, what was vouched for, and the branch's tip."""
     from reconciler.source.git import Repository
-    from reconciler.source.remote import last_seen
+    from reconciler.source.mirror import last_seen
 
     head = problem = held = ""
     following = None

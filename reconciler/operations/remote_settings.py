@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from reconciler.core.errors import SecretMissing, SecretsUnavailable, SourceUnavailable
 from reconciler.secrets.backends import Backends
 from reconciler.source.credentials import RemoteCredentials
-from reconciler.source.remote import Mirror, Remote
+from reconciler.source.mirror import Mirror
+from reconciler.source.remote import Remote
 from reconciler.source.witness import refs_of
 from reconciler.workspace import Workspace
 from reconciler.workspace.other_secrets import KNOWN_HOSTS, OF_GIT, PASSWORD, SSH_KEY, TOKEN, USERNAME

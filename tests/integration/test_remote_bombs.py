@@ -18,7 +18,8 @@ from reconciler.core.errors import SourceUnavailable
 from reconciler.forges.api import ForgeApi, ForgeUnavailable
 from reconciler.source.chains import CHAIN_MAX
 from reconciler.source.credentials import RemoteCredentials
-from reconciler.source.remote import Mirror, Remote
+from reconciler.source.mirror import Mirror
+from reconciler.source.remote import Remote
 from reconciler.source.witness import CHECKPOINTS
 from tests.integration.test_git_door import chain
 from tests.support import Git, Site
