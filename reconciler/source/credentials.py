@@ -85,11 +85,10 @@ def opened(address: RemoteAddress, held: RemoteCredentials, ca_file: Path | None
         return
     slow = {"http.lowSpeedLimit": "1", "http.lowSpeedTime": silence}
     options = {**protocol, **slow, **({"http.sslCAInfo": str(ca_file)} if ca_file else {})}
-    username, password = held.username or address.username, held.password or address.password
-    if not password:
+    if not held.password:
         yield Access(options, {})
         return
-    with _helper(username or TOKEN_USER, password) as (helper, descriptor):
+    with _helper(held.username or TOKEN_USER, held.password) as (helper, descriptor):
         yield Access({**options, f"credential.{address.origin}.helper": helper}, {}, (descriptor,))
 
 
