@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import Final
 
 from reconciler.core.canonical import same_value
+from reconciler.manifests.aligning import aligned
 from reconciler.manifests.emit import block_lines, entry_lines, flow_text, item_lines, quoted, scalar_text
 from reconciler.manifests.nodes import Mapping, Node, Scalar, Sequence
 from reconciler.manifests.spans import SpannedEntry, Spans
@@ -274,7 +274,7 @@ class NodeEditor:
         kept = [False] * len(entries)
         added: dict[int, list[object]] = {}
         after = -1
-        for place, value in _aligned([item.value for item in node.items], wanted):
+        for place, value in aligned([item.value for item in node.items], wanted):
             if place is None:
                 added.setdefault(after, []).append(value)
                 continue
@@ -440,40 +440,3 @@ def _is_json(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _aligned(old: list[object], new: list[object]) -> Iterator[tuple[int | None, object]]:
-    """Yield each new item with the place of the old one that becomes it, None for one that is added.
-
-    Equal items stay what they are, then items of one name, then those that stand at one place between these.
-    """
-    texts = [json.dumps(value, sort_keys=True) for value in old], [json.dumps(value, sort_keys=True) for value in new]
-    for tag, i, stop_i, j, stop_j in _differences(*texts):
-        if tag == "replace":
-            names = [_named(value, f"old {n}") for n, value in enumerate(old[i:stop_i])]
-            others = [_named(value, f"new {n}") for n, value in enumerate(new[j:stop_j])]
-            for _, a, stop_a, b, stop_b in SequenceMatcher(None, names, others, autojunk=False).get_opcodes():
-                for step in range(b, stop_b):
-                    place = a + step - b
-                    yield (i + place if place < stop_a else None), new[j + step]
-        else:
-            for step in range(j, stop_j):
-                yield (i + step - j if tag == "equal" else None), new[step]
-
-
-def _differences(old: list[str], new: list[str]) -> Iterator[tuple[str, int, int, int, int]]:
-    """Yield the steps from one list to the other; what is equal at both ends is taken for itself first."""
-    least = min(len(old), len(new))
-    head = next((n for n in range(least) if old[n] != new[n]), least)
-    tail = next((n for n in range(least - head) if old[-1 - n] != new[-1 - n]), least - head)
-    yield "equal", 0, head, 0, head
-    middle = SequenceMatcher(None, old[head : len(old) - tail], new[head : len(new) - tail], autojunk=False)
-    for tag, *places in middle.get_opcodes():
-        i, stop_i, j, stop_j = (head + place for place in places)
-        yield tag, i, stop_i, j, stop_j
-    yield "equal", len(old) - tail, len(old), len(new) - tail, len(new)
-
-
-def _named(value: object, otherwise: str) -> tuple[str, str]:
-    name = value.get("name") if isinstance(value, dict) else None
-    return ("name", name) if isinstance(name, str) else ("place", otherwise)

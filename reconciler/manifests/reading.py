@@ -17,6 +17,7 @@ from reconciler.core.objects import KIND_OF_MANIFEST, Manifest, Reference
 from reconciler.manifests import rules
 from reconciler.manifests.facts import PROBLEMS_MAX, Entry, Facts, Named, Problem, Problems, most_severe
 from reconciler.manifests.inline_keys import find, find_in_comments, holds_key, redact, redact_beginning
+from reconciler.manifests.lines import Lines
 
 if TYPE_CHECKING:
     from reconciler.manifests.tree import Document
@@ -111,8 +112,6 @@ def _quoted(text: str, problems: list[Problem], keys: list[Problem], *, masked: 
 
 def _without_keys(text: str, lines: list[str], keys: list[Problem]) -> list[str]:
     """Give the lines, each up to its first key; of a key that has several lines only what stands before it is left."""
-    from reconciler.manifests.tree import Lines
-
     left = list(lines)
     for key in keys:
         if len(line := left[key.line - 1]) >= key.column:
@@ -192,8 +191,6 @@ def _decode(data: bytes) -> tuple[str, Problem | None]:
 
 
 def _end_of(text: str) -> tuple[int, int]:
-    from reconciler.manifests.tree import Lines
-
     return Lines(text).place(len(text))
 
 
@@ -259,7 +256,6 @@ def _inline_keys(text: str, secrets: _Spans) -> Iterator[Problem]:
     if not found:
         return
     from reconciler.manifests.documents import inline_key
-    from reconciler.manifests.tree import Lines
 
     lines = Lines(text)
     starts = [start for start, _ in secrets]

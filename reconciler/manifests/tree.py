@@ -11,7 +11,6 @@ Invariants: lines and columns count from 1, columns in code points, a byte order
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Protocol, cast
@@ -22,6 +21,7 @@ from yaml._yaml import CParser
 from reconciler.core.canonical import as_json_reads
 from reconciler.manifests.facts import Problem, Problems
 from reconciler.manifests.inline_keys import holds_key, redact, redact_beginning
+from reconciler.manifests.lines import Lines, has_odd_breaks
 from reconciler.manifests.nodes import Mapping, Node, Scalar, Sequence, extent, moved
 from reconciler.manifests.rules import ALIASES, DUPLICATE_KEY, KEY_NOT_SCALAR, MERGE_KEY, SYNTAX, TAG, TOO_DEEP
 from reconciler.manifests.scalars import MAYBE_NUMBER, WORDS, Value, is_exact, plain_value, tagged_value
@@ -38,7 +38,6 @@ _SEPARATORS = re.compile("[\x85\u2028\u2029]")
 _HIDDEN = {0x85: 0x10FF85, 0x2028: 0x10FF28, 0x2029: 0x10FF29}
 """NEL, LS and PS end lines in YAML 1.1, and so in libyaml, but not in 1.2: it sees private characters instead."""
 _SHOWN = {hidden: shown for shown, hidden in _HIDDEN.items()}
-_ODD_BREAKS = re.compile("\r(?!\n)|\ufeff")
 
 
 class YamlMark(Protocol):
@@ -93,27 +92,6 @@ class Document:
         return isinstance(root, Scalar) and root.plain and not root.text
 
 
-class Lines:
-    """Where an index of a text is, by the lines that people count."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
-
-    def place(self, index: int) -> tuple[int, int]:
-        """Give line and column of the character at `index`."""
-        line = bisect_right(self._starts, index)
-        start = self._starts[line - 1]
-        column = index - start + 1
-        if column > 1 and self._text[start] == "\ufeff":
-            column -= 1
-        return line, column
-
-
-def _has_odd_breaks(text: str) -> bool:
-    return ("\r" in text or not text.isascii()) and _ODD_BREAKS.search(text) is not None
-
-
 class _Stop(Exception):
     """The document is given up; the problem is already listed."""
 
@@ -125,7 +103,7 @@ class _Builder:
         self._restore = not text.isascii() and _SEPARATORS.search(text) is not None
         self._parser = CParser(text.translate(_HIDDEN) if self._restore else text)
         self._text = text
-        self._lines = Lines(text) if _has_odd_breaks(text) else None
+        self._lines = Lines(text) if has_odd_breaks(text) else None
         self._indexed = indexed
         self._may_hide = "\\" in text or "-----BEGIN" in text  # the one key with blanks, which may be line ends
         self._usual = not (self._restore or self._lines or indexed or self._may_hide)
