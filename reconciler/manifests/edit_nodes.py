@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
 from reconciler.core.canonical import same_value
+from reconciler.manifests.aliases import Aliases
 from reconciler.manifests.aligning import aligned
 from reconciler.manifests.emit import block_lines, entry_lines, flow_text, item_lines, quoted, scalar_text
 from reconciler.manifests.nodes import Mapping, Node, Scalar, Sequence
 from reconciler.manifests.spans import SpannedEntry, Spans
 from reconciler.manifests.tree import documents
 
-_GONE: Final = object()
-"""What an alias means whose anchor is no longer in the text."""
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "!!str": (str,),
     "!!int": (int,),
@@ -51,10 +49,7 @@ class NodeEditor:
         self._whole_flow = whole_flow
         self._depth = depth
         self._edits: list[tuple[int, int, str]] = []
-        self._targets: dict[int, Node] = {}
-        self._anchored: list[Node] = []
-        self._after: dict[int, object] = {}
-        self._find_anchors(root, {})
+        self._aliases = Aliases(self._spans, root)
         self._json = _is_json(text[root.index : root.end])
 
     def run(self, root: Mapping, wanted: dict[str, object]) -> str:
@@ -71,58 +66,15 @@ class NodeEditor:
             previous = start
         return text
 
-    def _find_anchors(self, node: Node, known: dict[str, Node]) -> None:
-        if self._spans.is_alias(node):
-            self._targets[id(node)] = known[self._text[node.index + 1 : node.end].strip()]
-            return
-        anchor, _, _ = self._spans.properties(node)
-        if anchor:
-            known[anchor] = node
-            self._anchored.append(node)
-        if isinstance(node, Mapping):
-            for name, value in node.items.items():
-                self._find_anchors(node.keys[name], known)
-                self._find_anchors(value, known)
-        elif isinstance(node, Sequence):
-            for item in node.items:
-                self._find_anchors(item, known)
-
-    def _now(self, node: Node) -> object:
-        """Give what an alias means after the edits so far."""
-        target = self._targets[id(node)]
-        return self._after.get(id(target), target.value)
-
-    def _stale(self, node: Node) -> bool:
-        """Tell whether a node holds an alias that means something else by now."""
-        if not self._targets:
-            return False
-        if id(node) in self._targets:
-            return not same_value(self._now(node), node.value)
-        if isinstance(node, Scalar):
-            return False
-        children: Iterator[Node] = iter(node.items if isinstance(node, Sequence) else node.items.values())
-        keys = any(id(key) in self._targets and self._stale(key) for key in _keys(node))
-        return keys or any(self._stale(child) for child in children)
-
-    def _forget(self, start: int, end: int) -> None:
-        """Note that what is anchored between two indexes goes."""
-        for node in self._anchored:
-            if start <= node.index < end:
-                self._after[id(node)] = _GONE
-
-    def _forget_all(self, entries: list[SpannedEntry]) -> None:
-        for entry in entries:
-            self._forget(entry.start, entry.end)
-
     def _node(self, node: Node, wanted: object, *, flow: bool) -> None:
         """Change a node in place; raises CannotEdit if the field or item that holds it has to be written anew."""
-        if id(node) in self._targets:
-            if not same_value(self._now(node), wanted):
+        if self._aliases.has(node):
+            if not same_value(self._aliases.value(node), wanted):
                 if isinstance(wanted, dict | list) and wanted and not flow:
                     raise CannotEdit
                 self._edits.append((node.index, node.end, self._inline(wanted, flow=flow)))
             return
-        if same_value(node.value, wanted) and not self._stale(node):
+        if same_value(node.value, wanted) and not self._aliases.stale(node):
             return
         if isinstance(node, Scalar):
             if isinstance(wanted, dict | list) and wanted and not flow:
@@ -130,7 +82,7 @@ class NodeEditor:
             self._scalar(node, wanted, flow=flow)
         else:
             self._collection(node, wanted, within=flow)
-        self._after[id(node)] = wanted
+        self._aliases.note(node, wanted)
 
     def _collection(self, node: Mapping | Sequence, wanted: object, *, within: bool) -> None:
         """Change a mapping or list; `within` tells that it stands in brackets itself."""
@@ -153,7 +105,7 @@ class NodeEditor:
         if not flow or (filled and not (within or node.items or self._json)):
             raise CannotEdit
         kept = self._spans.content(node) if isinstance(node, Mapping) == isinstance(wanted, dict) else node.index
-        self._forget(kept, node.end)
+        self._aliases.forget(kept, node.end)
         self._edits.append((kept, node.end, self._inline(wanted, flow=within)))
 
     def _inline(self, value: object, *, flow: bool) -> str:
@@ -210,7 +162,7 @@ class NodeEditor:
         return new + last if fits else ""
 
     def _mapping(self, node: Mapping, wanted: dict[str, object], *, flow: bool) -> None:
-        if node.merged or any(self._stale(key) for key in node.keys.values()):
+        if node.merged or any(self._aliases.stale(key) for key in node.keys.values()):
             raise CannotEdit
         entries = self._spans.entries(node)
         kept = [entry.name in wanted for entry in entries]
@@ -218,7 +170,7 @@ class NodeEditor:
             raise CannotEdit
         for entry in entries:
             if entry.name not in wanted:
-                self._forget(entry.start, entry.end)
+                self._aliases.forget(entry.start, entry.end)
                 continue
             mark = len(self._edits)
             try:
@@ -251,7 +203,7 @@ class NodeEditor:
         source = self._text[key.index : key.end].rstrip()
         if flow or start != key.index or "\n" in source or self._text[start] in "&!*":
             raise CannotEdit
-        self._forget(start, entry.end)
+        self._aliases.forget(start, entry.end)
         column = start - self._spans.line_start(start)
         if not self._below_comment(key.end, entry, wanted, column):
             first, *rest = entry_lines(source, wanted)
@@ -278,7 +230,7 @@ class NodeEditor:
             if place is None:
                 added.setdefault(after, []).append(value)
                 continue
-            self._forget_all(entries[after + 1 : place])
+            self._forget(entries[after + 1 : place])
             kept[place], after = True, place
             mark = len(self._edits)
             try:
@@ -286,7 +238,7 @@ class NodeEditor:
             except CannotEdit:
                 del self._edits[mark:]
                 self._rewrite_item(entries[place], value, flow=flow)
-        self._forget_all(entries[after + 1 :])
+        self._forget(entries[after + 1 :])
         if not any(kept):
             raise CannotEdit
         if flow:
@@ -304,8 +256,12 @@ class NodeEditor:
                 start = next(entry.start for entry, keep in zip(entries, kept, strict=True) if keep)
                 self._edits.append((start, start, "".join(f"{line}{self._newline}{' ' * indent}" for line in lines)))
 
+    def _forget(self, entries: list[SpannedEntry]) -> None:
+        for entry in entries:
+            self._aliases.forget(entry.start, entry.end)
+
     def _rewrite_item(self, entry: SpannedEntry, wanted: object, *, flow: bool) -> None:
-        self._forget(entry.start, entry.end)
+        self._aliases.forget(entry.start, entry.end)
         if flow:
             self._edits.append((entry.start, entry.end, self._inline(wanted, flow=True)))
             return
@@ -426,10 +382,6 @@ class NodeEditor:
                 end -= 1
             text = ",".join(f"{self._newline}{lead}{text}" for text in new)
             self._edits.append((end, end, text + "," * stays))
-
-
-def _keys(node: Node) -> list[Scalar]:
-    return list(node.keys.values()) if isinstance(node, Mapping) else []
 
 
 def _is_json(text: str) -> bool:
