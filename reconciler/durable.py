@@ -44,7 +44,7 @@ def sync(path: Path) -> None:
 @contextlib.contextmanager
 def _drafted(path: Path, content: bytes, mode: int) -> Iterator[Path]:
     """Give a durable file beside `path`, whose folder is made durable at the end; a draft that is left is removed."""
-    draft = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+    draft = path.with_name(f".pai-{os.urandom(6).hex()}")  # short: the name may be as long as one can be
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(content)

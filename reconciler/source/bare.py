@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
 from pathlib import Path
 
 import pygit2
 
 from reconciler.core.errors import CouldNotRun, Refused
-from reconciler.source.gitrun import HARMLESS, UNCONFIGURED
+from reconciler.source.gitrun import HARMLESS, UNCONFIGURED, git, without_repository
 
 SETTINGS = {
     # A user's own core.hooksPath must not switch the pre-receive hook off; relative to the repository, so it may move.
@@ -34,7 +32,11 @@ def init_bare(path: Path, branch: str) -> None:
             raise Refused(f"{path} exists and is not a bare git repository", "move it away")
         # No template: hooks from somebody's template folder would take the place of ours.
         options = ["--quiet", "--bare", "--template=", "--object-format=sha1", f"--initial-branch={branch}"]
-        _git("-c", "init.defaultRefFormat=files", "init", *options, "--", str(path))
+        words = ["-c", "init.defaultRefFormat=files", "init", *options, "--", str(path)]
+        done = git(words, {**without_repository(), **UNCONFIGURED}, TIMEOUT_S)
+        if done.returncode:
+            said = done.stderr.decode("utf-8", "replace").strip()
+            raise CouldNotRun(f"git failed: {said}", "pai init can be run again")
     try:
         _set(path)
     except (pygit2.GitError, OSError, ValueError) as error:
@@ -54,23 +56,3 @@ def _set(path: Path) -> None:
     for key, value in SETTINGS.items():
         if key not in config or config[key] != value:
             config[key] = value
-
-
-def _git(*arguments: str) -> None:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")} | UNCONFIGURED
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            env=clean,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise CouldNotRun("git is not installed", "install git 2.28 or newer") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CouldNotRun(f"git {arguments[0]} failed: {error}", "pai init can be run again") from error
-    if done.returncode:
-        raise CouldNotRun(f"git failed: {done.stderr.strip()}", "pai init can be run again")

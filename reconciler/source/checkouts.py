@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +15,9 @@ from typing import NamedTuple
 import pygit2
 from pygit2.enums import FileMode, FileStatus
 
+from reconciler import durable
 from reconciler.core.errors import CouldNotRun, Refused
-from reconciler.source.gitrun import in_work_tree
+from reconciler.source.gitrun import in_work_tree, without_repository
 from reconciler.source.storing import common_dir
 
 TIMEOUT_S = 30.0
@@ -154,8 +154,7 @@ def _hidden(root: Path, files: Iterable[str]) -> dict[str, _Hidden]:
 
 
 def _git(root: Path, *words: str) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = in_work_tree(root, words, environment | {"GIT_OPTIONAL_LOCKS": "0"}, TIMEOUT_S)
+    done = in_work_tree(root, words, without_repository() | {"GIT_OPTIONAL_LOCKS": "0"}, TIMEOUT_S)
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ")
         raise CouldNotRun(f"git {words[0]} failed in {root}: {said}", f"git -C {root} status says more")
@@ -209,9 +208,9 @@ def follow_branch(repo: pygit2.Repository, root: Path, commit: str, files: Mappi
             else:
                 entry = tree[path]
                 if path not in hidden or os.path.lexists(root / path):
-                    _replace(
-                        root / path, converted.get(path, content), executable=entry.filemode == FileMode.BLOB_EXECUTABLE
-                    )
+                    (root / path).parent.mkdir(parents=True, exist_ok=True)
+                    mode = 0o777 if entry.filemode == FileMode.BLOB_EXECUTABLE else 0o666  # as far as the umask allows
+                    durable.replace(root / path, converted.get(path, content), mode)
                 index.add(pygit2.IndexEntry(path, entry.id, FileMode(entry.filemode)))
         index.write()
         if followed := [path for path in converted if path not in hidden]:
@@ -244,18 +243,3 @@ def _remove_empty(root: Path, folder: Path) -> None:
         except OSError:
             return
         folder = folder.parent
-
-
-def _replace(path: Path, content: bytes, executable: bool) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".pai-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, (0o777 if executable else 0o666) & ~mask)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

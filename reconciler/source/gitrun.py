@@ -12,6 +12,7 @@ import contextlib
 import os
 import resource
 import select
+import shutil
 import signal
 import subprocess
 import threading
@@ -91,22 +92,35 @@ _NO_COMMAND = 127
 """The exit code of a shell for a command that does not exist: POSIX, XCU 2.8.2."""
 
 
-def in_work_tree(
-    folder: Path, words: Sequence[str], environment: Mapping[str, str], timeout_s: float
+def git(
+    words: Sequence[str], environment: Mapping[str, str], timeout_s: float, folder: Path | None = None, given: str = ""
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `git WORDS` in somebody's work tree, with no hook and no way to a remote. Raises CouldNotRun without git."""
+    """Run `git WORDS`, which reads what is `given`, to its end. Raises CouldNotRun without git, or if it takes long."""
     try:
         return subprocess.run(
-            ["git", *NO_PROGRAMS, *words],
+            ["git", *words],
             cwd=folder,
-            env={**environment, **NO_TRANSPORT, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
+            env={**environment, "LC_ALL": "C"},
+            input=given.encode(),
             capture_output=True,
             timeout=timeout_s,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CouldNotRun(f"git cannot be run in {folder}: {error}", "is git installed?") from error
+        why = "it is not installed" if shutil.which("git") is None else str(error)
+        raise CouldNotRun(f"git cannot be run: {why}", "install git 2.34 or newer") from error
+
+
+def in_work_tree(
+    folder: Path, words: Sequence[str], environment: Mapping[str, str], timeout_s: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `git WORDS` in somebody's work tree, with no hook and no way to a remote; as `git`."""
+    return git([*NO_PROGRAMS, *words], {**environment, **NO_TRANSPORT}, timeout_s, folder)
+
+
+def without_repository() -> dict[str, str]:
+    """Give this process's environment without variables of git, which may name another repository."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
 
 class Ran(NamedTuple):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from reconciler import durable
 from reconciler.core.errors import CouldNotRun, Refused
 
 MARK = "# pai: pre-receive hook"
@@ -196,7 +197,9 @@ def install(repo: Path, python: Path, workspace: Path | None = None) -> bool:
                 )
             if now == text.encode() and place.stat().st_mode & 0o777 == 0o755:
                 return False
-        _replace(place, text.encode())
+        place.parent.mkdir(exist_ok=True)
+        durable.replace(place, text.encode(), 0o755)
+        place.chmod(0o755)  # git runs it as whoever pushes, whatever the umask
     except OSError as error:
         raise CouldNotRun(f"cannot write {place}: {error.strerror}", "check the folder's owner and mode") from error
     return True
@@ -216,20 +219,3 @@ def parse_updates(stdin: TextIO) -> list[RefUpdate]:
         if len(updates) > REFS_MAX:
             raise Refused(f"a push may change {REFS_MAX:,} refs at most", "push fewer at a time")
     return updates
-
-
-def _replace(place: Path, content: bytes) -> None:
-    place.parent.mkdir(exist_ok=True)
-    import tempfile  # not needed by the hook, which is in a hurry
-
-    handle, name = tempfile.mkstemp(dir=place.parent, prefix=".pre-receive-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o755)  # noqa: S103 - git runs it as whoever pushes
-        os.replace(name, place)
-    except BaseException:
-        os.unlink(name)
-        raise

@@ -9,11 +9,11 @@ import getpass
 import os
 import re
 import socket
-import subprocess
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from reconciler.core.errors import CouldNotRun, Refused
+from reconciler.source.gitrun import git
 
 TIMEOUT_S: Final = 10.0
 _IDENT: Final = re.compile(r"(?P<name>.*?) ?<(?P<email>[^<>]*)> (?P<when>[0-9]+) (?P<sign>[+-])(?P<h>\d\d)(?P<m>\d\d)")
@@ -55,11 +55,7 @@ def somebody(git_dir: Path | None) -> Author:
 
 def _ident(git_dir: Path | None, variable: str) -> Author:
     place = [] if git_dir is None else [f"--git-dir={git_dir}"]
-    command = ["git", *place, "var", variable]
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CouldNotRun(f"cannot ask git who you are: {error}", "is git installed?") from error
+    done = git([*place, "var", variable], os.environ, TIMEOUT_S)
     # Whatever bytes the environment holds: the name goes into a commit or onto the log, which take text.
     found = _IDENT.fullmatch(done.stdout.decode("utf-8", "replace").strip())
     if done.returncode or found is None:

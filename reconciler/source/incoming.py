@@ -7,11 +7,11 @@ deleted. The place has a name that git's own tidying knows, should the program b
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from reconciler import durable
 from reconciler.core.errors import SourceUnavailable
 from reconciler.source import chains
 
@@ -50,11 +50,7 @@ class Incoming:
         packs = [path for path in (self._folder / "pack").iterdir() if path.suffix in last]
         for path in sorted(packs, key=lambda path: last[path.suffix]):
             path.rename(self._objects / "pack" / path.name)
-        descriptor = os.open(self._objects / "pack", os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        durable.sync(self._objects / "pack")
 
     def end(self) -> None:
         """Remove the place, with all that was not kept."""

@@ -9,7 +9,6 @@ ref reaches, and for two weeks what none does.
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import threading
 import time
@@ -19,7 +18,7 @@ from typing import Final
 import pygit2
 from pygit2.enums import RepositoryOpenFlag
 
-from reconciler.source.gitrun import FRUGAL, UNCONFIGURED
+from reconciler.source.gitrun import FRUGAL, UNCONFIGURED, without_repository
 
 _AUTO: Final = 6700
 """Git's default of `gc.auto`: loose objects."""
@@ -71,13 +70,12 @@ def crowded(path: Path) -> bool:
 
 
 def _gc(path: Path) -> None:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")} | UNCONFIGURED
     settings = [word for pair in {"gc.autoDetach": "false", **FRUGAL}.items() for word in ("-c", "=".join(pair))]
     words = ["git", "-C", str(path), *settings, "gc", "--auto", "--quiet"]
     with contextlib.suppress(OSError):  # no git here: the repository only has more files than it needs
         subprocess.run(
             words,
-            env=clean,
+            env={**without_repository(), **UNCONFIGURED},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

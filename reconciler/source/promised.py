@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,10 +19,11 @@ from urllib.parse import unquote, urlsplit
 
 import pygit2
 
-from reconciler.core.errors import CouldNotRun, SourceUnavailable
+from reconciler.core.errors import SourceUnavailable
 from reconciler.source import git_refusals
 from reconciler.source.bare import init_bare
 from reconciler.source.git import ObjectMissing, Repository, TreeEntry
+from reconciler.source.gitrun import git
 from reconciler.source.mapping import mapped
 from reconciler.source.tree_walk import Wanted
 
@@ -101,17 +101,8 @@ class _Remote:
         words = ("--no-tags", "--no-write-fetch-head", "--recurse-submodules=no", "--filter=blob:none", "--stdin")
         environment = {name: text for name, text in os.environ.items() if name not in _LOCAL}
         environment.setdefault("GIT_ALLOW_PROTOCOL", _PROTOCOLS)
-        try:
-            done = subprocess.run(
-                ["git", f"--git-dir={beside}", *settings, "fetch", "--quiet", "origin", *words],
-                env={**environment, "LC_ALL": "C"},
-                input="".join(f"{oid}\n" for oid in oids).encode(),
-                capture_output=True,
-                timeout=TIMEOUT_S,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise CouldNotRun(f"git cannot be run: {error}", "is git installed?") from error
+        command = [f"--git-dir={beside}", *settings, "fetch", "--quiet", "origin", *words]
+        done = git(command, environment, TIMEOUT_S, given="".join(f"{oid}\n" for oid in oids))
         if done.returncode:
             said = git_refusals.reason(done.stderr.decode("utf-8", "replace").replace(self._url, self._name))
             raise SourceUnavailable(
