@@ -13,18 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pygit2
-from pygit2.enums import FileMode, FileStatus
 
-from reconciler import durable
 from reconciler.core.errors import CouldNotRun, Refused
 from reconciler.source.gitrun import in_work_tree, without_repository
 from reconciler.source.storing import common_dir
 
 TIMEOUT_S = 30.0
-_CONVERTING = ("crlf", "eol", "filter", "ident", "text", "working-tree-encoding")
-"""Attributes by which a file on disk differs from what is committed."""
-_STAGED = FileStatus.INDEX_NEW | FileStatus.INDEX_MODIFIED | FileStatus.INDEX_TYPECHANGE
-_EDITED = FileStatus.WT_MODIFIED | FileStatus.WT_TYPECHANGE
 
 
 def checkout(repo: pygit2.Repository, branch: str, files: Mapping[str, bytes | None]) -> Path | None:
@@ -39,19 +33,21 @@ def checkout(repo: pygit2.Repository, branch: str, files: Mapping[str, bytes | N
     root = Path(repo.workdir)
     if Path(repo.path, "index.lock").exists():
         raise Refused(f"another git process works in {root}", "wait for it, or remove a stale .git/index.lock")
-    hidden = _hidden(root, files)
-    for path, content in files.items():
+    for path in files:
         parts_of(path)
         for folder in Path(path).parents:
             place = root / folder
             if place.is_symlink() or (place.exists() and not place.is_dir()):
                 raise Refused(f"{place} is not a folder", "move it away")
+    hidden, uncommitted = _hidden(root, files), _uncommitted(root, files)
+    for path, content in files.items():
+        letters = uncommitted.get(path, "  ")
         if path in hidden and os.path.lexists(root / path):
-            if not _same(repo, root, path, content) and not _as_committed(repo, root, path):
+            if not _same(root / path, content, letters) and not _as_committed(repo, root, path):
                 shown = f"git -C {shlex.quote(str(root))} update-index {hidden[path].undone} {shlex.quote(path)}"
                 hint = f"{shown} lets git show them; commit them first"
                 raise Refused(f"{path} has uncommitted changes, which git hides ({hidden[path].name})", hint)
-        elif path not in hidden and not _clean(repo, root, path) and not _same(repo, root, path, content):
+        elif (path in uncommitted or (root / path).is_dir()) and not _same(root / path, content, letters):
             raise Refused(f"{path} has uncommitted changes", f"commit or stash them first: git -C {root} status")
     return root
 
@@ -144,7 +140,7 @@ _ASSUMED = _Hidden("assume-unchanged", "--assume-unchanged", "--no-assume-unchan
 def _hidden(root: Path, files: Iterable[str]) -> dict[str, _Hidden]:
     """Find those of the files that git does not look at, by `git ls-files -v`: libgit2 does not tell."""
     found: dict[str, _Hidden] = {}
-    for entry in _git(root, "ls-files", "-v", "-z", "--", *(f":(literal){path}" for path in files)).split("\0"):
+    for entry in _git(root, "ls-files", "-v", "-z", "--", *map(_literal, files)).split("\0"):
         tag, _, path = entry.partition(" ")
         if tag in ("S", "s"):
             found[path] = _SKIPPED
@@ -153,12 +149,25 @@ def _hidden(root: Path, files: Iterable[str]) -> dict[str, _Hidden]:
     return found
 
 
-def _git(root: Path, *words: str) -> str:
-    done = in_work_tree(root, words, without_repository() | {"GIT_OPTIONAL_LOCKS": "0"}, TIMEOUT_S)
+def _git(root: Path, *words: str, given: Iterable[str] = ()) -> str:
+    """Run git in the work tree; `given` are paths or lines for it, and end at a NUL as what it says."""
+    environment = without_repository() | {"GIT_OPTIONAL_LOCKS": "0"}
+    done = in_work_tree(root, words, environment, TIMEOUT_S, b"".join(os.fsencode(f"{each}\0") for each in given))
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ")
         raise CouldNotRun(f"git {words[0]} failed in {root}: {said}", f"git -C {root} status says more")
     return os.fsdecode(done.stdout)
+
+
+def _uncommitted(root: Path, files: Iterable[str]) -> dict[str, str]:
+    """Find those of the files that are not as they were committed, each with its two letters of git-status(1)."""
+    words = ("--porcelain", "-z", "--no-renames", "--ignored", "--untracked-files=all", "--")
+    said = _git(root, "status", *words, *map(_literal, files)).split("\0")
+    return {entry[3:]: entry[:2] for entry in said if entry}
+
+
+def _literal(path: str) -> str:
+    return f":(literal){path}"
 
 
 def _as_committed(repo: pygit2.Repository, root: Path, path: str) -> bool:
@@ -170,70 +179,43 @@ def _as_committed(repo: pygit2.Repository, root: Path, path: str) -> bool:
         return False
 
 
-def _clean(repo: pygit2.Repository, root: Path, path: str) -> bool:
+def _same(place: Path, content: bytes | None, letters: str) -> bool:
+    """Tell whether an uncommitted file is just what is to be committed, and nothing else is staged: nothing is lost."""
     try:
-        status = repo.status_file(path)
-        # libgit2 does not know every way in which git converts a file.
-        return status == FileStatus.CURRENT or (status == FileStatus.WT_MODIFIED and _as_committed(repo, root, path))
-    except KeyError:  # git knows nothing of it; neither should the disk
-        return not os.path.lexists(root / path)
-
-
-def _same(repo: pygit2.Repository, root: Path, path: str, content: bytes | None) -> bool:
-    """Tell whether the uncommitted file is just what is to be committed, so that nothing can be lost."""
-    place = root / path
-    try:
-        status = repo.status_file(path)
-        return not place.is_symlink() and place.read_bytes() == content and not (status & _STAGED and status & _EDITED)
-    except (KeyError, OSError):
+        several = letters[0] not in " ?!" and letters[1] != " "
+        return not place.is_symlink() and place.read_bytes() == content and not several
+    except OSError:
         return False
 
 
 def follow_branch(repo: pygit2.Repository, root: Path, commit: str, files: Mapping[str, bytes | None]) -> None:
     """Bring index and files of the work tree up to a commit in which `files` differ. Raises CouldNotRun.
 
-    A file that a sparse checkout leaves out stays out, and what git was told not to look at stays hidden from it.
+    Git writes the files, as it converts them (gitattributes(5)). A file that a sparse checkout leaves out stays out,
+    and what git was told not to look at stays hidden from it.
     """
     try:
         hidden = _hidden(root, files)
-        index = repo.index
-        index.read(True)
         tree = repo[commit].peel(pygit2.Tree)
-        converted = _converted(repo, root, commit, [path for path, content in files.items() if content is not None])
+        lines = []
         for path, content in files.items():
             if content is None:
                 (root / path).unlink(missing_ok=True)
                 _remove_empty(root, (root / path).parent)
-                index.remove(path)
+                lines.append(f"0 {'0' * 40}\t{path}")
             else:
-                entry = tree[path]
-                if path not in hidden or os.path.lexists(root / path):
-                    (root / path).parent.mkdir(parents=True, exist_ok=True)
-                    mode = 0o777 if entry.filemode == FileMode.BLOB_EXECUTABLE else 0o666  # as far as the umask allows
-                    durable.replace(root / path, converted.get(path, content), mode)
-                index.add(pygit2.IndexEntry(path, entry.id, FileMode(entry.filemode)))
-        index.write()
-        if followed := [path for path in converted if path not in hidden]:
-            _git(root, "update-index", "--", *followed)  # so that git takes what was converted for what is committed
+                lines.append(f"{tree[path].filemode:o} {tree[path].id}\t{path}")
+        there = [path for path in files if path not in hidden or os.path.lexists(root / path)]
+        _git(root, "update-index", "-z", "--index-info", given=lines)
+        _git(root, "checkout-index", "-f", "-u", "-z", "--stdin", given=[p for p in there if files[p] is not None])
         for path, bit in hidden.items():
             if files[path] is not None:
                 _git(root, "update-index", bit.done, "--", path)
-    except (pygit2.GitError, OSError) as error:
+    except (pygit2.GitError, OSError, CouldNotRun) as error:
         raise CouldNotRun(
             f"commit {commit[:12]} is made, but the work tree {root} could not follow: {error}",
             f"git -C {root} status shows the files; git -C {root} diff HEAD what differs",
         ) from error
-
-
-def _converted(repo: pygit2.Repository, root: Path, commit: str, paths: list[str]) -> dict[str, bytes]:
-    """Give the files that git converts when it checks them out (gitattributes(5)), as they are on disk then."""
-    if not paths:
-        return {}
-    words = _git(root, "check-attr", "-z", "--all", "--", *paths).split("\0")
-    found = {path for path, name in zip(words[::3], words[1::3], strict=False) if name in _CONVERTING}
-    if "core.autocrlf" in repo.config and (repo.config["core.autocrlf"] or "").lower() == "true":
-        found.update(paths)
-    return {path: os.fsencode(_git(root, "cat-file", "--filters", f"{commit}:{path}")) for path in sorted(found)}
 
 
 def _remove_empty(root: Path, folder: Path) -> None:

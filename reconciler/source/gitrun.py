@@ -93,7 +93,11 @@ _NO_COMMAND = 127
 
 
 def git(
-    words: Sequence[str], environment: Mapping[str, str], timeout_s: float, folder: Path | None = None, given: str = ""
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    timeout_s: float,
+    folder: Path | None = None,
+    given: bytes = b"",
 ) -> subprocess.CompletedProcess[bytes]:
     """Run `git WORDS`, which reads what is `given`, to its end. Raises CouldNotRun without git, or if it takes long."""
     try:
@@ -101,7 +105,7 @@ def git(
             ["git", *words],
             cwd=folder,
             env={**environment, "LC_ALL": "C"},
-            input=given.encode(),
+            input=given,
             capture_output=True,
             timeout=timeout_s,
             check=False,
@@ -112,10 +116,10 @@ def git(
 
 
 def in_work_tree(
-    folder: Path, words: Sequence[str], environment: Mapping[str, str], timeout_s: float
+    folder: Path, words: Sequence[str], environment: Mapping[str, str], timeout_s: float, given: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
     """Run `git WORDS` in somebody's work tree, with no hook and no way to a remote; as `git`."""
-    return git([*NO_PROGRAMS, *words], {**environment, **NO_TRANSPORT}, timeout_s, folder)
+    return git([*NO_PROGRAMS, *words], {**environment, **NO_TRANSPORT}, timeout_s, folder, given)
 
 
 def without_repository() -> dict[str, str]:

@@ -102,7 +102,7 @@ class _Remote:
         environment = {name: text for name, text in os.environ.items() if name not in _LOCAL}
         environment.setdefault("GIT_ALLOW_PROTOCOL", _PROTOCOLS)
         command = [f"--git-dir={beside}", *settings, "fetch", "--quiet", "origin", *words]
-        done = git(command, environment, TIMEOUT_S, given="".join(f"{oid}\n" for oid in oids))
+        done = git(command, environment, TIMEOUT_S, given="".join(f"{oid}\n" for oid in oids).encode())
         if done.returncode:
             said = git_refusals.reason(done.stderr.decode("utf-8", "replace").replace(self._url, self._name))
             raise SourceUnavailable(
