@@ -19,7 +19,8 @@ from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.core.errors import CouldNotRun, NotFound, Refused, SourceUnavailable, UsageError, WorkspaceError
 from reconciler.core.text import counted
-from reconciler.review import Review, compare, review
+from reconciler.review.compare import compare
+from reconciler.review.findings import Review, review
 from reconciler.source.git import Repository
 from reconciler.source.promised import bring
 from reconciler.source.surroundings import carries, here

@@ -19,18 +19,11 @@ from reconciler.cli.output import note, print_error
 from reconciler.cli.progress import Progress
 from reconciler.cli.terms import count
 from reconciler.core.errors import UsageError
-from reconciler.forges import (
-    CONTEXT,
-    KINDS,
-    CommitStatus,
-    ForgeUnavailable,
-    Surroundings,
-    check_url,
-    forge,
-    publish_comment,
-    surroundings,
-)
-from reconciler.review import Review
+from reconciler.forges.api import ForgeUnavailable, check_url
+from reconciler.forges.environment import Surroundings, surroundings
+from reconciler.forges.hosts import KINDS, CommitStatus, forge
+from reconciler.forges.publishing import CONTEXT, publish_comment
+from reconciler.review.findings import Review
 from reconciler.source.git import Repository
 
 

@@ -26,7 +26,8 @@ from reconciler.core.errors import CouldNotRun, PaiError
 from reconciler.core.objects import DEFAULT_SECRET_KEY
 from reconciler.core.state import Row as Whole
 from reconciler.daemon.worker import Pauses, Worker
-from reconciler.forges import CommitStatus, Forge, ForgeUnavailable, State, forge
+from reconciler.forges.api import ForgeUnavailable
+from reconciler.forges.hosts import CommitStatus, Forge, State, forge
 from reconciler.log.store import Reader
 from reconciler.secrets.secret_value import SecretValue
 from reconciler.workspace import Workspace

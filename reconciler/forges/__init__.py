@@ -4,23 +4,3 @@
 comment up to date, `environment` reads what CI systems say about themselves. Tokens come in as arguments and go into
 one header, nowhere else.
 """
-
-from reconciler.forges.api import ForgeApi, ForgeUnavailable, check_url
-from reconciler.forges.environment import Surroundings, surroundings
-from reconciler.forges.hosts import KINDS, CommitStatus, Forge, State, forge
-from reconciler.forges.publishing import CONTEXT, publish_comment
-
-__all__ = [
-    "CONTEXT",
-    "KINDS",
-    "CommitStatus",
-    "Forge",
-    "ForgeApi",
-    "ForgeUnavailable",
-    "State",
-    "Surroundings",
-    "check_url",
-    "forge",
-    "publish_comment",
-    "surroundings",
-]

@@ -47,56 +47,71 @@ class Forge(ABC):
 
     comment_max: int
     per_page: int = 100
+    user_field = "login"
+    job_login = ""
+    """The user of tokens of CI jobs, which may not ask who they are."""
+    edits_by = "PATCH"
+    states: Mapping[State, str] = {}
+    """What the forge calls states that have another name there."""
 
     def __init__(self, api: ForgeApi, repository: str) -> None:
         self.api = api
         self.repository = repository
 
+    @property
     @abstractmethod
+    def _path(self) -> str:
+        """The repository's path."""
+
+    @abstractmethod
+    def _comments_path(self, number: int) -> str: ...
+
+    @abstractmethod
+    def _comment_path(self, number: int, comment: int) -> str: ...
+
+    @abstractmethod
+    def _comment(self, item: Mapping[str, Any]) -> Comment: ...
+
     def login(self) -> str:
         """Give the name under which the token comments; "" if the forge does not tell."""
+        try:
+            found, _ = self.api.call("GET", "/user")
+        except ForgeUnavailable as error:
+            if error.status in (403, 404):
+                return self.job_login
+            raise
+        return (str(found.get(self.user_field, "")) if isinstance(found, dict) else "") or self.job_login
 
-    @abstractmethod
     def create(self, number: int, body: str) -> None:
         """Write a comment. May have been done although it raises ForgeUnavailable with `uncertain`."""
+        self.api.call("POST", self._comments_path(number), body={"body": body}, repeatable=False)
 
-    @abstractmethod
     def edit(self, number: int, comment: int, body: str) -> None:
         """Replace a comment's text."""
+        self.api.call(self.edits_by, self._comment_path(number, comment), body={"body": body})
 
-    @abstractmethod
     def set_status(self, commit: str, status: CommitStatus) -> None:
         """Set a commit's status; one of the same context is replaced."""
+        said: dict[str, object] = {"state": self.states.get(status.state, status.state), "context": status.context}
+        said["description"] = cut(status.description, DESCRIPTION_MAX)
+        said |= {"target_url": status.url} if status.url else {}
+        self.api.call("POST", f"{self._path}/statuses/{commit}", body=said)
 
     def visible(self) -> bool:
         """Tell whether the token sees the repository at all."""
         try:
-            self.api.call("GET", self._repository_path())
+            self.api.call("GET", self._path)
         except ForgeUnavailable as error:
             if error.status == 404:
                 return False
             raise
         return True
 
-    @abstractmethod
-    def _repository_path(self) -> str: ...
-
-    @abstractmethod
-    def _comments_path(self, number: int) -> str: ...
-
-    @abstractmethod
-    def _comment(self, item: Mapping[str, Any]) -> Comment: ...
-
     def comments(self, number: int) -> Iterator[Comment]:
         """List the comments of a pull request, oldest first. Raises ForgeUnavailable, also for an endless list."""
+        params: dict[str, str | int] = {"per_page": self.per_page, "limit": self.per_page, "sort": "asc"}
         for page in range(1, PAGES_MAX + 1):
-            params: dict[str, str | int] = {
-                "page": page,
-                "per_page": self.per_page,
-                "limit": self.per_page,
-                "sort": "asc",
-            }
-            found, headers = self.api.call("GET", self._comments_path(number), params=params)
+            found, headers = self.api.call("GET", self._comments_path(number), params={"page": page, **params})
             try:
                 yield from [self._comment(item) for item in found]
             except (TypeError, KeyError, AttributeError) as error:
@@ -107,21 +122,6 @@ class Forge(ABC):
                 return
         raise ForgeUnavailable(f"{self.api.host} has more than {PAGES_MAX} pages of comments", "comment by hand")
 
-    def _said(self, status: CommitStatus) -> dict[str, object]:
-        said: dict[str, object] = {"state": status.state, "context": status.context}
-        said["description"] = cut(status.description, DESCRIPTION_MAX)
-        return said | ({"target_url": status.url} if status.url else {})
-
-    def _who(self, field: str) -> str:
-        """Ask who the token is; tokens of CI jobs may not ask."""
-        try:
-            found, _ = self.api.call("GET", "/user")
-        except ForgeUnavailable as error:
-            if error.status in (403, 404):
-                return ""
-            raise
-        return str(found.get(field, "")) if isinstance(found, dict) else ""
-
 
 class GitHub(Forge):
     """api.github.com and GitHub Enterprise Server (`https://HOST/api/v3`)."""
@@ -129,27 +129,15 @@ class GitHub(Forge):
     comment_max = 65_536
     job_login = "github-actions[bot]"
 
-    def login(self) -> str:
-        """Give the token's user; the token of a workflow is the user of GitHub Actions."""
-        return self._who("login") or self.job_login
-
-    def create(self, number: int, body: str) -> None:
-        """Write a comment."""
-        self.api.call("POST", self._comments_path(number), body={"body": body}, repeatable=False)
-
-    def edit(self, number: int, comment: int, body: str) -> None:  # noqa: ARG002 (GitLab needs the number)
-        """Replace a comment's text."""
-        self.api.call("PATCH", f"/repos/{self.repository}/issues/comments/{comment}", body={"body": body})
-
-    def set_status(self, commit: str, status: CommitStatus) -> None:
-        """Set a commit's status."""
-        self.api.call("POST", f"/repos/{self.repository}/statuses/{commit}", body=self._said(status))
-
-    def _repository_path(self) -> str:
+    @property
+    def _path(self) -> str:
         return f"/repos/{self.repository}"
 
     def _comments_path(self, number: int) -> str:
-        return f"/repos/{self.repository}/issues/{number}/comments"
+        return f"{self._path}/issues/{number}/comments"
+
+    def _comment_path(self, number: int, comment: int) -> str:  # noqa: ARG002 (GitLab needs the number)
+        return f"{self._path}/issues/comments/{comment}"
 
     def _comment(self, item: Mapping[str, Any]) -> Comment:
         author = item.get("user") or {}  # a deleted user is null
@@ -167,38 +155,27 @@ class GitLab(Forge):
     """gitlab.com and self-managed GitLab (`https://HOST/api/v4`); the repository is a path or a number."""
 
     comment_max = 1_000_000
-    _states: Mapping[State, str] = {"pending": "pending", "success": "success", "failure": "failed"}
+    user_field = "username"
+    edits_by = "PUT"
+    states: Mapping[State, str] = {"failure": "failed"}
 
     @property
-    def _project(self) -> str:
+    def _path(self) -> str:
         return f"/projects/{quote(self.repository, safe='')}"
-
-    def login(self) -> str:
-        """Give the token's user."""
-        return self._who("username")
-
-    def create(self, number: int, body: str) -> None:
-        """Write a note."""
-        self.api.call("POST", self._comments_path(number), body={"body": body}, repeatable=False)
-
-    def edit(self, number: int, comment: int, body: str) -> None:
-        """Replace a note's text."""
-        self.api.call("PUT", f"{self._comments_path(number)}/{comment}", body={"body": body})
 
     def set_status(self, commit: str, status: CommitStatus) -> None:
         """Set a commit's status. GitLab refuses to set what is set already, which is as good."""
-        said = self._said(status) | {"state": self._states[status.state]}
         try:
-            self.api.call("POST", f"{self._project}/statuses/{commit}", body=said)
+            super().set_status(commit, status)
         except ForgeUnavailable as error:
             if error.status != 400 or "Cannot transition status" not in error.message:
                 raise
 
-    def _repository_path(self) -> str:
-        return self._project
-
     def _comments_path(self, number: int) -> str:
-        return f"{self._project}/merge_requests/{number}/notes"
+        return f"{self._path}/merge_requests/{number}/notes"
+
+    def _comment_path(self, number: int, comment: int) -> str:
+        return f"{self._comments_path(number)}/{comment}"
 
     def _comment(self, item: Mapping[str, Any]) -> Comment:
         # What GitLab writes itself ("added 1 commit") is a note of the user who did it.

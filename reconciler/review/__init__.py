@@ -4,8 +4,3 @@
 asks the log what the limits would have done last week; `text` and `markdown` write it down. Nothing here writes
 anything anywhere, and no manifest's text reaches a terminal or a page unescaped.
 """
-
-from reconciler.review.compare import Comparison, compare
-from reconciler.review.findings import Review, review
-
-__all__ = ["Comparison", "Review", "compare", "review"]

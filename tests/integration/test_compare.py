@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.review import Comparison, compare, review
-from reconciler.review.compare import _by_what_differs, in_full
+from reconciler.review.compare import Comparison, _by_what_differs, compare, in_full
+from reconciler.review.findings import review
 from reconciler.source.bare import init_bare
 from reconciler.source.git import Author, Repository
 from reconciler.verdict import Judge

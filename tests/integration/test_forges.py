@@ -14,17 +14,10 @@ import httpx
 import pytest
 
 from reconciler.core.errors import UsageError
-from reconciler.forges import (
-    CommitStatus,
-    Forge,
-    ForgeApi,
-    ForgeUnavailable,
-    check_url,
-    forge,
-    publish_comment,
-    surroundings,
-)
-from reconciler.forges.publishing import CONTEXT, fitted, marker
+from reconciler.forges.api import ForgeApi, ForgeUnavailable, check_url
+from reconciler.forges.environment import surroundings
+from reconciler.forges.hosts import CommitStatus, Forge, forge
+from reconciler.forges.publishing import CONTEXT, fitted, marker, publish_comment
 from tests.support_forges import KINDS, REPOSITORY, TOKEN, Fault, StandIn
 
 SHA = "a" * 40
