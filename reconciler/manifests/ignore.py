@@ -10,6 +10,7 @@ Invariant: `.` and `..` are no dot-folders; a path with such a segment is never 
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -31,21 +32,21 @@ _SLASH = ord("/")
 _PLAIN = re.compile(rb"[^*?\[\\]*")
 """What git compares as it stands; it looks at the rest of a pattern as if the pattern began there."""
 
-_RANGES = {
-    b"alnum": ("0-9A-Za-z", b""),
-    b"alpha": ("A-Za-z", b""),
-    b"blank": ("", b" \t"),
-    b"cntrl": ("\x00-\x1f", b"\x7f"),
-    b"digit": ("0-9", b""),
-    b"graph": ("!-~", b""),
-    b"lower": ("a-z", b""),
-    b"print": (" -~", b""),
-    b"punct": ("!-/:-@[-`{-~", b""),
-    b"space": ("", b" \t\n\r"),
-    b"upper": ("A-Z", b""),
-    b"xdigit": ("0-9A-Fa-f", b""),
+_CLASSES = {
+    "alnum": string.ascii_letters + string.digits,
+    "alpha": string.ascii_letters,
+    "blank": " \t",
+    "cntrl": "".join(map(chr, range(32))) + "\x7f",
+    "digit": string.digits,
+    "graph": string.ascii_letters + string.digits + string.punctuation,
+    "lower": string.ascii_lowercase,
+    "print": string.ascii_letters + string.digits + string.punctuation + " ",
+    "punct": string.punctuation,
+    "space": " \t\n\r",
+    "upper": string.ascii_uppercase,
+    "xdigit": string.hexdigits,
 }
-"""Git's own character classes: ranges, then single bytes."""
+"""Git's own character classes."""
 
 
 class IgnoreRefused(Refused):
@@ -309,8 +310,8 @@ def _set(pattern: bytes, at: int) -> tuple[_Token, int]:
             if end == at + 2 or pattern[end - 1] != ord(":"):
                 members.add(byte)
                 before = byte
-            elif (name := pattern[at + 2 : end - 1]) in _RANGES:
-                members.update(_class(name))
+            elif (name := pattern[at + 2 : end - 1].decode("latin-1")) in _CLASSES:
+                members.update(_CLASSES[name].encode())
                 at, before = end, 0
             else:
                 return _NOTHING, len(pattern)
@@ -322,10 +323,3 @@ def _set(pattern: bytes, at: int) -> tuple[_Token, int]:
             members.add(before)
         at += 1
     return _Token(takes=bytes(c for c in _ALL if (c in members) != negated)), at + 1
-
-
-def _class(name: bytes) -> Iterable[int]:
-    ranges, single = _RANGES[name]
-    yield from single
-    for begin, end in zip(ranges[::3], ranges[2::3], strict=True):
-        yield from range(ord(begin), ord(end) + 1)

@@ -376,7 +376,7 @@ class Repository:
 
     def require_folder(self, sha: str, path: str) -> None:
         """Make sure that `path` is a folder in the commit, or nothing at all. Raises TreeRefused for all else."""
-        found = tree_walk.obstacle(self._tree, self.root(sha), path)
+        found = tree_walk.leaf(self._tree, self.root(sha), path)
         if found is not None:
             raise tree_walk.TreeRefused(
                 f"the source path {path} is no folder: {found.path} is a {found.kind}", "make it a folder of manifests"

@@ -82,40 +82,30 @@ class TreeEntry(NamedTuple):
 
 def subtree(read: ReadTree, root: str, path: str) -> str | None:
     """Find the id of the folder `path` below the tree `root`; None if there is no such folder."""
-    oid = root
+    found = _at(read, root, path)
+    return found[1] if found and found[0] in TREES else None
+
+
+def leaf(read: ReadTree, root: str, path: str) -> TreeEntry | None:
+    """Find what is no folder at `path`, or keeps `path` from being there: the first such entry on the way."""
+    found = _at(read, root, path)
+    return _leaf(found[2], found[0], found[1]) if found and found[0] not in TREES else None
+
+
+def _at(read: ReadTree, root: str, path: str) -> tuple[bytes, str, str] | None:
+    """Give mode, id and path of what is at `path`, or of the first entry on the way that is no folder."""
+    mode, oid, way = TREES[0], root, ""
     for part in path.split("/"):
         if part in ("", "."):
             continue
         wanted = part.encode("utf-8", "surrogateescape")
         found = next((entry for entry in parse(read(oid), oid) if entry[1] == wanted), None)
-        if found is None or found[0] not in TREES:
+        if found is None:
             return None
-        oid = found[2].hex()
-    return oid
-
-
-def obstacle(read: ReadTree, root: str, path: str) -> TreeEntry | None:
-    """Find what keeps `path` from being a folder: the first entry on the way that is no folder, with its path."""
-    oid = root
-    way: list[str] = []
-    for part in path.split("/"):
-        if part in ("", "."):
-            continue
-        way.append(part)
-        if found := leaf(read, oid, part):
-            return found._replace(path="/".join(way))
-        below = subtree(read, oid, part)
-        if below is None:
-            return None
-        oid = below
-    return None
-
-
-def leaf(read: ReadTree, tree: str, name: str) -> TreeEntry | None:
-    """Find what is no folder and has that name in the tree itself; its path is the name."""
-    wanted = name.encode("utf-8", "surrogateescape")
-    found = (entry for entry in parse(read(tree), tree) if entry[1] == wanted and entry[0] not in TREES)
-    return next((_leaf(name, mode, oid.hex()) for mode, _, oid in found), None)
+        mode, oid, way = found[0], found[2].hex(), f"{way}/{part}".removeprefix("/")
+        if mode not in TREES:
+            break
+    return mode, oid, way
 
 
 def entries(

@@ -32,6 +32,8 @@ LOCK_LEFT_S = 10.0
 """The age in seconds from which a lock of Pai's own refs counts as left behind by a process that was killed, or whose
 repository was moved away under it."""
 _SYNCING = threading.Lock()
+_Entries = dict[bytes, tuple[bytes, bytes]]
+"""Of a tree: mode and id by name."""
 
 
 class RaceLost(Refused):
@@ -78,7 +80,8 @@ def restore(
 ) -> str:
     """Make the commit on top of `expected_tip` that has the tree `folder` (None for none) at `path`; as `prepare`."""
     root = str(repo[expected_tip].peel(pygit2.Tree).id)
-    tree = store(repo, lambda into: _grafted(into.odb, root, path, folder))
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    tree = store(repo, lambda into: _graft(into.odb, root, parts, folder) or str(into.odb.write(ObjectType.TREE, b"")))
     return _commit(repo, expected_tip, tree, message, author)
 
 
@@ -131,7 +134,7 @@ def signature_of(author: Author) -> pygit2.Signature:
 
 def _tree(odb: pygit2.Odb, base: str | None, files: Mapping[tuple[str, ...], bytes | None], prefix: str) -> str | None:
     """Write the tree `base` with `files` put in, and give its id; None if nothing is left."""
-    present = {} if base is None else {name: (mode, oid) for mode, name, oid in parse(odb.read(base)[1], base)}
+    present = _entries(odb, base)
     folders: dict[str, dict[tuple[str, ...], bytes | None]] = {}
     for parts, content in files.items():
         if len(parts) > 1:
@@ -151,34 +154,31 @@ def _tree(odb: pygit2.Odb, base: str | None, files: Mapping[tuple[str, ...], byt
             present[name] = (TREES[0], bytes.fromhex(tree))
         else:
             present.pop(name, None)
-    if not present and prefix:
-        return None
-    return str(odb.write(ObjectType.TREE, serialise((mode, name, oid) for name, (mode, oid) in present.items())))
-
-
-def _grafted(odb: pygit2.Odb, root: str, path: str, folder: str | None) -> str:
-    """Write the tree `root` with `folder` (a tree, or None) in the place of its folder `path`; give its id."""
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    return _graft(odb, root, parts, folder) or str(odb.write(ObjectType.TREE, b""))
+    return _written(odb, present) if present or not prefix else None
 
 
 def _graft(odb: pygit2.Odb, tree: str | None, parts: list[str], folder: str | None) -> str | None:
+    """Write a tree with `folder` (a tree, or None) in the place of the folder at `parts`; None if nothing is left."""
     if not parts:
         return folder
-    present = {} if tree is None else {name: (mode, oid) for mode, name, oid in parse(odb.read(tree)[1], tree)}
+    present = _entries(odb, tree)
     name = os.fsencode(parts[0])
     mode, old = present.pop(name, (b"", b""))
     below = _graft(odb, old.hex() if mode in TREES else None, parts[1:], folder)
     if below is not None:
         present[name] = (TREES[0], bytes.fromhex(below))
-    if not present:
-        return None
-    return str(odb.write(ObjectType.TREE, serialise((mode, name, oid) for name, (mode, oid) in present.items())))
+    return _written(odb, present) if present else None
 
 
-def _require(
-    present: Mapping[bytes, tuple[bytes, bytes]], name: bytes, prefix: str, modes: tuple[bytes, ...]
-) -> tuple[bytes, bytes]:
+def _entries(odb: pygit2.Odb, tree: str | None) -> _Entries:
+    return {} if tree is None else {name: (mode, oid) for mode, name, oid in parse(odb.read(tree)[1], tree)}
+
+
+def _written(odb: pygit2.Odb, entries: _Entries) -> str:
+    return str(odb.write(ObjectType.TREE, serialise((mode, name, oid) for name, (mode, oid) in entries.items())))
+
+
+def _require(present: _Entries, name: bytes, prefix: str, modes: tuple[bytes, ...]) -> tuple[bytes, bytes]:
     """Give mode and id of what has that name now, empty for nothing. Raises Refused if it is of another sort."""
     mode, oid = present.get(name, (b"", b""))
     if mode and mode not in modes:

@@ -128,7 +128,7 @@ def test_modes_that_git_does_not_write_are_refused(mode: bytes) -> None:
         lambda: list(tree_walk.entries(store.read, tree, lambda _mode, _name: False)),
         lambda: tree_walk.changes(store.entries, store.add({"d/a": FILE}), tree),
         lambda: tree_walk.leaf(store.read, below, "\x1bz"),
-        lambda: tree_walk.obstacle(store.read, tree, "d/\x1bz"),
+        lambda: tree_walk.leaf(store.read, tree, "d/\x1bz"),
     ):
         with pytest.raises(tree_walk.TreeRefused, match=f"\ufffdz has mode {mode.decode()}"):
             look()
@@ -224,7 +224,7 @@ def test_what_keeps_a_path_from_being_a_folder_is_found(path: str, found: tuple[
     store = Store()
     content = b"x" * 20
     files = {"a/b/f": FILE, "a/b/link": (b"120000", content), "sub": (b"160000", content), "file": FILE}
-    obstacle = tree_walk.obstacle(store.read, store.add(files), path)
+    obstacle = tree_walk.leaf(store.read, store.add(files), path)
     assert (obstacle and obstacle[:2]) == found
 
 
