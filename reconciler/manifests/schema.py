@@ -269,10 +269,15 @@ def _bad_key(error: ValidationError, node: Node, dotted: str) -> _Found:
     assert isinstance(node, Mapping)
     key = node.keys[str(error.instance)]
     hint = "[prefix/]name: at most 63 letters, digits, '-', '_' and '.', a letter or digit at both ends"
-    return _Found(rules.LABELS, key, f"bad key {_short(key.text)} in {dotted}", hint)
+    return _Found(rules.LABELS, key, f"bad key {redact_beginning(key.text, TEXT_MAX)} in {dotted}", hint)
 
 
 NAME_HINT = "lower-case letters, digits and '-', at most 63, a letter or digit at both ends"
+_WHY = {"minLength": "empty", "maxLength": "longer than {} characters"}
+_VALUE_HINTS = {
+    "model": "the provider's model id, without spaces or line breaks",
+    "key": "letters, digits, '-', '_' and '.'",
+}
 BUDGET_HINT = "write plain decimal digits from 1 to 9007199254740991, such as 1000000"
 
 
@@ -293,11 +298,8 @@ def _wrong_value(error: ValidationError, node: Node, path: list[str | int], dott
             text = mask(node.text)
         hint = _name_hint(node)
         return _Found(rules.BAD_NAME, node, f"{dotted} is no name: {text or 'it is empty'}", hint, text)
-    return _Found(rules.WRONG_VALUE, node, f"{dotted} is {_why(error)}", _value_hint(str(path[-1])))
-
-
-def _short(text: str) -> str:
-    return redact_beginning(text, TEXT_MAX)
+    why = _WHY.get(str(error.validator), "not of the form that it needs").format(error.validator_value)
+    return _Found(rules.WRONG_VALUE, node, f"{dotted} is {why}", _VALUE_HINTS.get(str(path[-1]), ""))
 
 
 def _name_hint(node: Node) -> str:
@@ -306,23 +308,6 @@ def _name_hint(node: Node) -> str:
     text = node.text if isinstance(node, Scalar) and not holds_key(node.text) else ""
     better = re.sub(r"[^a-z0-9-]+", "-", visible(text).lower()).strip("-")[:63].strip("-")
     return f"did you mean {better}? ({NAME_HINT})" if better and not is_literal_secret(text) else NAME_HINT
-
-
-def _why(error: ValidationError) -> str:
-    match error.validator:
-        case "minLength":
-            return "empty"
-        case "maxLength":
-            return f"longer than {error.validator_value} characters"
-        case _:
-            return "not of the form that it needs"
-
-
-def _value_hint(field: str) -> str:
-    return {
-        "model": "the provider's model id, without spaces or line breaks",
-        "key": "letters, digits, '-', '_' and '.'",
-    }.get(field, "")
 
 
 def first_words(node: Mapping, known: Collection[str]) -> list[str]:

@@ -159,13 +159,6 @@ class Repository:
             with contextlib.suppress(KeyError, pygit2.GitError):
                 yield str(self._repo.lookup_reference(os.fsdecode(name)).resolve().target)
 
-    def branches(self) -> list[str]:
-        """Name all local branches, sorted."""
-        with mapped(self.path):
-            names = self._repo.raw_listall_branches()
-        self._require_alive()
-        return sorted(name.decode("utf-8", "surrogateescape") for name in names)
-
     @property
     def replaced(self) -> bool:
         """Tell whether something else stands at the path now than was opened, as behind a link that was switched."""
@@ -197,18 +190,14 @@ class Repository:
         history.parents_of(self._repo, sha, raw)
         return parse_commit(sha, raw)
 
-    def trailers(self, sha: str) -> list[tuple[str, str]]:
-        """Give the git trailers of the commit's message, in order; a key may repeat."""
-        return trailers(self.commit(sha).message)
-
     def has_trailer(self, sha: str, key: str, value: str) -> bool:
         """Tell whether the commit carries the trailer `key: value`; the key's case does not matter."""
-        return any(k.lower() == key.lower() and v == value for k, v in self.trailers(sha))
+        return any(k.lower() == key.lower() and v == value for k, v in trailers(self.commit(sha).message))
 
-    def walk(self, tip: str, since: str | None, limit: int | None = None) -> Walk:
+    def walk(self, tip: str, since: str | None) -> Walk:
         """Give the first-parent commits that came between `since` and `tip`; see `history.walk`."""
         with mapped(self.path):
-            return history.walk(self._repo, tip, since, limit)
+            return history.walk(self._repo, tip, since)
 
     def first_parents(self, tip: str) -> Iterator[str]:
         """List `tip` and its first parents, newest first."""
@@ -303,13 +292,16 @@ class Repository:
         message: str,
         author: Author | Identity,
     ) -> str:
-        """Commit `files` (path in the repository -> content, None deletes) on top of `expected_tip`; see `writing`.
+        """Commit `files` (path in the repository -> content, None deletes) on `expected_tip` and move the branch there.
 
-        `expected_tip` None makes the branch. Gives the new commit's id, or `expected_tip` if nothing changes. Raises
-        RaceLost if the branch is elsewhere, Refused if a path cannot be written or has uncommitted changes.
+        `expected_tip` None makes the branch. Gives the new commit's id, or `expected_tip` if nothing changes; objects
+        and ref are on disk (fsync) then. Raises RaceLost if the branch is elsewhere, Refused if a path cannot be
+        written or has uncommitted changes.
         """
+        commit = self.prepare(expected_tip, files, message, author)
         with mapped(self.path):
-            return writing.write(self._repo, branch, expected_tip, files, message, author)
+            writing.land(self._repo, branch, expected_tip, commit, files, message, author)
+        return commit
 
     def restore(self, expected_tip: str, commit: str, path: str, message: str, author: Author | Identity) -> str:
         """Make a commit on top of `expected_tip` whose folder `path` is that of `commit`; `land` moves the branch.

@@ -47,8 +47,8 @@ class Walk(NamedTuple):
     unreadable: CommitUnreadable | None = None
 
 
-def walk(repo: pygit2.Repository, tip: str, since: str | None, limit: int | None) -> Walk:
-    """Walk from `tip` back to `since`, keeping the newest `limit` commits (None keeps all).
+def walk(repo: pygit2.Repository, tip: str, since: str | None) -> Walk:
+    """Walk from `tip` back to `since`.
 
     If the object of `since` is gone, nobody can tell which commits are new: the tip alone is listed.
     A commit below the tip that cannot be read is where the walk ends, and `since` lies beyond it then.
@@ -60,20 +60,20 @@ def walk(repo: pygit2.Repository, tip: str, since: str | None, limit: int | None
     try:
         for sha in first_parents(repo, tip):
             if sha == since:
-                return _walk("forward", chain, limit)
+                return Walk("forward", chain[::-1])
             chain.append(sha)
     except CommitUnreadable as error:
         if not chain:
             raise
         unreadable = error
     if since is None:
-        return _walk("first", chain, limit, unreadable)
+        return Walk("first", chain[::-1], unreadable)
     if since not in repo.odb:
-        return _walk("rewritten", chain, 1 if limit is None else min(1, limit), unreadable)
+        return Walk("rewritten", [tip], unreadable)
     old = frozenset(ancestors(repo, since))
-    new = [sha for sha in chain if sha not in old]
+    new = [sha for sha in reversed(chain) if sha not in old]
     merged = since in ancestors(repo, tip, old - {since})
-    return _walk("merged" if merged else "rewritten", new, limit, unreadable)
+    return Walk("merged" if merged else "rewritten", new, unreadable)
 
 
 def first_parents(repo: pygit2.Repository, tip: str) -> Iterator[str]:
@@ -164,10 +164,3 @@ def require_small(repo: pygit2.Repository, odb: pygit2.Odb, sha: str) -> int:
             f"commit {sha} in {repo.path} has more than {COMMIT_BYTES_MAX:,} bytes", "take it off the branch"
         )
     return size
-
-
-def _walk(
-    relation: Relation, newest_first: list[str], limit: int | None, unreadable: CommitUnreadable | None = None
-) -> Walk:
-    kept = newest_first if limit is None else newest_first[:limit]
-    return Walk(relation, kept[::-1], unreadable)

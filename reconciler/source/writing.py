@@ -42,24 +42,6 @@ class RaceLost(Refused):
     retry = True
 
 
-def write(
-    repo: pygit2.Repository,
-    branch: str,
-    expected_tip: str | None,
-    files: Mapping[str, bytes | None],
-    message: str,
-    author: Author | Identity,
-) -> str:
-    """Commit `files` on top of `expected_tip`, move the branch there, and give the commit's id.
-
-    Objects and ref are on disk (fsync) when this returns. Nothing is committed, and `expected_tip` given back, if the
-    tree stays the same.
-    """
-    commit = prepare(repo, expected_tip, files, message, author)
-    land(repo, branch, expected_tip, commit, files, message, author)
-    return commit
-
-
 def prepare(
     repo: pygit2.Repository,
     expected_tip: str | None,
@@ -67,7 +49,7 @@ def prepare(
     message: str,
     author: Author | Identity,
 ) -> str:
-    """Make the commit that `write` would make, and move no branch; `expected_tip` if the tree stays the same."""
+    """Commit `files` on top of `expected_tip` without moving a branch; `expected_tip` if the tree stays the same."""
     base = None if expected_tip is None else str(repo[expected_tip].peel(pygit2.Tree).id)
     places = {parts_of(path): content for path, content in files.items()}
     tree = store(repo, lambda into: _tree(into.odb, base, places, ""))
@@ -94,7 +76,7 @@ def land(
     message: str,
     author: Author | Identity,
 ) -> None:
-    """Move the branch to a commit that was made on top of `expected_tip`, in which `files` differ; see `write`."""
+    """Move the branch to a commit that was made on top of `expected_tip`, in which `files` differ."""
     if commit == expected_tip:
         return
     follow = checkout(repo, branch, files)

@@ -19,8 +19,6 @@ def test_walk_forward_lists_new_commits_oldest_first(git: Git) -> None:
     assert repository.walk(shas[3], shas[1]) == Walk("forward", shas[2:])
     assert repository.walk(shas[3], None) == Walk("first", shas)
     assert repository.walk(shas[3], shas[3]) == Walk("same", [])
-    assert repository.walk(shas[3], None, limit=2) == Walk("first", shas[2:])
-    assert repository.walk(shas[3], shas[0], limit=0) == Walk("forward", [])
 
 
 def test_walk_follows_first_parents_through_merge_and_octopus(git: Git) -> None:
