@@ -203,11 +203,21 @@ class NodeEditor:
         source = self._text[key.index : key.end].rstrip()
         if flow or start != key.index or "\n" in source or self._text[start] in "&!*":
             raise CannotEdit
-        self._aliases.forget(start, entry.end)
-        column = start - self._spans.line_start(start)
-        if not self._below_comment(key.end, entry, wanted, column):
-            first, *rest = entry_lines(source, wanted)
-            self._put(start, entry.end, self._newline.join([first, *(" " * column + line for line in rest)]))
+        self._rewrite(entry, key.end, wanted, entry_lines(source, wanted))
+
+    def _rewrite_item(self, entry: SpannedEntry, wanted: object, *, flow: bool) -> None:
+        if flow:
+            self._forget([entry])
+            self._edits.append((entry.start, entry.end, self._inline(wanted, flow=True)))
+        else:
+            self._rewrite(entry, entry.start, wanted, item_lines(wanted))
+
+    def _rewrite(self, entry: SpannedEntry, after: int, wanted: object, lines: list[str]) -> None:
+        """Write a field or item of a block anew: its `lines`, or its value alone if a comment is behind `after`."""
+        self._forget([entry])
+        column = entry.start - self._spans.line_start(entry.start)
+        if not self._below_comment(after, entry, wanted, column):
+            self._put(entry.start, entry.end, f"{self._newline}{' ' * column}".join(lines))
 
     def _below_comment(self, after: int, entry: SpannedEntry, wanted: object, column: int) -> bool:
         """Write a value where the old one stands, if a comment stands between it and its key or dash at `column`."""
@@ -259,16 +269,6 @@ class NodeEditor:
     def _forget(self, entries: list[SpannedEntry]) -> None:
         for entry in entries:
             self._aliases.forget(entry.start, entry.end)
-
-    def _rewrite_item(self, entry: SpannedEntry, wanted: object, *, flow: bool) -> None:
-        self._aliases.forget(entry.start, entry.end)
-        if flow:
-            self._edits.append((entry.start, entry.end, self._inline(wanted, flow=True)))
-            return
-        column = entry.start - self._spans.line_start(entry.start)
-        if not self._below_comment(entry.start, entry, wanted, column):
-            first, *rest = item_lines(wanted)
-            self._put(entry.start, entry.end, self._newline.join([first, *(" " * column + line for line in rest)]))
 
     def _keep_block(self, entries: list[SpannedEntry], kept: list[bool]) -> None:
         """Take fields or items out of a block, each with its lines."""

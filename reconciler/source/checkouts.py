@@ -44,9 +44,9 @@ def checkout(repo: pygit2.Repository, branch: str, files: Mapping[str, bytes | N
         letters = uncommitted.get(path, "  ")
         if path in hidden and os.path.lexists(root / path):
             if not _same(root / path, content, letters) and not _as_committed(repo, root, path):
-                shown = f"git -C {shlex.quote(str(root))} update-index {hidden[path].undone} {shlex.quote(path)}"
+                shown = f"git -C {shlex.quote(str(root))} update-index --no-{hidden[path]} {shlex.quote(path)}"
                 hint = f"{shown} lets git show them; commit them first"
-                raise Refused(f"{path} has uncommitted changes, which git hides ({hidden[path].name})", hint)
+                raise Refused(f"{path} has uncommitted changes, which git hides ({hidden[path]})", hint)
         elif (path in uncommitted or (root / path).is_dir()) and not _same(root / path, content, letters):
             raise Refused(f"{path} has uncommitted changes", f"commit or stash them first: git -C {root} status")
     return root
@@ -125,27 +125,16 @@ def _tree_of(git_dir: Path) -> str:
     return str(Path(named).parent if named else git_dir.parent)
 
 
-class _Hidden(NamedTuple):
-    """A bit of the index by which git does not look at a file, and the option that takes it away."""
+def _hidden(root: Path, files: Iterable[str]) -> dict[str, str]:
+    """Find those of the files that git does not look at, each with the bit of the index by which it does not.
 
-    name: str
-    done: str
-    undone: str
-
-
-_SKIPPED = _Hidden("skip-worktree", "--skip-worktree", "--no-skip-worktree")
-_ASSUMED = _Hidden("assume-unchanged", "--assume-unchanged", "--no-assume-unchanged")
-
-
-def _hidden(root: Path, files: Iterable[str]) -> dict[str, _Hidden]:
-    """Find those of the files that git does not look at, by `git ls-files -v`: libgit2 does not tell."""
-    found: dict[str, _Hidden] = {}
+    libgit2 does not tell: `git ls-files -v` does.
+    """
+    found: dict[str, str] = {}
     for entry in _git(root, "ls-files", "-v", "-z", "--", *map(_literal, files)).split("\0"):
         tag, _, path = entry.partition(" ")
-        if tag in ("S", "s"):
-            found[path] = _SKIPPED
-        elif tag.islower():
-            found[path] = _ASSUMED
+        if tag.islower() or tag == "S":
+            found[path] = "skip-worktree" if tag in ("S", "s") else "assume-unchanged"
     return found
 
 
@@ -210,7 +199,7 @@ def follow_branch(repo: pygit2.Repository, root: Path, commit: str, files: Mappi
         _git(root, "checkout-index", "-f", "-u", "-z", "--stdin", given=[p for p in there if files[p] is not None])
         for path, bit in hidden.items():
             if files[path] is not None:
-                _git(root, "update-index", bit.done, "--", path)
+                _git(root, "update-index", f"--{bit}", "--", path)
     except (pygit2.GitError, OSError, CouldNotRun) as error:
         raise CouldNotRun(
             f"commit {commit[:12]} is made, but the work tree {root} could not follow: {error}",
