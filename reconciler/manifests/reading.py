@@ -160,8 +160,12 @@ def _clean(references: tuple[Reference, ...]) -> tuple[Reference, ...]:
 
 
 def _oversize(size: int, most: int) -> Facts:
-    message = f"the file has {size:,} bytes, more than {most:,}"
-    return Facts(problems=(Problem(1, 1, "error", rules.TOO_LARGE, message, "split it into several files"),))
+    return _only(rules.TOO_LARGE, f"the file has {size:,} bytes, more than {most:,}", "split it into several files")
+
+
+def _only(rule: str, message: str, hint: str) -> Facts:
+    """Give the facts of what is not read: an error."""
+    return Facts(problems=(Problem(1, 1, "error", rule, message, hint),))
 
 
 def _decode(data: bytes) -> tuple[str, Problem | None]:
@@ -170,28 +174,23 @@ def _decode(data: bytes) -> tuple[str, Problem | None]:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        text = data[: error.start].decode()
-        line, column = _end_of(text)
-        message = f"byte 0x{data[error.start]:02x} is no UTF-8"
         quoted = f"0x{data[error.start]:02x}"
-        problem = Problem(line, column, "error", rules.NOT_UTF8, message, "save the file as UTF-8", quoted)
+        said = f"byte {quoted} is no UTF-8", "save the file as UTF-8", quoted
+        text, problem = _ended(data[: error.start].decode(), rules.NOT_UTF8, *said)
     if data.translate(None, _USUAL_BYTES) and (found := _CONTROL.search(text)):
-        text = text[: found.start()]
-        line, column = _end_of(text)
         code = f"U+{ord(found.group()):04X}"
         hint = "the file may be UTF-16: save it as UTF-8" if code == "U+0000" else "remove it"
-        message = f"the control character {code} is not allowed"
-        problem = Problem(line, column, "error", rules.CONTROL_CHARACTER, message, hint, code)
+        said = f"the control character {code} is not allowed", hint, code
+        text, problem = _ended(text[: found.start()], rules.CONTROL_CHARACTER, *said)
     if "%TAG" in text and (found := next(islice(_TAG_HANDLE.finditer(text), TAG_HANDLES_MAX, None), None)):
-        text = text[: found.end() - len("%TAG")]
-        line, column = _end_of(text)
-        message = f"the file has more than {TAG_HANDLES_MAX} tag handles"
-        problem = Problem(line, column, "error", rules.TAG, message, "remove them", "%TAG")
+        said = f"the file has more than {TAG_HANDLES_MAX} tag handles", "remove them", "%TAG"
+        text, problem = _ended(text[: found.end() - len("%TAG")], rules.TAG, *said)
     return text, problem
 
 
-def _end_of(text: str) -> tuple[int, int]:
-    return Lines(text).place(len(text))
+def _ended(text: str, rule: str, message: str, hint: str, quoted: str) -> tuple[str, Problem]:
+    """Give the text, and the problem that stands at its end."""
+    return text, Problem(*Lines(text).place(len(text)), "error", rule, message, hint, quoted)
 
 
 _Spans = list[tuple[int, int]]
@@ -294,16 +293,8 @@ def facts_of(
     return facts
 
 
-_LINK = Facts(
-    problems=(
-        Problem(
-            1, 1, "error", rules.SYMLINK, "symbolic links are not followed", "commit a copy, or list it in .paiignore"
-        ),
-    )
-)
-_SUBMODULE = Facts(
-    problems=(Problem(1, 1, "error", rules.SUBMODULE, "submodules are not read", "list it in .paiignore"),)
-)
+_LINK = _only(rules.SYMLINK, "symbolic links are not followed", "commit a copy, or list it in .paiignore")
+_SUBMODULE = _only(rules.SUBMODULE, "submodules are not read", "list it in .paiignore")
 
 
 def wrong_path(path: str) -> str:

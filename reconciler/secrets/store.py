@@ -89,7 +89,8 @@ class SecretStore:
 
     def get(self, name: str, key: str, digest: str) -> SecretValue | None:
         """Decrypt one version; None if it is not stored. Raises SecretsUnavailable if it cannot be decrypted."""
-        version = self._find(name, key, digest)
+        found = self._read(check_name(name))
+        version = next((v for v in found if (v.key, v.digest) == (key, digest)), None)
         return None if version is None else SecretValue(self._keys().decrypt(name, version))
 
     def prune(self, name: str, keep: Mapping[str, str]) -> None:
@@ -141,10 +142,6 @@ class SecretStore:
             return _read_private(self._folder / CHECK_FILE, 1024)
         except FileNotFoundError:
             return b""
-
-    def _find(self, name: str, key: str, digest: str) -> _Version | None:
-        check_name(name)
-        return next((v for v in self._read(name) if v.key == key and v.digest == digest), None)
 
     def _read(self, name: str) -> list[_Version]:
         path = self._folder / name

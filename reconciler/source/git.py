@@ -129,13 +129,10 @@ class Repository:
 
     def tip(self, branch: str) -> str | None:
         """Give the commit id that the branch points at; None if the branch does not exist."""
-        try:
-            return str(self._repo.lookup_reference(f"refs/heads/{branch}").resolve().target)
-        except KeyError:
+        found = self.target(f"refs/heads/{branch}")
+        if found is None:
             self._require_alive()
-            return None
-        except (pygit2.GitError, ValueError, OSError) as error:
-            raise unavailable(self.path, error) from error
+        return found
 
     def target(self, ref: str) -> str | None:
         """Give the commit that a ref of any kind points at, None if there is no such ref."""

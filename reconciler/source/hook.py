@@ -55,11 +55,6 @@ class RefUpdate(NamedTuple):
     ref: str
 
     @property
-    def created(self) -> bool:
-        """Whether the ref did not exist before."""
-        return set(self.old) == _ZEROS
-
-    @property
     def deleted(self) -> bool:
         """Whether the push removes the ref."""
         return set(self.new) == _ZEROS

@@ -7,21 +7,26 @@ deleted. The place has a name that git's own tidying knows, should the program b
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from reconciler import durable
 from reconciler.core.errors import SourceUnavailable
 from reconciler.source import chains
 
+_PREFIX: Final = "tmp_objdir-incoming-"
+
 
 class Incoming:
     """Objects apart from those of the repository, which git sees too while it runs in this `environment`."""
 
-    def __init__(self, objects: Path) -> None:
+    def __init__(self, objects: Path, folder: Path) -> None:
         self._objects = objects
-        self._folder = objects / "tmp_objdir-incoming-pai"
+        self._folder = folder
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -32,13 +37,6 @@ class Incoming:
     def folders(self) -> tuple[str, ...]:
         """The folders of objects that are not the repository's yet, for `Repository.open`."""
         return (str(self._folder),)
-
-    def begin(self) -> None:
-        """Make the place, empty."""
-        self.end()
-        for name in ("info", "pack"):
-            (self._folder / name).mkdir(parents=True)
-        (self._folder / "info" / "alternates").write_text("..\n")
 
     def excess(self) -> chains.Excess | None:
         """Say what is too much about a chain of deltas that came: `chains`."""
@@ -52,21 +50,40 @@ class Incoming:
             path.rename(self._objects / "pack" / path.name)
         durable.sync(self._objects / "pack")
 
-    def end(self) -> None:
-        """Remove the place, with all that was not kept."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
 
 @contextlib.contextmanager
 def incoming(repository: Path) -> Iterator[Incoming]:
     """Have a place for the objects of one fetch. Raises SourceUnavailable if there can be none."""
-    place = Incoming(repository.absolute() / "objects")
+    objects = repository.absolute() / "objects"
+    folder = objects / f"{_PREFIX}pai"
+    shutil.rmtree(folder, ignore_errors=True)
     try:
-        place.begin()
-        yield place
+        for name in ("info", "pack"):
+            (folder / name).mkdir(parents=True)
+        (folder / "info" / "alternates").write_text("..\n")
+        yield Incoming(objects, folder)
     except OSError as error:
         raise SourceUnavailable(
             f"the mirror {repository} cannot be written: {error.strerror}", "check the disk"
         ) from error
     finally:
-        place.end()
+        shutil.rmtree(folder, ignore_errors=True)  # with all that was not kept
+
+
+def remove_leftovers(repository: Path, age_s: float) -> None:
+    """Remove what a git that was killed leaves of a push, if it wrote nothing for `age_s` seconds. Never fails.
+
+    A git that ends by itself removes it. What may still be worked in stays: a push by file may come from where its
+    process cannot be seen from here.
+    """
+    with contextlib.suppress(OSError):
+        for folder in list(repository.glob(f"objects/{_PREFIX}*")):
+            with contextlib.suppress(OSError):
+                if _written(folder) < time.time() - age_s:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _written(folder: Path) -> float:
+    """Tell when something was last written in a folder, in seconds of Unix time. Raises OSError."""
+    places = [folder, *(Path(above, name) for above, below, files in os.walk(folder) for name in (*below, *files))]
+    return max(place.lstat().st_mtime for place in places)

@@ -33,7 +33,7 @@ from reconciler.recorder import Recorder
 from reconciler.source.bare import put_right
 from reconciler.source.gitrun import FRUGAL
 from reconciler.source.hook import is_installed
-from reconciler.source.leftovers import remove_leftovers
+from reconciler.source.incoming import remove_leftovers
 from reconciler.source.packing import Packer
 from reconciler.workspace import Workspace
 

@@ -28,8 +28,9 @@ for update in parse_updates(sys.stdin):
     repository = Repository.open(Path("."), quarantine_folders(os.environ))
     entries = list(repository.entries(update.new))
     size = sum(len(repository.blob(e.oid)) == repository.size(e.oid) for e in entries)
-    changed = 0 if update.created else len(repository.changes(update.old, update.new))
-    walk = repository.walk(update.new, None if update.created else update.old)
+    created = set(update.old) == set("0")
+    changed = 0 if created else len(repository.changes(update.old, update.new))
+    walk = repository.walk(update.new, None if created else update.old)
     try:
         Repository.open(Path(".")).commit(update.new)
         outside = "seen"
@@ -188,7 +189,7 @@ def test_parse_updates_reads_git_lines_and_nothing_else() -> None:
     text = f"{zero} {one} refs/heads/main\n{one} {two} refs/heads/a b\n{two} {zero} refs/tags/v1\n"
     updates = parse_updates(io.StringIO(text))
     assert updates[1] == RefUpdate(one, two, "refs/heads/a b")
-    assert [(u.created, u.deleted) for u in updates] == [(True, False), (False, False), (False, True)]
+    assert [(set(u.old) == set("0"), u.deleted) for u in updates] == [(True, False), (False, False), (False, True)]
     assert parse_updates(io.StringIO("")) == []
     for line in ("x", f"{one} refs/heads/main", f"{one} {two} main", f"{one} {two[:7]} refs/heads/main"):
         with pytest.raises(CouldNotRun):
