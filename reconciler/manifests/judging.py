@@ -168,7 +168,7 @@ class _Listing:
         self._listed: list[Diagnostic] = []
         self._characters = LISTED_CHARACTERS_MAX
         self._counted = 0
-        self._rest = ("", 0, 0, False)  # the first path, files, problems, and whether there is an error among them
+        self._rest: list[tuple[str, int, bool]] = []
         self._problems = 0
 
     @property
@@ -186,8 +186,7 @@ class _Listing:
     def count(self, path: str, place: tuple[int, int], problems: int, *, severe: bool) -> None:
         """Count problems of a file that are not listed; `severe` if there is an error among them."""
         if self._counted == COUNTED_FILES_MAX:
-            first, files, before, severe_before = self._rest
-            self._rest = (first or path, files + 1, before + problems, severe or severe_before)
+            self._rest.append((path, problems, severe))
             return
         self._counted += 1
         self._more(path, place, f"{problems:,} more {{}} in this file are not listed", severe=severe)
@@ -201,11 +200,10 @@ class _Listing:
 
     def all(self) -> tuple[Diagnostic, ...]:
         """Give everything, sorted."""
-        first, files, problems, severe = self._rest
-        if files:
-            self._more(
-                first, (1, 1), f"{problems:,} more {{}} in {files:,} files from here on are not listed", severe=severe
-            )
+        if self._rest:
+            paths, problems, severe = zip(*self._rest, strict=True)
+            message = f"{sum(problems):,} more {{}} in {len(paths):,} files from here on are not listed"
+            self._more(paths[0], (1, 1), message, severe=any(severe))
         return tuple(sorted(self._listed))
 
 

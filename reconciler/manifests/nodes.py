@@ -141,14 +141,5 @@ def extent(node: Node) -> tuple[int, int, int]:
 
 def moved(node: Node, place: tuple[int, int]) -> Node:
     """Give the node as it stands where an alias repeats it; what is inside keeps its own place."""
-    if isinstance(node, Scalar):
-        return Scalar(node.text, node.value, *place, node.plain)
-    copy: Sequence | Mapping
-    if isinstance(node, Sequence):
-        copy = Sequence(*place)
-        copy.listed, copy.value = node.listed, node.value
-    else:
-        copy = Mapping(*place)
-        copy.fields, copy.value, copy.merged = node.fields, node.value, node.merged
-    copy.size = node.size
-    return copy
+    line, column = place
+    return msgspec.structs.replace(node, line=line, column=column, index=-1, end=-1)

@@ -50,7 +50,8 @@ class Backends:
         if digest is not None:
             value = self._decrypted.get((name, key, digest)) or self._store.get(name, key, digest)
             if value is None:
-                raise SecretMissing(_lost(name, key), f"store it again: pai add secret {name}")
+                what = f"secret {name} key {key} is on the log, but its stored value is missing"
+                raise SecretMissing(what, f"store it again: pai add secret {name}")
             if len(self._decrypted) >= DECRYPTED_MAX:
                 self._decrypted.clear()
             self._decrypted[name, key, digest] = value
@@ -160,7 +161,3 @@ def _read(path: Path, name: str, key: str) -> bytes:
             f"secret {name} key {key}: {path} is over 1 MiB", "a key is one line; check what the file is"
         )
     return data
-
-
-def _lost(name: str, key: str) -> str:
-    return f"secret {name} key {key} is on the log, but its stored value is missing"

@@ -10,7 +10,6 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import pygit2
 
@@ -19,15 +18,15 @@ from reconciler.source.gitrun import in_work_tree, without_repository
 from reconciler.source.storing import common_dir
 
 TIMEOUT_S = 30.0
+_REBASES = ("rebase-merge", "rebase-apply")
+"""The folders of a rebase under way, by its two backends."""
 
 
 def checkout(repo: pygit2.Repository, branch: str, files: Mapping[str, bytes | None]) -> Path | None:
     """Find the work tree that has to follow the branch (None: there is none); refuse what would lose work there."""
     reference = repo.references.get("HEAD")
     at_head = not repo.is_bare and reference is not None and reference.target == f"refs/heads/{branch}"
-    used = _in_use(Path(repo.path), branch, but_its_own=at_head)
-    if used is not None:
-        raise Refused(f"branch {branch} is {used.what} {used.place}", used.hint)
+    _require_unused(Path(repo.path), branch, but_its_own=at_head)
     if not at_head:
         return None
     root = Path(repo.workdir)
@@ -73,36 +72,29 @@ _UNSEEN = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 """Characters that HFS+ leaves out of names (git.git, utf8.c, `next_hfs_char`)."""
 
 
-class _Use(NamedTuple):
-    """How a work tree uses a branch."""
+def _require_unused(git_dir: Path, branch: str, *, but_its_own: bool) -> None:
+    """See that a branch is not checked out, rebased or bisected, as git means it, in any work tree of the repository.
 
-    what: str
-    place: str
-    hint: str
-
-
-def _in_use(git_dir: Path, branch: str, *, but_its_own: bool) -> _Use | None:
-    """Tell where a branch is checked out, rebased or bisected, as git means it, in any work tree of the repository.
-
-    `but_its_own`: the work tree of `git_dir` follows the branch, so that it may be checked out there.
+    `but_its_own`: the work tree of `git_dir` follows the branch, so that it may be checked out there. Raises Refused.
     """
     common = common_dir(git_dir)
     ref = f"refs/heads/{branch}"
     own = git_dir.resolve()
-    places = [common, *sorted(common.glob("worktrees/*"))]
-    for place in places:
-        words = _read(place / "HEAD")
+    for place in (common, *sorted(common.glob("worktrees/*"))):
         bare = place == common and _is_bare(common)
         tree = _tree_of(place)
-        if words == f"ref: {ref}" and not bare and not (but_its_own and place.resolve() == own):
-            return _Use("checked out in", tree, "set source.repo to the folder of that work tree")
-        for kind in ("rebase-merge", "rebase-apply"):
-            updated = _read(place / kind / "update-refs").split("\n")[::3]
-            if _read(place / kind / "head-name") == ref or ref in updated:
-                return _Use("being rebased in", tree, f"end it first: git -C {tree} rebase --continue or --abort")
-        if (place / "BISECT_LOG").exists() and _read(place / "BISECT_START") == branch:
-            return _Use("being bisected in", tree, f"end it first: git -C {tree} bisect reset")
-    return None
+        rebased = [_read(place / kind / "head-name") for kind in _REBASES]
+        for kind in _REBASES:
+            rebased += _read(place / kind / "update-refs").split("\n")[::3]
+        if _read(place / "HEAD") == f"ref: {ref}" and not bare and not (but_its_own and place.resolve() == own):
+            what, hint = "checked out in", "set source.repo to the folder of that work tree"
+        elif ref in rebased:
+            what, hint = "being rebased in", f"end it first: git -C {tree} rebase --continue or --abort"
+        elif (place / "BISECT_LOG").exists() and _read(place / "BISECT_START") == branch:
+            what, hint = "being bisected in", f"end it first: git -C {tree} bisect reset"
+        else:
+            continue
+        raise Refused(f"branch {branch} is {what} {tree}", hint)
 
 
 def _read(path: Path) -> str:

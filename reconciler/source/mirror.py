@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from reconciler import durable
 from reconciler.core.errors import Refused, SourceUnavailable
 from reconciler.source.absence import listed
 from reconciler.source.bare import init_bare
@@ -147,7 +148,11 @@ class Mirror:
             try:
                 self._fetch(commit)  # whatever was said, the branch says what came of it
             except SourceUnavailable as error:
-                raise (self._there.failure(ran) if ran.code else self._unconfirmed(error)) from None
+                if ran.code:
+                    raise self._there.failure(ran) from None
+                message = f"the push went to {self.remote.shown}, and whether it arrived is not known: {error.message}"
+                hint = "run the command again when the remote answers; what arrived is not done twice"
+                raise SourceUnavailable(message, hint) from None
             tip = Repository.open(self.path).tip(self.remote.branch)
             if tip is not None and self._holds(tip, commit):
                 return True
@@ -191,12 +196,6 @@ class Mirror:
 
     def _dropped(self, what: str) -> str:
         return f"{self.remote.shown} says that it took the push, and {what} did not move"
-
-    def _unconfirmed(self, error: SourceUnavailable) -> SourceUnavailable:
-        message = f"the push went to {self.remote.shown}, and whether it arrived is not known: {error.message}"
-        return SourceUnavailable(
-            message, "run the command again when the remote answers; what arrived is not done twice"
-        )
 
     def _send(self, what: str) -> Ran:
         """Push, and keep nothing that comes back: from a server of files git fetches before it pushes (http-push.c)."""
@@ -303,11 +302,8 @@ class Mirror:
 
     def _note(self, fetched: str) -> None:
         seen = Mirrored(self._there.digest, self.remote.branch, fetched)
-        place = self.path / _MARK
-        temporary = place.with_suffix(".new")
         try:
-            temporary.write_bytes(msgspec.json.encode(seen))
-            temporary.replace(place)
+            durable.replace(self.path / _MARK, msgspec.json.encode(seen), 0o644)
         except OSError as error:
             raise SourceUnavailable(
                 f"the mirror {self.path} cannot be written: {error.strerror}", "check the disk"

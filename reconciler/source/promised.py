@@ -31,6 +31,9 @@ TIMEOUT_S = 300
 ROUNDS_MAX = 256
 """Fetches for the folders of one commit; nearly always one is enough."""
 _PROTOCOLS = "http:https:ssh:git"
+_OF_PUSHES = ("GIT_NAMESPACE", "GIT_QUARANTINE_PATH")
+_OF_USERS = {"GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"}
+"""Variables about one repository that git does not name as such, and variables named so that hold settings of users."""
 _SETTINGS = {
     "core.hooksPath": os.devnull,
     "fetch.fsckObjects": "false",  # of parts of trees; the verdict looks at what it reads
@@ -99,7 +102,8 @@ class _Remote:
         beside = self._beside or self._prepared()
         settings = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
         words = ("--no-tags", "--no-write-fetch-head", "--recurse-submodules=no", "--filter=blob:none", "--stdin")
-        environment = {name: text for name, text in os.environ.items() if name not in _LOCAL}
+        local = {*git(["rev-parse", "--local-env-vars"], os.environ, TIMEOUT_S).stdout.decode().split(), *_OF_PUSHES}
+        environment = {name: text for name, text in os.environ.items() if name not in local - _OF_USERS}
         environment.setdefault("GIT_ALLOW_PROTOCOL", _PROTOCOLS)
         command = [f"--git-dir={beside}", *settings, "fetch", "--quiet", "origin", *words]
         done = git(command, environment, TIMEOUT_S, given="".join(f"{oid}\n" for oid in oids).encode())
@@ -126,25 +130,6 @@ class _Remote:
         self._beside = folder
         self._repository.see(folder / "objects")
         return folder
-
-
-_LOCAL = frozenset(
-    (
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_COMMON_DIR",
-        "GIT_DIR",
-        "GIT_GRAFT_FILE",
-        "GIT_IMPLICIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_NAMESPACE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_PREFIX",
-        "GIT_QUARANTINE_PATH",
-        "GIT_SHALLOW_FILE",
-        "GIT_WORK_TREE",
-    )
-)
-"""Variables about one repository: git rev-parse --local-env-vars, without those that hold settings of the user."""
 
 
 def _repository_at(place: Path) -> Path | None:
