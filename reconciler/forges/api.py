@@ -8,12 +8,11 @@ and no answer's body beyond its message is in an error.
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -111,10 +110,10 @@ class ForgeApi:
             except httpx.RequestError as error:
                 failure, again = _lost(self.host, error), repeatable or isinstance(error, _NOT_SENT)
             else:
-                if 200 <= answer.status < 300:
-                    return self._json(answer), answer.headers
+                if 200 <= answer.status_code < 300:
+                    return _content(self.host, answer), answer.headers
                 failure = _refused(self.host, answer)
-                again = _limited(answer) or (repeatable and answer.status in _PASSING)
+                again = _limited(answer) or (repeatable and answer.status_code in _PASSING)
             wait_s = max(failure.wait_s, pause_s * random.uniform(0.5, 1.0))  # noqa: S311
             if not again or time.monotonic() + wait_s > until:
                 raise failure
@@ -123,7 +122,7 @@ class ForgeApi:
 
     def _answer(
         self, method: str, path: str, body: Mapping[str, object] | None, params: Mapping[str, str | int] | None
-    ) -> _Answer:
+    ) -> httpx.Response:
         """Do one request. Raises httpx.RequestError, also for an answer that takes too long or is too long."""
         until = time.monotonic() + self._deadline_s
         with self._client.stream(method, self.url + path, json=body, params=params) as answer:
@@ -136,21 +135,7 @@ class ForgeApi:
                     raise httpx.ReadTimeout("the answer takes too long")
                 if len(content) > ANSWER_BYTES_MAX:
                     raise httpx.ReadError("the answer is too long")
-            return _Answer(answer.status_code, answer.headers, bytes(content))
-
-    def _json(self, answer: _Answer) -> Any:
-        try:
-            return json.loads(answer.content) if answer.content else None
-        except (ValueError, RecursionError) as error:
-            raise ForgeUnavailable(f"{self.host} answered with what is no JSON", _HINT_URL) from error
-
-
-class _Answer(NamedTuple):
-    """A whole answer."""
-
-    status: int
-    headers: httpx.Headers
-    content: bytes
+            return httpx.Response(answer.status_code, headers=answer.headers, content=bytes(content))
 
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -163,19 +148,26 @@ _HINTS = {
 }
 
 
+def _content(host: str, answer: httpx.Response) -> Any:
+    try:
+        return answer.json() if answer.content else None
+    except (ValueError, RecursionError) as error:
+        raise ForgeUnavailable(f"{host} answered with what is no JSON", _HINT_URL) from error
+
+
 def _lost(host: str, error: httpx.RequestError) -> ForgeUnavailable:
     what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
     uncertain = not isinstance(error, _NOT_SENT)
     return ForgeUnavailable(f"{host} {what} ({type(error).__name__})", "try again later", uncertain=uncertain)
 
 
-def _refused(host: str, answer: _Answer) -> ForgeUnavailable:
-    status = answer.status
+def _refused(host: str, answer: httpx.Response) -> ForgeUnavailable:
+    status = answer.status_code
     if 300 <= status < 400:
         return ForgeUnavailable(f"{host} sends elsewhere ({status})", "use the repository's present name and address")
     said = ""
     try:
-        message = json.loads(answer.content)
+        message = answer.json()
         said = str(message.get("message") or message.get("error") or "") if isinstance(message, dict) else ""
     except (ValueError, RecursionError):
         pass
@@ -185,16 +177,16 @@ def _refused(host: str, answer: _Answer) -> ForgeUnavailable:
     return ForgeUnavailable(text, hint, uncertain=status >= 500, status=status, wait_s=_wait_s(answer))
 
 
-def _limited(answer: _Answer) -> bool:
+def _limited(answer: httpx.Response) -> bool:
     """Tell whether it was refused for the number of requests alone: GitHub says that with 403, too."""
-    if answer.status == 429:
+    if answer.status_code == 429:
         return True
-    return answer.status == 403 and (
+    return answer.status_code == 403 and (
         "retry-after" in answer.headers or answer.headers.get("x-ratelimit-remaining") == "0"
     )
 
 
-def _wait_s(answer: _Answer) -> float:
+def _wait_s(answer: httpx.Response) -> float:
     """Read how long the forge asks to wait, 0 if it does not."""
     headers = answer.headers
     asked = headers.get("retry-after", "")

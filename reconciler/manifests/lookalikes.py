@@ -25,8 +25,7 @@ def visible(text: str) -> str:
 
 def stumbled_over(text: str) -> str:
     """Find the first character that people, but no parser, take for a blank or for punctuation; "" if there is none."""
-    found = _BEYOND.findall(text)
-    return next(filter(is_invisible, found), "") or next((c for c in found if c in _SIGNS), "")
+    return invisible(text) or next((c for c in text if c in _SIGNS), "")
 
 
 def invisible(text: str) -> str:

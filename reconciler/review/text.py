@@ -110,11 +110,9 @@ def _budgets(budgets: Sequence[ProviderBudget]) -> Iterator[str]:
 
 def budget_rows(budgets: Sequence[ProviderBudget]) -> Iterator[tuple[str, str, str]]:
     """Give the cells of each provider, and of all of them if there are several: name, a day, a year."""
-    for budget in budgets:
+    total = ProviderBudget("all", _total([b.before for b in budgets]), _total([b.after for b in budgets]))
+    for budget in (*budgets, total) if len(budgets) > 1 else budgets:
         yield budget.provider, _pair(budget, 1), _pair(budget, DAYS_A_YEAR)
-    if len(budgets) > 1:
-        total = ProviderBudget("all", _total([b.before for b in budgets]), _total([b.after for b in budgets]))
-        yield total.provider, _pair(total, 1), _pair(total, DAYS_A_YEAR)
 
 
 def _total(sums: Sequence[Sum]) -> Sum:

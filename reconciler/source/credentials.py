@@ -33,9 +33,14 @@ class RemoteCredentials(NamedTuple):
     known_hosts: bytes = b""
 
     def scrub(self, text: str) -> str:
-        """Take the secrets out of a text, however they may be written there."""
-        for secret in _spellings(self):
-            text = text.replace(secret, "***")
+        """Take the password out of a text, as it may come back there: as it is, in a URL, in a header."""
+        if len(self.password) < SCRUBBED_FROM:
+            return text
+        plain = self.password.decode("utf-8", "replace")
+        basic = (self.username or TOKEN_USER).encode() + b":" + self.password
+        ways = {plain, quote(plain, safe=""), *(base64.b64encode(each).decode() for each in (basic, self.password))}
+        for way in sorted(ways, key=len, reverse=True):
+            text = text.replace(way, "***")
         return text
 
 
@@ -165,13 +170,3 @@ def _file(data: bytes) -> Iterator[str]:
         os.close(descriptor)
         if unlink:
             os.unlink(path)
-
-
-def _spellings(held: RemoteCredentials) -> list[str]:
-    """List the ways in which a password may come back: as it is, in a URL, in a header."""
-    password = held.password
-    if len(password) < SCRUBBED_FROM:
-        return []
-    text = password.decode("utf-8", "replace")
-    basic = base64.b64encode((held.username or TOKEN_USER).encode() + b":" + password).decode()
-    return sorted({text, quote(text, safe=""), basic, base64.b64encode(password).decode()}, key=len, reverse=True)
