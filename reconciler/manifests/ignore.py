@@ -32,6 +32,8 @@ _SLASH = ord("/")
 _PLAIN = re.compile(rb"[^*?\[\\]*")
 """What git compares as it stands; it looks at the rest of a pattern as if the pattern began there."""
 
+_TRIMMED = re.compile(rb"(?:\\.|[^\\ ]|\\\Z| ++(?=[^ ]))*+", re.DOTALL)
+"""A line up to its last character that is no space, or is one behind a backslash."""
 _CLASSES = {
     "alnum": string.ascii_letters + string.digits,
     "alpha": string.ascii_letters,
@@ -130,15 +132,7 @@ def _lines(data: bytes) -> Iterable[bytes]:
 
 def _trimmed(line: bytes) -> bytes:
     """Take away the spaces at the end, but for those behind a backslash."""
-    end = at = 0
-    while at < len(line):
-        escaped = line[at] == ord("\\")
-        if escaped and at + 1 == len(line):
-            return line
-        at += 2 if escaped else 1
-        if escaped or line[at - 1] != ord(" "):
-            end = at
-    return line[:end]
+    return line if (found := _TRIMMED.match(line)) is None else found[0]
 
 
 class _Token(NamedTuple):

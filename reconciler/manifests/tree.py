@@ -317,9 +317,7 @@ class _Builder:
         tag: str | None = event.tag
         if tag is not None and tag != _CORE + kind:
             self._problem(TAG, place, f"the tag {_short(tag)} is not allowed here", "remove the tag", _short(tag))
-        if len(self._stack) >= DEPTH_MAX:
-            self._problem(TOO_DEEP, place, f"the document is nested deeper than {DEPTH_MAX}", "make it flatter")
-            raise _Stop
+        self._require_depth(1, place)
         self._add(node)
         if self._indexed:
             node.index = event.start_mark.index
@@ -327,6 +325,11 @@ class _Builder:
             self._anchors[event.anchor] = node
             self._open.add(id(node))
         self._stack.append(node)
+
+    def _require_depth(self, height: int, place: tuple[int, int]) -> None:
+        if len(self._stack) + height > DEPTH_MAX:
+            self._problem(TOO_DEEP, place, f"the document is nested deeper than {DEPTH_MAX}", "make it flatter")
+            raise _Stop
 
     def _close(self, event: YamlEvent) -> None:
         node = self._stack.pop()
@@ -352,9 +355,7 @@ class _Builder:
         self.document.repeated += size
         if self._alias_nodes > ALIAS_NODES_MAX:
             self._refuse_alias(place, f"the document's aliases expand to more than {ALIAS_NODES_MAX:,} nodes", name)
-        if len(self._stack) + height > DEPTH_MAX:
-            self._problem(TOO_DEEP, place, f"the document is nested deeper than {DEPTH_MAX}", "make it flatter")
-            raise _Stop
+        self._require_depth(height, place)
         copy = moved(node, place)
         if self._indexed:
             copy.index, copy.end = event.start_mark.index, event.end_mark.index
@@ -379,19 +380,21 @@ class _Builder:
         context = getattr(error, "context", None)
         index = len(self._text) if mark is None else min(mark.index, len(self._text))  # at the end, libyaml is beyond
         place = (self._lines or Lines(self._text)).place(index)
-        hint = ""
+        hint = next((hint for words, hint in _SYNTAX_HINTS.items() if words in what), "")
         if self._text[index : index + 1] == "\t":
             hint = "indent with spaces, not with tabs"
-        elif "mapping values" in what:
-            hint = "quote a value that has ': ' in it, and look at the indentation"
-        elif "cannot start any token" in what:
-            hint = "quote a value that begins with @ or `"
-        elif "expected key" in what or "block end" in what:
-            hint = "look at the indentation of this line and the ones before"
         text = "…" if self._secret else ""
         return Problem(*place, "error", SYNTAX, f"{what} {context}" if context else str(what), hint, text)
 
 
+_INDENTATION = "look at the indentation of this line and the ones before"
+_SYNTAX_HINTS = {
+    "mapping values": "quote a value that has ': ' in it, and look at the indentation",
+    "cannot start any token": "quote a value that begins with @ or `",
+    "expected key": _INDENTATION,
+    "block end": _INDENTATION,
+}
+"""By words of libyaml."""
 _DEPTH_CHANGES: dict[type, int] = {
     yaml.SequenceStartEvent: 1,
     yaml.MappingStartEvent: 1,
