@@ -46,6 +46,7 @@ pygit2.settings.set_extensions(["partialclone"])  # set by older gits; what is m
 _URL = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:/|[^/]+@[^/]+:)")
 _NAME = re.compile(r"\w[\w./-]*")
 """A remote's name that may stand in a command that people are told to type."""
+_PROMISOR = re.compile(r"remote\.(.*)\.promisor", re.DOTALL)
 _TREE_OF = re.compile(rb"\Atree ([0-9a-f]{40})\n")
 
 
@@ -70,7 +71,8 @@ class Repository:
         self.tree_bytes_max = tree_walk.FOLDER_BYTES_MAX
         self.git_dir = common_dir(Path(repo.path))
         self._standing = _standing(path)
-        self._files_in: Path | None = None
+        self.work_tree = Path(repo.workdir) if repo.workdir else None
+        """The top of the files that are checked out, None if it is bare."""
 
     @classmethod
     def open(cls, path: Path, quarantine: Iterable[str] = ()) -> Repository:
@@ -88,15 +90,6 @@ class Repository:
                 repository._odb.add_disk_alternate(folder)
         return repository
 
-    @property
-    def work_tree(self) -> Path | None:
-        """The top of the files that are checked out, None if it is bare."""
-        return self._files_in or (Path(self._repo.workdir) if self._repo.workdir else None)
-
-    def stand_in(self, folder: Path) -> None:
-        """Take a folder for the top of the files that are checked out, whatever the configuration says."""
-        self._files_in = folder
-
     def see(self, objects: Path) -> None:
         """Read the objects in a folder too, until this is closed."""
         with mapped(self.path):
@@ -105,9 +98,8 @@ class Repository:
     @property
     def promisor(self) -> str:
         """Name the remote that promised what a partial clone lacks, "" if this is none."""
-        names = (
-            key[len("remote.") : -len(".promisor")] for key, value in self.all_configured() if _promises(key, value)
-        )
+        said = [(_PROMISOR.fullmatch(key), value.lower()) for key, value in self.all_configured()]
+        names = (found[1] for found, value in said if found and value in ("", "true", "yes", "on", "1"))
         return self.configured("extensions.partialclone") or next(names, "")
 
     @property
@@ -403,10 +395,6 @@ class Repository:
         """A missing ref or object means nothing if the whole repository is gone."""
         if not (self.git_dir / "HEAD").is_file():
             raise SourceUnavailable(f"the repository {self.path} is gone", "restore it, or change source.repo")
-
-
-def _promises(key: str, value: str) -> bool:
-    return key.startswith("remote.") and key.endswith(".promisor") and value.lower() in ("", "true", "yes", "on", "1")
 
 
 def _standing(path: Path) -> tuple[tuple[int, ...], ...]:

@@ -31,9 +31,9 @@ def here(folder: Path, environment: Mapping[str, str] = os.environ) -> Repositor
             raise SourceUnavailable(error.message, "GIT_DIR names it: unset GIT_DIR, or correct it") from None
         raise
     if files:
-        repository.stand_in(folder / files)
+        repository.work_tree = folder / files
     elif named and repository.configured("core.bare") != "true" and not repository.configured("core.worktree"):
-        repository.stand_in(folder)
+        repository.work_tree = folder
     return repository
 
 
