@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
+from reconciler.core.canonical import MAX_SAFE_INTEGER
 from reconciler.core.objects import API_VERSION, KIND_OF_MANIFEST, Kind, Manifest, Reference
 from reconciler.manifests import rules
 from reconciler.manifests.facts import PROBLEMS_MAX, SAID_MAX, Named, Problem, Problems
@@ -121,22 +122,22 @@ def _unknown_kind(root: Mapping, reading: JudgedDocument) -> Kind | None:
     if kind.value == "List":
         reading.add(rules.LIST, kind, "lists of objects are not read", "write each item as a document, split by ---")
         return None
-    known = isinstance(kind.value, str) and kind.value in KIND_OF_MANIFEST
-    close = closest(kind.value, list(KIND_OF_MANIFEST)) if isinstance(kind.value, str) else None
-    foreign = isinstance(version.value, str) and version.value.partition("/")[0] != "pai.io"
-    if version.value != API_VERSION:
-        if isinstance(version.value, str):
-            hint = f"write {API_VERSION}; {_IGNORE_HINT}"
-            reading.add(rules.API_VERSION, version, f"unknown apiVersion {shown_text(version)}", hint)
-        else:
-            reading.add(rules.WRONG_TYPE, version, "apiVersion must be text", f"write {API_VERSION}")
-    if not known and not (foreign and close is None and isinstance(kind.value, str)):
-        if isinstance(kind.value, str):
-            hint = f"did you mean {close}?" if close else f"ModelBinding or AgentWorkload; {_IGNORE_HINT}"
-            reading.add(rules.KIND, kind, f"unknown kind {shown_text(kind)}", hint)
-        else:
-            reading.add(rules.WRONG_TYPE, kind, "kind must be text", "write ModelBinding or AgentWorkload")
-    return KIND_OF_MANIFEST[kind.value] if known else None  # type: ignore[index]
+    if not isinstance(version.value, str):
+        reading.add(rules.WRONG_TYPE, version, "apiVersion must be text", f"write {API_VERSION}")
+    elif version.value != API_VERSION:
+        hint = f"write {API_VERSION}; {_IGNORE_HINT}"
+        reading.add(rules.API_VERSION, version, f"unknown apiVersion {shown_text(version)}", hint)
+    if not isinstance(kind.value, str):
+        reading.add(rules.WRONG_TYPE, kind, "kind must be text", "write ModelBinding or AgentWorkload")
+        return None
+    if kind.value in KIND_OF_MANIFEST:
+        return KIND_OF_MANIFEST[kind.value]
+    close = closest(kind.value, list(KIND_OF_MANIFEST))
+    ours = not isinstance(version.value, str) or version.value.partition("/")[0] == "pai.io"
+    if ours or close:  # of a kind of somebody else's its apiVersion says enough
+        hint = f"did you mean {close}?" if close else f"ModelBinding or AgentWorkload; {_IGNORE_HINT}"
+        reading.add(rules.KIND, kind, f"unknown kind {shown_text(kind)}", hint)
+    return None
 
 
 def _fields(document: Document, root: Mapping, kind: Kind, reading: JudgedDocument, *, brief: bool) -> None:
@@ -196,15 +197,16 @@ def _budgets(spec: Mapping, reading: JudgedDocument) -> None:
     items = spec.items
     for name in BUDGETS:
         node = items.get(name)
-        if node is None:
+        if node is None or _is_budget(node) or any(problem_at(p, node) for p in reading.problems):
             continue
-        if isinstance(node, Scalar) and node.plain and _BUDGET.fullmatch(node.text) and int(node.text) < 2**53:
-            continue
-        if any(problem_at(p, node) for p in reading.problems):
-            continue
-        reading.add(
-            rules.BUDGET, node, f"spec.{name} must be a whole number from 1 to 9007199254740991", _budget_hint(node)
-        )
+        message = f"spec.{name} must be a whole number from 1 to {MAX_SAFE_INTEGER}"
+        reading.add(rules.BUDGET, node, message, _budget_hint(node))
+
+
+def _is_budget(node: Node) -> bool:
+    if not isinstance(node, Scalar) or not node.plain:
+        return False
+    return _BUDGET.fullmatch(node.text) is not None and int(node.text) <= MAX_SAFE_INTEGER
 
 
 def _budget_hint(node: Node) -> str:
@@ -213,15 +215,13 @@ def _budget_hint(node: Node) -> str:
     text = node.text.strip()
     if node.plain and (node.value is None or text == "0"):
         return "remove the field for no limit, or write plain digits, such as 1000000"
-    value: int | None = None
+    value: float = 0
     digits = re.sub(r"[_, ]", "", text).removeprefix("+")
     if re.fullmatch(r"[0-9]{1,16}", digits):
         value = int(digits)
-    elif isinstance(node.value, int | float) and not isinstance(node.value, bool) and abs(node.value) < 2**53:
-        value = int(node.value) if node.value == int(node.value) else None
-    if value is not None and 1 <= value < 2**53:
-        return f"write {value}"
-    return BUDGET_HINT
+    elif isinstance(node.value, int | float) and not isinstance(node.value, bool):
+        value = node.value
+    return f"write {int(value)}" if 1 <= value <= MAX_SAFE_INTEGER and value == int(value) else BUDGET_HINT
 
 
 def _model(spec: Mapping, reading: JudgedDocument) -> None:
