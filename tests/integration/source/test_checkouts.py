@@ -102,6 +102,21 @@ def test_line_to_type_names_a_file_as_a_shell_reads_it(git: Git) -> None:
     assert git("status", "--porcelain") == f'M "{name}"'
 
 
+@pytest.mark.parametrize("ignored", [True, False])
+def test_what_git_does_not_track_stays_where_a_file_is_to_be(git: Git, ignored: bool) -> None:
+    """A folder in the place of the file, or a file that git ignores: neither is in any commit."""
+    tip = tip_of(git, {"b.yaml": "b\n", ".gitignore": "a.yaml\n" if ignored else "other\n"})
+    place = git.folder / "a.yaml"
+    if not ignored:
+        place.mkdir()
+        place /= "notes"
+    place.write_text("precious\n")
+    with pytest.raises(Refused, match="uncommitted changes"):
+        write(git.folder, tip)
+    assert place.read_text() == "precious\n"
+    assert Repository.open(git.folder).tip("main") == tip
+
+
 @pytest.mark.parametrize("bit", ["skip-worktree", "assume-unchanged"])
 def test_hidden_file_without_changes_follows_and_stays_hidden(git: Git, bit: str) -> None:
     """The bit is the user's; it is there afterwards."""
