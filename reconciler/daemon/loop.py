@@ -14,7 +14,7 @@ from collections.abc import Callable
 from reconciler.core.errors import LogNotWritable, PaiError, SourceUnavailable
 from reconciler.core.pass_result import Result
 from reconciler.daemon.worker import Pauses, Worker
-from reconciler.reconcile import Reconciler
+from reconciler.reconcile.reconciler import Reconciler
 
 log = logging.getLogger("pai.reconcile")
 

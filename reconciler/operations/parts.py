@@ -21,7 +21,7 @@ from reconciler.evidence.guard import acceptance
 from reconciler.log.replay import event_at
 from reconciler.operations.judging import signatures_of
 from reconciler.operations.remote_settings import mirror_of
-from reconciler.reconcile import Reconciler
+from reconciler.reconcile.reconciler import Reconciler
 from reconciler.recorder import Recorder
 from reconciler.secrets.backends import Backends
 from reconciler.secrets.store import SecretStore

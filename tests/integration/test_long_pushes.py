@@ -18,16 +18,15 @@ from reconciler.manifests.judging import Verdict
 from reconciler.manifests.reading import read_manifests
 from reconciler.operations.hook_verbs import JudgePush
 from reconciler.operations.judging import SMALL, judge_small
-from reconciler.reconcile import (
+from reconciler.reconcile.commit_fields import PERSON_CHARACTERS_MAX, commit_fields
+from reconciler.reconcile.one_pass import (
     JUDGED_MAX,
     MESSAGE_CHARACTERS_FEW,
     MESSAGES_CHARACTERS_MAX,
-    PERSON_CHARACTERS_MAX,
     READ_SIZE_MAX,
     RECORDED_BYTES_MAX,
     RECORDED_MAX,
     TOGETHER_MAX,
-    commit_fields,
 )
 from reconciler.source.commits import parse_commit
 from reconciler.source.git import Repository

@@ -1,0 +1,1 @@
+"""Git becomes state: one level-based pass from the branch's tip to events on the log."""
