@@ -1,10 +1,14 @@
-"""Files that are whole or not there, whenever the power goes: written beside, made durable, put in place at once."""
+"""Files that are whole or not there, whenever the power goes: written beside, made durable, put in place at once.
+
+What others put somewhere is read as a file or not at all: a pipe in its place would be waited for without end.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +34,18 @@ def create(path: Path, content: bytes, mode: int = 0o600) -> None:
             if error.errno not in _NO_LINKS:
                 raise
             draft.rename(path)  # a file system without hard links
+
+
+def read(path: Path, most: int) -> bytes:
+    """Read a file of at most `most` bytes. Raises OSError, and ValueError for more or for what is no file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe that nobody writes is opened at once
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("is no file")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"has more than {most:,} bytes")
+    return data
 
 
 def sync(path: Path) -> None:

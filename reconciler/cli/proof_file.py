@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from reconciler import durable
 from reconciler.cli.output import note
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import CouldNotRun, PaiError, UsageError
@@ -85,7 +86,6 @@ def _bodies(text: str, position: int, event: Path | None, workspace: Path | None
 
 
 def _stored(position: int, folder: Path | None) -> list[bytes]:
-
     with contextlib.suppress(PaiError), contextlib.closing(Workspace.find(folder).log().reader()) as log:
         return [stored.body for stored in log.read(position, position + 1)]
     return []
@@ -93,9 +93,11 @@ def _stored(position: int, folder: Path | None) -> list[bytes]:
 
 def _found_key(path: Path, folder: Path | None) -> _Key | None:
     from reconciler.tlog.note import parse_vkey
+    from reconciler.tlog.signed_checkpoint import NOTE_BYTES_MAX
 
     with contextlib.suppress(OSError, ValueError):
-        return _Key(parse_vkey(path.with_name("vkey").read_text("utf-8")), "that of the file vkey beside the proof")
+        beside = durable.read(path.with_name("vkey"), NOTE_BYTES_MAX).decode("utf-8")
+        return _Key(parse_vkey(beside), "that of the file vkey beside the proof")
     with contextlib.suppress(OSError, ValueError, PaiError):
         return _Key(parse_vkey(Workspace.find(folder).vkey.read_text("utf-8")), "that of this workspace")
     return None

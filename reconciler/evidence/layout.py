@@ -21,6 +21,7 @@ from reconciler.tlog.merkle import TILE_HEIGHT, TILE_WIDTH
 ENTRIES: Final = "entries"
 LARGE: Final = "large"
 MINIMUM_INDEX: Final = "minimum-index"
+MINIMUM_INDEX_BYTES_MAX: Final = 32
 ENTRY_BYTES_MAX: Final = 0xFFFF
 
 

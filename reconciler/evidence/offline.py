@@ -14,6 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
+from reconciler import durable
 from reconciler.core.errors import NotFound
 from reconciler.core.events import LogCreated, decode
 from reconciler.core.state import State
@@ -101,7 +102,7 @@ def _minimum_index(folder: Path, size: int) -> int:
     """Give the position that the events of an export begin at. Raises ValueError, _Missing."""
     if not os.path.lexists(folder / layout.MINIMUM_INDEX):
         return 0
-    text = _read(folder, layout.MINIMUM_INDEX, 32)
+    text = _read(folder, layout.MINIMUM_INDEX, layout.MINIMUM_INDEX_BYTES_MAX)
     first = int(text) if text.strip().isdigit() else -1
     if text != b"%d\n" % first or not 0 < first <= size or first % TILE_WIDTH:
         raise _Missing(f"{layout.MINIMUM_INDEX} names no position that the events may begin at")
@@ -221,10 +222,8 @@ class _Files:
 
 def _read(folder: Path, name: str, most: int) -> bytes:
     try:
-        with (folder / name).open("rb") as file:
-            data = file.read(most + 1)
+        return durable.read(folder / name, most)
     except OSError as error:
         raise _Missing(f"{name} is missing: {error.strerror}") from error
-    if len(data) > most:
-        raise _Missing(f"{name} has more than {most:,} bytes")
-    return data
+    except ValueError as error:
+        raise _Missing(f"{name} {error}") from error

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from reconciler import durable
 from reconciler.core.errors import NotFound, Refused
 from reconciler.core.state import State, dump
-from reconciler.evidence.layout import MINIMUM_INDEX
+from reconciler.evidence.layout import MINIMUM_INDEX, MINIMUM_INDEX_BYTES_MAX
 from reconciler.evidence.offline import Export, verify_export
 from reconciler.log import pruned
 from reconciler.log.check.whole import LogProblem, Marks
@@ -70,6 +71,6 @@ def _first(folder: Path) -> int:
     if not folder.is_dir():
         raise NotFound(f"{folder} is no folder", "name the folders that pai prune exported to")
     try:
-        return int((folder / MINIMUM_INDEX).read_text("ascii"))
+        return int(durable.read(folder / MINIMUM_INDEX, MINIMUM_INDEX_BYTES_MAX))
     except (OSError, ValueError):
         return 0

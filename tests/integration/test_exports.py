@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -269,3 +271,22 @@ def test_every_event_type_has_its_ocsf_class() -> None:
         words = f"| `{name}` | {kind.class_uid} {formats.CLASS_NAMES[kind.class_uid]} | {kind.activity_id} {activity} |"
         assert f"{words} {kind.severity_id} " in page
         assert not kind.status_id or f"| {kind.status_id} {formats.STATUS_NAMES[kind.status_id]} |" in page
+
+
+@pytest.mark.parametrize("name", ["vkey", "checkpoint", "tile/0/001", "tile/entries/001", "tile/large/300"])
+def test_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(exported: Path, tmp_path: Path, name: str) -> None:
+    """Nobody writes into it, so that reading it would never end; its path is told."""
+    folder = tmp_path / "export"
+    shutil.copytree(exported, folder)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    problems = verify_export(folder, None, lambda _: None).problems
+    assert f"{name} is no file" in [problem.message for problem in problems]
+
+
+def test_pipe_beside_a_proof_is_no_key_and_not_waited_for(team: Site, tmp_path: Path) -> None:
+    """The key is then that of the workspace."""
+    proof = tmp_path / "proof"
+    proof.write_text(team.pai("prove", "0", "--with-event").out)
+    os.mkfifo(tmp_path / "vkey")
+    assert "that of this workspace" in team.pai("verify", proof).err
