@@ -8,7 +8,6 @@ readers know of no address to go with it: they would send it to the provider.
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import shlex
 from collections.abc import Iterator
 
@@ -16,6 +15,7 @@ from reconciler.audit.views import not_found
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import or_what_waits, read_state
 from reconciler.cli.targets import name_of
+from reconciler.core.addresses import read_address
 from reconciler.core.errors import CouldNotRun, UsageError
 from reconciler.operations.asking import ask_daemon
 from reconciler.operations.orders import Ping
@@ -85,11 +85,8 @@ def _bound(workspace: Workspace) -> Address:
 
 def _reachable(listen: Address) -> Address:
     """Give the address to call for one to listen on: a listener on every interface is called on this machine's own."""
-    try:
-        host = ipaddress.ip_address(listen.host)
-    except ValueError:
-        return listen
-    if not host.is_unspecified:
+    host = read_address(listen.host)
+    if host is None or not host.is_unspecified:
         return listen
     return Address("127.0.0.1" if host.version == 4 else "::1", listen.port)
 

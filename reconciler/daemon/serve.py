@@ -59,7 +59,7 @@ from reconciler.secrets.backends import OfBindings
 from reconciler.secrets.reader import SecretReader
 from reconciler.source.watch import Watch
 from reconciler.workspace import Address, Workspace
-from reconciler.workspace.other_secrets import of_forges, others
+from reconciler.workspace.other_secrets import others
 
 if TYPE_CHECKING:
     from reconciler.daemon.commit_statuses import Reporter
@@ -244,7 +244,7 @@ class Daemon:
         api = Api(self._workspace, self._parts.recorder, self._days.today, believed, stopping)
         git = SmartHttp(self._workspace, self._parts.recorder, believed, self._pushes, self.look_again, stopping)
         hooks = Webhooks(
-            _webhook_secrets(self._workspace),
+            self._workspace.settings.webhooks,
             SecretReader(self._parts.backends),
             self._workspace.settings.source_branch,
             self.look_again,
@@ -354,12 +354,6 @@ def _options(workspace: Workspace) -> Options:
         DoorLimits(settings.gateway_head_timeout_s, settings.gateway_drain_timeout_s),
         settings.gateway_trusted_proxies,
     )
-
-
-def _webhook_secrets(workspace: Workspace) -> dict[str, str]:
-    """Give the secret that each forge signs with, "" for none."""
-    named = of_forges(workspace.settings).items()
-    return {name.removeprefix("webhooks."): value for name, value in named if name.startswith("webhooks.")}
 
 
 def _opened(workspace: Workspace) -> Parts:

@@ -27,11 +27,5 @@ def others(settings: Settings) -> dict[tuple[str, str], str]:
 
 def of_forges(settings: Settings) -> dict[str, str]:
     """Give what each setting of a forge says: SECRET:KEY, SECRET, or "" for none."""
-    return {
-        "webhooks.github": settings.webhooks_github,
-        "webhooks.gitlab": settings.webhooks_gitlab,
-        "webhooks.gitea": settings.webhooks_gitea,
-        "webhooks.bitbucket": settings.webhooks_bitbucket,
-        "webhooks.generic": settings.webhooks_generic,
-        "forge.secret": settings.forge_secret,
-    }
+    webhooks = {f"webhooks.{forge}": secret for forge, secret in settings.webhooks.items()}
+    return webhooks | {"forge.secret": settings.forge_secret}

@@ -14,7 +14,7 @@ import re
 import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from reconciler import durable
 from reconciler.core.errors import UsageError, WorkspaceError
@@ -28,11 +28,43 @@ MASTER_KEY_BYTES = 32
 _INIT_HINT = "make one with: pai init"
 
 
-class Workspace(NamedTuple):
+class _InData:
+    """A file or a folder in the private folder of a workspace."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, workspace: Workspace, _: type[Workspace]) -> Path:
+        return workspace.data / self._name
+
+
+class Workspace:
     """A workspace that was found: its folder (absolute) and its settings."""
 
-    root: Path
-    settings: Settings
+    socket = _InData("pai.sock")
+    """The daemon's control socket."""
+    master_key = _InData("master.key")
+    """The key that secrets are encrypted under."""
+    secrets = _InData("secrets")
+    """The folder of encrypted secrets."""
+    signing_key = _InData("signing.key")
+    """The private key of the log's checkpoints."""
+    vkey = _InData("vkey")
+    """The public key that verifies the log's checkpoints, in C2SP note notation."""
+    checkpoint = _InData("checkpoint")
+    """The newest checkpoint of the log that was signed, the workspace's own copy."""
+    index_file = _InData("index.msgpack")
+    """What was read of the config repository, kept for the hook and the next start; may be removed at any time."""
+    forge_cursor = _InData("forge.cursor")
+    """How far the log's outcomes were told to the forge."""
+    admin_token = _InData("admin.token")
+    """The token for the admin listener."""
+    mirror = _InData("source.git")
+    """The bare repository that follows a remote, where checkpoints are kept then."""
+
+    def __init__(self, root: Path, settings: Settings) -> None:
+        self.root = root
+        self.settings = settings
 
     @classmethod
     def find(
@@ -84,11 +116,6 @@ class Workspace(NamedTuple):
         return cls.open(root, environment)
 
     @property
-    def config(self) -> Path:
-        """The settings, `pai.toml`."""
-        return self.root / CONFIG_NAME
-
-    @property
     def data(self) -> Path:
         """The private folder of everything that Pai keeps."""
         return self.root / "data"
@@ -99,16 +126,6 @@ class Workspace(NamedTuple):
         return self.root / self.settings.log_database.removeprefix("sqlite:")
 
     @property
-    def lock(self) -> Path:
-        """The log's single-writer lock."""
-        return self.database.with_name(self.database.name + ".lock")
-
-    @property
-    def socket(self) -> Path:
-        """The daemon's control socket."""
-        return self.data / "pai.sock"
-
-    @property
     def keeper(self) -> int:
         """The user whose daemon serves the workspace: the owner of `data`, unless others could have put that there."""
         folder = self.root.stat()
@@ -116,46 +133,6 @@ class Workspace(NamedTuple):
             if not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 return self.data.stat().st_uid
         return folder.st_uid
-
-    @property
-    def master_key(self) -> Path:
-        """The key that secrets are encrypted under."""
-        return self.data / "master.key"
-
-    @property
-    def secrets(self) -> Path:
-        """The folder of encrypted secrets."""
-        return self.data / "secrets"
-
-    @property
-    def signing_key(self) -> Path:
-        """The private key of the log's checkpoints."""
-        return self.data / "signing.key"
-
-    @property
-    def vkey(self) -> Path:
-        """The public key that verifies the log's checkpoints, in C2SP note notation."""
-        return self.data / "vkey"
-
-    @property
-    def checkpoint(self) -> Path:
-        """The newest checkpoint of the log that was signed, the workspace's own copy."""
-        return self.data / "checkpoint"
-
-    @property
-    def index_file(self) -> Path:
-        """What was read of the config repository, kept for the hook and the next start; may be removed at any time."""
-        return self.data / "index.msgpack"
-
-    @property
-    def forge_cursor(self) -> Path:
-        """How far the log's outcomes were told to the forge."""
-        return self.data / "forge.cursor"
-
-    @property
-    def admin_token(self) -> Path:
-        """The token for the admin listener."""
-        return self.data / "admin.token"
 
     def log(self) -> Log:
         """Give the log. What keeps it is imported here, since most commands that find a workspace open no log."""
@@ -168,11 +145,6 @@ class Workspace(NamedTuple):
         """The config repository's folder, or None if it is a URL."""
         repo = self.settings.source_repo
         return None if is_remote(repo) else self.root / Path(repo).expanduser()
-
-    @property
-    def mirror(self) -> Path:
-        """The bare repository that follows a remote, where checkpoints are kept then."""
-        return self.data / "source.git"
 
     def local_repository(self) -> Path:
         """Give the folder where commits are read: the config repository, or the mirror of a remote one."""

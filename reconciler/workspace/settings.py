@@ -34,31 +34,34 @@ __all__ = [
 
 
 class Setting(NamedTuple):
-    """One line of `pai.toml`. `section` may be dotted; `check` gives the value in its final form or raises BadValue."""
+    """One line of `pai.toml`. `name` is `section.key`; `check` gives the value in its final form or raises BadValue."""
 
-    section: str
-    key: str
+    name: str
     default: str | int | bool
     check: Callable[[object], object]
     comment: str
-    field: str
 
     @property
-    def name(self) -> str:
-        """`section.key`, as messages and documents say."""
-        return f"{self.section}.{self.key}"
+    def section(self) -> str:
+        """The section it stands in, which may be dotted."""
+        return self.name.rpartition(".")[0]
 
     @property
     def variable(self) -> str:
         """The environment variable that overrides it."""
         return "PAI_" + self.name.replace(".", "_").upper()
 
+    @property
+    def field(self) -> str:
+        """What it is called in `Settings`, which says the unit of a duration."""
+        return self.name.replace(".", "_") + "_s" * (self.check is values.duration_s)
+
 
 class Settings(NamedTuple):
     """The settings in force, checked. `shown` has every one by name as text without secrets, for the log.
 
-    `base_urls` are those of the providers, by name. `unknown` has an error for everything in `pai.toml` that was
-    passed over.
+    `base_urls` are those of the providers, by name; `webhooks` has the secret that each forge signs with, "" for none.
+    `unknown` has an error for everything in `pai.toml` that was passed over.
     """
 
     source_repo: str
@@ -87,11 +90,7 @@ class Settings(NamedTuple):
     admin_listen: Address
     admin_hosts: tuple[str, ...]
     admin_trusted_proxies: tuple[Network, ...]
-    webhooks_github: str
-    webhooks_gitlab: str
-    webhooks_gitea: str
-    webhooks_bitbucket: str
-    webhooks_generic: str
+    webhooks: Mapping[str, str]
     log_database: str
     base_urls: Mapping[str, str]
     secrets_directory: str
@@ -103,272 +102,188 @@ class Settings(NamedTuple):
     unknown: tuple[WorkspaceError, ...]
 
 
+_SENDERS = {
+    "github": "GitHub",
+    "gitlab": "GitLab",
+    "gitea": "Gitea and Forgejo",
+    "bitbucket": "Bitbucket",
+    "generic": "anything else",
+}
 SETTINGS = (
     Setting(
-        "source",
-        "repo",
+        "source.repo",
         "config.git",
         values.repository,
         "The config repository: a path (from this folder; bare or with a work tree: commits count, uncommitted files "
         "do not) or an https or ssh URL (http only for this machine).",
-        "source_repo",
     ),
-    Setting("source", "branch", "main", values.branch, "The branch whose tip comes into force.", "source_branch"),
+    Setting("source.branch", "main", values.branch, "The branch whose tip comes into force."),
+    Setting("source.path", ".", values.folder, "The folder inside the repository that holds manifests."),
+    Setting("source.interval", "15s", values.duration_s, "How often a remote is polled: 500ms, 15s, 1m."),
     Setting(
-        "source", "path", ".", values.folder, "The folder inside the repository that holds manifests.", "source_path"
-    ),
-    Setting(
-        "source",
-        "interval",
-        "15s",
-        values.duration_s,
-        "How often a remote is polled: 500ms, 15s, 1m.",
-        "source_interval_s",
-    ),
-    Setting(
-        "source",
-        "timeout",
+        "source.timeout",
         "30s",
         values.duration_s,
         "How long one fetch from a remote, or one push to it, may take in all.",
-        "source_timeout_s",
     ),
+    Setting("source.max_transfer_bytes", 1073741824, values.integer, "The largest pack that is taken from a remote."),
     Setting(
-        "source",
-        "max_transfer_bytes",
-        1073741824,
-        values.integer,
-        "The largest pack that is taken from a remote.",
-        "source_max_transfer_bytes",
-    ),
-    Setting(
-        "source",
-        "max_memory_bytes",
+        "source.max_memory_bytes",
         67108864,
         values.integer,
         "What one git process may hold in memory for a remote or a client of /git/; large repositories need more.",
-        "source_max_memory_bytes",
     ),
     Setting(
-        "source",
-        "secret",
+        "source.secret",
         "",
         values.secret,
         "The stored secret that a remote is spoken to with. https: its key token, or username and password; ssh: its "
         "keys ssh-key and known-hosts. Empty for none.",
-        "source_secret",
     ),
     Setting(
-        "source",
-        "ca_file",
+        "source.ca_file",
         "",
         values.directory,
         "Certificates (PEM) of the authorities that an https remote may be signed by; empty for the system's own.",
-        "source_ca_file",
     ),
     Setting(
-        "source",
-        "push",
+        "source.push",
         False,
         values.boolean,
         "Whether Pai may push to a remote: commits of pai add, apply and delete to the branch, and checkpoints to "
         "refs/pai/checkpoints.",
-        "source_push",
     ),
     Setting(
-        "source",
-        "rewrite",
+        "source.rewrite",
         "accept",
         values.one_of("accept", "hold"),
         "What a force-push does: accept puts the new tip in force, hold keeps the last state until an operator says "
         "pai reconcile --accept-rewrite.",
-        "source_rewrite",
     ),
     Setting(
-        "source",
-        "require_signatures",
+        "source.require_signatures",
         "off",
         values.one_of("off", "head", "all"),
         "Whose signature a revision needs: off for none, head for the branch's tip, all for every commit since the "
         "revision in force.",
-        "source_require_signatures",
     ),
     Setting(
-        "source",
-        "allowed_signers",
+        "source.allowed_signers",
         "",
         values.directory,
         "A file of ssh keys that may sign, in the form of git's gpg.ssh.allowedSignersFile.",
-        "source_allowed_signers",
     ),
+    Setting("source.gnupg_home", "", values.directory, "A GnuPG folder whose public keys may sign; empty for none."),
+    Setting("gateway.listen", "127.0.0.1:8000", values.address, "What agents talk to."),
     Setting(
-        "source",
-        "gnupg_home",
-        "",
-        values.directory,
-        "A GnuPG folder whose public keys may sign; empty for none.",
-        "source_gnupg_home",
-    ),
-    Setting("gateway", "listen", "127.0.0.1:8000", values.address, "What agents talk to.", "gateway_listen"),
-    Setting(
-        "gateway",
-        "default_max_output_tokens",
+        "gateway.default_max_output_tokens",
         16384,
         values.integer,
         "Put into a request that names no output limit and whose binding has a budget.",
-        "gateway_default_max_output_tokens",
     ),
     Setting(
-        "gateway",
-        "hosts",
+        "gateway.hosts",
         "",
         values.hosts,
         "Names under which agents reach the gateway, with commas between; addresses and this machine's own names are "
         "known.",
-        "gateway_hosts",
     ),
     Setting(
-        "gateway",
-        "trusted_proxies",
+        "gateway.trusted_proxies",
         "",
         values.networks,
         "Addresses and networks of reverse proxies in front of the gateway, with commas between; only theirs is "
         "X-Forwarded-For believed. Empty for none.",
-        "gateway_trusted_proxies",
     ),
     Setting(
-        "gateway",
-        "connect_timeout",
-        "10s",
-        values.duration_s,
-        "How long a provider may take to accept a connection.",
-        "gateway_connect_timeout_s",
+        "gateway.connect_timeout", "10s", values.duration_s, "How long a provider may take to accept a connection."
     ),
     Setting(
-        "gateway",
-        "read_timeout",
+        "gateway.read_timeout",
         "10m",
         values.duration_s,
         "The longest silence of a provider, before its answer begins and within it.",
-        "gateway_read_timeout_s",
     ),
     Setting(
-        "gateway",
-        "head_timeout",
+        "gateway.head_timeout",
         "20s",
         values.duration_s,
         "How long a client of either port may take to send the head of a request, and the rest of one that was "
         "answered.",
-        "gateway_head_timeout_s",
     ),
     Setting(
-        "gateway",
-        "drain_timeout",
+        "gateway.drain_timeout",
         "30s",
         values.duration_s,
         "How long open requests may take to end when the daemon stops; what is open then is forfeited.",
-        "gateway_drain_timeout_s",
     ),
     Setting(
-        "gateway",
-        "left_timeout",
+        "gateway.left_timeout",
         "60s",
         values.duration_s,
         "How long an answer is read on, for what it cost, whose client has left.",
-        "gateway_left_timeout_s",
     ),
+    Setting("admin.listen", "127.0.0.1:8001", values.address, "What people and tools talk to; never the agents' port."),
     Setting(
-        "admin",
-        "listen",
-        "127.0.0.1:8001",
-        values.address,
-        "What people and tools talk to; never the agents' port.",
-        "admin_listen",
-    ),
-    Setting(
-        "admin",
-        "hosts",
+        "admin.hosts",
         "",
         values.hosts,
         "Names under which people, forges and tools reach it, with commas between; addresses and this machine's own "
         "names are known.",
-        "admin_hosts",
     ),
     Setting(
-        "admin",
-        "trusted_proxies",
+        "admin.trusted_proxies",
         "",
         values.networks,
         "Addresses and networks of reverse proxies in front of it, as gateway.trusted_proxies.",
-        "admin_trusted_proxies",
     ),
     *(
         Setting(
-            "webhooks",
-            forge,
+            f"webhooks.{forge}",
             "",
             values.secret_key,
             f"The stored secret, SECRET:KEY, that webhooks of {title} are signed with; empty for none: then there is "
             f"no /webhooks/{forge}.",
-            f"webhooks_{forge}",
         )
-        for forge, title in (
-            ("github", "GitHub"),
-            ("gitlab", "GitLab"),
-            ("gitea", "Gitea and Forgejo"),
-            ("bitbucket", "Bitbucket"),
-            ("generic", "anything else"),
-        )
+        for forge, title in _SENDERS.items()
     ),
-    Setting("log", "database", "sqlite:data/log.db", values.database, "The log: sqlite:PATH.", "log_database"),
+    Setting("log.database", "sqlite:data/log.db", values.database, "The log: sqlite:PATH."),
     *(
         Setting(
-            f"providers.{provider.name}",
-            "base_url",
+            f"providers.{provider.name}.base_url",
             provider.origin,
             values.origin,
             f"Where {provider.title} is reached: the origin only.",
-            f"{provider.name}_base_url",
         )
         for provider in PROVIDERS.values()
     ),
     Setting(
-        "secrets",
-        "directory",
+        "secrets.directory",
         "",
         values.directory,
         "A folder of NAME/KEY files, as Kubernetes mounts secrets; empty for none. Secrets stored by `pai add secret` "
         "come first.",
-        "secrets_directory",
     ),
     Setting(
-        "forge",
-        "kind",
+        "forge.kind",
         "",
         values.forge,
         "Where each commit gets its status (in force, refused, superseded): github, gitlab or gitea (also Forgejo); "
         "empty for nowhere.",
-        "forge_kind",
     ),
     Setting(
-        "forge",
-        "api_url",
+        "forge.api_url",
         "",
         values.api,
         "Its API: https://api.github.com, https://HOST/api/v3 (GitHub Enterprise), https://HOST/api/v4 (GitLab) or "
         "https://HOST/api/v1 (Gitea).",
-        "forge_api_url",
     ),
+    Setting("forge.repo", "", values.text, "The repository there: OWNER/NAME, or GitLab's path or number."),
     Setting(
-        "forge", "repo", "", values.text, "The repository there: OWNER/NAME, or GitLab's path or number.", "forge_repo"
-    ),
-    Setting(
-        "forge",
-        "secret",
+        "forge.secret",
         "",
         values.text,
         "The secret that holds the token, NAME or NAME:KEY (the key `token`); it may set commit statuses.",
-        "forge_secret",
     ),
 )
 
@@ -415,8 +330,9 @@ def read_settings(
             found[setting.field] = setting.check(setting.default)
         origins[setting.field] = origin
     shown = {s.name: _shown(s, found[s.field]) for s in SETTINGS}
-    base_urls = {name: found.pop(f"{name}_base_url") for name in PROVIDERS}
-    settings = Settings(**found, base_urls=base_urls, shown=shown, unknown=tuple(unknown))
+    base_urls = {name: found.pop(f"providers_{name}_base_url") for name in PROVIDERS}
+    webhooks = {forge: found.pop(f"webhooks_{forge}") for forge in _SENDERS}
+    settings = Settings(**found, base_urls=base_urls, webhooks=webhooks, shown=shown, unknown=tuple(unknown))
     _check_signers(settings, origins)
     if needed is None:
         _check_listeners(settings, origins)
@@ -478,5 +394,5 @@ def template() -> str:
             lines += ["", f"[{section}]"]
         lines += textwrap.wrap(setting.comment, 100, initial_indent="# ", subsequent_indent="# ")
         value = str(setting.default).lower() if isinstance(setting.default, int) else f'"{setting.default}"'
-        lines.append(f"{setting.key} = {value}")
+        lines.append(f"{setting.name.rpartition('.')[2]} = {value}")
     return "\n".join(lines) + "\n"

@@ -64,9 +64,8 @@ def _interfaces(host: str) -> set[str]:
     name = host.lower().rstrip(".")
     if name == "localhost":
         return {"127.0.0.1", "::1"}
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
+    address = _ip(name)
+    if address is None:
         return {name}
     return {"*"} if address.is_unspecified else {address.compressed}
 
@@ -336,19 +335,20 @@ def _split(value: str) -> SplitResult:
 
 
 def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    address = _ip(host)
+    return host.lower() == "localhost" or (address is not None and address.is_loopback)
 
 
 def _ip_version(host: str) -> int:
+    address = _ip(host)
+    return 0 if address is None else address.version
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host).version
+        return ipaddress.ip_address(host)
     except ValueError:
-        return 0
+        return None
 
 
 def _shown(value: object) -> str:

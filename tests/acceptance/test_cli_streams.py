@@ -12,7 +12,6 @@ import threading
 import pytest
 
 from reconciler.log.sqlite.lock import WriterLock
-from reconciler.workspace import Workspace
 from tests.support import PAI, Site, binding
 
 
@@ -58,7 +57,7 @@ def test_closed_streams_change_nothing_but_the_output(team: Site, line: str, cod
 
 def test_what_takes_over_a_second_shows_a_bar_on_a_terminal(team: Site) -> None:
     """While another command holds the log, the one that waits says so on a terminal, and wipes it off in the end."""
-    lock = WriterLock(Workspace.open(team.root).lock)
+    lock = WriterLock(team.database.with_name("log.db.lock"))
     ours, theirs = pty.openpty()
     timer = threading.Timer(2.0, lock.release)
     timer.start()

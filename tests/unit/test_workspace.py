@@ -52,7 +52,7 @@ def test_settings_of_an_empty_file_are_the_documented_defaults() -> None:
 
 def test_settings_of_a_new_workspace_name_every_setting_with_its_default(tmp_path: Path) -> None:
     """The made `pai.toml` holds each setting once, with a comment, and reads as the defaults."""
-    text = Workspace.create(tmp_path, {}).config.read_text()
+    text = (Workspace.create(tmp_path, {}).root / "pai.toml").read_text()
     tree: object = tomllib.loads(text)
     for setting in SETTINGS:
         value = tree
@@ -258,7 +258,7 @@ def test_workspace_is_made_with_private_data_and_made_twice_without_change(tmp_p
     assert (mode(made.data), mode(made.master_key), mode(made.secrets)) == (0o700, 0o600, 0o700)
     key = made.master_key.read_bytes()
     assert len(key) == 32
-    made.config.write_text('[source]\nbranch = "prod"\n')
+    (made.root / "pai.toml").write_text('[source]\nbranch = "prod"\n')
     made.data.chmod(0o755)
     made.master_key.chmod(0o644)
     made.secrets.rmdir()
@@ -362,7 +362,6 @@ def test_paths_follow_the_settings(tmp_path: Path) -> None:
     Workspace.create(tmp_path, {})
     plain = Workspace.open(tmp_path, {})
     assert plain.database == tmp_path / "data/log.db"
-    assert plain.lock == tmp_path / "data/log.db.lock"
     assert plain.repository == tmp_path / "config.git"
     assert plain.secrets_directory is None
     variables = {
