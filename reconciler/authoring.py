@@ -24,7 +24,7 @@ from reconciler.manifests.ignore import IgnoreRules
 from reconciler.manifests.judging import Verdict, judge
 from reconciler.manifests.reading import read_manifests
 from reconciler.source.git import Author, RaceLost, Repository
-from reconciler.verdict import TRAILER, Judge
+from reconciler.verdict import TRAILER, Judge, in_force
 
 TRIES = 8
 
@@ -137,10 +137,7 @@ class Proposal:
             verdict = self._told_of(given, facts) or verdict
         if self._tip is None:
             return verdict
-        models: Kind = "model"
-        agents: Kind = "agent"
-        present = {(models, name) for name in state.models} | {(agents, name) for name in state.agents}
-        return self._judge.guarded(verdict, self._tip, present, state.revision)
+        return self._judge.guarded(verdict, self._tip, in_force(state), state.revision)
 
     def _told_of(self, given: Mapping[str, Facts], facts: Mapping[str, Facts]) -> Verdict | None:
         """Judge the files that are given in place of what was made of them; None if that finds nothing wrong."""
@@ -228,10 +225,7 @@ def roll_back(
         judge = Judge(repository, source_path)
         verdict = judge.commit(commit)
         if not allow_deletions:
-            models: Kind = "model"
-            agents: Kind = "agent"
-            present = {(models, name) for name in state.models} | {(agents, name) for name in state.agents}
-            verdict = judge.guarded(verdict, tip, present, state.revision)
+            verdict = judge.guarded(verdict, tip, in_force(state), state.revision)
         _require(verdict, "or give --allow-deletions, if so many objects shall go")
         message = _rollback_message(accepted, tip, reason, author, allow_deletions)
         try:

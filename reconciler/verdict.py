@@ -25,7 +25,7 @@ from reconciler import quick
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import CouldNotRun, SourceUnavailable
 from reconciler.core.events import Signature
-from reconciler.core.objects import Kind, Placed
+from reconciler.core.objects import KINDS, Kind, Placed
 from reconciler.helped_reading import Helped, dear_blobs, helpers, is_read
 from reconciler.manifests import ignore
 from reconciler.manifests.facts import VERSION, Entry, Facts
@@ -48,6 +48,7 @@ from reconciler.source.trailer_search import LOOKED_MAX, TrailerSearch
 from reconciler.source.tree_walk import LINKS, TreeBudget, TreeRefused
 
 if TYPE_CHECKING:  # the hook is in a hurry
+    from reconciler.core.state import State
     from reconciler.source.signatures import Signatures
 
 TRAILER = ("Pai-Allow-Deletions", "yes")
@@ -351,6 +352,11 @@ class Judge:
     def full(self, path: str) -> str:
         """Give a path in the repository for one below the source path."""
         return path if self._path == "." else f"{self._path}/{path}"
+
+
+def in_force(state: State) -> Set[tuple[Kind, str]]:
+    """Name the objects that a state has in force."""
+    return {(kind, name) for kind in KINDS for name in state.resources(kind)}
 
 
 def _may_be_read(mode: bytes, name: bytes) -> bool:

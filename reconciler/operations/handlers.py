@@ -18,13 +18,13 @@ from reconciler.core.diagnostics import Shown, shown
 from reconciler.core.errors import NotFound, PaiError, Refused, SourceUnavailable, UsageError
 from reconciler.core.health import Health
 from reconciler.core.pass_result import Result
-from reconciler.core.state import State, row_keys
+from reconciler.core.state import State
 from reconciler.log.past import accepted_state
 from reconciler.log.replay import projected
 from reconciler.operations import orders as ask
 from reconciler.operations.first_token import forget_first
 from reconciler.operations.hook_verbs import AdmitPush, JudgePush
-from reconciler.operations.judging import Names, judge_small, names
+from reconciler.operations.judging import Names, judge_small
 from reconciler.operations.operation import A, Caller, Done, Operation
 from reconciler.operations.parts import Parts
 from reconciler.operations.push_events import admit
@@ -33,6 +33,7 @@ from reconciler.operations.secret_uses import check_fit
 from reconciler.operations.steering import Steering
 from reconciler.source.git import RaceLost
 from reconciler.source.hook import is_judged
+from reconciler.verdict import in_force
 from reconciler.workspace import Address
 
 Handler = Callable[[Any, Caller], Any]
@@ -109,12 +110,12 @@ class Operations:
     def _accepted_names(self) -> tuple[Names, str]:
         """Name the objects of the last accepted revision, also while another one is pinned, and that revision."""
         found: tuple[Names, str] | None = self._parts.recorder.read(
-            lambda state: None if state.pin else (names(row_keys(state)), state.revision)
+            lambda state: None if state.pin else (in_force(state), state.revision)
         )
         if found is None:
             with contextlib.closing(self._parts.workspace.log().reader()) as log:
                 state = accepted_state(log, projected(log))
-            found = names(row_keys(state)), state.revision
+            found = in_force(state), state.revision
         return found
 
     def _store_secret(self, order: ask.StoreSecret, caller: Caller) -> ask.SecretKept:

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Set
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from reconciler.core.objects import Kind
-from reconciler.core.state import FOLD_VERSION, RowKey, from_rows, row_keys
+from reconciler.core.objects import KINDS, Kind
+from reconciler.core.state import FOLD_VERSION, from_rows
 from reconciler.log.replay import projected
 from reconciler.manifests.judging import Verdict
 from reconciler.manifests.reading import size_of
 from reconciler.operations.hook_verbs import JudgePush
 from reconciler.source.git import Repository
 from reconciler.source.trailer_search import weight
-from reconciler.verdict import Judge, Most, TooLarge, TreeIndex, load_index, save_index
+from reconciler.verdict import Judge, Most, TooLarge, TreeIndex, in_force, load_index, save_index
 from reconciler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ SMALL_DENSITY = 2 * 1024 * 1024
 SMALL_PACK_BYTES = 64 * 1024
 """Of a pack that git keeps as it came. Its objects may be made of others a thousand times its size."""
 
-_KINDS: Mapping[str, Kind] = {"model": "model", "agent": "agent"}
 Names = Set[tuple[Kind, str]]
 
 
@@ -121,11 +120,6 @@ def judge_alone(workspace: Workspace, push: JudgePush) -> Verdict:
     return verdict
 
 
-def names(keys: Iterable[RowKey]) -> Names:
-    """Pick the objects out of row keys."""
-    return {(_KINDS[kind], name) for kind, name in keys if kind in _KINDS}
-
-
 def _in_force(workspace: Workspace) -> tuple[Names, str]:
     """Name the objects that were accepted last and give their revision, without decoding what they say if that can be.
 
@@ -136,12 +130,12 @@ def _in_force(workspace: Workspace) -> tuple[Names, str]:
             head, rows = log.head(), log.rows()
         if (head.projected, head.fold) == (head.size, FOLD_VERSION):
             with contextlib.suppress(ValueError):  # then it is damaged, and `projected` says so
-                state = from_rows({key: rows[key] for key in rows if key[0] not in _KINDS}, head.size)
+                state = from_rows({key: rows[key] for key in rows if key[0] not in KINDS}, head.size)
                 if state.pin is None:
-                    return names(rows), state.revision
+                    return cast("Names", {key for key in rows if key[0] in KINDS}), state.revision
         state = projected(log)
         if state.pin is not None:
             from reconciler.log.past import accepted_state
 
             state = accepted_state(log, state)
-        return names(row_keys(state)), state.revision
+        return in_force(state), state.revision

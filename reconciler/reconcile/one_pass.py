@@ -22,7 +22,7 @@ from reconciler.manifests.judging import Verdict, unreadable
 from reconciler.reconcile.commit_fields import MESSAGE_CHARACTERS_MAX, CommitFields, actor, commit_fields
 from reconciler.source.commits import CommitInfo
 from reconciler.source.git import Walk
-from reconciler.verdict import Judge
+from reconciler.verdict import Judge, in_force
 
 DIAGNOSTICS_MAX = 1000
 """Diagnostics an event lists; the rest is counted in `omitted`."""
@@ -63,39 +63,40 @@ class Pass:
         judge: Judge,
         walk: Walk,
         state: State,
+        tip: str,
         branch: str,
         path: str,
-        known: Known | None = None,
-        accepted_by: str = "",
+        known: Known | None,
+        accepted_by: str,
     ) -> None:
+        """`state` is folded on; `known` is what the pass before found; `accepted_by` is "" for nobody."""
         self._accepted_by = accepted_by
         self._judge = judge
         self._walk = walk
         self._state = state
+        self._tip = tip
         self._branch = branch
         self._path = path
         self._drafts: list[ev.Draft] = []
         self._diagnostics: tuple[Diagnostic, ...] = ()
         self._counts: ev.Counts | None = None
-        self._pushers: Mapping[str, str] = {}
+        self._pushers = _pushers(state.pushes, walk.commits or [tip])
         self._early: list[str] = []
-        self._tip = ""
         self._recorded = self._bytes = 0
         self._characters = MESSAGES_CHARACTERS_MAX
         # The deletion guard compares with what was in force before the pass, as the hook did: else a commit accepted
         # on the way would use up the permission that it carries for the tip.
         self._since = state.revision
         self.known = known if known is not None and known.revision == state.revision else None
-        self._present: Set[tuple[Kind, str]] = self.known.objects.keys() if self.known else frozenset(_keys(state))
+        self._present: Set[tuple[Kind, str]] = self.known.objects.keys() if self.known else in_force(state)
 
-    def events(self, tip: str) -> tuple[list[ev.Draft], Result]:
+    def events(self) -> tuple[list[ev.Draft], Result]:
         """Give the events of all commits of the walk, oldest first, and what became of the tip."""
-        walk, before = self._walk, self._state.head
-        self._pushers, self._tip = _pushers(self._state.pushes, walk.commits or [tip]), tip
+        walk, before, tip = self._walk, self._state.head, self._tip
         if walk.relation == "rewritten" and before is not None:
             by = self._accepted_by
             rewritten = ev.HistoryRewritten(from_=before.commit, to=tip, hold="accepted" if by else "")
-            self._add(ev.Draft(by or self._actor(tip), f"branch/{self._branch}", rewritten))
+            self._add(ev.Draft(by or actor(self._info(tip)), f"branch/{self._branch}", rewritten))
         commits = [sha for sha in walk.commits if sha != tip] + [tip]  # a branch set back has nothing new but its tip
         judged = JUDGED_MAX if walk.relation in ("first", "forward") else 1
         older, newest = commits[:-judged], commits[-judged:]
@@ -103,12 +104,12 @@ class Pass:
             self._early, older = older, []
         for sha in older:
             # Its tree never followed what was in force: another line of history did, or it is long ago.
-            self._add(self._superseded(sha, tip))
+            self._add(self._superseded(sha))
         files, size = self._judge.files_read, self._judge.size_read
         for sha in newest:
             much = self._judge.files_read - files > READ_MAX or self._judge.size_read - size > READ_SIZE_MAX
             if sha != tip and much:
-                self._add(self._superseded(sha, tip))
+                self._add(self._superseded(sha))
             else:
                 self._judged(sha, tip=sha == tip)
         head = self._state.head
@@ -117,10 +118,10 @@ class Pass:
         result = Result(tip, head.outcome, self._state.revision, self._diagnostics, self._counts, len(commits))
         return self._drafts, result
 
-    def passed_over(self, tip: str) -> Iterator[list[ev.Draft]]:
+    def passed_over(self) -> Iterator[list[ev.Draft]]:
         """Give in parts the outcomes that `events` left out because there are so many: they are recorded first."""
         for start in range(0, len(self._early), TOGETHER_MAX):
-            yield [self._superseded(sha, tip) for sha in self._early[start : start + TOGETHER_MAX]]
+            yield [self._superseded(sha) for sha in self._early[start : start + TOGETHER_MAX]]
 
     def _judged(self, sha: str, *, tip: bool) -> None:
         info = self._info(sha)
@@ -138,18 +139,19 @@ class Pass:
         else:
             shown = list(foremost(verdict.diagnostics, DIAGNOSTICS_MAX))
             if self._too_much(sha, shown):
-                return self._add(self._superseded(sha, self._tip))
+                self._add(self._superseded(sha))
+                return
             omitted = len(verdict.diagnostics) - len(shown)
             rejected = ev.RevisionRejected(**self._commit(info), path=self._path, diagnostics=shown, omitted=omitted)
             self._add(ev.Draft(actor(info), f"revision/{sha}", rejected))
-        return None
 
     def _accept(self, sha: str, info: CommitInfo, verdict: Verdict) -> None:
         known = self.known.objects if self.known else None
         drafts, moved, counts = plan(self._state, verdict.objects, sha, actor(info), known)
         warnings = list(foremost(verdict.diagnostics, DIAGNOSTICS_MAX))
         if self._too_much(sha, [*(draft.payload for draft in drafts), *moved, *warnings]):
-            return self._add(self._superseded(sha, self._tip))
+            self._add(self._superseded(sha))
+            return
         self._counts = counts
         self.known = Known(sha, verdict.objects)
         accepted = ev.RevisionAccepted(
@@ -157,7 +159,6 @@ class Pass:
         )
         for draft in (*drafts, ev.Draft(actor(info), f"revision/{sha}", accepted)):
             self._add(draft)
-        return None
 
     def _too_much(self, sha: str, parts: Sequence[ev.Payload | ev.Moved | Diagnostic]) -> bool:
         """Count what a commit would put on the log; tell whether that is more than one before the tip may."""
@@ -168,9 +169,9 @@ class Pass:
             self._bytes += sum(len(msgspec.json.encode(part)) for part in parts)
         return self._recorded > RECORDED_MAX or self._bytes > RECORDED_BYTES_MAX
 
-    def _superseded(self, sha: str, tip: str) -> ev.Draft:
+    def _superseded(self, sha: str) -> ev.Draft:
         info = self._info(sha)
-        return ev.Draft(actor(info), f"revision/{sha}", ev.RevisionSuperseded(**self._commit(info), by=tip))
+        return ev.Draft(actor(info), f"revision/{sha}", ev.RevisionSuperseded(**self._commit(info), by=self._tip))
 
     def _add(self, draft: ev.Draft) -> None:
         self._drafts.append(draft)
@@ -186,9 +187,6 @@ class Pass:
     def _info(self, sha: str) -> CommitInfo:
         return self._judge.repository.commit(sha)
 
-    def _actor(self, sha: str) -> str:
-        return actor(self._info(sha))
-
 
 def _pushers(pushes: Sequence[Push], commits: Sequence[str]) -> Mapping[str, str]:
     """Tell who pushed which of the commits, which are first-parent and oldest first: those after `old` up to `new`."""
@@ -199,10 +197,3 @@ def _pushers(pushes: Sequence[Push], commits: Sequence[str]) -> Mapping[str, str
             first = places.get(push.old, -1) + 1
             found |= dict.fromkeys(commits[first : places[push.new] + 1], push.pusher)
     return found
-
-
-def _keys(state: State) -> Iterator[tuple[Kind, str]]:
-    kinds: tuple[Kind, Kind] = ("model", "agent")
-    for kind in kinds:
-        for name in state.resources(kind):
-            yield kind, name

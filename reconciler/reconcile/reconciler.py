@@ -149,9 +149,9 @@ class Reconciler:
             assert state.head is not None
             self._record(lead, before)
             return self._hold(repository, state.head, state.revision, tip)
-        this = Pass(judge, walk, state, self._branch, self._source_path, self._known, accept_rewrite)
-        drafts, result = this.events(tip)
-        for part in this.passed_over(tip):
+        this = Pass(judge, walk, state, tip, self._branch, self._source_path, self._known, accept_rewrite)
+        drafts, result = this.events()
+        for part in this.passed_over():
             self._record(part, before)
         if recorded is not None and _says_the_same(drafts, recorded):
             self._seen = self._judging(tip)
