@@ -8,17 +8,12 @@ object: created, configured or unchanged.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from pathlib import Path
 
-from reconciler.authoring import Actions, Key, Proposal
-from reconciler.cli.change import commit_and_enforce, print_actions, resource_name
-from reconciler.cli.files import read_given_paths
+from reconciler.authoring import Actions, Proposal
+from reconciler.cli.change import commit_and_enforce, print_actions
+from reconciler.cli.files import judged_given
 from reconciler.cli.place import find_workspace
-from reconciler.core.errors import Refused, UsageError
-from reconciler.manifests import rules
-from reconciler.manifests.given import Given, GivenDocument
-from reconciler.manifests.judging import judge
+from reconciler.cli.targets import resource_name
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +26,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Apply everything as one commit."""
     workspace = find_workspace(args.workspace, strict=True)
-    given = read_given_paths([Path(name) for name in args.filename])
-    wanted = _wanted(given, args.filename)
+    given, verdict = judged_given(args.filename, "committed")
+    wanted = {key: given[path].documents[key] for key, (path, _) in verdict.objects.items()}
 
     def edit(proposal: Proposal) -> Actions:
         return [(key, proposal.put(key, document.value, document.text)) for key, document in wanted.items()]
@@ -48,15 +43,3 @@ def run(args: argparse.Namespace) -> int:
     )
     print_actions(outcome, dry_run=args.dry_run)
     return 0
-
-
-def _wanted(given: Mapping[str, Given], names: list[str]) -> dict[Key, GivenDocument]:
-    """Judge what is to be applied on its own, but for references, which the whole repository answers."""
-    verdict = judge({path: each.facts for path, each in given.items()})
-    errors = tuple(d for d in verdict.diagnostics if d.severity == "error" and d.rule != rules.NO_BINDING)
-    if errors:
-        raise Refused("these manifests are not valid, so nothing was committed", "correct the places above", errors)
-    if not verdict.objects:
-        hint = "nothing came on stdin" if names == ["-"] else "manifests end in .yaml or .yml, and are not empty"
-        raise UsageError(f"there are no manifests in {', '.join(names)}", hint)
-    return {key: given[path].documents[key] for key, (path, _) in verdict.objects.items()}

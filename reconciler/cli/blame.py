@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 
 from reconciler.audit.versions import Blame
-from reconciler.cli.get import resource
 from reconciler.cli.output import FORMATS, print_data, print_table
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import open_reading, tell_pruned
-from reconciler.cli.targets import manifest_kind, object_of, targets_argument
+from reconciler.cli.targets import object_of, resource_name, targets_argument
 from reconciler.core.errors import NotFound
 from reconciler.core.text import cut, value_text
 
@@ -22,15 +21,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one line a field."""
-    target = object_of(args.words, "blame")
+    kind, name = object_of(args.words, "blame")
     with open_reading(find_workspace(args.workspace)) as reading:
         try:
-            found = reading.origins(manifest_kind(target.kind), target.name)
+            found = reading.origins(kind, name)
         except NotFound:
             tell_pruned(reading)  # it may have been there
             raise
     if args.output == "name":
-        print(resource(target.kind, target.name))
+        print(resource_name(kind, name))
     elif args.output in ("json", "yaml"):
         print_data(found, args.output)
     else:

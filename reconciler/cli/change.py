@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from reconciler.authoring import Actions, Committed, Proposal, Send, change
 from reconciler.cli.output import note, print_diagnostics
 from reconciler.cli.progress import Progress
+from reconciler.cli.targets import resource_name
 from reconciler.core.errors import CouldNotRun, Refused
-from reconciler.core.objects import MANIFEST_OF_KIND, Kind
 from reconciler.core.pass_result import Result
 from reconciler.log.past import accepted_state
 from reconciler.log.replay import projected
@@ -106,8 +106,3 @@ def print_actions(outcome: Committed, *, dry_run: bool = False) -> None:
         print(f"{resource_name(kind, name)} {action}{suffix}")
     if outcome.commit:
         note(f"commit {outcome.commit[:7]} is in force")
-
-
-def resource_name(kind: Kind, name: str) -> str:
-    """Give an object's name as kubectl writes it."""
-    return f"{MANIFEST_OF_KIND[kind].lower()}.pai.io/{name}"

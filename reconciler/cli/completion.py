@@ -84,14 +84,13 @@ class _Words:
         """Give what may stand there, whatever its beginning is."""
         from reconciler.cli.main import VERBS, parser_for
 
-        verbs = {verb.name: verb for verb in VERBS}
-        place = next((n for n, word in enumerate(self._before) if word in verbs and not self._is_workspace(n)), None)
+        place = next((n for n, word in enumerate(self._before) if word in VERBS and not self._is_workspace(n)), None)
         if self._before and self._before[-1] in _PATHS:
             return ()
         if place is None or self._before[place] == "help":
-            return ("--help", "--version", "--workspace") if self._current.startswith("-") else verbs
+            return ("--help", "--version", "--workspace") if self._current.startswith("-") else VERBS
         verb, given = self._before[place], self._before[place + 1 :]
-        return self._of_add(given) if verb == "add" else self._of_verb(verb, given, _options(parser_for(verbs[verb])))
+        return self._of_add(given) if verb == "add" else self._of_verb(verb, given, _options(parser_for(verb)))
 
     def _is_workspace(self, number: int) -> bool:
         return number > 0 and self._before[number - 1] in _WORKSPACE
@@ -113,12 +112,12 @@ class _Words:
         return {"explain": OBJECTS, "completion": tuple(SCRIPTS)}.get(verb, ())
 
     def _of_add(self, given: Sequence[str]) -> Iterable[str]:
-        from reconciler.cli.main import find_verb, parser_for
+        from reconciler.cli.main import parser_for
 
         kind = next((word for word in given if word in KINDS), None)
         if kind is None:
             return KINDS
-        actions = parser_for(find_verb("add"))._actions
+        actions = parser_for("add")._actions
         (kinds,) = (action for action in actions if isinstance(action, argparse._SubParsersAction))
         options = _options(kinds.choices[kind])
         if given[-1] == "--model" and kind == AGENT:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from reconciler.cli.place import find_workspace
 from reconciler.cli.targets import (
@@ -20,10 +19,11 @@ from reconciler.cli.targets import (
     manifest_kind,
     name_of,
     objects_of,
+    resource_name,
     targets_argument,
     targets_of,
 )
-from reconciler.core.errors import NotFound, Refused, UsageError
+from reconciler.core.errors import NotFound, UsageError
 from reconciler.workspace import Workspace
 
 
@@ -49,26 +49,14 @@ def _targets(workspace: Workspace, args: argparse.Namespace) -> list[Target]:
     if args.filename is not None:
         if args.words or args.agent is not None:
             raise UsageError("-f names what to delete, so nothing else can", "leave out the names, or -f")
-        return _in_files(args.filename)
+        from reconciler.cli.files import judged_given
+
+        return [Target(*key) for key in judged_given(args.filename, "deleted")[1].objects]
     if args.agent is not None:
         if [target for target in targets_of(args.words, "delete") if target != Target(KEY, "")]:
             raise UsageError("--agent is for keys, all of an agent", "write pai delete key --agent A")
         return _keys_of(workspace, name_of(args.agent, AGENT))
     return [_named(workspace, target) for target in objects_of(args.words, "delete")]
-
-
-def _in_files(names: list[str]) -> list[Target]:
-    from reconciler.cli.files import read_given_paths
-    from reconciler.manifests import rules
-    from reconciler.manifests.judging import judge
-
-    verdict = judge({path: given.facts for path, given in read_given_paths([Path(name) for name in names]).items()})
-    errors = tuple(d for d in verdict.diagnostics if d.severity == "error" and d.rule != rules.NO_BINDING)
-    if errors:
-        raise Refused("these manifests are not valid, so nothing was deleted", "correct the places above", errors)
-    if not verdict.objects:
-        raise UsageError(f"there are no manifests in {', '.join(names)}", "manifests end in .yaml or .yml")
-    return [Target(*key) for key in verdict.objects]
 
 
 def _keys_of(workspace: Workspace, agent: str) -> list[Target]:
@@ -97,7 +85,7 @@ def _named(workspace: Workspace, target: Target) -> Target:
 
 def _by_commit(workspace: Workspace, targets: Sequence[Target]) -> None:
     from reconciler.authoring import Actions, Key, Proposal
-    from reconciler.cli.change import commit_and_enforce, print_actions, resource_name
+    from reconciler.cli.change import commit_and_enforce, print_actions
 
     keys: list[Key] = [(manifest_kind(target.kind), target.name) for target in targets]
 

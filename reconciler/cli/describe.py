@@ -9,11 +9,10 @@ from reconciler.audit.lines import describe
 from reconciler.audit.reading import InForce, Wanted
 from reconciler.audit.terms import EventRow
 from reconciler.audit.versions import versions_of
-from reconciler.cli.get import resource
 from reconciler.cli.output import FORMATS, print_data
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import at_option, objects, open_reading
-from reconciler.cli.targets import OBJECTS, Target, manifest_kind, objects_of, targets_argument
+from reconciler.cli.targets import OBJECTS, Target, manifest_kind, objects_of, resource_name, targets_argument
 from reconciler.core.diagnostics import printable
 from reconciler.core.objects import Kind
 from reconciler.core.steering import standing_orders
@@ -39,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     found: list[tuple[Target, Any]] = [(target, next(items[target.kind])) for target in targets]
     if args.output == "name":
         for target, _ in found:
-            print(resource(*target))
+            print(resource_name(*target))
         return 0
     whole: list[dict[str, object]] = []
     for number, (target, item) in enumerate(found):

@@ -8,9 +8,10 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reconciler.cli.targets import KIND_OF, OBJECTS
+from reconciler.cli.targets import KIND_OF, OBJECTS, manifest_kind
 from reconciler.core.errors import NotFound, UsageError
-from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, Kind
+from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND
+from reconciler.core.text import nearest
 
 WIDTH = 100
 
@@ -29,16 +30,14 @@ def run(args: argparse.Namespace) -> int:
     kind = KIND_OF.get(word.lower())
     if kind not in OBJECTS:
         raise UsageError(f"there is no TYPE {word!r} with a schema", f"TYPE is one of {', '.join(OBJECTS)}")
-    manifest: Kind = "model" if kind == "model" else "agent"
+    manifest = manifest_kind(kind)
     schema = schema_of(manifest)
     node: Any = schema
     for depth, name in enumerate(path):
         fields = _fields(schema, node)
         if name not in fields:
-            import difflib
-
-            near = difflib.get_close_matches(name, fields, 1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(fields) or 'no fields of its own'}"
+            near = nearest(name, fields)
+            hint = f"did you mean {near}?" if near else f"it has {', '.join(fields) or 'no fields of its own'}"
             raise NotFound(f"{'.'.join([word, *path[:depth]])} has no field {name}", hint)
         node = _resolved(schema, fields[name])
     print(f"KIND:     {MANIFEST_OF_KIND[manifest]}\nVERSION:  {API_VERSION}\n")

@@ -10,17 +10,18 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
-from reconciler.core.errors import CouldNotRun
+from reconciler.core.errors import CouldNotRun, Refused, UsageError
 from reconciler.core.objects import Kind
 from reconciler.manifests.facts import Entry, Facts, Problem
 from reconciler.manifests.given import Given, GivenDocument, read_given
 from reconciler.manifests.ignore import BYTES_MAX, IGNORE_FILE, IgnoreRefused, IgnoreRules
+from reconciler.manifests.judging import Verdict, judge
 from reconciler.manifests.reading import GIVEN_BYTES_MAX, SIZE_MAX, SUFFIXES, facts_of
-from reconciler.manifests.rules import TREE
+from reconciler.manifests.rules import NO_BINDING, TREE
 
 STDIN: Final = Path("-")
 _Read = TypeVar("_Read", Facts, Given)
@@ -35,9 +36,20 @@ def read_paths(paths: list[Path]) -> dict[str, Facts]:
     return _read(paths, lambda entry: entry if isinstance(entry, Facts) else facts_of(entry, {}), SIZE_MAX)
 
 
-def read_given_paths(paths: list[Path]) -> dict[str, Given]:
-    """Read what is given to be applied, as `read_paths` does: a file may be a List of very many objects."""
-    return _read(paths, _as_given, GIVEN_BYTES_MAX)
+def judged_given(names: Sequence[str], undone: str) -> tuple[dict[str, Given], Verdict]:
+    """Read what `-f` names, and judge it on its own, but for references, which the whole repository answers.
+
+    Raises Refused if it is not valid, UsageError if there is nothing; `undone` says what was not done then.
+    """
+    given = _read([Path(name) for name in names], _as_given, GIVEN_BYTES_MAX)
+    verdict = judge({path: each.facts for path, each in given.items()})
+    errors = tuple(d for d in verdict.diagnostics if d.severity == "error" and d.rule != NO_BINDING)
+    if errors:
+        raise Refused(f"these manifests are not valid, so nothing was {undone}", "correct the places above", errors)
+    if not verdict.objects:
+        hint = "nothing came on stdin" if names == ["-"] else "manifests end in .yaml or .yml, and are not empty"
+        raise UsageError(f"there are no manifests in {', '.join(names)}", hint)
+    return given, verdict
 
 
 def _as_given(entry: Entry | Facts) -> Given | None:

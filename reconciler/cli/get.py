@@ -14,9 +14,9 @@ from reconciler.cli.output import FORMATS, note, print_data, print_table
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import at_option, objects
 from reconciler.cli.selecting import selector
-from reconciler.cli.targets import KIND_OF, targets_argument, targets_of
+from reconciler.cli.targets import KIND_OF, resource_name, targets_argument, targets_of
 from reconciler.core.errors import UsageError
-from reconciler.core.objects import MANIFEST_OF_KIND, AgentSpec, BindingSpec
+from reconciler.core.objects import AgentSpec, BindingSpec
 from reconciler.core.steering import standing_orders
 from reconciler.log.stamp import parse_time, wall_clock
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.output == "name":
         for kind, listed in found.items():
             for each in listed:
-                print(resource(kind, name_in(each)))
+                print(resource_name(kind, name_in(each)))
     else:
         _tables(answer, found, wide=args.output == "wide", headers=not args.no_headers)
     return 0
@@ -69,19 +69,10 @@ def _tables(answer: InForce, found: Mapping[str, list[Object]], *, wide: bool, h
         titles, row = _COLUMNS[kind]
         rows = [row(each, wide) for each in listed]
         if len(found) > 1:
-            rows = [[resource(kind, cells[0]), *cells[1:]] for cells in rows]
+            rows = [[resource_name(kind, cells[0]), *cells[1:]] for cells in rows]
         if number:
             print()
         print_table(titles if wide else titles[: len(titles) - _WIDE[kind]], rows, headed=headers)
-
-
-def resource(kind: str, name: str) -> str:
-    """Give an object's name as `-o name` prints it."""
-    match kind:
-        case "model" | "agent":
-            return f"{MANIFEST_OF_KIND[kind].lower()}.pai.io/{name}"
-        case _:
-            return f"{kind}/{name}"
 
 
 def name_in(item: Any) -> str:

@@ -12,8 +12,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the text."""
-    from reconciler.cli.main import find_verb, help_text, parser_for
+    from reconciler.cli.main import help_text, parser_for, require_verb
 
-    text = help_text() if args.command is None else parser_for(find_verb(args.command)).format_help()
-    print(text, end="")
+    if args.command is not None:
+        require_verb(args.command)
+    print(help_text() if args.command is None else parser_for(args.command).format_help(), end="")
     return 0

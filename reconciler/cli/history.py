@@ -9,11 +9,10 @@ import argparse
 from collections.abc import Iterator, Sequence
 
 from reconciler.audit.versions import FieldChange, Version
-from reconciler.cli.get import resource
 from reconciler.cli.output import FORMATS, print_data, print_table
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import open_reading, tell_pruned
-from reconciler.cli.targets import manifest_kind, object_of, targets_argument
+from reconciler.cli.targets import object_of, resource_name, targets_argument
 from reconciler.core.text import cut, value_text
 
 
@@ -25,12 +24,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one line a changed field; the lines of a version have its commit on the first of them."""
-    target = object_of(args.words, "history")
+    kind, name = object_of(args.words, "history")
     with open_reading(find_workspace(args.workspace)) as reading:
         tell_pruned(reading)
-        found = reading.versions(manifest_kind(target.kind), target.name)
+        found = reading.versions(kind, name)
     if args.output == "name":
-        print(resource(target.kind, target.name))
+        print(resource_name(kind, name))
     elif args.output in ("json", "yaml"):
         print_data(found, args.output)
     else:

@@ -11,62 +11,52 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from reconciler import __version__
 from reconciler.cli.output import open_streams, print_error
 from reconciler.cli.place import warn_of_variables, workspace_option
 from reconciler.core.errors import CouldNotRun, PaiError, UsageError
+from reconciler.core.text import nearest
 
-
-class Verb(NamedTuple):
-    """One line of `pai --help` and where its code is."""
-
-    name: str
-    module: str
-    help: str
-
-
-VERBS = (
-    Verb("init", "init", "make a workspace: settings, config repository with its hook, log, secrets"),
-    Verb("serve", "serve", "run the daemon: watch, reconcile, answer on the admin listener"),
-    Verb("reconcile", "reconcile", "bring the log up to the branch's tip once, without a daemon"),
-    Verb("demo", "demo", "a tour without keys or network: push, refusal, audit trail"),
-    Verb("add", "add", "add a model, an agent, a secret or a key"),
-    Verb("get", "get", "list models, agents, secrets or keys"),
-    Verb("describe", "describe", "everything about models or agents"),
-    Verb("delete", "delete", "remove models, agents, secrets or keys"),
-    Verb("apply", "apply", "commit manifests from files, a folder or stdin"),
-    Verb(
-        "rollback", "rollback", "put an earlier revision's manifests back by a commit, or pin it where that cannot be"
-    ),
-    Verb("pin", "pin", "put an earlier revision in force and keep it, whatever is pushed"),
-    Verb("unpin", "unpin", "follow the branch again after a pin"),
-    Verb("suspend", "suspend", "stop the reconciling; what is in force stays"),
-    Verb("resume", "resume", "let the reconciling go on"),
-    Verb("status", "status", "what is in force, and whether it can serve"),
-    Verb("validate", "validate", "judge manifests as the hook and the daemon do; no workspace needed"),
-    Verb("diff", "diff", "what would change between two commits, for review; no workspace needed"),
-    Verb("review", "review", "post that as one comment on the pull request, and set the commit's status"),
-    Verb("env", "env", "print the export lines that point the provider SDKs at the gateway"),
-    Verb("log", "log", "query the log, newest first"),
-    Verb("history", "history", "every version of one model or agent"),
-    Verb("blame", "blame", "each field of one model or agent, with the commit that set it"),
-    Verb("usage", "usage", "tokens spent, by day, model or agent"),
-    Verb("why", "why", "one request's story: decision, budget, binding version, commit"),
-    Verb("verify", "verify", "recompute everything from the stored bytes and compare"),
-    Verb("prove", "prove", "print a proof that one event is in the log, checkable offline"),
-    Verb("export", "export", "write the log as files that anybody can verify, or as rows for other tools"),
-    Verb("prune", "prune", "export the beginning of the log, then drop it"),
-    Verb("explain", "explain", "what a kind or a field of it is for, from the schema"),
-    Verb("completion", "completion", "completion for bash, zsh or fish"),
-    Verb("version", "version", "the version of this command, and of the daemon"),
-    Verb("help", "help", "this, or what a command does"),
-)
-
+VERBS = {
+    "init": "make a workspace: settings, config repository with its hook, log, secrets",
+    "serve": "run the daemon: watch, reconcile, answer on the admin listener",
+    "reconcile": "bring the log up to the branch's tip once, without a daemon",
+    "demo": "a tour without keys or network: push, refusal, audit trail",
+    "add": "add a model, an agent, a secret or a key",
+    "get": "list models, agents, secrets or keys",
+    "describe": "everything about models or agents",
+    "delete": "remove models, agents, secrets or keys",
+    "apply": "commit manifests from files, a folder or stdin",
+    "rollback": "put an earlier revision's manifests back by a commit, or pin it where that cannot be",
+    "pin": "put an earlier revision in force and keep it, whatever is pushed",
+    "unpin": "follow the branch again after a pin",
+    "suspend": "stop the reconciling; what is in force stays",
+    "resume": "let the reconciling go on",
+    "status": "what is in force, and whether it can serve",
+    "validate": "judge manifests as the hook and the daemon do; no workspace needed",
+    "diff": "what would change between two commits, for review; no workspace needed",
+    "review": "post that as one comment on the pull request, and set the commit's status",
+    "env": "print the export lines that point the provider SDKs at the gateway",
+    "log": "query the log, newest first",
+    "history": "every version of one model or agent",
+    "blame": "each field of one model or agent, with the commit that set it",
+    "usage": "tokens spent, by day, model or agent",
+    "why": "one request's story: decision, budget, binding version, commit",
+    "verify": "recompute everything from the stored bytes and compare",
+    "prove": "print a proof that one event is in the log, checkable offline",
+    "export": "write the log as files that anybody can verify, or as rows for other tools",
+    "prune": "export the beginning of the log, then drop it",
+    "explain": "what a kind or a field of it is for, from the schema",
+    "completion": "completion for bash, zsh or fish",
+    "version": "the version of this command, and of the daemon",
+    "help": "this, or what a command does",
+}
+"""Each verb, which is the name of its module, and its line of `pai --help`."""
 
 COMPLETE = "__complete"
 """What shells call to learn what may stand next."""
@@ -106,14 +96,9 @@ _USAGE_MAX = 200
 
 def _nearest_choice(option: str, given: str, known: str) -> str:
     """Name the value that was meant, of those that argparse lists, or all of them."""
-    import difflib
-
     names = [name.strip("' ") for name in known.split(",")]
-    near = difflib.get_close_matches(given.lower(), names, 1)
-    said = option.rpartition("/")[2]
-    return (
-        f"did you mean {said + ' ' if said.startswith('-') else ''}{near[0]}?" if near else f"one of {', '.join(names)}"
-    )
+    near, said = nearest(given.lower(), names), option.rpartition("/")[2]
+    return f"did you mean {said + ' ' if said.startswith('-') else ''}{near}?" if near else f"one of {', '.join(names)}"
 
 
 def _nearest_option(parser: argparse.ArgumentParser, message: str) -> str:
@@ -121,21 +106,22 @@ def _nearest_option(parser: argparse.ArgumentParser, message: str) -> str:
     unknown = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
     if not unknown or not message.startswith("unrecognized"):
         return ""
-    import difflib
-
-    parsers, options = [parser], list[str]()
-    for each in parsers:
-        for action in each._actions:
-            options += action.option_strings
-            if isinstance(action, argparse._SubParsersAction):
-                parsers += action.choices.values()
-    return next(iter(difflib.get_close_matches(unknown[0], options, 1)), "")
+    return nearest(unknown[0], [option for action in _actions(parser) for option in action.option_strings])
 
 
-def parser_for(verb: Verb) -> argparse.ArgumentParser:
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Give the options and words of a parser and of its subparsers."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from _actions(child)
+
+
+def parser_for(verb: str) -> argparse.ArgumentParser:
     """Build the argument parser of one verb."""
-    module = importlib.import_module(f"reconciler.cli.{verb.module}")
-    parser = _Parser(prog=f"pai {verb.name}", description=module.__doc__)
+    module = importlib.import_module(f"reconciler.cli.{verb}")
+    parser = _Parser(prog=f"pai {verb}", description=module.__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     module.arguments(parser)
     workspace_option(parser)
@@ -144,8 +130,8 @@ def parser_for(verb: Verb) -> argparse.ArgumentParser:
 
 def help_text() -> str:
     """Give the text of `pai --help`."""
-    width = max(len(verb.name) for verb in VERBS) + 2
-    verbs = "\n".join(f"  {verb.name.ljust(width)}{verb.help}" for verb in VERBS)
+    width = max(map(len, VERBS)) + 2
+    verbs = "\n".join(f"  {verb.ljust(width)}{told}" for verb, told in VERBS.items())
     return (
         "usage: pai [--version] [--workspace DIR] COMMAND ...\n\n"
         "LLM bindings and budgets as YAML in git; every change on one append-only log.\n\n"
@@ -165,6 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except PaiError as error:
+        _flush()
         print_error(error)
         return error.exit_code
     except BrokenPipeError:
@@ -172,12 +159,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
-    except OSError as error:  # a full disk, a file that may not be read: no bug, so no stack trace
-        _silence_stdout()
-        place = os.fsdecode(error.filename) if error.filename else "the output, or what is needed for it"
-        print_error(CouldNotRun(f"{place}: {error.strerror or error}", "check the disk and the permissions"))
+    except OSError as error:
+        _print_lost(error)
         return 3
     return code
+
+
+def _flush() -> None:
+    """Write what was printed before an error is: a log has both in one file."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+    except OSError as error:
+        _print_lost(error)
+
+
+def _print_lost(error: OSError) -> None:
+    """Say what of the machine failed: a full disk, a file that may not be read; no bug, so no stack trace."""
+    _silence_stdout()
+    place = os.fsdecode(error.filename) if error.filename else "the output, or what is needed for it"
+    print_error(CouldNotRun(f"{place}: {error.strerror or error}", "check the disk and the permissions"))
 
 
 def _open_missing_streams() -> None:
@@ -211,9 +213,9 @@ def _run(argv: list[str]) -> int:
     if words[0] == "--version":
         print(f"pai {__version__}")
         return 0
-    verb = find_verb(words[0])
-    parser = parser_for(verb)
-    module = importlib.import_module(f"reconciler.cli.{verb.module}")
+    require_verb(words[0])
+    parser = parser_for(words[0])
+    module = importlib.import_module(f"reconciler.cli.{words[0]}")
     words = module.preprocess(words[1:]) if hasattr(module, "preprocess") else words[1:]
     args = parser.parse_args(_options_first(parser, words))
     _check_filled(parser, words)
@@ -231,9 +233,8 @@ def _place(args: argparse.Namespace) -> None:
 
 def _verb_first(argv: list[str]) -> list[str]:
     """Put the verb before the options that stand before it, of which those of `pai` alone end the search."""
-    names = {verb.name for verb in VERBS}
     for place, word in enumerate(argv):
-        if word in names and not (place and argv[place - 1] in ("-w", "--workspace")):
+        if word in VERBS and not (place and argv[place - 1] in ("-w", "--workspace")):
             return [word, *argv[:place], *argv[place + 1 :]]
         if word in ("-h", "--help", "--version"):
             return [word]
@@ -265,14 +266,11 @@ def _options_first(parser: argparse.ArgumentParser, words: Sequence[str]) -> lis
 
 def _check_filled(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Refuse an option or a path that is given empty: it is no way to ask for the default. Raises UsageError."""
-    parsers, valued, paths, before = [parser], dict[str, str](), False, ""
-    for each in parsers:
-        for action in each._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                parsers += action.choices.values()
-            elif action.nargs != 0:
-                valued |= dict.fromkeys(action.option_strings, f"; else give {action.help}" if action.help else "")
-                paths = paths or (not action.option_strings and action.type is not None)
+    valued, paths, before = dict[str, str](), False, ""
+    for action in _actions(parser):
+        if action.nargs != 0:
+            valued |= dict.fromkeys(action.option_strings, f"; else give {action.help}" if action.help else "")
+            paths = paths or (not action.option_strings and action.type is not None)
     for word, value in zip_longest(words, words[1:], fillvalue="-"):
         if word == "--":
             return
@@ -284,15 +282,11 @@ def _check_filled(parser: argparse.ArgumentParser, words: Sequence[str]) -> None
         before = word
 
 
-def find_verb(name: str) -> Verb:
-    """Give the command of a name. Raises UsageError with the nearest one."""
-    for verb in VERBS:
-        if verb.name == name:
-            return verb
-    import difflib
-
-    near = difflib.get_close_matches(name, [verb.name for verb in VERBS], 1)
-    raise UsageError(f"unknown command {name!r}", f"did you mean pai {near[0]}?" if near else "see pai --help")
+def require_verb(name: str) -> None:
+    """See that there is a verb of a name. Raises UsageError with the nearest one."""
+    if name not in VERBS:
+        near = nearest(name, VERBS)
+        raise UsageError(f"unknown command {name!r}", f"did you mean pai {near}?" if near else "see pai --help")
 
 
 if __name__ == "__main__":

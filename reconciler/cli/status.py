@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from reconciler.audit.reading import InForce, Object, Wanted
-from reconciler.cli.get import name_in, resource
+from reconciler.cli.get import name_in
 from reconciler.cli.output import FORMATS, print_data
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import at_option, objects
-from reconciler.cli.targets import name_of
+from reconciler.cli.targets import name_of, resource_name
 from reconciler.core.budget import Account
 from reconciler.core.diagnostics import printable
 from reconciler.core.health import Health
@@ -57,7 +57,7 @@ def _print(output: str, names: list[str], found: InForce, health: Health | None,
     """Print models, and with `whole` how the workspace stands."""
     if output == "name":
         for name in names:
-            print(resource("model", name))
+            print(resource_name("model", name))
         return
     if output in ("table", "wide"):
         if whole and health is not None:

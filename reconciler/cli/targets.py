@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from reconciler.core.errors import UsageError
-from reconciler.core.objects import Kind
+from reconciler.core.objects import MANIFEST_OF_KIND, Kind
+from reconciler.core.text import nearest
 
 MODEL, AGENT, SECRET, KEY = KINDS = ("model", "agent", "secret", "key")
 OBJECTS: Final = (MODEL, AGENT)
@@ -67,18 +68,23 @@ def objects_of(words: Sequence[str], verb: str, kinds: Sequence[str] = KINDS) ->
     return found
 
 
-def object_of(words: Sequence[str], verb: str, kinds: Sequence[str] = OBJECTS) -> Target:
-    """Read the one object that a command is about. Raises UsageError."""
-    found = objects_of(words, verb, kinds)
+def object_of(words: Sequence[str], verb: str) -> tuple[Kind, str]:
+    """Read the one model or agent that a command is about. Raises UsageError."""
+    found = objects_of(words, verb, OBJECTS)
     if len(found) > 1:
         raise UsageError(f"pai {verb} is about one object, and {len(found)} are named", "name them one after the other")
-    return found[0]
+    return manifest_kind(found[0].kind), found[0].name
 
 
 def manifest_kind(kind: str) -> Kind:
     """Give a kind that manifests define, as the rest of the program names it."""
     assert kind in OBJECTS
     return "model" if kind == MODEL else "agent"
+
+
+def resource_name(kind: str, name: str) -> str:
+    """Give an object's name as kubectl writes it: what `-o name` prints."""
+    return f"{MANIFEST_OF_KIND[manifest_kind(kind)].lower()}.pai.io/{name}" if kind in OBJECTS else f"{kind}/{name}"
 
 
 def name_of(word: str, kind: str) -> str:
@@ -103,13 +109,9 @@ def _named(word: str, verb: str, kinds: Sequence[str]) -> Target:
 def _kind(word: str, verb: str, kinds: Sequence[str]) -> str:
     kind = KIND_OF.get(word.lower())
     if kind is None:
-        import difflib
-
-        near = difflib.get_close_matches(word.lower(), [each for kind in kinds for each in _NAMES[kind]], 1)
-        known = f"TYPE is one of {_listed(kinds)}"
-        raise UsageError(
-            f"there is no TYPE {word!r}", f"did you mean {near[0]}?" if near else f"{known}: pai {verb} TYPE NAME"
-        )
+        near = nearest(word.lower(), [each for kind in kinds for each in _NAMES[kind]])
+        known = f"TYPE is one of {_listed(kinds)}: pai {verb} TYPE NAME"
+        raise UsageError(f"there is no TYPE {word!r}", f"did you mean {near}?" if near else known)
     if kind not in kinds:
         raise UsageError(f"pai {verb} knows no {kind}s", f"TYPE is one of {_listed(kinds)}")
     return kind

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import islice
 
 COMPARED_MAX = 200
@@ -31,6 +31,13 @@ def alike(word: str, known: Collection[str]) -> list[str]:
     first, last = word[:_ENDS], word[-_ENDS:]
     near = (e for e in known if (e.startswith(first) or e.endswith(last)) and len(e) <= COMPARED_CHARACTERS_MAX)
     return list(islice(near, COMPARED_MAX))
+
+
+def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """Give the known word that a misspelled one is most like, "" if none is so much like it (0 to 1)."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(word, list(known), 1, likeness)), "")
 
 
 def value_text(value: object) -> str:

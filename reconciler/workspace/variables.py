@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from reconciler.core.text import nearest
 from reconciler.workspace.settings import SETTINGS
 
 OTHERS: Final = frozenset({"PAI_FORGE_TOKEN"})
@@ -28,10 +29,8 @@ def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
             continue
         if _SERVICE.search(name) or (name.endswith("_PORT") and _SERVICE_URL.match(environment[name])):
             continue
-        from difflib import get_close_matches
-
-        close = get_close_matches(name, sorted(names), 1, 0.7)
+        close = nearest(name, sorted(names), 0.7)
         section = name.split("_")[1]
         there = ", ".join(sorted(each for each in names if each.startswith(f"PAI_{section}_")))
-        hint = f"did you mean {close[0]}?" if close else f"there are {there}"
+        hint = f"did you mean {close}?" if close else f"there are {there}"
         yield f"{name} is no setting and is passed over ({hint})"
