@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from reconciler import durable
 from reconciler.cli.output import note
 from reconciler.core.diagnostics import printable
-from reconciler.core.errors import CouldNotRun, PaiError, UsageError
+from reconciler.core.errors import CouldNotRun, PaiError, Refused, UsageError
 from reconciler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def verify_proof(path: Path, vkey: str | None, event: Path | None, workspace: Pa
         position = tlog_proof.parse(text).position
         bodies = _bodies(text, position, event, workspace)
     except ValueError as error:
-        return _refuse(path, f"{path} is neither an export nor a proof: {error}")
+        raise _refusal(path, f"{path} is neither an export nor a proof: {error}") from None
     if not bodies:
         hint = "--event FILE: a row of pai log -o jsonl; or have it in the proof: pai prove SEQ --with-event"
         raise UsageError(f"{path} says where an event stands, and not which one it is", hint)
@@ -46,14 +46,15 @@ def verify_proof(path: Path, vkey: str | None, event: Path | None, workspace: Pa
     known = _Key(key, "") if key is not None else _found_key(path, workspace)
     proven = check(text, known.key if known else None, bodies)
     if proven.problem or proven.checkpoint is None:
-        return _refuse(path, proven.problem)
+        raise _refusal(path, proven.problem)
     size, origin = proven.checkpoint.size, proven.checkpoint.origin
     shown = f"position {position} ({_what(proven.body)}) is one of the {size:,} events of {origin}"
     if known is None:
         print(printable(f"{shown} by the proof's own checkpoint"))
-        note("error: nobody knows who signed that checkpoint: there is no verifier key")
-        note("hint: --vkey KEY, with the text or the file of the log's data/vkey")
-        return 1
+        raise Refused(
+            "nobody knows who signed that checkpoint: there is no verifier key",
+            "--vkey KEY, with the text or the file of the log's data/vkey",
+        )
     print(printable(f"ok: {shown} that the checkpoint vouches for"))
     if known.origin:
         note(f"the key is {known.origin}; name one that you trust with --vkey")
@@ -124,8 +125,10 @@ def _read(path: Path, most: int) -> bytes:
     return data
 
 
-def _refuse(path: Path, problem: str) -> int:
+def _refusal(path: Path, problem: str) -> Refused:
+    """Print what is wrong with a proof, and give the error to raise."""
     print(printable(problem))
-    note(printable(f"error: {path} proves nothing, or something in it was changed"))
-    note("hint: have it printed again, and compare the key with the one that you were given")
-    return 1
+    return Refused(
+        f"{path} proves nothing, or something in it was changed",
+        "have it printed again, and compare the key with the one that you were given",
+    )

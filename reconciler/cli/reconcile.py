@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 
 from reconciler.cli.actor import actor_of
-from reconciler.cli.output import note, print_diagnostics
+from reconciler.cli.output import print_diagnostics
 from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.core.diagnostics import has_errors
+from reconciler.core.errors import Refused
 from reconciler.core.pass_result import Result
 from reconciler.operations.orders import Reconcile
 from reconciler.operations.session import session
@@ -36,19 +37,14 @@ def run(args: argparse.Namespace) -> int:
     print_diagnostics(result.diagnostics, to_stderr=has_errors(result.diagnostics))
     print(sentence(result))
     if result.waits and result.head != result.revision:
-        note(f"error: commit {result.head[:7]} is not followed: {result.waits}")
-        note("hint: its outcome comes afterwards")
-        return 1
+        raise Refused(f"commit {result.head[:7]} is not followed: {result.waits}", "its outcome comes afterwards")
     if result.held:
-        note(
-            f"error: the branch was rewritten, from {result.held[:7]} to {result.head[:7]}, and source.rewrite is hold"
+        raise Refused(
+            f"the branch was rewritten, from {result.held[:7]} to {result.head[:7]}, and source.rewrite is hold",
+            "look at the new history, then: pai reconcile --accept-rewrite",
         )
-        note("hint: look at the new history, then: pai reconcile --accept-rewrite")
-        return 1
     if result.outcome == "rejected":
-        note("error: the branch's tip is refused")
-        note("hint: correct the places above and push again")
-        return 1
+        raise Refused("the branch's tip is refused", "correct the places above and push again")
     return 0
 
 

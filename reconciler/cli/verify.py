@@ -103,21 +103,7 @@ def _log(workspace: Workspace, parts: Sequence[Path]) -> int:
         note(f"warning: {workspace.database} was written by another tool ({told}): {MADE_ANEW}")
     if report.problems:
         _print(report.problems)
-        if all(problem.message.endswith(MADE_ANEW) for problem in report.problems):
-            note(
-                f"error: {workspace.database} has what another version of Pai, or another tool, made beside its events"
-            )
-            note("hint: the events themselves agree; run pai reconcile once, or start the daemon, and verify again")
-            return 1
-        if report.shorter:
-            note(f"error: {workspace.database} is whole, but older than what was vouched for")
-            meant = "if a backup was put back on purpose: pai verify --accept"
-            note(f"hint: {meant}; if not, keep a copy for investigation, then restore the newest log")
-            return 1
-        also = ", or what was pruned from it," if parts else ""
-        note(f"error: {workspace.database}{also} has been damaged or tampered with")
-        note("hint: keep a copy for investigation, then restore the log from a backup")
-        return 1
+        raise _refusal(workspace, report, parts)
     print(f"ok: {_events(report, parts)}, hashes, positions, tree, state and published checkpoints agree")
     _tell_pruned(workspace, report, parts)
     if not report.checkpoints:
@@ -125,6 +111,25 @@ def _log(workspace: Workspace, parts: Sequence[Path]) -> int:
     if report.excused:
         note(f"{report.excused:,} older ones are not compared, since an operator accepted the log: pai log type:log")
     return 0
+
+
+def _refusal(workspace: Workspace, report: Report, parts: Sequence[Path]) -> Refused:
+    if all(problem.message.endswith(MADE_ANEW) for problem in report.problems):
+        return Refused(
+            f"{workspace.database} has what another version of Pai, or another tool, made beside its events",
+            "the events themselves agree; run pai reconcile once, or start the daemon, and verify again",
+        )
+    if report.shorter:
+        meant = "if a backup was put back on purpose: pai verify --accept"
+        return Refused(
+            f"{workspace.database} is whole, but older than what was vouched for",
+            f"{meant}; if not, keep a copy for investigation, then restore the newest log",
+        )
+    also = ", or what was pruned from it," if parts else ""
+    return Refused(
+        f"{workspace.database}{also} has been damaged or tampered with",
+        "keep a copy for investigation, then restore the log from a backup",
+    )
 
 
 def _events(report: Report, parts: Sequence[Path]) -> str:
@@ -155,9 +160,10 @@ def _export(folder: Path, vkey: str | None) -> int:
         found = verify_export(folder, trusted, progress.add)
     if found.problems or found.checkpoint is None:
         _print(found.problems)
-        note(f"error: {folder} is not a whole export, or has been tampered with")
-        note("hint: export again, and compare the key with the one that you were given")
-        return 1
+        raise Refused(
+            f"{folder} is not a whole export, or has been tampered with",
+            "export again, and compare the key with the one that you were given",
+        )
     size, origin = found.checkpoint.size, found.checkpoint.origin
     which = f"events #{found.first} to #{size - 1}" if found.first else f"{size:,} events"
     print(f"ok: {which} of {origin} are those that the checkpoint vouches for")
