@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.cli.actor import order
-from reconciler.cli.place import find_workspace
-from reconciler.cli.progress import Progress
-from reconciler.cli.steering import print_pass, reason_option
+from reconciler.cli.steering import print_pass, reason_option, steer
 from reconciler.operations.orders import Resume
 
 
@@ -18,8 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Resume the reconciling; return when what waited is in force."""
-    with Progress("reconciling"):
-        passed = order(find_workspace(args.workspace, strict=True), Resume(args.message))
+    passed = steer(args, Resume(args.message))
     print("the reconciling goes on")
     print_pass(passed)
     return 0

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from typing import NamedTuple
 
 from reconciler.cli.diff import fork, located, path_option, refusal, reviewed, show
 from reconciler.cli.output import note, print_error
@@ -42,31 +41,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     path_option(parser)
 
 
-class _Target(NamedTuple):
-    """Where the review goes, and what it is of."""
-
-    place: Surroundings
-    context: str
-    user: str
-
-
 def run(args: argparse.Namespace) -> int:
     """Judge, print, post; the verdict decides the exit code, whatever the forge does."""
-    target = _target(args)
+    place = _place(args)
     with Progress("comparing"):
-        found, commit = _review(args, target.place)
+        found, commit = _review(args, place)
     show(found, "text")
     if found.refused:
         print_error(refusal(found))
-    place = target.place._replace(commit=target.place.commit or commit)
-    posted = _post(target._replace(place=place), found)
+    posted = _post(args, place._replace(commit=place.commit or commit), found)
     if found.refused:
         return 1
     return 3 if args.require_post and not posted else 0
 
 
-def _target(args: argparse.Namespace) -> _Target:
-    """Put flags and environment together. Raises UsageError for what neither says."""
+def _place(args: argparse.Namespace) -> Surroundings:
+    """Say where the review goes: put flags and environment together. Raises UsageError for what neither says."""
     known = surroundings(os.environ)
     place = known._replace(
         kind=args.forge or known.kind,
@@ -93,7 +83,7 @@ def _target(args: argparse.Namespace) -> _Target:
     check_url(place.url)
     if not all(c.isalnum() or c in "/._-" for c in args.context):
         raise UsageError("--context may hold letters, digits and / . _ -", f"such as {CONTEXT}")
-    return _Target(place, args.context, args.user)
+    return place
 
 
 def _review(args: argparse.Namespace, place: Surroundings) -> tuple[Review, str]:
@@ -109,11 +99,10 @@ def _target_of_merge(repository: Repository, head: str, commit: str) -> str:
     return parents[0] if len(parents) == 2 and parents[1] == commit else ""
 
 
-def _post(target: _Target, found: Review) -> bool:
+def _post(args: argparse.Namespace, place: Surroundings, found: Review) -> bool:
     """Post, and tell whether all of it could be; what could not is said on stderr."""
     from reconciler.review.markdown import markdown
 
-    place = target.place
     if not place.token:
         note("warning: there is no token in PAI_FORGE_TOKEN, so the review is not posted")
         return False
@@ -127,12 +116,12 @@ def _post(target: _Target, found: Review) -> bool:
         if place.number:
             text = "\n".join(markdown(found)) + "\n"
             try:
-                new = publish_comment(host, place.number, target.context, text, target.user)
+                new = publish_comment(host, place.number, args.context, text, args.user)
                 note(f"the comment on {place.number} is {'written' if new else 'up to date'}")
             except ForgeUnavailable as error:
                 posted = _told("the comment is not posted", error)
         try:
-            host.set_status(place.commit, status(found, target.context))
+            host.set_status(place.commit, status(found, args.context))
         except ForgeUnavailable as error:
             posted = _told("the commit's status is not set", error)
     return posted

@@ -20,7 +20,6 @@ from reconciler.cli.place import find_workspace
 from reconciler.cli.progress import Progress
 from reconciler.cli.steering import reason_option
 from reconciler.core.errors import Refused, SourceUnavailable
-from reconciler.core.state import State
 from reconciler.core.steering import standing_orders
 from reconciler.log.replay import projected
 from reconciler.operations.orders import Reconcile
@@ -65,7 +64,9 @@ def _committed(workspace: Workspace, row: EventRow, reason: str, *, allow_deleti
         before = open_session.call(Reconcile())
         with contextlib.closing(workspace.log().reader()) as log:
             state = projected(log)
-        _require_followed(state, str(row.data["commit"]))
+        if orders := standing_orders(state):
+            told = f"a commit would not come into force now: {'; '.join(orders)}"
+            raise Refused(told, f"or pin it: pai pin {str(row.data['commit'])[:12]}")
         try:
             require_place(workspace, before, dry_run=False)
         except Refused as refusal:  # a commit of Pai's would not come into force; a pin does
@@ -84,10 +85,3 @@ def _committed(workspace: Workspace, row: EventRow, reason: str, *, allow_deleti
         if made:
             enforce(open_session, repository, made)
     return made
-
-
-def _require_followed(state: State, commit: str) -> None:
-    if orders := standing_orders(state):
-        raise Refused(
-            f"a commit would not come into force now: {'; '.join(orders)}", f"or pin it: pai pin {commit[:12]}"
-        )

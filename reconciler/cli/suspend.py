@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.cli.actor import order
 from reconciler.cli.output import note
-from reconciler.cli.place import find_workspace
-from reconciler.cli.progress import Progress
-from reconciler.cli.steering import reason_option
+from reconciler.cli.steering import reason_option, steer
 from reconciler.operations.orders import Suspend
 
 
@@ -19,8 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Suspend the reconciling."""
-    with Progress("reconciling"):
-        told = order(find_workspace(args.workspace, strict=True), Suspend(args.message))
+    told = steer(args, Suspend(args.message))
     print("the reconciling is suspended" + ("" if told.changed else " already"))
     note("what is pushed waits; pai resume goes on")
     return 0

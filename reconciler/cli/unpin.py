@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.cli.actor import order
-from reconciler.cli.place import find_workspace
-from reconciler.cli.progress import Progress
-from reconciler.cli.steering import print_pass, reason_option
+from reconciler.cli.steering import print_pass, reason_option, steer
 from reconciler.operations.orders import Unpin
 
 
@@ -21,8 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Undo the pin; return when what follows from it is in force."""
-    with Progress("reconciling"):
-        unpinned = order(find_workspace(args.workspace, strict=True), Unpin(args.message))
+    unpinned = steer(args, Unpin(args.message))
     print(f"revision {unpinned.commit[:7]} is no longer pinned")
     print_pass(unpinned)
     return 0
