@@ -217,7 +217,7 @@ def test_body_is_counted_in_pieces_of_what_it_becomes(packed: bool) -> None:
     got = [p for at in starts for p in whole.pieces(sent[at : at + 1000], last=at == starts[-1])]
     assert b"".join(got) == data
     assert max(map(len, got)) <= cgi.CHUNK_BYTES
-    with pytest.raises(cgi.BodyTooLarge):
+    with pytest.raises(cgi.GitRefusal, match="is larger than 999,999 bytes"):
         list(cgi.UnpackedBody(999_999, packed=packed).pieces(sent, last=True))
 
 
@@ -232,7 +232,7 @@ def test_packed_body_is_read_to_its_end() -> None:
         assert b"".join(got) == data
     for bad in (sent[:-1], sent[:-8], sent + b"junk", sent + gzip.compress(b"more")[:10]):
         got = []
-        with pytest.raises(cgi.MalformedBody):
+        with pytest.raises(cgi.GitRefusal, match="is no gzip, or not whole"):
             got += [*cgi.UnpackedBody(2000, packed=True).pieces(bad, last=True)]
         assert len(b"".join(got)) < len(data)
     assert list(cgi.UnpackedBody(1000, packed=True).pieces(b"", last=True)) in ([], [b""])
@@ -242,7 +242,7 @@ def test_packed_body_has_few_members() -> None:
     """Empty ones become nothing that could be counted, and go on for ever."""
     few = gzip.compress(b"") * (cgi.MEMBERS_MAX - 1) + gzip.compress(b"data")
     assert b"".join(cgi.UnpackedBody(1000, packed=True).pieces(few, last=True)) == b"data"
-    with pytest.raises(cgi.MalformedBody):
+    with pytest.raises(cgi.GitRefusal, match="is no gzip, or not whole"):
         list(cgi.UnpackedBody(1000, packed=True).pieces(gzip.compress(b"") + few, last=True))
 
 
@@ -284,11 +284,17 @@ def test_client_that_does_nearly_nothing_loses_its_turn(way: str) -> None:
         if message["type"] == "http.response.body" and way == "reads":
             await asyncio.sleep(DEADLINE_S)
 
+    async def ended() -> None:
+        pass
+
     async def answered() -> bool:
         bounds = cgi.Bounds(1 << 40, DEADLINE_S, 60, 1 << 30, patience_s=0.3)
         command = ["sh", "-c", "printf 'a: b\\r\\n\\r\\n'; exec cat"]
         environment = {"PATH": os.environ["PATH"]}
-        return await cgi.answer(command, environment, receive, send, bounds, packed=False, stopping=asyncio.Event())
+        return await cgi.answer(
+            command, environment, receive, send, bounds,
+            packed=False, stopping=asyncio.Event(), ended=ended, heard=lambda _: None,
+        )  # fmt: skip
 
     began = time.monotonic()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -611,8 +617,9 @@ def test_program_ends_however_slowly_its_client_reads() -> None:
         command = ["sh", "-c", f"printf 'a: b\\r\\n\\r\\n'; head -c {size} /dev/zero"]
         environment = {"PATH": os.environ["PATH"]}
         await cgi.answer(
-            command, environment, receive, send, bounds, packed=False, stopping=asyncio.Event(), ended=ended
-        )
+            command, environment, receive, send, bounds,
+            packed=False, stopping=asyncio.Event(), ended=ended, heard=lambda _: None,
+        )  # fmt: skip
         assert told.is_set()
         assert sent <= cgi.CHUNK_BYTES
 

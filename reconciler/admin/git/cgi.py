@@ -46,20 +46,26 @@ class Gone(Exception):
     """The client has gone away."""
 
 
-class BodyTooLarge(Exception):
-    """The request's body is beyond the limit."""
+class GitRefusal(Exception):
+    """A request that is not answered: the status, and the lines that git shows to whoever called it."""
+
+    def __init__(self, status: int, reason: str, hint: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.text = f"error: {reason}\n" + (f"hint: {hint}\n" if hint else "")
+        self.headers = headers or {}
+
+    async def say(self, send: Send, headers: Mapping[str, str]) -> None:
+        """Answer with it."""
+        body = self.text.encode()
+        lines = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(body)), **headers}
+        pairs = [(n.encode(), value.encode("latin-1", "replace")) for n, value in {**lines, **self.headers}.items()]
+        await send({"type": "http.response.start", "status": self.status, "headers": pairs})
+        await send({"type": "http.response.body", "body": body})
 
 
-class MalformedBody(Exception):
-    """The request's body is not packed as it says, or not whole."""
-
-
-class Stopping(Exception):
-    """The daemon stops."""
-
-
-class Slow(Exception):
-    """The client sends or takes next to nothing."""
+def _malformed() -> GitRefusal:
+    return GitRefusal(400, "the request's body is no gzip, or not whole")
 
 
 class Bounds(NamedTuple):
@@ -77,29 +83,8 @@ class Bounds(NamedTuple):
     kept_bytes: int = CHUNK_BYTES
 
 
-class Broken(Exception):
-    """The program ended without an answer."""
-
-
 Head = tuple[int, list[tuple[bytes, bytes]]]
 """An answer's status and headers."""
-
-
-async def _nothing() -> None:
-    """Do nothing."""
-
-
-def _deaf(_: bytes) -> None:
-    """Do nothing."""
-
-
-async def text(send: Send, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-    """Answer with a few lines of plain text, which git shows to whoever called it."""
-    body = message.encode()
-    lines = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(body)), **(headers or {})}
-    pairs = [(name.encode(), value.encode("latin-1", "replace")) for name, value in lines.items()]
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def answer(
@@ -111,8 +96,8 @@ async def answer(
     *,
     packed: bool,
     stopping: asyncio.Event,
-    ended: Callable[[], Awaitable[None]] = _nothing,
-    heard: Callable[[bytes], None] = _deaf,
+    ended: Callable[[], Awaitable[None]],
+    heard: Callable[[bytes], None],
 ) -> bool:
     """Run the program on the request's body and send its answer; tell whether it ended well.
 
@@ -129,20 +114,10 @@ async def answer(
             return await run.relay()
     except Gone:
         return False
-    except BodyTooLarge:
-        unpacked = ", unpacked" if packed else ""
-        return await run.refuse(413, f"error: the request is larger than {bounds.body_bytes:,} bytes{unpacked}\n")
-    except MalformedBody:
-        return await run.refuse(400, "error: the request's body is no gzip, or not whole\n")
-    except Slow:
-        return await run.refuse(408, "error: the client sends or reads next to nothing\n")
-    except Stopping:
-        return await run.refuse(503, "error: the daemon is stopping\nhint: try again when it runs\n")
+    except GitRefusal as refusal:
+        return await run.refuse(refusal)
     except TimeoutError:
-        return await run.refuse(504, f"error: this took longer than {bounds.time_s:.0f} s\n")
-    except Broken as problem:
-        log.warning("%s ended without an answer: %s", command[0], problem)
-        return await run.refuse(502, "error: git gave no answer\nhint: the daemon's log says more\n")
+        return await run.refuse(GitRefusal(504, f"this took longer than {bounds.time_s:.0f} s"))
     finally:
         if not run.ended:
             ending = asyncio.create_task(_end(program))
@@ -202,19 +177,19 @@ class _Run:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _stopped(self) -> None:
-        """Wait for the daemon to stop, and some time more. Raises Stopping."""
+        """Wait for the daemon to stop, and some time more. Raises GitRefusal."""
         await self._stopping.wait()
         await asyncio.sleep(STOP_S)
-        raise Stopping
+        raise GitRefusal(503, "the daemon is stopping", "try again when it runs")
 
-    async def refuse(self, status: int, message: str) -> bool:
+    async def refuse(self, refusal: GitRefusal) -> bool:
         """Say what went wrong if nothing was answered yet; an answer that has begun is cut off."""
         if not self._begun:
-            await text(self._send, status, message, {"connection": "close"})
+            await refusal.say(self._send, {"connection": "close"})
         return False
 
     async def _feed(self) -> None:
-        """Pass the body on; then wait for the client to go away. Raises Gone, TooLarge, Malformed or Slow."""
+        """Pass the body on; then wait for the client to go away. Raises Gone, GitRefusal."""
         stdin = self._program.stdin
         patience, whole = Patience(self._patience_s), False
         while True:
@@ -271,7 +246,8 @@ class _Run:
             more = await stdout.read(CHUNK_BYTES)
             if not more or len(data) > HEAD_BYTES_MAX:
                 await self._program.wait()
-                raise Broken(self._said())
+                log.warning("git ended without an answer: %s", self._said())
+                raise GitRefusal(502, "git gave no answer", "the daemon's log says more")
             data += more
         head, _, rest = data.partition(b"\r\n\r\n")
         status, headers = 200, []
@@ -300,7 +276,7 @@ class Patience:
 
     @contextlib.asynccontextmanager
     async def waiting(self) -> AsyncIterator[None]:
-        """Wait for the client inside. Raises Slow."""
+        """Wait for the client inside. Raises GitRefusal."""
         began = monotonic()
         timer = asyncio.timeout(max(0.0, self._left_s))
         try:
@@ -308,7 +284,7 @@ class Patience:
                 yield
         except TimeoutError:
             if timer.expired():
-                raise Slow from None
+                raise GitRefusal(408, "the client sends or reads next to nothing") from None
             raise
         self._left_s -= monotonic() - began
 
@@ -364,18 +340,19 @@ class UnpackedBody:
     """
 
     def __init__(self, bytes_max: int, *, packed: bool) -> None:
-        self._left = bytes_max
+        self._most = self._left = bytes_max
         self._inflating = zlib.decompressobj(_GZIP) if packed else None
         self._begun = False
         self._held = b""
         self._members = 1
 
     def pieces(self, data: bytes, *, last: bool) -> Iterator[bytes]:
-        """Give what more of the body becomes; `last` says that no more comes. Raises TooLarge, Malformed."""
+        """Give what more of the body becomes; `last` says that no more comes. Raises GitRefusal."""
         for piece in (data,) if self._inflating is None else self._inflated(data, last):
             self._left -= len(piece)
             if self._left < 0:
-                raise BodyTooLarge
+                unpacked = "" if self._inflating is None else ", unpacked"
+                raise GitRefusal(413, f"the request is larger than {self._most:,} bytes{unpacked}")
             if piece:
                 yield piece
 
@@ -387,7 +364,7 @@ class UnpackedBody:
                 if self._inflating.eof:  # another member follows
                     self._members += 1
                     if self._members > MEMBERS_MAX:
-                        raise MalformedBody
+                        raise _malformed()
                     self._inflating = zlib.decompressobj(_GZIP)
                 piece = self._inflating.decompress(data, CHUNK_BYTES)
                 data = self._inflating.unconsumed_tail or self._inflating.unused_data
@@ -395,10 +372,10 @@ class UnpackedBody:
                     yield self._held
                     self._held = piece
         except zlib.error as error:
-            raise MalformedBody from error
+            raise _malformed() from error
         if last:
             if self._begun and not self._inflating.eof:
-                raise MalformedBody
+                raise _malformed()
             yield self._held
             self._held = b""
 

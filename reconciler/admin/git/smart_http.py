@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from reconciler.admin.git import cgi
+from reconciler.admin.git.cgi import GitRefusal
 from reconciler.admin.git.report import PushReport
 from reconciler.admin.turns import Busy, Left, OwnerTurns, Waiting
 from reconciler.core.errors import LogNotWritable
@@ -55,11 +56,8 @@ RETRY_S: Final = 5
 PREFIX: Final = "/git/config.git"
 SERVICES: Final = ("git-upload-pack", "git-receive-pack")
 VARIABLE: Final = "PAI_PUSH"
+_NO_STORE: Final = {"cache-control": "no-store"}
 _CHALLENGE: Final = {"www-authenticate": 'Basic realm="Pai", charset="UTF-8"'}
-
-
-class _Unknown(Exception):
-    """The request holds no token that is in force."""
 
 
 class SmartHttp:
@@ -102,34 +100,32 @@ class SmartHttp:
             scope["state"]["owner"] = caller.owner
             await self._answer(scope, receive, send, caller)
         except LogNotWritable as error:
-            await _say(send, 503, error.message, error.hint)
-        except _Unknown:
-            hint = "give it as the password; it is in data/admin.token, and pai add key --admin NAME makes more"
-            await _say(send, 401, "this needs a token that is in force", hint, _CHALLENGE)
+            await GitRefusal(503, error.message, error.hint).say(send, _NO_STORE)
+        except GitRefusal as refusal:
+            await refusal.say(send, _NO_STORE)
 
     async def _identified(self, scope: Scope) -> Caller:
-        """Tell whose token the request holds. Raises _Unknown if none is in force, LogNotWritable."""
+        """Tell whose token the request holds. Raises GitRefusal if none is in force, LogNotWritable."""
         header = Headers(scope=scope).get("authorization", "")
         address = scope["client"][0] if scope.get("client") else ""
         caller = await asyncio.to_thread(
             self._recorder.read, lambda state: identify(state, self._token, header, address, basic=True)
         )
         if caller is None:
-            raise _Unknown
+            hint = "give it as the password; it is in data/admin.token, and pai add key --admin NAME makes more"
+            raise GitRefusal(401, "this needs a token that is in force", hint, _CHALLENGE)
         return caller
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
         headers = Headers(scope=scope)
-        service, status, reason, hint = self._asked(scope)
-        if not reason and service == "git-receive-pack":
-            status, reason, hint = await asyncio.to_thread(self._closed)
-        if not reason and _length(headers) > BODY_BYTES_MAX:
-            status, reason, hint = 413, f"the push is larger than {BODY_BYTES_MAX:,} bytes", "push in parts"
+        service = self._asked(scope)
+        if service == "git-receive-pack":
+            await asyncio.to_thread(self._require_open)
+        if _length(headers) > BODY_BYTES_MAX:
+            raise GitRefusal(413, f"the push is larger than {BODY_BYTES_MAX:,} bytes", "push in parts")
         packing = headers.get("content-encoding", "identity").lower()
-        if not reason and packing not in ("identity", "gzip", "x-gzip"):
-            status, reason, hint = 415, "the request is packed in a way that is not read here", "git uses gzip"
-        if reason:
-            return await _say(send, status, reason, hint)
+        if packing not in ("identity", "gzip", "x-gzip"):
+            raise GitRefusal(415, "the request is packed in a way that is not read here", "git uses gzip")
         waiting = Waiting(receive)
         try:
             async with self._turn(caller, waiting):
@@ -137,10 +133,9 @@ class SmartHttp:
                 await self._run(scope, waiting.receive, send, caller, service, packed=packing != "identity")
         except Busy:
             retry = {"retry-after": str(RETRY_S)}
-            await _say(send, 503, "too many clients use git here now", "try again in a moment", retry)
+            raise GitRefusal(503, "too many clients use git here now", "try again in a moment", retry) from None
         except Left:
             pass
-        return None
 
     @contextlib.asynccontextmanager
     async def _turn(self, caller: Caller, waiting: Waiting) -> AsyncIterator[None]:
@@ -195,12 +190,12 @@ class SmartHttp:
         remove_leftovers(self._repository, DEADLINE_S)
         self._packer.tidy()
 
-    def _asked(self, scope: Scope) -> tuple[str, int, str, str]:
-        """Give the service that is asked for, or the status, reason and hint of why there is none."""
+    def _asked(self, scope: Scope) -> str:
+        """Give the service that is asked for. Raises GitRefusal."""
         own = self._workspace.root / "config.git"
         if self._workspace.repository != own or not own.is_dir():
             reason = "there is nothing at this path: source.repo is not the workspace's own config.git"
-            return "", 404, reason, "push to the repository that source.repo names"
+            raise GitRefusal(404, reason, "push to the repository that source.repo names")
         method, path, query = scope["method"], scope["path"], scope["query_string"].decode("latin-1")
         for service in SERVICES:
             if (path, query) == (f"{PREFIX}/info/refs", f"service={service}"):
@@ -210,18 +205,17 @@ class SmartHttp:
             else:
                 continue
             if method == wanted:
-                return service, 200, "", ""
-            return "", 405, f"{method} is not answered here", f"git uses {wanted}"
-        return "", 404, "there is nothing at this path", f"the one repository here is {PREFIX}, by smart HTTP"
+                return service
+            raise GitRefusal(405, f"{method} is not answered here", f"git uses {wanted}")
+        raise GitRefusal(404, "there is nothing at this path", f"the one repository here is {PREFIX}, by smart HTTP")
 
-    def _closed(self) -> tuple[int, str, str]:
-        """Say why no push can be taken now; an empty reason if it can."""
+    def _require_open(self) -> None:
+        """See that a push can be taken now. Raises GitRefusal."""
         status = self._recorder.status()
         if not status.writable:
-            return 503, f"pushes cannot be recorded now: {status.reason}", "pai status says more"
+            raise GitRefusal(503, f"pushes cannot be recorded now: {status.reason}", "pai status says more")
         if not is_installed(self._workspace.root / "config.git"):
-            return 503, "the repository has no hook of Pai, so pushes would not be judged", "run pai init"
-        return 200, "", ""
+            raise GitRefusal(503, "the repository has no hook of Pai, so pushes would not be judged", "run pai init")
 
     def _environment(self, scope: Scope, caller: Caller, service: str) -> dict[str, str]:
         headers = Headers(scope=scope)
@@ -277,7 +271,3 @@ def _length(headers: Headers) -> int:
     """Give the length that the request claims, 0 if it claims none."""
     text = headers.get("content-length", "")
     return int(text) if text.isdecimal() else 0
-
-
-async def _say(send: Send, status: int, reason: str, hint: str, headers: dict[str, str] | None = None) -> None:
-    await cgi.text(send, status, f"error: {reason}\nhint: {hint}\n", {"cache-control": "no-store", **(headers or {})})
