@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
@@ -53,7 +53,7 @@ class Metrics:
         self._day = day
         self._health = health
         self._foreign = foreign
-        self._sizes = _Sizes(0, 0, 0, False, False, False)
+        self._figures = [0.0] * len(_OF_STATE)
         self.registry = CollectorRegistry()
         self.registry.register(self)
         self._passes = Histogram(
@@ -89,20 +89,15 @@ class Metrics:
         yield from self._budgets()
         health, writable = self._health(), self._recorder.status().writable
         with contextlib.suppress(LogNotWritable):  # then the gauges keep their last values
-            self._sizes = self._recorder.read(_sizes)
-        events, models, agents, refused, pinned, suspended = self._sizes
+            self._figures = self._recorder.read(lambda state: [float(figure(state)) for _, _, figure in _OF_STATE])
+        others = bool(self._foreign())
         for name, text, value in (
             ("pai_ready", "1 if the daemon is ready", health.ready),
             ("pai_log_writable", "1 if the log takes commits", writable),
-            ("pai_log_events", "Events on the log", events),
-            ("pai_model_bindings", "ModelBindings in force", models),
-            ("pai_agent_workloads", "AgentWorkloads in force", agents),
-            ("pai_head_refused", "1 while the branch's tip is refused and an older revision in force", refused),
-            ("pai_revision_pinned", "1 while an operator has a revision pinned", pinned),
-            ("pai_reconciling_suspended", "1 while an operator has the reconciling suspended", suspended),
-            ("pai_checkpoints_foreign", "1 while the checkpoints' refs have what is not this log's", self._foreign()),
+            *((name, text, value) for (name, text, _), value in zip(_OF_STATE, self._figures, strict=True)),
+            ("pai_checkpoints_foreign", "1 while the checkpoints' refs have what is not this log's", others),
         ):
-            yield GaugeMetricFamily(name, text, value=float(bool(value) if isinstance(value, str) else value))
+            yield GaugeMetricFamily(name, text, value=float(value))
         yield from _source(health)
 
     def _budgets(self) -> Iterator[Metric]:
@@ -139,19 +134,23 @@ def _budgets(state: State, day: str) -> list[tuple[str, Standing]]:
     return [(name, stands) for name, stands in found if stands.limit is not None or name in state.ledger.accounts]
 
 
-class _Sizes(NamedTuple):
-    events: int
-    models: int
-    agents: int
-    refused: bool
-    pinned: bool
-    suspended: bool
+def _head_refused(state: State) -> bool:
+    return state.head is not None and state.head.outcome == "rejected"
 
 
-def _sizes(state: State) -> _Sizes:
-    refused = state.head is not None and state.head.outcome == "rejected"
-    orders = (state.pin is not None, state.suspension is not None)
-    return _Sizes(state.position, len(state.models), len(state.agents), refused, *orders)
+_OF_STATE: Final[tuple[tuple[str, str, Callable[[State], float]], ...]] = (
+    ("pai_log_events", "Events on the log", lambda state: state.position),
+    ("pai_model_bindings", "ModelBindings in force", lambda state: len(state.models)),
+    ("pai_agent_workloads", "AgentWorkloads in force", lambda state: len(state.agents)),
+    ("pai_head_refused", "1 while the branch's tip is refused and an older revision in force", _head_refused),
+    ("pai_revision_pinned", "1 while an operator has a revision pinned", lambda state: state.pin is not None),
+    (
+        "pai_reconciling_suspended",
+        "1 while an operator has the reconciling suspended",
+        lambda state: state.suspension is not None,
+    ),
+)
+"""The gauges that the state alone tells."""
 
 
 foreign = JSONResponse(
