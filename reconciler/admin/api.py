@@ -21,13 +21,15 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from reconciler.admin.answers import Error
-from reconciler.admin.openapi import LIMIT_DEFAULT, LIMIT_MAX, document
+from reconciler.admin.answers import Error, ObjectInForce, Objects, Page, UsageGroups, WholeState
+from reconciler.admin.openapi import ENDPOINTS, LIMIT_DEFAULT, LIMIT_MAX, Json, document
 from reconciler.admin.questions import Queries
 from reconciler.audit.reading import KINDS, Reading, Wanted
 from reconciler.audit.spending import KEYS, Key
+from reconciler.audit.story import Story
 from reconciler.audit.tail import Tail
 from reconciler.audit.terms import EventRow, parse_query
+from reconciler.audit.versions import History, Origins
 from reconciler.audit.workspace_reading import WorkspaceReading
 from reconciler.core.errors import CouldNotRun, LogNotWritable, NotFound, PaiError, QueryError, Refused, UsageError
 from reconciler.core.objects import Kind
@@ -72,29 +74,28 @@ class Api:
 
     def routes(self) -> list[BaseRoute]:
         """Give the routes, each behind the token; what is below /api and no endpoint is 401 or 404."""
-        paths: dict[str, tuple[Handler, tuple[str, ...]]] = {
-            "/api/v1/events": (self._events, ("q", "before", "limit", "follow")),
-            "/api/v1/usage": (self._usage, ("q", "by")),
-            "/api/v1/models": (self._objects, ("at",)),
-            "/api/v1/models/{name}": (self._objects, ("at",)),
-            "/api/v1/models/{name}/history": (self._history, ()),
-            "/api/v1/models/{name}/blame": (self._blame, ()),
-            "/api/v1/agents": (self._objects, ("at",)),
-            "/api/v1/agents/{name}": (self._objects, ("at",)),
-            "/api/v1/agents/{name}/history": (self._history, ()),
-            "/api/v1/agents/{name}/blame": (self._blame, ()),
-            "/api/v1/requests/{request}": (self._request, ()),
-            "/api/v1/state": (self._state, ("at",)),
-            "/api/v1/openapi.json": (self._document, ()),
-            "/api/{rest:path}": (self._nothing, ()),
+        handlers: dict[Any, Handler] = {
+            Page: self._events,
+            UsageGroups: self._usage,
+            Objects: self._objects,
+            ObjectInForce: self._objects,
+            History: self._history,
+            Origins: self._blame,
+            Story: self._request,
+            WholeState: self._state,
+            Json: self._document,
         }
-        return [Route(path, self._guarded(*each), methods=_METHODS) for path, each in paths.items()]
+        found = [(f"/api/v1/{path}", handlers[answer], parameters) for path, _, answer, parameters in ENDPOINTS]
+        found.append(("/api/{rest:path}", self._nothing, []))
+        return [Route(path, self._guarded(handler, known), methods=_METHODS) for path, handler, known in found]
 
     def close(self) -> None:
         """Answer no more."""
         self._queries.close()
 
-    def _guarded(self, handler: Handler, known: tuple[str, ...]) -> Callable[[Request], Awaitable[Response]]:
+    def _guarded(self, handler: Handler, parameters: list[Json]) -> Callable[[Request], Awaitable[Response]]:
+        known = [parameter["name"] for parameter in parameters if parameter["in"] == "query"]
+
         async def answer(request: Request) -> Response:
             try:
                 caller = await asyncio.to_thread(self._caller, request)
@@ -215,7 +216,7 @@ class Api:
             found = reading.objects([wanted], given.get("at")).of(wanted.kind)
             return found[0] if wanted.name else {"apiVersion": "v1", "kind": "List", "items": found}
 
-        return _answer(await self._ask(request, lambda reading: _written(objects(reading))))
+        return await self._answered(request, objects)
 
     async def _history(self, request: Request, _: Parameters) -> Response:
         kind, name = _kind(request), request.path_params["name"]
@@ -230,7 +231,10 @@ class Api:
 
     async def _told(self, request: Request, question: Callable[[Reading], Fields]) -> Response:
         """Answer with what a question finds on the log."""
-        return _answer(await self._ask(request, lambda reading: _written(question(reading) | _pruned(reading))))
+        return await self._answered(request, lambda reading: question(reading) | _pruned(reading))
+
+    async def _answered(self, request: Request, question: Callable[[Reading], Fields]) -> Response:
+        return _answer(await self._ask(request, lambda reading: _written(question(reading))))
 
     async def _ask(self, request: Request, question: Callable[[Reading], T]) -> T:
         return await self._queries.ask(
@@ -243,7 +247,7 @@ class Api:
             head = found.head.commit if found.head else None
             return _fields(found) | {"revision": found.revision or None, "head": head}
 
-        return _answer(await self._ask(request, lambda reading: _written(told(reading))))
+        return await self._answered(request, told)
 
     async def _document(self, _: Request, __: Parameters) -> Response:
         return _json(document())
@@ -321,7 +325,7 @@ def _error(status: int, message: str, hint: str, headers: Mapping[str, str] | No
     return _json(Error(message, hint), status, {**more, **(headers or {})})
 
 
-def _parameters(request: Request, known: tuple[str, ...]) -> Parameters:
+def _parameters(request: Request, known: Sequence[str]) -> Parameters:
     """Read the query string: each parameter at most once, and only those that mean something here."""
     found: dict[str, str] = {}
     for name, value in request.query_params.multi_items():

@@ -14,6 +14,7 @@ from reconciler.admin.answers import Error, FromLog, ObjectInForce, Objects, Pag
 from reconciler.audit.spending import KEYS
 from reconciler.audit.story import Story
 from reconciler.audit.versions import History, Origins
+from reconciler.core.objects import Kind
 
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1000
@@ -61,22 +62,28 @@ _PAGE: Final = [
         default=0,
     ),
 ]
-_ENDPOINTS: Final[tuple[tuple[str, str, Any, list[Json]], ...]] = (
+_Endpoint = tuple[str, str, Any, list[Json]]
+
+
+def _of_kind(kind: Kind) -> tuple[_Endpoint, ...]:
+    return (
+        (f"{kind}s", f"{kind.title()}s in force", Objects, [_AT]),
+        (f"{kind}s/{{name}}", f"One {kind}", ObjectInForce, [_NAME, _AT]),
+        (f"{kind}s/{{name}}/history", "Its versions", History, [_NAME]),
+        (f"{kind}s/{{name}}/blame", "Who set its fields", Origins, [_NAME]),
+    )
+
+
+ENDPOINTS: Final[tuple[_Endpoint, ...]] = (
     ("events", "Events, newest first", Page, [_QUERY, *_PAGE]),
     ("usage", "Tokens spent, in groups", UsageGroups, [_QUERY, _BY]),
-    ("models", "Models in force", Objects, [_AT]),
-    ("models/{name}", "One model", ObjectInForce, [_NAME, _AT]),
-    ("models/{name}/history", "Its versions", History, [_NAME]),
-    ("models/{name}/blame", "Who set its fields", Origins, [_NAME]),
-    ("agents", "Agents in force", Objects, [_AT]),
-    ("agents/{name}", "One agent", ObjectInForce, [_NAME, _AT]),
-    ("agents/{name}/history", "Its versions", History, [_NAME]),
-    ("agents/{name}/blame", "Who set its fields", Origins, [_NAME]),
+    *_of_kind("model"),
+    *_of_kind("agent"),
     ("requests/{request}", "What was decided on a request", Story, [_REQUEST]),
     ("state", "Everything in force, now or then", WholeState, [_AT]),
-    ("openapi.json", "This document", dict[str, Any], []),
+    ("openapi.json", "This document", Json, []),
 )
-"""Each path below /api/v1, what it is about, what it answers and what it takes."""
+"""Each path below /api/v1, what it is about, what it answers, by which `api` knows who does, and what it takes."""
 _ERRORS: Final = {
     400: "A parameter or a query that cannot be read",
     401: "No token, or none that is in force",
@@ -89,11 +96,11 @@ _ERRORS: Final = {
 
 def document() -> Json:
     """Give the document."""
-    types = [Error, FromLog, *(answer for _, _, answer, _ in _ENDPOINTS)]
+    types = [Error, FromLog, *(answer for _, _, answer, _ in ENDPOINTS)]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     error, pruned, *answers = schemas
     paths = {}
-    for (path, summary, answer, parameters), schema in zip(_ENDPOINTS, answers, strict=True):
+    for (path, summary, answer, parameters), schema in zip(ENDPOINTS, answers, strict=True):
         told = {"allOf": [schema, pruned]} if answer in (History, Origins, Story) else schema
         content = {"application/json": {"schema": told}}
         if answer is Page:
