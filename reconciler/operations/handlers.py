@@ -15,7 +15,7 @@ from reconciler import __version__
 from reconciler.audit.views import not_found
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Shown, shown
-from reconciler.core.errors import NotFound, PaiError, Refused, SourceUnavailable, UsageError
+from reconciler.core.errors import NotFound, PaiError, Refused, UsageError
 from reconciler.core.health import Health
 from reconciler.core.pass_result import Result
 from reconciler.core.state import State
@@ -31,7 +31,6 @@ from reconciler.operations.push_events import admit
 from reconciler.operations.pushers import Pushes
 from reconciler.operations.secret_uses import check_fit
 from reconciler.operations.steering import Steering
-from reconciler.source.git import RaceLost
 from reconciler.source.hook import is_judged
 from reconciler.verdict import in_force
 from reconciler.workspace import Address
@@ -71,7 +70,7 @@ class Operations:
             ask.DeleteSecret: self._delete_secret,
             ask.IssueKey: self._issue_key,
             ask.RevokeKey: self._revoke_key,
-            ask.SignCheckpoint: self._sign_checkpoint,
+            ask.SignCheckpoint: lambda *_: ask.Signed(parts.vouch()),
             ask.AcceptLog: self._accept_log,
             ask.SendCommit: self._send_commit,
             **Steering(parts, reconcile).handlers(),
@@ -175,14 +174,6 @@ class Operations:
         if isinstance(event.payload, ev.KeyRevoked):
             forget_first(self._parts.workspace.admin_token, event.payload.digest)
         return Done()
-
-    def _sign_checkpoint(self, *_: object) -> ask.Signed:
-        """Sign; that it could not be published too is told, and no failure."""
-        try:
-            self._parts.attest()
-        except (SourceUnavailable, RaceLost) as error:
-            return ask.Signed(error.message)
-        return ask.Signed("")
 
     def _accept_log(self, _: ask.AcceptLog, caller: Caller) -> ask.Accepted:
         reason = self._parts.accept(caller.name)

@@ -12,7 +12,7 @@ import os
 from types import TracebackType
 from typing import Final, Self
 
-from reconciler.core.errors import LogNotWritable, PaiError
+from reconciler.core.errors import LogNotWritable, PaiError, SourceUnavailable
 from reconciler.core.events import Draft, Event, HistoryRewritten, decode
 from reconciler.core.pass_result import Result
 from reconciler.core.reservations import forfeit_open
@@ -25,6 +25,7 @@ from reconciler.reconcile.reconciler import Reconciler
 from reconciler.recorder import Recorder
 from reconciler.secrets.backends import Backends
 from reconciler.secrets.store import SecretStore
+from reconciler.source.git import RaceLost
 from reconciler.workspace import Workspace, hide_from_git, require_owner
 
 log = logging.getLogger("pai.daemon")
@@ -110,6 +111,14 @@ class Parts:
         if reason := self.notary.attest():
             self.recorder.hold(reason)
             raise LogNotWritable(reason, "an operator decides: pai verify, then pai verify --accept")
+
+    def vouch(self) -> str:
+        """Sign as `attest` does; give why the checkpoint could not be published, "" if it was."""
+        try:
+            self.attest()
+        except (SourceUnavailable, RaceLost) as error:
+            return error.message
+        return ""
 
     def accept(self, actor: str) -> str:
         """Accept the log as it is although it is not what was vouched for; give what was found, "" if nothing was.

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from reconciler.audit.query import count_before, search
 from reconciler.audit.terms import Query, Term, event_time, parse_when
-from reconciler.core.errors import CouldNotRun, LogDamaged, PaiError, Refused, SourceUnavailable, UsageError
+from reconciler.core.errors import CouldNotRun, LogDamaged, PaiError, Refused, UsageError
 from reconciler.core.events import Draft, LogPruned
 from reconciler.core.state import FOLD_VERSION, State, dump, load
 from reconciler.evidence import folders, tiles
@@ -36,7 +36,6 @@ from reconciler.operations.kept import kept_events
 from reconciler.operations.orders import Ping
 from reconciler.operations.parts import Parts
 from reconciler.operations.session import WAIT_S
-from reconciler.source.git import RaceLost
 from reconciler.tlog.merkle import TILE_WIDTH, Frontier
 from reconciler.workspace import Workspace
 
@@ -88,7 +87,7 @@ def prune(
         hint = "stop it, prune, and start it again: nothing may be recorded in between"
         raise CouldNotRun("a daemon runs in this workspace", hint)
     with Parts(workspace, wait_s=WAIT_S) as parts:
-        warning = _vouch(parts)
+        warning = parts.vouch()
         with contextlib.closing(workspace.log().reader()) as log:
             begin, first = log.first(), find_cut(log, before, now)
             if first <= begin:
@@ -97,7 +96,7 @@ def prune(
             _export(parts, folder, first, tell)
             cut = _prepare(parts, log, folder, first, actor)
             live = parts.recorder.read(_where)
-        warning = _vouch(parts) or warning
+        warning = parts.vouch() or warning
     _drop(workspace, cut)
     try:
         with Parts(workspace, wait_s=WAIT_S) as parts:  # makes the index anew, and looks at everything once more
@@ -125,15 +124,6 @@ def _nothing(log: Reader, begin: int, before: str) -> tuple[str, str]:
     start = f"the log begins at #{begin}" if begin else f"the log has {log.size():,} events"
     message = f"there is nothing to prune: {start}, and before {before} there is no whole tile of {TILE_WIDTH} events"
     return message, "name a later time or position"
-
-
-def _vouch(parts: Parts) -> str:
-    """Have a checkpoint of the whole log signed; give why it could not be published, "" if it was."""
-    try:
-        parts.attest()
-    except (SourceUnavailable, RaceLost) as error:
-        return error.message
-    return ""
 
 
 def _export(parts: Parts, folder: Path, first: int, tell: Callable[[int], None]) -> None:
