@@ -18,7 +18,7 @@ EVERY_EVENTS = 1000
 PAUSES = Pauses(first_s=1.0, max_s=30.0)
 
 
-class Attester:
+class Attester(Worker):
     """Vouches for the log of open parts until it is stopped. Begins with what nobody has vouched for yet."""
 
     def __init__(self, parts: Parts, every_s: float = EVERY_S, every_events: int = EVERY_EVENTS) -> None:
@@ -26,7 +26,7 @@ class Attester:
         self._every_s = every_s
         self._every_events = every_events
         self._asked_size = 0
-        self._worker = Worker(
+        super().__init__(
             "pai-evidence",
             "signing checkpoints",
             self._attest,
@@ -36,25 +36,16 @@ class Attester:
             patient=True,
         )
 
-    @property
-    def problem(self) -> str:
-        """Say what keeps checkpoints from being signed or published, "" if nothing does."""
-        return self._worker.problem
-
     def start(self) -> None:
-        """Begin."""
+        """Begin with what is not vouched for yet, and go on with what is committed."""
         self._parts.recorder.on_commit(self._committed)
-        self._worker.start()
-
-    def stop(self) -> None:
-        """End the thread, after the checkpoint that is being made."""
-        self._worker.stop()
+        super().start()
 
     def _committed(self, size: int) -> None:
         """Ask for a checkpoint once for every so many events, also while one is being made."""
         if size - max(self._parts.notary.size, self._asked_size) >= self._every_events:
             self._asked_size = size
-            self._worker.ask()
+            self.wake()
 
     def _attest(self, asked: bool) -> float:
         del asked

@@ -56,7 +56,7 @@ class _Stopped(PaiError):
     """The daemon is stopping, so that nothing is waited for any longer."""
 
 
-class Reporter:
+class Reporter(Worker):
     """Tells outcomes until it is stopped. `resolve` gives a secret's value by name and key."""
 
     def __init__(self, workspace: Workspace, resolve: Callable[[str, str], SecretValue]) -> None:
@@ -65,8 +65,8 @@ class Reporter:
         settings = workspace.settings
         self._place = f"{settings.forge_kind} {settings.forge_api_url} {settings.forge_repo}"
         self._forge: tuple[str, Forge] | None = None
-        self._told = self._skipped = self._waiting = 0
-        self._worker = Worker(
+        self._set = self._skipped = self._waiting = 0
+        super().__init__(
             "pai-forge",
             "telling the forge",
             self._report,
@@ -77,27 +77,16 @@ class Reporter:
             stop_s=STOP_S,
         )
 
-    @property
-    def problem(self) -> str:
-        """What keeps outcomes from being told, "" if nothing does."""
-        return self._worker.problem
-
-    def start(self) -> None:
-        """Begin."""
-        self._worker.start()
-
-    def wake(self) -> None:
-        """Say that there may be something new; while there is trouble, its pause is kept."""
-        self._worker.ask()
-
-    def stop(self) -> None:
+    def stop(self) -> bool:
         """End the thread; what is not told yet is told after the next start."""
-        if self._worker.stop() and self._forge is not None:
+        ended = super().stop()
+        if ended and self._forge is not None:
             self._forge[1].api.close()
+        return ended
 
     def collect(self) -> Iterator[Metric]:
         """Give the metrics; called by the registry at every scrape."""
-        yield CounterMetricFamily("pai_forge_statuses", "Commit statuses that were set on the forge", self._told)
+        yield CounterMetricFamily("pai_forge_statuses", "Commit statuses that were set on the forge", self._set)
         yield CounterMetricFamily("pai_forge_skipped", "Commits that the forge does not have", self._skipped)
         for name, text, value in (
             ("pai_forge_waiting", "Outcomes that are not told to the forge yet, of those read", self._waiting),
@@ -120,12 +109,12 @@ class Reporter:
                 for number, row in enumerate(rows):
                     self._waiting = len(rows) - number
                     if last[row.data["commit"]] == row.seq:
-                        self._tell(row.data["commit"], _status(row, newest))
+                        self._tell_one(row.data["commit"], _status(row, newest))
                     cursor = msgspec.structs.replace(cursor, position=row.seq + 1)
                     self._keep(cursor)
                 self._waiting = 0
 
-    def _tell(self, commit: str, status: CommitStatus) -> None:
+    def _tell_one(self, commit: str, status: CommitStatus) -> None:
         self._sleep(0)
         host = self._opened()
         try:
@@ -136,7 +125,7 @@ class Reporter:
             log.warning("commit %s got no status: %s", commit[:7], error.message)
             self._skipped += 1
         else:
-            self._told += 1
+            self._set += 1
 
     def _opened(self) -> Forge:
         """Give the client, a new one if the token was changed. Raises SecretsUnavailable, UsageError."""
@@ -152,7 +141,7 @@ class Reporter:
         return self._forge[1]
 
     def _sleep(self, seconds: float) -> None:
-        if self._worker.rest(seconds):
+        if self.rest(seconds):
             raise _Stopped("stopping")
 
     def _cursor(self, reader: Reader) -> Cursor:

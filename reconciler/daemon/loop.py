@@ -27,7 +27,7 @@ UNSAVED_MAX = 20
 """Passes after which it is kept even if there never is a quiet second."""
 
 
-class ReconcileLoop:
+class ReconcileLoop(Worker):
     """Runs passes of a reconciler on its own thread. `observe` is told of every finished pass and its seconds."""
 
     def __init__(
@@ -35,24 +35,12 @@ class ReconcileLoop:
     ) -> None:
         self._reconciler = reconciler
         self._probe = probe
-        self._observe = observe
+        self._passed = observe
         self._unsaved = 0
         self._warm = False
         self._accept = ""
         self._result: Result | None = None
-        self._worker = Worker("pai-reconcile", "looking at the repository", self._turn, PAUSES, log)
-
-    def start(self) -> None:
-        """Begin with a first pass."""
-        self._worker.start()
-
-    def stop(self) -> None:
-        """Finish the pass that is running and end the thread; nothing of a pass that hangs is on the log."""
-        self._worker.stop()
-
-    def wake(self) -> None:
-        """Say that the repository may have changed."""
-        self._worker.ask()
+        super().__init__("pai-reconcile", "looking at the repository", self._look, PAUSES, log)
 
     @property
     def source_read(self) -> bool:
@@ -65,16 +53,11 @@ class ReconcileLoop:
         return self._result.head if self._result else ""
 
     @property
-    def error(self) -> PaiError | None:
-        """What is wrong with the last pass, None if nothing."""
-        return self._worker.error
-
-    @property
     def fault(self) -> str:
         """Say what keeps the loop from doing its work at all, "" if nothing does."""
-        if not self._worker.alive:
+        if not self.alive:
             return "the reconciling thread has ended"
-        began, error = self._worker.began, self._worker.error
+        began, error = self.began, self.error
         if began is not None and time.monotonic() - began > PASS_S_MAX:
             return f"a reconciling pass has been running for {time.monotonic() - began:.0f} s"
         return "" if error is None or isinstance(error, SourceUnavailable | LogNotWritable) else error.message
@@ -89,19 +72,19 @@ class ReconcileLoop:
 
         `accept_rewrite` names the operator who lets a held tip come into force.
         """
-        with self._worker.changed:
+        with self.changed:
             self._accept = accept_rewrite or self._accept
-            number = self._worker.ask()
-        self._worker.wait(number, timeout_s)
+            number = self.ask()
+        self.wait(number, timeout_s)
         assert self._result is not None
         return self._result
 
-    def _turn(self, asked: bool) -> float | None:
+    def _look(self, asked: bool) -> float | None:
         """Pass if somebody asks, or the last pass failed; else nobody has asked for a while, and it is time to tidy up.
 
         A process that never has a quiet second keeps what was read before the pass of whoever asks.
         """
-        if not asked and self._worker.error is None:
+        if not asked and self.error is None:
             return self._tidy()
         if self._unsaved > UNSAVED_MAX:
             self._save()
@@ -111,12 +94,12 @@ class ReconcileLoop:
 
     def _pass(self) -> None:
         started = time.monotonic()
-        if isinstance(self._worker.error, LogNotWritable):
+        if isinstance(self.error, LogNotWritable):
             self._probe()
-        with self._worker.changed:
+        with self.changed:
             accept, self._accept = self._accept, ""
         self._result = self._reconciler.run(accept)
-        self._observe(self._result, time.monotonic() - started)
+        self._passed(self._result, time.monotonic() - started)
 
     def _tidy(self) -> float | None:
         """Read the tree ahead once after the start; afterwards keep what was read."""

@@ -10,11 +10,11 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from reconciler.core.errors import PaiError
 from reconciler.core.health import Following
 from reconciler.daemon.worker import Pauses, Worker
+from reconciler.source.remote import Mirror
 
 log = logging.getLogger("pai.daemon")
 
@@ -25,33 +25,17 @@ PAUSES = Pauses(first_s=1.0, max_s=60.0, spread=0.2)
 STOP_S = 10.0
 
 
-class Fetches(Protocol):
-    """What is followed."""
-
-    def fetch(self) -> None:
-        """Look at the remote once. Raises a PaiError."""
-        ...
-
-    def fetched(self) -> str:
-        """Give the time of the last good look as RFC 3339, "" if there was none."""
-        ...
-
-    def cancel(self) -> None:
-        """End a look that is under way, and let none begin any more."""
-        ...
-
-
-class Poll:
+class Poll(Worker):
     """Fetches on a thread of its own. `wake` is called after every good fetch, `observe` after every one."""
 
     def __init__(
         self,
-        mirror: Fetches,
+        mirror: Mirror,
         shown: str,
         interval_s: float,
         wake: Callable[[], None],
         clock: Callable[[float], str],
-        observe: Callable[[float, PaiError | None], None] = lambda _seconds, _error: None,
+        observe: Callable[[float, PaiError | None], None],
     ) -> None:
         """`clock` gives the time so many seconds from now as RFC 3339."""
         self._mirror = mirror
@@ -59,10 +43,10 @@ class Poll:
         self._interval_s = interval_s
         self._wake_up = wake
         self._clock = clock
-        self._observe = observe
+        self._told_of = observe
         self._since = ""
         self._fetched = mirror.fetched()
-        self.worker = Worker(
+        super().__init__(
             "pai-fetch",
             "fetching the remote",
             self._fetch,
@@ -71,6 +55,7 @@ class Poll:
             observe=self._ended,
             rest_s=REST_S,
             stop_s=STOP_S,
+            hasten=mirror.cancel,
         )
 
     @property
@@ -80,25 +65,13 @@ class Poll:
 
     def status(self) -> Following:
         """Say how things stand now."""
-        due = self.worker.due
+        due = self.due
         coming = "" if due is None else self._clock(due - time.monotonic())
-        return Following(self._shown, self.worker.problem, self._since, self._fetched, coming)
-
-    def start(self) -> None:
-        """Begin with a first fetch."""
-        self.worker.start()
-
-    def stop(self) -> None:
-        """End the fetch that runs, and the thread."""
-        self.worker.stop(self._mirror.cancel)
-
-    def wake(self) -> None:
-        """Say that the remote may have changed: it is fetched at once, however long the pause would still be."""
-        self.worker.ask()
+        return Following(self._shown, self.problem, self._since, self._fetched, coming)
 
     def request(self, timeout_s: float = 90.0) -> None:
         """Wait for a fetch that begins after this call. Raises what it raises, CouldNotRun after the timeout."""
-        self.worker.wait(self.worker.ask(), timeout_s)
+        self.wait(self.ask(), timeout_s)
 
     def _fetch(self, asked: bool) -> float:
         del asked
@@ -107,7 +80,7 @@ class Poll:
         return self._interval_s * random.uniform(0.8, 1.2)  # noqa: S311 (many daemons must not ask at once; no secret)
 
     def _ended(self, seconds: float, error: PaiError | None) -> None:
-        self._observe(seconds, error)
+        self._told_of(seconds, error)
         if error is None:
             self._since, self._fetched = "", self._mirror.fetched()
         elif not self._since:

@@ -1,7 +1,7 @@
 """The daemon: opens the workspace, watches, reconciles, serves agents; ends in order on SIGTERM.
 
 Order of starting: the log's lock (a second daemon ends here), the comparison with published checkpoints, both ports,
-`daemon.started`, the control socket, the loop, the watch, the attesting thread, the gateway. Ending goes the other way
+`daemon.started`, the control socket, the loop, the attesting thread, the watch, the gateway. Ending goes the other way
 round, records `daemon.stopped` and vouches for it. With a log that was rolled back nothing is recorded.
 """
 
@@ -41,6 +41,7 @@ from reconciler.daemon.hidden_settings import hidden_from_the_hook
 from reconciler.daemon.loop import ReconcileLoop
 from reconciler.daemon.polling import Poll
 from reconciler.daemon.readiness_lines import ReadinessLines
+from reconciler.daemon.worker import Worker
 from reconciler.gateway.app import Ready
 from reconciler.gateway.day import Days
 from reconciler.gateway.service import Options, Service
@@ -203,27 +204,20 @@ class Daemon:
     def _threads(self) -> Iterator[None]:
         settings = self._workspace.settings
         watch = Watch(self._workspace.local_repository(), settings.source_branch, self._loop.wake)
-        follower = self._poll or watch
+        # The last one stops first: it ends what git does for the others, too.
+        workers: tuple[Worker | Watch | None, ...] = (self._loop, self._attester, self._reporter, self._poll or watch)
 
         def answer(asked: Asked) -> dict[str, object]:
             if asked.verb == JudgePush.word():  # the hook asks that just before git moves the branch
                 watch.hurry()
             return self._operations.answer(asked.verb, asked.arguments, at_keyboard(asked.actor, asked.uid))
 
-        with Server(self._workspace.socket, answer):
-            self._loop.start()
-            try:
-                follower.start()
-                self._attester.start()
-                if self._reporter is not None:
-                    self._reporter.start()
-                yield
-            finally:
-                follower.stop()
-                if self._reporter is not None:
-                    self._reporter.stop()
-                self._attester.stop()
-                self._loop.stop()
+        with Server(self._workspace.socket, answer), contextlib.ExitStack() as stack:
+            for worker in workers:
+                if worker is not None:
+                    worker.start()
+                    stack.callback(worker.stop)
+            yield
 
     def _follower(self) -> Poll | None:
         """Give what follows a remote, None for a repository on this machine, which is watched."""

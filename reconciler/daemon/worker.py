@@ -61,11 +61,13 @@ class Worker:
         patient: bool = False,
         rest_s: float = 0.0,
         stop_s: float = 30.0,
+        hasten: Callable[[], None] | None = None,
     ) -> None:
         """`what` completes "the daemon did not finish ... in time". `said` words an error's line in the log.
 
         `observe` gets the seconds of every turn and its error, before whoever waits is answered. If `patient`, who asks
-        waits for the end of a pause after a failure. `rest_s` is between any two turns, and `stop` waits for `stop_s`.
+        waits for the end of a pause after a failure. `rest_s` is between any two turns. `stop` waits for
+        `stop_s`, and calls `hasten`, which may end the turn that runs.
         """
         self.changed = threading.Condition()
         self.stopping = False
@@ -83,6 +85,7 @@ class Worker:
         self._observe = observe
         self._patient = patient
         self._stop_s = stop_s
+        self._hasten = hasten
         self._asked = 1
         self._answered = 0
         self._failures = 0
@@ -102,6 +105,10 @@ class Worker:
     def start(self) -> None:
         """Begin with a first turn."""
         self._thread.start()
+
+    def wake(self) -> None:
+        """Say that there may be something to do."""
+        self.ask()
 
     def ask(self) -> int:
         """Ask for a turn; give the number that `wait` waits for. With `changed` held, no turn begins meanwhile."""
@@ -128,16 +135,16 @@ class Worker:
         with self.changed:
             return self.changed.wait_for(lambda: self.stopping, seconds)
 
-    def stop(self, hasten: Callable[[], None] | None = None) -> bool:
-        """Let no further turn begin, tell whoever waits, and wait for the turn that runs, which `hasten` may end.
+    def stop(self) -> bool:
+        """Let no further turn begin, tell whoever waits, and wait for the turn that runs.
 
         Tells whether the thread has ended; one that hangs is left behind.
         """
         with self.changed:
             self.stopping = True
             self.changed.notify_all()
-        if hasten is not None:
-            hasten()
+        if self._hasten is not None:
+            self._hasten()
         if self.alive:
             self._thread.join(self._stop_s)
         return not self.alive

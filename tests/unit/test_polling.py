@@ -55,7 +55,14 @@ def woken() -> list[int]:
 @pytest.fixture
 def poll(remote: Remote, woken: list[int]) -> Iterator[Poll]:
     """Give a poll that would fetch again only after an hour."""
-    poll = Poll(remote, "https://host/x", 3600, lambda: woken.append(1), lambda seconds: f"in {seconds > 0}")
+    poll = Poll(
+        remote,
+        "https://host/x",
+        3600,
+        lambda: woken.append(1),
+        lambda seconds: f"in {seconds > 0}",
+        lambda _seconds, _error: None,
+    )
     poll.start()
     yield poll
     poll.stop()
@@ -143,7 +150,7 @@ def test_who_wakes_again_and_again_has_no_more_than_a_pace(
     poll: Poll, remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A delivery may be sent a thousand times: the remote is asked now and then, and once more for the last one."""
-    monkeypatch.setattr(poll.worker, "rest_s", 3600)
+    monkeypatch.setattr(poll, "rest_s", 3600)
     until("the first fetch", lambda: remote.times == 1)
     poll.wake()
     until("the fetch that was woken", lambda: remote.times == 2)

@@ -188,7 +188,7 @@ def test_rest_is_kept_whoever_asks(work: Work, make: Make) -> None:
 def test_stop_tells_who_waits_and_hastens_the_turn(work: Work, make: Make) -> None:
     """No turn begins any more; the one that runs may be ended by whoever stops."""
     work.goes_on.clear()
-    worker = make()
+    worker = make(hasten=work.goes_on.set)
     until("the first turn", lambda: len(work.asked) == 1)
     number = worker.ask()
     failed: list[PaiError] = []
@@ -201,7 +201,7 @@ def test_stop_tells_who_waits_and_hastens_the_turn(work: Work, make: Make) -> No
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    assert worker.stop(work.goes_on.set)
+    assert worker.stop()
     waiting.join(30)
     assert [error.message for error in failed] == ["the daemon is stopping"]
     assert len(work.asked) == 1
