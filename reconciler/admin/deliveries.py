@@ -45,13 +45,20 @@ class Sender(NamedTuple):
     delivery: str
 
 
-def _hexed(*names: str, prefix: str = "") -> Callable[[Headers, bytes, bytes, float], Proof]:
-    """Take the HMAC-SHA256 of the body in hex, in the first of the headers that is there."""
+def _hexed(*names: str, prefix: str = "", stamp: str = "") -> Callable[[Headers, bytes, bytes, float], Proof]:
+    """Take the HMAC-SHA256 of the body in hex, in the first of the headers that is there.
 
-    def prove(headers: Headers, body: bytes, secret: bytes, _: float) -> Proof:
+    With `stamp`, a header that holds the delivery's time, it is that of the time, a dot and the body.
+    """
+
+    def prove(headers: Headers, body: bytes, secret: bytes, now: float) -> Proof:
         given = next((headers[name] for name in names if name in headers), None)
-        if given is None:
+        if given is None or (stamp and stamp not in headers):
             return "unsigned"
+        if stamp:
+            if not _fresh(headers[stamp], now):
+                return "timestamp"
+            body = headers[stamp].encode() + b"." + body
         wanted = prefix + hmac.new(secret, body, hashlib.sha256).hexdigest()
         return _same(given.encode("utf-8", "replace"), wanted.encode())
 
@@ -93,17 +100,6 @@ def _prove_standard(headers: Headers, body: bytes, secret: bytes, now: float) ->
     wanted = b"v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest())
     proofs = [_same(each.encode("utf-8", "replace"), wanted) for each in headers["webhook-signature"].split(" ")[:8]]
     return "" if "" in proofs else "signature"
-
-
-def _prove_generic(headers: Headers, body: bytes, secret: bytes, now: float) -> Proof:
-    """Take `sha256=` and the HMAC-SHA256 of the timestamp, a dot and the body, in hex."""
-    if "x-pai-signature" not in headers or "x-pai-timestamp" not in headers:
-        return "unsigned"
-    stamp = headers["x-pai-timestamp"]
-    if not _fresh(stamp, now):
-        return "timestamp"
-    wanted = "sha256=" + hmac.new(secret, stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
-    return _same(headers["x-pai-signature"].encode("utf-8", "replace"), wanted.encode())
 
 
 def _named(header: str, push: tuple[str, ...], ping: tuple[str, ...] = ()) -> Callable[[Headers], Event]:
@@ -230,5 +226,10 @@ FORGES: Final[Mapping[str, Sender]] = {
         _bitbucket_refs,
         "x-request-uuid",
     ),
-    "generic": Sender(_prove_generic, lambda _: "push", _generic_refs, "x-pai-delivery"),
+    "generic": Sender(
+        _hexed("x-pai-signature", prefix="sha256=", stamp="x-pai-timestamp"),
+        lambda _: "push",
+        _generic_refs,
+        "x-pai-delivery",
+    ),
 }
