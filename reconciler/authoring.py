@@ -323,17 +323,3 @@ def _require(verdict: Verdict, hint: str = "correct this first") -> None:
     if not verdict.accepted:
         errors = tuple(d for d in verdict.diagnostics if d.severity == "error")
         raise Refused("the config repository would be refused, so nothing was committed", hint, errors)
-
-
-__all__ = [
-    "Action",
-    "Actions",
-    "Author",
-    "Committed",
-    "Document",
-    "Key",
-    "Proposal",
-    "change",
-    "document_of",
-    "roll_back",
-]

@@ -11,14 +11,10 @@ from typing import Any
 
 from reconciler.cli.output import note
 from reconciler.core.errors import UsageError
-from reconciler.workspace import (
-    Settings,
-    Workspace,
-    nearest,
-    require_folder_name,
-    require_owner,
-    unknown_variables,
-)
+from reconciler.workspace import Workspace, require_owner
+from reconciler.workspace.paths import nearest, require_folder_name
+from reconciler.workspace.settings import Settings
+from reconciler.workspace.variables import unknown_variables
 
 
 def find_workspace(named: Path | None, *, strict: bool = False) -> Workspace:

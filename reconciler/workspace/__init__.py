@@ -5,22 +5,8 @@ everything lies and makes it, `ownership` whose it is. None opens the log, the r
 """
 
 from reconciler.workspace.ownership import require_owner
-from reconciler.workspace.paths import Workspace, hide_from_git, nearest, require_folder_name
-from reconciler.workspace.settings import OF_THE_HOOK, SETTINGS, Address, Settings, display, is_remote, read_settings
-from reconciler.workspace.variables import unknown_variables
+from reconciler.workspace.paths import Workspace, hide_from_git
+from reconciler.workspace.settings import OF_THE_HOOK
+from reconciler.workspace.values import Address
 
-__all__ = [
-    "OF_THE_HOOK",
-    "SETTINGS",
-    "Address",
-    "Settings",
-    "Workspace",
-    "display",
-    "hide_from_git",
-    "is_remote",
-    "nearest",
-    "read_settings",
-    "require_folder_name",
-    "require_owner",
-    "unknown_variables",
-]
+__all__ = ["OF_THE_HOOK", "Address", "Workspace", "hide_from_git", "require_owner"]

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from reconciler import durable
 from reconciler.core.errors import UsageError, WorkspaceError
-from reconciler.workspace.settings import Settings, display, is_remote, read_settings, template
+from reconciler.workspace.settings import Settings, read_settings, template
+from reconciler.workspace.values import display, is_remote
 
 if TYPE_CHECKING:
     from reconciler.log.store import Log

@@ -18,19 +18,7 @@ from reconciler.core.errors import WorkspaceError
 from reconciler.providers import PROVIDERS
 from reconciler.workspace import values
 from reconciler.workspace.toml_file import TomlFile
-from reconciler.workspace.values import Address, BadValue, Network, display, is_remote
-
-__all__ = [
-    "OF_THE_HOOK",
-    "SETTINGS",
-    "Address",
-    "Setting",
-    "Settings",
-    "display",
-    "is_remote",
-    "read_settings",
-    "template",
-]
+from reconciler.workspace.values import Address, BadValue, Network, display
 
 
 class Setting(NamedTuple):

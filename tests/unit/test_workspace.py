@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import WorkspaceError
-from reconciler.workspace import SETTINGS, Address, Workspace, display, is_remote, read_settings
+from reconciler.workspace import Address, Workspace
+from reconciler.workspace.settings import SETTINGS, read_settings
+from reconciler.workspace.values import display, is_remote
 
 ORIGINS = {
     "openai": "https://api.openai.com",
