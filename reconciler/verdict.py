@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Set
-from contextlib import AbstractContextManager
 from itertools import chain, compress, islice
 from operator import attrgetter, is_not
 from pathlib import Path, PurePosixPath
@@ -275,16 +274,7 @@ class Judge:
             self.size_read += rules.work + ENTRY_SIZE * budget.spent
         if len(entries) > FILES_MAX:
             raise TreeRefused(*_too_many)
-        known: dict[str, Facts] = {}
-        files = {}
-        size = 0
-        with self._helpers(entries, entries) as helped:
-            for entry in entries:
-                self._ask(helped, entry, known)
-                facts = self.facts(entry, rules, known)
-                if facts is not None:
-                    files[self.full(entry.path)] = facts
-                    size = _fitting(size, facts)
+        files = dict(self._read_entries(entries, entries, rules))
         return TreeIndex(VERSION, sha, self._path, ignore, files)
 
     def _not_skipped(self, sha: str, rules: IgnoreRules, budget: TreeBudget) -> Iterator[TreeEntry]:
@@ -298,27 +288,36 @@ class Judge:
     def _read_changes(self, sha: str, old: TreeIndex, changes: list[tuple[str, TreeEntry | None]]) -> TreeIndex:
         rules = self.rules(old.ignore)
         files = dict(old.files)
-        known: dict[str, Facts] = {}
-        size = 0
         entries = [entry for _, entry in changes if entry is not None]
-        with self._helpers(entries, (entry for entry in entries if not rules.skips(entry.path))) as helped:
-            for path, entry in changes:
-                if entry is not None:
-                    self._ask(helped, entry, known)
-                facts = None if entry is None else self.facts(entry, rules, known)
-                if facts is None:
-                    files.pop(self.full(path), None)
-                else:
-                    files[self.full(path)] = facts
-                    size = _fitting(size, facts)
+        read = (entry for entry in entries if not rules.skips(entry.path))
+        said = dict(self._read_entries(entries, read, rules))
+        for path in {self.full(path) for path, _ in changes} - said.keys():
+            files.pop(path, None)
+        files |= said
         self.size_read += rules.work
         if len(files) > FILES_MAX:
             raise TreeRefused(*_too_many)
         return TreeIndex(VERSION, sha, self._path, old.ignore, files)
 
-    def _helpers(self, entries: list[TreeEntry], read: Iterable[TreeEntry]) -> AbstractContextManager[Helped]:
+    def _read_entries(
+        self, entries: list[TreeEntry], read: Iterable[TreeEntry], rules: IgnoreRules
+    ) -> Iterator[tuple[str, Facts]]:
+        """Give the facts of the manifests among `entries` by their paths in the repository. Raises TreeRefused.
+
+        What is dear of those that are `read` is left to others.
+        """
+        known: dict[str, Facts] = {}
+        size = 0
         dear = dear_blobs(self.repository, read) if self._serves else []
-        return helpers(self.repository, entries, dear)
+        with helpers(self.repository, entries, dear) as helped:
+            for entry in entries:
+                self._ask(helped, entry, known)
+                facts = self.facts(entry, rules, known)
+                if facts is not None:
+                    size += facts.size
+                    if size > SIZE_MAX:
+                        raise TreeRefused(*_too_large)
+                    yield self.full(entry.path), facts
 
     def _ask(self, helped: Helped, entry: TreeEntry, known: dict[str, Facts]) -> None:
         """Put what the helper of an entry's blob says, if it has one, to what is known."""
@@ -370,13 +369,6 @@ def may_matter(mode: bytes, name: bytes) -> bool:
 
 
 _size = attrgetter("size")
-
-
-def _fitting(size: int, facts: Facts) -> int:
-    """Add what a file's objects take. Raises TreeRefused once that is more than those of any revision may."""
-    if size + facts.size > SIZE_MAX:
-        raise TreeRefused(*_too_large)
-    return size + facts.size
 
 
 _SUFFIXES = tuple(suffix.encode() for suffix in SUFFIXES)
