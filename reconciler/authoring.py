@@ -7,9 +7,10 @@ changes is edited. Nothing here touches the log: the commit comes into force by 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -26,6 +27,8 @@ from reconciler.manifests.reading import read_manifests
 from reconciler.source.git import Author, RaceLost, Repository
 from reconciler.verdict import TRAILER, Judge, in_force
 
+T = TypeVar("T")
+
 TRIES = 8
 
 Key = tuple[Kind, str]
@@ -41,6 +44,28 @@ class Committed(NamedTuple):
 
     commit: str
     actions: Actions
+
+
+class Branch(NamedTuple):
+    """The branch that is to move. With `send` it is somewhere else, and `repository` is its mirror."""
+
+    repository: Repository
+    name: str
+    source_path: str
+    send: Send | None
+
+    def moved(self, attempt: Callable[[str | None], T]) -> T:
+        """Give what an attempt on the tip gives; if another was faster, it is made on the new one. Raises Refused."""
+        for _ in range(TRIES):
+            with contextlib.suppress(RaceLost):
+                return attempt(self.repository.tip(self.name))
+        raise Refused("the branch moved at every try", "others push at this moment; run the command again")
+
+    def sent(self, commit: str, tip: str | None) -> None:
+        """Have the branch moved where it is. Raises RaceLost."""
+        assert self.send is not None
+        if not self.send(commit, tip):
+            raise RaceLost(f"branch {self.name} moved meanwhile", "run the command again")
 
 
 class Proposal:
@@ -161,85 +186,69 @@ class Proposal:
 
 
 def change(
-    repository: Repository,
-    branch: str,
-    source_path: str,
+    branch: Branch,
     state: State,
     edit: Callable[[Proposal], Actions],
     describe: Callable[[Actions], str],
     *,
     dry_run: bool = False,
-    send: Send | None = None,
     given: Mapping[str, Facts] | None = None,
 ) -> Committed:
     """Edit the tip's manifests and commit the result as the user. `state` is what is in force.
 
-    `given` are the files that the change is made from. With `send` the branch is somewhere else, and `repository` its
-    mirror. Raises Refused with diagnostics if the tip is refused and stays so, or if the change itself is not
-    acceptable; and whatever `edit` and `send` raise.
+    `given` are the files that the change is made from. Raises Refused with diagnostics if the tip is refused and stays
+    so, or if the change itself is not acceptable; and whatever `edit` and sending raise.
     """
-    for _ in range(TRIES):
-        tip = repository.tip(branch)
-        proposal = Proposal(repository, tip, source_path)
+
+    def attempt(tip: str | None) -> Committed:
+        proposal = Proposal(branch.repository, tip, branch.source_path)
         actions = edit(proposal)
         files = proposal.files()
         _require(proposal.after(files, state, given))
         if dry_run or not files:
             return Committed("", actions)
-        try:
-            commit = _commit(repository, branch, tip, files, describe(actions), send)
-        except RaceLost:
-            continue
-        return Committed(commit, actions)
-    raise Refused("the branch moved at every try", "others push at this moment; run the command again")
+        return Committed(_commit(branch, tip, files, describe(actions)), actions)
+
+    return branch.moved(attempt)
 
 
 def roll_back(
-    repository: Repository,
-    branch: str,
-    source_path: str,
-    state: State,
-    accepted: Mapping[str, Any],
-    reason: str,
-    allow_deletions: bool = False,
-    send: Send | None = None,
+    branch: Branch, state: State, accepted: Mapping[str, Any], reason: str, allow_deletions: bool = False
 ) -> str:
     """Commit the manifests of an earlier revision on top of the branch as the user, and give the commit's id.
 
-    `accepted` is what the event says that accepted the revision, `state` what is in force. With `send` the branch is
-    somewhere else, and `repository` its mirror. Gives "" if the branch's tip has these manifests already. Raises
-    Refused with diagnostics if the commit would be refused, SourceUnavailable if it cannot be made.
+    `accepted` is what the event says that accepted the revision, `state` what is in force. Gives "" if the branch's tip
+    has these manifests already. Raises Refused with diagnostics if the commit would be refused, SourceUnavailable if it
+    cannot be made.
     """
     commit, path = str(accepted["commit"]), str(accepted.get("path", "."))
-    if PurePosixPath(path) != PurePosixPath(source_path):
+    if PurePosixPath(path) != PurePosixPath(branch.source_path):
         raise Refused(
-            f"revision {commit[:7]} was read from the folder {path}, source.path is {source_path} now",
+            f"revision {commit[:7]} was read from the folder {path}, source.path is {branch.source_path} now",
             f"pin it instead: pai pin {commit[:12]}",
         )
+    repository = branch.repository
     identity = repository.identity()
-    author = identity.author
-    for _ in range(TRIES):
-        tip = repository.tip(branch)
+
+    def attempt(tip: str | None) -> str:
         if tip is None:
-            raise SourceUnavailable(f"branch {branch} does not exist", "push it again")
-        judge = Judge(repository, source_path)
+            raise SourceUnavailable(f"branch {branch.name} does not exist", "push it again")
+        judge = Judge(repository, branch.source_path)
         verdict = judge.commit(commit)
         if not allow_deletions:
             verdict = judge.guarded(verdict, tip, in_force(state), state.revision)
         _require(verdict, "or give --allow-deletions, if so many objects shall go")
-        message = _rollback_message(accepted, tip, reason, author, allow_deletions)
-        try:
-            made = repository.restore(tip, commit, source_path, message, identity)
-            if made == tip:
-                return ""
-            if send is None:
-                repository.land(branch, tip, made, source_path, identity)
-            elif not send(made, tip):
-                continue
-        except RaceLost:
-            continue
+        message = _rollback_message(accepted, tip, reason, identity.author, allow_deletions)
+        made = repository.restore(tip, commit, branch.source_path, message, identity)
+        if made == tip:
+            return ""
+        if branch.send is None:
+            repository.land(branch.name, tip, made, branch.source_path, identity)
+        else:
+            branch.sent(made, tip)
         return made
-    raise Refused("the branch moved at every try", "others push at this moment; run the command again")
+
+    return branch.moved(attempt)
 
 
 def _rollback_message(accepted: Mapping[str, Any], tip: str, reason: str, author: Author, allow_deletions: bool) -> str:
@@ -257,20 +266,14 @@ def _rollback_message(accepted: Mapping[str, Any], tip: str, reason: str, author
     return "\n".join(lines)
 
 
-def _commit(
-    repository: Repository,
-    branch: str,
-    tip: str | None,
-    files: Mapping[str, bytes | None],
-    message: str,
-    send: Send | None,
-) -> str:
+def _commit(branch: Branch, tip: str | None, files: Mapping[str, bytes | None], message: str) -> str:
     """Commit, and move the branch wherever it is. Raises RaceLost."""
-    if send is None:
-        return repository.write(branch, tip, files, message, repository.identity())
+    repository = branch.repository
+    if branch.send is None:
+        return repository.write(branch.name, tip, files, message, repository.identity())
     commit = repository.prepare(tip, files, message, repository.identity())
-    if commit != tip and not send(commit, tip):
-        raise RaceLost(f"branch {branch} moved meanwhile", "run the command again")
+    if commit != tip:
+        branch.sent(commit, tip)
     return commit
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 
-from reconciler.authoring import Actions, Committed, Proposal, Send, change
+from reconciler.authoring import Actions, Branch, Committed, Proposal, change
 from reconciler.cli.output import note, print_diagnostics
 from reconciler.cli.progress import Progress
 from reconciler.cli.targets import resource_name
@@ -32,32 +32,30 @@ def commit_and_enforce(
 
     With `given` what is wrong is told by its place in those files, from which the change was made.
     """
-    settings = workspace.settings
     with contextlib.ExitStack() as stack:
         with Progress("reconciling"):
             open_session = stack.enter_context(session(workspace))
             # First what is there already: a commit of an interrupted command, or a push that no daemon has seen.
             before = open_session.call(Reconcile())
             require_place(workspace, before, dry_run=dry_run)
-        repository = Repository.open(workspace.local_repository())
+        branch = branch_of(workspace, open_session)
         with contextlib.closing(workspace.log().reader()) as log:
             state = accepted_state(log, projected(log))
         with Progress("judging"):
-            branch, path = settings.source_branch, settings.source_path
-            send = None if workspace.repository else sender(open_session)
-            outcome = change(repository, branch, path, state, edit, describe, dry_run=dry_run, send=send, given=given)
+            outcome = change(branch, state, edit, describe, dry_run=dry_run, given=given)
         if outcome.commit:
-            enforce(open_session, repository, outcome.commit)
+            enforce(open_session, branch.repository, outcome.commit)
     return outcome
 
 
-def sender(open_session: Session) -> Send:
-    """Give what moves a remote's branch: whoever holds the log does it, with the credentials of the settings."""
+def branch_of(workspace: Workspace, open_session: Session) -> Branch:
+    """Give the source branch; a remote one is moved by whoever holds the log, with the credentials of the settings."""
 
     def send(commit: str, expected: str | None) -> bool:
         return open_session.call(SendCommit(commit, expected or "")).pushed
 
-    return send
+    settings, repository = workspace.settings, Repository.open(workspace.local_repository())
+    return Branch(repository, settings.source_branch, settings.source_path, None if workspace.repository else send)
 
 
 def require_place(workspace: Workspace, before: Result, *, dry_run: bool) -> None:

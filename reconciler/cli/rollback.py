@@ -13,7 +13,7 @@ import contextlib
 from reconciler.audit.moments import acceptance
 from reconciler.audit.terms import EventRow
 from reconciler.authoring import roll_back
-from reconciler.cli.change import enforce, require_place, sender
+from reconciler.cli.change import branch_of, enforce, require_place
 from reconciler.cli.output import note
 from reconciler.cli.pin import pin
 from reconciler.cli.place import find_workspace
@@ -24,7 +24,6 @@ from reconciler.core.steering import standing_orders
 from reconciler.log.replay import projected
 from reconciler.operations.orders import Reconcile
 from reconciler.operations.session import session
-from reconciler.source.git import Repository
 from reconciler.workspace import Workspace
 
 
@@ -71,17 +70,11 @@ def _committed(workspace: Workspace, row: EventRow, reason: str, *, allow_deleti
             require_place(workspace, before, dry_run=False)
         except Refused as refusal:  # a commit of Pai's would not come into force; a pin does
             raise SourceUnavailable(refusal.message, refusal.hint) from refusal
-        settings = workspace.settings
-        send = None
-        if workspace.repository is None:
-            if not settings.source_push:
-                told = "source.repo is a remote, and source.push does not let Pai push there"
-                raise SourceUnavailable(told, "set source.push = true, or push the commit yourself")
-            send = sender(open_session)
-        repository = Repository.open(workspace.local_repository())
-        made = roll_back(
-            repository, settings.source_branch, settings.source_path, state, row.data, reason, allow_deletions, send
-        )
+        if workspace.repository is None and not workspace.settings.source_push:
+            told = "source.repo is a remote, and source.push does not let Pai push there"
+            raise SourceUnavailable(told, "set source.push = true, or push the commit yourself")
+        branch = branch_of(workspace, open_session)
+        made = roll_back(branch, state, row.data, reason, allow_deletions)
         if made:
-            enforce(open_session, repository, made)
+            enforce(open_session, branch.repository, made)
     return made
