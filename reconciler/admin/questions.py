@@ -32,9 +32,8 @@ Question = Callable[[Reader], T]
 class Queries:
     """Answers questions to one log."""
 
-    def __init__(self, log: Log, seconds: float = SECONDS_MAX) -> None:
+    def __init__(self, log: Log) -> None:
         self._log = log
-        self._seconds = seconds
         self._pool = ThreadPoolExecutor(THREADS, "pai-query")
         self._turns = OwnerTurns(THREADS, WAITING_MAX - THREADS)
 
@@ -53,5 +52,5 @@ class Queries:
 
     def _answer(self, question: Question[T]) -> T:
         with contextlib.closing(self._log.reader()) as log:
-            log.be_gentle(time.monotonic() + self._seconds)
+            log.be_gentle(time.monotonic() + SECONDS_MAX)
             return question(log)

@@ -16,7 +16,7 @@ from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import or_what_waits, read_state
 from reconciler.cli.targets import name_of
 from reconciler.core.addresses import read_address
-from reconciler.core.errors import CouldNotRun, UsageError
+from reconciler.core.errors import CouldNotRun
 from reconciler.operations.asking import ask_daemon
 from reconciler.operations.orders import Ping
 from reconciler.workspace import Address, Workspace
@@ -49,8 +49,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the lines."""
-    if args.key == "":
-        raise UsageError("--key is empty", "leave it out for the text $PAI_KEY")
     workspace = find_workspace(args.workspace, strict=args.new_key)
     agents = read_state(workspace).agents
     args.agent = name_of(args.agent, "agent")

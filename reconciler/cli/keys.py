@@ -92,9 +92,7 @@ def _network(text: str) -> str:
             raise ValueError("a zone means something on one machine only")
     except ValueError:
         raise UsageError(f"--cidr: {text!r} is no network", "write 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32") from None
-    try:
-        ipaddress.ip_network(text)
-    except ValueError:
+    if ipaddress.ip_interface(text).ip != network.network_address:
         hint = f"write {network} for the network, or {text.partition('/')[0]} for the one address"
-        raise UsageError(f"--cidr: {text} has bits set beyond its prefix", hint) from None
+        raise UsageError(f"--cidr: {text} has bits set beyond its prefix", hint)
     return str(network)

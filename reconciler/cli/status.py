@@ -40,17 +40,13 @@ def run(args: argparse.Namespace) -> int:
         name = name_of(args.agent, "agent")
         found = objects(workspace, [Wanted("agent", name), Wanted("model", agent=name)], args.at)
         names = AgentSpec.of(found.agents[0]["spec"]).model_bindings
-    health = _health(workspace, found, args.at) if _needs_health(args) else None
-    if health is not None and args.exit_code:
-        ready = health.ready and (args.agent is None or all(map(_is_ready, found.models)))
-    else:
-        ready = True
-    _print(args.output, names, found, health, whole=args.agent is None)
-    return 0 if ready else 1
-
-
-def _needs_health(args: argparse.Namespace) -> bool:
-    return args.exit_code or args.output in ("json", "yaml") or (args.agent is None and args.output != "name")
+    whole = args.agent is None
+    needed = args.exit_code or args.output in ("json", "yaml") or (whole and args.output != "name")
+    health = _health(workspace, found, args.at) if needed else None
+    _print(args.output, names, found, health, whole=whole)
+    if health is None or not args.exit_code:
+        return 0
+    return 0 if health.ready and (whole or all(map(_is_ready, found.models))) else 1
 
 
 def _print(output: str, names: list[str], found: InForce, health: Health | None, *, whole: bool) -> None:

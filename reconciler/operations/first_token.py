@@ -11,7 +11,6 @@ import base64
 import contextlib
 import hmac
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -71,7 +70,7 @@ def forget_first(path: Path, digest: str) -> None:
             path.unlink()
 
 
-def issue_first(recorder: Recorder, token: str, random: Callable[[int], bytes] = os.urandom) -> None:
+def issue_first(recorder: Recorder, token: str) -> None:
     """Record that the first token is in force, and that those which the file held before are not, unless that is known.
 
     Raises CouldNotRun if it is an agent's key, LogNotWritable.
@@ -85,7 +84,7 @@ def issue_first(recorder: Recorder, token: str, random: Callable[[int], bytes] =
         former = [key for key in state.admins.values() if key.agent == NAME and key.digest != digest]
         drafts = [Draft(ACTOR, f"key/{key.name}", KeyRevoked(agent=NAME, digest=key.digest)) for key in former]
         if digest not in state.admins:
-            drafts.append(Draft(ACTOR, f"key/{keys.make_id(random(keys.ID_BYTES))}", payload))
+            drafts.append(Draft(ACTOR, f"key/{keys.make_id(os.urandom(keys.ID_BYTES))}", payload))
         return drafts
 
     recorder.record(decide)

@@ -19,16 +19,15 @@ def owner_of(root: Path) -> int | None:
 
     That is the folder's owner. In a folder of root's (a volume of a container) it is the owner of `data`.
     """
-    try:
-        folder = root.stat().st_uid
-    except OSError:
-        return None
-    if folder:
-        return folder
-    try:
-        return (root / "data").stat().st_uid
-    except OSError:
-        return None
+    owner = None
+    for folder in (root, root / "data"):
+        try:
+            owner = folder.stat().st_uid
+        except OSError:
+            return None
+        if owner:
+            break
+    return owner
 
 
 def require_owner(root: Path, words: str = "...", program: str = "pai") -> None:
