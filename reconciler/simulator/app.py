@@ -18,18 +18,19 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from reconciler.simulator import chat, gemini, messages, refusing, responses
-from reconciler.simulator.books import SimulatedAccount, SimulatedBooks, Visit
+from reconciler.simulator.books import BODY_KEPT, SimulatedAccount, SimulatedBooks, Visit
 from reconciler.simulator.embeddings import COUNTERS, EMBEDDERS, counted
 from reconciler.simulator.faults import Fault, Faults
 from reconciler.simulator.planning import PromptCache, plan
 from reconciler.simulator.refusing import Headers
-from reconciler.simulator.replying import Receive, Reply, Scope, Send, deliver, read_body
+from reconciler.simulator.replying import Receive, Reply, Send, deliver, read_body
 from reconciler.simulator.shapes import (
     Api,
     Declined,
     Flow,
     Json,
     Provider,
+    Scope,
     SimulatedAnswer,
     SimulatedAsk,
     SimulatedRequest,
@@ -93,6 +94,7 @@ _HEADERS: dict[str, Headers] = {
 }
 _REQUEST_ID: dict[str, bytes] = {"openai": b"x-request-id", "anthropic": b"request-id"}
 _NO_FAULT = Fault()
+_AT_ONCE = SimulatorSettings()
 
 
 class Format(NamedTuple):
@@ -119,17 +121,12 @@ _FORMATS["streamGenerateContent"] = _FORMATS["generateContent"]
 class SimulatorState:
     """What the providers of one simulator share."""
 
-    def __init__(self, settings: SimulatorSettings | None = None) -> None:
-        self.settings = settings or SimulatorSettings()
+    def __init__(self, settings: SimulatorSettings) -> None:
+        self.settings = settings
         self.books = SimulatedBooks()
         self.faults = Faults()
         self.cache = PromptCache()
         self.numbers = count(1)
-
-
-def app(provider: Provider, state: SimulatorState | None = None) -> ProviderApp:
-    """Make the ASGI application of one provider."""
-    return ProviderApp(provider, state or SimulatorState())
 
 
 class ProviderApp:
@@ -141,51 +138,45 @@ class ProviderApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "lifespan":
-            await _live(receive, send)
-            return
         raw = await read_body(receive)
         if raw is None:
             return
         path: str = scope["path"]
-        visit = Visit(self.provider, scope["method"], path, scope["query_string"], scope["headers"], raw)
+        visit = Visit(self.provider, scope, raw[:BODY_KEPT], len(raw))
         if path.startswith(CONTROL):
             status, told = self._control(scope["method"], path, raw)
-            reply = Reply(status, [(b"content-type", b"application/json")], Flow((), (told,), ()), False)
-            await deliver(reply, _NO_FAULT, visit, scope, receive, send)
+            reply = Reply(status, [(b"content-type", b"application/json")], told)
+            await deliver(reply, _NO_FAULT, visit, receive, send, _AT_ONCE)
             return
         self._state.books.note(visit)
         api, model = _route(self.provider, path)
         body, problem = _decoded(raw)
-        fault = self._state.faults.take(self.provider, model or str(body.get("model", "")), path) or _NO_FAULT
-        reply = self._reply(scope, raw, api, model, body, problem, fault)
-        await deliver(reply, fault, visit, scope, receive, send, self._state.settings)
-
-    def _reply(
-        self, scope: Scope, raw: bytes, api: Api | None, model: str, body: Json, problem: Declined | None, fault: Fault
-    ) -> Reply:
-        """Give the reply, and charge for it."""
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"))) if scope["query_string"] else {}
+        fault = self._state.faults.take(self.provider, model or str(body.get("model", "")), path) or _NO_FAULT
         try:
             if fault.status is not None:
                 message = fault.message or refusing.MESSAGES.get(fault.status, "Something went wrong.")
                 raise Declined(fault.status, message)
             if api is None or scope["method"] != "POST":
-                raise Declined(404, f"Unknown request: {scope['method']} {scope['path']}.")
+                raise Declined(404, f"Unknown request: {scope['method']} {path}.")
             key = refusing.credential(self.provider, api, dict(scope["headers"]), query)
             refusing.check(self.provider, key, self._state.settings.keys)
             if problem is not None:
                 raise problem
-            return self._answer(SimulatedRequest(self.provider, api, model, body, raw, query), key, fault)
+            reply = self._answer(SimulatedRequest(self.provider, api, model, body, raw, query), key, fault)
         except Declined as no:
-            how = refusing.style(self.provider, api, "sse" in query.get("alt", ""))
-            after = refusing.retry_text(fault.retry_after)
-            number = self._number()
-            written = refusing.body(how, no, number, after)
-            headers = self._headers(api, False, number) + refusing.headers(self.provider, no.status, after)
-            return Reply(no.status, headers, Flow((), (written,), ()), False)
+            reply = self._refusal(no, api, "sse" in query.get("alt", ""), fault)
+        await deliver(reply, fault, visit, receive, send, self._state.settings)
+
+    def _refusal(self, no: Declined, api: Api | None, sse: bool, fault: Fault) -> Reply:
+        how = refusing.style(self.provider, api, sse)
+        after = refusing.retry_text(fault.retry_after)
+        number = self._number()
+        headers = self._headers(api, False, number) + refusing.headers(self.provider, no.status, after)
+        return Reply(no.status, headers, refusing.body(how, no, number, after))
 
     def _answer(self, incoming: SimulatedRequest, key: str, fault: Fault) -> Reply:
+        """Give the answer, and charge for it."""
         api = incoming.api
         if api in COUNTERS:
             return self._json(api, counted(incoming))
@@ -209,10 +200,10 @@ class ProviderApp:
             output = answer.choices * (answer.spoken_after(chunks) + answer.reasoning)
             flow = Flow(flow.head, flow.chunks[:chunks], (form.failure(answer, chunks),))
         self._state.books.charge(account, answer.input, output)
-        return Reply(200, self._headers(api, answer.sse, self._number()), flow, True)
+        return Reply(200, self._headers(api, answer.sse, self._number()), flow)
 
     def _json(self, api: Api, body: bytes) -> Reply:
-        return Reply(200, self._headers(api, False, self._number()), Flow((), (body,), ()), False)
+        return Reply(200, self._headers(api, False, self._number()), body)
 
     def _number(self) -> str:
         return f"req_{next(self._state.numbers):012d}"
@@ -268,10 +259,3 @@ def _decoded(raw: bytes) -> tuple[Json, Declined | None]:
     if not isinstance(body, dict):
         return {}, Declined(400, "The body is not a JSON object.")
     return body, None
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    """Follow a server's start and end, when it announces them."""
-    while (await receive())["type"] != "lifespan.shutdown":
-        await send({"type": "lifespan.startup.complete"})
-    await send({"type": "lifespan.shutdown.complete"})

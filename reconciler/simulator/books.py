@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from reconciler.simulator.shapes import Provider
+from reconciler.simulator.shapes import Provider, Scope
 
 REQUESTS_KEPT = 256
 BODY_KEPT = 256 * 1024
@@ -60,32 +60,24 @@ class SeenRequest(msgspec.Struct, kw_only=True):
     """Whether the whole answer went out while somebody listened; None while it is being sent."""
 
 
-class Visit:
-    """A request being answered: cheap to make, and turned into a Seen when somebody asks."""
+class Visit(msgspec.Struct):
+    """A request being answered: cheap to make, and turned into a SeenRequest when somebody asks."""
 
-    __slots__ = ("body", "delivered", "headers", "method", "path", "provider", "query", "size", "status")
-
-    def __init__(
-        self, provider: Provider, method: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]], body: bytes
-    ) -> None:
-        self.provider = provider
-        self.method = method
-        self.path = path
-        self.query = query
-        self.headers = headers
-        self.size = len(body)
-        self.body = body if len(body) <= BODY_KEPT else body[:BODY_KEPT]
-        self.status: int | None = None
-        self.delivered: bool | None = None
+    provider: Provider
+    scope: Scope
+    body: bytes
+    size: int
+    status: int | None = None
+    delivered: bool | None = None
 
     def seen(self) -> SeenRequest:
         """Give it as text."""
         return SeenRequest(
             provider=self.provider,
-            method=self.method,
-            path=self.path,
-            query=self.query.decode("latin-1"),
-            headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers],
+            method=self.scope["method"],
+            path=self.scope["path"],
+            query=self.scope["query_string"].decode("latin-1"),
+            headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.scope["headers"]],
             body=self.body.decode("utf-8", "replace"),
             bytes=self.size,
             status=self.status,

@@ -6,6 +6,7 @@ the headers by which the provider's own SDK tells what happened.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from reconciler.simulator.shapes import Api, Declined, Json, Provider
@@ -124,7 +125,7 @@ def credential(provider: Provider, api: Api, sent: dict[bytes, bytes], query: di
     return found
 
 
-def check(provider: Provider, key: str, accepted: dict[Provider, frozenset[str]] | None) -> None:
+def check(provider: Provider, key: str, accepted: Mapping[Provider, Collection[str]] | None) -> None:
     """Decline a credential that is not accepted."""
     known = None if accepted is None else accepted.get(provider)
     if known is not None and key not in known:

@@ -18,7 +18,6 @@ from reconciler.simulator.faults import Fault
 from reconciler.simulator.refusing import Headers
 from reconciler.simulator.shapes import Flow, SimulatorSettings
 
-Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -29,125 +28,100 @@ GARBAGE = b"<html>\xff\xfe{not json\n\ndata: {broken\r\n\r\n"
 
 
 class Reply(NamedTuple):
-    """A reply that is ready to be sent."""
+    """A reply that is ready to be sent: in one piece, or as a stream."""
 
     status: int
     headers: Headers
-    flow: Flow
-    stream: bool
+    body: bytes | Flow
 
 
 async def read_body(receive: Receive) -> bytes | None:
     """Give the whole body; None if the client left while sending it."""
-    message = await receive()
-    if message["type"] != "http.request":
-        return None
-    if not message.get("more_body"):
-        return bytes(message.get("body", b""))
-    parts = [message.get("body", b"")]
-    while message.get("more_body"):
+    parts: list[bytes] = []
+    while True:
         message = await receive()
         if message["type"] != "http.request":
             return None
         parts.append(message.get("body", b""))
-    return b"".join(parts)
+        if not message.get("more_body"):
+            return b"".join(parts)
 
 
 async def deliver(
-    reply: Reply,
-    fault: Fault,
-    visit: Visit,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    settings: SimulatorSettings | None = None,
+    reply: Reply, fault: Fault, visit: Visit, receive: Receive, send: Send, settings: SimulatorSettings
 ) -> None:
     """Send a reply as the fault demands, and note in the visit what became of it."""
-    visit.delivered = await _sent(_Sender(fault, scope, receive, send, settings), reply, fault, visit)
-
-
-async def _sent(sender: _Sender, reply: Reply, fault: Fault, visit: Visit) -> bool:
-    """Send, and tell whether all of it went out while somebody listened."""
+    sender = _Sender(fault, visit.scope["state"][WIRE], receive, send, fault.delay_s or settings.delay_s)
+    wait_s = fault.wait_s + settings.latency_s
     if fault.refuse:
-        await sender.close()
-        return False
-    if sender.wait_s and await sender.left_within(sender.wait_s):
-        return False
-    visit.status = reply.status
-    whole = await (sender.stream(reply) if reply.stream else sender.whole(reply))
-    return whole and not sender.gone
+        visit.delivered = await sender.cut()
+    elif wait_s and await sender.left_within(wait_s):
+        visit.delivered = False
+    else:
+        visit.status, body = reply.status, reply.body
+        sent = await (sender.whole(reply, body) if isinstance(body, bytes) else sender.stream(reply, body))
+        visit.delivered = sent and not sender.gone
 
 
 class _Sender:
     """Sends one reply."""
 
-    def __init__(
-        self, fault: Fault, scope: Scope, receive: Receive, send: Send, settings: SimulatorSettings | None
-    ) -> None:
+    def __init__(self, fault: Fault, wire: asyncio.Transport, receive: Receive, send: Send, delay_s: float) -> None:
         self._fault = fault
-        self._transport: asyncio.Transport | None = scope.get("state", {}).get(WIRE)
+        self._wire = wire
         self._receive = receive
         self._send = send
-        self.wait_s = fault.wait_s + (settings.latency_s if settings else 0.0)
-        self._delay_s = fault.delay_s or (settings.delay_s if settings else 0.0)
+        self._delay_s = delay_s
         self._packer = zlib.compressobj(wbits=31) if fault.gzip else None
 
     @property
     def gone(self) -> bool:
         """Tell whether the connection is closed."""
-        return self._transport is not None and self._transport.is_closing()
+        return self._wire.is_closing()
 
-    async def whole(self, reply: Reply) -> bool:
-        """Send a reply in one piece, or in halves where the fault needs places to fail; tell whether all of it went."""
+    async def whole(self, reply: Reply, body: bytes) -> bool:
+        """Send a body in one piece, or in halves where the fault needs places to fail; tell whether all of it went."""
         fault = self._fault
-        body = GARBAGE if fault.garbage else b"".join(reply.flow.chunks) + b" " * fault.pad
+        body = GARBAGE if fault.garbage else body + b" " * fault.pad
         if self._packer:
             body = self._packer.compress(body) + self._packer.flush()
             self._packer = None
-            reply.headers.append((b"content-encoding", b"gzip"))
-        promised = len(body) + fault.length
-        await self._start(reply, [(b"content-length", b"%d" % max(0, promised))])
+        promised = max(0, len(body) + fault.length)
+        await self._start(reply, (b"content-length", b"%d" % promised))
         if fault.length < 0:
-            return await self._overrun(body, max(0, promised))
+            return await self._overrun(body, promised)
         if fault.length > 0:
             await self._put(body)
-            return await self._cut()
+            return await self.cut()
         if fault.cut_after is not None or fault.stall_s or fault.delay_s:
             half = len(body) // 2
             return await self._pieces(Flow((), (body[:half], body[half:]), ()))
         await self._send({"type": "http.response.body", "body": body})
         return True
 
-    async def stream(self, reply: Reply) -> bool:
+    async def stream(self, reply: Reply, flow: Flow) -> bool:
         """Send a stream piece by piece; tell whether all of it went."""
         fault = self._fault
-        flow = reply.flow
         if fault.length:
-            body = b"".join((*flow.head, *flow.chunks, *flow.tail))
-            return await self.whole(reply._replace(flow=Flow((), (body,), ())))
-        headers: Headers = []
+            return await self.whole(reply, b"".join((*flow.head, *flow.chunks, *flow.tail)))
         if fault.garbage:
             flow = Flow(flow.head, flow.chunks[:1], (GARBAGE,))
         if fault.pad:
             flow = flow._replace(chunks=tuple(_padded(chunk, fault.pad) for chunk in flow.chunks))
-        if self._packer:
-            headers.append((b"content-encoding", b"gzip"))
-        await self._start(reply, headers)
+        await self._start(reply)
         return await self._pieces(flow)
 
-    async def _start(self, reply: Reply, more: Headers) -> None:
-        headers = reply.headers + more
-        if self._fault.headers:
-            own = [(name.lower().encode(), value.encode()) for name, value in self._fault.headers.items()]
-            names = {name for name, _ in own}
-            headers = [pair for pair in headers if pair[0] not in names] + own
+    async def _start(self, reply: Reply, *more: tuple[bytes, bytes]) -> None:
+        own = {name.lower().encode(): value.encode() for name, value in self._fault.headers.items()}
+        packed = [(b"content-encoding", b"gzip")] if self._fault.gzip else []
+        headers = [pair for pair in (*reply.headers, *packed, *more) if pair[0] not in own] + list(own.items())
         await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
 
     async def _pieces(self, flow: Flow) -> bool:
         """Send all pieces, stalling and cutting where the fault says."""
         fault = self._fault
         if fault.cut_after == 0:
-            return await self._cut()
+            return await self.cut()
         if fault.stall_s and not fault.stall_after and await self.left_within(fault.stall_s):
             return False
         for piece in flow.head:
@@ -157,11 +131,11 @@ class _Sender:
                 return False
             await self._put(piece)
             if fault.cut_after == number:
-                return await self._cut()
+                return await self.cut()
             if fault.stall_s and fault.stall_after == number and await self.left_within(fault.stall_s):
                 return False
         if fault.cut_after is not None:
-            return await self._cut()
+            return await self.cut()
         for piece in flow.tail:
             await self._put(piece)
         rest = self._packer.flush() if self._packer else b""
@@ -173,27 +147,18 @@ class _Sender:
             piece = self._packer.compress(piece) + self._packer.flush(zlib.Z_SYNC_FLUSH)
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
 
-    async def _cut(self) -> bool:
-        """Close the connection in the middle of the answer."""
-        await self.close()
-        return False
-
     async def _overrun(self, body: bytes, promised: int) -> bool:
         """Send what was promised, and then the rest of the body as if it belonged to it."""
         await self._send({"type": "http.response.body", "body": body[:promised]})
         if not self.gone:
-            self._wire().write(body[promised:])
+            self._wire.write(body[promised:])
         return False
 
-    async def close(self) -> None:
-        """Close the connection after what was written, and wait until it is."""
-        self._wire().close()
+    async def cut(self) -> bool:
+        """Close the connection after what was written, and wait until it is; what there was to send did not all go."""
+        self._wire.close()
         await self.left_within(60.0)
-
-    def _wire(self) -> asyncio.Transport:
-        if self._transport is None:
-            raise RuntimeError("this fault needs the simulator's own server")
-        return self._transport
+        return False
 
     async def left_within(self, seconds: float) -> bool:
         """Wait; tell whether the client left meanwhile, which ends the wait."""

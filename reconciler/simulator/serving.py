@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import threading
-from collections.abc import Collection, Coroutine, Iterator, Mapping
-from types import TracebackType
+from collections.abc import Coroutine, Iterator
 from typing import Any, Self
 
 import uvicorn
@@ -19,10 +17,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from reconciler.simulator.app import ProviderApp, SimulatorState
-from reconciler.simulator.books import Charged, SeenRequest, SimulatedAccount
+from reconciler.simulator.books import Charged, SimulatedAccount
 from reconciler.simulator.faults import Fault
 from reconciler.simulator.replying import WIRE
-from reconciler.simulator.shapes import PROVIDERS, TEXT, Provider, SimulatorSettings
+from reconciler.simulator.shapes import PROVIDERS, Provider, SimulatorSettings
 
 HOST = "127.0.0.1"
 BACKLOG = 2048
@@ -42,54 +40,26 @@ class _Wire(HttpToolsProtocol):
 class Simulator:
     """The four providers, running while the context is entered.
 
-    `keys` are the credentials that a provider accepts (None, and a provider not named: any). `port_base` asks for four
-    ports in a row instead of free ones. The other arguments are those of Settings, which tells what they mean.
+    `port_base` asks for four ports in a row instead of free ones. The other arguments are those of SimulatorSettings.
     """
 
-    def __init__(
-        self,
-        *,
-        keys: Mapping[Provider, Collection[str]] | None = None,
-        port_base: int | None = None,
-        reply_tokens: int = 30,
-        reasoning_tokens: int = 12,
-        chunks: int = 20,
-        latency_s: float = 0.0,
-        delay_s: float = 0.0,
-        text: str = TEXT,
-    ) -> None:
-        settings = SimulatorSettings(
-            keys=None if keys is None else {name: frozenset(values) for name, values in keys.items()},
-            reply_tokens=reply_tokens,
-            reasoning_tokens=reasoning_tokens,
-            chunks=chunks,
-            latency_s=latency_s,
-            delay_s=delay_s,
-            text=text,
-        )
-        self._state = SimulatorState(settings)
+    _loop: asyncio.AbstractEventLoop
+
+    def __init__(self, *, port_base: int | None = None, **settings: Any) -> None:
+        self._state = SimulatorState(SimulatorSettings(**settings))
         self._ports = {name: port_base + place if port_base else 0 for place, name in enumerate(PROVIDERS)}
         self._configs = {name: _config(ProviderApp(name, self._state)) for name in PROVIDERS}
         self._server_state = ServerState()
         self._servers: dict[Provider, asyncio.Server] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self.requests = self._state.books.requests
+        self.pending = self._state.faults.waiting
+        self.clear = self._state.faults.clear
 
     def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def start(self) -> None:
         """Start the thread and listen on all ports. Raises OSError if a port is taken."""
-        assert self._thread is None, "it runs already"
-        factory = self._configs["openai"].get_loop_factory() or asyncio.new_event_loop
-        self._loop = factory()
-        self._thread = threading.Thread(target=self._run, name="pai-simulator", daemon=True)
+        self._loop = (self._configs["openai"].get_loop_factory() or asyncio.new_event_loop)()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="pai-simulator", daemon=True)
         self._thread.start()
         try:
             for provider in PROVIDERS:
@@ -97,10 +67,14 @@ class Simulator:
         except BaseException:
             self.stop()
             raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def stop(self) -> None:
         """Close all ports and connections and end the thread. Safe to call twice."""
-        if self._loop is None or self._thread is None:
+        if self._thread is None:
             return
         for provider in PROVIDERS:
             self.down(provider)
@@ -108,7 +82,7 @@ class Simulator:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        self._loop = self._thread = None
+        self._thread = None
 
     def up(self, provider: Provider) -> None:
         """Listen on the provider's port, on the same one as before."""
@@ -152,45 +126,21 @@ class Simulator:
                 total = total.plus(charged)
         return total
 
-    def requests(self) -> list[SeenRequest]:
-        """Give the last requests as they came, oldest first."""
-        return self._state.books.requests()
-
     def fault(self, *faults: Fault) -> None:
         """Queue faults for the next requests."""
         self._state.faults.add(faults)
 
-    def pending(self) -> list[Fault]:
-        """Give the faults that wait for a request."""
-        return self._state.faults.waiting()
-
-    def clear(self) -> None:
-        """Forget the faults that wait."""
-        self._state.faults.clear()
-
-    def _run(self) -> None:
-        assert self._loop is not None
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
-        assert self._loop is not None
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _listen(self, provider: Provider) -> None:
         config = self._configs[provider]
         loop = asyncio.get_running_loop()
-        bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind((HOST, self._ports[provider]))
-            self._ports[provider] = bound.getsockname()[1]
-            self._servers[provider] = await loop.create_server(
-                lambda: _Wire(config, self._server_state, {}, loop), sock=bound, backlog=BACKLOG
-            )
-        except BaseException:
-            bound.close()
-            raise
+        server = await loop.create_server(
+            lambda: _Wire(config, self._server_state, {}, loop), HOST, self._ports[provider], backlog=BACKLOG
+        )
+        self._servers[provider] = server
+        self._ports[provider] = server.sockets[0].getsockname()[1]
 
     async def _close(self, provider: Provider, server: asyncio.Server) -> None:
         server.close()

@@ -8,11 +8,13 @@ reported unless a fault bends the report. Equal answers give equal bytes, so rep
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 Json = dict[str, Any]
+Scope = MutableMapping[str, Any]
 Provider = Literal["openai", "anthropic", "gemini", "openrouter"]
 PROVIDERS: tuple[Provider, ...] = ("openai", "anthropic", "gemini", "openrouter")
 
@@ -42,7 +44,7 @@ TEXT = "one red sun set low and the sea was not far off but our old dog ran for 
 class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the simulated providers behave while no fault is queued."""
 
-    keys: dict[Provider, frozenset[str]] | None = None
+    keys: Mapping[Provider, Collection[str]] | None = None
     """Accepted credentials by provider; a provider that is not named, and None, accept any."""
     reply_tokens: int = 30
     """What a choice says if nothing limits it and the prompt asks for no other length (`... 500 tokens ...`)."""

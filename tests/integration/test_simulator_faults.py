@@ -374,6 +374,6 @@ def test_taken_port_is_told_and_leaves_nothing_behind() -> None:
     """A port base that is taken raises OSError."""
     with Simulator() as simulator:
         taken = int(simulator.origin("openai").rsplit(":", 1)[1])
-        with pytest.raises(OSError, match="in use"):
-            Simulator(port_base=taken - 1).start()
+        with pytest.raises(OSError, match="in use"), Simulator(port_base=taken - 1):
+            pass
         assert [thread.name for thread in threading.enumerate()].count("pai-simulator") == 1
