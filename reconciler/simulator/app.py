@@ -9,6 +9,7 @@ is refused costs nothing. Control paths begin with `/_simulator/` and are neithe
 
 from __future__ import annotations
 
+import http.client
 import re
 from collections.abc import Callable
 from itertools import count
@@ -155,7 +156,7 @@ class ProviderApp:
         fault = self._state.faults.take(self.provider, model or str(body.get("model", "")), path) or _NO_FAULT
         try:
             if fault.status is not None:
-                message = fault.message or refusing.MESSAGES.get(fault.status, "Something went wrong.")
+                message = fault.message or http.client.responses.get(fault.status, "Overloaded")
                 raise Declined(fault.status, message)
             if api is None or scope["method"] != "POST":
                 raise Declined(404, f"Unknown request: {scope['method']} {path}.")

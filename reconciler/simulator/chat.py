@@ -222,10 +222,8 @@ def _chunk(answer: SimulatedAnswer, choices: list[Json], **more: Any) -> bytes:
 
 
 def _usage_chunks(answer: SimulatedAnswer) -> list[bytes]:
-    if not answer.told or answer.usage == "none":
-        return []
     choices = [_choice(answer, 0, _delta(answer, ""))] if answer.provider == "openrouter" else []
-    seen = [answer.visible // 2, answer.visible] if answer.usage == "twice" else [answer.visible]
+    seen = answer.tellings if answer.told else []
     return [_chunk(answer, choices, usage=usage(answer, visible)) for visible in seen]
 
 

@@ -124,26 +124,19 @@ def _candidate(answer: SimulatedAnswer, piece: str, index: int, ended: bool) -> 
 def flow(answer: SimulatedAnswer) -> Flow:
     """Write the stream."""
     pieces = [""] if answer.call or not answer.visible else list(answer.pieces)
-    replies = []
-    for number, piece in enumerate(pieces, 1):
-        last = number == len(pieces)
-        reply = _reply(answer, piece, ended=last)
-        if answer.usage != "none":
-            spoken = answer.visible if last else answer.spoken_after(number)
-            reply["usageMetadata"] = usage(answer, spoken, last)
-        replies.append(reply)
-    if answer.usage == "twice":
-        replies.append(replies[-1])
-        replies[-2] = {**replies[-1], "usageMetadata": usage(answer, answer.visible // 2)}
-        ends = 2
-    else:
-        ends = 1
+    replies = [_reply(answer, piece, ended=False) for piece in pieces[:-1]]
+    ends = [_reply(answer, pieces[-1], ended=True) for _ in answer.tellings or [0]]
+    if answer.usage != "none":
+        for number, reply in enumerate(replies, 1):
+            reply["usageMetadata"] = usage(answer, answer.spoken_after(number), last=False)
+    for reply, visible in zip(ends, answer.tellings, strict=False):
+        reply["usageMetadata"] = usage(answer, visible)
     write = _event if answer.sse else pretty
-    written = [write(reply) for reply in replies]
+    written = [write(reply) for reply in (*replies, *ends)]
     if not answer.sse:
         written = [b"[" + written[0], *(b"\n,\r\n" + reply for reply in written[1:])]
         written[-1] += b"\n]"
-    return Flow((), tuple(written[:-ends]), tuple(written[-ends:]))
+    return Flow((), tuple(written[: len(replies)]), tuple(written[len(replies) :]))
 
 
 def _event(value: object) -> bytes:

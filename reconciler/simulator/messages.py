@@ -16,6 +16,12 @@ from reconciler.simulator.writing import COMMENT, encode, named_event, stamp, wi
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 _MARK = b'"cache_control"'
+_EMPTY: dict[str, Json] = {
+    "thinking": {"thinking": "", "signature": ""},
+    "text": {"text": ""},
+    "tool_use": {"input": {}},
+}
+"""What a block begins with in a stream, by its type."""
 
 
 def read(incoming: SimulatedRequest) -> SimulatedAsk:
@@ -96,15 +102,11 @@ def _blocks(answer: SimulatedAnswer) -> list[Json]:
     if answer.reasoning:
         blocks.append({"type": "thinking", "thinking": answer.thought, "signature": stamp(answer)})
     if answer.call:
-        blocks.append({**_tool_use(answer), "input": json.loads(answer.call.arguments)})
+        made = json.loads(answer.call.arguments)
+        blocks.append({"type": "tool_use", "id": f"toolu_{stamp(answer)}", "name": answer.call.name, "input": made})
     elif answer.visible:
         blocks.append({"type": "text", "text": answer.said})
     return blocks
-
-
-def _tool_use(answer: SimulatedAnswer) -> Json:
-    assert answer.call is not None
-    return {"type": "tool_use", "id": f"toolu_{stamp(answer)}", "name": answer.call.name, "input": {}}
 
 
 class _Events:
@@ -131,35 +133,25 @@ def flow(answer: SimulatedAnswer) -> Flow:
         message["usage"] = _start_usage(answer)
     head = [COMMENT, COMMENT] if answer.provider == "openrouter" else []
     head.append(events("message_start", message=message))
-    index = 0
-    if answer.reasoning:
-        block = {"type": "thinking", "thinking": "", "signature": ""}
-        head += [events("content_block_start", index=0, content_block=block), PING]
-        head.append(events.delta(0, "thinking_delta", "thinking", answer.thought))
-        head.append(events.delta(0, "signature_delta", "signature", stamp(answer)))
-        head.append(events("content_block_stop", index=0))
-        index = 1
     chunks: list[bytes] = []
     tail: list[bytes] = []
-    if answer.visible:
-        block = _tool_use(answer) if answer.call else {"type": "text", "text": ""}
-        head.append(events("content_block_start", index=index, content_block=block))
-        if not answer.reasoning:
+    for index, block in enumerate(_blocks(answer)):
+        head.append(events("content_block_start", index=index, content_block={**block, **_EMPTY[block["type"]]}))
+        if index == 0:
             head.append(PING)
-        kind, name = ("input_json_delta", "partial_json") if answer.call else ("text_delta", "text")
-        chunks += [events.delta(index, kind, name, piece) for piece in answer.pieces]
-        tail.append(events("content_block_stop", index=index))
-    tail += _ends(answer, events)
-    return Flow(tuple(head), tuple(chunks), tuple(tail))
-
-
-def _ends(answer: SimulatedAnswer, events: _Events) -> list[bytes]:
+        if block["type"] == "thinking":
+            head.append(events.delta(index, "thinking_delta", "thinking", answer.thought))
+            head.append(events.delta(index, "signature_delta", "signature", stamp(answer)))
+            head.append(events("content_block_stop", index=index))
+        else:
+            kind, name = ("input_json_delta", "partial_json") if answer.call else ("text_delta", "text")
+            chunks = [events.delta(index, kind, name, piece) for piece in answer.pieces]
+            tail = [events("content_block_stop", index=index)]
     delta = {"stop_reason": _reason(answer), "stop_sequence": None}
     stop = events("message_stop")
-    if answer.usage == "none":
-        return [events("message_delta", delta=delta), stop]
-    seen = [answer.visible // 2, answer.visible] if answer.usage == "twice" else [answer.visible]
-    return [*(events("message_delta", delta=delta, usage=_delta_usage(answer, n)) for n in seen), stop]
+    usages: list[Json] = [{"usage": _delta_usage(answer, visible)} for visible in answer.tellings] or [{}]
+    tail += [events("message_delta", delta=delta, **told) for told in usages]
+    return Flow(tuple(head), tuple(chunks), (*tail, stop))
 
 
 def failure(answer: SimulatedAnswer, chunks: int) -> bytes:

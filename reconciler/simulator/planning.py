@@ -10,6 +10,8 @@ import re
 from collections import OrderedDict
 from hashlib import blake2b
 
+from msgspec import structs
+
 from reconciler.simulator.shapes import SimulatedAnswer, SimulatedAsk, SimulatedRequest, SimulatorSettings, UsageTold
 
 TOKENS_MAX = 1_000_000
@@ -57,25 +59,20 @@ def plan(
     if ask.limit is not None and short:
         reasoning = min(reasoning, ask.limit)
         visible = ask.limit - reasoning
+    prompt = ask.prompt if incoming.api == "responses_compact" else ""
+    alike = structs.asdict(ask) | {"call": call, "prompt": prompt, "stream": False}  # one reply, streamed or not
     return SimulatedAnswer(
+        **alike,
         provider=incoming.provider,
         api=incoming.api,
-        model=ask.model,
-        input=ask.input,
         cached=cached,
         written=written,
         visible=visible,
         reasoning=reasoning,
-        choices=ask.choices,
         short=short,
-        limit=ask.limit,
-        call=call,
         chunks=settings.chunks,
         text=settings.text,
-        told=ask.told,
-        asked=ask.prompt if incoming.api == "responses_compact" else "",
         usage=usage,
-        sse=ask.sse,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from reconciler.simulator.shapes import Declined, Json, Provider, SimulatedCall, SimulatedRequest
 
@@ -22,6 +22,7 @@ UNKNOWN_MODEL = "no-such-model"
 FOREIGN = ("models", "provider", "route", "transforms")
 """Names that only OpenRouter knows; the others refuse a body that has them."""
 
+T = TypeVar("T")
 _NAMED = re.compile(r"call the tool (\w+) (\{.*\})")
 _REASONING_MODELS: dict[Provider, re.Pattern[str]] = {
     "openai": re.compile(r"o\d|gpt-5"),
@@ -69,25 +70,35 @@ def model_of(incoming: SimulatedRequest) -> str:
     return model
 
 
+def _typed(body: Json, name: str, kind: type[T], what: str) -> T | None:
+    """Give a member of just this type; None if it is absent or null."""
+    value = body.get(name)
+    if value is None or type(value) is kind:
+        return value
+    raise Declined(400, f"{name}: expected {what}.", code="invalid_type", param=name)
+
+
+def _missing(name: str) -> Declined:
+    return Declined(400, f"{name}: this member is required.", code="missing_required_parameter", param=name)
+
+
 def text(body: Json, name: str) -> str:
     """Give a text member that must be there."""
-    value = body.get(name)
-    if value is None or value == "":
-        raise Declined(400, f"{name}: this member is required.", code="missing_required_parameter", param=name)
-    if not isinstance(value, str):
-        raise Declined(400, f"{name}: expected a string.", code="invalid_type", param=name)
+    value = _typed(body, name, str, "a string")
+    if not value:
+        raise _missing(name)
     return value
 
 
 def listed(body: Json, name: str) -> list[Any]:
     """Give a list of objects that must be there and hold something."""
-    value = body.get(name)
+    value = _typed(body, name, list, "an array of objects")
     if value is None:
-        raise Declined(400, f"{name}: this member is required.", code="missing_required_parameter", param=name)
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise Declined(400, f"{name}: expected an array of objects.", code="invalid_type", param=name)
+        raise _missing(name)
     if not value:
         raise Declined(400, f"{name}: expected at least one item.", code="empty_array", param=name)
+    if not all(isinstance(item, dict) for item in value):
+        raise Declined(400, f"{name}: expected an array of objects.", code="invalid_type", param=name)
     return value
 
 
@@ -98,36 +109,22 @@ def maybe_listed(body: Json, name: str) -> list[Any]:
 
 def whole(body: Json, name: str, low: int = 1, high: int | None = None) -> int | None:
     """Give a whole number between `low` and `high`; None if it is not there."""
-    value = body.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise Declined(400, f"{name}: expected an integer.", code="invalid_type", param=name)
-    if value < low:
+    value = _typed(body, name, int, "an integer")
+    if value is not None and value < low:
         raise Declined(400, f"{name}: must be at least {low}.", code="integer_below_min_value", param=name)
-    if high is not None and value > high:
+    if value is not None and high is not None and value > high:
         raise Declined(400, f"{name}: must be at most {high}.", code="integer_above_max_value", param=name)
     return value
 
 
 def yes(body: Json, name: str) -> bool:
     """Give a boolean; absent and null are false."""
-    value = body.get(name)
-    if value is None:
-        return False
-    if not isinstance(value, bool):
-        raise Declined(400, f"{name}: expected a boolean.", code="invalid_type", param=name)
-    return value
+    return _typed(body, name, bool, "a boolean") or False
 
 
 def member(body: Json, name: str) -> Json:
     """Give an object; absent and null are an empty one."""
-    value = body.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise Declined(400, f"{name}: expected an object.", code="invalid_type", param=name)
-    return value
+    return _typed(body, name, dict, "an object") or {}
 
 
 def words_of(content: Any) -> str:

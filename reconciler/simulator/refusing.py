@@ -38,19 +38,6 @@ _GOOGLE_STATUSES = {
     529: "UNAVAILABLE",
 }
 _OPENAI_CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
-MESSAGES = {
-    400: "The request is not valid.",
-    401: "The API key is not valid.",
-    402: "The account has no credit left.",
-    403: "This key may not do that.",
-    404: "There is no such thing.",
-    408: "The request took too long.",
-    413: "The request is too large.",
-    429: "Too many requests; try again later.",
-    500: "The server had an error.",
-    503: "The server is overloaded; try again later.",
-    529: "Overloaded",
-}
 
 
 def style(provider: Provider, api: Api | None, sse: bool) -> Style:

@@ -10,9 +10,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import structs
+
 from reconciler.simulator import reading
 from reconciler.simulator.shapes import CREATED, Declined, Flow, Json, SimulatedAnswer, SimulatedAsk, SimulatedRequest
 from reconciler.simulator.writing import COMMENT, DONE, encode, event, named_event, pretty, stamp, with_usage
+
+_SPOKEN = {
+    "message": ("output_text", "text"),
+    "function_call": ("function_call_arguments", "arguments"),
+    "custom_tool_call": ("custom_tool_call_input", "input"),
+}
+"""By an item's type what the events of its text are named after, and the member that has all of it in the last."""
 
 
 def read(incoming: SimulatedRequest) -> SimulatedAsk:
@@ -50,7 +59,7 @@ def read_compaction(incoming: SimulatedRequest) -> SimulatedAsk:
     """
     if incoming.body.get("previous_response_id") and not incoming.body.get("input"):
         incoming = incoming._replace(body={**incoming.body, "input": ""})
-    return read(incoming)._replace(stream=False, limit=None, call=None)
+    return structs.replace(read(incoming), stream=False, limit=None, call=None)
 
 
 def usage(answer: SimulatedAnswer, visible: int) -> Json:
@@ -76,7 +85,7 @@ def usage(answer: SimulatedAnswer, visible: int) -> Json:
 
 def whole(answer: SimulatedAnswer) -> bytes:
     """Write the reply to a request that does not stream."""
-    body = _response(answer, _end(answer), _items(answer, "completed"))
+    body = _response(answer, "incomplete" if answer.short else "completed", _items(answer, "completed"))
     if answer.provider == "openai":
         body["billing"] = {"payer": "developer"}
     if answer.provider == "openrouter":
@@ -86,15 +95,11 @@ def whole(answer: SimulatedAnswer) -> bytes:
 
 def compaction(answer: SimulatedAnswer) -> bytes:
     """Write what is left of an input that was made shorter: what the user said, and one item for all else."""
-    part = {"type": "input_text", "text": answer.asked}
+    part = {"type": "input_text", "text": answer.prompt}
     said = {"id": f"msg_{stamp(answer)}", "type": "message", "status": "completed", "role": "user", "content": [part]}
     rest = {"id": f"cmp_{stamp(answer)}", "type": "compaction", "encrypted_content": answer.said}
     body: Json = {"id": f"resp_{stamp(answer)}", "object": "response.compaction", "created_at": CREATED}
     return with_usage(answer, body | {"output": [said, rest]}, "usage", usage, pretty)
-
-
-def _end(answer: SimulatedAnswer) -> str:
-    return "incomplete" if answer.short else "completed"
 
 
 def _response(answer: SimulatedAnswer, status: str, output: list[Json]) -> Json:
@@ -116,29 +121,20 @@ def _response(answer: SimulatedAnswer, status: str, output: list[Json]) -> Json:
 
 def _items(answer: SimulatedAnswer, status: str) -> list[Json]:
     """Give what the reply holds: thoughts that nobody sees, and a message or a call."""
-    items = [_thought_item(answer)] if answer.reasoning else []
-    if answer.call:
-        items.append(_call_item(answer, status, answer.call.arguments))
-    elif answer.visible:
-        items.append(_message_item(answer, status, [_part(answer.said)]))
-    return items
+    items = [{"id": f"rs_{stamp(answer)}", "type": "reasoning", "summary": []}] if answer.reasoning else []
+    return [*items, _said(answer, status, answer.said)] if answer.visible else items
 
 
-def _thought_item(answer: SimulatedAnswer) -> Json:
-    return {"id": f"rs_{stamp(answer)}", "type": "reasoning", "summary": []}
-
-
-def _message_item(answer: SimulatedAnswer, status: str, content: list[Json]) -> Json:
-    item = {"id": f"msg_{stamp(answer)}", "type": "message", "status": status}
-    return {**item, "content": content, "role": "assistant"}
-
-
-def _call_item(answer: SimulatedAnswer, status: str, arguments: str) -> Json:
-    assert answer.call is not None
-    told = {"call_id": f"call_{stamp(answer)}", "name": answer.call.name}
-    if answer.call.free:
-        return {"id": f"ctc_{stamp(answer)}", "type": "custom_tool_call", "status": status, "input": arguments, **told}
-    return {"id": f"fc_{stamp(answer)}", "type": "function_call", "status": status, "arguments": arguments, **told}
+def _said(answer: SimulatedAnswer, status: str, said: str) -> Json:
+    """Give the message or the call, as far as it is said."""
+    call = answer.call
+    if call is None:
+        content = [_part(said)] if said else []
+        item = {"id": f"msg_{stamp(answer)}", "type": "message", "status": status}
+        return {**item, "content": content, "role": "assistant"}
+    prefix, kind, field = ("ctc", "custom_tool_call", "input") if call.free else ("fc", "function_call", "arguments")
+    item = {"id": f"{prefix}_{stamp(answer)}", "type": kind, "status": status, field: said}
+    return {**item, "call_id": f"call_{stamp(answer)}", "name": call.name}
 
 
 def _part(said: str) -> Json:
@@ -164,60 +160,35 @@ def flow(answer: SimulatedAnswer) -> Flow:
     begun = {**_response(answer, "in_progress", []), "usage": None}
     head = [COMMENT, COMMENT] if answer.provider == "openrouter" else []
     head += [events("response.created", response=begun), events("response.in_progress", response=begun)]
-    place = 0
+    items = _items(answer, "completed")
     if answer.reasoning:
-        item = _thought_item(answer)
-        head.append(events("response.output_item.added", output_index=0, item=item))
-        head.append(events("response.output_item.done", output_index=0, item=item))
-        place = 1
-    chunks: list[bytes] = []
-    tail: list[bytes] = []
-    if answer.call:
-        _call_events(answer, events, place, head, chunks, tail)
-    elif answer.visible:
-        _message_events(answer, events, place, head, chunks, tail)
-    body = _response(answer, _end(answer), _items(answer, "completed"))
-    tail += [events(f"response.{_end(answer)}", response=final) for final in _finals(answer, body)]
+        head += [events(f"response.output_item.{step}", output_index=0, item=items[0]) for step in ("added", "done")]
+    spoken = _spoken(answer, events, items[-1], len(items) - 1) if answer.visible else Flow((), (), ())
+    end = "incomplete" if answer.short else "completed"
+    usages: list[Json | None] = [usage(answer, visible) for visible in answer.tellings]
+    body = _response(answer, end, items)
+    tail = [events(f"response.{end}", response={**body, "usage": told}) for told in usages or [None]]
     if answer.provider == "openrouter":
         tail.append(DONE)
-    return Flow(tuple(head), tuple(chunks), tuple(tail))
+    return Flow((*head, *spoken.head), spoken.chunks, (*spoken.tail, *tail))
 
 
-def _finals(answer: SimulatedAnswer, body: Json) -> list[Json]:
-    """Give the last event's response, with usage as the answer's mode says."""
-    if answer.usage == "none":
-        return [{**body, "usage": None}]
-    final = {**body, "usage": usage(answer, answer.visible)}
-    return [final] if answer.usage == "once" else [{**body, "usage": usage(answer, answer.visible // 2)}, final]
-
-
-def _call_events(
-    answer: SimulatedAnswer, events: _Events, place: int, head: list[bytes], chunks: list[bytes], tail: list[bytes]
-) -> None:
-    item = _call_item(answer, "in_progress", "")
+def _spoken(answer: SimulatedAnswer, events: _Events, item: Json, place: int) -> Flow:
+    """Write the events of the message or the call, which is `item` when it is done."""
+    kind, member = _SPOKEN[item["type"]]
     at: Json = {"item_id": item["id"], "output_index": place}
-    field = "input" if "input" in item else "arguments"
-    kind = "response.custom_tool_call_input" if "input" in item else "response.function_call_arguments"
-    head.append(events("response.output_item.added", output_index=place, item=item))
-    chunks += [events(f"{kind}.delta", **at, delta=piece) for piece in answer.pieces]
-    tail.append(events(f"{kind}.done", **at, **{field: answer.said}))
-    done = _call_item(answer, "completed", answer.said)
-    tail.append(events("response.output_item.done", output_index=place, item=done))
-
-
-def _message_events(
-    answer: SimulatedAnswer, events: _Events, place: int, head: list[bytes], chunks: list[bytes], tail: list[bytes]
-) -> None:
-    at: Json = {"item_id": f"msg_{stamp(answer)}", "output_index": place, "content_index": 0}
-    said = answer.said
-    item = _message_item(answer, "in_progress", [])
-    head.append(events("response.output_item.added", output_index=place, item=item))
-    head.append(events("response.content_part.added", **at, part=_part("")))
-    chunks += [events("response.output_text.delta", **at, delta=piece, logprobs=[]) for piece in answer.pieces]
-    tail.append(events("response.output_text.done", **at, text=said, logprobs=[]))
-    tail.append(events("response.content_part.done", **at, part=_part(said)))
-    done = _message_item(answer, "completed", [_part(said)])
-    tail.append(events("response.output_item.done", output_index=place, item=done))
+    more: Json = {}
+    head = [events("response.output_item.added", output_index=place, item=_said(answer, "in_progress", ""))]
+    if answer.call is None:
+        at["content_index"] = 0
+        more["logprobs"] = []
+        head.append(events("response.content_part.added", **at, part=_part("")))
+    chunks = tuple(events(f"response.{kind}.delta", **at, delta=piece, **more) for piece in answer.pieces)
+    tail = [events(f"response.{kind}.done", **at, **{member: answer.said}, **more)]
+    if answer.call is None:
+        tail.append(events("response.content_part.done", **at, part=_part(answer.said)))
+    tail.append(events("response.output_item.done", output_index=place, item=item))
+    return Flow(tuple(head), chunks, tuple(tail))
 
 
 def failure(answer: SimulatedAnswer, chunks: int) -> bytes:

@@ -92,7 +92,7 @@ class SimulatedCall(msgspec.Struct, frozen=True):
         return -(-(len(self.name.encode()) + len(self.arguments)) // 4)
 
 
-class SimulatedAsk(NamedTuple):
+class SimulatedAsk(msgspec.Struct, frozen=True, kw_only=True):
     """What a request asks for, whatever format it came in."""
 
     model: str
@@ -111,29 +111,23 @@ class SimulatedAsk(NamedTuple):
     sse: bool = True
 
 
-class SimulatedAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What will be answered and charged: numbers are tokens, `visible` and `reasoning` those of one choice."""
+class SimulatedAnswer(SimulatedAsk, frozen=True, kw_only=True):
+    """What was asked for, and what will be answered and charged. `prompt` is kept only where the reply repeats it.
+
+    Numbers are tokens, `visible` and `reasoning` those of one choice.
+    """
 
     provider: Provider
     api: Api
-    model: str
-    input: int
-    cached: int = 0
-    written: int = 0
+    cached: int
+    written: int
     visible: int
-    reasoning: int = 0
-    choices: int = 1
-    short: bool = False
+    reasoning: int
+    short: bool
     """The limit ended it."""
-    limit: int | None = None
-    call: SimulatedCall | None = None
-    chunks: int = 20
-    text: str = TEXT
-    told: bool = True
-    asked: str = ""
-    """The last text of the user, where the reply repeats it."""
-    usage: UsageTold = "once"
-    sse: bool = True
+    chunks: int
+    text: str
+    usage: UsageTold
 
     @property
     def output(self) -> int:
@@ -160,6 +154,11 @@ class SimulatedAnswer(msgspec.Struct, frozen=True, kw_only=True):
         count = min(self.chunks, tokens)
         cuts = [4 * (i * tokens // count) for i in range(count)] if count else []
         return tuple(said[start:end] for start, end in zip(cuts, [*cuts[1:], len(said)], strict=True)) if cuts else ()
+
+    @property
+    def tellings(self) -> list[int]:
+        """The visible tokens that each usage tells: the last one all of them, one before it less."""
+        return {"none": [], "once": [self.visible], "twice": [self.visible // 2, self.visible]}[self.usage]
 
     def spoken_after(self, chunks: int) -> int:
         """Give the visible tokens of one choice after so many pieces."""

@@ -53,13 +53,11 @@ def with_usage(
     write: Callable[[object], bytes],
 ) -> bytes:
     """Write a reply with its usage as the answer's mode says: once, not at all, or a lesser one before the true one."""
-    if answer.usage == "none":
-        return write(body)
-    full = write({**body, name: usage(answer, answer.visible)})
-    if answer.usage == "once":
-        return full
-    lesser = b'"' + name.encode() + b'": ' + encode(usage(answer, answer.visible // 2))
-    return b"{" + lesser + b"," + full[1:]
+    usages = [usage(answer, visible) for visible in answer.tellings]
+    written = write({**body, name: usages[-1]} if usages else body)
+    for less in usages[:-1]:
+        written = b'{"' + name.encode() + b'": ' + encode(less) + b"," + written[1:]
+    return written
 
 
 def kept(make: Callable[[SimulatedAnswer], T], size: int = 1024) -> Callable[[SimulatedAnswer], T]:
