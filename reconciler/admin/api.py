@@ -24,13 +24,13 @@ from starlette.types import Receive, Scope, Send
 from reconciler.admin.answers import Error, ObjectInForce, Objects, Page, UsageGroups, WholeState
 from reconciler.admin.openapi import ENDPOINTS, LIMIT_DEFAULT, LIMIT_MAX, Json, document
 from reconciler.admin.questions import Queries
-from reconciler.audit.reading import KINDS, Reading, Wanted
+from reconciler.audit.in_force import KINDS, Wanted
+from reconciler.audit.reading import Reading
 from reconciler.audit.spending import KEYS, Key
 from reconciler.audit.story import Story
 from reconciler.audit.tail import Tail
 from reconciler.audit.terms import EventRow, parse_query
 from reconciler.audit.versions import History, Origins
-from reconciler.audit.workspace_reading import WorkspaceReading
 from reconciler.core.errors import CouldNotRun, LogNotWritable, NotFound, PaiError, QueryError, Refused, UsageError
 from reconciler.core.objects import Kind
 from reconciler.operations.first_token import identify
@@ -237,9 +237,7 @@ class Api:
         return _answer(await self._ask(request, lambda reading: _written(question(reading))))
 
     async def _ask(self, request: Request, question: Callable[[Reading], T]) -> T:
-        return await self._queries.ask(
-            _owner(request), lambda log: question(WorkspaceReading(self._workspace, log, self._day))
-        )
+        return await self._queries.ask(_owner(request), lambda log: question(Reading(self._workspace, log, self._day)))
 
     async def _state(self, request: Request, given: Parameters) -> Response:
         def told(reading: Reading) -> Fields:

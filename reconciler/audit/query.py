@@ -7,14 +7,14 @@ Queries read the log and write nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
 from reconciler.audit.narrowing import positions_back
-from reconciler.audit.terms import EventRow, Query, Test
+from reconciler.audit.terms import EventRow, Query
 from reconciler.core.text import cut
 from reconciler.log.index import INDEX_VERSION
 from reconciler.log.replay import event_at, read_event
@@ -48,9 +48,7 @@ def search(
 
     `limit` counts matches. Raises LogDamaged at the first event that is read and is not what its hash says.
     """
-    tests = query.tests()
-    matching = (row for row in map(read_row, candidates(log, query, oldest_first, before, start)) if _all(tests, row))
-    return islice(matching, limit)
+    return islice(filter(query.finds, map(read_row, candidates(log, query, oldest_first, before, start))), limit)
 
 
 def candidates(log: Reader, query: Query, oldest_first: bool, before: int | None, start: int) -> Iterator[Stored]:
@@ -110,15 +108,11 @@ def count_before(log: Reader, time: str, high: int, *, inclusive: bool = False) 
     return 0
 
 
-def _all(tests: Sequence[Test], row: EventRow) -> bool:
-    return all(test(row) for test in tests)
-
-
 def matches(query: Query, row: EventRow) -> bool:
     """Tell whether one row is what the query describes, its times included."""
     if row.time < query.since or (query.until and row.time >= query.until):
         return False
-    return _all(query.tests(), row)
+    return query.finds(row)
 
 
 def read_row(event: Stored) -> EventRow:

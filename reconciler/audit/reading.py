@@ -1,112 +1,173 @@
-"""What may be asked of a log, wherever it lies: the one interface behind the verbs that read and the HTTP API.
+"""What may be asked of a log: the one place behind the verbs that read and the HTTP API.
 
-Questions and answers are values that msgspec writes as JSON. Nothing here names a folder, a store or the state, so that
-a server's API or an export can answer as well as a workspace does. Whoever prints takes the answers.
+The log is read as it is on the disk, without its lock and without git. What a question needs is imported when it is
+asked: `pai get` is to be quick.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-import msgspec
-
+from reconciler.audit.in_force import InForce, LogStart, Object, Wanted
+from reconciler.audit.query import search, unknown
+from reconciler.audit.terms import EventRow, Query
+from reconciler.audit.views import SecretProblem, View, not_found
+from reconciler.core.errors import NotFound
 from reconciler.core.objects import Kind
-from reconciler.core.state import Head, Order
+from reconciler.core.state import State
+from reconciler.log import pruned
+from reconciler.log.replay import event_at, projected
+from reconciler.log.store import Reader
+from reconciler.secrets.backends import Backends, OfBindings
+from reconciler.secrets.store import SecretStore
+from reconciler.workspace import Workspace
+from reconciler.workspace.other_secrets import others
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from reconciler.audit.spending import Key, Spending
     from reconciler.audit.story import Story
     from reconciler.audit.tail import Tail
-    from reconciler.audit.terms import EventRow, Query
     from reconciler.audit.versions import History, Origins
     from reconciler.core.rehearsal import Rehearsal
 
-Object = dict[str, Any]
-"""A model, agent, secret or key as JSON has it."""
 
-KINDS = ("model", "agent", "secret", "key")
+class Reading:
+    """Answers questions to the open log of a workspace. Everything raises LogDamaged, and what else keeps from reading.
 
-
-class Wanted(NamedTuple):
-    """An object by its kind and name; without a name all of the kind, or the models that `agent` may use."""
-
-    kind: str
-    name: str = ""
-    agent: str = ""
-
-
-class InForce(msgspec.Struct):
-    """What was asked for of the objects in force after `position` events, and how the branch stood.
-
-    `revision` is the commit in force, "" for none, and `head` the last that was judged.
+    `close` lets go of the log, and is safe to call twice.
     """
 
-    position: int
-    time: str
-    revision: str
-    head: Head | None
-    pin: Order | None
-    suspension: Order | None
-    models: list[Object] = []
-    agents: list[Object] = []
-    secrets: list[Object] = []
-    keys: list[Object] = []
-
-    def of(self, kind: str) -> list[Object]:
-        """Give what was found of a kind, in the order asked for; all of a kind by name, keys by agent and age."""
-        found: list[Object] = getattr(self, f"{kind}s")
-        return found
-
-
-class LogStart(msgspec.Struct, frozen=True):
-    """Where a pruned log begins: position and time of its first event, the time of the cut and where the rest is."""
-
-    position: int
-    time: str
-    pruned: str
-    export: str
-
-
-class Reading(Protocol):
-    """Answers questions to one log. Everything raises LogDamaged, and what else keeps the log from being read."""
+    def __init__(self, workspace: Workspace, log: Reader, today: Callable[[], str]) -> None:
+        """`today` gives the trusted day, if it is asked for."""
+        self._workspace = workspace
+        self._log = log
+        self._today = today
+        self.close = log.close
 
     def objects(self, wanted: Sequence[Wanted], at: str | None = None) -> InForce:
         """Give objects as they are, or were at the moment WHEN that `at` names.
 
         Raises NotFound for a name that is not there, Missing if it never was, and what finding the moment raises.
         """
+        state, day = (projected(self._log), self._today()) if at is None else _state_then(self._log, at)
+        view = View(state, self._secret_problem(state, past=at is not None), day)
+        found = InForce(state.position, state.time, state.revision, state.head, state.pin, state.suspension)
+        for each in wanted:
+            found.of(each.kind).extend(self._found(view, each))
+        return found
+
+    def _found(self, view: View, wanted: Wanted) -> list[Object]:
+        kind, name, agent = wanted
+        if not name:
+            return view.models_of(agent) if agent else view.objects(kind)
+        try:
+            return [view.object(kind, name)]
+        except KeyError:
+            raise self._missing(view, kind, name) from None
+
+    def _missing(self, view: View, kind: str, name: str) -> NotFound:
+        from reconciler.audit.versions import was_there
+
+        match kind:
+            case "model" | "agent" if was_there(self._log, kind, name):
+                return NotFound(f"{kind} {name} is not in force", f"pai history {kind} {name} shows what it was")
+            case _:
+                return not_found(kind, name, view.names(kind))
+
+    def _secret_problem(self, state: State, *, past: bool) -> SecretProblem:
+        """Give what says whether a secret is there; in the past one that was stored then counts, also if it is gone."""
+        workspace = self._workspace
+        store = SecretStore(workspace.secrets, workspace.master_key)
+        ours = Backends(store, state.secrets.get, workspace.secrets_directory, os.environ)
+        backends = OfBindings(ours, others(workspace.settings))
+
+        @functools.cache
+        def problem(name: str, key: str) -> str:
+            return "" if past and key in state.secrets.get(name, {}) else backends.problem(name, key)
+
+        return problem
 
     def search(
         self, query: Query, limit: int | None = None, *, oldest_first: bool = False, before: int | None = None
     ) -> Iterator[EventRow]:
         """Give the events that match, below position `before` if it is given; `limit` counts matches."""
+        return search(self._log, query, limit, oldest_first, before)
 
     def unknown(self, query: Query, *, found: int) -> list[str]:
         """Say which names of a query, that found so many, the log does not know."""
+        return unknown(self._log, query, found=found)
 
     def versions(self, kind: Kind, name: str, bytes_max: int = 0) -> History:
         """Tell an object's versions. Raises NotFound, CouldNotRun if their changes take more than `bytes_max`."""
+        from reconciler.audit.versions import History, history
+
+        found = history(self._log, kind, name, bytes_max)
+        if not found:
+            raise not_found(kind, name, projected(self._log).resources(kind))
+        return History(kind, name, found)
 
     def origins(self, kind: Kind, name: str) -> Origins:
         """Tell where the fields of an object in force come from. Raises NotFound, Missing if it never was in force."""
+        from reconciler.audit.versions import Origins, blame, was_there
+
+        found = blame(self._log, kind, name)
+        if found:
+            return Origins(kind, name, found)
+        if was_there(self._log, kind, name):
+            raise NotFound(f"{kind} {name} is not in force any more", f"pai history {kind} {name} shows what it was")
+        raise not_found(kind, name, projected(self._log).resources(kind))
 
     def story(self, request: str) -> Story:
         """Tell what was decided on a request. Raises NotFound, UsageError for ""."""
+        from reconciler.audit.story import Story, story
+
+        found = story(self._log, request)
+        if not found:
+            hint = "the id is in the answer's x-pai-request-id; refusals that repeat are on the log within a minute"
+            raise NotFound(f"there is no request {request} on the log", hint)
+        return Story(request, found)
 
     def spending(self, query: Query, by: Sequence[Key]) -> list[Spending]:
         """Add up the tokens spent in what the query finds, in groups."""
+        from reconciler.audit.spending import spending
+
+        return spending(self._log, query, by)
 
     def rehearse(self, model: str, limit: int, now: datetime) -> Rehearsal | None:
         """Replay the last days of a binding against a daily limit in tokens; None if it had no request."""
+        from reconciler.audit.rehearsing import rehearsal
+
+        return rehearsal(self._log, model, limit, now)
 
     def follow(self, query: Query) -> Tail:
         """Give what looks for the matching events that come, from the end as it is now; it outlives the reading."""
+        from reconciler.audit.tail import Tail
+
+        return Tail(self._workspace.log(), query, self._log.size())
 
     def beginning(self, query: Query | None = None) -> LogStart | None:
         """Say where the log begins if an answer may lack what was pruned. Raises NotFound if it would lack all."""
+        first = self._log.first()
+        if not first:
+            return None
+        begins = event_at(self._log, first).time
+        if query is not None and query.until and query.until <= begins:
+            raise pruned.dropped(self._log, first - 1, f"what was before {query.until}")
+        if query is not None and query.since >= begins:
+            return None
+        cut = next(pruned.prunings(self._log))
+        return LogStart(first, begins, cut.event.time, cut.payload.export)
 
-    def close(self) -> None:
-        """Let go of the log; safe to call twice."""
+
+def _state_then(log: Reader, when: str) -> tuple[State, str]:
+    """Give the state at a moment, and the moment's day."""
+    from reconciler.audit.moments import find_moment
+    from reconciler.log.past import state_then
+
+    with log.moment():
+        moment = find_moment(log, when, datetime.now(UTC))
+        return state_then(log, moment.position), datetime.fromisoformat(moment.time).astimezone(UTC).date().isoformat()

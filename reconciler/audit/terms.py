@@ -35,9 +35,6 @@ class EventRow(msgspec.Struct, frozen=True):
         return 0 if self.type == TokensVoided.type else int(charged)
 
 
-Test = Callable[[EventRow], bool]
-
-
 class Term(NamedTuple):
     """One term that is no time: rows match whose `field` is `value`, or is not, if `excluded`."""
 
@@ -53,9 +50,9 @@ class Query(msgspec.Struct, frozen=True):
     since: str = ""
     until: str = ""
 
-    def tests(self) -> list[Test]:
-        """Give what must hold of a row beside its time."""
-        return [_negated(test) if term.excluded else test for term in self.terms for test in [test_of(term)]]
+    def finds(self, row: EventRow) -> bool:
+        """Tell whether a row is what the terms describe, whatever its time."""
+        return all(_TESTS[term.field](row, term.value) is not term.excluded for term in self.terms)
 
 
 class _Word(NamedTuple):
@@ -160,46 +157,34 @@ def event_time(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def test_of(term: Term) -> Test:
-    """Give the test that decides whether a row has the term's value, whether or not that is what is wanted."""
-    return _TESTS[term.field](term.value)
+def _subject(row: EventRow, kind: str, value: str) -> bool:
+    return row.subject == f"{kind}/{value}" or row.data.get(kind) == value
 
 
-def _negated(test: Test) -> Test:
-    return lambda row: not test(row)
+def _revision(row: EventRow, value: str) -> bool:
+    return any(str(row.data.get(field, "")).startswith(value) for field in ("revision", "commit", "to"))
 
 
-def _subject(kind: str) -> Callable[[str], Test]:
-    return lambda value: lambda row: row.subject == f"{kind}/{value}" or row.data.get(kind) == value
+def _request(row: EventRow, value: str) -> bool:
+    return row.data.get("request") == value or value in row.data.get("others", ())
 
 
-def _revision(value: str) -> Test:
-    return lambda row: any(str(row.data.get(field, "")).startswith(value) for field in ("revision", "commit", "to"))
+def _path(row: EventRow, value: str) -> bool:
+    paths = [row.data.get("file")]
+    for field in ("diagnostics", "moved", "warnings"):
+        paths += [item.get("path", item.get("file")) for item in row.data.get(field, [])]
+    return value in paths
 
 
-def _request(value: str) -> Test:
-    return lambda row: row.data.get("request") == value or value in row.data.get("others", ())
-
-
-def _path(value: str) -> Test:
-    def test(row: EventRow) -> bool:
-        paths = [row.data.get("file")]
-        for field in ("diagnostics", "moved", "warnings"):
-            paths += [item.get("path", item.get("file")) for item in row.data.get(field, [])]
-        return value in paths
-
-    return test
-
-
-_TESTS: Final[dict[str, Callable[[str], Test]]] = {
-    "type": lambda value: lambda row: row.type.startswith(value),
-    "model": _subject("model"),
-    "agent": _subject("agent"),
-    "actor": lambda value: lambda row: row.actor == value,
+_TESTS: Final[dict[str, Callable[[EventRow, str], bool]]] = {
+    "type": lambda row, value: row.type.startswith(value),
+    "model": lambda row, value: _subject(row, "model", value),
+    "agent": lambda row, value: _subject(row, "agent", value),
+    "actor": lambda row, value: row.actor == value,
     "revision": _revision,
     "request": _request,
     "path": _path,
-    "field": lambda value: lambda row: value in row.data.get("changed", ()),
+    "field": lambda row, value: value in row.data.get("changed", ()),
 }
 FIELDS: Final = (*_TESTS, "since", "until")
 _TERM: Final = re.compile(r"-?[A-Za-z]+:.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from reconciler.audit.reading import Object
+from reconciler.audit.in_force import Object
 from reconciler.core.errors import NotFound
 from reconciler.core.objects import API_VERSION, MANIFEST_OF_KIND, NO_REFERENCE, Kind
 from reconciler.core.standing import standing

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from reconciler.audit.in_force import InForce, Wanted
 from reconciler.audit.lines import describe
-from reconciler.audit.reading import InForce, Wanted
 from reconciler.audit.terms import EventRow
 from reconciler.audit.versions import versions_of
 from reconciler.cli.output import FORMATS, print_data

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from reconciler.audit.reading import InForce, Object, Wanted
+from reconciler.audit.in_force import InForce, Object, Wanted
 from reconciler.cli.output import FORMATS, note, print_data, print_table
 from reconciler.cli.place import find_workspace
 from reconciler.cli.reading import at_option, objects

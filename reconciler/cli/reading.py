@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from reconciler.audit.reading import InForce, Reading, Wanted
+from reconciler.audit.in_force import InForce, Wanted
+from reconciler.audit.reading import Reading
 from reconciler.audit.terms import Query
 from reconciler.audit.views import Missing
-from reconciler.audit.workspace_reading import WorkspaceReading
 from reconciler.cli.output import note
 from reconciler.core.diagnostics import printable
 from reconciler.core.errors import NotFound, PaiError
@@ -64,7 +64,7 @@ def at_option(parser: argparse.ArgumentParser) -> None:
 def open_reading(workspace: Workspace) -> Iterator[Reading]:
     """Open what answers the verbs that read."""
     with contextlib.closing(workspace.log().reader()) as log:
-        yield WorkspaceReading(workspace, log, lambda: _today(workspace))
+        yield Reading(workspace, log, lambda: _today(workspace))
 
 
 def objects(workspace: Workspace, wanted: Sequence[Wanted], at: str | None = None) -> InForce:

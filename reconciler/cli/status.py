@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.audit.reading import InForce, Object, Wanted
+from reconciler.audit.in_force import InForce, Object, Wanted
 from reconciler.cli.get import name_in
 from reconciler.cli.output import FORMATS, print_data
 from reconciler.cli.place import find_workspace

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from reconciler.audit.reading import KINDS, Reading, Wanted
+from reconciler.audit.in_force import KINDS, Wanted
+from reconciler.audit.reading import Reading
 from reconciler.audit.terms import Query, Term
-from reconciler.audit.workspace_reading import WorkspaceReading
 from reconciler.core.errors import NotFound
 from reconciler.workspace import Workspace
 from tests.support import Site, binding, copied
@@ -24,7 +24,7 @@ def reading(team_template: Site, tmp_path_factory: pytest.TempPathFactory) -> It
     site.pai("apply", "-f", "-", stdin=binding("alone", 5))
     record(site, reserved("req_1"), settled("req_1"), reserved("req_2"))
     workspace = Workspace.find(site.root)
-    with contextlib.closing(WorkspaceReading(workspace, workspace.log().reader(), day)) as opened:
+    with contextlib.closing(Reading(workspace, workspace.log().reader(), day)) as opened:
         yield opened
 
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from reconciler.admin import api
 from reconciler.admin.api import Api
 from reconciler.admin.questions import WAITING_MAX, Queries
-from reconciler.audit.reading import InForce
+from reconciler.audit.in_force import InForce
 from reconciler.core.errors import CouldNotRun
 from reconciler.log.open import log_at
 
@@ -42,7 +42,7 @@ def test_answer_is_made_and_written_beside_the_loop(path: str, monkeypatch: pyte
         return InForce(1, "", "", None, None, None, models=cast("Any", seen()))
 
     reading = SimpleNamespace(objects=objects, search=seen, spending=seen, unknown=seen, beginning=lambda: None)
-    monkeypatch.setattr(api, "WorkspaceReading", lambda *_: reading)
+    monkeypatch.setattr(api, "Reading", lambda *_: reading)
     monkeypatch.setattr(api.msgspec.json, "encode", lambda _: bytes(seen()) or b"0")
 
     async def answer() -> None:
