@@ -18,11 +18,23 @@ from typing import Final
 from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged
 from reconciler.core.state import RowKey
 from reconciler.log.index import FIGURES, INDEX_VERSION, SPANS, Block, Mark, SpentKey, added
-from reconciler.log.store import Base, Index, Kept, LogHead, Marked, Rows, Snapshot, Spent, SpentQuery, Stored
+from reconciler.log.store import (
+    SNAPSHOT_SPAN,
+    SNAPSHOTS_KEPT,
+    Base,
+    Index,
+    Kept,
+    LogHead,
+    Marked,
+    Rows,
+    Snapshot,
+    Spent,
+    SpentQuery,
+    Stored,
+)
 from reconciler.tlog.merkle import Frontier, Tiers
 
 CHUNK_EVENTS: Final = 4096
-SNAPSHOTS_KEPT: Final = 2
 
 
 @dataclass
@@ -373,11 +385,14 @@ class MemoryStore(MemoryReader):
         return True
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot; the two newest stay."""
+        """Keep a snapshot, and those that the port says."""
 
         def change(data: _Data) -> None:
             others = [each for each in data.snapshots if each.position != snapshot.position]
-            data.snapshots = sorted([*others, snapshot], key=lambda each: -each.position)[:SNAPSHOTS_KEPT]
+            newest_first = sorted([*others, snapshot], key=lambda each: -each.position)
+            firsts = {each.position // SNAPSHOT_SPAN: each for each in newest_first if each.fold == snapshot.fold}
+            kept = [each for span, each in firsts.items() if span and each not in newest_first[:SNAPSHOTS_KEPT]]
+            data.snapshots = newest_first[:SNAPSHOTS_KEPT] + kept
 
         self._log.change(change)
 

@@ -21,7 +21,7 @@ from reconciler.log.index import INDEX_VERSION, read_account, unpack
 from reconciler.log.replay import checked, event_at, projected, read_event, snapshot_before, state_at
 from reconciler.log.store import LogHead, Reader
 
-NEAR_EVENTS: Final = 20_000
+NEAR_EVENTS: Final = 4096
 """Up to so many events, replaying is quicker than looking into the index."""
 _STEP: Final = 256
 
@@ -51,7 +51,8 @@ def state_then(reader: Reader, position: int) -> State:
         if start <= reader.first() or not current or position > head.size or position - state.position <= NEAR_EVENTS:
             state = state_at(reader, position)
         else:
-            state = snapshot_before(reader, start)
+            if state.position > start:
+                state = snapshot_before(reader, start)
             known = state.ledger
             _fold_objects(reader, state, start)
             state.ledger = Ledger(accounts=known.accounts | _accounts(reader, start))

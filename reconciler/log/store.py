@@ -24,6 +24,10 @@ from reconciler.log.index import Block, Mark, SpentKey
 FREE: Final = "free space or repair the disk; a running daemon goes on by itself"
 """What to do about a log that cannot be written."""
 
+SNAPSHOTS_KEPT: Final = 2
+SNAPSHOT_SPAN: Final = 1_000_000
+"""Events; the state after any of them is told from the first snapshot among those before, of some 50 kB each."""
+
 Rows = Mapping[RowKey, bytes | None]
 """New values of projection rows; None removes the row."""
 
@@ -286,7 +290,10 @@ class Store(Reader, Protocol):
         """Bring everything into the one file, so that a copy of it alone is the log; False if a reader prevents it."""
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot durably; the two newest stay."""
+        """Keep a snapshot durably.
+
+        The SNAPSHOTS_KEPT newest stay, and of each further SNAPSHOT_SPAN events the first one of the same fold.
+        """
 
     def settle(self) -> None:
         """After a failed commit: make durable what reading shows, and prove that a write works."""

@@ -141,6 +141,16 @@ def test_snapshots_keep_the_two_newest(store: Store) -> None:
     assert all(snapshot.intact() for snapshot in kept)
 
 
+def test_snapshots_keep_the_first_of_each_million_events(store: Store) -> None:
+    """Of events far back one stays that a past moment is told from, but none of another fold."""
+    for position, fold in ((7, 1), (1_000_005, 1), (1_000_009, 2), (1_000_011, 2), (2_000_003, 2), (3_000_001, 2)):
+        store.save_snapshot(Snapshot.of(position, fold, b"", b""))
+    for position in (3_000_005, 3_000_007, 3_000_009):
+        store.save_snapshot(Snapshot.of(position, 2, b"", b""))
+    kept = [snapshot.position for snapshot in store.snapshots()]
+    assert kept == [3_000_009, 3_000_007, 3_000_001, 2_000_003, 1_000_009]
+
+
 def test_what_is_before_the_cut_goes(store: Store) -> None:
     """Pruning leaves the kept events, and no snapshot of what was dropped."""
     store.append(some(1, 299), {})

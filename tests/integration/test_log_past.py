@@ -151,6 +151,18 @@ def test_few_events_are_read_for_a_moment_long_ago(logs: list[Path], monkeypatch
     assert folded[ev.BindingCreated] + folded[ev.BindingChanged] <= 4 < block
 
 
+def test_what_comes_after_a_moment_costs_it_nothing(logs: list[Path]) -> None:
+    """The steps that SQLite takes for the changes before a moment are few, however long the log is."""
+    with contextlib.closing(open_reader(logs[0])) as log:
+        steps: Counter[int] = Counter()
+        size = log.head().indexed
+        for stop in (40, size):
+            log._db.set_progress_handler(lambda stop=stop: steps.update({stop: 1}), 1)  # type: ignore[misc]
+            assert list(log.changes(0, stop, ()))
+        log._db.set_progress_handler(None, 0)
+    assert steps[40] * 5 < steps[size]
+
+
 def test_moment_needs_no_index(logs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log whose index is of another version, or whose projection is stale, is replayed."""
     monkeypatch.setattr(past, "NEAR_EVENTS", 0)

@@ -65,7 +65,7 @@ _BLOCK_AT = "SELECT max(block) FROM marks WHERE block <= ?"
 # Block by block, looking only at the last kinds in each: before them are hundreds of other rows.
 _CHANGES = (
     "WITH RECURSIVE blocks(block) AS (SELECT max(block) FROM marks WHERE block <= ?1 UNION ALL"
-    " SELECT (SELECT min(block) FROM marks WHERE block > blocks.block) FROM blocks WHERE blocks.block IS NOT NULL)"
+    " SELECT (SELECT min(block) FROM marks WHERE block > blocks.block) FROM blocks WHERE blocks.block < ?2)"
     " SELECT marks.block, kind, marks.value, offsets FROM blocks CROSS JOIN marks ON marks.block = blocks.block"
     " AND kind >= 'path' AND kind IN ('path', 'type', 'version')"
     " AND (kind <> 'type' OR marks.value NOT IN (SELECT value FROM json_each(?3))) WHERE blocks.block < ?2"

@@ -40,10 +40,18 @@ from reconciler.log.sqlite.schema import (
     put_right,
     recognise,
 )
-from reconciler.log.store import Base, Kept, LogHead, Rows, Snapshot, Stored
+from reconciler.log.store import (
+    SNAPSHOT_SPAN,
+    SNAPSHOTS_KEPT,
+    Base,
+    Kept,
+    LogHead,
+    Rows,
+    Snapshot,
+    Stored,
+)
 from reconciler.tlog.merkle import Frontier, Tiers
 
-SNAPSHOTS_KEPT: Final = 2
 GATHER_S: Final = 1.0
 """How long readers may keep the file from being whole when the writer ends."""
 COMMITS_MAX: Final = 200
@@ -71,7 +79,9 @@ _PUT_ROWS = "INSERT INTO rows (kind, name, body) VALUES {} ON CONFLICT (kind, na
 _DROP_ROW = "DELETE FROM rows WHERE kind = ? AND name = ?"
 _PUT_SNAPSHOT = "INSERT OR REPLACE INTO snapshots (position, fold, peaks, data, digest) VALUES (?, ?, ?, ?, ?)"
 _TRIM_SNAPSHOTS = (
-    "DELETE FROM snapshots WHERE position NOT IN (SELECT position FROM snapshots ORDER BY position DESC LIMIT ?)"
+    "DELETE FROM snapshots WHERE position NOT IN (SELECT position FROM snapshots ORDER BY position DESC LIMIT ?1)"
+    " AND position NOT IN"
+    " (SELECT min(position) FROM snapshots WHERE fold = ?2 AND position >= ?3 GROUP BY position / ?3)"
 )
 
 
@@ -337,10 +347,10 @@ class SqliteStore(SqliteReader):
             self._bring_in("TRUNCATE")
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot durably; the two newest stay."""
+        """Keep a snapshot durably, and those that the port says."""
         with self._transaction():
             self._db.execute(_PUT_SNAPSHOT, snapshot)
-            self._db.execute(_TRIM_SNAPSHOTS, (SNAPSHOTS_KEPT,))
+            self._db.execute(_TRIM_SNAPSHOTS, (SNAPSHOTS_KEPT, snapshot.fold, SNAPSHOT_SPAN))
 
     def settle(self) -> None:
         """After a failed commit: make durable what reading shows, and prove that a write works.
