@@ -12,19 +12,18 @@ from __future__ import annotations
 import http.client
 import re
 from collections.abc import Callable
-from itertools import count
 from typing import Any, NamedTuple, get_args
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from reconciler.simulator import chat, gemini, messages, refusing, responses
-from reconciler.simulator.books import BODY_KEPT, SimulatedAccount, SimulatedBooks, Visit
+from reconciler.simulator.books import SimulatedAccount, SimulatorState, seen
 from reconciler.simulator.embeddings import COUNTERS, EMBEDDERS, counted
-from reconciler.simulator.faults import Fault, Faults
-from reconciler.simulator.planning import PromptCache, plan
+from reconciler.simulator.faults import Fault
+from reconciler.simulator.planning import plan
 from reconciler.simulator.refusing import Headers
-from reconciler.simulator.replying import Receive, Reply, Send, deliver, read_body
+from reconciler.simulator.replying import WIRE, Receive, Reply, Send, deliver, read_body
 from reconciler.simulator.shapes import (
     Api,
     Declined,
@@ -119,17 +118,6 @@ _FORMATS: dict[str, Format] = {
 _FORMATS["streamGenerateContent"] = _FORMATS["generateContent"]
 
 
-class SimulatorState:
-    """What the providers of one simulator share."""
-
-    def __init__(self, settings: SimulatorSettings) -> None:
-        self.settings = settings
-        self.books = SimulatedBooks()
-        self.faults = Faults()
-        self.cache = PromptCache()
-        self.numbers = count(1)
-
-
 class ProviderApp:
     """The ASGI application of one provider."""
 
@@ -143,13 +131,13 @@ class ProviderApp:
         if raw is None:
             return
         path: str = scope["path"]
-        visit = Visit(self.provider, scope, raw[:BODY_KEPT], len(raw))
+        visit = seen(self.provider, scope, raw)
         if path.startswith(CONTROL):
             status, told = self._control(scope["method"], path, raw)
             reply = Reply(status, [(b"content-type", b"application/json")], told)
-            await deliver(reply, _NO_FAULT, visit, receive, send, _AT_ONCE)
+            await deliver(reply, _NO_FAULT, visit, scope["state"][WIRE], receive, send, _AT_ONCE)
             return
-        self._state.books.note(visit)
+        self._state.seen.append(visit)
         api, model = _route(self.provider, path)
         body, problem = _decoded(raw)
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"))) if scope["query_string"] else {}
@@ -161,13 +149,15 @@ class ProviderApp:
             if api is None or scope["method"] != "POST":
                 raise Declined(404, f"Unknown request: {scope['method']} {path}.")
             key = refusing.credential(self.provider, api, dict(scope["headers"]), query)
-            refusing.check(self.provider, key, self._state.settings.keys)
+            known = self._state.settings.keys
+            if known is not None and key not in known.get(self.provider, (key,)):
+                raise refusing.wrong_key(self.provider, "The API key is not valid.")
             if problem is not None:
                 raise problem
             reply = self._answer(SimulatedRequest(self.provider, api, model, body, raw, query), key, fault)
         except Declined as no:
             reply = self._refusal(no, api, "sse" in query.get("alt", ""), fault)
-        await deliver(reply, fault, visit, receive, send, self._state.settings)
+        await deliver(reply, fault, visit, scope["state"][WIRE], receive, send, self._state.settings)
 
     def _refusal(self, no: Declined, api: Api | None, sse: bool, fault: Fault) -> Reply:
         how = refusing.style(self.provider, api, sse)
@@ -185,14 +175,14 @@ class ProviderApp:
             return self._json(api, b"")
         if api in EMBEDDERS:
             done = EMBEDDERS[api](incoming, fault.usage)
-            self._state.books.charge(SimulatedAccount(self.provider, done.model, key), done.tokens, 0)
+            self._state.charge(SimulatedAccount(self.provider, done.model, key), done.tokens, 0)
             return self._json(api, done.body)
         form = _FORMATS[api]
         ask = form.read(incoming)
         answer = plan(ask, incoming, key, self._state.settings, self._state.cache, fault.usage)
         account = SimulatedAccount(self.provider, answer.model, key)
         if not ask.stream:
-            self._state.books.charge(account, answer.input, answer.output)
+            self._state.charge(account, answer.input, answer.output)
             return self._json(api, form.whole(answer))
         flow = form.flow(answer)
         output = answer.output
@@ -200,7 +190,7 @@ class ProviderApp:
             chunks = min(fault.error_after, len(flow.chunks))
             output = answer.choices * (answer.spoken_after(chunks) + answer.reasoning)
             flow = Flow(flow.head, flow.chunks[:chunks], (form.failure(answer, chunks),))
-        self._state.books.charge(account, answer.input, output)
+        self._state.charge(account, answer.input, output)
         return Reply(200, self._headers(api, answer.sse, self._number()), flow)
 
     def _json(self, api: Api, body: bytes) -> Reply:
@@ -223,10 +213,10 @@ class ProviderApp:
         """Answer a control path with status and JSON."""
         name = path.removeprefix(CONTROL)
         if name == "charged" and method == "GET":
-            accounts = self._state.books.charged().items()
+            accounts = self._state.charged.items()
             return 200, encode([{**a._asdict(), **c._asdict(), "total": c.total} for a, c in accounts])
         if name == "requests" and method == "GET":
-            return 200, encode(self._state.books.requests())
+            return 200, encode(list(self._state.seen))
         if name != "faults" or method not in ("GET", "POST", "DELETE"):
             return 404, encode({"error": "There are GET charged, GET requests, and GET, POST, DELETE faults."})
         if method == "POST":

@@ -1,4 +1,4 @@
-"""What the simulated providers remember: what they charged, and the last requests as they came.
+"""What the simulated providers share and remember: what they charged, and the last requests as they came.
 
 Invariants: a charge is written before a byte of its answer is sent, whether or not anybody reads the answer; totals
 only grow. Requests are kept up to a number and a size, the oldest go first. One thread writes; any may read.
@@ -7,11 +7,14 @@ only grow. Requests are kept up to a number and a size, the oldest go first. One
 from __future__ import annotations
 
 from collections import deque
+from itertools import count
 from typing import NamedTuple
 
 import msgspec
 
-from reconciler.simulator.shapes import Provider, Scope
+from reconciler.simulator.faults import Faults
+from reconciler.simulator.planning import PromptCache
+from reconciler.simulator.shapes import Provider, Scope, SimulatorSettings
 
 REQUESTS_KEPT = 256
 BODY_KEPT = 256 * 1024
@@ -60,51 +63,31 @@ class SeenRequest(msgspec.Struct, kw_only=True):
     """Whether the whole answer went out while somebody listened; None while it is being sent."""
 
 
-class Visit(msgspec.Struct):
-    """A request being answered: cheap to make, and turned into a SeenRequest when somebody asks."""
-
-    provider: Provider
-    scope: Scope
-    body: bytes
-    size: int
-    status: int | None = None
-    delivered: bool | None = None
-
-    def seen(self) -> SeenRequest:
-        """Give it as text."""
-        return SeenRequest(
-            provider=self.provider,
-            method=self.scope["method"],
-            path=self.scope["path"],
-            query=self.scope["query_string"].decode("latin-1"),
-            headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.scope["headers"]],
-            body=self.body.decode("utf-8", "replace"),
-            bytes=self.size,
-            status=self.status,
-            delivered=self.delivered,
-        )
+def seen(provider: Provider, scope: Scope, body: bytes) -> SeenRequest:
+    """Give a request as it comes, before it is answered."""
+    return SeenRequest(
+        provider=provider,
+        method=scope["method"],
+        path=scope["path"],
+        query=scope["query_string"].decode("latin-1"),
+        headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
+        body=body[:BODY_KEPT].decode("utf-8", "replace"),
+        bytes=len(body),
+    )
 
 
-class SimulatedBooks:
-    """Charges and requests of all providers of one simulator."""
+class SimulatorState:
+    """What the providers of one simulator share."""
 
-    def __init__(self) -> None:
-        self._accounts: dict[SimulatedAccount, Charged] = {}
-        self._visits: deque[Visit] = deque(maxlen=REQUESTS_KEPT)
-
-    def note(self, visit: Visit) -> None:
-        """Remember a request."""
-        self._visits.append(visit)
+    def __init__(self, settings: SimulatorSettings) -> None:
+        self.settings = settings
+        self.charged: dict[SimulatedAccount, Charged] = {}
+        self.seen: deque[SeenRequest] = deque(maxlen=REQUESTS_KEPT)
+        self.faults = Faults()
+        self.cache = PromptCache()
+        self.numbers = count(1)
 
     def charge(self, account: SimulatedAccount, input_tokens: int, output_tokens: int) -> None:
         """Charge one request."""
-        before = self._accounts.get(account, Charged())
-        self._accounts[account] = before.plus(Charged(1, input_tokens, output_tokens))
-
-    def charged(self) -> dict[SimulatedAccount, Charged]:
-        """Give what each account was charged."""
-        return dict(self._accounts)
-
-    def requests(self) -> list[SeenRequest]:
-        """Give the last requests, oldest first."""
-        return [visit.seen() for visit in self._visits.copy()]
+        before = self.charged.get(account, Charged())
+        self.charged[account] = before.plus(Charged(1, input_tokens, output_tokens))

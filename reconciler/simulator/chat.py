@@ -23,7 +23,6 @@ def read(incoming: SimulatedRequest) -> SimulatedAsk:
     body = incoming.body
     model = reading.model_of(incoming)
     messages = reading.listed(body, "messages")
-    reading.check_foreign(incoming)
     if not all(isinstance(message.get("role"), str) for message in messages):
         raise Declined(
             400, "messages: every message needs a role.", code="missing_required_parameter", param="messages"

@@ -46,7 +46,6 @@ def openai(incoming: SimulatedRequest, usage: str) -> Embedded:
     """Answer a request in OpenAI's format."""
     body = incoming.body
     model = reading.model_of(incoming)
-    reading.check_foreign(incoming)
     inputs = _inputs(body.get("input"))
     default = GEMINI_DIMENSIONS if incoming.provider == "gemini" else OPENAI_DIMENSIONS
     dimensions = reading.whole(body, "dimensions", 1, 8192) or default
@@ -81,7 +80,6 @@ def _tokens(item: Any) -> int:
 def native(incoming: SimulatedRequest, usage: str) -> Embedded:
     """Answer Gemini's embedContent and batchEmbedContents."""
     model = reading.model_of(incoming)
-    reading.check_foreign(incoming)
     batch = incoming.api == "batchEmbedContents"
     requests = reading.listed(incoming.body, "requests") if batch else [incoming.body]
     tokens = 0

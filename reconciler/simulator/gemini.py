@@ -22,7 +22,6 @@ CANDIDATES_MAX = 8
 def read(incoming: SimulatedRequest) -> SimulatedAsk:
     """Read a request, or decline it; the same for one that only wants its input counted."""
     model = reading.model_of(incoming)
-    reading.check_foreign(incoming)
     body = incoming.body
     if incoming.api == "countTokens" and "contents" not in body:
         body = reading.member(body, "generateContentRequest")

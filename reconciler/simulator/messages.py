@@ -32,7 +32,6 @@ def read(incoming: SimulatedRequest) -> SimulatedAsk:
     if limit is None and incoming.api == "messages":
         raise Declined(400, "max_tokens: this member is required.", param="max_tokens")
     messages = reading.listed(body, "messages")
-    reading.check_foreign(incoming)
     for message in messages:
         if message.get("role") not in ("user", "assistant", "system") or "content" not in message:
             raise Declined(400, "messages: every message needs content, and a role: user, assistant or system.")

@@ -7,7 +7,6 @@ The same request in the same state of the cache gives the same answer.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from hashlib import blake2b
 
 from msgspec import structs
@@ -27,16 +26,15 @@ class PromptCache:
     """Which requests were seen before, the last few thousand of them."""
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._seen: dict[bytes, bool] = {}
 
     def knows(self, incoming: SimulatedRequest, credential: str) -> bool:
         """Tell whether this very request came before with this credential, and remember it."""
         key = blake2b(incoming.raw, digest_size=16, key=credential.encode()[:64]).digest() + incoming.provider.encode()
-        known = key in self._seen
-        self._seen[key] = None
-        self._seen.move_to_end(key)
+        known = self._seen.pop(key, False)
+        self._seen[key] = True  # as the newest
         if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
+            del self._seen[next(iter(self._seen))]
         return known
 
 

@@ -52,21 +52,15 @@ def count(incoming: SimulatedRequest, messages: int, *content: Any) -> int:
     return min(-(-weigh(*content) // 4) + PER_MESSAGE * messages, len(incoming.raw))
 
 
-def check_foreign(incoming: SimulatedRequest) -> None:
-    """Refuse members that this provider does not know."""
-    if incoming.provider == "openrouter":
-        return
-    for name in FOREIGN:
-        if name in incoming.body:
-            raise Declined(400, f"Unknown member in the request: '{name}'.", code="unknown_parameter", param=name)
-
-
 def model_of(incoming: SimulatedRequest) -> str:
-    """Give the model that the request names, which must exist."""
+    """Give the model that the request names, which must exist; no member may be one that only others know."""
     model = incoming.model or text(incoming.body, "model")
     if UNKNOWN_MODEL in model:
         status = 400 if incoming.api in ("responses", "input_tokens") else 404
         raise Declined(status, f"The model {model} does not exist.", code="model_not_found", param="model")
+    for name in FOREIGN if incoming.provider != "openrouter" else ():
+        if name in incoming.body:
+            raise Declined(400, f"Unknown member in the request: '{name}'.", code="unknown_parameter", param=name)
     return model
 
 

@@ -6,7 +6,6 @@ the headers by which the provider's own SDK tells what happened.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from reconciler.simulator.shapes import Api, Declined, Json, Provider
@@ -108,18 +107,12 @@ def credential(provider: Provider, api: Api, sent: dict[bytes, bytes], query: di
     else:
         found = bearer
     if not found:
-        raise _wrong_key(provider, "An API key is required, and was not sent.")
+        raise wrong_key(provider, "An API key is required, and was not sent.")
     return found
 
 
-def check(provider: Provider, key: str, accepted: Mapping[Provider, Collection[str]] | None) -> None:
-    """Decline a credential that is not accepted."""
-    known = None if accepted is None else accepted.get(provider)
-    if known is not None and key not in known:
-        raise _wrong_key(provider, "The API key is not valid.")
-
-
-def _wrong_key(provider: Provider, message: str) -> Declined:
+def wrong_key(provider: Provider, message: str) -> Declined:
+    """Say no to a credential as the provider does."""
     if provider == "gemini":
         return Declined(400, message, reason="API_KEY_INVALID")
     return Declined(401, message, code="invalid_api_key")

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, NamedTuple
 
-from reconciler.simulator.books import Visit
+from reconciler.simulator.books import SeenRequest
 from reconciler.simulator.faults import Fault
 from reconciler.simulator.refusing import Headers
 from reconciler.simulator.shapes import Flow, SimulatorSettings
@@ -48,10 +48,16 @@ async def read_body(receive: Receive) -> bytes | None:
 
 
 async def deliver(
-    reply: Reply, fault: Fault, visit: Visit, receive: Receive, send: Send, settings: SimulatorSettings
+    reply: Reply,
+    fault: Fault,
+    visit: SeenRequest,
+    wire: asyncio.Transport,
+    receive: Receive,
+    send: Send,
+    settings: SimulatorSettings,
 ) -> None:
     """Send a reply as the fault demands, and note in the visit what became of it."""
-    sender = _Sender(fault, visit.scope["state"][WIRE], receive, send, fault.delay_s or settings.delay_s)
+    sender = _Sender(fault, wire, receive, send, fault.delay_s or settings.delay_s)
     wait_s = fault.wait_s + settings.latency_s
     if fault.refuse:
         visit.delivered = await sender.cut()

@@ -28,7 +28,6 @@ def read(incoming: SimulatedRequest) -> SimulatedAsk:
     """Read a request, or decline it; the same for one that only wants its input counted."""
     body = incoming.body
     model = reading.model_of(incoming)
-    reading.check_foreign(incoming)
     items = body.get("input")
     if not isinstance(items, str | list) or items == []:
         raise Declined(400, "input: expected text, or items.", code="missing_required_parameter", param="input")

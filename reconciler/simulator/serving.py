@@ -16,8 +16,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from reconciler.simulator.app import ProviderApp, SimulatorState
-from reconciler.simulator.books import Charged, SimulatedAccount
+from reconciler.simulator.app import ProviderApp
+from reconciler.simulator.books import Charged, SeenRequest, SimulatedAccount, SimulatorState
 from reconciler.simulator.faults import Fault
 from reconciler.simulator.replying import WIRE
 from reconciler.simulator.shapes import PROVIDERS, Provider, SimulatorSettings
@@ -52,7 +52,6 @@ class Simulator:
         self._server_state = ServerState()
         self._servers: dict[Provider, asyncio.Server] = {}
         self._thread: threading.Thread | None = None
-        self.requests = self._state.books.requests
         self.pending = self._state.faults.waiting
         self.clear = self._state.faults.clear
 
@@ -116,7 +115,7 @@ class Simulator:
     @property
     def charged(self) -> dict[SimulatedAccount, Charged]:
         """What each (provider, model, credential) was really charged."""
-        return self._state.books.charged()
+        return dict(self._state.charged)
 
     def total(self, provider: Provider | None = None, model: str | None = None) -> Charged:
         """Give the sum of what was charged, of one provider or model or of all."""
@@ -125,6 +124,10 @@ class Simulator:
             if provider in (None, account.provider) and model in (None, account.model):
                 total = total.plus(charged)
         return total
+
+    def requests(self) -> list[SeenRequest]:
+        """Give the last requests as they came, oldest first."""
+        return list(self._state.seen.copy())
 
     def fault(self, *faults: Fault) -> None:
         """Queue faults for the next requests."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeVar
 from zlib import crc32
 
@@ -60,18 +61,7 @@ def with_usage(
     return written
 
 
-def kept(make: Callable[[SimulatedAnswer], T], size: int = 1024) -> Callable[[SimulatedAnswer], T]:
-    """Keep what is made of small answers, at most `size` of them."""
-    store: dict[SimulatedAnswer, T] = {}
-
-    def get(answer: SimulatedAnswer) -> T:
-        found = store.get(answer)
-        if found is None:
-            found = make(answer)
-            if answer.output <= KEPT_TOKENS:
-                if len(store) >= size:
-                    store.clear()
-                store[answer] = found
-        return found
-
-    return get
+def kept(make: Callable[[SimulatedAnswer], T]) -> Callable[[SimulatedAnswer], T]:
+    """Keep what is made of small answers, the last thousand of them."""
+    cached = lru_cache(1024)(make)
+    return lambda answer: cached(answer) if answer.output <= KEPT_TOKENS else make(answer)
