@@ -40,13 +40,19 @@ def find_moment(log: Reader, when: str, now: datetime) -> Moment:
     """
     if when.startswith("#"):
         return _at_position(log, when)
-    if _COMMIT.fullmatch(when) and not _AGO.fullmatch(when):
-        row = _accepted(log, when.lower())
-        if row is not None:
-            return Moment(row.seq + 1, row.time)
-        if not _is_time(when, now):
-            raise _unknown(log, when.lower())
-    return _at_time(log, when, now)
+    commit = when.lower() if _COMMIT.fullmatch(when) and not _AGO.fullmatch(when) else ""
+    row = _accepted(log, commit) if commit else None
+    if row is not None:
+        return Moment(row.seq + 1, row.time)
+    try:
+        time = parse_when(when, now)
+    except UsageError:
+        if commit:
+            raise _unknown(log, commit) from None
+        raise UsageError(f"cannot read the moment {when!r}", f"{HINT}: 7d, 2026-11-01, #120, 3f2a91c") from None
+    if time > event_time(now):
+        raise UsageError(f"--at {when}: that time is still to come", "leave --at out for what is in force now")
+    return _at_time(log, time)
 
 
 def acceptance(log: Reader, commit: str) -> EventRow:
@@ -73,13 +79,7 @@ def _at_position(log: Reader, when: str) -> Moment:
     return Moment(position + 1, event_at(log, position).time)
 
 
-def _at_time(log: Reader, when: str, now: datetime) -> Moment:
-    try:
-        time = parse_when(when, now)
-    except UsageError:
-        raise UsageError(f"cannot read the moment {when!r}", f"{HINT}: 7d, 2026-11-01, #120, 3f2a91c") from None
-    if time > event_time(now):
-        raise UsageError(f"--at {when}: that time is still to come", "leave --at out for what is in force now")
+def _at_time(log: Reader, time: str) -> Moment:
     position, begin = count_before(log, time, log.size(), inclusive=True), log.first()
     if position < begin:
         if pruned.start(log)[0].time > time:
@@ -88,14 +88,6 @@ def _at_time(log: Reader, when: str, now: datetime) -> Moment:
     if position == 0:
         raise NotFound(f"the log begins at {event_at(log, 0).time}, after {time}", "--at '#0' is its first event")
     return Moment(position, time)
-
-
-def _is_time(when: str, now: datetime) -> bool:
-    try:
-        parse_when(when, now)
-    except UsageError:
-        return False
-    return True
 
 
 def _accepted(log: Reader, commit: str) -> EventRow | None:
