@@ -93,7 +93,13 @@ class Notary:
                 last = self._last
                 if last is not None and last.size == head.size:
                     return last
-                frontier = self._resumed(log, last) if last else pruned.start(log)[1]
+                kept = self._frontier
+                if last is None:
+                    _, frontier = pruned.start(log)
+                elif kept is not None and (kept.size, kept.root()) == (last.size, last.root):
+                    frontier = Frontier(kept.size, kept.peaks)
+                else:
+                    frontier = _resumed(log, last)
                 extend(frontier, log, head.size)
                 if frontier.pack() != head.peaks:
                     raise LogDamaged(f"the Merkle frontier of {head.size} events is not the one stored", _HINT)
@@ -155,12 +161,6 @@ class Notary:
             self._packer.tidy()
             return ""
 
-    def _resumed(self, log: Reader, last: Checkpoint) -> Frontier:
-        kept = self._frontier
-        if kept is not None and (kept.size, kept.root()) == (last.size, last.root):
-            return Frontier(kept.size, kept.peaks)
-        return _resumed(log, last)
-
     def _claim(self, ref: str) -> Claim | None:
         line = self._lines.get(ref)
         return line.claim if line else None
@@ -173,19 +173,13 @@ class Notary:
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             raise CouldNotRun(f"{path} cannot sign: {why}", "restore it from a backup") from error
-        if published.verifies(text.encode(), self._key):
-            return text
-        raise CouldNotRun(f"{path} is not the key that the log names", "restore it from a backup")
+        if published.claim_of(text.encode(), self._key).checkpoint is None:
+            raise CouldNotRun(f"{path} is not the key that the log names", "restore it from a backup")
+        return text
 
 
 def _resumed(log: Reader, last: Checkpoint) -> Frontier:
-    """Give the frontier that a checkpoint signed: by stored hashes if they add up to its root, else by the bytes."""
-    with contextlib.suppress(LogDamaged):
-        frontier = Tree(log).frontier(last.size)
-        if frontier.root() == last.root:
-            return frontier
-    _, frontier = pruned.start(log)
-    extend(frontier, log, last.size)
-    if frontier.root() != last.root:
+    frontier = guard.signed_frontier(log, last)
+    if frontier is None:
         raise LogDamaged(f"the log does not begin with the {last.size:,} events signed before", _HINT)
     return frontier

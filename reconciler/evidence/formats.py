@@ -86,7 +86,7 @@ OCSF: Final[Mapping[str, OcsfClass]] = {
 _decode = msgspec.json.Decoder(Envelope).decode
 
 
-def row(stored: Stored) -> Object:
+def row(stored: Stored, _origin: str) -> Object:
     """Give the event as `pai log -o jsonl` does."""
     event = _decode(stored.body)
     return {

@@ -127,18 +127,28 @@ def compare(log: Reader, claims: Iterable[Claim]) -> list[tuple[Claim, str]]:
 
 
 def keeps(log: Reader, checkpoint: Checkpoint) -> bool:
-    """Tell whether the log begins as the checkpoint says: by stored hashes, and if they say no, by the bytes.
+    """Tell whether the log begins as the checkpoint says.
 
     Of a pruned log, what lies before its beginning cannot be contradicted: `pai verify --with` compares that.
     """
+    before = checkpoint.size < log.first() and checkpoint.size % TILE_WIDTH != 0
+    return before or signed_frontier(log, checkpoint) is not None
+
+
+def signed_frontier(log: Reader, checkpoint: Checkpoint) -> Frontier | None:
+    """Give the frontier that a checkpoint signed: by stored hashes, and if they say no, by the bytes; None if neither.
+
+    Raises LogDamaged if bytes and hashes do not fit.
+    """
     with contextlib.suppress(LogDamaged):
-        if Tree(log).root(checkpoint.size) == checkpoint.root:
-            return True
+        frontier = Tree(log).frontier(checkpoint.size)
+        if frontier.root() == checkpoint.root:
+            return frontier
     _, frontier = pruned.start(log)
     if checkpoint.size < frontier.size:
-        return checkpoint.size % TILE_WIDTH != 0
+        return None
     extend(frontier, log, checkpoint.size)
-    return frontier.root() == checkpoint.root
+    return frontier if frontier.root() == checkpoint.root else None
 
 
 def acceptance(workspace: Workspace, finding: Finding) -> list[LogAccepted]:

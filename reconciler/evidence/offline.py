@@ -55,7 +55,8 @@ def verify_export(
 ) -> Export:
     """Recompute an export; `checked` is told how many more events are done. Raises NotFound if there is no folder.
 
-    `before` is the state that the events of a part go on from, for whoever wants that after them; `marks` is filled.
+    `before` is the state that the events of a part go on from, if it is known, for whoever wants that after them;
+    `marks` is filled.
     """
     if not folder.is_dir():
         raise NotFound(
@@ -73,7 +74,7 @@ def verify_export(
     if frontier.size != first:
         return Export([LogProblem(None, wrong[0])], checkpoint)
     check = BytesCheck(files.hashes, frontier, marks.sizes if marks else ())
-    replay = _replay(before, first)
+    replay = Replay(before) if before is not None and before.position == first else None
     found = chain((LogProblem(None, each) for each in wrong), _problems(files, check, replay, checkpoint, checked))
     problems = list(islice(found, PROBLEMS_MAX))
     if marks is not None:
@@ -107,13 +108,6 @@ def _minimum_index(folder: Path, size: int) -> int:
     if text != b"%d\n" % first or not 0 < first <= size or first % TILE_WIDTH:
         raise _Missing(f"{layout.MINIMUM_INDEX} names no position that the events may begin at")
     return first
-
-
-def _replay(before: State | None, first: int) -> Replay | None:
-    """Begin a replay, if one is asked for and the state that the events at `first` go on from is known."""
-    if before is not None and before.position == first:
-        return Replay(before)
-    return None if before is None or first else Replay(State())
 
 
 def _problems(

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from reconciler.core.errors import CouldNotRun
-from reconciler.evidence.formats import Envelope
+from reconciler.evidence import formats
 from reconciler.log.store import Stored
 
 GROUP_ROWS: Final = 16_384
@@ -30,7 +30,6 @@ NUMBERS: Final = (
 """Fields of `data` that are int64 columns of the same name."""
 DURATIONS: Final = ("firstByteMs", "totalMs")
 
-_decode = msgspec.json.Decoder(Envelope).decode
 _Columns = dict[str, list[Any]]
 
 
@@ -65,18 +64,18 @@ def write(events: Iterator[Stored], file: BinaryIO, origin: str) -> int:
     made = schema(arrow, origin)
     writer = arrow.parquet.ParquetWriter(file, made, compression="zstd")
     count = 0
-    for columns in _groups(events, made.names):
+    for columns in _groups(events, made.names, origin):
         writer.write_table(arrow.table(columns, schema=made), row_group_size=GROUP_ROWS)
         count += len(columns["seq"])
     writer.close()
     return count
 
 
-def _groups(events: Iterator[Stored], names: list[str]) -> Iterator[_Columns]:
+def _groups(events: Iterator[Stored], names: list[str], origin: str) -> Iterator[_Columns]:
     columns: _Columns = {name: [] for name in names}
     size = 0
     for stored in events:
-        row = _row(stored)
+        row = _row(stored, origin)
         for name, values in columns.items():
             values.append(row.get(name))
         size += len(stored.body)
@@ -87,21 +86,12 @@ def _groups(events: Iterator[Stored], names: list[str]) -> Iterator[_Columns]:
         yield columns
 
 
-def _row(stored: Stored) -> dict[str, Any]:
-    event = _decode(stored.body)
-    data: dict[str, Any] = msgspec.json.decode(event.data)
-    kind, _, name = event.subject.partition("/")
-    row: dict[str, Any] = {
-        "seq": stored.seq,
-        "time": datetime.fromisoformat(event.time),
-        "type": event.type,
-        "actor": event.actor,
-        "subject": event.subject,
-        "id": event.id,
-        "leafHash": stored.leaf.hex(),
-        "model": name if kind == "model" else None,
-        "data": bytes(event.data).decode(),
-    }
+def _row(stored: Stored, origin: str) -> dict[str, Any]:
+    row: dict[str, Any] = formats.row(stored, origin)
+    data: dict[str, Any] = msgspec.json.decode(row["data"])
+    kind, _, name = row["subject"].partition("/")
+    row |= {"time": datetime.fromisoformat(row["time"]), "data": bytes(row["data"]).decode()}
+    row["model"] = name if kind == "model" else None
     if kind == "agent":
         row["agent"] = name
     for names, wanted in ((TEXTS, str), (NUMBERS, int)):

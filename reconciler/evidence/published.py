@@ -154,15 +154,6 @@ def down_to(repository: Path, ref: str, commit: str) -> list[str]:
     return found
 
 
-def verifies(text: bytes, key: VerifierKey) -> bool:
-    """Tell whether a note is a checkpoint signed by `key`."""
-    try:
-        verify(text, key)
-    except ValueError:
-        return False
-    return True
-
-
 def _published(found: Published, ref: str, key: VerifierKey) -> Claim:
     return _claim(_place(ref, found.commit), found.commit, found.files.get("checkpoint"), key)
 

@@ -51,11 +51,16 @@ def export(workspace: Workspace, target: Path, form: Format, origin: str, checke
         events = _read(log, checked)
         match form:
             case "csv":
-                return _csv(events, file)
+                return _csv(events, file, origin)
             case "parquet":
                 return parquet.write(events, file, origin)
             case _:
-                return _lines(events, file, form, origin)
+                make = {"jsonl": formats.row, "cloudevents": formats.cloudevent, "ocsf": formats.ocsf}[form]
+                count = 0
+                for stored in events:
+                    file.write(_encode(make(stored, origin)) + b"\n")
+                    count += 1
+                return count
 
 
 def _read(log: Reader, checked: Callable[[int], None]) -> Iterator[Stored]:
@@ -71,31 +76,15 @@ def _read(log: Reader, checked: Callable[[int], None]) -> Iterator[Stored]:
         yield stored
 
 
-def _lines(events: Iterator[Stored], file: BinaryIO, form: Format, origin: str) -> int:
-    count = 0
-    for stored in events:
-        match form:
-            case "cloudevents":
-                made = formats.cloudevent(stored, origin)
-            case "ocsf":
-                made = formats.ocsf(stored, origin)
-            case _:
-                made = formats.row(stored)
-        file.write(_encode(made) + b"\n")
-        count += 1
-    return count
-
-
-def _csv(events: Iterator[Stored], file: BinaryIO) -> int:
+def _csv(events: Iterator[Stored], file: BinaryIO, origin: str) -> int:
     count = 0
     with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
         writer = csv.writer(text, lineterminator="\n")
-        for stored in events:
-            made = formats.row(stored)
-            if not count:
+        for count, stored in enumerate(events, 1):
+            made = formats.row(stored, origin)
+            if count == 1:
                 writer.writerow(made)
             writer.writerow([_cell(value) for value in made.values()])
-            count += 1
     return count
 
 
