@@ -60,23 +60,23 @@ class Spending(msgspec.Struct):
         return {**dict(zip(by, self.key, strict=True)), **self.figures()}
 
 
-class _Groups:
-    """The groups so far."""
+class _Groups(dict[tuple[str, ...], Spending]):
+    """The groups so far, by the values of the keys `by`."""
 
     def __init__(self, by: Sequence[Key]) -> None:
+        super().__init__()
         self._by = by
-        self._found: dict[tuple[str, ...], Spending] = {}
 
-    def add(self, key: tuple[str, ...], sums: Sequence[int]) -> None:
-        group = self._found.get(key)
-        if group is None:
-            group = self._found[key] = Spending(key)
-        group.add(sums)
+    def __missing__(self, key: tuple[str, ...]) -> Spending:
+        group = self[key] = Spending(key)
+        return group
 
     def add_rows(self, rows: Iterator[EventRow]) -> None:
         for row in rows:
             if row.type in _SPENT:
-                self.add(tuple(_value(row, name) for name in self._by), _figures(row))
+                values = {"model": row.subject.partition("/")[2], "day": row.data["day"], "agent": row.data["agent"]}
+                figures = (row.data.get(name, 0) for name in ("input", "cached", "output", "reasoning"))
+                self[tuple(values[name] for name in self._by)].add((1, *figures, row.charged()))
 
     def add_events(self, log: Reader, start: int, stop: int) -> None:
         """Add up all events at positions `start` to `stop` - 1."""
@@ -88,10 +88,10 @@ class _Groups:
             start += len(chunk)
         for (_, day, model, agent), sums in spent.items():
             values = {"day": day, "model": model, "agent": agent}
-            self.add(tuple(values[name] for name in self._by), sums)
+            self[tuple(values[name] for name in self._by)].add(sums)
 
     def sorted(self) -> list[Spending]:
-        found = list(self._found.values())
+        found = list(self.values())
         for place, name in reversed(list(enumerate(self._by))):  # sorting keeps the order of equals
             found.sort(key=lambda group: group.key[place], reverse=name == "day")
         return found
@@ -113,7 +113,7 @@ def spending(log: Reader, query: Query, by: Sequence[Key]) -> list[Spending]:
             only = [(term.field, term.value, term.excluded) for term in query.terms]
             for span, first, last in _spans(start, stop):
                 for found in log.spent(SpentQuery(span, first, last, by, only)):
-                    groups.add(found.key, found.sums)
+                    groups[tuple(found.key)].add(found.sums)
             edges = [(low, _position(log, start, indexed)), (_position(log, stop, indexed), min(high, indexed))]
         else:
             edges = [(low, min(high, indexed))]
@@ -166,11 +166,3 @@ def _day_from(hour: str) -> str:
 
 def _hour(when: datetime) -> str:
     return f"{when:%Y-%m-%dT%H}"
-
-
-def _figures(row: EventRow) -> tuple[int, ...]:
-    return (1, *(row.data.get(name, 0) for name in ("input", "cached", "output", "reasoning")), row.charged())
-
-
-def _value(row: EventRow, name: str) -> str:
-    return row.subject.partition("/")[2] if name == "model" else str(row.data[name])

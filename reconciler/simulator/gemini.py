@@ -28,35 +28,33 @@ def read(incoming: SimulatedRequest) -> SimulatedAsk:
     contents = reading.listed(body, "contents")
     if not all(content.get("role", "user") in ("user", "model", "function") for content in contents):
         raise Declined(400, "Please use a valid role: user, model.")
-    config = _either(body, "generationConfig", "generation_config")
-    system = _either(body, "systemInstruction", "system_instruction")
+    config = _member(body, "generationConfig", "generation_config")
+    system = _member(body, "systemInstruction", "system_instruction")
     tools = reading.maybe_listed(body, "tools")
     prompt = reading.last_words(contents, "parts")
-    calling = _either(_either(body, "toolConfig", "tool_config"), "functionCallingConfig", "function_calling_config")
+    calling = _member(_member(body, "toolConfig", "tool_config"), "functionCallingConfig", "function_calling_config")
     return SimulatedAsk(
         model=model,
         input=reading.count(incoming, len(contents) + bool(system), contents, system, tools),
         prompt=prompt,
         stream=incoming.api == "streamGenerateContent",
-        limit=_number(config, "maxOutputTokens", "max_output_tokens"),
-        choices=_number(config, "candidateCount", "candidate_count", CANDIDATES_MAX) or 1,
-        thinks=_thinks(incoming, model, _either(config, "thinkingConfig", "thinking_config")),
+        limit=reading.whole(config, _either(config, "maxOutputTokens", "max_output_tokens")),
+        choices=reading.whole(config, _either(config, "candidateCount", "candidate_count"), 1, CANDIDATES_MAX) or 1,
+        thinks=_thinks(incoming, model, _member(config, "thinkingConfig", "thinking_config")),
         call=reading.chosen(_declared(tools), prompt, calling.get("mode") == "ANY"),
         sse="sse" in (incoming.query.get("alt"), incoming.query.get("$alt")),
     )
 
 
-def _either(body: Json, name: str, old: str) -> Json:
-    """Give an object that may be named in two ways, but not in both at once."""
+def _either(body: Json, name: str, old: str) -> str:
+    """Give the one of two names that a member has; it may not be there in both at once."""
     if name in body and old in body:
         raise Declined(400, f"{name}: given twice, also as {old}.")
-    return reading.member(body, old if old in body else name)
+    return old if old in body else name
 
 
-def _number(config: Json, name: str, old: str, high: int | None = None) -> int | None:
-    if name in config and old in config:
-        raise Declined(400, f"{name}: given twice, also as {old}.")
-    return reading.whole(config, old if old in config else name, 1, high)
+def _member(body: Json, name: str, old: str) -> Json:
+    return reading.member(body, _either(body, name, old))
 
 
 def _thinks(incoming: SimulatedRequest, model: str, thinking: Json) -> bool:

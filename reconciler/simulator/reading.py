@@ -178,20 +178,19 @@ def _unfolded(tools: list[Any]) -> Iterator[Any]:
 
 def _sample(schema: object) -> Json:
     """Give the least object that has what the schema requires, as far as its types are simple."""
-    if not isinstance(schema, dict):
-        return {}
-    properties = schema.get("properties")
-    required = schema.get("required")
-    if not isinstance(properties, dict) or not isinstance(required, list):
-        return {}
-    return {name: _value(properties.get(name)) for name in required if isinstance(name, str)}
+    match schema:
+        case {"properties": dict(properties), "required": list(required)}:
+            return {name: _value(properties.get(name)) for name in required if isinstance(name, str)}
+        case _:
+            return {}
 
 
 def _value(schema: object) -> object:
-    if not isinstance(schema, dict):
-        return "sea"
-    allowed = schema.get("enum")
-    if isinstance(allowed, list) and allowed:
-        return allowed[0]
-    kind = str(schema.get("type")).lower()
+    match schema:
+        case {"enum": [first, *_]}:
+            return first
+        case {"type": named}:
+            kind = str(named).lower()
+        case _:
+            kind = ""
     return {"integer": 1, "number": 1.5, "boolean": True, "array": [], "object": {}}.get(kind, "sea")
