@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import chain
 from typing import Final
 
 from reconciler.core import events as ev
@@ -24,6 +25,8 @@ from reconciler.log.store import LogHead, Reader
 NEAR_EVENTS: Final = 4096
 """Up to so many events, replaying is quicker than looking into the index."""
 _STEP: Final = 256
+_PART: Final = 512
+"""Events that are decoded at a time: meanwhile, some 0.7 ms, no other thread runs, as the gateway's loop would."""
 
 _OUTCOMES: Final = (ev.TokensSettled, ev.TokensVoided, ev.TokensForfeited)
 _PUSHED: Final = ("type", ev.PushAdmitted.type)
@@ -139,7 +142,8 @@ def _fold_rest(reader: Reader, state: State, position: int, known: Mapping[str, 
     """
     opened = state.ledger.open
     for chunk in reader.chunks(state.position, position):
-        for event in checked(chunk, state.position):
+        parts = (chunk[at : at + _PART] for at in range(0, len(chunk), _PART))
+        for event in chain.from_iterable(checked(part, state.position) for part in parts):
             payload = event.payload
             if isinstance(payload, _OUTCOMES) and payload.request not in opened:
                 _reopen(reader, state, payload.request, known.get(payload.request))
