@@ -6,10 +6,13 @@ import argparse
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from reconciler.audit.reading import Reading
 from reconciler.audit.terms import Query, parse_terms
 from reconciler.cli.output import note
+
+if TYPE_CHECKING:
+    from reconciler.audit.reading import Reading
 
 _EXCLUDE = "!"
 """What `-TERM` is written as behind argparse's back, which would take it for an option."""
