@@ -20,7 +20,7 @@ from collections.abc import Callable
 from reconciler import durable
 from reconciler.core.errors import CouldNotRun, LogDamaged, SourceUnavailable
 from reconciler.evidence import guard, published
-from reconciler.evidence.published import Claim, Line
+from reconciler.evidence.published import Line
 from reconciler.log import pruned
 from reconciler.log.store import Reader
 from reconciler.log.tree import Tree, extend
@@ -141,7 +141,8 @@ class Notary:
             if own.checkpoint is None:
                 raise CouldNotRun(own.problem, "the next checkpoint writes it again")
             lines = guard.read_lines(repository, self._key, self._lines)
-            if any(line.claim != self._claim(line.ref) for line in lines if line.claim is not None):
+            known = {line.claim for line in self._lines.values()}
+            if any(line.claim not in known for line in lines if line.claim is not None):
                 finding = guard.examine(self._workspace, self._key, self._lines)
                 if finding.rollback:
                     return finding.rollback
@@ -160,10 +161,6 @@ class Notary:
                 self._packer = Packer(repository)
             self._packer.tidy()
             return ""
-
-    def _claim(self, ref: str) -> Claim | None:
-        line = self._lines.get(ref)
-        return line.claim if line else None
 
     def _signed(self, checkpoint: Checkpoint) -> str:
         path = self._workspace.signing_key

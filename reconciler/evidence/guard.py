@@ -181,14 +181,13 @@ def _not_excused(
     """Leave out what an operator accepted: a copy with that content, a commit also if a later one is on top of it."""
     events = accepted(log)
     commits, copies = {event.commit for event in events}, {event.copy for event in events}
+    ref_of = {line.claim: line.ref for line in lines if line.claim is not None}
     found = []
     for claim, why in problems:
-        excused = not claim.commit and claim.digest in copies
-        for line in lines:
-            if line.claim is claim:
-                with contextlib.suppress(SourceUnavailable):
-                    above = published.down_to(workspace.local_repository(), line.ref, claim.commit)
-                    excused = not commits.isdisjoint(above)
-        if not excused:
+        above: list[str] = []
+        if claim in ref_of:
+            with contextlib.suppress(SourceUnavailable):
+                above = published.down_to(workspace.local_repository(), ref_of[claim], claim.commit)
+        if commits.isdisjoint(above) and (claim.commit or claim.digest not in copies):
             found.append(why)
     return found
