@@ -26,7 +26,8 @@ from reconciler.gateway.bridge import Bridge
 from reconciler.log.creation import create_log
 from reconciler.log.open import log_at
 from reconciler.log.replay import fold, projected, restore
-from reconciler.log.sqlite.store import SqliteBackend, _insert, open_reader
+from reconciler.log.sqlite.store import SqliteBackend, open_reader
+from reconciler.log.sqlite.writing import insert
 from reconciler.log.stamp import Stamper
 from reconciler.log.store import Snapshot, Stored
 from reconciler.recorder import Recorder
@@ -113,7 +114,7 @@ def _bare_threads(folder: Path, seconds: float) -> float:
                 batch = pending[:]
                 pending.clear()
             db.execute("BEGIN IMMEDIATE")
-            _insert(db, "INSERT INTO events VALUES {}", [(size + n, body, bytes(32)) for n in range(len(batch))])
+            insert(db, "INSERT INTO events VALUES {}", [(size + n, body, bytes(32)) for n in range(len(batch))])
             db.execute("COMMIT")
             size += len(batch)
             for gate in batch:

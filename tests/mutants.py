@@ -278,7 +278,7 @@ MUTANTS = (
     ),
     Mutant(
         "synchronous-normal",
-        "reconciler/log/sqlite/store.py",
+        "reconciler/log/sqlite/writing.py",
         "PRAGMA synchronous = FULL",
         "PRAGMA synchronous = NORMAL",
         (SYNC,),

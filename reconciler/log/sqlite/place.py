@@ -15,7 +15,8 @@ from reconciler.log.sqlite.errors import mapped
 from reconciler.log.sqlite.lock import WriterLock
 from reconciler.log.sqlite.opening import connect
 from reconciler.log.sqlite.schema import APPLICATION_ID, FORMAT_VERSION, PAGE_BYTES, SCHEMA
-from reconciler.log.sqlite.store import SqliteBackend, SqliteReader, lock_path, open_reader, prepare_writer, write
+from reconciler.log.sqlite.store import SqliteBackend, SqliteReader, lock_path, open_reader
+from reconciler.log.sqlite.writing import prepare_writer, write
 from reconciler.log.store import FREE, Stored
 
 

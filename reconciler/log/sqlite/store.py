@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, Literal
@@ -31,26 +31,13 @@ from reconciler.log.sqlite import index, pruned, subtrees
 from reconciler.log.sqlite.errors import AFRESH, RESTORE, mapped
 from reconciler.log.sqlite.events import EventsReader
 from reconciler.log.sqlite.files import Ours, must_exist
-from reconciler.log.sqlite.index import IndexReader, portions
+from reconciler.log.sqlite.index import IndexReader
 from reconciler.log.sqlite.lock import WriterLock
 from reconciler.log.sqlite.opening import BUSY_S, connect, mark, open_database
-from reconciler.log.sqlite.schema import (
-    amiss,
-    lost_guards,
-    put_right,
-    recognise,
-)
-from reconciler.log.store import (
-    SNAPSHOT_SPAN,
-    SNAPSHOTS_KEPT,
-    Base,
-    Kept,
-    LogHead,
-    Rows,
-    Snapshot,
-    Stored,
-)
-from reconciler.tlog.merkle import Frontier, Tiers
+from reconciler.log.sqlite.schema import amiss, lost_guards, put_right, recognise
+from reconciler.log.sqlite.writing import HEAD, prepare_writer, put_rows, write
+from reconciler.log.store import SNAPSHOT_SPAN, SNAPSHOTS_KEPT, Base, Kept, LogHead, Rows, Snapshot, Stored
+from reconciler.tlog.merkle import Frontier
 
 GATHER_S: Final = 1.0
 """How long readers may keep the file from being whole when the writer ends."""
@@ -68,15 +55,6 @@ _SNAPSHOTS = (
     " coalesce(CAST(data AS BLOB), x''), coalesce(CAST(digest AS BLOB), x'') FROM snapshots ORDER BY position DESC"
 )
 _SIZE = "SELECT coalesce(max(seq) + 1, 0) FROM events"
-_HEAD = (
-    "SELECT coalesce(CAST(size AS INTEGER), -1), coalesce(CAST(peaks AS BLOB), x''),"
-    " coalesce(CAST(projected AS INTEGER), -1), coalesce(CAST(fold AS INTEGER), -1),"
-    " coalesce(CAST(indexed AS INTEGER), -1), coalesce(CAST(index_version AS INTEGER), -1) FROM head"
-)
-_SET_HEAD = "UPDATE head SET size = ?, peaks = ?, projected = ?"
-_INSERT = "INSERT INTO events (seq, body, leaf) VALUES {}"
-_PUT_ROWS = "INSERT INTO rows (kind, name, body) VALUES {} ON CONFLICT (kind, name) DO UPDATE SET body = excluded.body"
-_DROP_ROW = "DELETE FROM rows WHERE kind = ? AND name = ?"
 _PUT_SNAPSHOT = "INSERT OR REPLACE INTO snapshots (position, fold, peaks, data, digest) VALUES (?, ?, ?, ?, ?)"
 _TRIM_SNAPSHOTS = (
     "DELETE FROM snapshots WHERE position NOT IN (SELECT position FROM snapshots ORDER BY position DESC LIMIT ?1)"
@@ -184,7 +162,7 @@ class SqliteReader(EventsReader, IndexReader):
     def head(self) -> LogHead:
         """Give what the last transaction said about the whole log."""
         with self._mapped():
-            found = self._db.execute(_HEAD).fetchall()
+            found = self._db.execute(HEAD).fetchall()
             if len(found) != 1:
                 raise LogDamaged(f"{self.path} has {len(found)} heads", RESTORE)
             return LogHead(*found[0])
@@ -307,7 +285,7 @@ class SqliteStore(SqliteReader):
         """Replace the whole projection by `rows`, made by fold version `fold` from all events, durably."""
         with self._transaction():
             self._db.execute("DELETE FROM rows")
-            _insert(self._db, _PUT_ROWS, ((*key, body) for key, body in rows.items()))
+            put_rows(self._db, rows)
             self._db.execute("UPDATE head SET projected = size, fold = ?", (fold,))
 
     def plant(self) -> None:
@@ -427,39 +405,3 @@ class SqliteStore(SqliteReader):
         if self._commits >= COMMITS_MAX or self._bytes >= WAITING_BYTES_MAX:
             with contextlib.suppress(sqlite3.Error, LogDamaged):  # what was committed is durable; the next call tells
                 self._bring_in("PASSIVE")
-
-
-def write(db: sqlite3.Connection, events: Sequence[Stored], rows: Rows) -> None:
-    """Add events and rows inside an open transaction; the frontier is read inside it too, never remembered."""
-    size, peaks, *_ = db.execute(_HEAD).fetchone()
-    if events and events[0].seq != size:
-        raise LogDamaged(f"the log has {size} events, position {events[0].seq} does not continue it")
-    try:
-        frontier = Frontier.unpack(size, peaks)
-    except ValueError as error:
-        raise LogDamaged(f"the log's Merkle frontier is damaged: {error}", RESTORE) from error
-    tiers: Tiers = {}
-    frontier.extend([event.leaf for event in events], tiers)
-    _insert(db, _INSERT, events)
-    subtrees.write(db, tiers)
-    db.execute(_SET_HEAD, (frontier.size, frontier.pack(), frontier.size))
-    _insert(db, _PUT_ROWS, ((*key, body) for key, body in rows.items() if body is not None))
-    for key, body in rows.items():
-        if body is None:
-            db.execute(_DROP_ROW, key)
-
-
-def _insert(db: sqlite3.Connection, statement: str, records: Iterable[tuple[object, object, object]]) -> None:
-    """Insert records, up to 64 by one statement (the connection keeps each size prepared), or 512.
-
-    Each statement gives the GIL away, and under load waits for it long; executemany does so for every record.
-    """
-    for part in portions(records):
-        sql = statement.format(", ".join(["(?, ?, ?)"] * len(part)))
-        db.execute(sql, [field for record in part for field in record])
-
-
-def prepare_writer(db: sqlite3.Connection) -> None:
-    """Have a connection write durably."""
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA wal_autocheckpoint = 0").fetchone()  # a commit leaves the file as it is
