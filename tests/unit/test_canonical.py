@@ -9,7 +9,14 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.canonical import MAX_SAFE_INTEGER, as_json_reads, canonical, ecmascript_number
+from reconciler.core.canonical import (
+    MAX_SAFE_INTEGER,
+    as_json_reads,
+    canonical,
+    ecmascript_number,
+    is_plain,
+    same_value,
+)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 JSON = st.recursive(
@@ -47,6 +54,7 @@ def test_canonical_sorts_keys_by_utf16_code_units() -> None:
         (1.0, "1"),
         (-1.5, "-1.5"),
         (1e21, "1e+21"),
+        (1.5e22, "1.5e+22"),
         (1e20, "100000000000000000000"),
         (1e-6, "0.000001"),
         (1e-7, "1e-7"),
@@ -67,6 +75,83 @@ def test_value_without_canonical_form_is_refused(value: object) -> None:
     """What JSON readers would not all keep exactly raises ValueError, wherever it stands."""
     with pytest.raises(ValueError, match=r"."):
         canonical({"deep": [value]})
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (math.nan, "nan has no JSON form"),
+        (MAX_SAFE_INTEGER + 1, f"{MAX_SAFE_INTEGER + 1} is beyond what JSON keeps exactly"),
+        ("\ud800", "text that is not Unicode: "),
+    ],
+)
+def test_refusal_says_what_is_wrong_with_the_value(value: object, message: str) -> None:
+    """People find the value by it."""
+    with pytest.raises(ValueError, match=f"^{message}"):
+        canonical(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (None, True),
+        ("ü", True),
+        (MAX_SAFE_INTEGER, True),
+        (-MAX_SAFE_INTEGER, True),
+        (MAX_SAFE_INTEGER + 1, False),
+        (-MAX_SAFE_INTEGER - 1, False),
+        (1.0, False),
+        ((), False),
+        ([], True),
+        ({}, True),
+        ({"a": [True, 1, {"b": None}], "c": {"d": ["x"]}}, True),
+        ({"ü": 1}, False),
+        ({"a": {"ü": 1}}, False),
+        (["x", 1.5], False),
+        ([1, 1.5], False),
+        ([{}, 1.5], False),
+        ({"a": {"b": 2.0}}, False),
+        ({"a": [MAX_SAFE_INTEGER + 1]}, False),
+    ],
+)
+def test_plain_is_what_msgspec_writes_canonically_itself(value: object, plain: bool) -> None:
+    """Every kind of value, and every place that it may stand in; the quick way is taken where it may be."""
+    assert is_plain(value) is plain
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (1, 1, True),
+        (1, True, False),
+        (0, False, False),
+        (1, 1.0, False),
+        ({"a": [1, {"b": 2}]}, {"a": [1, {"b": 2}]}, True),
+        ({"a": {"b": 1}}, {"a": {"b": True}}, False),
+        ({"a": 1, "b": 2}, {"a": 1, "b": 3}, False),
+        ({"a": 1}, {"b": 1}, False),
+        ({"a": 1}, [("a", 1)], False),
+        ([1], {"a": 1}, False),
+        ([1], "1", False),
+        ([1, 2], [1], False),
+        ([1], [1, 2], False),
+        ([1, [0]], [1, [False]], False),
+    ],
+)
+def test_values_are_compared_as_json_does(one: object, other: object, same: bool) -> None:
+    """A truth value is no number, and a list that goes on is another list."""
+    assert same_value(one, other) is same
+
+
+def test_whole_numbers_are_read_as_integers_as_far_as_json_keeps_them() -> None:
+    """The last integer that is kept is one, the next stays what it was."""
+    found = [as_json_reads(value) for value in (2.0, float(MAX_SAFE_INTEGER), float(MAX_SAFE_INTEGER + 1), 0.5)]
+    assert [(number, type(number)) for number in found] == [
+        (2, int),
+        (MAX_SAFE_INTEGER, int),
+        (float(MAX_SAFE_INTEGER + 1), float),
+        (0.5, float),
+    ]
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

@@ -170,3 +170,47 @@ def test_unknown_or_wrong_content_fails_loudly(change: dict[str, object]) -> Non
     body = json.loads(ev.encode(event(ev.DaemonStopped(reason="SIGTERM"))))
     with pytest.raises(ValueError, match=r"."):
         ev.decode(json.dumps(body | change).encode())
+
+
+def test_unknown_type_is_named() -> None:
+    """Whoever reads a newer program's log is told which event is unknown; a known type's own fault stays its own."""
+    body = json.loads(ev.encode(event(ev.DaemonStopped(reason="SIGTERM"))))
+    with pytest.raises(ValueError, match=r"^event type daemon\.stopped\.v2 is unknown to this version of Pai$"):
+        ev.decode(json.dumps(body | {"type": "daemon.stopped.v2"}).encode())
+    with pytest.raises(ValueError, match=r"missing required field `reason`"):
+        ev.decode(json.dumps(body | {"data": {}}).encode())
+
+
+def test_events_are_equal_by_their_fields() -> None:
+    """Read back or made anew, an event is the same; nothing else equals it."""
+    made = event(EXAMPLES[0])
+    read = ev.decode(ev.encode(made))
+    assert made == read
+    assert hash(made) == hash(read) == hash(made.id)
+    assert made != event(EXAMPLES[1])
+    assert made != ("alice@example.com", EXAMPLES[0], made.id, made.subject, made.time)
+    assert type(ev.encode(made)) is bytes
+
+
+def test_bodies_are_canonical_if_they_are_what_encoding_gives() -> None:
+    """One byte, one body more or fewer, or a mapping of somebody's own that takes the long way, says no."""
+    bodies = [ev.encode(event(example)) for example in EXAMPLES if not example.free]
+    plain = [ev.decode(body) for body in bodies]
+    assert ev.are_canonical(bodies, plain)
+    assert ev.are_canonical([], [])
+    assert not ev.are_canonical(bodies[:-1], plain)
+    assert not ev.are_canonical(bodies, plain[:-1])
+    assert not ev.are_canonical([*bodies[:-1], bodies[-1] + b" "], plain)
+    odd = ev.encode(event(next(each for each in EXAMPLES if each.type == "agent.created.v1")))
+    assert not ev.are_canonical([odd], [ev.decode(odd)])
+
+
+@pytest.mark.parametrize("space", [b"", b"\n"])
+def test_many_bodies_are_read_as_each_by_itself(space: bytes) -> None:
+    """Also if a body has line breaks of its own, which no program of ours writes."""
+    bodies = [ev.encode(event(example)) for example in EXAMPLES]
+    bodies[3] = bodies[3].replace(b",", b"," + space)
+    assert ev.decode_all(bodies) == [ev.decode(body) for body in bodies]
+    assert ev.decode_all([]) == []
+    with pytest.raises(ValueError, match=r"."):
+        ev.decode_all([*bodies, b"{}"])

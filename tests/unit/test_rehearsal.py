@@ -81,3 +81,10 @@ def test_no_day_ever_passes_the_limit_by_more_than_providers_charge(
     found = rehearse("m", limit, DAYS, steps).days[0]
     assert found.used <= limit
     assert found.requests == len(asked)
+
+
+def test_rehearsal_says_of_what() -> None:
+    """The model and the limit that it was asked for, and a day without requests as such."""
+    found = rehearse("m", 7, DAYS, [])
+    assert (found.model, found.limit) == ("m", 7)
+    assert found.days == tuple(Day(day, 0, 0, "", 0) for day in DAYS)

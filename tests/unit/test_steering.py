@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from reconciler.core import steering
 from reconciler.core.errors import Refused
 from reconciler.core.objects import Desired, Kind, Manifest, Placed
 from reconciler.core.plan import plan
-from reconciler.core.state import State, dump, load
+from reconciler.core.state import Resource, State, dump, load
 
 PERSON = ev.Person("A", "a@example.com", "2026-11-23T00:00:00+00:00")
 MODEL: Kind = "model"
@@ -87,11 +88,10 @@ def test_pin_gives_the_pinned_objects_and_unpin_the_last_accepted(
             assert (site.models(), site.state.revision) == (objects(then), commit)
             assert steering.pin(site.state, then, commit, then.accepted, "o", "") == []
         elif site.state.pin is None:
-            try:
+            with pytest.raises(Refused, match=r"^no revision is pinned$") as caught:
                 steering.unpin(site.state, site.accepted[last], last, "o", "")
-            except Refused:
-                continue
-            raise AssertionError("nothing was pinned")
+            assert caught.value.hint == "pai status says what is in force"
+            continue
         else:
             site.fold(steering.unpin(site.state, site.accepted[last], last, "o", ""))
             assert site.state.pin is None
@@ -115,3 +115,42 @@ def test_orders_are_told_with_who_when_and_why() -> None:
     ]
     site.fold(steering.resume(site.state, "main", "p@example.com", ""))
     assert site.state.suspension is None
+    with pytest.raises(Refused, match=r"^the reconciling is not suspended$") as caught:
+        steering.resume(site.state, "main", "p@example.com", "")
+    assert caught.value.hint == "pai status says what is in force"
+
+
+def test_what_a_pin_brings_back_keeps_the_commit_that_gave_it_its_content() -> None:
+    """Models and agents alike, whatever their names; what only lies elsewhere is told as moved."""
+    spec: dict[str, object] = {"maxTokensPerDay": 1}
+    then = State(
+        models={
+            "a/b": Resource("a/b", spec, "m.yaml", 3, "r1", 0),
+            "still": Resource("still", {}, "m.yaml", 9, "r2", 0),
+        },
+        agents={"a/b": Resource("a/b", {"modelBindings": ["a/b"]}, "w.yaml", 4, "r2", 0, {"l": "1"}, {"n": "1"})},
+    )
+    state = State(models={"still": Resource("still", {}, "old.yaml", 1, "r2", 0)}, accepted=7)
+    drafts = steering.pin(state, then, "r3", 5, "o", "why")
+    assert [(draft.actor, draft.subject) for draft in drafts] == [
+        ("o", "model/a/b"),
+        ("o", "agent/a/b"),
+        ("o", "revision/r3"),
+    ]
+    moved, counts = [ev.Moved("model", "still", "m.yaml", 9)], ev.Counts(2, 1, 2, 0, 0, 1)
+    assert [draft.payload for draft in drafts] == [
+        ev.BindingCreated(spec=spec, previous=None, changed=[], file="m.yaml", line=3, revision="r1"),
+        ev.AgentCreated(
+            spec={"modelBindings": ["a/b"]}, previous=None, changed=[], file="w.yaml", line=4, revision="r2",
+            labels={"l": "1"}, annotations={"n": "1"},
+        ),
+        ev.RevisionPinned(commit="r3", position=5, reason="why", counts=counts, moved=moved),
+    ]  # fmt: skip
+    for draft in drafts:
+        state.apply(ev.Event(draft.actor, draft.payload, "id", draft.subject, "t"))
+    state.models["still"] = Resource("still", {}, "old.yaml", 1, "r2", 0)
+    (last,) = steering.unpin(state, then, "r4", "p", "back")
+    assert (last.actor, last.subject) == ("p", "revision/r3")
+    assert last.payload == ev.RevisionUnpinned(
+        commit="r3", revision="r4", position=7, reason="back", counts=ev.Counts(2, 1, 0, 0, 0, 1), moved=moved
+    )
