@@ -23,6 +23,7 @@ from reconciler.core.reservations import (
     reserve,
     settle,
     void,
+    weigh,
 )
 from reconciler.core.standing import Standing
 from reconciler.core.state import State
@@ -219,6 +220,7 @@ def test_reservation_without_binding_or_room_is_refused() -> None:
         hold(state, "s", 1)
     assert caught.value.denial == Denial("day", 1, 0)
     assert caught.value.standing == Standing(1000, Account(DAY, 0, 1000))
+    assert caught.value.model == "m"
     with pytest.raises(Denied, match="needs 501 tokens, one request may use 500"):
         reserve(state, "m", Ask(0, 501, 0), lower=True, day=DAY, request="s", agent="a", key="", surface="openai")
 
@@ -229,8 +231,9 @@ def test_request_holds_one_reservation_at_most() -> None:
     hold(state, "r")
     with pytest.raises(AssertionError):
         hold(state, "r")
-    with pytest.raises(AssertionError):
-        hold(state, "s", -1)
+    for field in Ask._fields:
+        with pytest.raises(AssertionError):
+            weigh(state, "m", Ask(1, 1, 1)._replace(**{field: -1}), lower=False, day=DAY)
 
 
 def test_day_of_a_reservation_never_goes_back() -> None:
@@ -392,6 +395,25 @@ def test_limits_are_those_of_the_spec() -> None:
     """A limit that is not set is none."""
     assert with_binding(7, 5).models["m"].binding.limits == Limits(7, 5)
     assert with_binding(None).models["m"].binding.limits == Limits(None, None)
+
+
+def test_reservation_notes_no_more_than_there_can_be() -> None:
+    """Without a daily limit a bound of our own is noted, with one the limit, whatever the request might cost."""
+    asked = Ask(2 * UNLIMITED_TOKENS_MAX, 0, 7)
+    made = reserve(with_binding(None), "m", asked, lower=False, day=DAY, request="r", agent="a", key="", surface="x")
+    payload = made.draft.payload
+    assert isinstance(payload, ev.TokensReserved)
+    assert (payload.tokens, payload.input, payload.output) == (UNLIMITED_TOKENS_MAX, UNLIMITED_TOKENS_MAX, 7)
+    assert payload.node == ""
+    noted = hold(with_binding(2 * UNLIMITED_TOKENS_MAX), "r", UNLIMITED_TOKENS_MAX + 1)
+    assert (noted.tokens, noted.input) == (UNLIMITED_TOKENS_MAX + 1, UNLIMITED_TOKENS_MAX + 1)
+
+
+def test_frozen_ledger_keeps_its_day() -> None:
+    """What was counted to a day is not handed out a second time by the copy."""
+    ledger = Ledger("2026-11-24", {"m": Account("2026-11-24", 5)}, {})
+    assert ledger.freeze() == ledger
+    assert ledger.freeze().account("m", ledger.freeze().today(DAY)) == Account("2026-11-24", 5)
 
 
 def test_outcome_of_an_older_day_leaves_later_accounts_alone() -> None:
