@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.tlog.merkle import leaf_hash
 from reconciler.tlog.note import generate, parse_vkey
-from reconciler.tlog.signed_checkpoint import Checkpoint, read, sign, verify
+from reconciler.tlog.signed_checkpoint import NOTE_BYTES_MAX, Checkpoint, read, sign, verify
 
 PAIR = generate("example.com/log")
 KEY = parse_vkey(PAIR.vkey)
@@ -80,3 +81,66 @@ def test_texts_that_are_no_checkpoint_are_refused(text: str) -> None:
     root = base64.b64encode(CHECKPOINT.root).decode()
     with pytest.raises(ValueError):  # noqa: PT011
         read((text.replace("ROOT", root) + "\n" + NOTE.decode().split("\n")[4] + "\n").encode())
+
+
+SIGNED = NOTE.decode().split("\n")[4]
+ROOT = base64.b64encode(CHECKPOINT.root).decode()
+
+
+def noted(body: str, *signatures: str) -> bytes:
+    return (body.replace("ROOT", ROOT) + "\n" + "".join(f"{each}\n" for each in signatures or (SIGNED,))).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"x" * (NOTE_BYTES_MAX + 1), f"it has {NOTE_BYTES_MAX + 1} bytes, a checkpoint at most {NOTE_BYTES_MAX}"),
+        (b"\xff", "it is no UTF-8 text"),
+        (b"a\x1f\n", "it has control characters"),
+        (b"a\n1\n", "it is no signed note: text, an empty line, signatures"),
+        (NOTE[:-1], "it is no signed note: text, an empty line, signatures"),
+        (noted("a\n1\n"), "a checkpoint has three lines: origin, size, root"),
+        (noted("\n1\nROOT\n"), "a checkpoint has three lines: origin, size, root"),
+        (noted("a\n01\nROOT\n"), "'01' is no size"),
+        (noted("a\n²\nROOT\n"), "'²' is no size"),
+        (noted("a\n-1\nROOT\n"), "'-1' is no size"),
+        (noted(f"a\n{'9' * 41}\nROOT\n"), f"'{'9' * 40}' is no size"),
+        (noted(f"a\n{'9' * 20}\nROOT\n"), f"'{'9' * 20}' is no size"),
+        (noted("a\n1\nROOT\nmore\n"), "it has extension lines, which no checkpoint of Pai has"),
+        (noted("a\n1\nAAAA\n"), "its root is no SHA-256 hash"),
+        (noted("a\n1\nAAB=\n"), "'AAB=' is not base64"),
+        (noted(f"a\n1\n{'!' * 61}\n"), f"'{'!' * 60}' is not base64"),
+        (noted("a\n1\nROOT\n", "-x AAAAAAA="), "a signature line reads: — NAME BASE64"),
+        (noted("a\n1\nROOT\n", "—  AAAAAAA="), "a signature line reads: — NAME BASE64"),
+        (noted("a\n1\nROOT\n", "— x AAAAAA=="), "a signature line reads: — NAME BASE64"),
+    ],
+)
+def test_refusal_of_a_checkpoint_says_what_is_wrong_with_it(text: bytes, message: str) -> None:
+    """Part by part, from the whole to the signatures."""
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        read(text)
+
+
+def test_largest_and_smallest_checkpoints_are_read() -> None:
+    """Nothing in it, 19 digits, the longest note, the shortest signature."""
+    assert read(noted("a\n0\nROOT\n", "— x AAAAAAA=")) == Checkpoint("a", 0, CHECKPOINT.root)
+    assert read(noted(f"a\n{'9' * 19}\nROOT\n")).size == 10**19 - 1
+    origin = "o" * (NOTE_BYTES_MAX - len(noted("\n1\nROOT\n")))
+    assert len(noted(f"{origin}\n1\nROOT\n")) == NOTE_BYTES_MAX
+    assert read(noted(f"{origin}\n1\nROOT\n")).origin == origin
+
+
+def test_note_says_whose_it_is_not() -> None:
+    """Another log's, another key's, or a signature that was taken from another checkpoint."""
+    other = CHECKPOINT._replace(origin="example.org/log")
+    with pytest.raises(ValueError, match=r"^it is a checkpoint of example\.org/log, not of example\.com/log$"):
+        verify(noted(other.text(), SIGNED), KEY)
+    with pytest.raises(ValueError, match=r"^the key of example\.com/log cannot sign for example\.org/log$"):
+        sign(other, PAIR.secret)
+    with pytest.raises(ValueError, match=f"^it is not signed by the key example\\.com/log\\+{KEY.key_id.hex()}$"):
+        verify(noted(CHECKPOINT.text(), SIGNED.replace("example.com/log", "example.com/gol")), KEY)
+    with pytest.raises(ValueError, match=r"^its signature does not hold$"):
+        verify(noted(CHECKPOINT._replace(size=1).text()), KEY)
+    bad = base64.b64encode(KEY.key_id + bytes(64)).decode()
+    with pytest.raises(ValueError, match=r"^its signature does not hold$"):  # also if another one of the key does
+        verify(noted(CHECKPOINT.text(), SIGNED, f"— example.com/log {bad}"), KEY)

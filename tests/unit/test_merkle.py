@@ -63,3 +63,16 @@ def test_unpack_refuses_what_is_no_frontier(size: int, data: bytes) -> None:
     """A frontier has one hash for every bit set in its size."""
     with pytest.raises(ValueError, match="no frontier"):
         Frontier.unpack(size, data)
+
+
+@pytest.mark.parametrize(("size", "peaks"), [(1, []), (2, [b"x" * 32] * 2), (1, [b"x" * 31]), (0, [b"x" * 32])])
+def test_peaks_that_do_not_fit_make_no_tree(size: int, peaks: list[bytes]) -> None:
+    """Neither their number nor their length may be another."""
+    with pytest.raises(ValueError, match=f"^{len(peaks)} peaks do not make a tree of {size} leaves$"):
+        Frontier(size, peaks)
+
+
+def test_unpack_says_what_does_not_fit() -> None:
+    """Bytes and leaves, for whoever looks into a damaged log."""
+    with pytest.raises(ValueError, match=r"^31 bytes are no frontier of 1 leaves$"):
+        Frontier.unpack(1, b"x" * 31)

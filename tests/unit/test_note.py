@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import re
 
 import pytest
 
-from reconciler.tlog.note import generate, parse_secret, parse_vkey
+from reconciler.tlog.note import generate, parse_secret, parse_vkey, sign, signed_by
 
 # The key pair of golang.org/x/mod/sumdb/note's own documentation.
 GO_SECRET = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
@@ -49,3 +50,50 @@ def test_parse_refuses_keys_that_do_not_hold_together(text: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         parse_secret("PRIVATE+KEY+" + text)
     assert len(text) < 9 or text not in str(caught.value)
+
+
+def keyed(data: bytes, name: str = "x", key_id: str = "00000000") -> str:
+    return f"{name}+{key_id}+{base64.b64encode(data).decode()}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x+00000000", "a key reads name+hash+base64"),
+        (keyed(b"\x01" + bytes(32), name=""), "a key reads name+hash+base64"),
+        (keyed(b"\x01" + bytes(32), key_id="000000"), "a key reads name+hash+base64"),
+        (keyed(b"\x01" + bytes(32), key_id="0000000z"), "a key reads name+hash+base64"),
+        (keyed(b"\x01" + bytes(32))[:-4] + "!!!!", "a key reads name+hash+base64"),
+        (keyed(b"\x02" + bytes(32)), "the {} key is not an Ed25519 key"),
+        (keyed(b"\x01" + bytes(31)), "the {} key is not an Ed25519 key"),
+        (keyed(b"\x01" + bytes(33)), "the {} key is not an Ed25519 key"),
+        (keyed(b"\x01" + bytes(32)), "the {} key's hash does not match"),
+    ],
+)
+def test_refusal_of_a_key_says_what_is_wrong_with_it(text: str, message: str) -> None:
+    """Whoever copied it by hand is told which part is bad, for both kinds of keys in the same words."""
+    with pytest.raises(ValueError, match=f"^{re.escape(message.format('verifier'))}$"):
+        parse_vkey(text)
+    with pytest.raises(ValueError, match=f"^{re.escape(message.format('signing'))}$"):
+        parse_secret(f"PRIVATE+KEY+{text}")
+
+
+def test_verifier_key_is_no_signing_key() -> None:
+    """The two are easily taken for each other."""
+    with pytest.raises(ValueError, match=r"^this is no signing key$"):
+        parse_secret(GO_VKEY)
+
+
+def test_space_around_a_key_is_no_part_of_it() -> None:
+    """Files end with a line break."""
+    assert str(parse_vkey(f" {GO_VKEY}\n")) == GO_VKEY
+
+
+def test_signature_is_the_keys_over_the_text_alone() -> None:
+    """Another text, or another key, is noticed; the key's id stands before the signature."""
+    key = parse_vkey(GO_VKEY)
+    signature = sign(GO_SECRET, b"text")
+    assert (signature[:4], len(signature)) == (key.key_id, 68)
+    assert signed_by(key, b"text", signature[4:])
+    assert not signed_by(key, b"other", signature[4:])
+    assert not signed_by(parse_vkey(generate("PeterNeumann").vkey), b"text", signature[4:])

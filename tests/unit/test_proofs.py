@@ -177,9 +177,17 @@ def test_consistency_with_nothing_and_with_itself_needs_no_steps() -> None:
 @pytest.mark.parametrize(("index", "size"), [(-1, 1), (1, 1), (0, 0)])
 def test_proof_of_what_is_not_there_is_no_value(index: int, size: int) -> None:
     """A leaf outside the tree has no proof, and none verifies."""
-    with pytest.raises(ValueError, match="no leaf"):
+    with pytest.raises(ValueError, match=f"^a tree of {size} leaves has no leaf {index}$"):
         inclusion(index, size, nodes_of([]))
     assert not verify_inclusion(EMPTY_ROOT, index, size, [], EMPTY_ROOT)
+
+
+@pytest.mark.parametrize(("old", "new"), [(-1, 1), (2, 1)])
+def test_longer_tree_is_no_beginning(old: int, new: int) -> None:
+    """Neither can it be proved, nor does anything verify."""
+    with pytest.raises(ValueError, match=f"^a tree of {new} leaves does not begin with one of {old}$"):
+        consistency(old, new, nodes_of([leaf_hash(b"")]))
+    assert not verify_consistency(old, new, [], EMPTY_ROOT, EMPTY_ROOT)
 
 
 @given(st.lists(st.integers(0, 700), max_size=5))

@@ -47,3 +47,32 @@ def test_extra_data_is_given_to_whoever_asks() -> None:
     assert extra_data(write(PROOF)) == b""
     with pytest.raises(ValueError, match="base64"):
         extra_data(write(PROOF, b"the event").replace("extra ", "extra !"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("c2sp.org/tlog-proof@v1\nindex 2\n", "a proof begins with c2sp.org/tlog-proof@v1"),
+        ("index 2\n\nx", "a proof begins with c2sp.org/tlog-proof@v1"),
+        ("c2sp.org/tlog-proof@v1\n\nx", "a proof has a line: index POSITION"),
+        ("c2sp.org/tlog-proof@v1\n2\n\nx", "a proof has a line: index POSITION"),
+        ("c2sp.org/tlog-proof@v1\nindex \n\nx", "a proof has a line: index POSITION"),
+        ("c2sp.org/tlog-proof@v1\nindex ²\n\nx", "a proof has a line: index POSITION"),
+        ("c2sp.org/tlog-proof@v1\nindex 02\n\nx", "a proof has a line: index POSITION"),
+        ("c2sp.org/tlog-proof@v1\nextra AAAA\n\nx", "a proof has a line: index POSITION"),
+        ("c2sp.org/tlog-proof@v1\nindex 2\nA!AA\n\nx", "the steps of a proof are base64"),
+    ],
+)
+def test_refusal_of_a_proof_says_what_is_wrong_with_it(text: str, message: str) -> None:
+    """The first line, the position, a step."""
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        parse(text)
+
+
+def test_extra_data_is_the_second_line_and_no_other() -> None:
+    """A proof of one line has none, and what stands elsewhere is none; what is no base64 is said so."""
+    assert extra_data("c2sp.org/tlog-proof@v1") == b""
+    assert extra_data("c2sp.org/tlog-proof@v1\nindex 2\nextra AAAA\n") == b""
+    assert extra_data("c2sp.org/tlog-proof@v1\nextra AAAA") == bytes(3)
+    with pytest.raises(ValueError, match=r"^the extra data of a proof is base64$"):
+        extra_data("c2sp.org/tlog-proof@v1\nextra A!AA\n")
