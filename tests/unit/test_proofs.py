@@ -174,6 +174,12 @@ def test_consistency_with_nothing_and_with_itself_needs_no_steps() -> None:
     assert not verify_consistency(2, 3, [], three, three)
 
 
+@pytest.mark.parametrize(("old", "new"), [(0, 0), (0, 1), (0, 3), (3, 3)])
+def test_nothing_needs_to_be_shown_of_nothing_and_of_the_whole(old: int, new: int) -> None:
+    """The verifier has both roots already; no hash is asked for."""
+    assert consistency(old, new, nodes_of([])) == []
+
+
 @pytest.mark.parametrize(("index", "size"), [(-1, 1), (1, 1), (0, 0)])
 def test_proof_of_what_is_not_there_is_no_value(index: int, size: int) -> None:
     """A leaf outside the tree has no proof, and none verifies."""
