@@ -113,6 +113,8 @@ def noted(body: str, *signatures: str) -> bytes:
         (noted("a\n1\nROOT\n", "-x AAAAAAA="), "a signature line reads: — NAME BASE64"),
         (noted("a\n1\nROOT\n", "—  AAAAAAA="), "a signature line reads: — NAME BASE64"),
         (noted("a\n1\nROOT\n", "— x AAAAAA=="), "a signature line reads: — NAME BASE64"),
+        (noted("a\n1\nROOT\n", "— x y AAAAAAA="), "'y AAAAAAA=' is not base64"),
+        (noted("a\n\n1\nROOT\n"), "a checkpoint has three lines: origin, size, root"),
     ],
 )
 def test_refusal_of_a_checkpoint_says_what_is_wrong_with_it(text: bytes, message: str) -> None:

@@ -172,6 +172,7 @@ def test_consistency_with_nothing_and_with_itself_needs_no_steps() -> None:
     assert not verify_consistency(0, 3, [], three, three)
     assert not verify_consistency(3, 3, [], three, EMPTY_ROOT)
     assert not verify_consistency(2, 3, [], three, three)
+    assert not verify_consistency(3, 5, [], three, mth(hashes(5)))
 
 
 @pytest.mark.parametrize(("old", "new"), [(0, 0), (0, 1), (0, 3), (3, 3)])
