@@ -14,8 +14,9 @@ from reconciler.core.errors import LogDamaged, NotFound
 from reconciler.core.state import FOLD_VERSION, State, dump
 from reconciler.log import pruned
 from reconciler.log.store import Base, Kept, Reader, Stored
-from reconciler.log.tree import extend
-from reconciler.tlog.merkle import Frontier, leaf_hash
+from reconciler.log.tree import Tree, extend
+from reconciler.tlog.merkle import Frontier, leaf_hash, node_hash
+from reconciler.tlog.proofs import verify_consistency, verify_inclusion
 
 HINT = "run `pai verify` to see all that is wrong, and restore the file from a backup"
 TREE_HINT = "run `pai verify` to see all that is wrong; subtree hashes are made anew when the log is opened for writing"
@@ -194,3 +195,49 @@ def test_frontier_is_not_extended_over_what_is_not_whole(missing: int, leaf: byt
     with pytest.raises(LogDamaged) as caught:
         extend(Frontier(), reader(leaf=leaf, **bodies), 7)
     assert (caught.value.message, caught.value.hint) == (message, TREE_HINT)
+
+
+ALL = [leaf_hash(b"%d" % n) for n in range(600)]
+
+
+class Hashes:
+    """The hashes of a log of 600 events that begins at position 512: its leaves from there, and whole tiles' roots."""
+
+    def hashes(self, tier: int, start: int, stop: int) -> list[bytes]:
+        """Give those that are there."""
+        if tier:
+            return [tree(ALL[256 * n : 256 * n + 256]).root() for n in range(start, min(stop, 2))]
+        return ALL[start:stop] if start >= 512 else []
+
+
+@pytest.mark.parametrize("size", [256, 512, 513, 600])
+@pytest.mark.parametrize("position", [0, 255, 256, 300, 511, 512, 599])
+def test_kept_event_is_proved_by_its_path(position: int, size: int) -> None:
+    """Its neighbours were dropped: the path stands for them, below its tile's root and nowhere else."""
+    hashes = Tree(cast("Reader", Hashes()))
+    if position >= size:
+        return
+    tile = ALL[position - position % 256 :][:256]
+    path = pruned.path_in_tile(tile, position % 256) if position < 512 else b""
+    proof = hashes.inclusion(position, size, path)
+    assert verify_inclusion(ALL[position], position, size, proof, tree(ALL[:size]).root())
+    if path:
+        with pytest.raises(LogDamaged) as caught:
+            hashes.inclusion(position, size)
+        assert caught.value.hint == TREE_HINT
+        assert caught.value.message.startswith("a hash of the tree is missing at position ")
+
+
+def test_tree_of_stored_hashes_is_that_of_the_leaves() -> None:
+    """Roots, frontiers and consistency of what is there, and where the first hash is missing that is not."""
+    hashes = Tree(cast("Reader", Hashes()))
+    for size in (256, 512, 513, 599, 600):
+        whole = tree(ALL[:size])
+        assert hashes.root(size) == whole.root()
+        assert (hashes.frontier(size).size, hashes.frontier(size).peaks) == (size, whole.peaks)
+        shown = hashes.consistency(size, 600)
+        assert verify_consistency(size, 600, shown, whole.root(), tree(ALL).root())
+    assert hashes.root(512) == node_hash(tree(ALL[:256]).root(), tree(ALL[256:512]).root())
+    for size, missing in ((601, 600), (768, 512), (1024, 512), (3, 0)):
+        with pytest.raises(LogDamaged, match=f"^a hash of the tree is missing at position {missing}$"):
+            hashes.root(size)

@@ -136,3 +136,15 @@ def test_what_was_seen_is_never_given_again() -> None:
     assert parse_ulid(stamper.next_id()) == (7 << 100) + 1
     with pytest.raises(ValueError, match="no ULID"):
         stamper.see("1970-01-01T00:00:09Z", "none")
+
+
+def test_first_moment_of_all_has_a_time() -> None:
+    """A clock that stands at nothing, as in tests, is a clock."""
+    assert Stamper(lambda: 0, os.urandom).now() == "1970-01-01T00:00:00.000000Z"
+
+
+def test_id_counts_over_the_end_of_its_last_letters() -> None:
+    """What the ids of a batch have in common is not carried on where it changes."""
+    stamper, last = Stamper(lambda: 0, os.urandom), (7 << 100) + (1 << 20) - 3
+    stamper.see("1970-01-01T00:00:00Z", format_ulid(last))
+    assert [parse_ulid(stamper.next_id()) - last for _ in range(5)] == [1, 2, 3, 4, 5]
