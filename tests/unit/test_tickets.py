@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
 from reconciler.core.errors import LogBusy, LogDamaged, LogNotWritable, Refused
-from reconciler.core.events import DaemonStopped, Draft, Event
+from reconciler.core.events import DaemonStopped, Draft, Event, SecretStored
 from reconciler.core.state import State
 from reconciler.log.stamp import Stamper, parse_time, parse_ulid
-from reconciler.log.store import FREE
-from reconciler.recorder.batches import Batch, hint, message, not_recorded
-from reconciler.recorder.deciding import NOTHING, Decided, made
+from reconciler.log.store import FREE, Reader, Stored
+from reconciler.recorder.batches import Batch, cut_of, hint, message, not_recorded
+from reconciler.recorder.deciding import NOTHING, Decided, Made, made
+from reconciler.recorder.housekeeper import NOTHING_DUE
 from reconciler.recorder.prepared import Prepared
 from reconciler.recorder.tickets import Receipt, Ticket
 
@@ -159,3 +162,55 @@ def test_prepared_events_are_those_that_deciding_gives() -> None:
     assert {parse_time(event.time) for event in events} == {1_795_428_251_000_456}
     assert parse_ulid(events[1].id) == parse_ulid(events[0].id) + 1
     assert prepared.keys == []
+
+
+def batch_of(*bodies: bytes) -> Batch:
+    batch = Batch(7)
+    for body in bodies:
+        batch.put(Made(receipt().events[:1], [body]))
+    return batch
+
+
+class Log:
+    """A log that has some bodies from a position on, or cannot be read."""
+
+    def __init__(self, first: int, *bodies: bytes, error: Exception | None = None) -> None:
+        self._bodies, self._error = dict(enumerate(bodies, first)), error
+
+    def read(self, start: int, stop: int) -> Iterator[Stored]:
+        """Give those between two positions."""
+        if self._error:
+            raise self._error
+        return (Stored(seq, self._bodies[seq], b"") for seq in range(start, stop) if seq in self._bodies)
+
+
+@pytest.mark.parametrize(
+    ("batch", "log", "found"),
+    [
+        (batch_of(b"a", b"b"), Log(7, b"a", b"b"), True),
+        (batch_of(b"a", b"b"), Log(7, b"a", b"b", b"c"), True),
+        (batch_of(b"a", b"b"), Log(7, b"a"), False),
+        (batch_of(b"a", b"b"), Log(6, b"a", b"b"), False),
+        (batch_of(b"a", b"b"), Log(7, b"a", b"x"), False),
+        (batch_of(), Log(7, b"a"), False),
+        (batch_of(b"a"), Log(7, error=LogDamaged("torn")), False),
+    ],
+)
+def test_batch_is_on_a_log_that_has_its_bytes_at_its_place(batch: Batch, log: Log, found: bool) -> None:
+    """All of them and there; a log that cannot be read has nothing."""
+    assert batch.is_in(cast("Reader", log)) is found
+
+
+def test_cut_takes_the_rows_that_its_events_touch() -> None:
+    """In the order of their table, the log's own first; keys that are known are not looked for again."""
+    state, batch = State(secrets={"b": {"k": "d"}, "a": {}}), Batch(0)
+    for name in ("b", "a"):
+        event = Event("o", SecretStored(keys={"k": "d"}), "id", f"secret/{name}", "t")
+        batch.put(Made([event], [name.encode()]))
+    assert (len(batch.events), batch.bodies) == (2, [b"b", b"a"])
+    cut = cut_of(batch, state, None)
+    assert list(cut.rows) == [("log", ""), ("secret", "a"), ("secret", "b")]
+    assert cut.rows["secret", "b"] is state.secrets["b"]
+    assert (cut.batch, cut.due) == (batch, NOTHING_DUE)
+    batch.keys = [("secret", "b")]
+    assert list(cut_of(batch, state, None).rows) == [("log", ""), ("secret", "b")]
