@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.events import decode
+from reconciler.core.events import Draft, TokensReserved, decode
 from reconciler.core.state import FOLD_VERSION, State, dump
 from reconciler.log.creation import projection_rows
 from reconciler.log.replay import restore
 from reconciler.log.store import Store
 from reconciler.recorder.housekeeper import NOTHING_DUE, Housekeeper
 from reconciler.recorder.indexer import STEP_EVENTS, Indexer
-from tests.support_log import new_log_of, some
+from tests.support_log import new_log_of, some, stored
 
 
 class Kept:
@@ -23,14 +23,14 @@ class Kept:
         self.store: Store = new_log_of("memory", folder).writer().open()
         self.state: State = restore(self.store).state
 
-    def commit(self, keeper: Housekeeper, count: int) -> bool:
+    def commit(self, keeper: Housekeeper, count: int, drafts: list[Draft] | None = None) -> bool:
         """Commit a batch as the recorder does, and tell whether something was due with it."""
-        stored = some(self.state.position, count)
-        events = [decode(each.body) for each in stored]
+        batch = some(self.state.position, count) if drafts is None else stored(self.state.position, drafts)
+        events = [decode(each.body) for each in batch]
         for event in events:
             self.state.apply(event)
         due = keeper.take(self.state)
-        self.store.append(stored, projection_rows(self.state))
+        self.store.append(batch, projection_rows(self.state))
         keeper.add(events, due)
         return due is not NOTHING_DUE
 
@@ -122,6 +122,27 @@ def test_large_batch_is_indexed_step_by_step(kept: Kept) -> None:
         found.append(kept.store.head().indexed)
     assert found == [1 + STEP_EVENTS, 1 + 2 * STEP_EVENTS, 1 + 2 * STEP_EVENTS + 5, 1 + 2 * STEP_EVENTS + 5]
     assert keeper_of(kept, block=600)._indexer._block.stop == kept.state.position
+
+
+def test_large_batch_that_changes_accounts_is_one_block(kept: Kept) -> None:
+    """In its middle nobody knows the accounts."""
+    keeper = keeper_of(kept, block=600)
+    reserved = [
+        Draft(
+            "w",
+            "model/m",
+            TokensReserved(
+                request=f"r{n}", agent="w", key="", surface="", day="2026-11-23", tokens=1, input=1, output=0, binding=0
+            ),
+        )
+        for n in range(STEP_EVENTS + 100)
+    ]
+    assert kept.commit(keeper, 0, reserved)
+    found = []
+    while keeper.behind:
+        keeper.step()
+        found.append(kept.store.head().indexed)
+    assert found == [0, 1 + STEP_EVENTS + 100]
 
 
 def test_batch_of_a_step_is_indexed_at_once(kept: Kept) -> None:

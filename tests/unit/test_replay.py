@@ -6,13 +6,16 @@ import contextlib
 from collections.abc import Iterator
 from typing import cast
 
+import msgspec
 import pytest
 
 from reconciler.core import events as ev
 from reconciler.core.errors import LogDamaged, NotFound
 from reconciler.core.state import FOLD_VERSION, State, dump, row, row_keys
 from reconciler.log import replay
+from reconciler.log.stamp import Stamper, format_ulid
 from reconciler.log.store import Base, LogHead, Reader, Snapshot, Stored
+from reconciler.recorder.following import folded, state_of
 from reconciler.tlog.merkle import Frontier, leaf_hash
 
 HINT = "run `pai verify` to see all that is wrong, and restore the file from a backup"
@@ -249,3 +252,33 @@ def test_key_for_ever_is_no_damage() -> None:
     """It has no time."""
     rows = ROWS | {("key", "k1"): ROWS["key", "k1"].replace(TIME.encode(), b"")}
     assert replay.projected(log(rows=rows)).keys["d1"].expires == ""
+
+
+def stamper() -> Stamper:
+    return Stamper(lambda: 0, bytes)
+
+
+def test_recorder_goes_on_after_the_last_event() -> None:
+    """Its state, the snapshot that it came from, and no time or id that was given already."""
+    ids = [format_ulid((1 << 126) + n) for n in (5, 9)]
+    last = [msgspec.structs.replace(EVENTS[n], id=ids[n]) for n in (0, 1)]
+    bodies = [ev.encode(event) for event in last]
+    whole = [Stored(seq, body, leaf_hash(body)) for seq, body in enumerate(bodies)]
+    frontier = Frontier()
+    frontier.extend([each.leaf for each in whole])
+    head = LogHead(2, frontier.pack(), 0, 0, 0, 0)
+    one, other_one = stamper(), stamper()
+    found, snapshot_at = state_of(log(stored=whole, head=head), one)
+    assert (found.position, snapshot_at) == (2, 0)
+    assert (one.now(), one.next_id()) == (TIME, format_ulid((1 << 126) + 10))
+    behind = State()
+    assert folded(behind, whole, other_one) == last
+    assert (behind, other_one.now(), other_one.next_id()) == (found, TIME, format_ulid((1 << 126) + 10))
+    assert folded(behind, [], other_one) == []
+    assert state_of(log(stored=[], head=LogHead(0, b"", 0, 0, 0, 0)), stamper()) == (State(), 0)
+
+
+def test_last_event_without_a_time_or_an_id_is_damage() -> None:
+    """It was not written by us; its position is named."""
+    message, _ = refused(LogDamaged, state_of, log(), stamper())
+    assert message == "the event at position 5 is no event of Pai: 'id' is no ULID"
