@@ -115,6 +115,7 @@ def test_cuts_are_told_newest_first_each_by_its_event() -> None:
     assert list(pruned.prunings(reader(None))) == []
     found = [pruned.where(log, position) for position in (0, 127, 128, 255, 256, 300)]
     assert [each and each.position for each in found] == [200, 200, 300, 300, None, None]
+    assert pruned.where(reader(at_300=cut(256, 64, None)), 10) is None
     error = pruned.dropped(log, 127)
     assert isinstance(error, NotFound)
     assert error.message == (

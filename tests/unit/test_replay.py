@@ -171,6 +171,10 @@ def test_position_outside_the_log_is_not_found() -> None:
     assert message == f"{said}: pruned on 2026-11-23 by a"
     message, _ = refused(NotFound, replay.event_at, log(base=base, stored=told), 4095)
     assert message.startswith("position 4095 is not on the log any more")
+    message, _ = refused(NotFound, replay.event_at, log(base=base, stored=told[5:]), 0)
+    assert message.startswith("position 0 is not on the log any more")
+    message, _ = refused(LogDamaged, replay.event_at, log(base=base, stored=told), 4096)
+    assert message == "position 4096 is missing"
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,9 @@ def test_orders_are_told_with_who_when_and_why() -> None:
     site.accept({"a": (1, 1)})
     commit = site.state.revision
     assert steering.standing_orders(site.state) == []
+    with pytest.raises(Refused, match=r"^no revision is pinned$") as caught:
+        steering.unpin(site.state, site.state, commit, "o", "")
+    assert caught.value.hint == "pai status says what is in force"
     site.fold(steering.pin(site.state, site.state.freeze(), commit, 0, "o@example.com", "two\nlines"))
     site.fold(steering.suspend(site.state, "main", "p@example.com", ""))
     assert steering.suspend(site.state, "main", "p@example.com", "") == []
