@@ -84,7 +84,7 @@ class Mutant(NamedTuple):
     path: str
     function: Any
     code: types.CodeType
-    defaults: tuple[object, ...] | None
+    defaults: tuple[Any, Any]
     line: int
     diff: str
 
@@ -124,14 +124,16 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(constant)
 
 
-def _defaults(node: ast.FunctionDef, function: Any) -> tuple[object, ...] | None:
-    """Give the default values of a mutated function, as far as they are constants; others stay."""
-    old = function.__defaults__
-    if not old:
-        return None
-    return tuple(
-        new.value if isinstance(new, ast.Constant) else was for new, was in zip(node.args.defaults, old, strict=True)
-    )
+def _defaults(node: ast.FunctionDef, function: Any) -> tuple[Any, Any]:
+    """Give the default values of a mutated function, by place and by name, as far as they are constants."""
+    by_place, by_name = function.__defaults__, function.__kwdefaults__
+    if by_place:
+        pairs = zip(node.args.defaults, by_place, strict=True)
+        by_place = tuple(new.value if isinstance(new, ast.Constant) else old for new, old in pairs)
+    if by_name:
+        given = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+        by_name = by_name | {argument.arg: new.value for argument, new in given if isinstance(new, ast.Constant)}
+    return by_place, by_name
 
 
 class Runner:
@@ -207,7 +209,7 @@ class Runner:
         os.setsid()
         self._alone()
         mutant.function.__code__ = mutant.code
-        mutant.function.__defaults__ = mutant.defaults or mutant.function.__defaults__
+        mutant.function.__defaults__, mutant.function.__kwdefaults__ = mutant.defaults
         for test in tests:
             report.write_text(test)
             signal.setitimer(signal.ITIMER_REAL, TEST_S_MAX + 10 * self.durations[test])
