@@ -58,8 +58,8 @@ TESTS = (
             "admin_metrics", "bridge", "budget", "canonical", "checkpoint", "control", "daemon_logs", "day",
             "diagnostics", "errors", "events", "gateway_auth", "housekeeper", "keys", "manifests_judging",
             "manifests_said", "masking", "merkle", "metering", "note", "open_requests", "output", "proofs",
-            "pruned_base", "query", "rehearsal", "replay", "secrets", "stamp", "standing", "state_and_plan",
-            "steering", "tail", "text", "tickets", "tlog_proof", "views",
+            "pruned_base", "query", "recorder", "rehearsal", "replay", "secrets", "stamp", "standing",
+            "state_and_plan", "steering", "tail", "text", "tickets", "tlog_proof", "views",
         )
     ),
     "tests/contract/test_log_store.py",
