@@ -66,7 +66,7 @@ class Stamper:
         self._random = random
         self._us = 0
         self._id = 0
-        self._second = -1_000_000  # the second that `_second_text` spells, in microseconds; none that there is, at first
+        self._second = -1_000_000  # the second that `_second_text` spells, in microseconds; at first none there is
         self._second_text = ""
         self._high = -1
         self._high_text = ""
