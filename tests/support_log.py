@@ -21,6 +21,7 @@ from reconciler.log.stamp import Stamper
 from reconciler.log.store import Backend, Log, Rows, Store, Stored
 from reconciler.recorder import Decide, Prepared, Receipt, Recorder, Ticket
 from reconciler.tlog.merkle import leaf_hash
+from tests.support_postgres import new_schema
 
 ORIGIN = "example.com/log"
 
@@ -140,9 +141,10 @@ LOGS: dict[str, Callable[[Path], Log]] = {
     "sqlite": lambda folder: SqliteLog(folder / "log.db"),
     "memory": lambda _: MemoryLog(),
     "shared": lambda _: MemoryLog(shared=True),
+    "postgres": lambda _: new_schema(),
 }
 """Every kind of log, by name: makes its place in a folder."""
-OWN = sorted(LOGS.keys() - {"shared"})
+OWN = sorted(LOGS.keys() - {"shared", "postgres"})
 """The kinds that one recorder has for itself."""
 
 
