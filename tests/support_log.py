@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from reconciler.core.budget import Ask
 from reconciler.core.errors import LogNotWritable
 from reconciler.core.events import BindingChanged, Draft, Event, SecretDeleted, SecretStored, encode
+from reconciler.core.reservations import reserve
 from reconciler.core.state import State, dump
 from reconciler.log.creation import create_log
 from reconciler.log.index import BLOCK_EVENTS
@@ -19,11 +21,12 @@ from reconciler.log.sqlite.place import SqliteLog
 from reconciler.log.sqlite.store import SqliteBackend
 from reconciler.log.stamp import Stamper
 from reconciler.log.store import Backend, Log, Rows, Store, Stored
-from reconciler.recorder import Decide, Prepared, Receipt, Recorder, Ticket
+from reconciler.recorder import Decide, Decided, Prepared, Receipt, Recorder, Ticket
 from reconciler.tlog.merkle import leaf_hash
 from tests.support_postgres import new_schema
 
 ORIGIN = "example.com/log"
+DAY = "2026-11-23"
 
 
 def new_log(folder: Path) -> Path:
@@ -144,7 +147,9 @@ LOGS: dict[str, Callable[[Path], Log]] = {
     "postgres": lambda _: new_schema(),
 }
 """Every kind of log, by name: makes its place in a folder."""
-OWN = sorted(LOGS.keys() - {"shared", "postgres"})
+SHARED = ["postgres", "shared"]
+"""The kinds that several recorders may write."""
+OWN = sorted(LOGS.keys() - set(SHARED))
 """The kinds that one recorder has for itself."""
 
 
@@ -196,3 +201,24 @@ def with_snapshots(path: Path, rounds: int = 3, every: int = 10) -> None:
 def decide(*drafts: Draft) -> Callable[[object], list[Draft]]:
     """Make a decision that gives these drafts whatever the state."""
     return lambda _state: list(drafts)
+
+
+def hold_tokens(request: str, tokens: int, node: str) -> Callable[[State], Decided[int]]:
+    """Decide to reserve on the binding "m", as the gateway does."""
+
+    def decided(state: State) -> Decided[int]:
+        made = reserve(
+            state,
+            "m",
+            Ask(tokens, tokens, 0),
+            lower=False,
+            day=DAY,
+            request=request,
+            agent="a",
+            key="key-1",
+            surface="openai",
+            node=node,
+        )
+        return Decided([made.draft], made.grant.tokens)
+
+    return decided

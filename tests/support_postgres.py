@@ -23,7 +23,8 @@ _numbers = itertools.count()
 class Postgres:
     """A running server in a folder of its own; `address` names a schema in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *settings: str) -> None:
+        self._settings = settings
         self.folder = Path(tempfile.mkdtemp(prefix="pai-pg-"))
         self.data = self.folder / "data"
         self.user = _plain_user()
@@ -35,7 +36,8 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        options = f"-c listen_addresses= -c unix_socket_directories={self.folder} -c max_connections=60"
+        own = ("listen_addresses=", f"unix_socket_directories={self.folder}", "max_connections=60")
+        options = " ".join(f"-c {setting}" for setting in (*own, *self._settings))
         self._run("pg_ctl", "-D", str(self.data), "-w", "-l", str(self.folder / "log"), "-o", options, "start")
 
     def stop(self, mode: str = "immediate") -> None:
@@ -45,6 +47,12 @@ class Postgres:
     def address(self, schema: str, user: str = "owner") -> Address:
         """Give the address of a schema."""
         return read_address(f"postgresql://{user}@/postgres?host={self.folder}&schema={schema}")
+
+    def new_schema(self) -> Address:
+        """Make a schema that no other test has, without a log in it."""
+        address = self.address(f"log_{os.getpid()}_{next(_numbers)}")
+        prepare(address)
+        return address
 
     def remove(self) -> None:
         """Stop it and delete everything."""
@@ -68,10 +76,8 @@ def postgres() -> Postgres:
 
 
 def new_schema() -> PostgresLog:
-    """Make a schema that no other test has, without a log in it."""
-    address = postgres().address(f"log_{os.getpid()}_{next(_numbers)}")
-    prepare(address)
-    return PostgresLog(address)
+    """Give a log that is not made yet, in a schema of its own."""
+    return PostgresLog(postgres().new_schema())
 
 
 def _plain_user() -> str | None:

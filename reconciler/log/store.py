@@ -256,7 +256,8 @@ class Store(Reader, Protocol):
     def turn(self, position: int) -> AbstractContextManager[Sequence[Stored]]:
         """Let nobody else append inside the `with`; gives what others have appended from a position on.
 
-        Raises LogNotWritable, LogDamaged.
+        On a shared log one `append` ends it; what else is written in it is durable at its end. Raises LogNotWritable,
+        LogDamaged.
         """
 
     def append(self, events: Sequence[Stored], rows: Rows) -> None:

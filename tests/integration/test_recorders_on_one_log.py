@@ -5,69 +5,48 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from reconciler.core import events as ev
-from reconciler.core.budget import Account, Ask
+from reconciler.core.budget import Account
 from reconciler.core.errors import LogNotWritable, Refused
-from reconciler.core.reservations import NO_DURATIONS, Denied, Usage, forfeit_open, reserve, settle, void
+from reconciler.core.reservations import NO_DURATIONS, Denied, Usage, forfeit_open, settle, void
 from reconciler.core.state import State, dump
 from reconciler.log.check.whole import check
 from reconciler.log.memory import MemoryLog
 from reconciler.log.replay import restore
-from reconciler.recorder import Decided, Recorder
-from tests.support_log import FaultyBackend, binding, decide, new_log_of, secret
+from reconciler.log.store import Log
+from reconciler.recorder import Recorder
+from tests.support_log import DAY, SHARED, FaultyBackend, binding, decide, hold_tokens, new_log_of, secret
 
-DAY = "2026-11-23"
 LIMIT = 10_000
 THREADS = 4
 ROUNDS = 40
 
 
-@pytest.fixture
-def log() -> MemoryLog:
-    """A log that several may write, with its first event."""
-    made = new_log_of("shared", None)  # type: ignore[arg-type] # it needs no folder
-    assert isinstance(made, MemoryLog)
-    return made
+@pytest.fixture(params=SHARED)
+def log(tmp_path: Path, request: pytest.FixtureRequest) -> Log:
+    """A log that several may write, with its first event, of each kind."""
+    return new_log_of(request.param, tmp_path)
 
 
 @pytest.fixture
-def nodes(log: MemoryLog) -> Iterator[list[Recorder]]:
-    """Three recorders, of which the first keeps what is derived, with snapshots and blocks that end often."""
+def nodes(log: Log) -> Iterator[list[Recorder]]:
+    """Three recorders; of a log in memory the first keeps what is derived, with snapshots and blocks that end often."""
+    keeps = isinstance(log, MemoryLog)
     with contextlib.ExitStack() as opened:
         yield [
             opened.enter_context(
-                Recorder(log.writer(), snapshot_every=60, block_events=25, housekeeping=number == 0, retry_s=0.01)
+                Recorder(log.writer(), snapshot_every=60, block_events=25, housekeeping=keeps and number == 0, retry_s=0.01)
             )
             for number in range(3)
         ]
 
 
-def hold(request: str, tokens: int, node: str) -> Callable[[State], Decided[int]]:
-    """Decide to reserve, as the gateway does."""
-
-    def decided(state: State) -> Decided[int]:
-        made = reserve(
-            state,
-            "m",
-            Ask(tokens, tokens, 0),
-            lower=False,
-            day=DAY,
-            request=request,
-            agent="a",
-            key="key-1",
-            surface="openai",
-            node=node,
-        )
-        return Decided([made.draft], made.grant.tokens)
-
-    return decided
-
-
-def assert_all_alike(log: MemoryLog, nodes: list[Recorder]) -> State:
+def assert_all_alike(log: Log, nodes: list[Recorder]) -> State:
     """Every node's state is what a replay of the log gives, and the log is whole."""
     with contextlib.closing(log.reader()) as reader:
         assert check(reader) == []
@@ -78,7 +57,7 @@ def assert_all_alike(log: MemoryLog, nodes: list[Recorder]) -> State:
     return state
 
 
-def test_budget_is_exact_over_all_of_them(log: MemoryLog, nodes: list[Recorder]) -> None:
+def test_budget_is_exact_over_all_of_them(log: Log, nodes: list[Recorder]) -> None:
     """Threads of every node reserve, settle and void on one binding until its day is spent: never a token more."""
     nodes[0].record(decide(binding("m", LIMIT)))
     over: list[int] = []
@@ -89,7 +68,7 @@ def test_budget_is_exact_over_all_of_them(log: MemoryLog, nodes: list[Recorder])
         for turn in range(ROUNDS):
             request = f"{number}-{thread}-{turn}"
             try:
-                receipt = node.record(hold(request, tokens := chance.randrange(1, 120), f"n{number}"))
+                receipt = node.record(hold_tokens(request, tokens := chance.randrange(1, 120), f"n{number}"))
             except Denied:
                 refused[number] += 1
                 continue
@@ -121,7 +100,7 @@ def test_budget_is_exact_over_all_of_them(log: MemoryLog, nodes: list[Recorder])
     assert len(requests) == len(set(requests)) == sum(granted)
 
 
-def test_decision_is_made_on_what_the_others_recorded(log: MemoryLog, nodes: list[Recorder]) -> None:
+def test_decision_is_made_on_what_the_others_recorded(log: Log, nodes: list[Recorder]) -> None:
     """What one has recorded, the next decision of another sees, and no reading node needs to be told."""
     nodes[0].record(decide(secret("a")))
     seen = nodes[1].record(lambda state: [secret("b")] if "a" in state.secrets else []).positions
@@ -135,11 +114,11 @@ def _refuse(why: str) -> list[ev.Draft]:
     raise Refused(why)
 
 
-def test_start_forfeits_its_own_alone(log: MemoryLog, nodes: list[Recorder]) -> None:
+def test_start_forfeits_its_own_alone(log: Log, nodes: list[Recorder]) -> None:
     """What other nodes have in flight is theirs."""
     nodes[0].record(decide(binding("m", LIMIT)))
     for number, node in enumerate(nodes):
-        node.record(hold(f"r{number}", 100, f"n{number}"))
+        node.record(hold_tokens(f"r{number}", 100, f"n{number}"))
     nodes[1].record(lambda state: forfeit_open(state, "the daemon was restarted", "n1"))
     state = assert_all_alike(log, nodes)
     assert sorted(state.ledger.open) == ["r0", "r2"]
@@ -147,7 +126,7 @@ def test_start_forfeits_its_own_alone(log: MemoryLog, nodes: list[Recorder]) -> 
 
 
 @pytest.mark.parametrize("reached", [False, True], ids=["nothing reached the log", "it reached the log"])
-def test_failure_of_one_is_its_own(log: MemoryLog, nodes: list[Recorder], reached: bool) -> None:
+def test_failure_of_one_is_its_own(log: Log, nodes: list[Recorder], reached: bool) -> None:
     """Its callers are told what is on the log; who was not decided yet gets the next turn; the others go on."""
     backend = FaultyBackend(log)
     with Recorder(backend, housekeeping=False, retry_s=0.01) as failing:
@@ -171,12 +150,12 @@ def test_failure_of_one_is_its_own(log: MemoryLog, nodes: list[Recorder], reache
     assert ("a" in state.secrets) is reached
 
 
-def test_times_and_ids_never_go_back_though_clocks_differ(log: MemoryLog) -> None:
+def test_times_and_ids_never_go_back_though_clocks_differ(log: Log) -> None:
     """A node whose clock is behind stamps as the newest event does, or later."""
     clocks = [2_000_000_000_000_000, 1_000_000_000_000_000]
     with contextlib.ExitStack() as opened:
         nodes = [
-            opened.enter_context(Recorder(log.writer(), clock=lambda us=us: us, housekeeping=us == clocks[0]))  # type: ignore[misc]
+            opened.enter_context(Recorder(log.writer(), clock=lambda us=us: us, housekeeping=False))  # type: ignore[misc]
             for us in clocks
         ]
         found = [event for n in range(6) for event in nodes[n % 2].record(decide(secret(f"s{n}"))).events]

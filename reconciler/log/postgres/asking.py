@@ -7,12 +7,8 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
-from psycopg import Connection
-from psycopg.rows import TupleRow
-
+from reconciler.log.postgres.connecting import Database
 from reconciler.log.postgres.errors import mapped
-
-Database = Connection[TupleRow]
 
 
 @lru_cache(maxsize=512)

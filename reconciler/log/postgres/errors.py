@@ -21,7 +21,7 @@ BROKEN_RULE: Final = "PAI01"
 """SQLSTATE of what our own guards in the database refuse."""
 
 _BUSY: Final = (pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure)
-_DAMAGED: Final = (pg.IntegrityConstraintViolation, pg.DataCorrupted, pg.IndexCorrupted)
+_DAMAGED: Final = (psycopg.IntegrityError, pg.DataCorrupted, pg.IndexCorrupted)
 _SAID: Final[dict[type[psycopg.Error], tuple[str, str]]] = {
     pg.ReadOnlySqlTransaction: ("this server is read-only", "name the primary, or add target_session_attrs=read-write"),
     pg.InvalidPassword: ("the password is wrong", "see log.password_secret_file, PGPASSFILE or the URL"),

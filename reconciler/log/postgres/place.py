@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from reconciler.core.state import RowKey
 from reconciler.log.postgres.address import Address
+from reconciler.log.postgres.connecting import Database
 from reconciler.log.postgres.errors import mapped
-from reconciler.log.postgres.schema import make
-from reconciler.log.postgres.store import PostgresReader, PostgresStore, connect
+from reconciler.log.postgres.schema import admit, make
+from reconciler.log.postgres.store import PostgresReader, PostgresStore
 from reconciler.log.store import Stored
 
 
@@ -52,10 +53,12 @@ class PostgresBackend:
         """Do nothing: others write the log as well."""
 
 
-def prepare(address: Address) -> None:
-    """Make the schema at an address, by an owner's right; nothing is changed if it is there.
+def prepare(address: Address, role: str = "", password: str = "") -> None:
+    """Make the schema at an address, by an owner's right, and let `role` work there; what is there stays as it is.
 
-    Raises LogDamaged, LogNotWritable.
+    Raises LogDamaged, LogNotWritable, CouldNotRun if the role cannot be made.
     """
-    with mapped(address.shown, writing=True), connect(address) as db:
+    with mapped(address.shown, writing=True), Database.to(address) as db:
         make(db, address.schema)
+        if role:
+            admit(db, address.schema, role, password)

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from psycopg import Connection
-from psycopg.rows import TupleRow
+from psycopg.errors import InsufficientPrivilege
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from reconciler.core.errors import LogDamaged
+from reconciler.core.errors import CouldNotRun, LogDamaged
 from reconciler.log.index import FIGURES
+from reconciler.log.postgres.connecting import Database
 from reconciler.log.postgres.errors import BROKEN_RULE
-
-Database = Connection[TupleRow]
 
 FORMAT_VERSION: Final = 1
 _SUMS = ", ".join(f"{name} bigint NOT NULL" for name in FIGURES)
@@ -60,6 +58,11 @@ _GUARDS: Final = (
     " IF number > 0 AND (low IS DISTINCT FROM size OR high - low + 1 <> number) THEN"
     f" RAISE EXCEPTION 'the log only grows at its end' USING ERRCODE = '{BROKEN_RULE}'; END IF;"
     " RETURN NULL; END $$",
+    # The head follows its events; it is what the transaction of a turn ends with.
+    f"CREATE FUNCTION {{s}}.move_head(grown bigint, new_peaks bytea, expected bigint) RETURNS void LANGUAGE plpgsql AS $$"
+    " BEGIN UPDATE {s}.head SET size = grown, peaks = new_peaks WHERE size = expected;"
+    f" IF NOT FOUND THEN RAISE EXCEPTION 'the head is not where it was' USING ERRCODE = '{BROKEN_RULE}'; END IF;"
+    " UPDATE {s}.derived SET projected = grown; END $$",
     "CREATE TRIGGER events_insert AFTER INSERT ON {s}.events REFERENCING NEW TABLE AS added"
     " FOR EACH STATEMENT EXECUTE FUNCTION {s}.grow()",
     "CREATE TRIGGER events_change BEFORE UPDATE OR DELETE OR TRUNCATE ON {s}.events"
@@ -69,6 +72,15 @@ _GUARDS: Final = (
     "CREATE TRIGGER head_change BEFORE DELETE OR TRUNCATE ON {s}.head"
     " FOR EACH STATEMENT EXECUTE FUNCTION {s}.refuse()",
 )
+_RIGHTS: Final = (
+    "GRANT USAGE ON SCHEMA {s} TO {r}",
+    "GRANT SELECT ON ALL TABLES IN SCHEMA {s} TO {r}",
+    "GRANT INSERT ON {s}.events TO {r}",
+    "GRANT INSERT, UPDATE ON {s}.head, {s}.derived TO {r}",
+    "GRANT INSERT, UPDATE, DELETE ON {s}.rows, {s}.snapshots, {s}.subtrees, {s}.marks, {s}.marked, {s}.requests,"
+    " {s}.spent TO {r}",
+)
+"""What a node may do: add events, read all, and keep what is derived."""
 GUARDS: Final = {"events": ("events_change", "events_insert"), "kept": ("kept_change",), "head": ("head_change",)}
 """The triggers of each table that refuse changes."""
 
@@ -85,6 +97,25 @@ def make(db: Database, schema: str) -> None:
             db.execute(SQL(statement).format(s=Identifier(schema)))
         version = SQL("INSERT INTO {s}.format VALUES ({v})")
         db.execute(version.format(s=Identifier(schema), v=Literal(FORMAT_VERSION)))
+
+
+def admit(db: Database, schema: str, role: str, password: str = "") -> None:
+    """Let a role work as a node does, and make it if there is none; the password of one that is there stays.
+
+    Raises CouldNotRun with what to run, if this user may not make roles.
+    """
+    names = {"s": Identifier(schema), "r": Identifier(role)}
+    with db.transaction():
+        if db.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
+            making = SQL("CREATE ROLE {r} LOGIN").format(**names)
+            try:
+                with db.transaction():
+                    db.execute(making + SQL(" PASSWORD {p}").format(p=Literal(password)) if password else making)
+            except InsufficientPrivilege as error:
+                hint = f"let one who may run: {making.as_string(db)} PASSWORD '...'; then try again"
+                raise CouldNotRun(f"this user may not make the role {role}", hint) from error
+        for statement in _RIGHTS:
+            db.execute(SQL(statement).format(**names))
 
 
 def recognise(db: Database, schema: str) -> None:

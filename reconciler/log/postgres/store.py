@@ -23,7 +23,8 @@ from reconciler.core.errors import LogDamaged
 from reconciler.core.state import RowKey
 from reconciler.log.index import INDEX_VERSION, Block
 from reconciler.log.postgres.address import Address
-from reconciler.log.postgres.asking import Database, statement
+from reconciler.log.postgres.asking import statement
+from reconciler.log.postgres.connecting import SILENCE_S, Database
 from reconciler.log.postgres.errors import RESTORE
 from reconciler.log.postgres.events import EventsReader
 from reconciler.log.postgres.index import IndexReader
@@ -31,7 +32,6 @@ from reconciler.log.postgres.schema import lifted, lost_guards, recognise
 from reconciler.log.store import Base, Kept, LogHead, Rows, Snapshot, Stored
 from reconciler.tlog.merkle import TILE_HEIGHT, Frontier, Tiers
 
-CONNECT_S: Final = 5
 SNAPSHOTS_KEPT: Final = 2
 _TAIL_MAX: Final = 4096
 _CHUNK: Final = 4096
@@ -44,7 +44,7 @@ _BEGIN: Final = (
 _LOCK: Final = f"SELECT pg_advisory_xact_lock({_LOCKS}, {{oid}})"
 _HEAD: Final = "SELECT size, peaks FROM {s}.head"
 _TAIL: Final = f"SELECT seq, body, leaf FROM {{s}}.events WHERE seq >= {{position}} ORDER BY seq LIMIT {_TAIL_MAX}"
-_GROW: Final = "UPDATE {s}.head SET size = %s, peaks = %s WHERE size = %s"
+_GROW: Final = "SELECT {s}.move_head(%s, %s, %s)"
 _INSERT: Final = "INSERT INTO {s}.events (seq, body, leaf) SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[])"
 _PLANT: Final = "INSERT INTO {s}.subtrees (tier, n, hash) SELECT %s, * FROM unnest(%s::bigint[], %s::bytea[])"
 _PUT_ROWS: Final = (
@@ -71,17 +71,6 @@ class Head(NamedTuple):
     peaks: bytes
 
 
-def connect(address: Address) -> Database:
-    """Open a connection whose transactions are begun by us. Raises psycopg's errors."""
-    return psycopg.connect(
-        address.conninfo,
-        autocommit=True,
-        prepare_threshold=None,  # a pooler in transaction mode gives each transaction another session
-        connect_timeout=CONNECT_S,
-        application_name="pai",
-    )
-
-
 class PostgresReader(EventsReader, IndexReader):
     """A view for reading; each call sees the newest state, or that of the enclosing `moment`."""
 
@@ -89,7 +78,7 @@ class PostgresReader(EventsReader, IndexReader):
         """Open it. Raises LogDamaged if no log was `made` there, CouldNotRun."""
         self._schema, self._shown = address.schema, address.shown
         with self._mapped():
-            self._db = connect(address)
+            self._db = Database.to(address)
         try:
             with self._mapped():
                 recognise(self._db, self._schema)
@@ -171,21 +160,23 @@ class PostgresStore(PostgresReader):
     def __init__(self, address: Address, *, made: bool = True) -> None:
         super().__init__(address, made=made)
         self._turn: Head | None = None
+        self._kept = False  # whether what is derived was written in this turn
 
     @contextlib.contextmanager
     def turn(self, position: int) -> Iterator[Sequence[Stored]]:
         """Let nobody else append inside the `with`, until `append`; gives what others appended from a position on."""
-        head, tail = self._begin(position)
-        self._turn = head
+        self._db.patience_s = SILENCE_S
         try:
-            while len(tail) and tail[-1].seq + 1 < head.size:  # the first message asks for no more than fits well
-                tail += self.read(tail[-1].seq + 1, head.size)
-            yield tail
+            with self._ending():
+                self._turn, tail = self._begin(position)
+                self._kept = False
+                while tail and tail[-1].seq + 1 < self._turn.size:  # the first message asks for what fits well
+                    tail += self.read(tail[-1].seq + 1, self._turn.size)
+                yield tail
+                if self._turn is not None:
+                    self._tell("COMMIT" if self._kept else "ROLLBACK")
         finally:
-            if self._turn is not None:
-                self._turn = None
-                with contextlib.suppress(psycopg.Error):
-                    self._db.execute("ROLLBACK")
+            self._db.patience_s = self._turn = None
 
     def append(self, events: Sequence[Stored], rows: Rows) -> None:
         """Add events whose positions continue the log, and put `rows`, in one durable transaction; it ends the turn."""
@@ -193,10 +184,10 @@ class PostgresStore(PostgresReader):
             with self.turn(events[0].seq if events else 0):
                 return self.append(events, rows)
         head, self._turn = self._turn, None
-        with self._ending():
+        with self._ending(), self._db.pipeline():
             self._grow(head, events)
             self._put_rows(rows)
-            self._tell("UPDATE {s}.derived SET projected = %s", (head.size + len(events),))
+            self._tell("COMMIT")
         return None
 
     def look(self) -> None:
@@ -280,7 +271,7 @@ class PostgresStore(PostgresReader):
             self._ask(_LOCK.format(oid=self._oid))
             if not self._tell("INSERT INTO {s}.head (id, size, peaks) VALUES (0, 0, '') ON CONFLICT DO NOTHING"):
                 raise LogDamaged(f"{self._shown} exists already; a log is never made over another")
-            self._tell("INSERT INTO {s}.derived VALUES (0, %s, %s, 0, %s)", (len(events), fold, INDEX_VERSION))
+            self._tell("INSERT INTO {s}.derived VALUES (0, 0, %s, 0, %s)", (fold, INDEX_VERSION))
             self._grow(Head(0, b""), events)
             self._put_rows(rows)
 
@@ -307,8 +298,7 @@ class PostgresStore(PostgresReader):
         if events:
             self._tell(_INSERT, [list(column) for column in zip(*events, strict=True)])
         self._put_subtrees(tiers)
-        if self._tell(_GROW, (frontier.size, frontier.pack(), head.size)) != 1:
-            raise LogDamaged(f"{self._shown} was changed inside a turn", RESTORE)
+        self._tell(_GROW, (frontier.size, frontier.pack(), head.size))
 
     def _put_subtrees(self, tiers: Tiers) -> None:
         for tier, (first, found) in tiers.items():
@@ -329,18 +319,22 @@ class PostgresStore(PostgresReader):
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Do the things inside the `with` durably, all or none, beside the turns of others."""
-        with self._mapped():
-            self._db.execute(_BEGIN)
+        """Do the things inside the `with` durably, all or none: beside the turns of others, or at the end of one's own."""
+        if self._turn is not None:
+            yield
+            self._kept = True
+            return
+        self._tell(_BEGIN)
         with self._ending():
             yield
+            self._tell("COMMIT")
 
     @contextlib.contextmanager
     def _ending(self) -> Iterator[None]:
-        """Commit at the end of the `with`, or roll back."""
+        """Roll back what does not come to its end, and map the errors."""
         try:
-            yield
-            self._tell("COMMIT")
+            with self._mapped():
+                yield
         except BaseException:
             with contextlib.suppress(psycopg.Error):
                 self._db.execute("ROLLBACK")
