@@ -37,7 +37,8 @@ COMMANDS = {
     "npm": "npm",
 }
 """The commands that tests drive, and Debian's package of each."""
-FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
+FILES = {"/usr/lib/*/faketime/libfaketimeMT.so.1": "libfaketime", "/usr/lib/postgresql/*/bin/initdb": "postgresql"}
+"""What tests use that is on nobody's PATH, and Debian's package of each."""
 _OURS = re.compile(r"PAI_(?!TEST_|SEED$|EDITS$|IMAGES$|CHAOS_S$|GATEWAY_KILLS$|EXAMPLES$)")
 
 
@@ -70,8 +71,7 @@ def missing(python: str) -> list[str]:
     """Name the system packages that are not there."""
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     found = [package for command, package in COMMANDS.items() if shutil.which(command, path=path) is None]
-    if not glob.glob(FAKETIME):
-        found.append("libfaketime")
+    found += [package for files, package in FILES.items() if not glob.glob(files)]
     if subprocess.run([python, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode:
         found.append("python3-venv")
     return found

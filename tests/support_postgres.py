@@ -1,4 +1,4 @@
-"""A Postgres server of Debian's package for tests: one a test process, started by a plain user on a socket of its own."""
+"""A Postgres server of Debian's package for tests: one a test process, run by a plain user on a socket of its own."""
 
 from __future__ import annotations
 
@@ -56,7 +56,12 @@ class Postgres:
 
     def remove(self) -> None:
         """Stop it and delete everything."""
-        subprocess.run([PROGRAMS[-1] / "pg_ctl", "-D", self.data, "-m", "immediate", "stop"], check=False, capture_output=True, user=self.user)
+        subprocess.run(
+            [PROGRAMS[-1] / "pg_ctl", "-D", self.data, "-m", "immediate", "stop"],
+            check=False,
+            capture_output=True,
+            user=self.user,
+        )
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str) -> None:

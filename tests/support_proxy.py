@@ -41,7 +41,7 @@ class Proxy:
                 for each in ready:
                     data = each.recv(65536)
                     if not data:
-                        return
+                        return None
                     if self.black.is_set():
                         continue
                     if each is client and b"COMMIT\0" in data:

@@ -32,7 +32,10 @@ def work(recorder: Recorder, node: str, thread: int, acks: Path) -> None:
             try:
                 tell(out, recorder.record(hold_tokens(request, tokens, node)))
                 used = Usage(tokens, 0, 0, 0, 0, tokens)
-                tell(out, recorder.record(lambda s, r=request, u=used: settle(s, r, u, status=200, durations=NO_DURATIONS)))
+                tell(
+                    out,
+                    recorder.record(lambda s, r=request, u=used: settle(s, r, u, status=200, durations=NO_DURATIONS)),
+                )
             except Denied:
                 out.write("denied\n")
             except LogNotWritable as error:

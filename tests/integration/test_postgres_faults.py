@@ -1,7 +1,7 @@
 """Several nodes on one Postgres, broken on purpose: no limit passed, no gap, every acknowledged event there once.
 
-PAI_NODE_KILLS sets how often a node is killed (default 8), PAI_DATABASE_STOPS how often the server is stopped at once (3),
-PAI_LOST_ANSWERS how many answers to a commit are lost (20), PAI_SEED the dice.
+PAI_NODE_KILLS sets how often a node is killed (default 8), PAI_DATABASE_STOPS how often the server is stopped at once
+(3), PAI_LOST_ANSWERS how many answers to a commit are lost (20), PAI_SEED the dice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from reconciler.log.postgres.address import read_address
 from reconciler.log.postgres.place import PostgresLog
 from reconciler.log.replay import restore
 from reconciler.recorder import Recorder
-from tests.support_log import ORIGIN, binding, decide, hold_tokens, new_log_of, secret
+from tests.support_log import ORIGIN, binding, decide, new_log_of, secret
 from tests.support_postgres import Postgres, postgres
 from tests.support_proxy import Proxy
 
@@ -173,7 +173,9 @@ def test_node_that_stalls_with_the_turn_holds_up_nobody_for_long(log: PostgresLo
 def test_commit_of_unknown_outcome_is_looked_up(log: PostgresLog, what: str) -> None:
     """Whether the answer or the commit itself was lost: what the log has is acknowledged, and nothing is done twice."""
     proxy = Proxy(postgres().folder / ".s.PGSQL.5432")
-    through = PostgresLog(read_address(f"postgresql://owner@127.0.0.1:{proxy.port}/postgres?schema={log.address.schema}"))
+    through = PostgresLog(
+        read_address(f"postgresql://owner@127.0.0.1:{proxy.port}/postgres?schema={log.address.schema}")
+    )
     with Recorder(through.writer(), housekeeping=False, retry_s=0.01) as recorder:
         done, failed = list[tuple[int, str]](), 0
         for number in range(LOST_ANSWERS):
@@ -197,7 +199,9 @@ def test_commit_of_unknown_outcome_is_looked_up(log: PostgresLog, what: str) -> 
 def test_silent_network_ends(log: PostgresLog) -> None:
     """A network that swallows everything ends in an error that says so, and the recorder goes on when it is back."""
     proxy = Proxy(postgres().folder / ".s.PGSQL.5432")
-    through = PostgresLog(read_address(f"postgresql://owner@127.0.0.1:{proxy.port}/postgres?schema={log.address.schema}"))
+    through = PostgresLog(
+        read_address(f"postgresql://owner@127.0.0.1:{proxy.port}/postgres?schema={log.address.schema}")
+    )
     with Recorder(through.writer(), housekeeping=False, retry_s=0.01) as recorder:
         recorder.record(decide(secret("before")))
         proxy.black.set()

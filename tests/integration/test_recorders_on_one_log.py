@@ -40,7 +40,9 @@ def nodes(log: Log) -> Iterator[list[Recorder]]:
     with contextlib.ExitStack() as opened:
         yield [
             opened.enter_context(
-                Recorder(log.writer(), snapshot_every=60, block_events=25, housekeeping=keeps and number == 0, retry_s=0.01)
+                Recorder(
+                    log.writer(), snapshot_every=60, block_events=25, housekeeping=keeps and number == 0, retry_s=0.01
+                )
             )
             for number in range(3)
         ]

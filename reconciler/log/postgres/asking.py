@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
 from reconciler.log.postgres.connecting import Database
-from reconciler.log.postgres.errors import mapped
+from reconciler.log.postgres.errors import mapped, too_long
 
 
 @lru_cache(maxsize=512)
@@ -24,14 +26,28 @@ class Asking:
     _schema: str
     _shown: str
     _writing = False
+    _deadline: float | None = None
 
     def _mapped(self) -> AbstractContextManager[None]:
         return mapped(self._shown, self._writing)
 
     def _ask(self, template: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Give the rows of one statement; values that come as bytes are asked for as such."""
-        with self._mapped():
+        with self._mapped(), self._limited():
             return self._db.execute(statement(template, self._schema), arguments or None, binary=True).fetchall()
+
+    @contextlib.contextmanager
+    def _limited(self) -> Iterator[None]:
+        """Let statements inside the `with` end at the deadline, if there is one, and no later ones of the session."""
+        if self._deadline is None:
+            yield
+            return
+        left_ms = int((self._deadline - time.monotonic()) * 1000)
+        if left_ms <= 0:
+            raise too_long()
+        with self._db.transaction():
+            self._db.execute(f"SET LOCAL statement_timeout = {left_ms}")
+            yield
 
     def _one(self, template: str, arguments: Sequence[object] = ()) -> tuple[Any, ...]:
         """Give the one row of a statement."""

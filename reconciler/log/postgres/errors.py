@@ -20,11 +20,25 @@ REACH: Final = "see that the database runs, can be reached, and takes connection
 BROKEN_RULE: Final = "PAI01"
 """SQLSTATE of what our own guards in the database refuse."""
 
+_WHERE_FROM: Final = "see the URL, PGPASSFILE, or log.password_secret_file"
+_READ_ONLY: Final = ("this server is read-only", "name the primary, or add target_session_attrs=read-write")
 _BUSY: Final = (pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure)
 _DAMAGED: Final = (psycopg.IntegrityError, pg.DataCorrupted, pg.IndexCorrupted)
+_OF_LIBPQ: Final = (
+    ("password authentication failed", "the password is wrong", _WHERE_FROM),
+    ("no password supplied", "a password is wanted", _WHERE_FROM),
+    ("no pg_hba.conf entry", "the user may not connect from here", "add a line to pg_hba.conf, or use sslmode"),
+    ("could not translate host name", "its host is not known", "see the host's name in the address"),
+    ("Connection refused", "nobody listens there", REACH),
+    ("No such file or directory", "nobody listens there", REACH),
+    ("timeout expired", "it does not answer", REACH),
+    ("certificate", "its certificate is not trusted", "see sslmode and sslrootcert in the address"),
+    ("read-only", *_READ_ONLY),
+)
+"""What libpq says of a connection that was not made, and what is shown of it: nothing that it may quote."""
 _SAID: Final[dict[type[psycopg.Error], tuple[str, str]]] = {
-    pg.ReadOnlySqlTransaction: ("this server is read-only", "name the primary, or add target_session_attrs=read-write"),
-    pg.InvalidPassword: ("the password is wrong", "see log.password_secret_file, PGPASSFILE or the URL"),
+    pg.ReadOnlySqlTransaction: _READ_ONLY,
+    pg.InvalidPassword: ("the password is wrong", _WHERE_FROM),
     pg.InvalidAuthorizationSpecification: ("the user may not connect", "see pg_hba.conf, the user and its password"),
     pg.InvalidCatalogName: ("there is no such database", "make it, then: pai database init URL"),
     pg.InsufficientPrivilege: ("the user lacks a right", "with an owner's URL: pai database init URL --node-role NAME"),
@@ -46,14 +60,14 @@ def error_of(shown: str, error: psycopg.Error, writing: bool) -> PaiError:
     """Give the error of ours that says what one of psycopg means."""
     state = error.sqlstate or ""
     if isinstance(error, _DAMAGED) or state == BROKEN_RULE:
-        return LogDamaged(f"{shown} contradicts itself: {_words(error)}", RESTORE)
+        return LogDamaged(f"{shown} contradicts itself: {_words(error)[0]}", RESTORE)
     if isinstance(error, (pg.UndefinedTable, pg.InvalidSchemaName)):
         return LogDamaged(f"{shown} has no log", "pai database init URL")
     if isinstance(error, pg.QueryCanceled) and not writing:
         return too_long()
     if isinstance(error, _BUSY):
-        return LogBusy(f"{shown} is busy: {_words(error)}", "try again; if it stays so, see pg_locks")
-    said, hint = next((_SAID[kind] for kind in type(error).__mro__ if kind in _SAID), (_words(error), REACH))
+        return LogBusy(f"{shown} is busy: {_words(error)[0]}", "try again; if it stays so, see pg_locks")
+    said, hint = next((_SAID[kind] for kind in type(error).__mro__ if kind in _SAID), _words(error))
     if writing:
         return LogNotWritable(f"{shown} cannot be written: {said}", hint)
     return CouldNotRun(f"{shown} cannot be read: {said}", hint)
@@ -64,6 +78,9 @@ def too_long() -> CouldNotRun:
     return CouldNotRun("the query took too long", "narrow it: since:, model:, agent:, or a smaller limit")
 
 
-def _words(error: psycopg.Error) -> str:
-    """Give what the server said; what libpq says itself may quote a password."""
-    return error.diag.message_primary or ("the connection was lost" if error.sqlstate is None else error.sqlstate)
+def _words(error: psycopg.Error) -> tuple[str, str]:
+    """Give what the server said, and a way out; of what libpq says, which may quote a password, what is known of it."""
+    if error.sqlstate is not None:
+        return error.diag.message_primary or error.sqlstate, REACH
+    text = str(error)
+    return next(((said, hint) for words, said, hint in _OF_LIBPQ if words in text), ("the connection was lost", REACH))

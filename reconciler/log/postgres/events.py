@@ -2,6 +2,7 @@
 
 Of a pruned log those before its beginning are in a table of their own, `kept`.
 """
+# ruff: noqa: S608 (only names of our own tables and columns are put into statements)
 
 from __future__ import annotations
 
@@ -23,8 +24,6 @@ _POSITION_MAX: Final = 2**63 - 1
 
 class EventsReader(Asking):
     """Reading events; the part of a reader that knows these tables."""
-
-    _deadline: float | None = None
 
     def size(self) -> int:
         """Give the number of events, which is the next position."""
@@ -74,7 +73,9 @@ class EventsReader(Asking):
             query = "SELECT n, hash FROM {s}.subtrees WHERE tier = %s AND n >= %s AND n < %s ORDER BY n"
             rows = self._ask(query, (tier, start, stop))
         else:
-            rows = self._ask("SELECT seq, leaf FROM {s}.events WHERE seq >= %s AND seq < %s ORDER BY seq", (start, stop))
+            rows = self._ask(
+                "SELECT seq, leaf FROM {s}.events WHERE seq >= %s AND seq < %s ORDER BY seq", (start, stop)
+            )
         found: list[bytes] = []
         for n, value in rows:
             if n != start + len(found):

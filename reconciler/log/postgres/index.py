@@ -2,11 +2,12 @@
 
 A text with a NUL, which Postgres cannot hold, is kept and asked for without it; no name of Pai's has one.
 """
+# ruff: noqa: S608 (only names of our own tables and columns are put into statements)
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Final
+from typing import Any, Final
 
 from reconciler.core.canonical import MAX_SAFE_INTEGER
 from reconciler.core.errors import LogDamaged
@@ -76,13 +77,12 @@ class IndexReader(Asking):
         """Give the marks of paths, of event types but some and of objects' versions, as in the port."""
         begin = self.block_of(start)
         if begin is not None:
-            for block, kind, value, offsets in self._ask(_CHANGES, (begin, stop, list(without))):
-                yield block, kind, value, offsets
+            rows = self._ask(_CHANGES, (begin, stop, list(without)))
+            yield from ((block, kind, value, offsets) for block, kind, value, offsets in rows)
 
     def accounts_back(self, block: int) -> Iterator[tuple[str, str]]:
         """Give the models that have an account at the end of a block before `block`, with it, newest first."""
-        for model, account in self._ask(_ACCOUNTS_BACK, (block,)):
-            yield model, account
+        return ((model, account) for model, account in self._ask(_ACCOUNTS_BACK, (block,)))
 
     def marked(self, kind: str, prefix: str = "") -> list[str]:
         """Give the values of a kind that the index has and that begin with a text."""
@@ -117,7 +117,9 @@ class IndexReader(Asking):
                 "marks", "block, kind, value", "previous, offsets, account", (-1, "", "")
             )
         )
-        newest = (((kind, value), block) for kind, value, block in self._pages("marked", "kind, value", "block", ("", "")))
+        newest = (
+            ((kind, value), block) for kind, value, block in self._pages("marked", "kind, value", "block", ("", ""))
+        )
         requests = ((request, seq) for request, seq in self._pages("requests", "request, seq", "", ("", -1)))
         return Index(marks, newest, requests, {span: self._all_spent(span) for span in SPANS})
 
@@ -127,7 +129,7 @@ class IndexReader(Asking):
             span, period, day, model, agent, *sums = row
             yield (span, period, day, model, agent), sums
 
-    def _pages(self, table: str, keys: str, rest: str, after: tuple[object, ...]) -> Iterator[tuple[object, ...]]:
+    def _pages(self, table: str, keys: str, rest: str, after: tuple[object, ...]) -> Iterator[tuple[Any, ...]]:
         """Give the rows of a table by its key, a page at a time."""
         columns = f"{keys}, {rest}" if rest else keys
         query = f"SELECT {columns} FROM {{s}}.{table} WHERE ({keys}) > ({', '.join(['%s'] * len(after))})"

@@ -3,6 +3,7 @@
 `events` only grows, at its end: the guards refuse everything else, to everybody but the owner who lifts them. Every
 name is qualified by the schema, since nothing of a session outlives a transaction behind pgbouncer.
 """
+# ruff: noqa: S608 (only names of our own tables and columns are put into statements)
 
 from __future__ import annotations
 
@@ -59,8 +60,8 @@ _GUARDS: Final = (
     f" RAISE EXCEPTION 'the log only grows at its end' USING ERRCODE = '{BROKEN_RULE}'; END IF;"
     " RETURN NULL; END $$",
     # The head follows its events; it is what the transaction of a turn ends with.
-    f"CREATE FUNCTION {{s}}.move_head(grown bigint, new_peaks bytea, expected bigint) RETURNS void LANGUAGE plpgsql AS $$"
-    " BEGIN UPDATE {s}.head SET size = grown, peaks = new_peaks WHERE size = expected;"
+    "CREATE FUNCTION {s}.move_head(grown bigint, new_peaks bytea, expected bigint) RETURNS void LANGUAGE plpgsql"
+    " AS $$ BEGIN UPDATE {s}.head SET size = grown, peaks = new_peaks WHERE size = expected;"
     f" IF NOT FOUND THEN RAISE EXCEPTION 'the head is not where it was' USING ERRCODE = '{BROKEN_RULE}'; END IF;"
     " UPDATE {s}.derived SET projected = grown; END $$",
     "CREATE TRIGGER events_insert AFTER INSERT ON {s}.events REFERENCING NEW TABLE AS added"
@@ -69,8 +70,7 @@ _GUARDS: Final = (
     " FOR EACH STATEMENT EXECUTE FUNCTION {s}.refuse()",
     "CREATE TRIGGER kept_change BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {s}.kept"
     " FOR EACH STATEMENT EXECUTE FUNCTION {s}.refuse()",
-    "CREATE TRIGGER head_change BEFORE DELETE OR TRUNCATE ON {s}.head"
-    " FOR EACH STATEMENT EXECUTE FUNCTION {s}.refuse()",
+    "CREATE TRIGGER head_change BEFORE DELETE OR TRUNCATE ON {s}.head FOR EACH STATEMENT EXECUTE FUNCTION {s}.refuse()",
 )
 _RIGHTS: Final = (
     "GRANT USAGE ON SCHEMA {s} TO {r}",

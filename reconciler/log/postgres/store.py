@@ -9,11 +9,11 @@ Invariants
   node that stalls.
 - After any error the outcome is unknown, and the connection is not used again: the recorder opens another store.
 """
+# ruff: noqa: S608 (only names of our own tables and columns are put into statements)
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -60,7 +60,11 @@ _PUT_SNAPSHOT: Final = (
     " DO UPDATE SET fold = excluded.fold, peaks = excluded.peaks, data = excluded.data, digest = excluded.digest"
 )
 _TRIM_SNAPSHOTS: Final = (
-    "DELETE FROM {s}.snapshots WHERE position NOT IN (SELECT position FROM {s}.snapshots ORDER BY position DESC LIMIT %s)"
+    "DELETE FROM {s}.snapshots"
+    " WHERE position NOT IN (SELECT position FROM {s}.snapshots ORDER BY position DESC LIMIT %s)"
+)
+_PUT_BASE: Final = (
+    "INSERT INTO {s}.base (id, position, peaks, data, digest, event, fold) VALUES (0, %s, %s, %s, %s, %s, %s)"
 )
 
 
@@ -143,8 +147,6 @@ class PostgresReader(EventsReader, IndexReader):
     def be_gentle(self, deadline: float) -> None:
         """Pause between events, and end with CouldNotRun at a time of the monotonic clock."""
         self._deadline = deadline
-        left_ms = max(1, int((deadline - time.monotonic()) * 1000))
-        self._tell(f"SET statement_timeout = {left_ms}")
 
     def close(self) -> None:
         """Let go of the connection; safe to call twice."""
@@ -239,8 +241,7 @@ class PostgresStore(PostgresReader):
                 self._tell("INSERT INTO {s}.kept (seq, body, leaf, path) VALUES (%s, %s, %s, %s)", each)
             self._tell("DELETE FROM {s}.events WHERE seq < %s", (base.position,))
             self._tell("DELETE FROM {s}.base")
-            query = "INSERT INTO {s}.base (id, position, peaks, data, digest, event, fold) VALUES (0, %s, %s, %s, %s, %s, %s)"
-            self._tell(query, base)
+            self._tell(_PUT_BASE, base)
             self._tell("DELETE FROM {s}.snapshots WHERE position < %s", (base.position,))
             self._clear_index()
             self._tell("UPDATE {s}.derived SET indexed = %s", (base.position,))
@@ -319,7 +320,7 @@ class PostgresStore(PostgresReader):
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Do the things inside the `with` durably, all or none: beside the turns of others, or at the end of one's own."""
+        """Do the things inside the `with` durably, all or none: beside others' turns, or at the end of one's own."""
         if self._turn is not None:
             yield
             self._kept = True
