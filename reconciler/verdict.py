@@ -165,32 +165,46 @@ class Judge:
                 objects[manifest.kind, manifest.name] = Placed(path, manifest)
         return Verdict(objects, old.diagnostics)
 
-    def revision(self, sha: str, present: Set[tuple[Kind, str]], since: str, *, tip: bool = True) -> Verdict:
+    def revision(
+        self, sha: str, present: Set[tuple[Kind, str]], since: str, *, tip: bool = True, vouched: bool = False
+    ) -> Verdict:
         """Give the verdict on the commit as the successor of what is in force.
 
         `present` are the objects in force, `since` the commit that put them in force ("" for none). `tip` is False for
-        a commit that came with others on top of it.
+        a commit that came with others on top of it; `vouched` is what `vouches` says of their tip.
         """
         verdict = self.guarded(self.commit(sha), sha, present, since, tip=tip)
         if tip:
             self._shared = None  # it is the last one of a pass
-        problems = self._unsigned(sha, since, tip)
+        problems = [] if vouched else self._unsigned(sha, since)
         return Verdict(verdict.objects, tuple(sorted((*verdict.diagnostics, *problems)))) if problems else verdict
 
-    def signature(self, sha: str, claimed: Signature | None, *, tip: bool) -> Signature | None:
+    def vouches(self, tip: str, present: Set[tuple[Kind, str]], since: str) -> bool:
+        """Tell whether the commits below the tip need no proof of their own: only an accepted tip stands in for them.
+
+        Below one that is refused, the last of them that is accepted stays in force. What was read stays as it was.
+        """
+        if self._signatures is None or self._signatures.mode != "head":
+            return False
+        index = self.index
+        accepted = self.revision(tip, present, since).accepted
+        self.index = index
+        return accepted
+
+    def signature(self, sha: str, claimed: Signature | None, *, vouched: bool = False) -> Signature | None:
         """Give what is known of the commit's signature, with proof where one is asked for; see `revision`."""
-        if self._signatures is None or (self._signatures.mode == "head" and not tip):
+        if self._signatures is None or vouched:
             return claimed
         repository = self.repository
         return self._signatures.proof(repository.git_dir, repository.quarantine, sha, claimed).signature
 
-    def _unsigned(self, sha: str, since: str, tip: bool) -> list[Diagnostic]:
+    def _unsigned(self, sha: str, since: str) -> list[Diagnostic]:
         """List the commits that lack a signature they need.
 
         The first revision of all is vouched for by its tip: who signs a commit signs all that it descends from.
         """
         signatures, repository = self._signatures, self.repository
-        if signatures is None or (signatures.mode == "head" and not tip):
+        if signatures is None:
             return []
         commits: Iterable[str] = [sha]  # also where the branch was set back, and nothing came since
         if signatures.mode == "all" and since:

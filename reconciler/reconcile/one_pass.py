@@ -105,13 +105,14 @@ class Pass:
         for sha in older:
             # Its tree never followed what was in force: another line of history did, or it is long ago.
             self._add(self._superseded(sha))
+        vouched = len(newest) > 1 and self._judge.vouches(tip, self._present, self._since)
         files, size = self._judge.files_read, self._judge.size_read
         for sha in newest:
             much = self._judge.files_read - files > READ_MAX or self._judge.size_read - size > READ_SIZE_MAX
             if sha != tip and much:
                 self._add(self._superseded(sha))
             else:
-                self._judged(sha, tip=sha == tip)
+                self._judged(sha, tip=sha == tip, vouched=vouched and sha != tip)
         head = self._state.head
         assert head is not None
         assert head.commit == tip
@@ -123,11 +124,11 @@ class Pass:
         for start in range(0, len(self._early), TOGETHER_MAX):
             yield [self._superseded(sha) for sha in self._early[start : start + TOGETHER_MAX]]
 
-    def _judged(self, sha: str, *, tip: bool) -> None:
+    def _judged(self, sha: str, *, tip: bool, vouched: bool) -> None:
         info = self._info(sha)
         try:
-            verdict = self._judge.revision(sha, self._present, self._since, tip=tip)
-            info = info._replace(signature=self._judge.signature(sha, info.signature, tip=tip))
+            verdict = self._judge.revision(sha, self._present, self._since, tip=tip, vouched=vouched)
+            info = info._replace(signature=self._judge.signature(sha, info.signature, vouched=vouched))
         except SourceUnavailable as error:
             if tip:
                 raise

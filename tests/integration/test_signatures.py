@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,29 @@ def test_head_wants_the_tip_alone_and_all_wants_every_commit(site: Site, signer:
     site.pai("reconcile")
     assert site.outcomes()[-2:] == [(below, "accepted"), (tip, "accepted")]
     assert (_signature(site, below), _signature(site, tip)["verified"]) == (None, True)
+
+
+def test_only_what_is_signed_stays_in_force_whatever_lies_on_it(site: Site, signer: Signer) -> None:
+    """However commits come together past the hook: the newest that is signed and well-formed is in force afterwards."""
+    for number, (below, above, broken) in enumerate(product(("alice", ""), ("alice", ""), (False, True))):
+        before = site.state().revision
+        commits = [signer.commit(below, 20 + number), signer.commit(above, -1 if broken else 40 + number)]
+        good = [bool(below), bool(above) and not broken]
+        stays = [before, *(sha for sha, is_good in zip(commits, good, strict=True) if is_good)][-1]
+        _past_the_hook(site, signer)
+        site.pai("reconcile", code=int(not good[1]))
+        assert site.state().revision == stays
+        vouched = [good[0] or good[1], good[1]]
+        assert site.outcomes()[-2:] == [
+            (sha, "accepted" if each else "rejected") for sha, each in zip(commits, vouched, strict=True)
+        ]
+        proved = [proof is not None and proof["verified"] for proof in (_signature(site, sha) for sha in commits)]
+        assert proved == [bool(below) and not good[1], bool(above)]  # git's word is enough where the tip vouches
+
+
+def _past_the_hook(site: Site, signer: Signer) -> None:
+    """Land the clone's branch as a remote's comes, on which no hook of ours runs."""
+    site.bare("fetch", "--quiet", str(signer.clone.folder), "+HEAD:refs/heads/main")
 
 
 def test_key_added_by_the_operator_lets_the_refused_tip_in_at_the_next_look(site: Site, signer: Signer) -> None:
