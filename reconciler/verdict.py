@@ -31,10 +31,12 @@ from reconciler.manifests.facts import VERSION, Entry, Facts
 from reconciler.manifests.ignore import IGNORE_FILE, IgnoreRefused, IgnoreRules
 from reconciler.manifests.judging import (
     FILES_MAX,
+    RECORDED_MAX,
     SIZE_MAX,
     Verdict,
     deletion_problem,
     judge,
+    recorded_by,
     too_large,
     too_many_files,
     unreadable,
@@ -152,7 +154,7 @@ class Judge:
         (before, old), files = self._judged, index.files
         if not old.accepted or before.files.keys() != files.keys():
             return None
-        if sum(map(_size, files.values())) > SIZE_MAX:
+        if sum(map(_size, files.values())) > SIZE_MAX or recorded_by(files) > RECORDED_MAX:
             return None
         objects = dict(old.objects)
         for path in compress(files, map(is_not, files.values(), map(before.files.get, files))):

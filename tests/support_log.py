@@ -46,11 +46,17 @@ def no_secret(name: str) -> Draft:
     return Draft("tester", f"secret/{name}", SecretDeleted(keys=["token"]))
 
 
-def binding(name: str, budget: int) -> Draft:
+def binding(name: str, budget: int, note: str = "") -> Draft:
     """Draft a new version of a binding."""
     spec: dict[str, object] = {"provider": "gemini", "model": "gemini-2.0-flash", "maxTokensPerDay": budget}
     payload = BindingChanged(
-        spec=spec, previous=None, changed=["maxTokensPerDay"], file=f"models/{name}.yaml", line=1, revision="a" * 40
+        spec=spec,
+        previous=None,
+        changed=["maxTokensPerDay"],
+        file=f"models/{name}.yaml",
+        line=1,
+        revision="a" * 40,
+        annotations={"note": note} if note else {},
     )
     return Draft("tester", f"model/{name}", payload)
 

@@ -105,7 +105,7 @@ class Named(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Everything one blob says; `omitted` counts the problems beyond those listed.
 
-    `size` estimates the memory that its objects take, in bytes.
+    `size` estimates the memory that its objects take, `recorded` what the log has of them when they change, in bytes.
     """
 
     manifests: tuple[Manifest, ...] = ()
@@ -113,6 +113,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
     problems: tuple[Problem, ...] = ()
     omitted: int = 0
     size: int = 0
+    recorded: int = 0
 
 
 def most_severe(problems: Iterable[Problem], most: int) -> list[Problem]:

@@ -7,6 +7,7 @@ This runs over every file at every push, so the usual path does nothing twice.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Set
+from operator import itemgetter
 from typing import NamedTuple
 
 from reconciler.core.diagnostics import Diagnostic, has_errors, printable
@@ -30,6 +31,12 @@ SIZE_MAX = 128 * 1024 * 1024
 """The most memory in bytes that a revision's objects may take by `Facts.size`: 75,000 usual ones.
 
 A push of a few kilobytes can hold a thousand files of 1 MiB, or aliases that expand to as much.
+"""
+RECORDED_MAX = 16 * 1024 * 1024
+"""The most bytes that the log has of a revision's objects if it changes all: spec, labels, annotations and paths.
+
+One letter changed in each is a push of a few kilobytes, and what they said before is recorded as well. 75,000 usual
+objects have room.
 """
 _PLACE_MAX = 200
 """The most characters of a path that a message names."""
@@ -84,10 +91,10 @@ def judge(files: Mapping[str, Facts]) -> Verdict:
     if count != len(objects) or broken:
         _same_names(files, wrong)
     _no_bindings(references, objects.keys() | broken if broken else objects.keys(), wrong)
-    if not wrong.paths:
-        return Verdict(objects, ())
-    models = [name for kind, name in (*objects, *broken) if kind == "model"]
-    return Verdict(objects, _diagnostics(files, wrong, models))
+    diagnostics = _diagnostics(files, wrong, (*objects, *broken)) if wrong.paths else ()
+    if recorded_by(files) > RECORDED_MAX and not has_errors(diagnostics):
+        diagnostics = tuple(sorted((*diagnostics, _says_too_much(files))))
+    return Verdict(objects, diagnostics)
 
 
 class _Wrong:
@@ -140,8 +147,9 @@ def _no_bindings(references: list[tuple[str, tuple[Reference, ...]]], known: Set
                 wrong.add(path, Problem(*place, "error", rules.NO_BINDING, "", text=reference.name))
 
 
-def _diagnostics(files: Mapping[str, Facts], wrong: _Wrong, models: list[str]) -> tuple[Diagnostic, ...]:
-    """List what is wrong: what each file says of itself, and what `wrong` adds to it."""
+def _diagnostics(files: Mapping[str, Facts], wrong: _Wrong, known: Collection[_Key]) -> tuple[Diagnostic, ...]:
+    """List what is wrong: what each file says of itself, and what `wrong` adds to it; `known` are all objects."""
+    models = [name for kind, name in known if kind == "model"]
     hints: dict[str, str] = {}
     listing = _Listing()
     for path in sorted(wrong.paths):
@@ -226,6 +234,22 @@ def too_large(path: str) -> Diagnostic:
     """Give the problem of a revision whose objects would take too much memory."""
     message = f"the revision's objects take more than {SIZE_MAX:,} bytes, aliases written out"
     return Diagnostic(path, 1, 1, "error", rules.TREE, message, _TREE_HINT, path)
+
+
+def recorded_by(files: Mapping[str, Facts]) -> int:
+    """Tell what the log has of a revision's objects if it changes all, in bytes; every event has its object's path."""
+    return sum(facts.recorded + len(path) * len(facts.manifests) for path, facts in files.items())
+
+
+def _says_too_much(files: Mapping[str, Facts]) -> Diagnostic:
+    """Give the problem of a revision that would take too much of the log, at the file that takes most."""
+    path, most = max(((path, recorded_by({path: facts})) for path, facts in sorted(files.items())), key=itemgetter(1))
+    message = (
+        f"the revision's objects say more than {RECORDED_MAX:,} bytes in spec, labels, annotations and paths, which"
+        f" the log keeps of every change; this file says {most:,} of them"
+    )
+    hint = "shorten their annotations, or split the repository"
+    return Diagnostic(printable(path), 1, 1, "error", rules.TREE, message, hint, printable(path))
 
 
 def unreadable(path: str, error: PaiError) -> Diagnostic:

@@ -59,6 +59,8 @@ _BETWEEN = (b"\n", b",", b"- ")
 """Each stands between two fields or items at least."""
 PART_SIZE = 128
 """What a field or item takes beside its text where it is kept, in bytes."""
+KEY_SIZE = 24
+"""What `metadata.annotations.` takes where an event names a key that has changed, in bytes."""
 
 
 def read_manifests(data: bytes, objects: Objects | None = None, most: int = SIZE_MAX) -> Facts:
@@ -77,12 +79,14 @@ def read_manifests(data: bytes, objects: Objects | None = None, most: int = SIZE
         named += [Named(m.kind, redact(m.name), m.name_line, m.name_column, _clean(m.references)) for m in manifests]
         manifests = []
     size = size_of(data) + repeated if manifests else 0
+    recorded = sum(map(_recorded, manifests))
     if not problems:
-        return Facts(tuple(manifests), tuple(named), size=size)
+        return Facts(tuple(manifests), tuple(named), size=size, recorded=recorded)
     keys = [problem for problem in problems if problem.rule == rules.INLINE_KEY]
     quoted = _quoted(text, most_severe(problems, PROBLEMS_MAX), keys, masked=bool(secrets))
     listed = [problem.short() for problem in quoted]
-    return Facts(tuple(manifests), tuple(named), tuple(listed), problems.omitted + len(problems) - len(listed), size)
+    omitted = problems.omitted + len(problems) - len(listed)
+    return Facts(tuple(manifests), tuple(named), tuple(listed), omitted, size, recorded)
 
 
 def _quoted(text: str, problems: list[Problem], keys: list[Problem], *, masked: bool) -> list[Problem]:
@@ -152,6 +156,13 @@ def _words_at(lines: list[str], line: int, column: int) -> str:
 def size_of(data: bytes) -> int:
     """Tell about what the objects of a file without aliases take where they are kept, in bytes."""
     return len(data) + PART_SIZE * sum(map(data.count, _BETWEEN))
+
+
+def _recorded(manifest: Manifest) -> int:
+    """Tell what an event has of an object, in bytes: what it says, and each key once more as the name of a change."""
+    keys = len(manifest.labels) + len(manifest.annotations)
+    said = (manifest.spec, manifest.labels, manifest.annotations)
+    return len(msgspec.json.encode(said)) + KEY_SIZE * keys
 
 
 def _clean(references: tuple[Reference, ...]) -> tuple[Reference, ...]:
@@ -289,7 +300,7 @@ def facts_of(
     if wrong := wrong_path(entry.path):
         hint = "rename the file"
         problem = Problem(1, 1, "error", rules.PATH_NAME, f"the path has {wrong}", hint)
-        facts = Facts(facts.manifests, facts.named, (problem, *facts.problems), facts.omitted, facts.size)
+        facts = msgspec.structs.replace(facts, problems=(problem, *facts.problems))
     return facts
 
 

@@ -10,8 +10,11 @@ from reconciler.manifests.inline_keys import redact_beginning
 from reconciler.source.commits import CommitInfo
 
 MESSAGE_CHARACTERS_MAX = 16_384
-PERSON_CHARACTERS_MAX = 1000
-"""Of a name or an address: what a commit claims may be as long as the commit."""
+PERSON_CHARACTERS_MAX = 254
+"""Of a name or an address: what a commit claims may be as long as the commit, and stands in each of its events.
+
+As long as an address may be (RFC 5321, 4.5.3.1.3).
+"""
 
 
 def actor(info: CommitInfo) -> str:

@@ -26,6 +26,8 @@ from reconciler.verdict import Judge, in_force
 
 DIAGNOSTICS_MAX = 1000
 """Diagnostics an event lists; the rest is counted in `omitted`."""
+DIAGNOSTICS_BYTES_MAX = 1024 * 1024
+"""Of those: each has a path, which may be long, and quotes what is wrong."""
 JUDGED_MAX = 500
 """Commits of one pass judged one by one, the newest; older ones are superseded."""
 READ_MAX = 50_000
@@ -138,7 +140,7 @@ class Pass:
         if verdict.accepted:
             self._accept(sha, info, verdict)
         else:
-            shown = list(foremost(verdict.diagnostics, DIAGNOSTICS_MAX))
+            shown = _listed(verdict.diagnostics)
             if self._too_much(sha, shown):
                 self._add(self._superseded(sha))
                 return
@@ -149,7 +151,7 @@ class Pass:
     def _accept(self, sha: str, info: CommitInfo, verdict: Verdict) -> None:
         known = self.known.objects if self.known else None
         drafts, moved, counts = plan(self._state, verdict.objects, sha, actor(info), known)
-        warnings = list(foremost(verdict.diagnostics, DIAGNOSTICS_MAX))
+        warnings = _listed(verdict.diagnostics)
         if self._too_much(sha, [*(draft.payload for draft in drafts), *moved, *warnings]):
             self._add(self._superseded(sha))
             return
@@ -187,6 +189,14 @@ class Pass:
 
     def _info(self, sha: str) -> CommitInfo:
         return self._judge.repository.commit(sha)
+
+
+def _listed(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Give those that an event lists: half as many, and again, until they are within its bytes."""
+    most = DIAGNOSTICS_MAX
+    while len(msgspec.json.encode(shown := list(foremost(diagnostics, most)))) > DIAGNOSTICS_BYTES_MAX:
+        most //= 2
+    return shown
 
 
 def _pushers(pushes: Sequence[Push], commits: Sequence[str]) -> Mapping[str, str]:

@@ -50,6 +50,8 @@ T = TypeVar("T")
 
 _LARGE_ROWS = 512
 """Rows of the projection from which on what was prepared is a batch of its own."""
+_LARGE_BYTES = 256 * 1024
+"""Of its events, likewise: few of them may say much."""
 _GATHER_S = 0.0003
 """How long the writer waits for the next of the callers it has just answered, if others wait for the commit."""
 _GATHER_S_MAX = 0.002
@@ -250,7 +252,8 @@ class Recorder:
         if found is NOTHING and not (self._writing or self._closed or self._pending.tickets):
             ticket.resolve(None)  # all that it saw is durable
             return 0
-        large = len(found.keys) >= _LARGE_ROWS
+        # Only what is prepared has keys.
+        large = len(found.keys) >= _LARGE_ROWS or (found.keys and sum(map(len, found.bodies)) >= _LARGE_BYTES)
         if large and self._pending.tickets:  # neither those who wait already nor those who come wait in it
             self._closed.append(self._cut())
         self._pending.add(ticket)

@@ -5,6 +5,7 @@ What cannot be given an outcome afterwards is refused before it is in, whichever
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 import tracemalloc
@@ -20,6 +21,7 @@ from reconciler.operations.hook_verbs import JudgePush
 from reconciler.operations.judging import SMALL, judge_small
 from reconciler.reconcile.commit_fields import PERSON_CHARACTERS_MAX, commit_fields
 from reconciler.reconcile.one_pass import (
+    DIAGNOSTICS_BYTES_MAX,
     JUDGED_MAX,
     MESSAGE_CHARACTERS_FEW,
     MESSAGES_CHARACTERS_MAX,
@@ -35,7 +37,7 @@ from reconciler.source.trailer_search import LOOKED_MAX
 from reconciler.verdict import ENTRY_SIZE, PROBLEM_SIZE, Judge, TooLarge, load_index
 from reconciler.workspace import Workspace
 from tests.support import Git, Site, agent, binding
-from tests.support_bombs import Objects
+from tests.support_bombs import Objects, deep, grid
 
 WHO = "A <a@example.com> 1700000000 +0000"
 
@@ -276,6 +278,21 @@ def test_commit_that_cannot_be_walked_over_is_refused_below_a_sound_tip(
     assert site.bare("rev-parse", "main") == old
 
 
+def test_refusal_is_short_on_the_log_however_long_what_is_wrong(site: Site, clone: Git) -> None:
+    """Problems have their paths and what they quote: as many are listed as have room, and the others are counted."""
+    objects = Objects(clone)
+    clone.pushed({"models/a.yaml": binding("a")})
+    wrong = agent("b", *(f"nobody{n}{'y' * 900}" for n in range(5)))
+    tip = objects.commit(deep(objects, grid(objects, wrong.encode(), side=20)), clone.head)
+    clone.run("push", "--receive-pack=git -c core.hooksPath=/dev/null receive-pack", "origin", f"{tip}:main")
+    site.pai("reconcile", code=1)
+    (refused,) = [row["data"] for row in site.rows("type:revision.rejected")]
+    assert DIAGNOSTICS_BYTES_MAX // 4 < len(msgspec.json.encode(refused)) < DIAGNOSTICS_BYTES_MAX + 20_000
+    said = json.loads(site.run("validate", "--rev", tip, "-o", "json", cwd=clone.folder).out)["diagnostics"]
+    assert len(refused["diagnostics"]) + refused["omitted"] == len(said)
+    assert refused["diagnostics"] == said[: len(refused["diagnostics"])]
+
+
 def test_what_a_commit_claims_of_its_author_is_short_on_the_log(site: Site, clone: Git) -> None:
     """A name may be as long as the commit, and stands in every event of what the commit changes."""
     old = clone.pushed({"models/a.yaml": binding("a")})
@@ -288,7 +305,7 @@ def test_what_a_commit_claims_of_its_author_is_short_on_the_log(site: Site, clon
     assert len(claimed["name"]) == len(claimed["email"]) == len(event["actor"]) == PERSON_CHARACTERS_MAX
 
 
-@pytest.mark.parametrize("far", [0, 990, 1970, 2970])
+@pytest.mark.parametrize("far", [0, 240, 490, 740, 990, 2970])
 def test_key_in_what_a_commit_claims_is_masked_wherever_it_stands(site: Site, clone: Git, far: int) -> None:
     """Also where it is cut, by what is kept or by what is looked at: no half of it is on the log."""
     old = clone.pushed({"models/a.yaml": binding("a")})

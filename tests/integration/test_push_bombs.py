@@ -14,7 +14,7 @@ import pytest
 
 from reconciler.core.diagnostics import SHOWN_MAX
 from tests.acceptance.test_http_push import Served, refusal
-from tests.support import PAI, Site, agent, copied, run, until
+from tests.support import PAI, Site, agent, binding, copied, run, until
 from tests.support_bombs import BOMBS, Objects, deep, grid
 
 GROWTH_BYTES_MAX = 100 * 1024 * 1024
@@ -63,6 +63,29 @@ def test_bomb_is_refused_and_the_daemon_stays_as_it_was(served: Served, name: st
     shown = [line for line in refusal(by_file) if ": error PAI" in line]
     assert shown == errors[: len(shown)]
     assert len(shown) == min(len(errors), SHOWN_MAX)
+
+
+def test_edit_that_says_too_much_is_refused_alike_by_all(served: Served) -> None:
+    """Who judges the edits alone and who reads the whole tree refuse it at one place: hook, daemon, `pai validate`."""
+    site = served.site
+    clone = site.clone("clone-that-says-much")
+
+    def said(length: int) -> dict[str, str]:
+        return {f"much/{n:02}.yaml": f"{agent(f'much{n}', 'a')}  text: {'x' * length}\n" for n in range(17)}
+
+    before = clone.commit({"much/a.yaml": binding("a"), **said(950_000)})
+    assert clone.push().code == 0
+    until("the much that it may be", lambda: site.state().revision == before)
+    sha = clone.commit(said(1_000_000))
+    by_file = clone.push()
+    assert by_file.code != 0
+    (line,) = [line for line in refusal(by_file) if ": error PAI115" in line]
+    assert line.startswith("much/00.yaml:1:1:")
+    assert "16,777,216 bytes" in line
+    assert line in site.run("validate", "--rev", sha, cwd=clone.folder).out
+    clone.run("push", "--quiet", "--receive-pack=git -c core.hooksPath=/dev/null receive-pack", "origin", "HEAD:main")
+    assert line in site.run("reconcile").err
+    assert site.state().revision == before
 
 
 def test_long_paths_of_what_is_no_manifest_are_nobodys_business(served: Served) -> None:

@@ -76,22 +76,23 @@ def test_decide_sees_what_is_not_durable_yet(log: Log) -> None:
         assert nothing.wait(10).events == ()
 
 
+@pytest.mark.parametrize(("number", "text"), [(1000, "x"), (10, "x" * 100_000)], ids=["events", "bytes"])
 @DECIDES_AT_ONCE
-def test_large_decision_is_a_batch_of_its_own(log: Log) -> None:
-    """Who waits already is committed before very many events, and these with nobody else; the order stays."""
+def test_large_decision_is_a_batch_of_its_own(log: Log, number: int, text: str) -> None:
+    """Who waits already is committed before very many events or long ones, and these with nobody else, in order."""
     backend = FaultyBackend(log)
     with Recorder(backend) as recorder:
         backend.due.gate.clear()
         recorder.submit(decide(secret("a")))
         assert backend.due.waiting.acquire(timeout=10)
-        prepared = Prepared([binding(f"m{n}", n + 1) for n in range(1000)])
+        prepared = Prepared([binding(f"m{n}", n + 1, text) for n in range(number)])
         before = recorder.submit(decide(secret("b")))
         large = recorder.submit(lambda _: prepared)
-        after = recorder.submit(lambda state: [secret("c")] * ("m999" in state.models))
+        after = recorder.submit(lambda state: [secret("c")] * (f"m{number - 1}" in state.models))
         backend.due.gate.set()
-        assert after.wait(10).first == 1003
+        assert after.wait(10).first == number + 3
         assert (before.wait(10).first, large.wait(10).first) == (2, 3)
-    assert backend.due.appends == [1, 1, 1000, 1]
+    assert backend.due.appends == [1, 1, number, 1]
     with contextlib.closing(log.reader()) as reader:
         assert check(reader) == []
         assert projected(reader).models["m7"].position == 10

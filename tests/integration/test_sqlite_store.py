@@ -12,7 +12,9 @@ import pytest
 
 from reconciler.core.errors import LogBusy, LogDamaged
 from reconciler.log.sqlite.place import create
-from reconciler.log.sqlite.store import SqliteBackend, SqliteStore, open_reader
+from reconciler.log.sqlite.store import WAITING_BYTES_MAX, SqliteBackend, SqliteStore, open_reader
+from reconciler.log.store import Stored
+from reconciler.tlog.merkle import leaf_hash
 from tests.support_log import new_log, some
 
 
@@ -62,6 +64,16 @@ def test_settle_waits_for_no_reader_forever(store: SqliteStore) -> None:
     assert store.size() == 51
     wal = store.path.with_name("log.db-wal")
     assert wal.stat().st_size < 100_000  # only the one harmless write after the truncation
+
+
+def test_wal_of_a_large_commit_is_cut_again(store: SqliteStore) -> None:
+    """What one large revision needed of the disk while it was committed is given back with the commits after it."""
+    wal = store.path.with_name("log.db-wal")
+    body = b"x" * 1_000_000
+    store.append([Stored(seq, body, leaf_hash(body)) for seq in range(1, 41)], {})
+    assert wal.stat().st_size > 40_000_000
+    store.append(some(41, 1), {})
+    assert wal.stat().st_size <= 2 * WAITING_BYTES_MAX
 
 
 def test_log_belongs_to_its_owner_only(store: SqliteStore) -> None:

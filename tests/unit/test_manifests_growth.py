@@ -16,7 +16,11 @@ from types import FrameType
 import msgspec
 import pytest
 
+from reconciler.core.events import Event, encode
+from reconciler.core.plan import plan
+from reconciler.core.state import State
 from reconciler.manifests import inline_keys, judging, rules, schema, tree
+from reconciler.manifests.emit import render
 from reconciler.manifests.facts import Facts
 from reconciler.manifests.judging import judge
 from reconciler.manifests.reading import PROBLEMS_MAX, TAG_HANDLES_MAX, read_manifests
@@ -232,7 +236,65 @@ def test_revision_is_bounded_by_what_its_aliases_become(value: str) -> None:
 
 def test_usual_objects_have_room() -> None:
     """A revision may have tens of thousands of them."""
-    assert 75_000 * read_manifests(f"{MODEL}  maxTokensPerDay: 1000000\n".encode()).size < judging.SIZE_MAX
+    usual = read_manifests(f"{MODEL}  maxTokensPerDay: 1000000\n".encode())
+    assert 75_000 * usual.size < judging.SIZE_MAX
+    assert 75_000 * judging.recorded_by({"models/team/m00000.yaml": usual}) < judging.RECORDED_MAX
+
+
+SAYINGS = {
+    "annotations": ("model", 10, {f"k{n}": "x" * 2400 for n in range(100)}, {}, ""),
+    "many-keys": ("model", 20, {f"k{n}": "" for n in range(4000)}, {}, ""),
+    "fields": ("agent", 100, {}, {f"k{n}": "v" * 60 for n in range(350)}, ""),
+    "control-characters": ("model", 4, {"k": "\x1f" * 150_000}, {}, ""),
+    "open-fields": ("agent", 4, {}, {"text": "x" * 900_000}, ""),
+    "paths": ("model", 600, {}, {}, "d" * 3900 + "/"),
+}
+"""What objects may say much of: their kind, how many are too many, annotations, fields of their own, their folder."""
+
+
+@pytest.mark.parametrize("saying", SAYINGS)
+def test_what_a_revision_puts_on_the_log_is_bounded_whatever_says_much(
+    saying: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it changes every object, old and new together are within twice the bound, but for what all events have."""
+    monkeypatch.setattr(judging, "RECORDED_MAX", 2 * 1024 * 1024)
+    kind, count, annotations, fields, folder = SAYINGS[saying]
+
+    def revision(count: int, letter: str) -> dict[str, Facts]:
+        said = {key + letter: value + letter for key, value in annotations.items()}
+        more: dict[str, object] = {key: value + letter for key, value in fields.items()}
+        more |= {"maxTokensPerDay": ord(letter)} if kind == "model" else {}
+        objects = [document(kind, f"m{n}", said, more) for n in range(count)]
+        together = 250 if folder else 1
+        parts = [objects[n : n + together] for n in range(0, count, together)]
+        read = [read_manifests("---\n".join(map(render, part)).encode()) for part in parts]
+        files = {f"{folder}{n:02}.yaml": facts for n, facts in enumerate(read)}
+        return {**files, "a-binding.yaml": read_manifests(MODEL.replace("name: m", "name: b").encode())}
+
+    refused, *others = judge(revision(count, "a")).diagnostics
+    assert not others
+    assert (refused.rule, refused.line, refused.column) == ("PAI115", 1, 1)
+    assert refused.path.startswith(folder)
+    assert "bytes" in refused.message
+    assert refused.hint
+    state = State()
+    for letter in "abc":
+        verdict = judge(revision(count // 3, letter))
+        assert verdict.accepted
+        drafts, _, _ = plan(state, verdict.objects, "0" * 40, "a@example.com")
+        assert len(drafts) >= count // 3
+        events = [Event(draft.actor, draft.payload, "0" * 26, draft.subject, "") for draft in drafts]
+        assert sum(len(encode(event)) for event in events) < 2 * judging.RECORDED_MAX + 1000 * len(events)
+        for event in events:
+            state.apply(event)
+
+
+def document(kind: str, name: str, annotations: dict[str, str], fields: dict[str, object]) -> dict[str, object]:
+    """Give an object that is fine by itself."""
+    usual = {"provider": "gemini", "model": "gemini-2.0-flash"} if kind == "model" else {"modelBindings": ["b"]}
+    metadata = {"name": name, **({"annotations": annotations} if annotations else {})}
+    manifest = "ModelBinding" if kind == "model" else "AgentWorkload"
+    return {"apiVersion": "pai.io/v1", "kind": manifest, "metadata": metadata, "spec": {**usual, **fields}}
 
 
 DENSE = {

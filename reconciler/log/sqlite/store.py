@@ -379,6 +379,7 @@ class SqliteStore(SqliteReader):
 
     def _prepare(self) -> None:
         prepare_writer(self._db)
+        self._db.execute(f"PRAGMA journal_size_limit = {2 * WAITING_BYTES_MAX}").fetchone()  # of a WAL begun anew
         # Whatever an earlier process left in the WAL is written again; a busy reader may put that off.
         self._db.execute("PRAGMA busy_timeout = 100")
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
