@@ -56,18 +56,23 @@ _HINT: Final = "send Authorization: Bearer TOKEN; it is in data/admin.token, and
 
 
 class Api:
-    """The endpoints. `day` gives the trusted day, `token` is the digest of a token that is believed without the log.
+    """The endpoints. `day` gives the trusted day, `stopping` ends who follows.
 
-    `stopping` ends who follows.
+    `believed` gives the digest of a token that is believed without the log now, "" for none.
     """
 
     def __init__(
-        self, workspace: Workspace, recorder: Recorder, day: Callable[[], str], token: str, stopping: asyncio.Event
+        self,
+        workspace: Workspace,
+        recorder: Recorder,
+        day: Callable[[], str],
+        believed: Callable[[], str],
+        stopping: asyncio.Event,
     ) -> None:
         self._workspace = workspace
         self._recorder = recorder
         self._day = day
-        self._token = token
+        self._believed = believed
         self._stopping = stopping
         self._queries = Queries(workspace.log())
         self._followers: Counter[str] = Counter()
@@ -118,7 +123,7 @@ class Api:
         """Give who asks, if the token that a request came with is in force now. Raises LogNotWritable."""
         address = request.client.host if request.client else ""
         header = request.headers.get("authorization", "")
-        return self._recorder.read(lambda state: identify(state, self._token, header, address))
+        return self._recorder.read(lambda state: identify(state, self._believed(), header, address))
 
     async def _events(self, request: Request, given: Parameters) -> Response:
         query = parse_query(given.get("q", ""), datetime.now(UTC))

@@ -88,7 +88,7 @@ class Daemon:
         self._workspace = workspace
         self._parts = parts
         self._admin = admin
-        self._token = token
+        self._token = digest(token)
         self._agents = agents
         self._days = Days()
         self._metrics = Metrics(parts.recorder, self.health, self._days.today, lambda: parts.warning)
@@ -173,10 +173,11 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, *hang_up):
             asyncio.get_running_loop().add_signal_handler(number, stop, number.name)
         settings = dict(self._workspace.settings.shown)
-        if not self._parts.recorder.status().held:
+        if self._parts.recorder.status().held:
+            self._parts.believed = self._token
+        else:
             self._record(ev.DaemonStarted(version=__version__, settings=settings))
-            issue_first(self._parts.recorder, self._token)
-            self._token = ""  # from now on the log says whether it is in force
+            self._parts.recorder.record(lambda state: issue_first(state, self._token))
         try:
             with self._threads():
                 async with asyncio.TaskGroup() as serving:
@@ -234,9 +235,11 @@ class Daemon:
         return self._loop.request(accept_rewrite)
 
     async def _serve_admin(self, stopping: asyncio.Event) -> None:
-        believed = digest(self._token) if self._token else ""
-        api = Api(self._workspace, self._parts.recorder, self._days.today, believed, stopping)
-        git = SmartHttp(self._workspace, self._parts.recorder, believed, self._pushes, self.look_again, stopping)
+        parts = self._parts
+        api = Api(self._workspace, parts.recorder, self._days.today, lambda: parts.believed, stopping)
+        git = SmartHttp(
+            self._workspace, parts.recorder, lambda: parts.believed, self._pushes, self.look_again, stopping
+        )
         hooks = Webhooks(
             self._workspace.settings.webhooks,
             SecretReader(self._parts.backends),

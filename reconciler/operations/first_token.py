@@ -2,7 +2,8 @@
 
 The first token lies in `data/admin.token`, whose name it has on the log: it is issued there as further ones are, those
 of people (`key.issued` with `admin`). Only digests are kept, in another map than those of agents, so that neither opens
-the other's door. While a log that was rolled back is held, nothing is recorded, and the file alone is believed.
+the other's door. While a log that was rolled back is held, nothing is recorded, and the file alone is believed; from
+its acceptance on, which issues the token too, the log alone says whether it is in force.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from reconciler.core.state import State
 from reconciler.log.stamp import format_time, wall_clock
 from reconciler.log.store import Reader
 from reconciler.operations.operation import Caller
-from reconciler.recorder import Recorder
 
 NAME: Final = "admin.token"
 ACTOR: Final = "pai"
@@ -70,24 +70,19 @@ def forget_first(path: Path, digest: str) -> None:
             path.unlink()
 
 
-def issue_first(recorder: Recorder, token: str) -> None:
-    """Record that the first token is in force, and that those which the file held before are not, unless that is known.
+def issue_first(state: State, digest: str) -> list[Draft]:
+    """Put the first token in force, and those which the file held before out of force, unless that is so already.
 
-    Raises CouldNotRun if it is an agent's key, LogNotWritable.
+    Raises CouldNotRun if it is an agent's key.
     """
-    digest = keys.digest(token)
-    payload = KeyIssued(agent=NAME, digest=digest, expires="", networks=[], admin=True)
-
-    def decide(state: State) -> list[Draft]:
-        if digest in state.keys:
-            raise CouldNotRun(f"data/{NAME} holds an agent's key", "move it away: the next start makes a new one")
-        former = [key for key in state.admins.values() if key.agent == NAME and key.digest != digest]
-        drafts = [Draft(ACTOR, f"key/{key.name}", KeyRevoked(agent=NAME, digest=key.digest)) for key in former]
-        if digest not in state.admins:
-            drafts.append(Draft(ACTOR, f"key/{keys.make_id(os.urandom(keys.ID_BYTES))}", payload))
-        return drafts
-
-    recorder.record(decide)
+    if digest in state.keys:
+        raise CouldNotRun(f"data/{NAME} holds an agent's key", "move it away: the next start makes a new one")
+    former = [key for key in state.admins.values() if key.agent == NAME and key.digest != digest]
+    drafts = [Draft(ACTOR, f"key/{key.name}", KeyRevoked(agent=NAME, digest=key.digest)) for key in former]
+    if digest not in state.admins:
+        payload = KeyIssued(agent=NAME, digest=digest, expires="", networks=[], admin=True)
+        drafts.append(Draft(ACTOR, f"key/{keys.make_id(os.urandom(keys.ID_BYTES))}", payload))
+    return drafts
 
 
 def identify(state: State, first: str, authorization: str, address: str, *, basic: bool = False) -> Caller | None:
@@ -116,10 +111,10 @@ def identify(state: State, first: str, authorization: str, address: str, *, basi
 def require_in_force(state: State, caller: Caller) -> None:
     """See that the token by which a caller was identified is in force still. Raises Refused.
 
-    A token that was believed without the log has no name there.
+    One that was believed without the log has no name there: it never is, since what is recorded goes by the log.
     """
     key = next((each for each in state.admins.values() if each.name == caller.key), None)
-    if caller.key and (key is None or key.expired(format_time(wall_clock()))):
+    if key is None or key.expired(format_time(wall_clock())):
         raise Refused("the token that it came with is no longer in force", "push again with one that is")
 
 

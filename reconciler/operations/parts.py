@@ -19,6 +19,7 @@ from reconciler.core.reservations import forfeit_open
 from reconciler.evidence.checkpoints import Notary
 from reconciler.evidence.guard import acceptance
 from reconciler.log.replay import event_at
+from reconciler.operations.first_token import issue_first
 from reconciler.operations.judging import signatures_of
 from reconciler.operations.remote_settings import mirror_of
 from reconciler.reconcile.reconciler import Reconciler
@@ -48,6 +49,7 @@ class Parts:
         with contextlib.suppress(OSError):  # a full disk, which the log tells of
             hide_from_git(workspace.data)
         self.workspace = workspace
+        self.believed = ""  # the digest of the first token that a daemon believes without the log, while that is held
         settings = workspace.settings
         self._reached = False  # whether this program itself has just spoken to the remote
         self.secrets = SecretStore(workspace.secrets, workspace.master_key)
@@ -123,7 +125,8 @@ class Parts:
     def accept(self, actor: str) -> str:
         """Accept the log as it is although it is not what was vouched for; give what was found, "" if nothing was.
 
-        What was reserved on it is forfeited: nobody knows what became of those requests.
+        What was reserved on it is forfeited: nobody knows what became of those requests. The first token that was
+        believed without the log is issued on it, and goes by it from then on.
         """
         finding = self.notary.begin()
         if finding.rollback:
@@ -132,8 +135,10 @@ class Parts:
                 lambda state: [
                     *(Draft(actor, f"log/{state.origin}", payload) for payload in payloads),
                     *forfeit_open(state, "the log was accepted"),
+                    *(issue_first(state, self.believed) if self.believed else ()),
                 ]
             )
+            self.believed = ""
             self.notary.begin()
             self.notary.sign()
         return finding.rollback

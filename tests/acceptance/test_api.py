@@ -154,6 +154,28 @@ def test_deleted_first_token_is_never_issued_again(team: Site) -> None:
     assert [kind for kind, _, _ in first_keys(team)] == ["key.issued", "key.revoked", "key.issued"]
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["the log knows it", "the log does not know it"])
+def test_first_token_goes_by_the_log_once_a_held_log_is_accepted(team: Site, known: bool) -> None:
+    """The file is believed while the log is held and no longer: a token that is deleted then opens no door."""
+    doors = ("/api/v1/state", "/git/config.git/info/refs?service=git-receive-pack")
+    if known:
+        with team.daemon():
+            pass
+    before = team.database.read_bytes()
+    team.pai("add", "secret", "later", "--from-literal", "k=-", stdin="v")
+    team.database.write_bytes(before)
+    with team.daemon(ready=False) as daemon:
+        served = Served(team, daemon, token_of(team))
+        assert served.ask(doors[0])[0] == 200
+        team.pai("verify", "--accept")
+        assert [served.ask(door)[0] for door in doors] == [200, 200]
+        (key,) = [row["subject"].removeprefix("key/") for row in team.rows("type:key.issued", "agent:admin.token")]
+        team.pai("delete", "key", key)
+        assert [served.ask(door)[0] for door in doors] == [401, 401]
+    assert [kind for kind, _, _ in first_keys(team)] == ["key.issued", "key.revoked"]
+    assert team.pai("verify").out.startswith("ok: ")
+
+
 @pytest.mark.parametrize(
     "path", ["/api/v1/events", "/api/v1/events?follow=1", "/api/v1/usage", "/api/v1/models", "/api/v1/models/flash",
              "/api/v1/models/flash/history", "/api/v1/agents/my-agent/blame", "/api/v1/requests/req_1",

@@ -20,7 +20,7 @@ from reconciler.log.open import log_at
 
 
 def _api(monkeypatch: pytest.MonkeyPatch) -> Api:
-    made = Api(cast("Any", SimpleNamespace(log=lambda: None)), cast("Any", None), str, "", asyncio.Event())
+    made = Api(cast("Any", SimpleNamespace(log=lambda: None)), cast("Any", None), str, str, asyncio.Event())
 
     async def ask(_: str, question: Any) -> Any:
         return await asyncio.to_thread(question, None)

@@ -61,20 +61,23 @@ _CHALLENGE: Final = {"www-authenticate": 'Basic realm="Pai", charset="UTF-8"'}
 
 
 class SmartHttp:
-    """The application below /git/. `token` is the digest of the first token; `wake` is told after a push."""
+    """The application below /git/. `believed` gives the digest of a token that is believed without the log now.
+
+    `wake` is told after a push.
+    """
 
     def __init__(
         self,
         workspace: Workspace,
         recorder: Recorder,
-        token: str,
+        believed: Callable[[], str],
         pushes: Pushes,
         wake: Callable[[], None],
         stopping: asyncio.Event,
     ) -> None:
         self._workspace = workspace
         self._recorder = recorder
-        self._token = token
+        self._believed = believed
         self._pushes = pushes
         self._wake = wake
         self._stopping = stopping
@@ -109,7 +112,7 @@ class SmartHttp:
         header = Headers(scope=scope).get("authorization", "")
         address = scope["client"][0] if scope.get("client") else ""
         caller = await asyncio.to_thread(
-            self._recorder.read, lambda state: identify(state, self._token, header, address, basic=True)
+            self._recorder.read, lambda state: identify(state, self._believed(), header, address, basic=True)
         )
         if caller is None:
             hint = "give it as the password; it is in data/admin.token, and pai add key --admin NAME makes more"
