@@ -63,7 +63,7 @@ def require_place(workspace: Workspace, before: Result, *, dry_run: bool) -> Non
     if before.held:
         raise Refused(
             f"the branch was rewritten, from {before.held[:7]} to {before.head[:7]}, and source.rewrite is hold",
-            "pai reconcile --accept-rewrite lets the new history come into force",
+            f"pai reconcile --accept-rewrite {before.head} lets the new history come into force",
         )
     wanted = workspace.settings.source_require_signatures
     if wanted != "off" and not dry_run:

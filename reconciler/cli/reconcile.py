@@ -23,15 +23,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `pai reconcile`."""
     parser.add_argument(
         "--accept-rewrite",
-        action="store_true",
-        help="let the tip of a force-push come into force that source.rewrite = hold keeps out",
+        nargs="?",
+        const="",
+        metavar="COMMIT",
+        help="let the tip of a force-push come into force that source.rewrite = hold keeps out, if it is this commit; "
+        "without one, if nothing else was held",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Do one pass and say what came of it."""
     workspace = find_workspace(args.workspace, strict=True)
-    actor = actor_of(workspace) if args.accept_rewrite else ""
+    actor = "" if args.accept_rewrite is None else actor_of(workspace)
     with Progress("reconciling"), session(workspace, actor) as open_session:
         result = open_session.call(Reconcile(args.accept_rewrite))
     print_diagnostics(result.diagnostics, to_stderr=has_errors(result.diagnostics))
@@ -39,10 +42,12 @@ def run(args: argparse.Namespace) -> int:
     if result.waits and result.head != result.revision:
         raise Refused(f"commit {result.head[:7]} is not followed: {result.waits}", "its outcome comes afterwards")
     if result.held:
-        raise Refused(
-            f"the branch was rewritten, from {result.held[:7]} to {result.head[:7]}, and source.rewrite is hold",
-            "look at the new history, then: pai reconcile --accept-rewrite",
-        )
+        problem = f"the branch was rewritten, from {result.held[:7]} to {result.head[:7]}, and source.rewrite is hold"
+        if result.meant:
+            problem = (
+                f"the branch's tip is {result.head} now, and not {result.meant}: another force-push or commit came"
+            )
+        raise Refused(problem, f"look at the new history, then: pai reconcile --accept-rewrite {result.head}")
     if result.outcome == "rejected":
         raise Refused("the branch's tip is refused", "correct the places above and push again")
     return 0

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from reconciler.core.errors import LogNotWritable, PaiError, SourceUnavailable
-from reconciler.core.pass_result import Result
+from reconciler.core.pass_result import Result, RewriteAccepted
 from reconciler.daemon.worker import Pauses, Worker
 from reconciler.reconcile.reconciler import Reconciler
 
@@ -38,7 +38,7 @@ class ReconcileLoop(Worker):
         self._passed = observe
         self._unsaved = 0
         self._warm = False
-        self._accept = ""
+        self._accept: RewriteAccepted | None = None
         self._result: Result | None = None
         super().__init__("pai-reconcile", "looking at the repository", self._look, PAUSES, log)
 
@@ -67,10 +67,10 @@ class ReconcileLoop(Worker):
         """The branch's commit before a force-push that is held, "" if none is."""
         return self._result.held if self._result else ""
 
-    def request(self, accept_rewrite: str = "", timeout_s: float = 60.0) -> Result:
+    def request(self, accept_rewrite: RewriteAccepted | None = None, timeout_s: float = 60.0) -> Result:
         """Wait for a pass that begins after this call. Raises what the pass raises, CouldNotRun after the timeout.
 
-        `accept_rewrite` names the operator who lets a held tip come into force.
+        `accept_rewrite` is the order of an operator who lets a held tip come into force.
         """
         with self.changed:
             self._accept = accept_rewrite or self._accept
@@ -97,7 +97,7 @@ class ReconcileLoop(Worker):
         if isinstance(self.error, LogNotWritable):
             self._probe()
         with self.changed:
-            accept, self._accept = self._accept, ""
+            accept, self._accept = self._accept, None
         self._result = self._reconciler.run(accept)
         self._passed(self._result, time.monotonic() - started)
 

@@ -32,7 +32,7 @@ from reconciler.core import events as ev
 from reconciler.core.errors import CouldNotRun, LogBusy, LogNotWritable, PaiError, SourceUnavailable
 from reconciler.core.health import Health
 from reconciler.core.keys import digest
-from reconciler.core.pass_result import Result
+from reconciler.core.pass_result import Result, RewriteAccepted
 from reconciler.core.state import Head
 from reconciler.core.steering import standing_orders
 from reconciler.daemon import log_lines
@@ -228,7 +228,7 @@ class Daemon:
         shown = settings.shown["source.repo"]
         return Poll(mirror, shown, settings.source_interval_s, self._loop.wake, moment, self._metrics.fetched)
 
-    def _look(self, accept_rewrite: str) -> Result:
+    def _look(self, accept_rewrite: RewriteAccepted | None) -> Result:
         """Look at the source now, also at a remote one, and give what came of it."""
         if self._poll is not None:
             self._poll.request()

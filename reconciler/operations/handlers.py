@@ -17,7 +17,7 @@ from reconciler.core import events as ev
 from reconciler.core.diagnostics import Shown, shown
 from reconciler.core.errors import NotFound, PaiError, Refused, UsageError
 from reconciler.core.health import Health
-from reconciler.core.pass_result import Result
+from reconciler.core.pass_result import Result, RewriteAccepted
 from reconciler.core.state import State
 from reconciler.log.past import accepted_state
 from reconciler.log.replay import projected
@@ -42,7 +42,7 @@ class Operations:
     """Answers verbs. `reconcile` does a pass that begins after the call; `health` says how things stand, `day` which
     day budgets are on.
 
-    `reconcile` is given who accepts a rewritten branch that is held, "" for nobody.
+    `reconcile` is given who accepts which commit of a rewritten branch that is held, None for nobody.
 
     `addresses` are those that listeners are bound to, by the setting's name.
     """
@@ -50,7 +50,7 @@ class Operations:
     def __init__(
         self,
         parts: Parts,
-        reconcile: Callable[[str], Result],
+        reconcile: Callable[[RewriteAccepted | None], Result],
         health: Callable[[], Health],
         addresses: Mapping[str, Address],
         pushes: Pushes | None = None,
@@ -63,7 +63,9 @@ class Operations:
         self.handlers: Mapping[type[Operation[Any]], Handler] = {
             ask.Ping: lambda *_: ask.Running(__version__, day(), bound),
             ask.AskHealth: lambda *_: health(),
-            ask.Reconcile: lambda order, caller: reconcile(caller.name if order.accept_rewrite else ""),
+            ask.Reconcile: lambda order, caller: reconcile(
+                None if order.accept_rewrite is None else RewriteAccepted(caller.name, order.accept_rewrite)
+            ),
             JudgePush: self._judge,
             AdmitPush: self._admit,
             ask.StoreSecret: self._store_secret,
@@ -179,7 +181,7 @@ class Operations:
         reason = self._parts.accept(caller.name)
         with contextlib.suppress(PaiError):  # readiness tells
             self._parts.attest()
-            self._reconcile("")
+            self._reconcile(None)
         return ask.Accepted(reason)
 
     def _send_commit(self, order: ask.SendCommit, _: Caller) -> ask.Sent:

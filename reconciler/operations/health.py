@@ -60,7 +60,7 @@ def judge_health(
     if held:
         reasons.append(
             f"the branch was rewritten, from {held[:7]} to {head[:7]}, and source.rewrite = hold keeps the last state "
-            "in force: pai reconcile --accept-rewrite"
+            f"in force: pai reconcile --accept-rewrite {head}"
         )
     tip = head or (judged.commit if judged else "")
     return Health(not log_problem and not fault and (source_read or in_force), reasons, revision, tip)

@@ -32,9 +32,12 @@ class AskHealth(Operation[Health], frozen=True, tag="health"):
 
 
 class Reconcile(Operation[Result], frozen=True, tag="reconcile"):
-    """Look at the source now; with `accept_rewrite` a rewritten branch that is held comes into force."""
+    """Look at the source now; with `accept_rewrite` that commit of a rewritten branch that is held comes into force.
 
-    accept_rewrite: bool = False
+    It is "" for the commit that was recorded as held, if that is the only one.
+    """
+
+    accept_rewrite: str | None = None
 
 
 class SecretKept(msgspec.Struct, frozen=True):

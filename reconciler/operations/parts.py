@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from reconciler.core.errors import LogNotWritable, PaiError, SourceUnavailable
 from reconciler.core.events import Draft, Event, HistoryRewritten, decode
-from reconciler.core.pass_result import Result
+from reconciler.core.pass_result import Result, RewriteAccepted
 from reconciler.core.reservations import forfeit_open
 from reconciler.evidence.checkpoints import Notary
 from reconciler.evidence.guard import acceptance
@@ -88,7 +88,7 @@ class Parts:
         barred = self.mirror.problem if self.mirror is not None else ""
         return "; ".join(filter(None, [self.notary.warning, barred]))
 
-    def look(self, accept_rewrite: str = "") -> Result:
+    def look(self, accept_rewrite: RewriteAccepted | None = None) -> Result:
         """Fetch a remote source, and do one pass; see `Reconciler.run`."""
         if self.mirror is not None:
             self.mirror.fetch()
@@ -154,14 +154,13 @@ class Parts:
         if self.recorder.gathered is False:
             log.warning("%s", SCATTERED.format(self.workspace.database))
 
-    def _held(self, commit: str) -> str:
-        """Give the tip that was held last in place of `commit`, "" if none was."""
+    def _held(self, commit: str) -> list[str]:
+        """List the tips that were held in place of `commit`, the newest first."""
         with contextlib.closing(self.workspace.log().reader()) as log:
-            for stored in log.read_back(contains=[b'"type":"history.rewritten.v1"', commit.encode()]):
-                payload = decode(stored.body).payload
-                if isinstance(payload, HistoryRewritten) and payload.from_ == commit and payload.hold == "held":
-                    return payload.to
-        return ""
+            found = log.read_back(contains=[b'"type":"history.rewritten.v1"', commit.encode()])
+            payloads = [decode(stored.body).payload for stored in found]
+        rewritten = [payload for payload in payloads if isinstance(payload, HistoryRewritten)]
+        return [payload.to for payload in rewritten if payload.from_ == commit and payload.hold == "held"]
 
     def _read_event(self, position: int) -> Event:
         with contextlib.closing(self.workspace.log().reader()) as log:

@@ -13,7 +13,7 @@ from typing import Any
 from reconciler.audit.moments import acceptance
 from reconciler.core import steering
 from reconciler.core.errors import PaiError, Refused, SourceUnavailable
-from reconciler.core.pass_result import Result
+from reconciler.core.pass_result import Result, RewriteAccepted
 from reconciler.core.state import State
 from reconciler.log.past import objects_at
 from reconciler.operations.operation import Caller, Operation
@@ -26,7 +26,7 @@ REASON_CHARACTERS_MAX = 1000
 class Steering:
     """Answers the verbs; `reconcile` does a pass that begins after the call."""
 
-    def __init__(self, parts: Parts, reconcile: Callable[[str], Result]) -> None:
+    def __init__(self, parts: Parts, reconcile: Callable[[RewriteAccepted | None], Result]) -> None:
         self._parts = parts
         self._reconcile = reconcile
         self._branch = parts.workspace.settings.source_branch
@@ -60,7 +60,7 @@ class Steering:
         )
         judged = self._parts.recorder.read(lambda live: live.head)
         with contextlib.suppress(PaiError):  # the loop shall know too, and fetch; what else is wrong, readiness tells
-            later = _passed(lambda: self._reconcile(""))
+            later = _passed(lambda: self._reconcile(None))
             if later.problem or self._parts.recorder.read(lambda live: live.head) != judged:
                 passed = later
         return Unpinned(passed.result, passed.problem, state.pin.commit)
@@ -73,7 +73,7 @@ class Steering:
     def _resume(self, order: Resume, caller: Caller) -> Passed:
         reason = _bounded(order.reason)
         self._parts.recorder.record(lambda state: steering.resume(state, self._branch, caller.name, reason))
-        return _passed(lambda: self._reconcile(""))
+        return _passed(lambda: self._reconcile(None))
 
 
 def _passed(run: Callable[[], Result]) -> Passed:

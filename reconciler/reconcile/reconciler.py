@@ -20,7 +20,7 @@ from pathlib import Path
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import CouldNotRun, SourceUnavailable
-from reconciler.core.pass_result import Result
+from reconciler.core.pass_result import Result, RewriteAccepted
 from reconciler.core.plan import plan
 from reconciler.core.state import Head, Order, State
 from reconciler.core.steering import standing_orders
@@ -47,11 +47,11 @@ class Reconciler:
         path: str,
         index_file: Path,
         signatures: Signatures | None,
-        rewritten: Callable[[str], str] | None = None,
+        rewritten: Callable[[str], list[str]] | None = None,
     ) -> None:
         """`read_event` gives a stored event by position; `path` is the source path, `index_file` a kept index.
 
-        With `rewritten` a force-push is held: it gives the tip that was held last in place of a commit, "" if none was.
+        With `rewritten` a force-push is held: it lists the tips that were held in place of a commit, the newest first.
         """
         self._recorder = recorder
         self._read_event = read_event
@@ -65,14 +65,22 @@ class Reconciler:
         self._passing = threading.Lock()
         self._signatures = signatures
         self._rewritten = rewritten
-        self._held = ("", "")  # the commit whose place was taken, and the tip that was recorded as held
+        self._held: tuple[str, list[str]] = (
+            "",
+            [],
+        )  # whose place was taken, and what was recorded as held, newest first
         self._seen = ("", "")  # the tip that this program has judged itself, and whose signatures it took
 
-    def run(self, accept_rewrite: str = "", first: Callable[[State], Sequence[ev.Draft]] | None = None) -> Result:
+    def run(
+        self,
+        accept_rewrite: RewriteAccepted | None = None,
+        first: Callable[[State], Sequence[ev.Draft]] | None = None,
+    ) -> Result:
         """Do one pass and return when its events are durable. Raises SourceUnavailable or LogNotWritable.
 
-        `accept_rewrite` names the operator who lets a held tip come into force. What `first` decides comes before the
-        pass in the same transaction, and is recorded also if the source cannot be read.
+        `accept_rewrite` is the order of an operator who lets a held tip come into force: the one that was looked at,
+        and no other that took its place meanwhile. What `first` decides comes before the pass in the same transaction,
+        and is recorded also if the source cannot be read.
         """
         if not self._passing.acquire(timeout=PASS_WAIT_S):
             raise CouldNotRun("another reconciling pass is still running", "see pai status")
@@ -123,7 +131,9 @@ class Reconciler:
             self._saved = self._judge.index
         return self._judge
 
-    def _pass(self, accept_rewrite: str, first: Callable[[State], Sequence[ev.Draft]] | None) -> Result:
+    def _pass(
+        self, accept_rewrite: RewriteAccepted | None, first: Callable[[State], Sequence[ev.Draft]] | None
+    ) -> Result:
         judge = self._opened()
         repository = judge.repository
         tip = repository.tip(self._branch)
@@ -145,11 +155,15 @@ class Reconciler:
                 self._record(lead, before)
                 return recorded
         walk = repository.walk(tip, state.head.commit if state.head else None)
-        if walk.relation == "rewritten" and self._rewritten is not None and not accept_rewrite:
+        if walk.relation == "rewritten" and self._rewritten is not None:
             assert state.head is not None
-            self._record(lead, before)
-            return self._hold(repository, state.head, state.revision, tip)
-        this = Pass(judge, walk, state, tip, self._branch, self._source_path, self._known, accept_rewrite)
+            meant = self._meant(accept_rewrite, state.head.commit, tip) if accept_rewrite else ""
+            if meant != tip:
+                self._record(lead, before)
+                self._hold(repository, state.head.commit, tip)
+                return Result(tip, None, state.revision, held=state.head.commit, meant=meant)
+        accepted_by = accept_rewrite.by if accept_rewrite else ""
+        this = Pass(judge, walk, state, tip, self._branch, self._source_path, self._known, accepted_by)
         drafts, result = this.events()
         for part in this.passed_over():
             self._record(part, before)
@@ -175,18 +189,29 @@ class Reconciler:
     def _judging(self, tip: str) -> tuple[str, str]:
         return tip, self._signatures.version() if self._signatures else ""
 
-    def _hold(self, repository: Repository, head: Head, revision: str, tip: str) -> Result:
-        """Leave everything as it is, and record that once for a rewritten branch, however it goes on from there."""
-        assert self._rewritten is not None
-        if self._held[0] != head.commit:
-            self._held = (head.commit, self._rewritten(head.commit))
-        known = self._held[1]
-        if not known or repository.walk(tip, known).relation not in ("same", "forward", "merged"):
-            payload = ev.HistoryRewritten(from_=head.commit, to=tip, hold="held")
+    def _hold(self, repository: Repository, commit: str, tip: str) -> None:
+        """Record that a rewritten branch is held, once however it goes on from there; everything else stays."""
+        held = self._held_for(commit)
+        if not held or repository.walk(tip, held[0]).relation not in ("same", "forward", "merged"):
+            payload = ev.HistoryRewritten(from_=commit, to=tip, hold="held")
             draft = ev.Draft(actor(repository.commit(tip)), f"branch/{self._branch}", payload)
             self._recorder.record(lambda _: [draft])
-            self._held = (head.commit, tip)
-        return Result(tip, None, revision, held=head.commit)
+            held.insert(0, tip)
+
+    def _held_for(self, commit: str) -> list[str]:
+        """List the tips that were recorded as held in place of `commit`, the newest first."""
+        assert self._rewritten is not None
+        if self._held[0] != commit:
+            self._held = (commit, self._rewritten(commit))
+        return self._held[1]
+
+    def _meant(self, order: RewriteAccepted, commit: str, tip: str) -> str:
+        """Give which tip in place of `commit` an order means: without a name `tip`, if it alone was recorded as held.
+
+        If others were, it is the last of them; if none was, it is "".
+        """
+        held = self._held_for(commit)
+        return order.commit or next((other for other in held if other != tip), tip if held else "")
 
     def _recorded(self, head: Head) -> tuple[Diagnostic, ...]:
         """Read back why the head was refused (or what it was warned of) from the event that says so."""

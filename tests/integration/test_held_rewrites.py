@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from tests.support import Git, Site, binding, until
@@ -71,6 +73,45 @@ def test_held_branch_that_goes_on_is_recorded_once_and_one_that_comes_back_is_fo
     site.pai("reconcile")
     assert site.state().revision == newest
     assert "accepted" not in [hold for _, hold in _holds(site)]
+
+
+@pytest.mark.parametrize("daemon", [False, True], ids=["alone", "daemon"])
+@pytest.mark.parametrize("how", ["another rewrite", "a commit on top"])
+@pytest.mark.parametrize("named", [True, False], ids=["named", "unnamed"])
+def test_what_was_not_looked_at_is_not_accepted(site: Site, clone: Git, how: str, named: bool, daemon: bool) -> None:
+    """Between the look and the order another tip comes: nothing is accepted, and the way to accept it is told."""
+    before = clone.head
+    with site.daemon(ready=False) if daemon else contextlib.nullcontext():
+        shown = _rewritten(clone, 30)
+        told = site.pai("reconcile", code=1).err
+        assert f"pai reconcile --accept-rewrite {shown}\n" in told
+        order = ["reconcile", "--accept-rewrite", *([shown] if named else [])]
+        if how == "another rewrite":
+            evil = _rewritten(clone, 999)
+        else:
+            evil = clone.pushed({"models/a.yaml": binding("a", 999)})
+        if daemon:
+            until("the look", lambda: f"--accept-rewrite {evil}" in site.pai("status").out)
+        for _ in range(2):
+            refused = site.pai(*order, code=1).err
+            assert f"the branch's tip is {evil} now, and not {shown}" in refused
+            assert f"pai reconcile --accept-rewrite {evil}\n" in refused
+            assert site.state().revision == before
+        assert "accepted" not in [hold for _, hold in _holds(site)]
+        site.pai("reconcile", "--accept-rewrite", evil[:12], code=1)
+        site.pai("reconcile", "--accept-rewrite", evil)
+        assert site.state().revision == evil
+    site.pai("verify")
+
+
+def test_nothing_that_was_never_shown_is_accepted_without_its_name(site: Site, clone: Git) -> None:
+    """The order that finds a force-push first holds it, and tells which commit it is."""
+    before, after = clone.head, _rewritten(clone, 30)
+    assert f"pai reconcile --accept-rewrite {after}\n" in site.pai("reconcile", "--accept-rewrite", code=1).err
+    assert site.state().revision == before
+    assert f"pai reconcile --accept-rewrite {after}" in site.pai("status").out
+    site.pai("reconcile", "--accept-rewrite")
+    assert site.state().revision == after
 
 
 def test_daemon_holds_and_accepts_a_rewritten_remote(site: Site) -> None:
