@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from reconciler.admin.answers import Error, ObjectInForce, Objects, Page, UsageGroups, WholeState
 from reconciler.admin.openapi import ENDPOINTS, LIMIT_DEFAULT, LIMIT_MAX, Json, document
 from reconciler.admin.questions import Queries
+from reconciler.admin.written import Written, written
 from reconciler.audit.in_force import KINDS, Wanted
 from reconciler.audit.reading import Reading
 from reconciler.audit.spending import KEYS, Key
@@ -239,10 +240,17 @@ class Api:
         return await self._answered(request, lambda reading: question(reading) | _pruned(reading))
 
     async def _answered(self, request: Request, question: Callable[[Reading], Fields]) -> Response:
-        return _answer(await self._ask(request, lambda reading: _written(question(reading))))
+        owner = _owner(request)
+        pieces = await self._ask(request, lambda reading: written(question(reading)), _size)
+        size = _size(pieces)
+        return Written(pieces, lambda: self._queries.taken(owner, size))
 
-    async def _ask(self, request: Request, question: Callable[[Reading], T]) -> T:
-        return await self._queries.ask(_owner(request), lambda log: question(Reading(self._workspace, log, self._day)))
+    async def _ask(
+        self, request: Request, question: Callable[[Reading], T], size: Callable[[T], int] = lambda _: 0
+    ) -> T:
+        return await self._queries.ask(
+            _owner(request), lambda log: question(Reading(self._workspace, log, self._day)), size
+        )
 
     async def _state(self, request: Request, given: Parameters) -> Response:
         def told(reading: Reading) -> Fields:
@@ -305,14 +313,8 @@ def _fields(told: msgspec.Struct) -> Fields:
     return {name: getattr(told, name) for name in told.__struct_fields__}
 
 
-def _written(fields: Fields) -> bytes:
-    """Write an object as JSON, its lists item by item: during one call nobody else in this process runs."""
-    encode = msgspec.json.encode
-    parts = []
-    for name, value in fields.items():
-        written = b"[%b]" % b",".join([encode(item) for item in value]) if isinstance(value, list) else encode(value)
-        parts.append(b"%b:%b" % (encode(name), written))
-    return b"{%b}" % b",".join(parts)
+def _size(pieces: Sequence[bytes]) -> int:
+    return sum(map(len, pieces))
 
 
 def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -1,7 +1,8 @@
 """Questions to the log from inside the daemon: in threads, on read-only connections, bounded in time and number.
 
 The gateway's loop runs in the same process. A question never runs on it, pauses between events,
-ends at its deadline, and waits for a free thread or is refused. Nothing here writes.
+ends at its deadline, and waits for a free thread or is refused. What it finds may be large, and counts until its client
+has taken it. Nothing here writes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ THREADS: Final = 2
 """Questions that are answered at a time, half of them with one token: who asks long ones keeps one thread at most."""
 WAITING_MAX: Final = 16
 """Questions that are asked or wait, half of them with one token; more are refused."""
+UNTAKEN_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of answers that their clients have not taken, half of them with one token; beyond it no question begins."""
 SECONDS_MAX: Final = 10.0
 """How long a question may take from its beginning."""
 
@@ -35,15 +38,24 @@ class Queries:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._pool = ThreadPoolExecutor(THREADS, "pai-query")
-        self._turns = OwnerTurns(THREADS, WAITING_MAX - THREADS)
+        self._turns = OwnerTurns(THREADS, WAITING_MAX - THREADS, UNTAKEN_BYTES_MAX)
 
-    async def ask(self, owner: str, question: Question[T]) -> T:
-        """Answer a question of `owner`. Raises what it raises, CouldNotRun if it takes too long or many are asked."""
+    async def ask(self, owner: str, question: Question[T], size: Callable[[T], int] = lambda _: 0) -> T:
+        """Answer a question of `owner`. Raises what it raises, CouldNotRun if it takes too long or many are asked.
+
+        So many bytes as `size` gives are kept for the client of `owner` then, until they are `taken`.
+        """
         try:
             async with self._turns.turn(owner):
-                return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, question)
+                answer = await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, question)
+                self._turns.keep(owner, size(answer))
+                return answer
         except Busy:
             raise CouldNotRun("too many questions are being answered", "ask again in a moment") from None
+
+    def taken(self, owner: str, size: int) -> None:
+        """Say that a client has taken so many bytes, or will not."""
+        self._turns.let_go(owner, size)
 
     def close(self) -> None:
         """Take no more questions; those being answered end at their deadline."""

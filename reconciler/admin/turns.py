@@ -1,5 +1,7 @@
 """Whose git, or whose question, is next: so many at a time, first come, first served, and of one token half at most.
 
+What was answered counts until its client has taken it, too: beyond so many bytes nobody begins.
+
 Who holds nothing but idle connections thereby keeps nobody else out. Used from the event loop alone.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final
@@ -26,11 +29,16 @@ class Left(Exception):
 
 
 class OwnerTurns:
-    """Who runs and who waits, by owner; `running_max` and `waiting_max` are for all together."""
+    """Who runs and who waits, by owner; `running_max` and `waiting_max` are for all together.
 
-    def __init__(self, running_max: int, waiting_max: int) -> None:
+    `untaken_max` is for the bytes that were kept for clients: once it is reached, nobody begins until some are taken.
+    """
+
+    def __init__(self, running_max: int, waiting_max: int, untaken_max: int = sys.maxsize) -> None:
         self._running_max = running_max
         self._waiting_max = waiting_max
+        self._untaken_max = untaken_max
+        self._untaken: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
         self._closed = False
@@ -49,6 +57,16 @@ class OwnerTurns:
             yield
         finally:
             self._release(owner)
+
+    def keep(self, owner: str, size: int) -> None:
+        """Count bytes that a client of `owner` has not taken yet."""
+        self._untaken[owner] += size
+
+    def let_go(self, owner: str, size: int) -> None:
+        """Count them no more, and let those begin who waited for that."""
+        self._untaken[owner] -= size
+        self._untaken += Counter()  # forgets who keeps nothing
+        self._call()
 
     def refuse(self) -> None:
         """Let nobody begin any more."""
@@ -81,19 +99,24 @@ class OwnerTurns:
                 self._waiting.remove(place)
 
     def _may_run(self, owner: str) -> bool:
-        most = self._running_max
-        return self._running.total() < most and self._running[owner] < most // 2
+        return all(
+            counts.total() < most and counts[owner] < most // 2
+            for counts, most in ((self._running, self._running_max), (self._untaken, self._untaken_max))
+        )
 
     def _release(self, owner: str) -> None:
         self._running[owner] -= 1
         if not self._running[owner]:
             del self._running[owner]
+        self._call()
+        self._empty.set()
+
+    def _call(self) -> None:
         for place in list(self._waiting):
             if not place[1].done() and self._may_run(place[0]):
                 self._running[place[0]] += 1
                 self._waiting.remove(place)
                 place[1].set_result(None)
-        self._empty.set()
 
 
 class Waiting:

@@ -12,8 +12,10 @@ import pytest
 from starlette.requests import Request
 
 from reconciler.admin import api
+from reconciler.admin import written as module_of_written
 from reconciler.admin.api import Api
-from reconciler.admin.questions import WAITING_MAX, Queries
+from reconciler.admin.questions import UNTAKEN_BYTES_MAX, WAITING_MAX, Queries
+from reconciler.admin.written import Written, written
 from reconciler.audit.in_force import InForce
 from reconciler.core.errors import CouldNotRun
 from reconciler.log.open import log_at
@@ -22,7 +24,7 @@ from reconciler.log.open import log_at
 def _api(monkeypatch: pytest.MonkeyPatch) -> Api:
     made = Api(cast("Any", SimpleNamespace(log=lambda: None)), cast("Any", None), str, str, asyncio.Event())
 
-    async def ask(_: str, question: Any) -> Any:
+    async def ask(_: str, question: Any, *__: Any) -> Any:
         return await asyncio.to_thread(question, None)
 
     monkeypatch.setattr(made, "_queries", SimpleNamespace(ask=ask))
@@ -68,7 +70,70 @@ def test_answer_is_made_and_written_beside_the_loop(path: str, monkeypatch: pyte
 @pytest.mark.parametrize("fields", [{}, {"a": []}, {"a": [1, {"b": [2]}], "c": None, "d": {"e": "f"}}])
 def test_object_is_written_item_by_item_as_in_one_piece(fields: dict[str, Sequence[object]]) -> None:
     """The bytes are the same."""
-    assert api._written(fields) == api.msgspec.json.encode(fields)
+    assert b"".join(written(fields)) == api.msgspec.json.encode(fields)
+
+
+class Client:
+    """Takes a piece each time that it is let."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.takes = asyncio.Semaphore(0)
+
+    async def send(self, message: Any) -> None:
+        """Wait until the piece before is taken, as a connection does."""
+        if message["type"] == "http.response.body":
+            if self.sent:
+                await self.takes.acquire()
+            self.sent.append(message["body"])
+
+
+def test_answer_is_sent_piece_by_piece_and_counts_until_its_end_is_taken() -> None:
+    """No piece is made ready before the one before it was taken."""
+    fields = {"items": ["x" * 10_000 for _ in range(50)]}
+    pieces, taken = written(fields), []
+
+    async def answer() -> None:
+        client = Client()
+        going = asyncio.create_task(Written(pieces, lambda: taken.append(1))({}, cast("Any", None), client.send))
+        for number in range(len(pieces)):
+            await asyncio.sleep(0.01)
+            assert (len(client.sent), taken) == (number + 1, [])
+            client.takes.release()
+        await going
+        assert b"".join(client.sent) == api.msgspec.json.encode(fields)
+
+    asyncio.run(answer())
+    assert taken == [1]
+    assert max(map(len, pieces)) < 80_000
+    assert len(pieces) > 5
+
+
+def test_client_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was kept for it counts no more."""
+    monkeypatch.setattr(module_of_written, "PATIENCE_S", 0.05)
+    taken: list[int] = []
+    asyncio.run(Written([b"a", b"b"], lambda: taken.append(1))({}, cast("Any", None), Client().send))
+    assert taken == [1]
+
+
+def test_one_token_leaves_half_of_what_is_not_taken_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose answers are not taken waits with the next question until they are; nobody else does."""
+    queries = Queries(log_at(cast("Any", None)))
+    monkeypatch.setattr(queries, "_answer", lambda question: question)
+
+    async def ask() -> None:
+        half = UNTAKEN_BYTES_MAX // 2
+        assert await queries.ask("one", cast("Any", half - 1), lambda size: size) == half - 1
+        assert await queries.ask("one", cast("Any", 1), lambda size: size) == 1
+        waiting = asyncio.create_task(queries.ask("one", cast("Any", 0)))
+        assert await asyncio.wait_for(queries.ask("other", cast("Any", half)), 5) == half
+        assert not waiting.done()
+        queries.taken("one", 1)
+        assert await asyncio.wait_for(waiting, 5) == 0
+
+    asyncio.run(ask())
+    queries.close()
 
 
 def test_one_token_leaves_half_of_the_questions_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
