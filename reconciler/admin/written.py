@@ -14,7 +14,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from reconciler.admin.git.cgi import PATIENCE_S, Patience, Refusal
+from reconciler.admin.git.cgi import PATIENCE_S, GitRefusal, Patience
 
 PIECE_BYTES: Final = 65_536
 """What a piece has at least, but for the last one."""
@@ -80,7 +80,7 @@ class Written(Response):
                 patience.moved(len(piece))
             async with patience.waiting():
                 await send({"type": "http.response.body", "body": b""})
-        except Refusal:
+        except GitRefusal:
             pass  # it is cut off
         finally:
             self._taken()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from reconciler.core.errors import PaiError
 from reconciler.core.health import Following
 from reconciler.daemon.worker import Pauses, Worker
-from reconciler.source.remote import Mirror
+from reconciler.source.mirror import Mirror
 
 log = logging.getLogger("pai.daemon")
 

@@ -121,7 +121,7 @@ AT_A_CALL = {
     "ENOSPC": "pwrite64:error=ENOSPC",
     "short write": "",
 }
-"""What strace makes of the n-th call. A short write has to write what it says: the kernel makes one at a file's limit."""
+"""What strace makes of the n-th call. It only pretends short writes: the kernel makes one at a file's limit."""
 SHORT_WRITE_BYTES = 1237
 """A limit of n times as much cuts a page or a frame of the WAL at another byte for each n."""
 
