@@ -79,7 +79,11 @@ def _bodies(text: str, position: int, event: Path | None, workspace: Path | None
     from reconciler.tlog.tlog_proof import extra_data
 
     if event is not None:
-        return bodies_in(_read(event, PROOF_BYTES_MAX), position)
+        data = _read(event, PROOF_BYTES_MAX)
+        try:
+            return bodies_in(data, position)
+        except ValueError as error:
+            raise UsageError(f"{event} cannot be taken: {error}", "--event FILE with that one row") from error
     extra = extra_data(text)
     if extra:
         return [extra]

@@ -7,16 +7,17 @@ Files that do not belong there are told too. Reads only, and never more of a fil
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 from reconciler import durable
-from reconciler.core.errors import NotFound
-from reconciler.core.events import LogCreated, decode
+from reconciler.core.errors import LogDamaged, NotFound
+from reconciler.core.events import LogCreated, LogPruned, decode
 from reconciler.core.state import State
 from reconciler.evidence import layout
 from reconciler.log.check.derived import Replay
@@ -25,11 +26,16 @@ from reconciler.log.check.stored import BytesCheck
 from reconciler.log.check.whole import Marks
 from reconciler.log.problems import PROBLEMS_MAX, LogProblem
 from reconciler.log.store import Stored
-from reconciler.tlog.merkle import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH
+from reconciler.log.tree import Tree
+from reconciler.tlog.merkle import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, leaf_hash
 from reconciler.tlog.note import VerifierKey, parse_vkey
+from reconciler.tlog.proofs import verify_inclusion
 from reconciler.tlog.signed_checkpoint import NOTE_BYTES_MAX, Checkpoint, verify
 
 LARGE_BYTES_MAX = 64 << 20
+_PART_BYTES = 1 << 20
+"""How many bytes of events are decoded at a time, at least one event: what they become takes many times as much."""
+_PRUNED = b'"type":"log.pruned.v1"'
 _BUNDLE_BYTES_MAX = TILE_WIDTH * (layout.ENTRY_BYTES_MAX + 2)
 
 
@@ -69,7 +75,7 @@ def verify_export(
         return Export([LogProblem(None, str(missing))], None)
     except ValueError as error:
         return Export([LogProblem(None, f"the checkpoint cannot be believed: {error}")], None)
-    files = _Files(folder, checkpoint.size, first)
+    files = _Files(folder, checkpoint, first)
     frontier, wrong = left_part(files.hashes, first)
     if frontier.size != first:
         return Export([LogProblem(None, wrong[0])], checkpoint)
@@ -113,21 +119,35 @@ def _minimum_index(folder: Path, size: int) -> int:
 def _problems(
     files: _Files, check: BytesCheck, replay: Replay | None, checkpoint: Checkpoint, checked: Callable[[int], None]
 ) -> Iterator[LogProblem]:
-    created = b""
+    created, cut, start = b"", not files.first, base64.b64encode(check.frontier.root()).decode("ascii")
     for n in range(files.first, checkpoint.size, TILE_WIDTH):
         try:
-            entries = files.entries(n // TILE_WIDTH)
+            for entries in files.entries(n // TILE_WIDTH):
+                created = created or entries[0].body
+                cut = cut or _is_told(files.first, start, entries)
+                yield from check.take(entries)
+                if replay is not None:
+                    replay.take([body for _, body, _ in entries])
+                checked(len(entries))
         except (_Missing, ValueError) as error:
             yield LogProblem(n, str(error))
             return
-        created = created or entries[0].body
-        yield from check.take(entries)
-        if replay is not None:
-            replay.take([body for _, body, _ in entries])
-        checked(len(entries))
     yield from _compare(files, check.frontier.root(), created, checkpoint)
+    if not cut:
+        yield LogProblem(None, f"no event tells that those before position {files.first} were dropped")
     for name in sorted(files.strangers()):
         yield LogProblem(None, f"{name} is no file of this export")
+
+
+def _is_told(first: int, root: str, entries: Sequence[Stored]) -> bool:
+    """Tell whether one of the events says that the log begins at `first`, with the tree before it that has a root."""
+    for _, body, _ in entries:
+        if _PRUNED in body:
+            with contextlib.suppress(ValueError):
+                payload = decode(body).payload
+                if isinstance(payload, LogPruned) and (payload.first, payload.root) == (first, root):
+                    return True
+    return False
 
 
 def _compare(files: _Files, root: bytes, created: bytes, checkpoint: Checkpoint) -> Iterator[LogProblem]:
@@ -154,14 +174,15 @@ def _origin(created: bytes) -> str:
 class _Files:
     """The files of an export of `size` events."""
 
-    def __init__(self, folder: Path, size: int, first: int) -> None:
+    def __init__(self, folder: Path, checkpoint: Checkpoint, first: int) -> None:
         self.first = first
         self._folder = folder
-        self._size = size
+        self._size, self._root = checkpoint.size, checkpoint.root
+        self._tree = Tree(self)
         self._large: list[str] = []
 
-    def entries(self, n: int) -> list[Stored]:
-        """Give the events of bundle `n` with their leaf hashes. Raises _Missing, ValueError."""
+    def entries(self, n: int) -> Iterator[list[Stored]]:
+        """Give the events of bundle `n` with their leaf hashes, some at a time. Raises _Missing, ValueError."""
         first = n * TILE_WIDTH
         width = min(TILE_WIDTH, self._size - first)
         name = layout.tile(layout.ENTRIES, n, width)
@@ -172,10 +193,15 @@ class _Files:
         if len(bodies) != width:
             raise ValueError(f"{name} has {len(bodies)} events, {width} belong there")
         leaves = self.tile(0, n, width)
-        return [
-            Stored(seq, body or self._too_large(seq), leaf)
-            for seq, (body, leaf) in enumerate(zip(bodies, leaves, strict=True), first)
-        ]
+        part, size = list[Stored](), 0
+        for seq, (body, leaf) in enumerate(zip(bodies, leaves, strict=True), first):
+            part.append(Stored(seq, body or self._too_large(seq, leaf), leaf))
+            size += len(part[-1].body)
+            if size >= _PART_BYTES:
+                yield part
+                part, size = [], 0
+        if part:
+            yield part
 
     def hashes(self, tier: int, start: int, stop: int) -> list[bytes]:
         """Give the hashes of one level, as `Reader.hashes` does."""
@@ -208,10 +234,18 @@ class _Files:
             found = (Path(root, name).relative_to(self._folder).as_posix() for name in names)
             yield from (name for name in found if name not in wanted)
 
-    def _too_large(self, position: int) -> bytes:
+    def _too_large(self, position: int, leaf: bytes) -> bytes:
+        """Give an event that has a file of its own, once the checkpoint vouches for its hash and that for it."""
         name = layout.large(position)
         self._large.append(name)
-        return _read(self._folder, name, LARGE_BYTES_MAX)
+        try:
+            path = self._tree.inclusion(position, self._size)
+        except LogDamaged as damaged:
+            raise _Missing(damaged.message) from damaged
+        body = _read(self._folder, name, LARGE_BYTES_MAX)
+        if leaf_hash(body) != leaf or not verify_inclusion(leaf, position, self._size, path, self._root):
+            raise _Missing(f"{name} is not the event at position {position} that the checkpoint vouches for")
+        return body
 
 
 def _read(folder: Path, name: str, most: int) -> bytes:

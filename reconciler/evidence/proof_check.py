@@ -7,9 +7,14 @@ of that was changed leads to another root than the signed one. Pure.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from reconciler.core.canonical import canonical
 from reconciler.tlog import tlog_proof
@@ -20,6 +25,10 @@ from reconciler.tlog.signed_checkpoint import Checkpoint, read, verify
 
 PROOF_BYTES_MAX: Final = 128 << 20
 """More than the largest event in base64."""
+ROW_BYTES_MAX: Final = 4 << 20
+"""A larger row has to be written as the log has it."""
+LIST_BYTES_MAX: Final = 16 << 20
+"""A larger file has to have a row a line."""
 _FIELDS: Final = ("actor", "data", "id", "subject", "time", "type")
 
 
@@ -54,25 +63,50 @@ def check(text: str, key: VerifierKey | None, bodies: Sequence[bytes]) -> Proven
 
 
 def bodies_in(data: bytes, position: int) -> list[bytes]:
-    """Give what may be the stored bytes in a file: the file itself, or its rows at `position` (or without one)."""
-    found = [data]
-    if data.endswith(b"\n"):
-        found.append(data[:-1])
-    for row in _rows(data):
-        if row.get("seq", position) == position and all(name in row for name in _FIELDS):
-            try:
-                found.append(canonical({name: row[name] for name in _FIELDS}))
-            except ValueError:  # JSON that RFC 8785 cannot write is no event of a log
-                continue
-    return found
+    """Give what may be the stored bytes in a file: the file itself, or its row at `position` (or without one).
+
+    Raises ValueError if the file has two rows for that position that differ.
+    """
+    found = [data, data[:-1]] if data.endswith(b"\n") else [data]
+    rows = {body for row in _rows(data) if row.seq in (position, UNSET) for body in row.bodies()}
+    if len(rows) > 1:
+        raise ValueError(f"it has different rows for position {position}: leave the one that is meant")
+    return [*found, *rows]
 
 
-def _rows(data: bytes) -> Iterator[dict[str, object]]:
-    for text in (data, *data.splitlines()):
+class _Row(msgspec.Struct, frozen=True):
+    """A row of `pai log`: the six fields of an event as they are written there, and where it stands."""
+
+    actor: msgspec.Raw
+    data: msgspec.Raw
+    id: msgspec.Raw
+    subject: msgspec.Raw
+    time: msgspec.Raw
+    type: msgspec.Raw
+    seq: int | UnsetType = UNSET
+
+    def bodies(self) -> list[bytes]:
+        """Give the canonical JSON of the fields, or nothing; of a large row what is written, which is cheap to take."""
+        fields = ",".join(f'"{name}":{bytes(getattr(self, name)).decode()}' for name in _FIELDS)
+        written = f"{{{fields}}}".encode()
+        if len(written) > ROW_BYTES_MAX:
+            return [written]
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
+            return [canonical(json.loads(written))]
+        except (ValueError, RecursionError):  # JSON that RFC 8785 cannot write is no event of a log
+            return []
+
+
+def _rows(data: bytes) -> Iterator[_Row]:
+    """Give the rows of a file: one, a list of them, or one a line; what is none is passed over."""
+    with contextlib.suppress(ValueError, RecursionError):
+        if len(data) > LIST_BYTES_MAX:
+            raise ValueError
+        read = msgspec.json.decode(data, type=_Row | list[_Row])
+        yield from read if isinstance(read, list) else [read]
+        return
+    for line in io.BytesIO(data):
+        if b'"actor"' not in line:
             continue
-        yield from (item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict))
-        if text is data:
-            return
+        with contextlib.suppress(ValueError, RecursionError):
+            yield msgspec.json.decode(line, type=_Row)

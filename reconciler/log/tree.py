@@ -7,6 +7,8 @@ looks at nothing else, and what is signed comes from it.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from reconciler.core.errors import LogDamaged
 from reconciler.log.store import Reader
 from reconciler.tlog import proofs
@@ -30,10 +32,17 @@ def extend(frontier: Frontier, reader: Reader, stop: int) -> None:
         raise LogDamaged(f"position {frontier.size} is missing, the log has {stop} events", _HINT)
 
 
+class Hashed(Protocol):
+    """What has the stored hashes of a log."""
+
+    def hashes(self, tier: int, start: int, stop: int) -> list[bytes]:
+        """Give the hashes of one tier, as `Reader.hashes` does."""
+
+
 class Tree:
     """The stored hashes of one log; use it inside one `moment` of the reader, so that all are of one time."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Hashed) -> None:
         self._reader = reader
         self._tiles: dict[tuple[int, int], list[bytes]] = {}
 

@@ -20,6 +20,8 @@ from typing import Final, NamedTuple
 _FIRST: Final = "c2sp.org/tlog-proof@v1"
 _INDEX: Final = "index "
 _EXTRA: Final = "extra "
+STEPS_MAX: Final = 64
+"""The audit path of any log: positions have 63 bits."""
 
 
 class Proof(NamedTuple):
@@ -41,7 +43,7 @@ def write(proof: Proof, extra: bytes = b"") -> str:
 def parse(text: str) -> Proof:
     """Read what `write` gave, extra data passed over; nothing is verified. Raises ValueError."""
     head, blank, note = text.partition("\n\n")
-    lines = head.split("\n")
+    lines = head.split("\n", STEPS_MAX + 3)
     if not blank or lines.pop(0) != _FIRST:
         raise ValueError(f"a proof begins with {_FIRST}")
     if lines and lines[0].startswith(_EXTRA):
@@ -49,6 +51,8 @@ def parse(text: str) -> Proof:
     number = lines.pop(0).removeprefix(_INDEX) if lines and lines[0].startswith(_INDEX) else ""
     if not (number.isascii() and number.isdigit()) or (number[0] == "0" and number != "0"):
         raise ValueError("a proof has a line: index POSITION")
+    if len(lines) > STEPS_MAX:
+        raise ValueError(f"a proof has at most {STEPS_MAX} steps")
     try:
         path = [base64.b64decode(line, validate=True) for line in lines]
     except binascii.Error:

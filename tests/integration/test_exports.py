@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from reconciler.core.errors import CouldNotRun, LogDamaged, NotFound, Refused
 from reconciler.core.events import Draft, SecretDeleted
 from reconciler.evidence import folders, formats, layout, rows, tiles
 from reconciler.evidence.offline import verify_export
+from reconciler.evidence.proof_check import bodies_in
 from reconciler.evidence.proving import prove
 from reconciler.evidence.published import key_of
 from reconciler.log.sqlite.store import open_reader
@@ -290,3 +292,65 @@ def test_pipe_beside_a_proof_is_no_key_and_not_waited_for(team: Site, tmp_path: 
     proof.write_text(team.pai("prove", "0", "--with-event").out)
     os.mkfifo(tmp_path / "vkey")
     assert "that of this workspace" in team.pai("verify", proof).err
+
+
+def test_large_events_are_read_once_the_checkpoint_vouches_for_them(exported: Path, tmp_path: Path) -> None:
+    """A bundle that claims its events lie in files of their own does not have them all read, nor any decoded."""
+    folder = tmp_path / "forged"
+    shutil.copytree(exported, folder)
+    (folder / layout.tile("entries", 0)).write_bytes(b"\0\0" * 256)
+    for position in range(256):
+        file = folder / layout.large(position)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as sparse:
+            sparse.truncate(32 << 20)
+    tracemalloc.start()
+    found = verify_export(folder, None, lambda _: None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.problems[0].message == "tile/large/000 is not the event at position 0 that the checkpoint vouches for"
+    assert peak < 100 << 20
+
+
+def test_beginning_that_no_event_tells_of_is_found_out(exported: Path, tmp_path: Path) -> None:
+    """An export of a whole log cannot be made to look like one of a log that was pruned."""
+    folder = tmp_path / "cut"
+    shutil.copytree(exported, folder)
+    (folder / "minimum-index").write_text("256\n")
+    for level in ("0", "entries"):
+        (folder / layout.tile(level, 0)).unlink()
+    found = verify_export(folder, None, lambda _: None)
+    assert [each.message for each in found.problems] == ["no event tells that those before position 256 were dropped"]
+
+
+@pytest.mark.parametrize("text", ["AA==\n" * 4_000_000, "\n".join(["AAAA"] * 65) + "\n"], ids=["20 MB", "65 steps"])
+def test_proof_has_no_more_steps_than_a_tree(text: str) -> None:
+    """More are refused before they take memory."""
+    tracemalloc.start()
+    proof = f"c2sp.org/tlog-proof@v1\nindex 1\n{text}\nnote"
+    with pytest.raises(ValueError, match="at most 64 steps"):
+        parse(proof)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(proof) + 10_000
+
+
+def test_rows_of_a_file_are_taken_as_they_are_written() -> None:
+    """A row, a list of rows or one a line; another row for the position is told, and what is none is passed over."""
+    body = b'{"actor":"a","data":{"x":1},"id":"i","subject":"s","time":"t","type":"y"}'
+    row = {"seq": 7, "type": "y", "time": "t", "subject": "s", "id": "i", "data": {"x": 1}, "actor": "a", "leaf": "00"}
+    other = {**row, "seq": 8, "actor": "b"}
+    for written in (
+        json.dumps(row, indent=1), json.dumps([other, row]), f"{json.dumps(other)}\nnothing\n{json.dumps(row)}\n",
+        json.dumps({name: value for name, value in row.items() if name != "seq"}),
+    ):  # fmt: skip
+        assert bodies_in(written.encode(), 7)[-1] == body
+    assert bodies_in(body + b"\n", 7)[1] == body
+    with pytest.raises(ValueError, match="different rows for position 7"):
+        bodies_in(json.dumps([row, {**row, "actor": "mallory"}]).encode(), 7)
+    tracemalloc.start()
+    for hostile in (b"[" + b"[]," * 3_000_000 + b"[]]", b'{"data":[' + b"[]," * 3_000_000 + b"[]]}", b"\n" * 300_000):
+        assert bodies_in(hostile, 7)[0] == hostile
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60 << 20
