@@ -31,9 +31,9 @@ from reconciler.audit.query import search
 from reconciler.audit.terms import EventRow, parse_terms
 from reconciler.core.state import State
 from reconciler.log.replay import fold, projected
-from reconciler.log.sqlite.store import open_reader
-from reconciler.log.store import Reader
+from reconciler.log.store import Log, Reader
 from reconciler.tlog.merkle import Frontier
+from reconciler.workspace import Workspace
 
 PAI = str(Path(sysconfig.get_path("scripts"), "pai"))
 DEADLINE_S = 30.0
@@ -173,6 +173,10 @@ class Site:
         """The log's file."""
         return self.root / "data" / "log.db"
 
+    def log(self) -> Log:
+        """Give the log, wherever it is."""
+        return Workspace.open(self.root, {}).log()
+
     @property
     def bare(self) -> Git:
         """Git in the config repository."""
@@ -207,7 +211,7 @@ class Site:
     def rows(self, *terms: str) -> list[dict[str, Any]]:
         """Give the events that match, oldest first."""
         query = parse_terms(terms, datetime.now(UTC))
-        with contextlib.closing(open_reader(self.database)) as log:
+        with contextlib.closing(self.log().reader()) as log:
             return [msgspec.to_builtins(row) for row in search(log, query, oldest_first=True)]
 
     def types(self, *terms: str) -> list[str]:
@@ -221,7 +225,7 @@ class Site:
 
     def state(self) -> State:
         """Read the state in force from the log."""
-        with contextlib.closing(open_reader(self.database)) as log:
+        with contextlib.closing(self.log().reader()) as log:
             return projected(log)
 
     def daemon(self, *, env: Mapping[str, str] | None = None, ready: bool = True) -> Daemon:

@@ -141,6 +141,10 @@ class FaultyBackend:
             raise LogNotWritable("cannot open, says the test")
         return cast("Store", FaultyStore(self._backend.open(), self.due))
 
+    def is_lost(self) -> bool:
+        """Tell what is so."""
+        return self._backend.is_lost()
+
     def release(self) -> None:
         """Give the right back."""
         self._backend.release()

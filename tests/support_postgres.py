@@ -12,8 +12,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from reconciler.log.postgres.address import Address, read_address
 from reconciler.log.postgres.place import PostgresLog, prepare
+from reconciler.log.url import PostgresAddress, read_address
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 """Where Debian puts the server's programs, which are on nobody's PATH."""
@@ -44,11 +44,11 @@ class Postgres:
         """Stop it; "immediate" is what a crash leaves."""
         self._run("pg_ctl", "-D", str(self.data), "-m", mode, "-w", "stop")
 
-    def address(self, schema: str, user: str = "owner") -> Address:
+    def address(self, schema: str, user: str = "owner") -> PostgresAddress:
         """Give the address of a schema."""
         return read_address(f"postgresql://{user}@/postgres?host={self.folder}&schema={schema}")
 
-    def new_schema(self) -> Address:
+    def new_schema(self) -> PostgresAddress:
         """Make a schema that no other test has, without a log in it."""
         address = self.address(f"log_{os.getpid()}_{next(_numbers)}")
         prepare(address)

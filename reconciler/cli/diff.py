@@ -157,7 +157,7 @@ def rehearsed(args: argparse.Namespace, found: Review) -> Review:
         workspace = find_workspace(args.workspace)
     except WorkspaceError:
         return found
-    if _is_proposed(args, workspace.database):
+    if _is_proposed(args, workspace.log_file or workspace.root / "pai.toml"):
         return found
     from reconciler.audit.terms import Query, event_time
     from reconciler.cli.reading import open_reading, tell_pruned

@@ -51,6 +51,7 @@ VERBS = {
     "prove": "print a proof that one event is in the log, checkable offline",
     "export": "write the log as files that anybody can verify, or as rows for other tools",
     "prune": "export the beginning of the log, then drop it",
+    "database": "make the schema for a log in Postgres, or move the log there or back",
     "explain": "what a kind or a field of it is for, from the schema",
     "completion": "completion for bash, zsh or fish",
     "version": "the version of this command, and of the daemon",

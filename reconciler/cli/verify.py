@@ -100,7 +100,7 @@ def _log(workspace: Workspace, parts: Sequence[Path]) -> int:
         note(f"warning: {report.warning}")
     if report.amiss:
         told = "; ".join(report.amiss)
-        note(f"warning: {workspace.database} was written by another tool ({told}): {MADE_ANEW}")
+        note(f"warning: {workspace.log()} was written by another tool ({told}): {MADE_ANEW}")
     if report.problems:
         _print(report.problems)
         raise _refusal(workspace, report, parts)
@@ -116,18 +116,18 @@ def _log(workspace: Workspace, parts: Sequence[Path]) -> int:
 def _refusal(workspace: Workspace, report: Report, parts: Sequence[Path]) -> Refused:
     if all(problem.message.endswith(MADE_ANEW) for problem in report.problems):
         return Refused(
-            f"{workspace.database} has what another version of Pai, or another tool, made beside its events",
+            f"{workspace.log()} has what another version of Pai, or another tool, made beside its events",
             "the events themselves agree; run pai reconcile once, or start the daemon, and verify again",
         )
     if report.shorter:
         meant = "if a backup was put back on purpose: pai verify --accept"
         return Refused(
-            f"{workspace.database} is whole, but older than what was vouched for",
+            f"{workspace.log()} is whole, but older than what was vouched for",
             f"{meant}; if not, keep a copy for investigation, then restore the newest log",
         )
     also = ", or what was pruned from it," if parts else ""
     return Refused(
-        f"{workspace.database}{also} has been damaged or tampered with",
+        f"{workspace.log()}{also} has been damaged or tampered with",
         "keep a copy for investigation, then restore the log from a backup",
     )
 
@@ -181,7 +181,7 @@ def _accept(workspace: Workspace) -> int:
 
     size = _size(workspace)
     with contextlib.closing(workspace.log().reader()) as log, Progress("verifying", size) as progress:
-        problems = check(log, checked=progress.add, path=workspace.database)
+        problems = check(log, checked=progress.add, place=workspace.log().place())
     if problems:
         _print(problems)
         raise Refused("the log is damaged in itself, and only a whole log can be accepted", "restore it from a backup")

@@ -196,6 +196,8 @@ class Daemon:
                 await asyncio.wait_for(stopping.wait(), TELL_S)
                 return
             await asyncio.to_thread(self._parts.recorder.look)
+            if self._parts.recorder.is_replaced():
+                stopping.set()
             self._lines.begin(await asyncio.to_thread(self.health))
             if self._parts.warning != warning:
                 warning = self._parts.warning
@@ -315,6 +317,8 @@ def serve(workspace: Workspace, announce: Callable[[str], None]) -> None:
         announce(f"gateway for agents on http://{addresses['gateway.listen']}")
         quick.long_life()
         runner.run(Daemon(workspace, parts, admin, agents, token.text).run())
+        if parts.recorder.is_replaced():
+            raise LogBusy(f"another program writes {workspace.log()} by now", "it serves in place of this one")
 
 
 def _make_room_for_files() -> None:

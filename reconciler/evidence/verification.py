@@ -53,7 +53,7 @@ def verify(workspace: Workspace, checked: Callable[[int], None], parts: Sequence
         lines, warning = _lines(workspace, key) if key else ([], "")
         marks = Marks(claim.checkpoint.size for line in lines for claim in line if claim.checkpoint)
         size, first, amiss = log.size(), log.first(), log.amiss()
-        problems += check(log, checked=checked, marks=marks, path=workspace.database)
+        problems += check(log, checked=checked, marks=marks, place=workspace.log().place())
         if parts and key:
             problems += check_parts(log, key, parts, marks, checked)
     total = sum(1 for line in lines for claim in line if _counts(claim))

@@ -88,6 +88,14 @@ class MemoryLog:
     def __str__(self) -> str:
         return "the log in memory"
 
+    def place(self) -> str:
+        """Give nothing: no other process reaches it."""
+        return ""
+
+    def exists(self) -> bool:
+        """Tell whether it was made."""
+        return self._data is not None
+
     def reader(self) -> MemoryReader:
         """Open it for reading. Raises LogDamaged if it was not made."""
         self.data()
@@ -110,6 +118,10 @@ class MemoryLog:
             made = _Data(fold=fold)
             _append(made, events, rows)
             self._data = made
+
+    def leave(self, to: str) -> None:  # noqa: ARG002 (the port's)
+        """Forget what it holds."""
+        self._data = None
 
     def turn(self) -> AbstractContextManager[object]:
         """Give a turn to one writer of a shared log; whoever writes one that is not has it all the time."""
@@ -411,6 +423,10 @@ class MemoryBackend:
     def open(self) -> MemoryStore:
         """Open the store for writing."""
         return MemoryStore(self._log)
+
+    def is_lost(self) -> bool:
+        """Tell that it never is."""
+        return False
 
     def release(self) -> None:
         """Give the right back; safe to call twice."""

@@ -301,7 +301,13 @@ class Store(Reader, Protocol):
 
 
 class Log(Protocol):
-    """A log by its place, which need not exist yet; as text, that place. Nothing is opened before it is asked for."""
+    """A log by its place, which need not exist yet; as text, what is shown of that. Nothing is opened unasked."""
+
+    def place(self) -> str:
+        """Give what names it in other processes too (see `log.open.again`), "" if nothing does; it may be secret."""
+
+    def exists(self) -> bool:
+        """Tell whether it was made. Raises LogDamaged if it has no place to be made in, CouldNotRun."""
 
     def reader(self) -> Reader:
         """Open it for reading, whether or not a process writes it. Raises LogDamaged, LogBusy, CouldNotRun."""
@@ -315,6 +321,9 @@ class Log(Protocol):
         Raises LogDamaged if there is one already, LogBusy, LogNotWritable.
         """
 
+    def leave(self, to: str) -> None:
+        """Close it for good, by its writer, since all of it is in another place now. Raises LogNotWritable."""
+
 
 class Backend(Protocol):
     """The right to write one log; held from construction to `release`, also while no store is open.
@@ -323,6 +332,9 @@ class Backend(Protocol):
     """
 
     mended: list[str]
+
+    def is_lost(self) -> bool:
+        """Tell whether another program has the right by now, so that this one never gets it back."""
 
     def open(self) -> Store:
         """Open the store for writing. The former one must be closed."""

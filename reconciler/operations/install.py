@@ -38,12 +38,12 @@ def install(folder: Path) -> Workspace:
 
 
 def _install_log(workspace: Workspace) -> None:
-    if workspace.database.exists():
+    if workspace.log().exists():
         with contextlib.closing(workspace.log().reader()) as log:
             vkey = projected(log).vkey
     elif workspace.vkey.exists():
         raise LogDamaged(
-            f"there was a log at {workspace.database}, and it is gone",
+            f"there was a log at {workspace.log()}, and it is gone",
             f"restore it from a backup or an export; to begin a new one, move {workspace.vkey} away first",
         )
     else:

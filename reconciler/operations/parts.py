@@ -56,7 +56,7 @@ class Parts:
         backend = workspace.log().writer(wait_s)
         self.recorder = Recorder(backend)
         if backend.mended:
-            log.warning("%s was put right: %s", workspace.database, "; ".join(backend.mended))
+            log.warning("%s was put right: %s", workspace.log(), "; ".join(backend.mended))
         self.backends = Backends(
             self.secrets,
             lambda name: self.recorder.read(lambda state: state.secrets.get(name)),
@@ -152,7 +152,7 @@ class Parts:
                 self.send_checkpoints()
         self.recorder.close()
         if self.recorder.gathered is False:
-            log.warning("%s", SCATTERED.format(self.workspace.database))
+            log.warning("%s", SCATTERED.format(self.workspace.log()))
 
     def _held(self, commit: str) -> list[str]:
         """List the tips that were held in place of `commit`, the newest first."""

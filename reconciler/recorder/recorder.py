@@ -176,6 +176,10 @@ class Recorder:
         reason = self._held or self._reason
         return Status(not reason, reason, bool(self._held))
 
+    def is_replaced(self) -> bool:
+        """Tell whether another program writes the log by now; this one has to end then."""
+        return self._backend.is_lost()
+
     def probe(self) -> None:
         """When the log is not writable and the pause is over, open it again and prove that a write works.
 

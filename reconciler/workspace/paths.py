@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from reconciler import durable
 from reconciler.core.errors import UsageError, WorkspaceError
+from reconciler.log.url import is_address
 from reconciler.workspace.settings import Settings, read_settings, template
 from reconciler.workspace.values import display, is_remote
 
@@ -122,9 +123,12 @@ class Workspace:
         return self.root / "data"
 
     @property
-    def database(self) -> Path:
-        """The log's file."""
-        return self.root / self.settings.log_database.removeprefix("sqlite:")
+    def log_file(self) -> Path | None:
+        """The log's file, or None if it is in Postgres."""
+        return self._log_file(self.settings.log_database)
+
+    def _log_file(self, url: str) -> Path | None:
+        return None if is_address(url) else self.root / url.removeprefix("sqlite:")
 
     @property
     def keeper(self) -> int:
@@ -135,11 +139,17 @@ class Workspace:
                 return self.data.stat().st_uid
         return folder.st_uid
 
-    def log(self) -> Log:
-        """Give the log. What keeps it is imported here, since most commands that find a workspace open no log."""
-        from reconciler.log.open import log_at
+    def log(self, url: str = "") -> Log:
+        """Give the log, or the one that another value of `log.database` names.
 
-        return log_at(self.database)
+        What keeps it is imported here, since most commands that find a workspace open no log.
+        """
+        from reconciler.log.open import log_at, log_of
+
+        file = self._log_file(url or self.settings.log_database)
+        if file is not None:
+            return log_at(file)
+        return log_of(url or self.settings.log_database, self.data, self.file(self.settings.log_password_secret_file))
 
     @property
     def repository(self) -> Path | None:

@@ -80,6 +80,7 @@ class Settings(NamedTuple):
     admin_trusted_proxies: tuple[Network, ...]
     webhooks: Mapping[str, str]
     log_database: str
+    log_password_secret_file: str
     base_urls: Mapping[str, str]
     secrets_directory: str
     forge_kind: str
@@ -235,7 +236,18 @@ SETTINGS = (
         )
         for forge, title in _SENDERS.items()
     ),
-    Setting("log.database", "sqlite:data/log.db", values.database, "The log: sqlite:PATH."),
+    Setting(
+        "log.database",
+        "sqlite:data/log.db",
+        values.database,
+        "The log: sqlite:PATH, or postgresql://USER@HOST/DATABASE.",
+    ),
+    Setting(
+        "log.password_secret_file",
+        "",
+        values.directory,
+        "A file with the password of the database's user; empty where the URL, PGPASSFILE or nothing has it.",
+    ),
     *(
         Setting(
             f"providers.{provider.name}.base_url",
@@ -282,6 +294,7 @@ OF_THE_HOOK = (
     "source.allowed_signers",
     "source.gnupg_home",
     "log.database",
+    "log.password_secret_file",
 )
 """What judging a push without a daemon depends on."""
 
@@ -331,6 +344,8 @@ def read_settings(
 def _shown(setting: Setting, value: object) -> str:
     if setting.check is values.repository:
         return display(str(value))
+    if setting.check is values.database:
+        return values.shown_database(str(value))
     if isinstance(value, tuple) and not isinstance(value, Address):
         return ", ".join(map(str, value))
     if isinstance(value, bool):

@@ -14,6 +14,9 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from reconciler.core.errors import WorkspaceError
+from reconciler.log.url import is_address, read_address
+
 FORGES = ("github", "gitlab", "gitea")
 MAX_INTEGER = 2**53 - 1
 INTERVAL_MAX_S = 86_400.0
@@ -286,17 +289,26 @@ def api(value: object) -> str:
 
 
 def database(value: object) -> str:
-    """Check `sqlite:PATH`."""
-    hint = 'write "sqlite:data/log.db"'
+    """Check `sqlite:PATH` or a URL of Postgres, of which no error shows anything."""
+    hint = 'write "sqlite:data/log.db" or "postgresql://USER@HOST/DATABASE"'
     value = _filled(value)
-    if value.startswith(("postgresql:", "postgres:")):
-        raise BadValue("names a PostgreSQL database, which is not supported by this version", hint)
+    if is_address(value):
+        try:
+            read_address(value)
+        except WorkspaceError as error:
+            raise BadValue(f"cannot be used: {error.message}", error.hint) from None
+        return value
     scheme, colon, path = value.partition(":")
     if not colon or scheme != "sqlite":
-        raise BadValue("must be sqlite:PATH", hint)
+        raise BadValue("must be sqlite:PATH or postgresql://...", hint)
     if not path.strip() or path.startswith("//") or path.endswith("/") or path == ":memory:":
         raise BadValue(f"must name a file after sqlite:, not {_shown(path)}", hint)
     return value
+
+
+def shown_database(value: str) -> str:
+    """Give what everybody may see of a log's place."""
+    return read_address(value).shown if is_address(value) else value
 
 
 def is_remote(repo: str) -> bool:

@@ -37,6 +37,7 @@ WRITING = (
     ("env", "my-agent", "--new-key"),
     ("prune", "--before", "1d", "--export", "/tmp/never"),
     ("init",),
+    ("database", "move", "sqlite:data/other.db"),
 )
 READING = (
     ("get", "all"),

@@ -34,6 +34,7 @@ VERBS_ANYWHERE: dict[str, tuple[str, ...]] = {
     "suspend": ("suspend",),
     "resume": ("resume",),
     "rollback": ("rollback", "none"),
+    "database": ("database", "move", "sqlite:data/log.db"),
     "init": ("init",),
     "version": ("version",),
 }

@@ -238,9 +238,9 @@ def test_log_lines_cannot_steer_a_terminal(site: Site) -> None:
 
 
 def test_log_shows_one_readable_line_an_event(site: Site) -> None:
-    """A message of a thousand words and an author of a hundred are cut in lines, and whole as data."""
+    """A message of a thousand words and an author of fifty are cut in lines, and whole as data."""
     clone = site.clone()
-    clone.environment["GIT_AUTHOR_EMAIL"] = f"{'long' * 100}@example.com"
+    clone.environment["GIT_AUTHOR_EMAIL"] = f"{'long' * 50}@example.com"
     message = "words " * 1000
     clone.pushed({"models/a.yaml": binding("a")}, message)
     site.pai("reconcile")

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from reconciler.log.sqlite.lock import WriterLock
+from reconciler.log.lock import WriterLock
 from tests.support import PAI, Site, binding
 
 

@@ -101,4 +101,6 @@ def _jobs(kind: str) -> dict[str, Any]:
 def test_settings_of_the_page_are_those_of_the_forge() -> None:
     """The example names each of them, and no other."""
     (example,) = blocks(PAGE, "toml")
-    assert list(tomllib.loads("\n".join(example))["forge"]) == [s.key for s in SETTINGS if s.section == "forge"]
+    assert list(tomllib.loads("\n".join(example))["forge"]) == [
+        s.name.rpartition(".")[2] for s in SETTINGS if s.section == "forge"
+    ]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from reconciler.core.errors import LogNotWritable, PaiError
 from reconciler.core.reservations import NO_DURATIONS, Denied, Usage, settle
-from reconciler.log.postgres.address import read_address
 from reconciler.log.postgres.place import PostgresLog
+from reconciler.log.url import read_address
 from reconciler.recorder import Receipt, Recorder
 from tests.support_log import hold_tokens
 

@@ -44,6 +44,7 @@ ELSEWHERE = {
     "help": "it shows what commands are for",
     "version": "it shows two versions",
     "completion": "it prints a script, which asks for the names of objects and for nothing of them",
+    "database": "it copies what export shows; that no password is shown, test_postgres_log looks at",
     "prune": "it drops what exports have shown, and prints positions",
 }
 

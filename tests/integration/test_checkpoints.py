@@ -76,9 +76,9 @@ def record(workspace: Workspace, *names: str) -> None:
 
 def roll_back(workspace: Workspace, *names: str) -> None:
     """Record `names`, then put the log of before in place, as restoring a backup does."""
-    before = workspace.database.read_bytes()
+    before = workspace.log_file.read_bytes()
     record(workspace, *names)
-    workspace.database.write_bytes(before)
+    workspace.log_file.write_bytes(before)
 
 
 def checked(workspace: Workspace) -> Report:
@@ -93,7 +93,7 @@ def said(workspace: Workspace) -> list[str]:
 
 def change(workspace: Workspace, statement: str) -> None:
     """Change the log behind Pai's back, guards removed."""
-    with contextlib.closing(sqlite3.connect(workspace.database, isolation_level=None)) as db:
+    with contextlib.closing(sqlite3.connect(workspace.log_file, isolation_level=None)) as db:
         guards = db.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
         for name, _ in guards:
             db.execute(f"DROP TRIGGER {name}")
@@ -205,10 +205,10 @@ def test_log_that_ends_too_early_is_held(workspace: Workspace) -> None:
 
 def test_log_that_was_rewritten_is_held(workspace: Workspace) -> None:
     """A log that has other events than those vouched for is held, however long it is."""
-    before = workspace.database.read_bytes()
+    before = workspace.log_file.read_bytes()
     record(workspace, "a", "b")
     copies = (workspace.checkpoint.read_bytes(), shutil.copytree(repository(workspace), workspace.root / "kept.git"))
-    workspace.database.write_bytes(before)
+    workspace.log_file.write_bytes(before)
     workspace.checkpoint.unlink()
     shutil.rmtree(repository(workspace))
     Workspace.create(workspace.root)
@@ -258,7 +258,7 @@ def test_acceptance_ends_the_hold_and_is_recorded(workspace: Workspace) -> None:
         assert not parts.recorder.status().held
         parts.recorder.record(decide(secret("c")))
         assert parts.accept("op@example.com") == ""
-    with contextlib.closing(open_reader(workspace.database)) as log:
+    with contextlib.closing(open_reader(workspace.log_file)) as log:
         event = ev.decode(next(iter(log.read(1, 2))).body)
     assert isinstance(event.payload, ev.LogAccepted)
     assert (event.actor, event.payload.size, event.payload.reason) == ("op@example.com", 1, reason)
@@ -420,7 +420,7 @@ def test_acceptance_excuses_what_both_refs_have(workspace: Workspace) -> None:
     record(workspace, "a", "b")
     plant(workspace, "another log")
     record(workspace, "c")
-    before = workspace.database.read_bytes()
+    before = workspace.log_file.read_bytes()
     record(workspace, "d")
     witness.publish(
         repository(workspace),
@@ -429,7 +429,7 @@ def test_acceptance_excuses_what_both_refs_have(workspace: Workspace) -> None:
         "x\n",
         PAI,
     )
-    workspace.database.write_bytes(before)
+    workspace.log_file.write_bytes(before)
     with Parts(workspace) as parts:
         assert parts.accept("op@example.com")
     with Parts(workspace) as parts:

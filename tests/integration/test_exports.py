@@ -58,7 +58,7 @@ def exported(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def bodies(workspace: Workspace) -> list[bytes]:
     """Give the stored bytes of all events."""
-    reader = open_reader(workspace.database)
+    reader = open_reader(workspace.log_file)
     try:
         return [stored.body for stored in reader.read()]
     finally:

@@ -378,7 +378,7 @@ def test_file_system_without_locks_is_named_with_a_way_out(tmp_path: Path, monke
     def refuse(_fd: int, _how: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr("reconciler.log.sqlite.lock.fcntl.flock", refuse)
+    monkeypatch.setattr("reconciler.log.lock.fcntl.flock", refuse)
     with pytest.raises(LogNotWritable, match=r"the file system of .*/log\.db\.lock gives no lock") as caught:
         SqliteBackend(path)
     assert "on a disk of this machine" in caught.value.hint

@@ -24,9 +24,9 @@ from reconciler.core.events import decode
 from reconciler.core.state import State, dump
 from reconciler.log.check.whole import check
 from reconciler.log.creation import create_log
-from reconciler.log.postgres.address import read_address
 from reconciler.log.postgres.place import PostgresLog
 from reconciler.log.replay import restore
+from reconciler.log.url import read_address
 from reconciler.recorder import Recorder
 from tests.support_log import ORIGIN, binding, decide, new_log_of, secret
 from tests.support_postgres import Postgres, postgres

@@ -12,11 +12,11 @@ from psycopg import errors as pg
 from psycopg.sql import SQL, Identifier
 
 from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable, PaiError
-from reconciler.log.postgres.address import Address, read_address
 from reconciler.log.postgres.errors import error_of
 from reconciler.log.postgres.place import PostgresLog, prepare
 from reconciler.log.postgres.store import PostgresStore
 from reconciler.log.store import Base
+from reconciler.log.url import PostgresAddress, read_address
 from reconciler.recorder import Recorder
 from tests.support_log import decide, new_log_of, secret, some
 from tests.support_postgres import postgres
@@ -32,7 +32,7 @@ def log() -> PostgresLog:
     return made
 
 
-def as_node(log: PostgresLog) -> Address:
+def as_node(log: PostgresLog) -> PostgresAddress:
     """Let a role work on a log, and give the log's address for it."""
     role = f"node_{log.address.schema}"
     prepare(log.address, role)

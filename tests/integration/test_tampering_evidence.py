@@ -62,8 +62,8 @@ class Kept(NamedTuple):
     def restore(self) -> None:
         """Undo whatever was done."""
         for end in ("-wal", "-shm", ".lock"):
-            self.workspace.database.with_name(f"log.db{end}").unlink(missing_ok=True)
-        self.workspace.database.write_bytes(self.log)
+            self.workspace.log_file.with_name(f"log.db{end}").unlink(missing_ok=True)
+        self.workspace.log_file.write_bytes(self.log)
         self.workspace.checkpoint.write_bytes(self.checkpoint)
         (repository(self.workspace) / witness.CHECKPOINTS).write_text(self.commit + "\n")
 
@@ -87,14 +87,14 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
             parts.attest()
             old = old or workspace.checkpoint.read_bytes()
             if size == 1 + 4 * STEP:
-                with contextlib.closing(sqlite3.connect(f"file:{workspace.database}?mode=ro", uri=True)) as db:
+                with contextlib.closing(sqlite3.connect(f"file:{workspace.log_file}?mode=ro", uri=True)) as db:
                     earlier = db.serialize()
-    with contextlib.closing(store.open_reader(workspace.database)) as log:
+    with contextlib.closing(store.open_reader(workspace.log_file)) as log:
         bodies = [stored.body for stored in log.read()]
     tiles.export(workspace, key_of(workspace), folder / "export", lambda _: None)
     newest = witness.newest(repository(workspace))
     assert newest is not None
-    files = workspace.database.read_bytes(), earlier, workspace.checkpoint.read_bytes()
+    files = workspace.log_file.read_bytes(), earlier, workspace.checkpoint.read_bytes()
     found = Kept(workspace, *files, newest.commit, bodies, folder / "export", old)
     assert verification.verify(workspace, lambda _: None).problems == []
     return found
@@ -105,7 +105,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
 
 def change(kept: Kept, *statements: str) -> None:
     """Change the file behind Pai's back, guards removed for the moment."""
-    with contextlib.closing(sqlite3.connect(kept.workspace.database, isolation_level=None)) as db:
+    with contextlib.closing(sqlite3.connect(kept.workspace.log_file, isolation_level=None)) as db:
         guards = db.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
         for name, _ in guards:
             db.execute(f"DROP TRIGGER {name}")
@@ -167,9 +167,9 @@ def forge(kept: Kept, bodies: list[bytes]) -> None:
     state = State()
     for body in bodies:
         state.apply(decode(body))
-    kept.workspace.database.unlink()
+    kept.workspace.log_file.unlink()
     stored = [Stored(seq, body, leaf_hash(body)) for seq, body in enumerate(bodies)]
-    place.create(kept.workspace.database, stored, projection_rows(state), FOLD_VERSION)
+    place.create(kept.workspace.log_file, stored, projection_rows(state), FOLD_VERSION)
 
 
 def edited(body: bytes, **fields: str) -> bytes:
@@ -224,9 +224,9 @@ def forge_truncate(kept: Kept, at: random.Random) -> int:
 
 def old_copy(kept: Kept, _: random.Random) -> int:
     """Put the log of an earlier day back, the workspace's checkpoint of that day with it."""
-    kept.workspace.database.write_bytes(kept.earlier)
+    kept.workspace.log_file.write_bytes(kept.earlier)
     kept.workspace.checkpoint.write_bytes(kept.old_checkpoint)
-    with contextlib.closing(store.open_reader(kept.workspace.database)) as log:
+    with contextlib.closing(store.open_reader(kept.workspace.log_file)) as log:
         return log.size()
 
 

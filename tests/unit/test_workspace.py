@@ -121,9 +121,9 @@ def test_variable_overrides_the_file(variable: str, value: str, field: str, expe
         ('[log]\ndatabase = "log.db"\n', "/w/pai.toml:2: log.database", "sqlite:PATH"),
         ('[log]\ndatabase = "sqlite::memory:"\n', "/w/pai.toml:2: log.database", "must name a file"),
         (
-            '[log]\ndatabase = "postgresql://u:hunter2@h/d"\n',
+            '[log]\ndatabase = "postgresql://u:hunter2@h@x/d"\n',
             "/w/pai.toml:2: log.database",
-            "not supported by this version",
+            "no URL of Postgres",
         ),
         ('[providers.openai]\nbase_url = "https://h/v1"\n', "/w/pai.toml:2: providers.openai", "without a path"),
         ('[providers]\ngemini.base_url = "ftp://h"\n', "/w/pai.toml:2: providers.gemini", "scheme ftp"),
@@ -363,7 +363,7 @@ def test_paths_follow_the_settings(tmp_path: Path) -> None:
     """Relative paths count from the workspace, absolute ones stay, a URL is no folder."""
     Workspace.create(tmp_path, {})
     plain = Workspace.open(tmp_path, {})
-    assert plain.database == tmp_path / "data/log.db"
+    assert plain.log_file == tmp_path / "data/log.db"
     assert plain.repository == tmp_path / "config.git"
     assert plain.secrets_directory is None
     variables = {

@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Final
 
@@ -19,7 +18,7 @@ import msgspec
 
 from reconciler import __version__
 from reconciler.log.check.stored import BytesFindings, check_bytes
-from reconciler.log.open import log_at
+from reconciler.log.open import again
 from reconciler.tlog.merkle import Frontier
 
 EVENTS_MIN: Final = 50_000
@@ -29,7 +28,7 @@ _HELPER: Final = "import sys; sys.path[:] = sys.argv[1:]; from reconciler.log.ch
 
 
 class _Task(msgspec.Struct):
-    path: bytes
+    place: str
     first: int
     peaks: bytes
     stop: int
@@ -64,9 +63,9 @@ class Helper:
 
 
 @contextlib.contextmanager
-def start(path: Path, begin: Frontier, stop: int, sizes: Iterable[int], deep: bool) -> Iterator[Helper | None]:
+def start(place: str, begin: Frontier, stop: int, sizes: Iterable[int], deep: bool) -> Iterator[Helper | None]:
     """Have another process do what `check_bytes` does; it ends with the `with`. None if it cannot be started."""
-    task = _Task(os.fsencode(path.absolute()), begin.size, begin.pack(), stop, list(sizes), deep)
+    task = _Task(place, begin.size, begin.pack(), stop, list(sizes), deep)
     command = [sys.executable, "-E", "-P", "-c", _HELPER, *sys.path]
     with contextlib.ExitStack() as stack:
         helper = None
@@ -85,7 +84,7 @@ def start(path: Path, begin: Frontier, stop: int, sizes: Iterable[int], deep: bo
 def main() -> None:
     """Be the second process: read the task from stdin, write the findings to stdout."""
     task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=_Task)
-    with contextlib.closing(log_at(Path(os.fsdecode(task.path))).reader()) as log, log.moment():
+    with contextlib.closing(again(task.place).reader()) as log, log.moment():
         if log.first() != task.first:
             sys.exit("the log was pruned since the check began")
         findings = check_bytes(log, Frontier.unpack(task.first, task.peaks), task.stop, task.sizes, task.deep)

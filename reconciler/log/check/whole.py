@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 
 from reconciler.core.errors import PaiError
 from reconciler.core.events import LogAccepted, decode
@@ -60,25 +59,25 @@ def check(
     deep: bool = True,
     checked: Callable[[int], None] = lambda _: None,
     marks: Marks | None = None,
-    path: Path | None = None,
+    place: str = "",
 ) -> list[LogProblem]:
     """Recompute everything and give what does not fit, those of events first, by position; at most PROBLEMS_MAX.
 
     `deep` also lets the database check its own structures; `checked` is told how many more events are done; `marks` is
-    filled. With `path`, the log's file, a second process may read it. Never raises for what is wrong with the data.
+    filled. With `place`, the log's, a second process may read it. Never raises for what is wrong with the data.
     """
     marks = marks or Marks()
     problems: list[LogProblem] = []
     try:
         with reader.moment():
-            problems += _problems(reader, deep, checked, marks, path)
+            problems += _problems(reader, deep, checked, marks, place)
     except PaiError as error:
         problems.append(LogProblem(None, error.message))
     return ranked(problems)
 
 
 def _problems(
-    reader: Reader, deep: bool, checked: Callable[[int], None], marks: Marks, path: Path | None
+    reader: Reader, deep: bool, checked: Callable[[int], None], marks: Marks, place: str
 ) -> Iterator[LogProblem]:
     head, stop = reader.head(), reader.size()
     snapshots = reader.snapshots()
@@ -89,8 +88,8 @@ def _problems(
     sizes = [size for size in asked if begin.size <= size <= stop]
     with contextlib.ExitStack() as stack:
         helper = None
-        if path is not None and beside.is_worth_it(stop - begin.size):
-            helper = stack.enter_context(beside.start(path, begin, stop, sizes, deep))
+        if place and beside.is_worth_it(stop - begin.size):
+            helper = stack.enter_context(beside.start(place, begin, stop, sizes, deep))
         replay = Replay(state)
         told = gather(check_derived(reader, head, snapshots, replay, checked))
         found = helper.findings() if helper is not None else None

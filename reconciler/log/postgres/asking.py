@@ -11,22 +11,30 @@ from typing import Any
 
 from reconciler.log.postgres.connecting import Database
 from reconciler.log.postgres.errors import mapped, too_long
+from reconciler.log.url import PostgresAddress
 
 
 @lru_cache(maxsize=512)
 def statement(template: str, schema: str) -> str:
-    """Give a statement for one schema, whose name is plain (see `address`)."""
+    """Give a statement for one schema, whose name is plain (see `log.url`)."""
     return template.replace("{s}", f'"{schema}"')
 
 
 class Asking:
     """A connection with the schema that it asks; the base of what reads and writes there."""
 
-    _db: Database
-    _schema: str
-    _shown: str
     _writing = False
     _deadline: float | None = None
+
+    def __init__(self, address: PostgresAddress) -> None:
+        """Connect. Raises CouldNotRun, LogNotWritable of who writes."""
+        self._schema, self._shown = address.schema, address.shown
+        with self._mapped():
+            self._db = Database.to(address)
+
+    def close(self) -> None:
+        """Let go of the connection; safe to call twice."""
+        self._db.close()
 
     def _mapped(self) -> AbstractContextManager[None]:
         return mapped(self._shown, self._writing)

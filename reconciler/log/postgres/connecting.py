@@ -12,7 +12,7 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.rows import TupleRow
 
-from reconciler.log.postgres.address import Address
+from reconciler.log.url import PostgresAddress
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Database(psycopg.Connection[TupleRow]):
             raise
 
     @classmethod
-    def to(cls, address: Address) -> Self:
+    def to(cls, address: PostgresAddress) -> Self:
         """Open one whose transactions are begun by us. Raises psycopg's errors."""
         return cls.connect(
             address.conninfo,

@@ -18,6 +18,17 @@ from reconciler.log.postgres.connecting import Database
 from reconciler.log.postgres.errors import BROKEN_RULE
 
 FORMAT_VERSION: Final = 1
+BEGIN: Final = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idle_in_transaction_session_timeout = '2s';"
+    " SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '10s'; SET LOCAL synchronous_commit = on"
+)
+"""What every transaction that writes begins with: nothing then depends on defaults of the server or the role."""
+_LOCKS: Final = 0x506169  # "Pai": the first of the two keys of the lock, the second is the schema's oid
+LOCK: Final = (
+    f"SELECT pg_advisory_xact_lock({_LOCKS}, (oid::bigint - 2147483648)::int) FROM pg_namespace"
+    " WHERE oid = '{s}'::regnamespace"
+)
+"""Waits for one's turn, which ends with the transaction."""
 _SUMS = ", ".join(f"{name} bigint NOT NULL" for name in FIGURES)
 _TEXT: Final = 'text COLLATE "C" NOT NULL'
 
@@ -45,6 +56,9 @@ _TABLES: Final = (
     f"CREATE TABLE {{s}}.requests (request {_TEXT}, seq bigint NOT NULL, PRIMARY KEY (request, seq))",
     f"CREATE TABLE {{s}}.spent (span {_TEXT}, period {_TEXT}, day {_TEXT}, model {_TEXT}, agent {_TEXT}, {_SUMS},"
     " PRIMARY KEY (span, period, day, model, agent))",
+    # One row: who writes, while only one program does.
+    f"CREATE TABLE {{s}}.holder (id smallint PRIMARY KEY CHECK (id = 0), epoch bigint NOT NULL, name {_TEXT},"
+    f" place {_TEXT}, until timestamptz NOT NULL) WITH (fillfactor = 50)",
     # One row: the version of all this.
     "CREATE TABLE {s}.format (version int NOT NULL)",
 )
@@ -76,7 +90,7 @@ _RIGHTS: Final = (
     "GRANT USAGE ON SCHEMA {s} TO {r}",
     "GRANT SELECT ON ALL TABLES IN SCHEMA {s} TO {r}",
     "GRANT INSERT ON {s}.events TO {r}",
-    "GRANT INSERT, UPDATE ON {s}.head, {s}.derived TO {r}",
+    "GRANT INSERT, UPDATE ON {s}.head, {s}.derived, {s}.holder TO {r}",
     "GRANT INSERT, UPDATE, DELETE ON {s}.rows, {s}.snapshots, {s}.subtrees, {s}.marks, {s}.marked, {s}.requests,"
     " {s}.spent TO {r}",
 )

@@ -19,30 +19,22 @@ from typing import Final, NamedTuple
 
 import psycopg
 
-from reconciler.core.errors import LogDamaged
+from reconciler.core.errors import LogDamaged, LogNotWritable
 from reconciler.core.state import RowKey
 from reconciler.log.index import INDEX_VERSION, Block
-from reconciler.log.postgres.address import Address
 from reconciler.log.postgres.asking import statement
-from reconciler.log.postgres.connecting import SILENCE_S, Database
+from reconciler.log.postgres.connecting import SILENCE_S
 from reconciler.log.postgres.errors import RESTORE
 from reconciler.log.postgres.events import EventsReader
 from reconciler.log.postgres.index import IndexReader
-from reconciler.log.postgres.schema import lifted, lost_guards, recognise
-from reconciler.log.store import Base, Kept, LogHead, Rows, Snapshot, Stored
+from reconciler.log.postgres.schema import BEGIN, LOCK, lifted, lost_guards, recognise
+from reconciler.log.store import SNAPSHOT_SPAN, SNAPSHOTS_KEPT, Base, Kept, LogHead, Rows, Snapshot, Stored
+from reconciler.log.url import PostgresAddress
 from reconciler.tlog.merkle import TILE_HEIGHT, Frontier, Tiers
 
-SNAPSHOTS_KEPT: Final = 2
 _TAIL_MAX: Final = 4096
-_CHUNK: Final = 4096
-_LOCKS: Final = 0x506169  # "Pai": the first of the two keys of an advisory lock, the second is the schema's oid
-
-_BEGIN: Final = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idle_in_transaction_session_timeout = '2s';"
-    " SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '10s'; SET LOCAL synchronous_commit = on"
-)
-_LOCK: Final = f"SELECT pg_advisory_xact_lock({_LOCKS}, {{oid}})"
-_HEAD: Final = "SELECT size, peaks FROM {s}.head"
+_REPLACED: Final = "this one gave no sign of life for too long; let it end, and start it again"
+_HEAD: Final = "SELECT size, peaks, (SELECT epoch FROM {s}.holder) FROM {s}.head"
 _TAIL: Final = f"SELECT seq, body, leaf FROM {{s}}.events WHERE seq >= {{position}} ORDER BY seq LIMIT {_TAIL_MAX}"
 _GROW: Final = "SELECT {s}.move_head(%s, %s, %s)"
 _INSERT: Final = "INSERT INTO {s}.events (seq, body, leaf) SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[])"
@@ -61,14 +53,15 @@ _PUT_SNAPSHOT: Final = (
 )
 _TRIM_SNAPSHOTS: Final = (
     "DELETE FROM {s}.snapshots"
-    " WHERE position NOT IN (SELECT position FROM {s}.snapshots ORDER BY position DESC LIMIT %s)"
+    " WHERE position NOT IN (SELECT position FROM {s}.snapshots ORDER BY position DESC LIMIT %s) AND position NOT IN"
+    " (SELECT min(position) FROM {s}.snapshots WHERE fold = %s AND position >= %s GROUP BY position / %s)"
 )
 _PUT_BASE: Final = (
     "INSERT INTO {s}.base (id, position, peaks, data, digest, event, fold) VALUES (0, %s, %s, %s, %s, %s, %s)"
 )
 
 
-class Head(NamedTuple):
+class TurnHead(NamedTuple):
     """What a turn begins with: the log's size and Merkle frontier."""
 
     size: int
@@ -78,11 +71,9 @@ class Head(NamedTuple):
 class PostgresReader(EventsReader, IndexReader):
     """A view for reading; each call sees the newest state, or that of the enclosing `moment`."""
 
-    def __init__(self, address: Address, *, made: bool = True) -> None:
+    def __init__(self, address: PostgresAddress, *, made: bool = True) -> None:
         """Open it. Raises LogDamaged if no log was `made` there, CouldNotRun."""
-        self._schema, self._shown = address.schema, address.shown
-        with self._mapped():
-            self._db = Database.to(address)
+        super().__init__(address)
         try:
             with self._mapped():
                 recognise(self._db, self._schema)
@@ -93,13 +84,22 @@ class PostgresReader(EventsReader, IndexReader):
             self._db.close()
             raise
 
+    def made(self) -> bool:
+        """Tell whether the schema has a log."""
+        return bool(self._ask("SELECT FROM {s}.head"))
+
     def head(self) -> LogHead:
         """Give what the last transaction said about the whole log."""
-        query = "SELECT size, peaks, projected, fold, indexed, index_version FROM {s}.head JOIN {s}.derived USING (id)"
+        query = (
+            "SELECT size, peaks, projected, fold, indexed, index_version,"
+            " (SELECT name FROM {s}.holder WHERE until = 'infinity') FROM {s}.head JOIN {s}.derived USING (id)"
+        )
         found = self._ask(query)
         if not found:
             raise LogDamaged(f"{self._shown} was not made", "make the log first: pai init")
-        return LogHead(*found[0])
+        if found[0][-1] is not None:
+            raise LogDamaged(f"the log at {self._shown} was moved to {found[0][-1]}", "set log.database to that")
+        return LogHead(*found[0][:-1])
 
     def rows(self) -> dict[RowKey, bytes]:
         """Give all projection rows."""
@@ -148,10 +148,6 @@ class PostgresReader(EventsReader, IndexReader):
         """Pause between events, and end with CouldNotRun at a time of the monotonic clock."""
         self._deadline = deadline
 
-    def close(self) -> None:
-        """Let go of the connection; safe to call twice."""
-        self._db.close()
-
 
 class PostgresStore(PostgresReader):
     """Reading and writing; made by PostgresBackend, used by one thread at a time."""
@@ -159,9 +155,11 @@ class PostgresStore(PostgresReader):
     _writing = True
     shared = True
 
-    def __init__(self, address: Address, *, made: bool = True) -> None:
+    def __init__(self, address: PostgresAddress, *, made: bool = True, epoch: int | None = None) -> None:
+        """`epoch` is that of the holder who alone may write; without it, anybody may."""
         super().__init__(address, made=made)
-        self._turn: Head | None = None
+        self._epoch = epoch
+        self._turn: TurnHead | None = None
         self._kept = False  # whether what is derived was written in this turn
 
     @contextlib.contextmanager
@@ -256,10 +254,10 @@ class PostgresStore(PostgresReader):
         return True
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot durably; the two newest stay."""
+        """Keep a snapshot durably, and drop those that the port does not keep."""
         with self._transaction():
             self._tell(_PUT_SNAPSHOT, snapshot)
-            self._tell(_TRIM_SNAPSHOTS, (SNAPSHOTS_KEPT,))
+            self._tell(_TRIM_SNAPSHOTS, (SNAPSHOTS_KEPT, snapshot.fold, SNAPSHOT_SPAN, SNAPSHOT_SPAN))
 
     def settle(self) -> None:
         """Prove that a write works. Raises LogNotWritable."""
@@ -269,23 +267,25 @@ class PostgresStore(PostgresReader):
     def make(self, events: Sequence[Stored], rows: Rows, fold: int) -> None:
         """Make the log of a schema that has none, durably. Raises LogDamaged if it has one."""
         with self._transaction():
-            self._ask(_LOCK.format(oid=self._oid))
+            self._ask(LOCK)
             if not self._tell("INSERT INTO {s}.head (id, size, peaks) VALUES (0, 0, '') ON CONFLICT DO NOTHING"):
                 raise LogDamaged(f"{self._shown} exists already; a log is never made over another")
             self._tell("INSERT INTO {s}.derived VALUES (0, 0, %s, 0, %s)", (fold, INDEX_VERSION))
-            self._grow(Head(0, b""), events)
+            self._grow(TurnHead(0, b""), events)
             self._put_rows(rows)
 
-    def _begin(self, position: int) -> tuple[Head, list[Stored]]:
+    def _begin(self, position: int) -> tuple[TurnHead, list[Stored]]:
         """Send the one message that begins a turn, and read what it gives."""
-        parts = (_BEGIN, _LOCK.format(oid=self._oid), _HEAD, _TAIL.replace("{position}", str(position)))
+        parts = (BEGIN, LOCK, _HEAD, _TAIL.replace("{position}", str(position)))
         with self._mapped():
             cursor = self._db.execute(statement("; ".join(parts), self._schema))
             given = [cursor.fetchall() for _ in cursor.results() if cursor.description]
-            _, ((size, peaks),), tail = given
-            return Head(size, peaks), list(map(Stored._make, tail))
+        _, ((size, peaks, epoch),), tail = given
+        if self._epoch is not None and epoch != self._epoch:
+            raise LogNotWritable(f"{self._shown} is written by another program by now", _REPLACED)
+        return TurnHead(size, peaks), list(map(Stored._make, tail))
 
-    def _grow(self, head: Head, events: Sequence[Stored]) -> None:
+    def _grow(self, head: TurnHead, events: Sequence[Stored]) -> None:
         """Add events where the head ends."""
         if [event.seq for event in events] != list(range(head.size, head.size + len(events))):
             what = f"the log has {head.size} events, position {events[0].seq} does not continue it"
@@ -325,7 +325,7 @@ class PostgresStore(PostgresReader):
             yield
             self._kept = True
             return
-        self._tell(_BEGIN)
+        self._tell(BEGIN)
         with self._ending():
             yield
             self._tell("COMMIT")

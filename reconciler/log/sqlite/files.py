@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -14,6 +15,9 @@ def must_exist(path: Path) -> None:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
+        with contextlib.suppress(OSError):
+            to = moved_note(path).read_text().strip()
+            raise LogDamaged(f"the log at {path} was moved to {to}", "set log.database to that") from None
         raise LogDamaged(
             f"there is no log at {path}", "restore the file from a backup; a new workspace gets one by `pai init`"
         ) from None
@@ -21,6 +25,11 @@ def must_exist(path: Path) -> None:
         raise CouldNotRun(f"{path} cannot be read: {error.strerror}", "check its owner and mode") from error
     if not path.is_file() or size == 0:
         raise LogDamaged(f"{path} is empty or no file", RESTORE)
+
+
+def moved_note(path: Path) -> Path:
+    """Name the file that says where a log was moved to."""
+    return path.with_name(f"{path.name}.moved")
 
 
 class Ours:

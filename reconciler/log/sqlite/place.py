@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from reconciler import durable
 from reconciler.core.errors import LogDamaged, LogNotWritable
 from reconciler.core.state import RowKey
-from reconciler.durable import sync
 from reconciler.log.index import INDEX_VERSION
+from reconciler.log.lock import WriterLock
 from reconciler.log.sqlite.errors import mapped
-from reconciler.log.sqlite.lock import WriterLock
+from reconciler.log.sqlite.files import moved_note
 from reconciler.log.sqlite.opening import connect
 from reconciler.log.sqlite.schema import APPLICATION_ID, FORMAT_VERSION, PAGE_BYTES, SCHEMA
 from reconciler.log.sqlite.store import SqliteBackend, SqliteReader, lock_path, open_reader
@@ -28,6 +29,14 @@ class SqliteLog(NamedTuple):
     def __str__(self) -> str:
         return str(self.path)
 
+    def place(self) -> str:
+        """Give the text that names it in other processes too."""
+        return str(self.path.absolute())
+
+    def exists(self) -> bool:
+        """Tell whether there is a file."""
+        return self.path.exists()
+
     def reader(self) -> SqliteReader:
         """Open it for reading. Raises LogDamaged, LogBusy, CouldNotRun."""
         return open_reader(self.path)
@@ -39,6 +48,15 @@ class SqliteLog(NamedTuple):
     def create(self, events: Sequence[Stored], rows: Mapping[RowKey, bytes], fold: int) -> None:
         """Make it. Raises LogDamaged if there is one already, LogBusy, LogNotWritable."""
         create(self.path, events, rows, fold)
+
+    def leave(self, to: str) -> None:
+        """Rename the file, which stays beside it, and say where the log is now. Raises LogNotWritable."""
+        try:
+            durable.replace(moved_note(self.path), f"{to}\n".encode())
+            os.rename(self.path, self.path.with_name(f"{self.path.name}.before-move"))
+            durable.sync(self.path.parent)
+        except OSError as error:
+            raise LogNotWritable(f"{self.path} cannot be renamed: {error.strerror}", FREE) from error
 
 
 def create(path: Path, events: Sequence[Stored], rows: Mapping[RowKey, bytes], fold: int) -> None:
@@ -55,7 +73,7 @@ def create(path: Path, events: Sequence[Stored], rows: Mapping[RowKey, bytes], f
         _build(draft, events, rows, fold)
         try:
             os.rename(draft, path)
-            sync(path.parent)
+            durable.sync(path.parent)
         except OSError as error:
             raise LogNotWritable(f"{path} cannot be made: {error.strerror}", FREE) from error
     finally:
@@ -85,4 +103,4 @@ def _build(draft: Path, events: Sequence[Stored], rows: Mapping[RowKey, bytes], 
             db.execute("COMMIT")
         finally:
             db.close()  # checkpoints, so that the one file is the whole log
-    sync(draft)
+    durable.sync(draft)

@@ -26,13 +26,13 @@ from typing import Final, Literal
 from reconciler.core.errors import LogBusy, LogDamaged, LogNotWritable
 from reconciler.core.state import RowKey
 from reconciler.log.index import Block
+from reconciler.log.lock import WriterLock
 from reconciler.log.problems import MADE_ANEW
 from reconciler.log.sqlite import index, pruned, subtrees
 from reconciler.log.sqlite.errors import AFRESH, RESTORE, mapped
 from reconciler.log.sqlite.events import EventsReader
 from reconciler.log.sqlite.files import Ours, must_exist
 from reconciler.log.sqlite.index import IndexReader
-from reconciler.log.sqlite.lock import WriterLock
 from reconciler.log.sqlite.opening import BUSY_S, connect, mark, open_database
 from reconciler.log.sqlite.schema import amiss, lost_guards, put_right, recognise
 from reconciler.log.sqlite.writing import HEAD, prepare_writer, put_rows, write
@@ -108,13 +108,17 @@ class SqliteBackend:
 
         try:
             with contextlib.closing(open_reader(self.path)) as log:
-                found = [each.message for each in check(log, path=self.path) if MADE_ANEW not in each.message]
+                found = [each.message for each in check(log, place=str(self.path)) if MADE_ANEW not in each.message]
         except LogDamaged as error:
             found = [error.message]
         if found:
             what = f"{self.path}, which was written over while in use, is no whole log with what lies beside it"
             raise LogDamaged(f"{what}: {found[0]}", AFRESH)
         self._lock.doubt(False)
+
+    def is_lost(self) -> bool:
+        """Tell that it never is: the kernel keeps the lock."""
+        return False
 
     def release(self) -> None:
         """Give the lock back; safe to call twice."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Final, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlencode
+from urllib.parse import quote, unquote
 
 from reconciler.core.errors import WorkspaceError
 
@@ -27,15 +27,16 @@ _SCHEMA_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _HINT: Final = f"write {SCHEME}://USER@HOST:PORT/DATABASE, with what is not a letter or digit written as %XX"
 
 
-class Address(NamedTuple):
-    """Where a log lies: `conninfo` is for libpq and secret, `shown` for everybody."""
+class PostgresAddress(NamedTuple):
+    """Where a log lies: `url` and `conninfo`, which is for libpq, are secret, `shown` is for everybody."""
 
+    url: str
     conninfo: str
     schema: str
     shown: str
 
     def __repr__(self) -> str:
-        return f"Address({self.shown})"
+        return f"PostgresAddress({self.shown})"
 
 
 def is_address(text: str) -> bool:
@@ -43,19 +44,24 @@ def is_address(text: str) -> bool:
     return re.match(r"postgres(ql)?:", text, re.IGNORECASE) is not None
 
 
-def read_address(text: str) -> Address:
+def read_address(text: str) -> PostgresAddress:
     """Read a URL. Raises WorkspaceError, whose message shows nothing of it."""
     found = _URL.fullmatch(text)
     if found is None:
         raise WorkspaceError("the address of the database is no URL of Postgres", _HINT)
     user, hosts, database = (unquote(found[name] or "") for name in ("user", "hosts", "database"))
-    options = parse_qsl(found["options"] or "", keep_blank_values=True)
-    schema = dict(options).get("schema", SCHEMA)
+    options = [option.partition("=") for option in (found["options"] or "").split("&") if option]
+    schema = next((unquote(value) for name, _, value in options if name == "schema"), SCHEMA)
     if not _SCHEMA_NAME.fullmatch(schema) or schema.startswith("pg_"):
         raise WorkspaceError("the schema in the address of the database is no plain name", "use letters, digits and _")
-    kept = urlencode([(name, value) for name, value in options if name != "schema"])
+    kept = "&".join(name + equals + value for name, equals, value in options if name != "schema")
     conninfo = text.partition("?")[0] + (f"?{kept}" if kept else "")
-    return Address(conninfo, schema, _shown(user, hosts, database, schema))
+    return PostgresAddress(text, conninfo, schema, _shown(user, hosts, database, schema))
+
+
+def with_password(url: str, password: str) -> str:
+    """Give a URL that says the password too."""
+    return f"{url}{'&' if '?' in url else '?'}password={quote(password, safe='')}"
 
 
 def _shown(user: str, hosts: str, database: str, schema: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.core.errors import WorkspaceError
-from reconciler.log.postgres.address import is_address, read_address
+from reconciler.log.url import is_address, read_address
 
 SECRET = "s3cr3t"
 
@@ -21,7 +21,7 @@ SECRET = "s3cr3t"
             "two_1",
             "postgresql://u@a:1,[::1]:2/pai?schema=two_1",
         ),
-        ("postgresql:///pai?host=/tmp/x", "postgresql:///pai?host=%2Ftmp%2Fx", "pai", "postgresql:///pai"),
+        ("postgresql:///pai?host=/tmp/x", "postgresql:///pai?host=/tmp/x", "pai", "postgresql:///pai"),
         ("postgresql://u:s3%40cr3t@db/pai", "postgresql://u:s3%40cr3t@db/pai", "pai", "postgresql://u@db/pai"),
     ],
 )
@@ -30,7 +30,7 @@ def test_address_is_read_and_shown_without_its_password(url: str, conninfo: str,
     address = read_address(url)
     assert (address.conninfo, address.schema, address.shown) == (conninfo, schema, shown)
     assert is_address(url)
-    assert repr(address) == f"Address({shown})"
+    assert repr(address) == f"PostgresAddress({shown})"
 
 
 @pytest.mark.parametrize(
