@@ -18,18 +18,20 @@ from reconciler.core.errors import UsageError
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words and options of `pai database`."""
-    words = parser.add_subparsers(dest="word", required=True, metavar="init|move")
-    init = words.add_parser("init", help="make the schema for a log, which stays as it is if it is there")
-    init.add_argument("url", metavar="URL", help="postgresql://OWNER@HOST/DATABASE, of a user who may make a schema")
-    init.add_argument("--node-role", default="", metavar="NAME", help="the user that pai serve connects as")
-    init.add_argument("--node-password-file", type=Path, metavar="FILE", help="its password, if it is made now")
-    move = words.add_parser("move", help="copy the workspace's log there, compare both, and close the one here")
-    move.add_argument("to", metavar="URL", help="postgresql://USER@HOST/DATABASE with an empty schema, or sqlite:PATH")
+    told = "init: make the schema for a log; move: copy the workspace's log there, compare both, close the one here"
+    parser.add_argument("word", choices=("init", "move"), help=told)
+    parser.add_argument("url", metavar="URL", help="postgresql://USER@HOST/DATABASE, to init of its owner; sqlite:PATH")
+    parser.add_argument("--node-role", default="", metavar="NAME", help="init: the user that pai serve connects as")
+    parser.add_argument("--node-password-file", type=Path, metavar="FILE", help="init: its password, if made now")
 
 
 def run(args: argparse.Namespace) -> int:
     """Make the schema, or move the log, and say what to do next."""
-    return _init(args) if args.word == "init" else _move(args)
+    if args.word == "init":
+        return _init(args)
+    if args.node_role or args.node_password_file:
+        raise UsageError("--node-role and --node-password-file are for pai database init", "see pai database --help")
+    return _move(args)
 
 
 def _init(args: argparse.Namespace) -> int:
@@ -50,9 +52,9 @@ def _init(args: argparse.Namespace) -> int:
 def _move(args: argparse.Namespace) -> int:
     from reconciler.operations.moving import move
 
-    workspace = find_workspace(args.workspace)
+    workspace = find_workspace(args.workspace, strict=True)
     with Progress("moving") as progress:
-        moved = move(workspace, args.to, progress.add)
+        moved = move(workspace, args.url, progress.add)
     print(f"moved {moved.events:,} events to {moved.shown}, root {moved.root}")
     note(f'next: in pai.toml, under [log], database = "{moved.shown}"')
     return 0

@@ -37,8 +37,8 @@ def move(workspace: Workspace, url: str, tell: Callable[[int], None]) -> MovedLo
     """Copy the log to the place of a URL, compare both, and close the source.
 
     `tell` is told how many more events are copied. Raises UsageError for a URL that is none, Refused for a pruned log,
-    a place that has a log or another user's workspace, CouldNotRun while a daemon runs, LogBusy, LogDamaged, LogNotWritable; the source is the
-    log then.
+    a place that has a log, or another user's workspace, CouldNotRun while a daemon runs, LogBusy, LogDamaged,
+    LogNotWritable; the source is the log then.
     """
     require_owner(workspace.root)
     if ask_daemon(workspace, Ping()) is not None:

@@ -170,7 +170,7 @@ def test_bug_on_the_way_is_an_internal_error(
     workspace: Site, simulator: Simulator, caplog: pytest.LogCaptureFixture, operation: str, provider: str
 ) -> None:
     """What fails before a byte leaves is a 500 on every surface; nothing is reserved and nothing is sent."""
-    with Recorder(SqliteBackend(workspace.log_file)) as recorder, serving(recorder, broken, simulator) as client:
+    with Recorder(SqliteBackend(workspace.database)) as recorder, serving(recorder, broken, simulator) as client:
         check(ask(client, operation, provider), operation, caplog)
         assert not recorder.read(lambda state: dict(state.ledger.open))
     assert simulator.requests() == []
@@ -180,7 +180,7 @@ def test_bug_in_a_decision_is_an_internal_error(
     workspace: Site, simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A decision that fails takes nothing with it: the next one is made as if it had never been."""
-    with Careless(SqliteBackend(workspace.log_file)) as recorder, serving(recorder, key, simulator) as client:
+    with Careless(SqliteBackend(workspace.database)) as recorder, serving(recorder, key, simulator) as client:
         recorder.careless = True
         for operation, provider in PAIRS:
             check(ask(client, operation, provider), operation, caplog)
@@ -193,7 +193,7 @@ def test_bug_in_a_commit_is_an_internal_error(
     workspace: Site, simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What fails in the writer's hands is a bug too, and no full disk; its text stays in the log of the operator."""
-    backend = Breaking(workspace.log_file)
+    backend = Breaking(workspace.database)
     with Recorder(backend, retry_s=0.01) as recorder, serving(recorder, key, simulator) as client:
         backend.broken = True
         check(ask(client, "messages", "anthropic"), "messages", caplog)
@@ -209,7 +209,7 @@ def test_bug_in_readiness_is_not_readiness(
     workspace: Site, simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever asks whether the gateway is ready gets an answer all the same: no."""
-    with Recorder(SqliteBackend(workspace.log_file)) as recorder, serving(recorder, key, simulator) as client:
+    with Recorder(SqliteBackend(workspace.database)) as recorder, serving(recorder, key, simulator) as client:
         answer = client.get("/readyz")
         assert (answer.status_code, answer.json()) == (500, {"ready": False, "reasons": ["an internal error"]})
         request = answer.headers["x-pai-request-id"]
@@ -219,7 +219,7 @@ def test_bug_in_readiness_is_not_readiness(
 
 def test_error_of_the_log_says_whether_it_is_a_bug(workspace: Site) -> None:
     """The caller of the recorder is told apart: a full disk, or a bug."""
-    backend = Breaking(workspace.log_file)
+    backend = Breaking(workspace.database)
     with Recorder(backend, retry_s=0.01) as recorder:
         for fault, internal in (("bug", True), ("disk", False)):
             if internal:

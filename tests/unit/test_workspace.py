@@ -373,5 +373,5 @@ def test_paths_follow_the_settings(tmp_path: Path) -> None:
     }
     other = Workspace.open(tmp_path, variables)
     assert other.repository is None
-    assert other.database == Path("/var/pai/l.db")
+    assert other.log_file == Path("/var/pai/l.db")
     assert other.secrets_directory == tmp_path / "mounted"

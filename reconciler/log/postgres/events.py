@@ -22,7 +22,7 @@ _PAUSE_S: Final = 0.0002
 _POSITION_MAX: Final = 2**63 - 1
 
 
-class EventsReader(Asking):
+class PostgresEventsReader(Asking):
     """Reading events; the part of a reader that knows these tables."""
 
     def size(self) -> int:

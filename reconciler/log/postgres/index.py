@@ -50,7 +50,7 @@ _PUT_SPENT: Final = (
 )
 
 
-class IndexReader(Asking):
+class PostgresIndexReader(Asking):
     """Looking things up in the index; the part of a reader that knows its tables."""
 
     def marks_back(self, kind: str, value: str, before: int) -> Iterator[Marked]:

@@ -25,8 +25,8 @@ from reconciler.log.index import INDEX_VERSION, Block
 from reconciler.log.postgres.asking import statement
 from reconciler.log.postgres.connecting import SILENCE_S
 from reconciler.log.postgres.errors import RESTORE
-from reconciler.log.postgres.events import EventsReader
-from reconciler.log.postgres.index import IndexReader
+from reconciler.log.postgres.events import PostgresEventsReader
+from reconciler.log.postgres.index import PostgresIndexReader
 from reconciler.log.postgres.schema import BEGIN, LOCK, lifted, lost_guards, recognise
 from reconciler.log.store import SNAPSHOT_SPAN, SNAPSHOTS_KEPT, Base, Kept, LogHead, Rows, Snapshot, Stored
 from reconciler.log.url import PostgresAddress
@@ -68,7 +68,7 @@ class TurnHead(NamedTuple):
     peaks: bytes
 
 
-class PostgresReader(EventsReader, IndexReader):
+class PostgresReader(PostgresEventsReader, PostgresIndexReader):
     """A view for reading; each call sees the newest state, or that of the enclosing `moment`."""
 
     def __init__(self, address: PostgresAddress, *, made: bool = True) -> None:
