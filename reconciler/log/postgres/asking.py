@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
+import psycopg
+
 from reconciler.log.postgres.connecting import Database
 from reconciler.log.postgres.errors import mapped, too_long
 from reconciler.log.url import PostgresAddress
@@ -43,6 +45,17 @@ class Asking:
         """Give the rows of one statement; values that come as bytes are asked for as such."""
         with self._mapped(), self._limited():
             return self._db.execute(statement(template, self._schema), arguments or None, binary=True).fetchall()
+
+    @contextlib.contextmanager
+    def _ending(self) -> Iterator[None]:
+        """Roll back what does not come to its end, and map the errors."""
+        try:
+            with self._mapped():
+                yield
+        except BaseException:
+            with contextlib.suppress(psycopg.Error):
+                self._db.execute("ROLLBACK")
+            raise
 
     @contextlib.contextmanager
     def _limited(self) -> Iterator[None]:

@@ -37,7 +37,10 @@ _TAKE: Final = (
 )
 _WHO: Final = "SELECT name, greatest(0, extract(epoch FROM until - clock_timestamp()))::float8 FROM {s}.holder"
 _RENEW: Final = "UPDATE {s}.holder SET until = clock_timestamp() + %s * interval '1 s' WHERE epoch = %s"
-_END: Final = "UPDATE {s}.holder SET epoch = epoch + 1, name = %s, place = '', until = 'infinity'"
+_END: Final = (
+    "INSERT INTO {s}.holder AS h (id, epoch, name, place, until) VALUES (0, 1, %s, '', 'infinity')"
+    " ON CONFLICT (id) DO UPDATE SET epoch = h.epoch + 1, name = excluded.name, place = '', until = 'infinity'"
+)
 _GIVE_BACK: Final = "UPDATE {s}.holder SET until = '-infinity' WHERE epoch = %s"
 
 
@@ -104,8 +107,12 @@ class _Row(Asking):
 
     def take(self, name: str, place: str) -> int | None:
         """Take it in a turn, so that no other one's is open; None while it is another program's."""
-        with self._mapped():
-            self._tell(f"{BEGIN}; {LOCK}")
+        with self._ending():
+            try:
+                self._tell(f"{BEGIN}; {LOCK}")
+            except LogBusy:  # somebody's turn is long
+                self._tell("ROLLBACK")
+                return None
             found = self._ask(_TAKE, (name, place, LEASE_S))
             self._tell("COMMIT")
         return int(found[0][0]) if found else None

@@ -329,14 +329,3 @@ class PostgresStore(PostgresReader):
         with self._ending():
             yield
             self._tell("COMMIT")
-
-    @contextlib.contextmanager
-    def _ending(self) -> Iterator[None]:
-        """Roll back what does not come to its end, and map the errors."""
-        try:
-            with self._mapped():
-                yield
-        except BaseException:
-            with contextlib.suppress(psycopg.Error):
-                self._db.execute("ROLLBACK")
-            raise
