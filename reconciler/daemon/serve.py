@@ -104,7 +104,7 @@ class Daemon:
         self._had_state = parts.recorder.read(lambda state: state.head is not None)
         self._known: tuple[str, Head | None, list[str]] = ("", None, [])
         self._lines = ReadinessLines()
-        self._subject = f"daemon/{socket.gethostname()}"
+        self._subject = f"daemon/{_node(workspace)}"
         self._gateway = Service(
             parts.recorder,
             OfBindings(parts.backends, others(workspace.settings)),
@@ -343,6 +343,10 @@ def _addresses(workspace: Workspace, admin: socket.socket, agents: socket.socket
     }
 
 
+def _node(workspace: Workspace) -> str:
+    return workspace.settings.node_name or socket.gethostname()
+
+
 def _options(workspace: Workspace) -> Options:
     settings = workspace.settings
     return Options(
@@ -354,6 +358,7 @@ def _options(workspace: Workspace) -> Options:
         settings.gateway_left_timeout_s,
         DoorLimits(settings.gateway_head_timeout_s, settings.gateway_drain_timeout_s),
         settings.gateway_trusted_proxies,
+        _node(workspace),
     )
 
 

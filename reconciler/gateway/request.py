@@ -43,7 +43,10 @@ HEAD_BYTES_SMALL = 4 * 1024
 
 
 class GatewayParts(NamedTuple):
-    """What all requests of one gateway share; `heads` is room for large ones of agents that have many requests open."""
+    """What all requests of one gateway share; `heads` is room for large ones of agents that have many requests open.
+
+    `node` is what this gateway is called among several.
+    """
 
     routing: Routing
     books: Books
@@ -57,6 +60,7 @@ class GatewayParts(NamedTuple):
     ids: RequestIds
     room: Room
     heads: Room
+    node: bytes
 
 
 class Request:
@@ -120,6 +124,8 @@ class Request:
         """Say in every answer what it is, and in one that counts, what is left now."""
         binding = self._binding.encode("ascii", "replace")[:63] if self._binding.isprintable() else b""
         found = named(self._request.encode(), binding)
+        if self._entered and self._parts.node:  # whoever has no key learns nothing of the machines
+            found.append((b"x-pai-node", self._parts.node))
         held = self._held
         if held is not None and held.call.operation not in FREE:
             try:

@@ -59,6 +59,7 @@ class Options(NamedTuple):
     left_s: float
     limits: DoorLimits
     proxies: tuple[Network, ...] = ()
+    node: str = ""
 
 
 class Service:
@@ -128,6 +129,7 @@ class Service:
             ids=RequestIds(),
             room=Room(),
             heads=Room(HEADS_BYTES_ALL, HEADS_BYTES_EACH),
+            node=options.node.encode("ascii", "replace"),
         )
 
     def _door(self, parts: GatewayParts) -> Door:

@@ -81,6 +81,7 @@ class Settings(NamedTuple):
     webhooks: Mapping[str, str]
     log_database: str
     log_password_secret_file: str
+    node_name: str
     base_urls: Mapping[str, str]
     secrets_directory: str
     forge_kind: str
@@ -247,6 +248,12 @@ SETTINGS = (
         "",
         values.directory,
         "A file with the password of the database's user; empty where the URL, PGPASSFILE or nothing has it.",
+    ),
+    Setting(
+        "node.name",
+        "",
+        values.node,
+        "What this machine is called on the log and in answers; empty for the host's name.",
     ),
     *(
         Setting(

@@ -288,6 +288,14 @@ def api(value: object) -> str:
     return value.rstrip("/")
 
 
+def node(value: object) -> str:
+    """Check the name of a node; "" for the host's."""
+    value = text(value)
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,63}", value):
+        raise BadValue("must be up to 63 letters, digits, dots, - and _", "as a host is called; empty for its name")
+    return value
+
+
 def database(value: object) -> str:
     """Check `sqlite:PATH` or a URL of Postgres, of which no error shows anything."""
     hint = 'write "sqlite:data/log.db" or "postgresql://USER@HOST/DATABASE"'
