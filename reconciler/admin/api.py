@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -23,8 +24,8 @@ from starlette.types import Receive, Scope, Send
 
 from reconciler.admin.answers import Error, ObjectInForce, Objects, Page, UsageGroups, WholeState
 from reconciler.admin.openapi import ENDPOINTS, LIMIT_DEFAULT, LIMIT_MAX, Json, document
-from reconciler.admin.questions import Queries
-from reconciler.admin.written import Written, written
+from reconciler.admin.questions import FOLLOWERS_MAX, Looks, Queries
+from reconciler.admin.written import Written, joined, written
 from reconciler.audit.in_force import KINDS, Wanted
 from reconciler.audit.reading import Reading
 from reconciler.audit.spending import KEYS, Key
@@ -41,8 +42,6 @@ from reconciler.workspace import Workspace
 
 T = TypeVar("T")
 
-FOLLOWERS_MAX: Final = 16
-"""Clients that follow the log, half of them with one token."""
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of the events of an answer, and of the versions; the last event may pass it. One event may have megabytes."""
 LOOK_S: Final = 0.2
@@ -76,6 +75,7 @@ class Api:
         self._believed = believed
         self._stopping = stopping
         self._queries = Queries(workspace.log())
+        self._looks = Looks(stopping)
         self._followers: Counter[str] = Counter()
 
     def routes(self) -> list[BaseRoute]:
@@ -95,9 +95,14 @@ class Api:
         found.append(("/api/{rest:path}", self._nothing, []))
         return [Route(path, self._guarded(handler, known), methods=_METHODS) for path, handler, known in found]
 
+    def end_following(self) -> None:
+        """Let nobody look any more who follows, once `stopping` is set: those who wait for their turn end at once."""
+        self._looks.refuse()
+
     def close(self) -> None:
         """Answer no more."""
         self._queries.close()
+        self._looks.close()
 
     def _guarded(self, handler: Handler, parameters: list[Json]) -> Callable[[Request], Awaitable[Response]]:
         known = [parameter["name"] for parameter in parameters if parameter["in"] == "query"]
@@ -173,33 +178,37 @@ class Api:
         self._followers += Counter()  # forgets who follows no more
 
     async def _stream(self, tail: Tail, request: Request, notices: Sequence[str]) -> AsyncIterator[bytes]:
-        def look() -> list[EventRow] | None:
-            rows = tail.look()
+        def look(deadline: float) -> list[bytes] | None:
+            pieces = _told(tail.look(deadline))
             with contextlib.suppress(LogNotWritable):  # nobody can tell now, and nothing is revoked meanwhile
-                return rows if self._caller(request) is not None else None
-            return rows
+                return pieces if self._caller(request) is not None else None
+            return pieces
 
-        quiet = 0.0
+        owner = _owner(request)
+        told = monotonic()
         try:
             yield b": following\n\n"
             for notice in notices:
                 yield _notice(notice)
             while not self._stopping.is_set():
-                rows = await asyncio.to_thread(look)
-                if rows is None:
+                pieces = await self._looks.look(owner, look)
+                if pieces is None:
                     raise Refused("the token that it came with is no longer in force", _HINT)
                 if tail.notice:
                     yield _notice(tail.notice)
-                for row in rows:
-                    yield b"id: %d\ndata: %b\n\n" % (row.seq, msgspec.json.encode(row))
-                quiet = 0.0 if rows else quiet + LOOK_S
-                if quiet >= KEEPALIVE_S:
-                    quiet = 0.0
+                told = monotonic() if pieces else told
+                while pieces:
+                    yield pieces.pop(0)
+                    await asyncio.sleep(0)  # who takes all at once is not waited for, and others have their turn too
+                if monotonic() - told >= KEEPALIVE_S:
+                    told = monotonic()
                     yield b": still here\n\n"
                 if not tail.behind:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._stopping.wait(), LOOK_S)
         except PaiError as error:
+            if self._stopping.is_set():
+                return
             yield b"event: error\ndata: %b\n\n" % msgspec.json.encode(Error(error.message, error.hint))
         finally:
             tail.close()
@@ -307,6 +316,11 @@ def _warnings(lines: list[str]) -> Fields:
 
 def _notice(text: str) -> bytes:
     return b"event: notice\ndata: %b\n\n" % msgspec.json.encode({"notice": text})
+
+
+def _told(rows: Iterable[EventRow]) -> list[bytes]:
+    """Write events as server-sent events, in pieces that each are sent at once."""
+    return joined(b"id: %d\ndata: %b\n\n" % (row.seq, msgspec.json.encode(row)) for row in rows)
 
 
 def _fields(told: msgspec.Struct) -> Fields:

@@ -28,6 +28,8 @@ UNTAKEN_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of answers that their clients have not taken, half of them with one token; beyond it no question begins."""
 SECONDS_MAX: Final = 10.0
 """How long a question may take from its beginning."""
+FOLLOWERS_MAX: Final = 16
+"""Clients that follow the log, half of them with one token."""
 
 Question = Callable[[Reader], T]
 
@@ -66,3 +68,48 @@ class Queries:
         with contextlib.closing(self._log.reader()) as log:
             log.be_gentle(time.monotonic() + SECONDS_MAX)
             return question(log)
+
+
+class Looks:
+    """The looks of those who follow the log, in threads of their own, half of them for one token.
+
+    As long as a look took, no other of its token begins: who follows never takes all of the time. `stopping` ends that.
+    """
+
+    def __init__(self, stopping: asyncio.Event) -> None:
+        self._stopping = stopping
+        self._pool = ThreadPoolExecutor(THREADS, "pai-follow")
+        self._turns = OwnerTurns(THREADS, 2 * FOLLOWERS_MAX)
+        self._resting: set[asyncio.Task[None]] = set()
+
+    async def look(self, owner: str, look: Callable[[float], T]) -> T:
+        """Have a follower of `owner` look, which is given its deadline. Raises what it raises, CouldNotRun at the end.
+
+        The turn is held until the look has ended, also if the follower leaves meanwhile.
+        """
+        async with contextlib.AsyncExitStack() as waiting:
+            try:
+                await waiting.enter_async_context(self._turns.turn(owner))
+            except Busy:
+                raise CouldNotRun("the log is followed no more", "follow it again in a moment") from None
+            looking = asyncio.get_running_loop().run_in_executor(self._pool, look, time.monotonic() + SECONDS_MAX)
+            resting = asyncio.create_task(self._rest(waiting.pop_all(), looking))
+            self._resting.add(resting)
+            resting.add_done_callback(self._resting.discard)
+        return await asyncio.shield(looking)
+
+    async def _rest(self, turn: contextlib.AsyncExitStack, looking: asyncio.Future[T]) -> None:
+        async with turn:
+            began = time.monotonic()
+            await asyncio.wait({looking})
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), time.monotonic() - began)
+
+    def refuse(self) -> None:
+        """Let nobody look any more."""
+        self._turns.refuse()
+
+    def close(self) -> None:
+        """Let nobody look any more; looks that are under way end at their deadline."""
+        self.refuse()
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -7,7 +7,7 @@ and what its client does not take stays in memory.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -24,17 +24,22 @@ PAUSE_S: Final = 0.0005
 
 def written(fields: Mapping[str, Any]) -> list[bytes]:
     """Write an object as JSON, its lists item by item, in pieces."""
+    return joined(_tokens(fields))
+
+
+def joined(tokens: Iterable[bytes]) -> list[bytes]:
+    """Join what is written to pieces, with a pause after each; none for nothing."""
     pieces: list[bytes] = []
     waiting: list[bytes] = []
     size = 0
-    for token in _tokens(fields):
+    for token in tokens:
         waiting.append(token)
         size += len(token)
         if size >= PIECE_BYTES:
             pieces.append(b"".join(waiting))
             waiting, size = [], 0
             time.sleep(PAUSE_S)
-    return [*pieces, b"".join(waiting)]
+    return [*pieces, b"".join(waiting)] if waiting else pieces
 
 
 def _tokens(fields: Mapping[str, Any]) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ from typing import Final
 
 from reconciler.audit.query import matches, read_row
 from reconciler.audit.terms import EventRow, Query
-from reconciler.core.errors import LogDamaged, PaiError
+from reconciler.core.errors import LogDamaged, PaiError, TooLong
 from reconciler.log.store import Log, Reader, Stored
 
 PATIENCE_S: Final = 60.0
@@ -26,6 +26,9 @@ LOOK_EVENTS_MAX: Final = 1000
 """Events that are read at one look, so that whoever follows gets what there is while more is read."""
 LOOK_BYTES_MAX: Final = 1024 * 1024
 """Of those events; the last may pass it."""
+GENTLE_EVENTS: Final = 64
+PAUSE_S: Final = 0.0002
+"""Between so many events that are read gently: other threads get their turn."""
 KNOWN_MAX: Final = 4096
 """Events that are remembered by their hashes, to find where another log begins to differ."""
 
@@ -54,14 +57,16 @@ class Tail:
         """Whether the last look found a log that cannot be read now."""
         return self._trouble_since is not None
 
-    def look(self) -> list[EventRow]:
+    def look(self, deadline: float | None = None) -> list[EventRow]:
         """Give the events that match among the next ones, oldest first; none if there is nothing new.
 
-        Raises LogDamaged if what was to be read was pruned, and what keeps the log from being read for PATIENCE_S.
+        With a `deadline`, a time of the monotonic clock, it is gentle (see `Reader.be_gentle`) and gives what it has
+        read until then; the next look goes on. Raises LogDamaged if what was to be read was pruned, and what keeps the
+        log from being read for PATIENCE_S.
         """
         try:
             with self._looking:
-                return self._look()
+                return self._look(deadline)
         finally:
             if self._left:
                 self.close()
@@ -78,12 +83,16 @@ class Tail:
             finally:
                 self._looking.release()
 
-    def _look(self) -> list[EventRow]:
+    def _look(self, deadline: float | None) -> list[EventRow]:
         self.notice = ""
+        events: list[Stored] = []
+        late, size = False, self.position
         try:
-            reader = self._open()
+            reader = self._open(deadline)
             size = self._find_place(reader)
-            events = list(_few(reader.read(self.position, min(size, self.position + LOOK_EVENTS_MAX))))
+            events.extend(_few(reader.read(self.position, min(size, self.position + LOOK_EVENTS_MAX))))
+        except TooLong:
+            late = True
         except _Pruned as error:
             raise LogDamaged(error.message, "follow it again; pai verify --with DIR reads what was exported") from None
         except PaiError:
@@ -96,11 +105,11 @@ class Tail:
                 raise
             return []
         self._trouble_since = None
-        rows = [read_row(event) for event in events]
+        rows = [read_row(event) for event in (events if deadline is None else _gently(events))]
         if events:
             self.position = events[-1].seq + 1
             self._leaves.extend(event.leaf for event in events)
-        self.behind = self.position < size
+        self.behind = late or self.position < size
         return [row for row in rows if matches(self._query, row)]
 
     def _find_place(self, reader: Reader) -> int:
@@ -141,16 +150,27 @@ class Tail:
                 self._reader.close()
             self._reader = None
 
-    def _open(self) -> Reader:
-        if self._reader is not None and not self._reader.is_current():
+    def _open(self, deadline: float | None) -> Reader:
+        opened, self._reader = self._reader, self._reader or self._log.reader()
+        if deadline is not None:
+            self._reader.be_gentle(deadline)
+        if opened is None:
+            self._reader.keep_little()
+        elif not opened.is_current():
             self._let_go()
-        if self._reader is None:
-            self._reader = self._log.reader()
+            return self._open(deadline)
         return self._reader
 
 
 class _Pruned(PaiError):
     """What was to be read next is not on the log any more, and waiting does not bring it back."""
+
+
+def _gently(events: Iterable[Stored]) -> Iterator[Stored]:
+    for number, event in enumerate(events, 1):
+        yield event
+        if number % GENTLE_EVENTS == 0:
+            time.sleep(PAUSE_S)
 
 
 def _few(events: Iterable[Stored]) -> Iterator[Stored]:

@@ -9,6 +9,7 @@
         ├── WorkspaceError      no workspace, or its settings are wrong
         ├── LogDamaged          log.db is foreign, damaged or contradicts itself
         ├── LogBusy             another process holds the log for writing
+        ├── TooLong             reading the log has passed its deadline
         ├── LogNotWritable      a commit failed; retry after the cause is gone
         ├── SourceUnavailable   the repository cannot be read now
         └── SecretsUnavailable  the secret store or its master key cannot be used
@@ -94,6 +95,13 @@ class LogBusy(CouldNotRun):
     """Another process holds the log for writing."""
 
     retry = True
+
+
+class TooLong(CouldNotRun):
+    """What is read from the log has passed its deadline: see `Reader.be_gentle`."""
+
+    def __init__(self) -> None:
+        super().__init__("the query took too long", "narrow it: since:, model:, agent:, or a smaller limit")
 
 
 class LogNotWritable(CouldNotRun):

@@ -262,6 +262,7 @@ class Daemon:
         listener = Listener(door, self._admin)
         serving = asyncio.create_task(listener.run())
         await stopping.wait()
+        api.end_following()
         listener.stop()
         await serving
         await git.ended()

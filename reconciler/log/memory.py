@@ -15,7 +15,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Final
 
-from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged
+from reconciler.core.errors import LogBusy, LogDamaged, TooLong
 from reconciler.core.state import RowKey
 from reconciler.log.index import FIGURES, INDEX_VERSION, SPANS, Block, Mark, SpentKey, added
 from reconciler.log.store import (
@@ -313,6 +313,9 @@ class MemoryReader:
         """End with CouldNotRun at a time of the monotonic clock."""
         self._deadline = deadline
 
+    def keep_little(self) -> None:
+        """Do nothing: all of it is in memory anyway."""
+
     def close(self) -> None:
         """Let go of the log; safe to call twice."""
 
@@ -320,7 +323,7 @@ class MemoryReader:
         for event in events:
             yield event
             if self._deadline is not None and time.monotonic() >= self._deadline:
-                raise CouldNotRun("the question takes too long", "ask for less")
+                raise TooLong
 
 
 class MemoryStore(MemoryReader):

@@ -243,6 +243,9 @@ class Reader(Protocol):
         For a reader in a process that has more urgent work: other threads get their turn.
         """
 
+    def keep_little(self) -> None:
+        """Keep next to nothing of what was read in memory: for a reader that stays open beside many others."""
+
     def close(self) -> None:
         """Let go of the store; safe to call twice."""
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from reconciler.core.errors import LogBusy, LogDamaged, PaiError
+from reconciler.audit.tail import Tail
+from reconciler.audit.terms import Query
+from reconciler.core.errors import LogBusy, LogDamaged, TooLong
 from reconciler.core.state import RowKey
 from reconciler.log.creation import create_log
 from reconciler.log.store import Base, Kept, Log, Snapshot, Store, Stored
@@ -184,9 +187,22 @@ def test_reader_is_stopped_at_its_deadline(log: Log, store: Store) -> None:
     store.append(some(1, 500), {})
     with contextlib.closing(log.reader()) as reader:
         assert reader.is_current()
+        reader.keep_little()
         reader.be_gentle(0.0)
-        with pytest.raises(PaiError, match="too long"):
+        with pytest.raises(TooLong):
             list(reader.read())
+
+
+def test_look_that_is_late_gives_what_it_has_and_the_next_one_goes_on(log: Log, store: Store) -> None:
+    """A slow log is no error for whoever follows it, however often a look is late; each event comes once."""
+    store.append(some(1, 300), {})
+    tail, seen = Tail(log, Query(), 0), []
+    with contextlib.closing(tail):
+        for _ in range(3):
+            seen += tail.look(deadline=0.0)
+            assert (tail.behind, tail.waiting, tail.position) == (True, False, len(seen))
+        seen += tail.look(deadline=time.monotonic() + 60)
+        assert ([row.seq for row in seen], tail.behind) == (list(range(301)), False)
 
 
 def test_close_may_be_called_twice(log: Log) -> None:

@@ -37,6 +37,9 @@ class _Reader:
         """Give no events."""
         return []
 
+    def keep_little(self) -> None:
+        """Keep nothing."""
+
     def close(self) -> None:
         """Note when that is."""
         self.closed += 1

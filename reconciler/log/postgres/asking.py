@@ -11,8 +11,9 @@ from typing import Any
 
 import psycopg
 
+from reconciler.core.errors import TooLong
 from reconciler.log.postgres.connecting import Database
-from reconciler.log.postgres.errors import mapped, too_long
+from reconciler.log.postgres.errors import mapped
 from reconciler.log.url import PostgresAddress
 
 
@@ -65,7 +66,7 @@ class Asking:
             return
         left_ms = int((self._deadline - time.monotonic()) * 1000)
         if left_ms <= 0:
-            raise too_long()
+            raise TooLong
         with self._db.transaction():
             self._db.execute(f"SET LOCAL statement_timeout = {left_ms}")
             yield

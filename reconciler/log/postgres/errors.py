@@ -13,7 +13,7 @@ from typing import Final
 import psycopg
 from psycopg import errors as pg
 
-from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable, PaiError
+from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable, PaiError, TooLong
 
 RESTORE: Final = "restore the database from a backup; Pai never makes a log anew by itself"
 REACH: Final = "see that the database runs, can be reached, and takes connections; a running node goes on by itself"
@@ -64,18 +64,13 @@ def error_of(shown: str, error: psycopg.Error, writing: bool) -> PaiError:
     if isinstance(error, (pg.UndefinedTable, pg.InvalidSchemaName)):
         return LogDamaged(f"{shown} has no log", "pai database init URL")
     if isinstance(error, pg.QueryCanceled) and not writing:
-        return too_long()
+        return TooLong()
     if isinstance(error, _BUSY):
         return LogBusy(f"{shown} is busy: {_words(error)[0]}", "try again; if it stays so, see pg_locks")
     said, hint = next((_SAID[kind] for kind in type(error).__mro__ if kind in _SAID), _words(error))
     if writing:
         return LogNotWritable(f"{shown} cannot be written: {said}", hint)
     return CouldNotRun(f"{shown} cannot be read: {said}", hint)
-
-
-def too_long() -> CouldNotRun:
-    """Make the error of a question that has passed its deadline."""
-    return CouldNotRun("the query took too long", "narrow it: since:, model:, agent:, or a smaller limit")
 
 
 def _words(error: psycopg.Error) -> tuple[str, str]:

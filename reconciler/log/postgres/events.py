@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from reconciler.core.errors import TooLong
 from reconciler.log.postgres.asking import Asking
-from reconciler.log.postgres.errors import too_long
 from reconciler.log.store import Base, Kept, Stored
 
 _CHUNK: Final = 4096
@@ -119,7 +119,7 @@ class PostgresEventsReader(Asking):
             yield event
             if not number % _FEW:
                 if time.monotonic() >= self._deadline:
-                    raise too_long()
+                    raise TooLong
                 time.sleep(_PAUSE_S)
 
 

@@ -148,6 +148,9 @@ class PostgresReader(PostgresEventsReader, PostgresIndexReader):
         """Pause between events, and end with CouldNotRun at a time of the monotonic clock."""
         self._deadline = deadline
 
+    def keep_little(self) -> None:
+        """Do nothing: what was read is kept by the server."""
+
 
 class PostgresStore(PostgresReader):
     """Reading and writing; made by PostgresBackend, used by one thread at a time."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable, PaiError
+from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable, PaiError, TooLong
 from reconciler.log.store import FREE
 
 RESTORE: Final = (
@@ -42,15 +42,10 @@ def _error(path: Path, error: sqlite3.Error, writing: bool) -> PaiError:
     if code in _DAMAGED:
         return LogDamaged(f"{path} is damaged: {error}", RESTORE)
     if code == sqlite3.SQLITE_INTERRUPT:
-        return too_long()
+        return TooLong()
     if code in _BUSY:
         hint = "try again; if it stays so, see what has it open, and that its file system knows locks"
         return LogBusy(f"{path} is busy: {error}", hint)
     if writing:
         return LogNotWritable(f"{path} cannot be written: {error}", FREE)
     return CouldNotRun(f"{path} cannot be read: {error}", "check its owner and mode, and the disk")
-
-
-def too_long() -> CouldNotRun:
-    """Make the error of a question that has passed its deadline."""
-    return CouldNotRun("the query took too long", "narrow it: since:, model:, agent:, or a smaller limit")

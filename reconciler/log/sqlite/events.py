@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from reconciler.core.errors import TooLong
 from reconciler.log.sqlite import index
-from reconciler.log.sqlite.errors import too_long
 from reconciler.log.sqlite.pruned import PrunedReader
 from reconciler.log.store import Stored
 
@@ -93,5 +93,5 @@ class EventsReader(PrunedReader):
             if count >= _GENTLE or size >= _GENTLE_BYTES:
                 count = size = 0
                 if time.monotonic() >= deadline:
-                    raise too_long()
+                    raise TooLong
                 time.sleep(_PAUSE_S)
