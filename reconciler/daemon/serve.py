@@ -174,7 +174,7 @@ class Daemon:
             asyncio.get_running_loop().add_signal_handler(number, stop, number.name)
         settings = dict(self._workspace.settings.shown)
         if self._parts.recorder.status().held:
-            self._parts.believed = self._token
+            self._parts.first_token = self._token
         else:
             self._record(ev.DaemonStarted(version=__version__, settings=settings))
             self._parts.recorder.record(lambda state: issue_first(state, self._token))

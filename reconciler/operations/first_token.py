@@ -88,8 +88,9 @@ def issue_first(state: State, digest: str) -> list[Draft]:
 def identify(state: State, first: str, authorization: str, address: str, *, basic: bool = False) -> Caller | None:
     """Tell whose token an Authorization header holds: the first one, or a person's that is in force; None for neither.
 
-    `first` is the digest of a token that is believed without the log, "" for none; `address` is where the request
-    comes from. With `basic` a token is taken as the password of HTTP Basic too, which is all that git knows.
+    `first` is the digest of a token that is believed without the log, "" for none; no other first token is then, since
+    a log that was rolled back may lack that it was deleted. `address` is where the request comes from. With `basic` a
+    token is taken as the password of HTTP Basic too, which is all that git knows.
     """
     scheme, _, presented = authorization.strip().partition(" ")
     presented = presented.strip()
@@ -103,7 +104,7 @@ def identify(state: State, first: str, authorization: str, address: str, *, basi
     if hmac.compare_digest(digest, first):
         return Caller(NAME, "operator", "")
     key = state.admins.get(digest)
-    if key is None or key.expired(format_time(wall_clock())):
+    if key is None or key.expired(format_time(wall_clock())) or (first and key.agent == NAME):
         return None
     return Caller(key.agent, "operator", key.name) if not key.networks or is_inside(address, key.networks) else None
 

@@ -49,7 +49,7 @@ class Parts:
         with contextlib.suppress(OSError):  # a full disk, which the log tells of
             hide_from_git(workspace.data)
         self.workspace = workspace
-        self.believed = ""  # the digest of the first token that a daemon believes without the log, while that is held
+        self.first_token = ""  # its digest, if a daemon found the log held: then the file is believed
         settings = workspace.settings
         self._reached = False  # whether this program itself has just spoken to the remote
         self.secrets = SecretStore(workspace.secrets, workspace.master_key)
@@ -81,6 +81,14 @@ class Parts:
             signatures_of(workspace),
             self._held if settings.source_rewrite == "hold" else None,
         )
+
+    @property
+    def believed(self) -> str:
+        """The digest of the first token while it is believed without the log, "" for none: as long as that is held.
+
+        Under the recorder's lock: what ends the hold issues the token, and nothing takes it back before.
+        """
+        return self.first_token if self.recorder.status().held else ""
 
     @property
     def warning(self) -> str:
@@ -135,10 +143,10 @@ class Parts:
                 lambda state: [
                     *(Draft(actor, f"log/{state.origin}", payload) for payload in payloads),
                     *forfeit_open(state, "the log was accepted"),
-                    *(issue_first(state, self.believed) if self.believed else ()),
+                    *(issue_first(state, self.first_token) if self.first_token else ()),
                 ]
             )
-            self.believed = ""
+            self.first_token = ""
             self.notary.begin()
             self.notary.sign()
         return finding.rollback
@@ -154,13 +162,14 @@ class Parts:
         if self.recorder.gathered is False:
             log.warning("%s", SCATTERED.format(self.workspace.log()))
 
-    def _held(self, commit: str) -> list[str]:
-        """List the tips that were held in place of `commit`, the newest first."""
+    def _held(self, commit: str) -> str:
+        """Give the tip that was held last in place of `commit`, "" if none was."""
         with contextlib.closing(self.workspace.log().reader()) as log:
-            found = log.read_back(contains=[b'"type":"history.rewritten.v1"', commit.encode()])
-            payloads = [decode(stored.body).payload for stored in found]
-        rewritten = [payload for payload in payloads if isinstance(payload, HistoryRewritten)]
-        return [payload.to for payload in rewritten if payload.from_ == commit and payload.hold == "held"]
+            for stored in log.read_back(contains=[b'"type":"history.rewritten.v1"', commit.encode()]):
+                payload = decode(stored.body).payload
+                if isinstance(payload, HistoryRewritten) and payload.from_ == commit and payload.hold == "held":
+                    return payload.to
+        return ""
 
     def _read_event(self, position: int) -> Event:
         with contextlib.closing(self.workspace.log().reader()) as log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import http.client
@@ -174,6 +175,27 @@ def test_first_token_goes_by_the_log_once_a_held_log_is_accepted(team: Site, kno
         assert [served.ask(door)[0] for door in doors] == [401, 401]
     assert [kind for kind, _, _ in first_keys(team)] == ["key.issued", "key.revoked"]
     assert team.pai("verify").out.startswith("ok: ")
+
+
+def test_first_token_that_was_deleted_opens_no_door_of_a_log_without_that(team: Site) -> None:
+    """Not while the log that was rolled back is held, and not once it is accepted; the file's new one opens them."""
+    doors = ("/api/v1/state", "/git/config.git/info/refs?service=git-receive-pack")
+    with team.daemon():
+        first = token_of(team)
+    before = team.database.read_bytes()
+    (key,) = [row["subject"].removeprefix("key/") for row in team.rows("type:key.issued", "agent:admin.token")]
+    team.pai("delete", "key", key)
+    team.database.write_bytes(before)
+    with team.daemon(ready=False) as daemon:
+        assert token_of(team) != first
+        served = Served(team, daemon, first)
+        basic = {"Authorization": "Basic " + base64.b64encode(f"pai:{first}".encode()).decode()}
+        for accepted in (False, True):
+            if accepted:
+                team.pai("verify", "--accept")
+            assert [served.ask(door)[0] for door in doors] == [401, 401]
+            assert served.ask(doors[1], "", "GET", **basic)[0] == 401
+            assert [served.ask(door, token_of(team))[0] for door in doors] == [200, 200 if accepted else 503]
 
 
 @pytest.mark.parametrize(
