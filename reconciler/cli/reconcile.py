@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         const="",
         metavar="COMMIT",
         help="let the tip of a force-push come into force that source.rewrite = hold keeps out, if it is this commit; "
-        "without one, if nothing else was held",
+        "without one, the command that does so is shown",
     )
 
 

@@ -14,7 +14,7 @@ from reconciler.core.state import Outcome
 class RewriteAccepted(NamedTuple):
     """An operator's order that a held tip comes into force: who gives it, and which commit was looked at.
 
-    `commit` is "" for the one that was recorded as held; another one is never meant.
+    Another commit never comes into force by it, and none if `commit` is "".
     """
 
     by: str

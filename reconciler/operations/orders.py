@@ -34,7 +34,7 @@ class AskHealth(Operation[Health], frozen=True, tag="health"):
 class Reconcile(Operation[Result], frozen=True, tag="reconcile"):
     """Look at the source now; with `accept_rewrite` that commit of a rewritten branch that is held comes into force.
 
-    It is "" for the commit that was recorded as held, if that is the only one.
+    With "" nothing does: the answer names the commit that an order would have to name.
     """
 
     accept_rewrite: str | None = None

@@ -47,11 +47,11 @@ class Reconciler:
         path: str,
         index_file: Path,
         signatures: Signatures | None,
-        rewritten: Callable[[str], list[str]] | None = None,
+        rewritten: Callable[[str], str] | None = None,
     ) -> None:
         """`read_event` gives a stored event by position; `path` is the source path, `index_file` a kept index.
 
-        With `rewritten` a force-push is held: it lists the tips that were held in place of a commit, the newest first.
+        With `rewritten` a force-push is held: it gives the tip that was held last in place of a commit, "" if none was.
         """
         self._recorder = recorder
         self._read_event = read_event
@@ -65,10 +65,7 @@ class Reconciler:
         self._passing = threading.Lock()
         self._signatures = signatures
         self._rewritten = rewritten
-        self._held: tuple[str, list[str]] = (
-            "",
-            [],
-        )  # whose place was taken, and what was recorded as held, newest first
+        self._held = ("", "")  # the commit whose place was taken, and the tip that was recorded as held
         self._seen = ("", "")  # the tip that this program has judged itself, and whose signatures it took
 
     def run(
@@ -157,7 +154,7 @@ class Reconciler:
         walk = repository.walk(tip, state.head.commit if state.head else None)
         if walk.relation == "rewritten" and self._rewritten is not None:
             assert state.head is not None
-            meant = self._meant(accept_rewrite, state.head.commit, tip) if accept_rewrite else ""
+            meant = accept_rewrite.commit if accept_rewrite else ""
             if meant != tip:
                 self._record(lead, before)
                 self._hold(repository, state.head.commit, tip)
@@ -191,27 +188,15 @@ class Reconciler:
 
     def _hold(self, repository: Repository, commit: str, tip: str) -> None:
         """Record that a rewritten branch is held, once however it goes on from there; everything else stays."""
-        held = self._held_for(commit)
-        if not held or repository.walk(tip, held[0]).relation not in ("same", "forward", "merged"):
-            payload = ev.HistoryRewritten(from_=commit, to=tip, hold="held")
-            draft = ev.Draft(actor(repository.commit(tip)), f"branch/{self._branch}", payload)
-            self._recorder.record(lambda _: [draft])
-            held.insert(0, tip)
-
-    def _held_for(self, commit: str) -> list[str]:
-        """List the tips that were recorded as held in place of `commit`, the newest first."""
         assert self._rewritten is not None
         if self._held[0] != commit:
             self._held = (commit, self._rewritten(commit))
-        return self._held[1]
-
-    def _meant(self, order: RewriteAccepted, commit: str, tip: str) -> str:
-        """Give which tip in place of `commit` an order means: without a name `tip`, if it alone was recorded as held.
-
-        If others were, it is the last of them; if none was, it is "".
-        """
-        held = self._held_for(commit)
-        return order.commit or next((other for other in held if other != tip), tip if held else "")
+        known = self._held[1]
+        if not known or repository.walk(tip, known).relation not in ("same", "forward", "merged"):
+            payload = ev.HistoryRewritten(from_=commit, to=tip, hold="held")
+            draft = ev.Draft(actor(repository.commit(tip)), f"branch/{self._branch}", payload)
+            self._recorder.record(lambda _: [draft])
+            self._held = (commit, tip)
 
     def _recorded(self, head: Head) -> tuple[Diagnostic, ...]:
         """Read back why the head was refused (or what it was warned of) from the event that says so."""

@@ -48,7 +48,7 @@ def test_force_push_is_held_until_an_operator_accepts_it(site: Site, clone: Git)
     assert _holds(site) == [("alice@example.com", "held")]
     refused = site.pai("add", "agent", "x", "--model", "a", code=1)
     assert "rewritten" in refused.err
-    site.pai("reconcile", "--accept-rewrite", env={"GIT_AUTHOR_EMAIL": "operator@example.com"})
+    site.pai("reconcile", "--accept-rewrite", after, env={"GIT_AUTHOR_EMAIL": "operator@example.com"})
     assert site.state().revision == after
     assert _holds(site) == [("alice@example.com", "held"), ("operator@example.com", "accepted")]
     site.pai("verify")
@@ -77,15 +77,14 @@ def test_held_branch_that_goes_on_is_recorded_once_and_one_that_comes_back_is_fo
 
 @pytest.mark.parametrize("daemon", [False, True], ids=["alone", "daemon"])
 @pytest.mark.parametrize("how", ["another rewrite", "a commit on top"])
-@pytest.mark.parametrize("named", [True, False], ids=["named", "unnamed"])
-def test_what_was_not_looked_at_is_not_accepted(site: Site, clone: Git, how: str, named: bool, daemon: bool) -> None:
+def test_what_was_not_looked_at_is_not_accepted(site: Site, clone: Git, how: str, daemon: bool) -> None:
     """Between the look and the order another tip comes: nothing is accepted, and the way to accept it is told."""
     before = clone.head
     with site.daemon(ready=False) if daemon else contextlib.nullcontext():
         shown = _rewritten(clone, 30)
         told = site.pai("reconcile", code=1).err
         assert f"pai reconcile --accept-rewrite {shown}\n" in told
-        order = ["reconcile", "--accept-rewrite", *([shown] if named else [])]
+        order = ["reconcile", "--accept-rewrite", shown]
         if how == "another rewrite":
             evil = _rewritten(clone, 999)
         else:
@@ -104,13 +103,14 @@ def test_what_was_not_looked_at_is_not_accepted(site: Site, clone: Git, how: str
     site.pai("verify")
 
 
-def test_nothing_that_was_never_shown_is_accepted_without_its_name(site: Site, clone: Git) -> None:
-    """The order that finds a force-push first holds it, and tells which commit it is."""
+def test_nothing_is_accepted_without_its_name(site: Site, clone: Git) -> None:
+    """Also what is held, and alone: the order tells which commit it is, again and again."""
     before, after = clone.head, _rewritten(clone, 30)
-    assert f"pai reconcile --accept-rewrite {after}\n" in site.pai("reconcile", "--accept-rewrite", code=1).err
+    for _ in range(3):
+        assert f"pai reconcile --accept-rewrite {after}\n" in site.pai("reconcile", "--accept-rewrite", code=1).err
+        assert f"pai reconcile --accept-rewrite {after}" in site.pai("status").out
     assert site.state().revision == before
-    assert f"pai reconcile --accept-rewrite {after}" in site.pai("status").out
-    site.pai("reconcile", "--accept-rewrite")
+    site.pai("reconcile", "--accept-rewrite", after)
     assert site.state().revision == after
 
 
@@ -129,6 +129,8 @@ def test_daemon_holds_and_accepts_a_rewritten_remote(site: Site) -> None:
             until("the hold", lambda: "the branch was rewritten" in str(daemon.readiness()[1]["reasons"]))
             assert daemon.readiness()[0] == 200
             assert site.state().revision == before
-            site.pai("reconcile", "--accept-rewrite")
+            assert f"--accept-rewrite {after}\n" in site.pai("reconcile", "--accept-rewrite", code=1).err
+            assert site.state().revision == before, "nobody has looked at what the daemon found"
+            site.pai("reconcile", "--accept-rewrite", after)
             assert site.state().revision == after
             assert daemon.readiness()[1]["reasons"] == []
