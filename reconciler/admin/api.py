@@ -44,6 +44,8 @@ T = TypeVar("T")
 
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of the events of an answer, and of the versions; the last event may pass it. One event may have megabytes."""
+GROUPS_MAX: Final = 100_000
+"""Of tokens spent: as many as an answer may have bytes for."""
 LOOK_S: Final = 0.2
 KEEPALIVE_S: Final = 15.0
 POSITION_MAX: Final = 2**53 - 1
@@ -218,7 +220,7 @@ class Api:
         by = _keys(given.get("by", "day,model"))
 
         def usage(reading: Reading) -> Fields:
-            groups = reading.spending(query, by)
+            groups = reading.spending(query, by, GROUPS_MAX)
             told = [group.told(by) for group in groups]
             return {"usage": told} | _warnings(reading.unknown(query, found=len(groups)))
 

@@ -5,6 +5,7 @@ The answers' schemas are made from the types that `api` answers with; a test dri
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Final
 
 import msgspec
@@ -94,6 +95,7 @@ _ERRORS: Final = {
 }
 
 
+@functools.cache
 def document() -> Json:
     """Give the document."""
     types = [Error, FromLog, *(answer for _, _, answer, _ in ENDPOINTS)]

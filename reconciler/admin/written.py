@@ -15,16 +15,20 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from reconciler.admin.git.cgi import PATIENCE_S, GitRefusal, Patience
+from reconciler.core.errors import UsageError
 
+ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Of one answer; so much is what one token may leave untaken before its next question waits."""
 PIECE_BYTES: Final = 65_536
 """What a piece has at least, but for the last one."""
 PAUSE_S: Final = 0.0005
 """Between two pieces that are made: the loop that serves agents gets its turn."""
+_LESS: Final = "ask for one object by its name, or for less by q=since:, model: or agent:; or use pai get, pai usage"
 
 
 def written(fields: Mapping[str, Any]) -> list[bytes]:
-    """Write an object as JSON, its lists item by item, in pieces."""
-    return joined(_tokens(fields))
+    """Write an object as JSON, its lists item by item, in pieces. Raises UsageError beyond ANSWER_BYTES_MAX."""
+    return joined(_bounded(_tokens(fields)))
 
 
 def joined(tokens: Iterable[bytes]) -> list[bytes]:
@@ -40,6 +44,15 @@ def joined(tokens: Iterable[bytes]) -> list[bytes]:
             waiting, size = [], 0
             time.sleep(PAUSE_S)
     return [*pieces, b"".join(waiting)] if waiting else pieces
+
+
+def _bounded(tokens: Iterable[bytes]) -> Iterator[bytes]:
+    left = ANSWER_BYTES_MAX
+    for token in tokens:
+        left -= len(token)
+        if left < 0:
+            raise UsageError(f"the answer would have more than {ANSWER_BYTES_MAX:,} bytes", _LESS)
+        yield token
 
 
 def _tokens(fields: Mapping[str, Any]) -> Iterator[bytes]:

@@ -102,7 +102,7 @@ class Reading:
         return unknown(self._log, query, found=found)
 
     def versions(self, kind: Kind, name: str, bytes_max: int = 0) -> History:
-        """Tell an object's versions. Raises NotFound, CouldNotRun if their changes take more than `bytes_max`."""
+        """Tell an object's versions. Raises NotFound, UsageError if they take more than `bytes_max`."""
         from reconciler.audit.versions import History, history
 
         found = history(self._log, kind, name, bytes_max)
@@ -131,11 +131,11 @@ class Reading:
             raise NotFound(f"there is no request {request} on the log", hint)
         return Story(request, found)
 
-    def spending(self, query: Query, by: Sequence[Key]) -> list[Spending]:
-        """Add up the tokens spent in what the query finds, in groups."""
+    def spending(self, query: Query, by: Sequence[Key], groups_max: int | None = None) -> list[Spending]:
+        """Add up the tokens spent in what the query finds, in groups. Raises UsageError for more than `groups_max`."""
         from reconciler.audit.spending import spending
 
-        return spending(self._log, query, by)
+        return spending(self._log, query, by, groups_max)
 
     def rehearse(self, model: str, limit: int, now: datetime) -> Rehearsal | None:
         """Replay the last days of a binding against a daily limit in tokens; None if it had no request."""

@@ -19,6 +19,7 @@ import msgspec
 from reconciler.audit.query import bounds, count_before, search
 from reconciler.audit.terms import EventRow, Query, Term
 from reconciler.core.canonical import MAX_SAFE_INTEGER
+from reconciler.core.errors import UsageError
 from reconciler.core.events import TokensForfeited, TokensSettled
 from reconciler.log.index import FIGURES, INDEX_VERSION, HourlySums, spend
 from reconciler.log.replay import checked
@@ -61,13 +62,17 @@ class Spending(msgspec.Struct):
 
 
 class _Groups(dict[tuple[str, ...], Spending]):
-    """The groups so far, by the values of the keys `by`."""
+    """The groups so far, by the values of the keys `by`; `most` at most, if that is given. Raises UsageError."""
 
-    def __init__(self, by: Sequence[Key]) -> None:
+    def __init__(self, by: Sequence[Key], most: int | None) -> None:
         super().__init__()
         self._by = by
+        self._most = most
 
     def __missing__(self, key: tuple[str, ...]) -> Spending:
+        if len(self) == self._most:
+            hint = "narrow q by since:, model: or agent:, or group by less"
+            raise UsageError(f"there are more than {self._most:,} groups", hint)
         group = self[key] = Spending(key)
         return group
 
@@ -97,9 +102,13 @@ class _Groups(dict[tuple[str, ...], Spending]):
         return found
 
 
-def spending(log: Reader, query: Query, by: Sequence[Key]) -> list[Spending]:
-    """Add up what the query finds, in groups of the KEYS `by`, sorted by them: newest day first, names from a to z."""
-    groups = _Groups(by)
+def spending(log: Reader, query: Query, by: Sequence[Key], groups_max: int | None = None) -> list[Spending]:
+    """Add up what the query finds, in groups of the KEYS `by`, sorted by them: newest day first, names from a to z.
+
+    Raises UsageError for more groups than `groups_max`.
+    """
+    groups = _Groups(by, groups_max)
+    most = None if groups_max is None else groups_max + 1
     outcomes = msgspec.structs.replace(query, terms=(Term("type", "tokens."), *query.terms))
     with log.moment():
         head = log.head()
@@ -112,7 +121,7 @@ def spending(log: Reader, query: Query, by: Sequence[Key]) -> list[Spending]:
         if start < stop:
             only = [(term.field, term.value, term.excluded) for term in query.terms]
             for span, first, last in _spans(start, stop):
-                for found in log.spent(SpentQuery(span, first, last, by, only)):
+                for found in log.spent(SpentQuery(span, first, last, by, only, most)):
                     groups[tuple(found.key)].add(found.sums)
             edges = [(low, _position(log, start, indexed)), (_position(log, stop, indexed), min(high, indexed))]
         else:

@@ -7,7 +7,7 @@ in it the part stands that cannot be read.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -84,7 +84,7 @@ def parse_query(text: str, now: datetime) -> Query:
 
     Raises QueryError.
     """
-    return _parse(list(_words(text, text, 0)), text, now)
+    return _parse(_words(text, text, 0), text, now)
 
 
 def _may_have_blanks(term: str) -> bool:
@@ -102,10 +102,12 @@ def _words(text: str, query: str, at: int) -> Iterator[_Word]:
         yield _Word(found[0].replace('"', ""), found.start(), len(found[0]))
 
 
-def _parse(words: Sequence[_Word], query: str, now: datetime) -> Query:
+def _parse(words: Iterable[_Word], query: str, now: datetime) -> Query:
     terms: list[Term] = []
     since, until = "", ""
-    for word in words:
+    for number, word in enumerate(words):
+        if number == TERMS_MAX:
+            raise QueryError(f"a query has {TERMS_MAX} terms at most", "ask twice", query, word.start, word.length)
         excluded = word.text.startswith("-")
         field, colon, value = word.text.removeprefix("-").partition(":")
         at, size = word.start + excluded, len(field)
@@ -187,6 +189,8 @@ _TESTS: Final[dict[str, Callable[[EventRow, str], bool]]] = {
     "field": lambda row, value: value in row.data.get("changed", ()),
 }
 FIELDS: Final = (*_TESTS, "since", "until")
+TERMS_MAX: Final = 100
+"""Each is looked for in each event, and SQLite takes no more than a thousand."""
 _TERM: Final = re.compile(r"-?[A-Za-z]+:.")
 """What looks like a term, whether or not there is such a field."""
 _WITH_BLANKS: Final = ("path:", "actor:", "field:")

@@ -16,7 +16,7 @@ from reconciler.audit.query import search
 from reconciler.audit.terms import EventRow, Query, Term
 from reconciler.core import events as ev
 from reconciler.core.canonical import same_value
-from reconciler.core.errors import CouldNotRun, LogDamaged
+from reconciler.core.errors import LogDamaged, UsageError
 from reconciler.core.objects import Kind
 from reconciler.log.store import Reader
 
@@ -116,7 +116,7 @@ def was_there(log: Reader, kind: Kind, name: str) -> bool:
 def history(log: Reader, kind: Kind, name: str, bytes_max: int = 0) -> list[Version]:
     """Give every version of an object, newest first; none if the log knows no such object.
 
-    Raises CouldNotRun if their changes take more than `bytes_max`, if that is given.
+    Raises UsageError if they take more than `bytes_max`, if that is given.
     """
     found: list[Version] = []
     taken = 0
@@ -125,9 +125,9 @@ def history(log: Reader, kind: Kind, name: str, bytes_max: int = 0) -> list[Vers
             assert row is not None
             found.append(_version(log, row, older))
             if bytes_max:
-                taken += len(msgspec.json.encode(found[-1].changes))
+                taken += len(msgspec.json.encode(found[-1]))
                 if taken > bytes_max:
-                    raise CouldNotRun(f"the versions of {kind} {name} take more than {bytes_max:,} bytes", _LARGE)
+                    raise UsageError(f"the versions of {kind} {name} take more than {bytes_max:,} bytes", _LARGE)
     return found
 
 

@@ -248,7 +248,7 @@ class MemoryReader:
             if counts and all((row[column] != value) == excluded for column, value, excluded in query.only):
                 key = tuple(row[column] for column in query.by)
                 found[key] = added(found.get(key, [0] * len(FIGURES)), sums)
-        return [Spent(key, sums) for key, sums in sorted(found.items())]
+        return [Spent(key, sums) for key, sums in sorted(found.items())][: query.most]
 
     def whole_index(self) -> Index:
         """Give everything that is in the index, to be checked."""

@@ -67,7 +67,7 @@ class Marked(NamedTuple):
 class SpentQuery(NamedTuple):
     """Which sums are wanted: of the hours or days from `start` to before `stop` ("" for no end), in groups of `by`.
 
-    `only` are (model | agent, name, whether it is excluded), all of which must hold.
+    `only` are (model | agent, name, whether it is excluded), all of which must hold. `most` groups are enough.
     """
 
     span: Literal["hour", "day"]
@@ -75,6 +75,7 @@ class SpentQuery(NamedTuple):
     stop: str
     by: Sequence[Literal["day", "model", "agent"]]
     only: Sequence[tuple[str, str, bool]] = ()
+    most: int | None = None
 
 
 class Spent(NamedTuple):

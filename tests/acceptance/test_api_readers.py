@@ -71,3 +71,17 @@ def test_followers_do_not_fill_the_memory(team: Site) -> None:
             messages = open_ones.enter_context(following(served, "type:agent", **seen))
             assert [int(next(messages)["id"]) for _ in range(24)] == list(range(first, first + 24))
         assert peak_kb(daemon) - before < 120_000
+
+
+def test_answer_that_would_be_too_large_is_refused_with_a_way_to_ask_for_less(team: Site) -> None:
+    """Whatever lists objects: nobody's state is put into memory as a whole because somebody asks."""
+    record(team, *large(40, 900_000))
+    with team.daemon() as daemon:
+        served = Served(team, daemon, token_of(team))
+        for path in ("agents", "state", "agents?at=0s", "state?at=0s"):
+            told = served.get(f"/api/v1/{path}", 400)
+            assert "more than 33,554,432 bytes" in told["error"]
+            assert "by its name" in told["hint"]
+        assert served.get("/api/v1/agents/big39")["metadata"]["name"] == "big39"
+        assert served.get("/api/v1/models")["items"]
+        assert served.ask("/api/v1/agents", method="HEAD")[0] == 400

@@ -59,6 +59,8 @@ def told(reader: Reader) -> Iterator[tuple[str, Any]]:
         SPANS, ([], ["model"], ["day", "agent"]), ([], [("model", "m1", False)], [("agent", "agent-2", True)])
     ):
         for start, stop in (("", ""), ("2026-11-19", "2026-11-20")):
+            few = SpentQuery(span, start, stop, by, only, 2)  # type: ignore[arg-type]
+            yield f"{span} {by} {only} {start}: two", len(reader.spent(few))
             yield f"{span} {by} {only} {start}", sorted(reader.spent(SpentQuery(span, start, stop, by, only)))  # type: ignore[arg-type]
     yield "hashes", [reader.hashes(tier, start, start + 300) for tier in (0, 1, 2) for start in (0, 1, size - 9)]
     yield "rows", reader.rows()

@@ -15,6 +15,7 @@ from reconciler.audit.query import matches, read_row, search
 from reconciler.audit.spending import KEYS, spending
 from reconciler.audit.story import story
 from reconciler.audit.terms import Query, parse_query
+from reconciler.core.errors import UsageError
 from reconciler.core.state import State
 from reconciler.log.check.whole import check
 from reconciler.log.index import BLOCK_EVENTS, INDEX_VERSION, Block
@@ -121,6 +122,17 @@ def test_sums_of_the_index_are_those_of_the_events(log: SqliteReader, terms: str
         quick, slow = parse_query(f"{terms} {when}", NOW), parse_query(f"type:tokens {terms} {when}", NOW)
         for by in ([*KEYS], ["model"], ["agent", "day"]):
             assert spending(log, quick, by) == spending(log, slow, by), (since, until, by)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("terms", ["", "type:tokens"])
+def test_more_groups_than_are_wanted_are_an_error(log: SqliteReader, terms: str) -> None:
+    """Whether the index adds up or the events are read; as many as there are is none."""
+    query = parse_query(terms, NOW)
+    number = len(spending(log, query, KEYS))
+    assert len(spending(log, query, KEYS, number)) == number
+    for few in (1, number - 1):
+        with pytest.raises(UsageError, match=f"more than {few:,} groups"):
+            spending(log, query, KEYS, few)
 
 
 def test_view_of_usage_has_the_same_sums(whole: Path, log: SqliteReader) -> None:

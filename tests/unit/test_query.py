@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.audit.lines import describe
 from reconciler.audit.query import search
-from reconciler.audit.terms import parse_query, parse_terms
+from reconciler.audit.terms import TERMS_MAX, parse_query, parse_terms
 from reconciler.core import events as ev
 from reconciler.core.diagnostics import Diagnostic
 from reconciler.core.errors import QueryError, UsageError
@@ -329,3 +329,13 @@ def test_what_is_not_understood_in_an_argument_is_an_error(terms: list[str], wro
     error = caught.value
     assert error.query == " ".join(terms)
     assert error.query[error.start : error.start + error.length] == wrong
+
+
+def test_query_has_a_hundred_terms_at_most() -> None:
+    """Each is looked for in each event: a thousand took a question's whole time, and SQLite refuses more."""
+    assert len(parse_query("path:x " * TERMS_MAX, NOW).terms) == TERMS_MAX
+    with pytest.raises(QueryError, match="at most"):
+        parse_query("since:1d " * TERMS_MAX + "until:1h", NOW)
+    with pytest.raises(QueryError, match="at most") as caught:
+        parse_query("path:x " * TERMS_MAX + "-model:y", NOW)
+    assert (caught.value.start, caught.value.length) == (7 * TERMS_MAX, len("-model:y"))

@@ -105,6 +105,7 @@ class PostgresIndexReader(Asking):
             where, arguments = f"{where} AND {column} {'<>' if excluded else '='} %s", [*arguments, _plain(value)]
         sums = ", ".join(_SUM.format(name=name) for name in FIGURES)
         group = f" GROUP BY {keys}" if keys else ""
+        group += "" if query.most is None else f" LIMIT {query.most}"
         found = self._ask(f"SELECT {keys}{', ' * bool(keys)}{sums} FROM {{s}}.spent WHERE {where}{group}", arguments)
         width = len(query.by)
         return [Spent(row[:width], list(row[width:])) for row in found if row[width]]

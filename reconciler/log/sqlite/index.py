@@ -137,7 +137,7 @@ class IndexReader:
     def spent(self, query: SpentQuery) -> list[Spent]:
         """Add up what the index has of tokens spent."""
         with self._mapped():
-            return list(_spent(self._db, query))
+            return list(islice(_spent(self._db, query), query.most))
 
     def whole_index(self) -> Index:
         """Give everything that is in the index, to be checked."""
