@@ -31,9 +31,18 @@ from reconciler.audit.reading import Reading
 from reconciler.audit.spending import KEYS, Key
 from reconciler.audit.story import Story
 from reconciler.audit.tail import Tail
-from reconciler.audit.terms import EventRow, parse_query
+from reconciler.audit.terms import EventRow, Query, parse_query
 from reconciler.audit.versions import History, Origins
-from reconciler.core.errors import CouldNotRun, LogNotWritable, NotFound, PaiError, QueryError, Refused, UsageError
+from reconciler.core.errors import (
+    CouldNotRun,
+    LogNotWritable,
+    NotFound,
+    PaiError,
+    QueryError,
+    Refused,
+    TooLong,
+    UsageError,
+)
 from reconciler.core.objects import Kind
 from reconciler.operations.first_token import identify
 from reconciler.operations.operation import Caller
@@ -144,13 +153,18 @@ class Api:
         def page(reading: Reading) -> Fields:
             rows: list[msgspec.Raw] = []
             seq, left = 0, PAGE_BYTES_MAX
-            for row in reading.search(query, limit, before=before):
-                rows.append(msgspec.Raw(msgspec.json.encode(row)))
-                seq, left = row.seq, left - len(rows[-1])
-                if left < 0:
-                    break
+            try:
+                for row in reading.search(query, limit, before=before):
+                    rows.append(msgspec.Raw(msgspec.json.encode(row)))
+                    seq, left = row.seq, left - len(rows[-1])
+                    if left < 0:
+                        break
+            except TooLong:
+                if not rows:
+                    raise
+                left = -1  # the next page goes on from there
             following = (seq or None) if left < 0 or len(rows) == limit else None
-            return {"events": rows, "next": following} | _warnings(reading.unknown(query, found=len(rows)))
+            return {"events": rows, "next": following} | _warnings(_unknown(reading, query, len(rows)))
 
         return await self._told(request, page)
 
@@ -160,6 +174,9 @@ class Api:
         for name in ("before", "limit"):
             if name in given:
                 raise UsageError(f"{name} says nothing about what is followed", "leave it out, or leave out follow")
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        if request.method == "HEAD":
+            return Response(headers=headers, media_type="text/event-stream")
         seen, owner = request.headers.get("last-event-id", ""), _owner(request)
         notices: list[str] = []
         if seen:
@@ -167,12 +184,11 @@ class Api:
             tail = Tail(self._workspace.log(), query, last + 1)
         else:
             tail, notices = await self._ask(
-                request, lambda reading: (reading.follow(query), reading.unknown(query, found=0))
+                request, lambda reading: (reading.follow(query), _unknown(reading, query, 0))
             )
         if self._followers.total() >= FOLLOWERS_MAX or self._followers[owner] >= FOLLOWERS_MAX // 2:
             raise CouldNotRun("too many clients follow the log", "close one, or ask again later")
         self._followers[owner] += 1  # at once: many may ask in the same moment
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return _Followed(self._stream(tail, request, notices), lambda: self._leave(owner), headers)
 
     def _leave(self, owner: str) -> None:
@@ -222,7 +238,7 @@ class Api:
         def usage(reading: Reading) -> Fields:
             groups = reading.spending(query, by, GROUPS_MAX)
             told = [group.told(by) for group in groups]
-            return {"usage": told} | _warnings(reading.unknown(query, found=len(groups)))
+            return {"usage": told} | _warnings(_unknown(reading, query, len(groups)))
 
         return await self._told(request, usage)
 
@@ -309,6 +325,13 @@ def _pruned(reading: Reading) -> Fields:
     """Say in an answer that the log was pruned, and where it begins."""
     begin = reading.beginning()
     return {} if begin is None else {"prunedBefore": begin.position}
+
+
+def _unknown(reading: Reading, query: Query, found: int) -> list[str]:
+    """Say what the log does not know of a query; what takes too long to tell is left out, since it is no answer."""
+    with contextlib.suppress(TooLong):
+        return reading.unknown(query, found=found)
+    return []
 
 
 def _warnings(lines: list[str]) -> Fields:

@@ -428,6 +428,9 @@ def test_other_methods_are_refused(served: Served) -> None:
         assert (status, headers["allow"]) == (405, "GET, HEAD")
         assert set(json.loads(body)) == {"error", "hint"}
     assert served.ask("/api/v1/events", method="HEAD")[::2] == (200, b"")
+    for _ in range(20):  # more than may follow: none does
+        status, headers, body = served.ask("/api/v1/events?follow=1", method="HEAD")
+        assert (status, headers["content-type"], body) == (200, "text/event-stream; charset=utf-8", b"")
 
 
 @contextlib.contextmanager

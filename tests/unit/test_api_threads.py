@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,7 +18,8 @@ from reconciler.admin.api import Api
 from reconciler.admin.questions import UNTAKEN_BYTES_MAX, WAITING_MAX, Queries
 from reconciler.admin.written import Written, written
 from reconciler.audit.in_force import InForce
-from reconciler.core.errors import CouldNotRun
+from reconciler.audit.terms import EventRow
+from reconciler.core.errors import CouldNotRun, TooLong
 from reconciler.log.open import log_at
 
 
@@ -65,6 +67,53 @@ def test_answer_is_made_and_written_beside_the_loop(path: str, monkeypatch: pyte
     asyncio.run(answer())
     assert threads
     assert threading.main_thread() not in threads
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, reading: object, query: str) -> dict[str, Any]:
+    """Give what is answered to a query on events by what reads the log so."""
+    monkeypatch.setattr(api, "Reading", lambda *_: reading)
+    sent = Client()
+
+    async def answer() -> None:
+        scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+        made = _api(monkeypatch)
+        made._queries.taken = lambda *_: None  # type: ignore[method-assign]
+        response = await made._events(Request({**scope, "state": {"owner": ""}}), {"q": query})
+        for _ in range(9):
+            sent.takes.release()
+        await response(scope, cast("Any", None), sent.send)
+
+    asyncio.run(answer())
+    return cast("dict[str, Any]", json.loads(b"".join(sent.sent)))
+
+
+def test_page_that_takes_too_long_has_what_was_found_and_the_next_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found is not thrown away; where nothing was, it is an error."""
+
+    def found(number: int) -> Any:
+        def search(*_: object, **__: object) -> Iterator[EventRow]:
+            for seq in range(100, 100 - number, -1):
+                yield EventRow(seq, "", "", "", "", {}, "", "")
+            raise TooLong
+
+        return SimpleNamespace(search=search, unknown=lambda *_, **__: [], beginning=lambda: None)
+
+    told = asked(monkeypatch, found(3), "actor:a")
+    assert ([row["seq"] for row in told["events"]], told["next"]) == ([100, 99, 98], 98)
+    with pytest.raises(TooLong):
+        asked(monkeypatch, found(0), "actor:a")
+
+
+def test_what_the_log_does_not_know_is_not_worth_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To tell that a name is nowhere may take a whole log; the answer is there already."""
+
+    def unknown(*_: object, **__: object) -> list[str]:
+        raise TooLong
+
+    rows = [EventRow(7, "", "", "", "", {}, "", "")]
+    reading = SimpleNamespace(search=lambda *_, **__: rows, unknown=unknown, beginning=lambda: None)
+    told = asked(monkeypatch, reading, "-actor:nobody")
+    assert ([row["seq"] for row in told["events"]], told["next"]) == ([7], None)
 
 
 @pytest.mark.parametrize("fields", [{}, {"a": []}, {"a": [1, {"b": [2]}], "c": None, "d": {"e": "f"}}])
