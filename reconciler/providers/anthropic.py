@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from reconciler.providers.provider import Provider
+from reconciler.providers.provider import CHAT_IMAGES, MESSAGES_IMAGES, Provider, places
+
+_USER = "messages[] <user>.content[]"
+_IN_BLOCKS = places(
+    f"{_USER} tool_result.content[] image.source base64.data",
+    f"{_USER} document.source content.content[] image.source base64.data",
+    f"{_USER} tool_result.content[] document.source content.content[] image.source base64.data",
+)
+"""Images in the results of tools, and in documents that are made of blocks."""
 
 ANTHROPIC = Provider(
     name="anthropic",
@@ -17,6 +25,7 @@ ANTHROPIC = Provider(
     hidden=64,
     hidden_tools=2048,
     image=lambda _: 4784,
+    images={"chat": CHAT_IMAGES, "messages": MESSAGES_IMAGES | _IN_BLOCKS},
     models=("claude-sonnet-4-6", "claude-haiku-4-5", "claude-opus-4-6"),
     default_model="claude-sonnet-4-6",
     caps={

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from reconciler.providers.provider import Provider
+from reconciler.providers.provider import CHAT_IMAGES, Provider, places
 
 _TILE = 258
 _TILES_MAX = 32
+_PARTS = [f"{role}.parts[]" for role in ("", "<user>", "<model>", "<function>")]
+_INLINE = (".inlineData .data", ".inline_data .data")
+_GENERATE = places(
+    *(f"contents[] {parts} {data}" for parts in _PARTS for data in _INLINE),
+    *(
+        f"contents[] {parts} {response} .parts[] {data}"
+        for parts in _PARTS
+        for response in (".functionResponse", ".function_response")
+        for data in _INLINE
+    ),
+)
+_EMBED = places(
+    *(f"{at} {parts} {data}" for at in ("content", "requests[] .content") for parts in _PARTS for data in _INLINE)
+)
+"""Parts have no type, and a text part has no other data."""
 
 GEMINI = Provider(
     name="gemini",
@@ -22,6 +37,7 @@ GEMINI = Provider(
     hidden=64,
     hidden_tools=1024,
     image=lambda _: _TILE * _TILES_MAX,
+    images={"chat": CHAT_IMAGES, "generate": _GENERATE, "embed": _EMBED},
     version="v1beta",
     models=("gemini-2.5-flash", "gemini-2.0-flash", "gemini-2.5-pro"),
     default_model="gemini-2.0-flash",

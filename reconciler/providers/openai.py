@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from reconciler.providers.provider import Provider
+from reconciler.providers.provider import CHAT_IMAGES, RESPONSES_IMAGES, Provider, places
 
 _TILES_MAX = 8
 """An image is fitted into 2048 by 2048 and its short side to 768 pixels: at most 2 by 4 tiles of 512."""
 _IMAGE = (("gpt-4o-mini", 2833 + 5667 * _TILES_MAX), ("gpt-4o", 85 + 170 * _TILES_MAX), ("o1", 75 + 150 * _TILES_MAX))
 _IMAGE_MAX = 2833 + 5667 * _TILES_MAX
+_RESULTS = places(
+    *(f"input[] {kind}.output[] input_image.image_url" for kind in ("function_call_output", "custom_tool_call_output")),
+    "input[] computer_call_output.output computer_screenshot.image_url",
+)
+"""Where tools show images."""
 
 
 def _image(model: str) -> int:
@@ -29,6 +34,7 @@ OPENAI = Provider(
     hidden=64,
     hidden_tools=1024,
     image=_image,
+    images={"chat": CHAT_IMAGES, "responses": RESPONSES_IMAGES | _RESULTS},
     output_field="max_completion_tokens",
     models=("gpt-4o", "gpt-4o-mini", "o1", "o3-mini"),
     default_model="gpt-4o",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from reconciler.providers.provider import Provider, acts
+from reconciler.providers.provider import CHAT_IMAGES, MESSAGES_IMAGES, RESPONSES_IMAGES, Provider, acts
 
 _UNLIMITED = ("siliconflow",)
 """Its `max_tokens` is for what follows the thinking, of which there may be 32,768 tokens more
@@ -30,6 +30,9 @@ OPENROUTER = Provider(
     hidden=1024,
     hidden_tools=2048,
     image=lambda _: 2833 + 5667 * 8,
+    # Not in the results of tools: who turns them into chat may write them out (CommandCodeAI/command-code#902: an image
+    # of 10 kB had 9,744 tokens there, and 216 in a message).
+    images={"chat": CHAT_IMAGES, "messages": MESSAGES_IMAGES, "responses": RESPONSES_IMAGES},
     named_by_vendor=True,
     rules={"chat": "chat.once", "messages": "messages.elsewhere"},
     acts=lambda model: acts(model) or _ACTS_THERE.search(model) is not None,

@@ -29,6 +29,20 @@ def is_googles(model: str) -> bool:
     return _GOOGLES.search(model) is not None
 
 
+Places = frozenset[tuple[str, ...]]
+
+
+def places(*texts: str) -> Places:
+    """Make places of texts, as `Provider.images` says."""
+    return frozenset(tuple(text.split()) for text in texts)
+
+
+CHAT_IMAGES = places("messages[] <user>.content[] image_url.image_url .url")
+MESSAGES_IMAGES = places("messages[] <user>.content[] image.source base64.data")
+RESPONSES_IMAGES = places("input[] <user>.content[] input_image.image_url")
+"""Where everybody reads an image who has this operation; what the words mean, `Provider.images` says."""
+
+
 class Provider(NamedTuple):
     """An upstream: where its operations are, which models it has, and what it does with a body.
 
@@ -37,7 +51,10 @@ class Provider(NamedTuple):
     names none. `key_header`: what holds the key, but where it speaks OpenAI's API, "" if it speaks no other.
 
     `hidden`: tokens that any prompt may grow by beyond its bytes, `hidden_tools` with tools. `image`: the most that one
-    inline image of a model costs. `output_field`: how chat's output limit is called.
+    inline image of a model costs, `images`: for each operation, where in a body it reads one as that. A place is the
+    names from the top of the body down, `[]` behind one that holds a list, and before each name what the object is that
+    has it: its type, or a message's `<role>`, nothing if it says neither. Elsewhere an image may be read as the letters
+    that it is written with. `output_field`: how chat's output limit is called.
 
     `models`: what a manifest names without a warning; of those that are `named_by_vendor` (vendor/model) any may be
     there. `default_model`: what `pai add model` takes, "" if one has to be named. `caps`: tokens that one answer of a
@@ -65,6 +82,7 @@ class Provider(NamedTuple):
     hidden: int
     hidden_tools: int
     image: Callable[[str], int]
+    images: Mapping[str, Places]
     key_header: str = ""
     output_field: str = "max_tokens"
     version: str = "v1"

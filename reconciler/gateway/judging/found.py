@@ -15,6 +15,7 @@ SHOWN_MAX: Final = 40
 class Found(msgspec.Struct):
     """What a body holds besides text; `unbounded` and `uncertain` as in `Needs`: of each the first that is found.
 
+    `images`: all that may be looked at, `image_bytes`: of those that are nothing else to the provider than an image.
     `clients`: tools that bring a prompt of their own and that the client runs. `compacts`: the answer is the input made
     shorter. `rendered`: bytes by which definitions, schemas and arguments may grow, `unrolled`: schemas besides where
     their references are written out. `endless`: where they stand of which that does not show, tools or settings.

@@ -4,14 +4,20 @@ Google's count of a film or a document is said to know neither how many pictures
 (googleapis/python-genai#1100) nor how closely (googleapis/js-genai#1134): what asks for more than is usual multiplies
 it. https://ai.google.dev/gemini-api/docs/media-resolution
 
-`tiles`: the provider has models of Google's, at which the size of an image counts. Pure but for what it notes.
+An image counts as one instead of its bytes only where the provider reads it as an image (`Provider.images`), and in
+letters of base64 alone. Elsewhere it counts as both: one reads it, another writes it into the prompt.
+
+`tiles`: the provider has models of Google's, at which the size of an image counts. `shown`: an image that stands here
+is read as one. Pure but for what it notes.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import string
 from base64 import b64decode
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -35,6 +41,7 @@ _TEXT_DATA = {
 each, what it may say of its format: one that says more is sound or a film in disguise, to who reads over its type."""
 _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 _URL_SAFE = str.maketrans("-_", "+/")
+_LETTERS = (string.ascii_letters + string.digits + "+/-_= \r\n").encode()
 FPS_MAX: Final = 24
 """Pictures a second; one is usual."""
 CLOSER: Final = 4
@@ -75,10 +82,12 @@ def _closeness(said: Any) -> int | None:
     return 1 if said is None or (isinstance(said, str) and said in _USUAL) else CLOSER
 
 
-def text(found: Found, rule: Treatment, item: str, owner: dict[str, Any], *, tiles: bool) -> None:
+def text(
+    found: Found, rule: Treatment, item: str, owner: dict[str, Any], *, tiles: bool, shown: Callable[[], bool]
+) -> None:
     """Judge a text that may be an address or media; `owner` is the object that has it."""
     if rule is Treatment.ADDRESS and item[:5].lower() == "data:":
-        _inline(found, item, {item[5:60].partition(",")[0].partition(";")[0]}, tiles)
+        _inline(found, item, {item[5:60].partition(",")[0].partition(";")[0]}, tiles, shown)
     elif rule is Treatment.ADDRESS:
         found.refuse(FETCHED)
     elif rule is Treatment.INLINE:
@@ -86,12 +95,12 @@ def text(found: Found, rule: Treatment, item: str, owner: dict[str, Any], *, til
         formats = _TEXT_DATA.get(owner["type"]) if isinstance(owner.get("type"), str) else None
         if formats is None or not all(re.fullmatch(formats, one) for one in said):
             named = said if formats is None and "format" not in owner else set()  # it names sound
-            _inline(found, item, named, tiles)
+            _inline(found, item, named, tiles, shown)
     elif rule in (Treatment.FILE, Treatment.SOUND):
         found.count(MEDIA)  # names and types beside it are what the client says
 
 
-def _inline(found: Found, data: str, media_types: set[str], tiles: bool) -> None:
+def _inline(found: Found, data: str, media_types: set[str], tiles: bool, shown: Callable[[], bool]) -> None:
     media_type = media_types.pop().lower() if len(media_types) == 1 else ""
     if media_type.startswith("text/") and (grows := _unpacked(data, media_type)) is not None:
         found.rendered += grows
@@ -102,9 +111,19 @@ def _inline(found: Found, data: str, media_types: set[str], tiles: bool) -> None
         if tokens is None and not (tiles and media_type.startswith("image/")):  # whatever it says it is
             return
     found.images += 1
-    found.image_bytes += len(data)
+    if media_type in _IMAGES and _is_base64(data) and shown():
+        found.image_bytes += len(data)
     if tokens is not None:
         found.tiled.append(tokens)
+
+
+def _is_base64(data: str) -> bool:
+    """Tell whether nothing but letters of base64 stands in a text, or behind the head of a data: URL."""
+    if data[:5].lower() == "data:":
+        head, _, data = data.partition(",")
+        if not head.lower().endswith(";base64"):
+            return False
+    return data.isascii() and not data.encode().translate(None, _LETTERS)
 
 
 def _unpacked(data: str, media_type: str) -> int | None:

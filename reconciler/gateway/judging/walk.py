@@ -100,7 +100,7 @@ def _look(body: Body, operation: str, provider: Provider) -> Found:
         item = body.items(name) if name == "tools" else body.get(name, rewritten=name in _REWRITTEN)
         if name == "input" and operation == "responses":
             walk.references(item)
-        walk.field(BODY, name, rule, item, 0)
+        walk.top(name, rule, item)
         if anew and provider.rewrites and rule is not Treatment.PROMPT:
             found.rendered += escaped(bytes(raw))
         if rule is not Treatment.PROMPT and walk.unrolls(raw):
@@ -139,6 +139,14 @@ class _Walk:
         # Whether what is at hand stands in what was measured as a whole, with all below it: each level again would
         # make work, and tokens, that grow with the square of the depth.
         self._defined = self._told = False
+        # Where what is at hand stands, in the words of `Provider.images`.
+        self._trail: list[str] = []
+        self._images = provider.images.get(operation, ())
+
+    def top(self, name: str, rule: Treatment | None, item: Any) -> None:
+        """Judge a field of the body itself."""
+        self._trail = [name]
+        self.field(BODY, name, rule, item, 0)
 
     def unrolls(self, raw: Any) -> bool:
         """Tell whether references may stand in a text, and are written out."""
@@ -205,11 +213,15 @@ class _Walk:
         if depth > DEPTH_MAX:
             raise Refusal("invalid", "the request is nested too deeply")
         if isinstance(value, list):
+            last = self._trail[-1]
+            self._trail[-1] = f"{last}[]"
             for item in value:
                 if isinstance(item, dict | list):
                     self._into(table, item, depth + 1)
+            self._trail[-1] = last
         elif isinstance(value, dict):
             kind = self._kind(table, value)
+            said = _said(value, kind)
             if self._elements and table is PROMPT:
                 self.found.rendered += called(value)
             outer, told = self._told, self._tells(table, value)
@@ -222,7 +234,9 @@ class _Walk:
                     self.refuse_limit(name)
                 if table is PROMPT and kind is not None and (kind, name) in EXCEPTIONS:
                     rule = EXCEPTIONS[kind, name]
+                self._trail.append(f"{said}.{name}")
                 self.field(table, name, rule, item, depth, value)
+                self._trail.pop()
             self._told = outer
 
     def _tells(self, table: Table, value: dict[str, Any]) -> list[str]:
@@ -317,7 +331,7 @@ class _Walk:
             if item != "standard":
                 self.found.refuse(f"the mode {shown(item)}")
         elif isinstance(item, str):
-            media.text(self.found, rule, item, owner, tiles=self._unrolls)
+            media.text(self.found, rule, item, owner, tiles=self._unrolls, shown=self._shows)
         elif rule is Treatment.ADDRESS and not isinstance(item, dict):
             self.found.refuse(media.FETCHED)
         elif isinstance(item, dict):
@@ -327,6 +341,10 @@ class _Walk:
         ):  # in a list, what was cited, which tells of a source
             files = [entry for entry in item if isinstance(entry, dict) and entry.get("type") == "file"]
             self._into(table, files if rule is Treatment.ANNOTATIONS else item, depth + 1)
+
+    def _shows(self) -> bool:
+        """Tell whether the provider reads an image where the walk is."""
+        return tuple(self._trail) in self._images
 
     def _object(self, table: Table, rule: Treatment, item: dict[str, Any], depth: int) -> None:
         """Judge an object that may refer to something, or ask for it."""
@@ -346,6 +364,14 @@ class _Walk:
             kind = edit.get("type") if isinstance(edit, dict) else None
             if not isinstance(kind, str) or kinds.kind_of(kinds.EDITS, kind) is not Treatment.TEXT:
                 self.found.refuse(f"the edit {shown(kind)}")
+
+
+def _said(value: dict[str, Any], kind: str | None) -> str:
+    """Name what an object of a prompt is: its kind, or its role; a part without either is a text if it has one."""
+    if kind not in (None, "message"):
+        return kind if kind in kinds.ITEMS else "?"
+    role = value.get("role")
+    return f"<{role}>" if isinstance(role, str) else "text" if "text" in value else ""
 
 
 def _is_local(environment: Any) -> bool:
