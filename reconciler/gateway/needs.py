@@ -79,7 +79,8 @@ def answered(
     """Judge what is answered with text, of an API that may be told how much a model thinks."""
     choices = body.integer("n") or 1
     thought = _thought(body, provider)
-    more = (acting(provider.acts, model), _beyond(thought, output), _unheld(body, provider))
+    none = "" if output != 0 or provider.warms else "an output limit of 0, which some take for none"
+    more = (acting(provider.acts, model), none, _beyond(thought, output), _unheld(body, provider))
     least = max(least, 1 + thought)  # than which providers want more room
     return bounded(body, operation, provider, model, output, choices, least=least, extra=extra, unbounded=more)
 
@@ -100,10 +101,13 @@ def _beyond(thought: int, output: int | None) -> str:
 
 
 def _unheld(body: Body, provider: Provider) -> str:
-    """Name one who keeps no output limit, if the body wishes that it is asked."""
+    """Name one who keeps no output limit, or what is meant for who is asked alone, if the body wishes that."""
     if not provider.unlimited or "provider" not in body.fields:
         return ""
     wishes = body.mapping("provider")
+    strange = next((name for name in wishes if name not in provider.wishes), None)
+    if strange is not None:
+        return f"provider.{strange[:40]}, which is not known"
     named = [name for of in ("only", "order") for name in _texts(wishes.get(of))]
     found = next((name for name in named if name.casefold().partition("/")[0] in provider.unlimited), "")
     return f"the provider {found[:40]}, which keeps no output limit" if found else ""

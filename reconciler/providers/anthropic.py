@@ -41,5 +41,6 @@ ANTHROPIC = Provider(
     counts={"messages": "messages.count"},
     count_headers={"anthropic-version": "2023-06-01"},
     thinking=(("thinking", "budget_tokens"),),
+    warms=True,
     elements=True,
 )

@@ -11,6 +11,12 @@ _UNLIMITED = ("siliconflow",)
 (docs.siliconflow.com/en/userguide/capabilities/reasoning). OpenRouter says of it that it keeps the limit of no request:
 an answer of 1,024 tokens at most had 26,000 (LostRuins/lite.koboldai.net#166)."""
 
+_WISHES = (
+    *("order", "only", "ignore", "allow_fallbacks", "require_parameters", "data_collection", "zdr", "quantizations"),
+    *("enforce_distillable_text", "sort", "max_price", "preferred_min_throughput", "preferred_max_latency"),
+)
+"""What `provider` may hold (openrouter.ai/docs, "Provider Routing"). `options` would go to who answers, unread."""
+
 _ACTS_THERE = re.compile(r":online|@|^perplexity/|^openrouter/fusion|multi-?agent", re.IGNORECASE)
 """Models that search, and presets, whose content is not known. Fusion asks several models, which search, and is charged
 as all of them; Grok's multi-agent ones read a prompt of 40 tokens as 39,263."""
@@ -38,6 +44,7 @@ OPENROUTER = Provider(
     acts=lambda model: acts(model) or _ACTS_THERE.search(model) is not None,
     thinking=(("thinking", "budget_tokens"), ("reasoning", "max_tokens")),
     unlimited=_UNLIMITED,
+    wishes=_WISHES,
     rerouting=("models", "route"),
     elements=True,
     rewrites=True,

@@ -65,7 +65,8 @@ class Provider(NamedTuple):
     `gateway/metering.py` reads it.
 
     `acts`: whether a model searches, draws or asks others by itself. `thinking`: objects of a body, and their fields,
-    that say how many tokens a model may think. `unlimited`: those of whom it asks that do not keep an answer's limit.
+    that say how many tokens a model may think. `unlimited`: those of whom it asks that do not keep an answer's limit,
+    `wishes`: what a body may wish of whom it asks. `warms`: with an output limit of 0 it reads the input alone.
     `rerouting`: fields by which it would go to other models than the binding's. `reads_numbers`: it reads of an array
     of tokens as many as there are numbers; others may read the text of them anew. `remembers`: it keeps what a model
     thought, to be named by its id.
@@ -96,6 +97,8 @@ class Provider(NamedTuple):
     acts: Callable[[str], bool] = acts
     thinking: tuple[tuple[str, str], ...] = ()
     unlimited: tuple[str, ...] = ()
+    wishes: tuple[str, ...] = ()
+    warms: bool = False
     rerouting: tuple[str, ...] = ()
     reads_numbers: bool = False
     remembers: bool = True

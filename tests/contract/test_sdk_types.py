@@ -23,7 +23,7 @@ from openai.types.chat import completion_create_params
 from openai.types.responses import input_token_count_params, response_compact_params, response_create_params
 
 from reconciler.gateway.judging import kinds
-from reconciler.gateway.judging.fields import BODY, DEFINITION, EXCEPTIONS, PROMPT, SETTINGS
+from reconciler.gateway.judging.fields import BODY, DEFINITION, EXCEPTIONS, PROMPT, SETTINGS, THOUGHTS
 from reconciler.gateway.judging.rules import Table, Treatment
 
 BODIES = {
@@ -113,6 +113,8 @@ class Walk:
         below = DEFINITION if table is kinds.TOOLS else table
         for name, annotation in fields.items():
             rule = below.get(name)
+            if below is SETTINGS and path.rpartition(".")[2] == THOUGHTS.get(name):
+                rule = Treatment.TEXT
             if below is PROMPT:
                 rule = next((EXCEPTIONS[kind, name] for kind in said if (kind, name) in EXCEPTIONS), rule)
             if name == "type" and said:

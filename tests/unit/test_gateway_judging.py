@@ -421,3 +421,92 @@ def test_sound_is_counted_whatever_its_format_is_called(form: str) -> None:
     found = look(body, "chat", PROVIDERS["openrouter"])
     assert found.uncertain
     assert not found.images
+
+
+LIMITS = (
+    *(
+        "num_predict",
+        "n_predict",
+        "nPredict",
+        "max_new_tokens",
+        "MAX_NEW_TOKENS",
+        "maxTokens ",
+        "max.tokens",
+        "max\u017ftokens",
+    ),
+    *(
+        "Max_Tokens",
+        "max_to\u212aens",
+        "max_total_tokens",
+        "max_response_tokens",
+        "output_tokens",
+        "tokens",
+        "max_length",
+    ),
+    *("num_generations", "num_beams", "num_samples", "num_outputs", "num_return_sequences", "num_not_known_yet", "N"),
+    *("candidateCount", "candidate_count", "best_of", "bestOf", "thinking_budget", "reasoning_max_tokens", "samples"),
+)
+"""What others call a limit of an answer, or the number of answers."""
+AT: dict[str, list[Wrap]] = {
+    "chat": [
+        lambda field: field,
+        lambda field: {"extra_body": field},
+        lambda field: {"extra_body": {"google": field}},
+        lambda field: {"generation_config": field},
+        lambda field: {"reasoning": field},
+        lambda field: {"thinking": field},
+        lambda field: {"response_format": field},
+    ],
+    "responses": [lambda field: field, lambda field: {"reasoning": field}, lambda field: {"text": {"format": field}}],
+    "messages": [lambda field: field, lambda field: {"thinking": field}, lambda field: {"output_config": field}],
+    "generate": [lambda field: {"generationConfig": field}],  # Google refuses what it does not know
+}
+"""Where a provider, or one behind it, may look for that."""
+
+
+@pytest.mark.parametrize("operation", sorted(HOME))
+@pytest.mark.parametrize("name", LIMITS)
+def test_limit_in_others_words_is_never_passed_silently(operation: str, name: str) -> None:
+    """A number that somebody may take for more than was reserved is refused, or reserved, in any place and spelling."""
+    for wrap in AT[operation]:
+        provider = "" if operation == "generate" else "openrouter"
+        needs = judged(operation, wrap({name: 99_999}), provider)
+        reserved = (needs.output or 0) >= 99_999 or needs.least > 99_999 or needs.choices == 99_999
+        assert needs.unbounded or reserved, wrap({name: 99_999})
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "max_output_tokens", "budget_tokens", "n"])
+@pytest.mark.parametrize("operation", sorted(HOME))
+def test_limit_in_a_place_that_is_not_its_own_is_refused(operation: str, name: str) -> None:
+    """Only the output limit that is reserved stands where the provider looks, and thinking where that is read."""
+    for wrap in AT[operation]:
+        if (body := wrap({name: 99_999})).keys() == {name}:
+            continue
+        needs = judged(operation, body, "" if operation == "generate" else "openrouter")
+        assert needs.unbounded or needs.least > 99_999 or needs.output == 99_999, body
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("min_p", "top_a", "typical_p", "mirostat_tau", "dry_multiplier", "xtc_probability", "repetition_penalty"),
+        *("no_repeat_ngram_size", "top_n_sigma", "length_penalty", "min_tokens", "truncate_prompt_tokens", "n_probs"),
+    ],
+)
+def test_knob_of_sampling_passes(name: str) -> None:
+    """What only chooses among the tokens that are reserved is no limit."""
+    assert judged("chat", {"messages": [], name: 5}, "openrouter") == judged("chat", {"messages": []}, "openrouter")
+
+
+def test_output_limit_of_0_is_one_where_it_is_documented() -> None:
+    """Anthropic reads the input into its cache then; elsewhere 0 may be no limit at all."""
+    assert not judged("messages", {"messages": [], "max_tokens": 0}).unbounded
+    assert judged("messages", {"messages": [], "max_tokens": 0}, "openrouter").unbounded
+
+
+def test_what_is_wished_of_those_behind_a_router_is_known() -> None:
+    """Options that are handed on unread may say anything, also another output limit."""
+    for wish in ({"options": {"openai": {"max_tokens": 9}}}, {"not_known_yet": True}):
+        assert judged("chat", {"messages": [], "provider": wish}, "openrouter").unbounded
+    known = {"order": ["openai"], "sort": "price", "max_price": {"prompt": 1}, "allow_fallbacks": False}
+    assert not judged("chat", {"messages": [], "provider": known}, "openrouter").unbounded

@@ -8,6 +8,8 @@ BODY is the top of a body, SETTINGS what says how to answer, PROMPT what the mod
 
 from __future__ import annotations
 
+import re
+
 from reconciler.gateway.judging.rules import Table, Treatment, named, spelled
 
 BODY: Table = named(
@@ -33,6 +35,8 @@ BODY: Table = named(
         # OpenRouter
         " models route provider transforms usage include_reasoning structured_outputs repetition_penalty min_p top_a"
         " session_id trace debug input_type"
+        # of those behind it: below the output limit, or of the input
+        " min_tokens min_new_tokens min_length truncate_prompt_tokens num_ctx num_keep"
         # messages
         " inference_geo speed diagnostics fallback_credit_token betas anthropic_beta anthropic_version output_format"
         # Gemini
@@ -62,9 +66,9 @@ SETTINGS: Table = named(
         Treatment.TEXT,
         # chat, responses
         "type effort summary generate_summary context verbosity json_schema schema name description strict grammar"
-        " voice context_compression max_tokens exclude enabled"
+        " voice context_compression exclude enabled"
         # messages
-        " budget_tokens block_binding display task_budget"
+        " block_binding display task_budget"
         # Gemini
         " temperature top_p top_k candidate_count max_output_tokens stop_sequences response_logprobs logprobs"
         " presence_penalty frequency_penalty seed response_mime_type response_schema response_json_schema"
@@ -159,6 +163,8 @@ EXCEPTIONS: dict[tuple[str, str], Treatment] = {
 """Fields of the prompt that mean something else in items of these kinds."""
 
 NO_NAMES: frozenset[str] = frozenset()
+THOUGHTS: dict[str, str] = {"max_tokens": "reasoning", "budget_tokens": "thinking"}
+"""Settings that limit what is thought, and below which field of the body alone: `Provider.thinking` has them."""
 SETTINGS_LIMITS = spelled("candidate_count max_output_tokens")
 """What limits Gemini's answers, and stands among its settings."""
 _LIMITS = spelled("max_tokens max_completion_tokens max_output_tokens n")
@@ -169,15 +175,13 @@ OTHER_LIMITS: dict[str, frozenset[str]] = {
     "generate": _LIMITS,
 }
 """Of each operation what limits answers in the words of others: it is read and lowered in its own words alone."""
-_LIMIT_WORDS = spelled(
-    "n bestof maxtokens maxcompletiontokens maxoutputtokens maxnewtokens maxlength maxtokenstosample maxgenlen"
-    " maxdecodesteps tokenstogenerate numpredict npredict numreturnsequences numcompletions numgenerations"
-    " numresults numchoices numbeams beamwidth candidatecount responsecount thinkingbudget thinkingbudgettokens"
-    " thinkingtokens maxthinkingtokens reasoningbudget reasoningtokens maxreasoningtokens budgettokens",
+_LIMIT_WORDS = re.compile(
+    r"token|budget|predict|candidate|completion|choice|generation|sequences|samples|samplecount|beam|outputs|images"
+    r"|responses|responsecount|bestof|max(?:new|out|gen|len|dec|ctx|context)|^n(?:um|$)"
 )
-"""What others call a limit of the answer, or the number of answers, in small letters alone."""
+"""Parts of what others call a limit of the answer, or the number of answers, in small letters and digits alone."""
 
 
 def is_limit(name: str) -> bool:
     """Tell whether a field that is not known is called as a limit of an answer, however it is written."""
-    return name.casefold().replace("_", "").replace("-", "") in _LIMIT_WORDS
+    return _LIMIT_WORDS.search("".join(filter(str.isalnum, name.casefold()))) is not None

@@ -36,6 +36,7 @@ from reconciler.gateway.judging.fields import (
     PROMPT,
     SETTINGS,
     SETTINGS_LIMITS,
+    THOUGHTS,
     is_limit,
 )
 from reconciler.gateway.judging.found import SHOWN_MAX, Found, shown
@@ -228,6 +229,8 @@ class _Walk:
             for name, item in value.items():
                 self._told = outer or name in told
                 rule = table.get(name)
+                if table is SETTINGS and THOUGHTS.get(name) == self._trail[-1]:
+                    rule = Treatment.TEXT
                 if (rule is Treatment.TEXT and table is not SETTINGS) or (name == "type" and kind is not None):
                     continue
                 if table is SETTINGS and self._limits and name in SETTINGS_LIMITS and item is not None:
