@@ -7,12 +7,13 @@ connection with the provider. Line breaks and control characters in a header wer
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import chain
 
 from reconciler.gateway.client import Headers
-from reconciler.gateway.masking import Mask
+from reconciler.gateway.masking import KEY_BYTES_MIN, Mask
 
 _DROPPED = frozenset(
     (
@@ -50,19 +51,43 @@ _DROPPED_PREFIXES = (
 )
 _DROPPED_SUFFIXES = ("-cache-control",)  # Cloudflare's, Netlify's, Vercel's and others' own
 _REMEMBERED_BYTES_MAX = 64
+_ESCAPE = re.compile(rb"(?:%|\\+u00)([0-9a-fA-F]{2})")
 
 
-def passed(headers: Iterable[tuple[bytes, bytes]], mask: Mask) -> Headers:
-    """Give the headers that go to the client, without the provider's key; one that has it in its name does not go."""
+class Shield:
+    """Keeps the provider's keys out of headers; `mask` finds them as they are."""
+
+    def __init__(self, credentials: Iterable[str], mask: Mask) -> None:
+        """`credentials` are values of headers that hold a key."""
+        keys = (value.removeprefix("Bearer ").encode() for value in credentials)
+        self._folded = [_folded(key) for key in keys if len(key) >= KEY_BYTES_MIN]
+        self._mask = mask
+
+    def clean(self, text: bytes) -> bool:
+        """Tell whether no key stands in a text, as it is or in letters of another case."""
+        folded = _folded(text)
+        return not any(key in folded for key in self._folded) and self._mask.masked(text) == text
+
+    def headers(self, found: Headers) -> Headers:
+        """Mask keys in values; where that does not help, or is a name, the header does not go."""
+        masked = [(name, self._mask.masked(value)) for name, value in found]
+        return [header for header in masked if all(map(self.clean, header))]
+
+
+def _folded(text: bytes) -> bytes:
+    """Write what reads alike in one way: escapes resolved, small letters, and an underscore as a hyphen."""
+    found = _ESCAPE.sub(lambda escape: bytes((int(escape[1], 16),)), text) if b"%" in text or b"\\" in text else text
+    return found.lower().replace(b"_", b"-")
+
+
+def passed(headers: Iterable[tuple[bytes, bytes]], shield: Shield) -> Headers:
+    """Give the headers that go to the client, without the provider's key."""
     found = [
         header
         for header in headers
         if (_goes(header[0]) if len(header[0]) <= _REMEMBERED_BYTES_MAX else _goes.__wrapped__(header[0]))
     ]
-    text = b"\n".join(chain.from_iterable(found))
-    if mask.masked(text) == text:
-        return found
-    return [(name, mask.masked(value)) for name, value in found if mask.masked(name) == name]
+    return found if shield.clean(b"\n".join(chain.from_iterable(found))) else shield.headers(found)
 
 
 @lru_cache(1024)

@@ -26,7 +26,7 @@ from reconciler.core import reservations
 from reconciler.core.events import Durations
 from reconciler.core.reservations import Usage
 from reconciler.gateway.admission import Held
-from reconciler.gateway.answer_headers import passed
+from reconciler.gateway.answer_headers import Shield, passed
 from reconciler.gateway.books import Books, Draw
 from reconciler.gateway.calls import FREE
 from reconciler.gateway.client import Client, Headers
@@ -115,6 +115,7 @@ class _One:
         self._first = 0.0
         self.resolved = False
         self._mask = Mask(held.credentials.values())
+        self._shield = Shield(held.credentials.values(), self._mask)
         self._meter = meter(held.call.operation, held.provider, held.choices)
         self._share = Share(whole.room, held.agent, HELD_BYTES_MAX)
         self._handed = False  # whether somebody else gives the share back
@@ -197,7 +198,7 @@ class _One:
                     self._watch(answer)
         except Lost as error:
             await self._lost(answer, error)
-        status, body, headers = answer.status, bytes(held), passed(answer.headers, self._mask)
+        status, body, headers = answer.status, bytes(held), passed(answer.headers, self._shield)
         await self._read(answer, body)
         await self._charge(status, "no usage in the answer", complete=True)
         if (status in RETRIED or status >= 500) and self._share.holds(len(body) + sum(map(len, chain(*headers)))):
@@ -228,7 +229,7 @@ class _One:
     async def _stream(self, answer: Answer, stream: Stream) -> None:
         """Pass pieces on as they come; what may be the last of them is held back until the tokens are settled."""
         client = self._client
-        await client.start(answer.status, passed(answer.headers, self._mask))
+        await client.start(answer.status, passed(answer.headers, self._shield))
         answer.headers.clear()
         self._watch(answer)
         lost = ""

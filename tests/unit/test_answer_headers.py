@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.gateway.answer_headers import passed
+from reconciler.gateway.answer_headers import Shield, passed
 from reconciler.gateway.masking import Mask
 
 KEY = "sk-canary-0123456789"
@@ -34,26 +34,51 @@ use-as-dictionary sec-websocket-accept sec-session-registration hx-redirect x-pa
 """
 
 
+def shield(credentials: list[str]) -> Shield:
+    """Keep keys out of headers."""
+    return Shield(credentials, Mask(credentials))
+
+
 @pytest.mark.parametrize("name", GO.split())
 def test_header_that_people_and_sdks_read_goes(name: str) -> None:
     """Ids, limits, hints for retries, and what nobody knows."""
     header = (name.encode(), b"value")
-    assert passed([header], Mask([KEY])) == [header]
+    assert passed([header], shield([KEY])) == [header]
 
 
 @pytest.mark.parametrize("name", STAY.split())
 def test_header_that_acts_stays(name: str) -> None:
     """What a proxy or a browser would obey, what belongs to the connection, and what passes for the gateway's own."""
-    assert passed([(name.encode(), b"value")], Mask([KEY])) == []
+    assert passed([(name.encode(), b"value")], shield([KEY])) == []
 
 
 @pytest.mark.parametrize("value", [KEY, f"Bearer {KEY}", f"a={KEY};b", KEY.replace("s", "\\u0073"), "%73" + KEY[1:]])
 def test_key_is_masked_in_a_header(value: str) -> None:
     """The rest of the value goes."""
-    ((name, shown),) = passed([(b"x-own", value.encode())], Mask([f"Bearer {KEY}"]))
+    ((name, shown),) = passed([(b"x-own", value.encode())], shield([f"Bearer {KEY}"]))
     assert (name, shown.count(b"***"), KEY.encode() in shown) == (b"x-own", 1, False)
 
 
 def test_header_named_by_the_key_stays() -> None:
     """A name cannot be masked and stay a name."""
-    assert passed([(KEY.encode(), b"1"), (b"x-own", b"2")], Mask([KEY])) == [(b"x-own", b"2")]
+    assert passed([(KEY.encode(), b"1"), (b"x-own", b"2")], shield([KEY])) == [(b"x-own", b"2")]
+
+
+MIXED = "sk-Canary_0123456789-aB"
+WRITTEN = (
+    *(MIXED, MIXED.lower(), MIXED.upper(), MIXED.swapcase(), MIXED.replace("_", "-"), f"x-{MIXED}-y"),
+    *("".join(f"%{ord(sign):02x}" for sign in how) for how in (MIXED, MIXED.upper())),
+    *("".join(f"\\u{ord(sign):04X}" for sign in how) for how in (MIXED, MIXED.lower())),
+)
+
+
+@pytest.mark.parametrize("credential", [MIXED, f"Bearer {MIXED}"])
+@pytest.mark.parametrize("written", WRITTEN)
+def test_key_never_shows_in_a_header_however_it_is_written(written: str, credential: str) -> None:
+    """As a name or in a value, in any case, with escapes: whoever knows how it is spelled knows most of it."""
+    own = (b"x-own", b"1")
+    for header in ((written.encode(), b"v"), (b"x-other", written.encode()), (b"x-other", f"a {written} b".encode())):
+        shown = passed([own, header], shield([credential]))
+        text = b"".join(name + value for name, value in shown[1:])
+        assert shown[0] == own
+        assert text in (b"", b"x-other***", b"x-othera *** b", b"x-otherx-***-y", b"x-othera x-***-y b"), text
