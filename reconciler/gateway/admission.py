@@ -29,7 +29,7 @@ from reconciler.gateway.connection import Lost
 from reconciler.gateway.offloading import needs as needs_of
 from reconciler.gateway.offloading import write, write_count
 from reconciler.gateway.query import unframed
-from reconciler.gateway.refusal import Refusal
+from reconciler.gateway.refusal import NAMES_SHOWN_MAX, Refusal, listed
 from reconciler.gateway.refusal_lines import WINDOW_S
 from reconciler.gateway.spool import Spool
 from reconciler.gateway.surfaces.surface import Surface
@@ -173,14 +173,18 @@ class Admission:
         name, key = reference.name, reference.key
         return header_text(name, key, (await self._secrets.read(name, key)).reveal())
 
-    async def _ready(self, resources: list[Resource]) -> list[str]:
-        """Name those whose keys can be had, and without waiting long."""
-        try:
+    async def _ready(self, resources: list[Resource]) -> str:
+        """List a few of those whose keys can be had, without waiting long: no more are looked at than are named."""
+        named: list[str] = []
+        at = 0
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_S):
-                found = await asyncio.gather(*map(self._key, resources), return_exceptions=True)
-        except TimeoutError:
-            return []
-        return [resource.name for resource, key in zip(resources, found, strict=True) if isinstance(key, str)]
+                while at < len(resources) and len(named) < NAMES_SHOWN_MAX:
+                    some = resources[at : at + NAMES_SHOWN_MAX - len(named)]
+                    found = await asyncio.gather(*map(self._key, some), return_exceptions=True)
+                    at += len(some)
+                    named += [each.name for each, key in zip(some, found, strict=True) if isinstance(key, str)]
+        return listed(named, len(named) + len(resources) - at) if named else ""
 
     def _check_bounded(self, target: _Target, needs: Needs) -> None:
         if not needs.unbounded or target.lenient:
@@ -314,12 +318,12 @@ def _with_room(state: State, denied: Denied, agent: str) -> list[Resource]:
     return [each for each in others if standing(state, each.name, day).left != 0]
 
 
-def _spent(denied: Denied, open_ones: list[str]) -> Refusal:
+def _spent(denied: Denied, open_ones: str) -> Refusal:
     """Word the refusal of a request that does not fit into the day, with what the agent could use instead."""
     denial, stands = denied.denial, denied.standing
     account = stands.account
     held = f" (+{account.reserved:,} reserved)" if account.reserved else ""
-    room = f"bindings with room: {', '.join(open_ones)}" if open_ones else "no other binding of this agent has room"
+    room = f"bindings with room: {open_ones}" if open_ones else "no other binding of this agent has room"
     return Refusal(
         "day-budget",
         f"binding {denied.model} has used {account.used:,}{held} of {stands.limit:,} tokens today, and this"

@@ -16,11 +16,10 @@ from reconciler.core import keys
 from reconciler.core.addresses import is_inside
 from reconciler.core.state import Resource, State
 from reconciler.gateway.query import keys_in
-from reconciler.gateway.refusal import Refusal
+from reconciler.gateway.refusal import Refusal, listed
 
 _HEADERS = (b"x-api-key", b"x-goog-api-key")
 _HINT = "make one with: pai add key AGENT"
-NAMES_SHOWN_MAX = 30
 
 
 class AgentCaller(NamedTuple):
@@ -85,7 +84,7 @@ def find_binding(state: State, agent: str, name: str) -> Resource:
     allowed = names_of(state, agent)
     if resource is not None and name in allowed:
         return resource
-    names = ", ".join((*allowed[:NAMES_SHOWN_MAX], *["..."][: len(allowed) > NAMES_SHOWN_MAX])) or "none"
+    names = listed(allowed) or "none"
     if resource is None:
         raise Refusal(
             "no-binding",

@@ -5,6 +5,7 @@ A Refusal is raised by whoever finds the reason and shaped once, by the surface 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 Reason = Literal[
@@ -56,6 +57,18 @@ FORWARDED: frozenset[Reason] = frozenset(("upstream", "broken"))
 
 TRY_NEXT: frozenset[Reason] = frozenset(("request-budget", "day-budget", "not-ready", "upstream"))
 """Refusals after which the agent's alternatives are tried; an answer that began and broke is none of them."""
+
+
+NAMES_SHOWN_MAX = 30
+"""Of bindings, or whatever else a refusal lists: an agent may have thousands, and is told so with each refusal."""
+NAME_SHOWN_MAX = 64
+
+
+def listed(names: Sequence[str], count: int | None = None) -> str:
+    """Name a few, and how many there are; `count` is how many there are at most, where not all were looked at."""
+    shown = [name[:NAME_SHOWN_MAX] for name in names[:NAMES_SHOWN_MAX]]
+    more = (len(names) if count is None else count) - len(shown)
+    return ", ".join(shown) + (f" and {'' if count is None else 'up to '}{more:,} more" if more > 0 else "")
 
 
 class Refusal(Exception):
