@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.gateway.body import Body
 from reconciler.gateway.calls import Call, Needs, Route
-from reconciler.gateway.query import kept_query
+from reconciler.gateway.query import kept_query, unframed
 from reconciler.gateway.refusal import Refusal
 from reconciler.gateway.spool import Spool
 from reconciler.providers.provider import Provider
@@ -47,7 +47,10 @@ def parse(
         raise Refusal("invalid", f"a request may name at most {NAMES_MAX} bindings")
     if max(map(len, call.names)) > NAME_CHARS_MAX:
         call = call._replace(names=tuple(name[:NAME_CHARS_MAX] for name in call.names))
-    return call._replace(query=kept_query(query), version=route.version, headers=headers or {})
+    kept = kept_query(query)
+    if not route.surface.framed_by_query:
+        kept = unframed(kept)
+    return call._replace(query=kept, version=route.version, headers=headers or {})
 
 
 async def needs(call: Call, provider: Provider, model: str) -> Needs:

@@ -90,6 +90,7 @@ class GeminiWords(Surface):
     own = re.compile(r"/(?:v1beta|v1alpha)/|[^:]*:")
     headers = frozenset((b"x-goog-api-key",))
     takes_query_key = True
+    framed_by_query = True
     count_field = "totalTokens"
     judges: ClassVar = {"generate": generate, "generate.count": free, "embed": embed}
     ways: ClassVar = {"generate": "POST /v1beta/models/NAME:generateContent (Gemini)"}

@@ -24,7 +24,7 @@ class Surface(ABC):
 
     `routes`: operations by their paths, behind the version, where a path has no other parts; `more` shows a client
     those that have. `own`: how paths begin that are meant for it, whether they exist or not. `headers` and
-    `takes_query_key`: by which a client shows that it speaks it.
+    `takes_query_key`: by which a client shows that it speaks it. `framed_by_query`: `alt` says how answers are framed.
 
     `judges`: how each operation is bounded. `ways`: operations that a client may be told to use instead, and how.
     `counted`: fields that go into a free count of the input, `unread`: those that no model reads. `count_field`
@@ -37,6 +37,7 @@ class Surface(ABC):
     own: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
     headers: ClassVar[frozenset[bytes]] = frozenset()
     takes_query_key: ClassVar[bool] = False
+    framed_by_query: ClassVar[bool] = False
     judges: ClassVar[Mapping[str, Judge]]
     ways: ClassVar[Mapping[str, str]]
     counted: ClassVar[tuple[str, ...]] = ()
