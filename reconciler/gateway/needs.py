@@ -17,6 +17,7 @@ from typing import Any
 
 from reconciler.gateway.body import Body, whole
 from reconciler.gateway.calls import Needs
+from reconciler.gateway.growth import normalized
 from reconciler.gateway.judging import Found, Treatment, look
 from reconciler.providers.provider import Provider
 
@@ -74,10 +75,12 @@ def bounded(
 
 
 def answered(
-    body: Body, operation: str, provider: Provider, model: str, output: int | None, *, least: int = 1, extra: int = 0
+    body: Body, operation: str, provider: Provider, model: str, output: int | None, *, least: int = 1
 ) -> Needs:
     """Judge what is answered with text, of an API that may be told how much a model thinks."""
     choices = body.integer("n") or 1
+    # A prediction that is not taken is charged as output, and each answer may not take it.
+    extra = choices * normalized(bytes(body.fields["prediction"])) if "prediction" in body else 0
     thought = _thought(body, provider)
     none = "" if output != 0 or provider.warms else "an output limit of 0, which some take for none"
     more = (acting(provider.acts, model), none, _beyond(thought, output), _unheld(body, provider))

@@ -445,6 +445,7 @@ LIMITS = (
     ),
     *("num_generations", "num_beams", "num_samples", "num_outputs", "num_return_sequences", "num_not_known_yet", "N"),
     *("candidateCount", "candidate_count", "best_of", "bestOf", "thinking_budget", "reasoning_max_tokens", "samples"),
+    *("max_turns", "max_steps", "parallel", "max_attempts"),
 )
 """What others call a limit of an answer, or the number of answers."""
 AT: dict[str, list[Wrap]] = {
@@ -510,3 +511,13 @@ def test_what_is_wished_of_those_behind_a_router_is_known() -> None:
         assert judged("chat", {"messages": [], "provider": wish}, "openrouter").unbounded
     known = {"order": ["openai"], "sort": "price", "max_price": {"prompt": 1}, "allow_fallbacks": False}
     assert not judged("chat", {"messages": [], "provider": known}, "openrouter").unbounded
+
+
+@pytest.mark.parametrize("operation", ["chat", "responses", "messages"])
+@pytest.mark.parametrize("choices", [1, 5])
+def test_prediction_is_reserved_for_each_answer(operation: str, choices: int) -> None:
+    """What an answer does not take of a prediction is charged as output, as often as there are answers."""
+    prediction = {"type": "content", "content": "x" * 1000}
+    with_it = judged(operation, {"prediction": prediction, "n": choices}, "openrouter")
+    without = judged(operation, {"n": choices}, "openrouter")
+    assert with_it.unbounded or with_it.extra - without.extra >= 1000 * choices

@@ -178,8 +178,10 @@ OTHER_LIMITS: dict[str, frozenset[str]] = {
 _LIMIT_WORDS = re.compile(
     r"token|budget|predict|candidate|completion|choice|generation|sequences|samples|samplecount|beam|outputs|images"
     r"|responses|responsecount|bestof|max(?:new|out|gen|len|dec|ctx|context)|^n(?:um|$)"
+    r"|parallel|agents|attempts|retries|rounds|iterations|steps|turns|loops|searches"
 )
-"""Parts of what others call a limit of the answer, or the number of answers, in small letters and digits alone."""
+"""Parts of what others call a limit of the answer, or the number of answers, or of tries, in small letters and digits
+alone."""
 
 
 def is_limit(name: str) -> bool:

@@ -8,7 +8,6 @@ import msgspec
 
 from reconciler.gateway.body import Body, numbers_in
 from reconciler.gateway.calls import Call, Needs, Route
-from reconciler.gateway.growth import normalized
 from reconciler.gateway.judging import look
 from reconciler.gateway.needs import answered, bounded, free
 from reconciler.gateway.refusal import Reason, Refusal
@@ -42,9 +41,7 @@ def chat(body: Body, provider: Provider, model: str) -> Needs:
     """Judge a chat completion."""
     limits = [body.integer(name) for name in ("max_completion_tokens", "max_tokens")]
     output = max((limit for limit in limits if limit is not None), default=None)
-    # A prediction that is not taken is charged as output.
-    predicted = normalized(bytes(body.fields["prediction"])) if "prediction" in body else 0
-    return answered(body, "chat", provider, model, output, extra=predicted)
+    return answered(body, "chat", provider, model, output)
 
 
 def responses(body: Body, provider: Provider, model: str) -> Needs:
