@@ -93,7 +93,8 @@ def _thought(body: Body, provider: Provider) -> int:
     most = 0
     for of, name in provider.thinking:
         if of in body.fields:
-            most = max(most, whole(body.mapping(of).get(name), f"{of}.{name}", 0) or 0)
+            said = whole(body.mapping(of).get(name), f"{of}.{name}", 0) or 0
+            most = max(most, said and max(said, provider.thinking_least))
     return most
 
 

@@ -43,6 +43,7 @@ OPENROUTER = Provider(
     rules={"chat": "chat.once", "messages": "messages.elsewhere"},
     acts=lambda model: acts(model) or _ACTS_THERE.search(model) is not None,
     thinking=(("thinking", "budget_tokens"), ("reasoning", "max_tokens")),
+    thinking_least=1024,  # openrouter.ai/docs, "Reasoning Tokens": what Anthropic's models think at least
     unlimited=_UNLIMITED,
     wishes=_WISHES,
     rerouting=("models", "route"),

@@ -521,3 +521,12 @@ def test_prediction_is_reserved_for_each_answer(operation: str, choices: int) ->
     with_it = judged(operation, {"prediction": prediction, "n": choices}, "openrouter")
     without = judged(operation, {"n": choices}, "openrouter")
     assert with_it.unbounded or with_it.extra - without.extra >= 1000 * choices
+
+
+@pytest.mark.parametrize("field", ["reasoning", "thinking"])
+def test_thinking_that_is_raised_is_reserved_as_it_will_be(field: str) -> None:
+    """OpenRouter lets models of Anthropic's think 1,024 tokens at least: a lower output limit would not hold that."""
+    asked = {"messages": [], field: {"max_tokens" if field == "reasoning" else "budget_tokens": 5}}
+    assert judged("chat", {**asked, "max_tokens": 10}, "openrouter").unbounded
+    assert not judged("chat", {**asked, "max_tokens": 1025}, "openrouter").unbounded
+    assert judged("chat", asked, "openrouter").least == 1025
