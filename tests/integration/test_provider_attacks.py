@@ -5,14 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import httpx
 import pytest
 
-from tests.support import Site
-from tests.support_gateway import PROVIDER_KEYS, Bench, opened, refused
+from tests.support import DEADLINE_S, Site
+from tests.support_gateway import PROVIDER_KEYS, Bench, asked, headers_of, opened, refused
 from tests.support_upstream import RawProvider, chunked, framed, streamed
 
 
@@ -102,6 +103,45 @@ def test_key_never_comes_back_in_a_stream(broken: Broken, provider: str, way: st
             answer = broken.bench.ask(OPERATION[provider], provider, stream=True)
             _kept_out(answer, key)
             assert answer.text.count("***!") == 2
+
+
+def _read(bench: Bench, provider: str) -> bytes:
+    """Ask, and give all bytes that come back, as they come."""
+    path, body = asked(OPERATION[provider], provider)
+    text = json.dumps(body).encode()
+    headers = {**headers_of(OPERATION[provider]), "host": "localhost", "connection": "close"}
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    head = "\r\n".join((*lines, f"content-length: {len(text)}", "", "")).encode()
+    with socket.create_connection((bench.client.base_url.host, bench.client.base_url.port), DEADLINE_S) as client:
+        client.sendall(head + text)
+        return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+CASES: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "small": str.lower,
+    "capital": str.upper,
+    "other": str.swapcase,
+}
+
+
+@EACH
+@pytest.mark.parametrize("case", CASES)
+def test_key_shows_nowhere_around_a_body_in_any_case(broken: Broken, provider: str, case: str) -> None:
+    """Status line, names and values of headers, extensions of chunks, trailers: read from the socket itself."""
+    key = CASES[case](PROVIDER_KEYS[provider])
+    lines = (f"{key}: 1", f"x-{key}: 2", f"x-own: a {key} b", "x-kept: yes")
+    for status in (f"200 {key}", f"400 {key}"):
+        ends = b"2;x=%s\r\n{}\r\n0\r\n%s: 1\r\nx-late: %s\r\n\r\n" % ((key.encode(),) * 3)
+        for pieces in (
+            [framed(b"{}", *lines, status=status)],
+            [streamed(*lines, f"trailer: {key}", kind="application/json", status=status), ends],
+        ):
+            broken.provider.says(*pieces)
+            shown = _read(broken.bench, provider)
+            assert shown.startswith(b"HTTP/1.1 %s" % status[:3].encode())
+            assert b"x-kept: yes" in shown
+            assert key.lower().encode() not in shown.lower()
 
 
 ODD = "000 001 099 101 299 300 301 302 303 304 305 306 307 308 399 600 999"
