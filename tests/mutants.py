@@ -240,6 +240,34 @@ MUTANTS = (
         ("tests/integration/test_gateway_midnight.py",),
     ),
     Mutant(
+        "whatever-is-called-an-image-is-one",
+        "reconciler/gateway/judging/walk.py",
+        "        return tuple(self._trail) in self._images\n",
+        "        return True\n",
+        ("tests/unit/test_gateway_placements.py",),
+    ),
+    Mutant(
+        "thinking-is-limited-anywhere",
+        "reconciler/gateway/judging/walk.py",
+        "THOUGHTS.get(name) == self._trail[-1]",
+        "name in THOUGHTS",
+        (JUDGING,),
+    ),
+    Mutant(
+        "keys-in-another-case-show",
+        "reconciler/gateway/answer_headers.py",
+        "not any(key in folded for key in self._folded) and ",
+        "",
+        ("tests/unit/test_answer_headers.py",),
+    ),
+    Mutant(
+        "unknown-system-parameters-pass",
+        "reconciler/gateway/query.py",
+        """(name.startswith("$") and name not in _SYSTEM)""",
+        "False",
+        ("tests/unit/test_gateway_query.py",),
+    ),
+    Mutant(
         "what-is-not-known-passes",
         "reconciler/gateway/judging/walk.py",
         "        elif isinstance(item, dict | list) or _asks(item):  # that it is there may be what asks for it\n"
