@@ -81,21 +81,28 @@ def answered(
     choices = body.integer("n") or 1
     # A prediction that is not taken is charged as output, and each answer may not take it.
     extra = choices * normalized(bytes(body.fields["prediction"])) if "prediction" in body else 0
-    thought = _thought(body, provider)
+    thought = _thought(body, provider, model)
     none = "" if output != 0 or provider.warms else "an output limit of 0, which some take for none"
     more = (acting(provider.acts, model), none, _beyond(thought, output), _unheld(body, provider))
     least = max(least, 1 + thought)  # than which providers want more room
     return bounded(body, operation, provider, model, output, choices, least=least, extra=extra, unbounded=more)
 
 
-def _thought(body: Body, provider: Provider) -> int:
+def _thought(body: Body, provider: Provider, model: str) -> int:
     """Give how many tokens a model is asked to think at most, 0 if that is not said. Raises Refusal."""
-    most = 0
+    most = provider.thinking_least if provider.efforts(model) and _is_effort(body) else 0
     for of, name in provider.thinking:
         if of in body.fields:
             said = whole(body.mapping(of).get(name), f"{of}.{name}", 0) or 0
             most = max(most, said and max(said, provider.thinking_least))
     return most
+
+
+def _is_effort(body: Body) -> bool:
+    """Tell whether a model is asked to think without a number: how hard, or at all. Raises Refusal."""
+    reasoning = body.mapping("reasoning")
+    said = (body.get("reasoning_effort"), reasoning.get("effort"), reasoning.get("enabled"))
+    return any(one not in (None, False, "", "none") for one in said)
 
 
 def _beyond(thought: int, output: int | None) -> str:

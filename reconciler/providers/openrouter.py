@@ -17,6 +17,9 @@ _WISHES = (
 )
 """What `provider` may hold (openrouter.ai/docs, "Provider Routing"). `options` would go to who answers, unread."""
 
+_BUDGETED = re.compile(r"anthropic|claude|^openrouter/", re.IGNORECASE)
+"""Models whose effort becomes a budget of thinking, which may be above the output limit (decision 0097)."""
+
 _ACTS_THERE = re.compile(r":online|@|^perplexity/|^openrouter/fusion|multi-?agent", re.IGNORECASE)
 """Models that search, and presets, whose content is not known. Fusion asks several models, which search, and is charged
 as all of them; Grok's multi-agent ones read a prompt of 40 tokens as 39,263."""
@@ -44,6 +47,7 @@ OPENROUTER = Provider(
     acts=lambda model: acts(model) or _ACTS_THERE.search(model) is not None,
     thinking=(("thinking", "budget_tokens"), ("reasoning", "max_tokens")),
     thinking_least=1024,  # openrouter.ai/docs, "Reasoning Tokens": what Anthropic's models think at least
+    efforts=lambda model: _BUDGETED.search(model) is not None,
     unlimited=_UNLIMITED,
     wishes=_WISHES,
     rerouting=("models", "route"),

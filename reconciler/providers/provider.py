@@ -65,11 +65,12 @@ class Provider(NamedTuple):
     `gateway/metering.py` reads it.
 
     `acts`: whether a model searches, draws or asks others by itself. `thinking`: objects of a body, and their fields,
-    that say how many tokens a model may think, `thinking_least`: to which a lower one is raised. `unlimited`: those of
-    whom it asks that do not keep an answer's limit, `wishes`: what a body may wish of whom it asks. `warms`: with an
-    output limit of 0 it reads the input alone. `rerouting`: fields by which it would go to other models than the
-    binding's. `reads_numbers`: it reads of an array of tokens as many as there are numbers; others may read the text of
-    them anew. `remembers`: it keeps what a model thought, to be named by its id.
+    that say how many tokens a model may think, `thinking_least`: to which a lower one is raised, `efforts`: whether for
+    a model an effort becomes such a number. `unlimited`: those of whom it asks that do not keep an answer's limit,
+    `wishes`: what a body may wish of whom it asks. `warms`: with an output limit of 0 it reads the input alone.
+    `rerouting`: fields by which it would go to other models than the binding's. `reads_numbers`: it reads of an array
+    of tokens as many as there are numbers; others may read the text of them anew. `remembers`: it keeps what a model
+    thought, to be named by its id.
 
     `elements`: templates of its models write calls as elements; `rewrites`: some write definitions so, or whatever is
     JSON in signs of ASCII that are safe in HTML. `unrolls`: it has models of Google's, which write the references of
@@ -97,6 +98,7 @@ class Provider(NamedTuple):
     acts: Callable[[str], bool] = acts
     thinking: tuple[tuple[str, str], ...] = ()
     thinking_least: int = 0
+    efforts: Callable[[str], bool] = lambda _: False
     unlimited: tuple[str, ...] = ()
     wishes: tuple[str, ...] = ()
     warms: bool = False

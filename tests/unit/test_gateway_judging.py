@@ -530,3 +530,26 @@ def test_thinking_that_is_raised_is_reserved_as_it_will_be(field: str) -> None:
     assert judged("chat", {**asked, "max_tokens": 10}, "openrouter").unbounded
     assert not judged("chat", {**asked, "max_tokens": 1025}, "openrouter").unbounded
     assert judged("chat", asked, "openrouter").least == 1025
+
+
+EFFORTS: list[dict[str, Any]] = [
+    {"reasoning_effort": "high"},
+    {"reasoning": {"effort": "low"}},
+    {"reasoning": {"enabled": True}},
+]
+
+
+@pytest.mark.parametrize("operation", ["chat", "responses", "messages"])
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_effort_that_becomes_a_budget_is_below_the_output_limit(operation: str, effort: dict[str, Any]) -> None:
+    """OpenRouter makes a budget of 1,024 tokens at least of it for models of Anthropic's, and of nobody else's."""
+
+    def asked(limit: int, model: str, more: dict[str, Any]) -> Needs:
+        name = "max_output_tokens" if operation == "responses" else "max_tokens"
+        return NEEDS[operation](Body(json.dumps({name: limit, **more}).encode()), PROVIDERS["openrouter"], model)
+
+    assert asked(1024, "anthropic/claude-sonnet-4", effort).unbounded
+    assert not asked(1025, "anthropic/claude-sonnet-4", effort).unbounded
+    assert not asked(20, "openai/gpt-5", effort).unbounded
+    for none in ({"reasoning_effort": "none"}, {"reasoning": {"effort": None, "enabled": False}}, {"reasoning": {}}):
+        assert not asked(20, "anthropic/claude-sonnet-4", none).unbounded
