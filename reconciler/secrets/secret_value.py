@@ -13,6 +13,8 @@ from typing import NoReturn, SupportsIndex
 from reconciler.core.errors import SecretMissing, UsageError
 
 VALUE_BYTES_MAX = 1024 * 1024
+HEADER_BYTES_MAX = 8 * 1024
+"""Of a value that goes to a provider: most servers take no longer line, and each answer is searched for it."""
 
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
@@ -63,6 +65,8 @@ def header_text(name: str, key: str, value: bytes) -> str:
 
 def unfit(value: bytes) -> str:
     """Say why no header can carry a value, as what follows its name; "" if one can. Nothing of the value is shown."""
+    if len(value) > HEADER_BYTES_MAX:
+        return f"has more than {HEADER_BYTES_MAX:,} bytes"
     if _HEADER.fullmatch(value):
         return ""
     for mark, text in _MARKS.items():

@@ -38,6 +38,7 @@ UNFIT = {
     "latin": b"sk-s\xe9cret",
     "invisible": "sk-\u200bsecret".encode(),
     "zero": b"sk-\0secret",
+    "long": b"sk-secret".ljust(8193, b"x"),
 }
 """Values that no header can carry."""
 

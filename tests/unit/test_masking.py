@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import random
+import re
+import sys
+import time
+from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.gateway.masking import Mask
@@ -103,3 +108,113 @@ def test_encoded_key_is_another_text() -> None:
     """What only holds the key encoded as a whole is not looked for: this states the contract's end."""
     text = base64.b64encode(PLAIN.encode())
     assert Mask([PLAIN]).masked(text) == text
+
+
+def reference(key: str) -> re.Pattern[bytes]:
+    """Give a pattern of a key in all ways in which it may be written: what masking means, at any price."""
+    ways = []
+    for sign in key.encode():
+        digits = b"".join(b"[%c%c]" % (ord(one.lower()), ord(one.upper())) for one in f"{sign:02x}")
+        plain = re.escape(bytes((sign,)))
+        escaped = rb"|\\{1,8}" + plain if sign in b'/"\\' else b""
+        ways.append(rb"(?:\\{1,8}u00" + digits + b"|%" + digits + escaped + b"|" + plain + b")")
+    return re.compile(b"".join(ways))
+
+
+KEYS = ("abababab", "aaaaaaab", "0041004100", "41414141", "u0041u0041", "aabaabaabaaab", "sk-proj-x")
+
+
+@given(
+    st.sampled_from(KEYS),
+    st.lists(
+        st.sampled_from(
+            [
+                *("a", "b", "ab", "aab", "\\u0061", "\\\\u0062", "%61", "%62", "\\u0041", "%41", "4", "1", "00", "u"),
+                *("\\", "%", "\\" * 9, "u00", *KEYS, *(key[:-1] for key in KEYS), *(key[1:] for key in KEYS), "\n"),
+            ]
+        ),
+        max_size=30,
+    ),
+    st.lists(st.integers(1, 9), min_size=1, max_size=8),
+)
+@example("abababab", ["ab"] * 30, [1])
+@example("aaaaaaab", ["a"] * 20, [1])
+@example("41414141", ["\\u0041", "41414141"], [3])
+def test_key_that_repeats_itself_is_masked_as_any_other(key: str, pieces: list[str], sizes: list[int]) -> None:
+    """Whatever is nearly the key, and wherever escapes begin or end, whole and in pieces of any sizes."""
+    text = "".join(pieces).encode()
+    expected = reference(key).sub(b"***", text)
+    assert Mask([key]).masked(text) == expected
+    mask, out, at = Mask([key]), b"", 0
+    for size in itertools.cycle(sizes):
+        if at >= len(text):
+            break
+        out += mask.feed(text[at : at + size])
+        at += size
+    assert out + mask.rest() == expected
+
+
+def lines_of(work: Callable[[], object]) -> int:
+    """Count the lines of code that are run."""
+    count = 0
+
+    def trace(_frame: object, event: str, _given: object) -> object:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)  # type: ignore[arg-type]
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def fed(key: str, text: bytes, size: int) -> None:
+    """Have a stream masked in pieces."""
+    mask = Mask([key])
+    for at in range(0, len(text), size):
+        mask.feed(text[at : at + size])
+
+
+PERIODIC = {
+    "plain": b"ab",
+    "escaped": b"a\\u0062",
+    "nested": b"a" + b"\\" * 8 + b"u0062",
+    "url": b"%61%62",
+    "backslashes": b"\\" * 16,
+}
+
+
+LINES_MAX = 300
+"""Of code for a byte of a text; each of nine backslashes may be one of an escape of any length."""
+
+
+@pytest.mark.parametrize("times", [64, 512])
+@pytest.mark.parametrize("size", [1, 100, 8192])
+@pytest.mark.parametrize("way", PERIODIC)
+def test_work_grows_as_the_text_does_and_not_as_a_key_that_repeats_itself(way: str, size: int, times: int) -> None:
+    """A key of any length, and a text that begins it at each of its places, in pieces of any size."""
+    text = PERIODIC[way] * (8192 // len(PERIODIC[way]))
+    key = ("\\\\" if way == "backslashes" else "ab") * times + "c"
+    assert lines_of(lambda: fed(key, text, size)) < LINES_MAX * len(text)
+
+
+@pytest.mark.parametrize("way", PERIODIC)
+def test_a_long_key_takes_little_more_than_a_short_one(way: str) -> None:
+    """What is no line of code here counts too, as the searches of patterns; sixteen times the key is no such price."""
+    text = PERIODIC[way] * (16_384 // len(PERIODIC[way]))
+
+    def took_s(times: int) -> float:
+        key = ("\\\\" if way == "backslashes" else "ab") * times + "c"
+        fed(key, text, 8192)
+        rounds = []
+        for _ in range(3):
+            began = time.thread_time()
+            fed(key, text, 8192)
+            rounds.append(time.thread_time() - began)
+        return min(rounds)
+
+    assert took_s(1024) < 6 * took_s(64)
