@@ -6,7 +6,8 @@ their own: each takes milliseconds there, and would wait for seconds behind a la
 
 Invariants
 - In a lane one agent has one question at a time; its others wait behind it, not in front of other agents' questions.
-- A process that fails, or takes too long, is replaced; the bodies that it had are refused, and nobody else's.
+- A process that fails, or takes too long, is replaced. The body that it was asked about is refused, and not asked about
+  again: it may be why. The others that it had are read again by the next process when they are asked about.
 - The loop waits for none of this: everything that blocks is in the lanes' threads.
 """
 
@@ -40,11 +41,26 @@ log = logging.getLogger("pai.gateway")
 LANES = 2
 JUDGE_S = 30.0
 """How long one question may take; the worst takes about five seconds."""
+RETRY_S = 1
+"""After which time a client may try again: the next process is there by then."""
 _MAIN = "import sys; sys.path[:] = sys.argv[1:]; from reconciler.gateway.body_worker import main; main()"
 
 
-class WorkerFailed(Exception):
-    """The process did not answer, or not as it should."""
+class _Lodged:
+    """A body in a lane: its number, how it is read, and the process that has read it, if one has.
+
+    `spool` is kept until the body is written for the last time: another process may have to read it again.
+    """
+
+    __slots__ = ("agent", "lost", "number", "process", "reading", "spool")
+
+    def __init__(self, agent: str, number: int, spool: Spool, reading: Sequence[Any]) -> None:
+        self.agent = agent
+        self.number = number
+        self.spool = spool
+        self.reading = reading
+        self.process: subprocess.Popen[bytes] | None = None
+        self.lost = False
 
 
 class Lane:
@@ -61,23 +77,17 @@ class Lane:
         """Have the process started, without waiting for it."""
         self._thread.submit(self._started)
 
-    async def ask(self, agent: str, number: int, word: str, given: Sequence[Any], spool: Spool | None = None) -> Any:
-        """Ask in the agent's turn; `spool` goes along and is closed. Raises Refusal."""
-        turn = self._turns.get(agent)
+    async def ask(self, body: _Lodged, word: str, given: Sequence[Any] = ()) -> Any:
+        """Ask about a body in its agent's turn. Raises Refusal."""
+        turn = self._turns.get(body.agent)
         if turn is None:
-            turn = self._turns[agent] = asyncio.Lock()
+            turn = self._turns[body.agent] = asyncio.Lock()
         async with turn:
-            try:
-                return await asyncio.get_running_loop().run_in_executor(
-                    self._thread, self._asked, number, word, given, spool
-                )
-            except WorkerFailed as error:
-                log.error("a large request body was not judged: %s", error)
-                raise Refusal("busy", "the request body could not be judged; try again") from None
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._asked, body, word, given)
 
-    def tell(self, number: int, word: str) -> None:
-        """Say something that needs no answer."""
-        self._thread.submit(self._asked, number, word, (), None)
+    def drop(self, body: _Lodged) -> None:
+        """Have a body forgotten."""
+        self._thread.submit(self._dropped, body)
 
     def close(self) -> None:
         """End the process once it has answered."""
@@ -86,42 +96,55 @@ class Lane:
 
     # In the lane's thread
 
-    def _asked(self, number: int, word: str, given: Sequence[Any], spool: Spool | None) -> Any:
+    def _asked(self, body: _Lodged, word: str, given: Sequence[Any]) -> Any:
+        if body.lost:
+            raise _busy()
+        found = None
         try:
             sock = self._started()
-            wire.put(sock, msgspec.msgpack.encode((number, word, given)), () if spool is None else (spool.fileno(),))
-            message, fds = wire.take(sock)
+            if body.process is not self._process:
+                found = _answer(sock, body, "read", body.reading, (body.spool.fileno(),))
+                body.process = self._process
+            if word != "read":
+                found = _answer(sock, body, word, given)
         except (OSError, EOFError, subprocess.SubprocessError) as error:
             self._end()
-            raise WorkerFailed(f"{type(error).__name__}: {error}") from None
-        finally:
-            if spool is not None:
-                spool.close()
-        how, *found = msgspec.msgpack.decode(message)
-        if how == "bytes":
-            return Spool(fds[0], found[0])
-        if how == "refused":
-            raise Refusal(found[0], found[1])
-        if how == "failed":
-            raise RuntimeError(f"judging a request body failed: {found[0]}")
-        return found[0]
+            body.lost = True
+            log.error("a large request body was not judged: %s: %s", type(error).__name__, error)
+            raise _busy() from None
+        if word == "write" and given[-1]:  # for the last time
+            body.spool.close()
+        return found
+
+    def _dropped(self, body: _Lodged) -> None:
+        body.spool.close()
+        if body.process is not None and body.process is self._process and self._process.poll() is None:
+            self._asked(body, "drop", ())
 
     def _started(self) -> socket.socket:
         """Give the socket to the process, which is started if there is none."""
+        if self._process is not None and self._process.poll() is not None:
+            self._end()  # between two questions: nobody's body is known to be why
         if self._socket is None:
-            self._socket, theirs = socket.socketpair()
-            with theirs:
-                self._socket.settimeout(JUDGE_S)
-                # The environment may hold secrets, and an answer is nothing that a file beside the program may change.
-                command = [sys.executable, "-E", "-P", "-c", _MAIN, *sys.path]
-                environment = {name: text for name, text in os.environ.items() if not name.startswith("PAI_")}
-                self._process = subprocess.Popen(
-                    command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=environment
-                )
-            version = msgspec.msgpack.decode(wire.take(self._socket)[0])
-            if version != __version__:
-                raise OSError(f"the program was replaced by version {version}: restart the daemon")
+            try:
+                self._socket = self._start()
+            except BaseException:
+                self._end()
+                raise
         return self._socket
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.settimeout(JUDGE_S)
+            # The environment may hold secrets, and an answer is nothing that a file beside the program may change.
+            command = [sys.executable, "-E", "-P", "-c", _MAIN, *sys.path]
+            environment = {name: text for name, text in os.environ.items() if not name.startswith("PAI_")}
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=environment)
+        version = msgspec.msgpack.decode(wire.take(ours)[0])
+        if version != __version__:
+            raise OSError(f"the program was replaced by version {version}: restart the daemon")
+        return ours
 
     def _end(self) -> None:
         sock, self._socket = self._socket, None
@@ -131,6 +154,25 @@ class Lane:
         if process is not None:
             process.kill()
             process.wait()
+
+
+def _answer(sock: socket.socket, body: _Lodged, word: str, given: Sequence[Any], sent: Sequence[int] = ()) -> Any:
+    """Ask, with open files that are sent along, and wait for the answer. Raises Refusal, OSError, EOFError."""
+    wire.put(sock, msgspec.msgpack.encode((body.number, word, given)), sent)
+    message, fds = wire.take(sock)
+    how, *found = msgspec.msgpack.decode(message)
+    if how == "bytes":
+        return Spool(fds[0], found[0])
+    if how == "refused":
+        raise _busy() if found[0] == "busy" else Refusal(found[0], found[1])
+    if how == "failed":
+        raise RuntimeError(f"judging a request body failed: {found[0]}")
+    return found[0]
+
+
+def _busy() -> Refusal:
+    headers = (("retry-after", str(RETRY_S)),)
+    return Refusal("busy", "the request body could not be judged; try again", headers=headers)
 
 
 class BodyPool:
@@ -153,19 +195,19 @@ class BodyPool:
         came = spool.size
         small = came <= SMALL_BYTES_MAX
         lane = self._small if small else self._enter(agent, came)
-        number = next(self._numbers)
+        reading = came, route.surface.name, route[1:], fallback, query
+        body = _Lodged(agent, next(self._numbers), spool, reading)
 
         async def ask(word: str, *given: Any) -> Any:
-            return await lane.ask(agent, number, word, given)
+            return await lane.ask(body, word, given)
 
         def drop() -> None:
             if not small:
                 self._leave(agent, came)
-            lane.tell(number, "drop")
+            lane.drop(body)
 
         try:
-            given = came, route.surface.name, route[1:], fallback, query
-            size, found = await lane.ask(agent, number, "read", given, spool)
+            size, found = await lane.ask(body, "read")
         except BaseException:
             drop()
             raise

@@ -83,6 +83,8 @@ def _told(desk: _Desk, message: bytes, fds: list[int]) -> tuple[list[Any], Spool
     except Refusal as refusal:
         refusal.forget()
         return ["refused", refusal.reason, refusal.message[: wire.TEXT_CHARS_MAX]], None
+    except MemoryError:
+        return ["refused", "busy", ""], None
     except Exception as bug:  # the next question has nothing to do with it
         return ["failed", f"{type(bug).__name__}: {bug}"[: wire.TEXT_CHARS_MAX]], None
     if isinstance(found, Spool):

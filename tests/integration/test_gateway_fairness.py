@@ -177,17 +177,46 @@ def test_agents_large_bodies_wait_for_its_own_and_not_in_front_of_others(alone: 
 
 
 def test_process_that_dies_is_replaced(alone: Bench) -> None:
-    """What it had is refused as what may be tried again; the next large body is judged; nothing stays reserved."""
+    """The body that it was asked about is refused as what may be tried again, one that was only on its way is not."""
     with ThreadPoolExecutor() as threads, stopped(*workers(alone)):
         late = threads.submit(alone.ask, "chat", "openai", LARGE)
         waiting(alone, 1)
         for pid in workers(alone):
             os.kill(pid, signal.SIGKILL)
+    if late.result().status_code != 200:
         told = refused("chat", late.result())
-    assert told.status == 503
-    assert "try again" in told.message
+        assert told.status == 503
+        assert "try again" in told.message
+        assert late.result().headers["retry-after"] == "1"
     assert alone.ask("chat", "openai", LARGE).status_code == 200
     assert alone.ask("chat", "hidden", LARGE, key=OUTSIDER).status_code == 200
+
+
+class Mute(Taker):
+    """A provider that says nothing, and leaves when it is told to."""
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            self.taken.release()
+            self.go.wait(DEADLINE_S)
+
+
+def test_bodies_that_a_process_had_that_died_are_judged_for_their_alternatives(
+    gateway_template: Site, tmp_path: Path
+) -> None:
+    """While the first provider had them, whoever was to judge them for the next one was killed: nobody notices."""
+    taker = Mute()
+    with beside(gateway_template, tmp_path, taker) as bench, ThreadPoolExecutor() as threads:
+        headers = {"x-pai-fallback": "openai"}
+        asking = [threads.submit(bench.ask, "chat", "openrouter", LARGE, headers=headers) for _ in range(4)]
+        for _ in asking:
+            assert taker.taken.acquire(timeout=DEADLINE_S)
+        for pid in workers(bench):
+            os.kill(pid, signal.SIGKILL)
+        until("all of them to be gone", lambda: not workers(bench))
+        taker.go.set()
+        assert [one.result().status_code for one in asking] == [200] * 4
 
 
 @pytest.mark.parametrize("operation", ["chat", "messages"])

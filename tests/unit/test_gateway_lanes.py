@@ -28,7 +28,7 @@ class Recorded(BodyPool):
             return 1, {"operation": "chat", "names": ["a"]}
 
         monkeypatch.setattr(Lane, "ask", ask)
-        monkeypatch.setattr(Lane, "tell", lambda *_: None)
+        monkeypatch.setattr(Lane, "drop", lambda *_: None)
 
     async def enter(self, agent: str, size: int) -> tuple[Lane, object]:
         """Have a body of an agent read, and give its lane and what drops it."""
