@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from reconciler.gateway.growth import BLOCK_BYTES, blocks, normalized, rendered
+from reconciler.gateway.packing import PACKED_BYTES_MIN, packed
 from reconciler.gateway.refusal import Refusal
 
 T = TypeVar("T")
@@ -69,7 +70,18 @@ class Body:
         raw = self.fields.get(name)
         if raw is None:
             return None
+        return self._decoded(name, memoryview(raw), rewritten=rewritten)
+
+    def judged(self, name: str, *, rewritten: bool = False) -> tuple[Any, bool]:
+        """Decode a field as `get` does, only to look at it, and tell whether it is packed. Raises Refusal."""
+        raw = self.fields.get(name)
+        if raw is None:
+            return None, False
         text = memoryview(raw)
+        other = packed(text) if len(text) >= PACKED_BYTES_MIN else None
+        return self._decoded(name, text if other is None else other, rewritten=rewritten), other is not None
+
+    def _decoded(self, name: str, text: memoryview, *, rewritten: bool) -> Any:
         signs = _signs(text) if text[0] in b"{[" else _NO_SIGNS
         try:
             value = decode(text)
@@ -113,7 +125,7 @@ class Body:
 
     def size_without(self, names: frozenset[str]) -> int:
         """Give how many bytes may become of the values whose fields are not among `names`."""
-        values = [bytes(raw) for name, raw in self.fields.items() if name not in names]
+        values = [memoryview(raw) for name, raw in self.fields.items() if name not in names]
         return sum(normalized(raw) + rendered(raw) for raw in values)
 
     def only(self, names: tuple[str, ...], **changes: Any) -> bytes:
@@ -126,10 +138,16 @@ _NUMBERS = b"0123456789[], \t\r\n"
 
 def numbers_in(raw: Any) -> int | None:
     """Count the whole numbers of a list of them, or of a list of such lists; None if JSON holds anything else."""
-    head = bytes(memoryview(raw)[:32])
-    if head[:1] != b"[" or head.translate(None, _NUMBERS) or bytes(raw).translate(None, _NUMBERS):
+    text = memoryview(raw)
+    head = bytes(text[:32])
+    if head[:1] != b"[" or head.translate(None, _NUMBERS):
         return None
-    return bytes(raw).count(b",") + 1
+    count = 1
+    for block in blocks(text):
+        if block.translate(None, _NUMBERS):
+            return None
+        count += block.count(b",")
+    return count
 
 
 def whole(value: Any, name: str, least: int = 1) -> int | None:

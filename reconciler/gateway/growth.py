@@ -37,6 +37,7 @@ _FIRSTS = (bytes(range(0xC2, 0xE0)), bytes(range(0xE0, 0xF0)), bytes(range(0xF0,
 """The first bytes of signs of two, three and four of them."""
 _BLANKS = (rb"\t", rb"\n", rb"\r")
 _SIGNS = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
+_HALF_A_PAIR = re.compile(rb"\\u[dD][89abAB]")
 _PAGE: Final = 256
 _PAGES: Final = 0x300
 """In which signs may become others: beyond are ideographs, tags, private and unassigned ones, 3,584 pages of them."""
@@ -53,8 +54,14 @@ def normalized(raw: bytes | memoryview | mmap) -> int:
     return sum(len(block) if _is_plain(block) else _normalized(block) + 2 * _CUT_BYTES for block in blocks(raw))
 
 
-def rendered(raw: bytes) -> int:
+def rendered(raw: bytes | memoryview | mmap) -> int:
     """Give how many bytes a JSON text may grow by when it is written anew, also where it stands in a string of JSON."""
+    if len(raw) <= BLOCK_BYTES:
+        return _rendered(bytes(raw))
+    return sum(_rendered(block) + _NUMBER_BYTES for block in blocks(raw))  # a number may stand in two of them
+
+
+def _rendered(raw: bytes) -> int:
     lines = raw.count(b"\\n")
     if b"\\" in raw:
         for blank in _BLANKS:
@@ -153,8 +160,19 @@ def _unescaped(piece: str) -> str:
         return piece
 
 
+def holds(raw: bytes | memoryview | mmap, *words: bytes) -> bool:
+    """Tell whether any of some short words stands in a text."""
+    view = memoryview(raw)
+    for start in range(0, len(view), BLOCK_BYTES):
+        block = bytes(view[start : start + BLOCK_BYTES + _CUT_BYTES])  # a word may stand in two of them
+        for word in words:
+            if word in block:
+                return True
+    return False
+
+
 def blocks(raw: bytes | memoryview | mmap) -> Iterator[bytes]:
-    """Cut text into blocks that end with a whole character, and in front of an escape rather than within one.
+    """Cut text into blocks that end with a whole character, and in front of an escape, or a pair, not within one.
 
     Of what is no UTF-8 a block may end anywhere.
     """
@@ -166,7 +184,14 @@ def blocks(raw: bytes | memoryview | mmap) -> Iterator[bytes]:
         block = bytes(view[start:end])
         if end < len(view):
             escape = block.rfind(b"\\", len(block) - _ESCAPES_BYTES)
-            if escape >= 0 and (escape + 1 - len(block[: escape + 1].rstrip(b"\\"))) & 1:  # else it stands for itself
-                block = block[:escape]
+            if escape >= 0 and _escapes(block, escape):
+                half = escape - _ESCAPES_BYTES // 2
+                whole = _HALF_A_PAIR.match(block, half) is None or not _escapes(block, half)
+                block = block[: escape if whole else half]
         yield block
         start += len(block)
+
+
+def _escapes(text: bytes, at: int) -> bool:
+    """Tell whether a backslash begins an escape, and is none itself."""
+    return bool((at + 1 - len(text[: at + 1].rstrip(b"\\"))) & 1)

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from reconciler.gateway.growth import escaped, normalized
+from reconciler.gateway.packing import plain_bytes
 
 PARAMETER_TOKENS: Final = 24
 """What stands around one parameter, or one argument: about 17 tokens in DeepSeek-V3.2, 13 in Qwen3-Coder."""
@@ -23,7 +24,9 @@ LINE_TOKENS: Final = 3
 LEVELS: Final = 4
 """Of indentation by four: as many blanks are a token at least, in all tokenizers that have tokens of blanks."""
 MEMBERS_MAX: Final = 10_000
-"""Of arguments that come as text. With more signs of them each sign counts as one: to make them takes memory."""
+CHARACTERS_MAX: Final = 1024 * 1024
+"""Of arguments that come as text. With more, or more signs of members, each sign counts as one: to make them takes
+memory."""
 
 ANSWERING: Final = ("tool", "function", "ipython")
 """Roles of messages that hold what a tool said."""
@@ -31,8 +34,8 @@ ANSWERING: Final = ("tool", "function", "ipython")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def defined(tools: Any) -> int:
-    """Give how many tokens definitions may grow by, as elements or in lines."""
+def defined(tools: Any, *, is_packed: bool = False) -> int:
+    """Give how many tokens definitions may grow by, as elements or in lines; `is_packed`: their texts are."""
     found = lines = 0
     again: list[str] = []
     rest = [(tools, False, 1)]
@@ -51,7 +54,7 @@ def defined(tools: Any) -> int:
                     again.append(item)
             elif isinstance(item, dict | list):
                 rest.append((item, name == "properties", level + 1))
-    return max(lines, found + normalized("\n".join(again).encode()))
+    return max(lines, found + normalized("\n".join(again).encode("latin-1" if is_packed else "utf-8")))
 
 
 def called(item: dict[str, Any]) -> int:
@@ -64,7 +67,7 @@ def called(item: dict[str, Any]) -> int:
 def arguments(given: Any) -> int:
     """Give how many tokens arguments may grow by, as an object or as its text."""
     if isinstance(given, str) and given.lstrip()[:1] == "{":
-        if (signs := given.count(":")) > MEMBERS_MAX:
+        if (signs := given.count(":")) > MEMBERS_MAX or len(given) > CHARACTERS_MAX:
             return PARAMETER_TOKENS * signs
         try:
             given = _members.decode(given)
@@ -73,11 +76,9 @@ def arguments(given: Any) -> int:
     return PARAMETER_TOKENS * len(given) if isinstance(given, dict) else 0
 
 
-def quoted(value: Any) -> int:
-    """Give how many bytes a value may grow by where it is written by `tojson`."""
-    if not value:
-        return 0
-    return escaped(value.encode(errors="surrogatepass") if isinstance(value, str) else msgspec.json.encode(value))
+def quoted(value: Any, *, is_packed: bool = False) -> int:
+    """Give how many bytes a value may grow by where it is written by `tojson`; `is_packed`: its texts are."""
+    return sum(map(escaped, plain_bytes(value, is_packed=is_packed))) if value else 0
 
 
 def tells(item: dict[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ class Found(msgspec.Struct):
     shorter. `rendered`: bytes by which definitions, schemas and arguments may grow, `unrolled`: schemas besides where
     their references are written out. `endless`: where they stand of which that does not show, tools or settings.
     `tiled`: what each image costs at Google's models, where that shows. `frames` and `closer`: by how much films and
-    other media may be more there than is usual.
+    other media may be more there than is usual. `packed`: whether the texts at hand are (`packing.py`).
     """
 
     images: int = 0
@@ -36,14 +36,19 @@ class Found(msgspec.Struct):
     tiled: list[int] = []
     frames: int = 1
     closer: int = 1
+    packed: bool = False
 
     def refuse(self, what: str) -> None:
         """Take note of what nothing bounds."""
-        self.unbounded = self.unbounded or what
+        self.unbounded = self.unbounded or self._worded(what)
 
     def count(self, what: str) -> None:
         """Take note of what the provider has to count."""
-        self.uncertain = self.uncertain or what
+        self.uncertain = self.uncertain or self._worded(what)
+
+    def _worded(self, what: str) -> str:
+        """Give words with what may be a packed text in them, for people."""
+        return what.encode("latin-1").decode(errors="ignore") if self.packed else what
 
 
 def shown(value: Any) -> str:

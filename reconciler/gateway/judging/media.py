@@ -102,7 +102,7 @@ def text(
 
 def _inline(found: Found, data: str, media_types: set[str], tiles: bool, shown: Callable[[], bool]) -> None:
     media_type = media_types.pop().lower() if len(media_types) == 1 else ""
-    if media_type.startswith("text/") and (grows := _unpacked(data, media_type)) is not None:
+    if media_type.startswith("text/") and (grows := _unpacked(data, media_type, found)) is not None:
         found.rendered += grows
         return
     tokens = pictures.tokens(data) if tiles else None
@@ -126,7 +126,7 @@ def _is_base64(data: str) -> bool:
     return data.isascii() and not data.encode().translate(None, _LETTERS)
 
 
-def _unpacked(data: str, media_type: str) -> int | None:
+def _unpacked(data: str, media_type: str, found: Found) -> int | None:
     """Give by how much text in base64, or in a data: URL, may grow when it is read; None if that does not show."""
     head, _, packed = data.partition(",") if data[:5].lower() == "data:" else (f"{media_type};base64", "", data)
     words = [word.strip() for word in head.lower().split(";")[1:]]
@@ -137,7 +137,7 @@ def _unpacked(data: str, media_type: str) -> int | None:
             letters = packed.translate(_URL_SAFE).rstrip("=")
             text = b64decode(letters + "=" * (-len(letters) % 4), validate=True)
         else:
-            text = unquote_to_bytes(packed)
+            text = unquote_to_bytes(packed.encode("latin-1" if found.packed else "utf-8"))
         return max(0, normalized(text) - len(data))
     except ValueError:  # no base64, or no UTF-8
         return None

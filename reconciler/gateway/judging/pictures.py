@@ -33,11 +33,12 @@ _BLANKS = b" \t\r\n"
 
 def tokens(data: str) -> int | None:
     """Give what an image in base64, or in a data: URL, may cost at Google's models; None if that does not show."""
+    start = 0
     if data[:5].lower() == "data:":
-        kind, _, data = data.partition(",")
-        if not kind.lower().endswith(";base64"):
+        start = data.find(",") + 1  # and no copy of what may be long
+        if data[max(start - 8, 0) : start].lower() != ";base64,":
             return None
-    sizes = _sizes(data)
+    sizes = _sizes(data, start)
     return max(map(_price, sizes)) if sizes and all(map(all, sizes)) else None
 
 
@@ -49,9 +50,9 @@ def _price(size: tuple[int, int]) -> int:
     return min(TOKENS_MAX, (width * height + 1) * TILE_TOKENS)
 
 
-def _sizes(data: str) -> list[tuple[int, int]]:
-    """Read the width and the height of an image, in any order; several if it may be of any of them."""
-    head = _unpacked(data[:HEAD_CHARS])
+def _sizes(data: str, start: int) -> list[tuple[int, int]]:
+    """Read the width and the height of an image from `start` on, in any order; several if it may be of any of them."""
+    head = _unpacked(data[start : start + HEAD_CHARS])
     if head.startswith(b"\x89PNG\r\n\x1a\n") and head[12:16] == b"IHDR" and len(head) >= 24:
         return [unpack_from(">II", head, 16)]
     if head.startswith((b"GIF87a", b"GIF89a")) and len(head) >= 10:
@@ -59,7 +60,9 @@ def _sizes(data: str) -> list[tuple[int, int]]:
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP" and len(head) >= 30:
         return _webp(head)
     read = _heif if head[4:8] == b"ftyp" else _jpeg if head.startswith(b"\xff\xd8") else None
-    return next(filter(None, (read(_unpacked(data[:chars])) for chars in JPEG_CHARS)), []) if read else []
+    return (
+        next(filter(None, (read(_unpacked(data[start : start + chars])) for chars in JPEG_CHARS)), []) if read else []
+    )
 
 
 def _unpacked(text: str) -> bytes:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import msgspec
 
 from reconciler.gateway.body import VALUES_MAX, numbers_in
-from reconciler.gateway.growth import rendered
+from reconciler.gateway.growth import blocks, rendered
 from reconciler.gateway.judging.elements import ANSWERING, arguments, quoted
+from reconciler.gateway.packing import packed
 
 
 class _PlainPart(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,11 +51,12 @@ def plain(raw: Any, *, elements: bool, quotes: bool) -> int | None:
     """Give by how much a prompt of nothing but text may grow when it is written anew, None if it is another one."""
     if numbers_in(raw) is not None:  # tokens to be embedded: they may be many
         return 0
-    text = bytes(raw)
-    if len(text) > VALUES_MAX and text.count(b"{") > VALUES_MAX:  # too many messages to be made, or words with braces
-        return None
+    text = memoryview(raw)
+    if len(text) > VALUES_MAX and sum(block.count(b"{") for block in blocks(text)) > VALUES_MAX:
+        return None  # too many messages to be made, or words with braces
+    other = packed(text)
     try:
-        found = _PLAIN.decode(text)
+        found = _PLAIN.decode(text if other is None else other)
     except (ValueError, RecursionError):
         return None
     messages = found if isinstance(found, list) else [found]
@@ -62,14 +64,15 @@ def plain(raw: Any, *, elements: bool, quotes: bool) -> int | None:
     more = sum(arguments(call.function.arguments) for call in calls) if elements else 0
     more += rendered(text) if calls else 0
     if quotes:
-        more += sum(quoted(call.function.arguments) for call in calls)
-        more += sum(_said(message) for message in messages if isinstance(message, _PlainMessage))
+        texts = [call.function.arguments for call in calls]
+        for message in messages:
+            texts += _said(message) if isinstance(message, _PlainMessage) else ()
+        more += sum(quoted(text, is_packed=other is not None) for text in texts)
     return more
 
 
-def _said(message: _PlainMessage) -> int:
-    """Give how many bytes a message may grow by that holds what a tool said."""
+def _said(message: _PlainMessage) -> list[str]:
+    """Give what a tool said, if a message holds that."""
     if message.role not in ANSWERING:
-        return 0
-    parts = [message.content] if isinstance(message.content, str) else [part.text for part in message.content or ()]
-    return sum(map(quoted, parts))
+        return []
+    return [message.content] if isinstance(message.content, str) else [part.text for part in message.content or ()]

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from reconciler.gateway.body import Body
-from reconciler.gateway.growth import escaped, rendered
+from reconciler.gateway.growth import BLOCK_BYTES, blocks, escaped, holds, rendered
 from reconciler.gateway.judging import kinds, media
 from reconciler.gateway.judging.elements import called, defined, quoted, tells
 from reconciler.gateway.judging.fields import (
@@ -53,6 +53,9 @@ _EMBEDDED = ("embeddings", "embed")
 
 _REWRITTEN = ("generationConfig", "generation_config")
 """What is sent as it is read here: a name that stands twice in it is sent once."""
+
+_REFERS = (b"ref", b"Ref", b"\\u")
+"""What a reference has in its name, as it is or escaped."""
 
 _KEPT = "files that the provider keeps or fetches"
 
@@ -93,17 +96,21 @@ def _look(body: Body, operation: str, provider: Provider) -> Found:
         if body.get(name) is not None:
             walk.refuse_limit(name)
     for name, raw, rule in rest:
-        found.rendered += rendered(bytes(raw)) if anew else 0
+        found.rendered += rendered(memoryview(raw)) if anew else 0
         if rule is Treatment.TEXT:
             if walk.unrolls(raw):
-                walk.schemas(Treatment.SETTINGS, body.get(name))
+                item, found.packed = body.judged(name)
+                walk.schemas(Treatment.SETTINGS, item)
             continue
-        item = body.items(name) if name == "tools" else body.get(name, rewritten=name in _REWRITTEN)
+        item, found.packed = body.judged(name, rewritten=name in _REWRITTEN)
+        if name == "tools" and item is not None and not isinstance(item, list):
+            raise Refusal("invalid", "tools must be a list")
         if name == "input" and operation == "responses":
             walk.references(item)
         walk.top(name, rule, item)
         if anew and provider.rewrites and rule is not Treatment.PROMPT:
-            found.rendered += escaped(bytes(raw))
+            text = memoryview(raw)
+            found.rendered += escaped(bytes(text)) if len(text) <= BLOCK_BYTES else sum(map(escaped, blocks(text)))
         if rule is not Treatment.PROMPT and walk.unrolls(raw):
             walk.schemas(Treatment.SETTINGS if rule is Treatment.SETTINGS else Treatment.TOOLS, item)
     return found
@@ -153,13 +160,12 @@ class _Walk:
         """Tell whether references may stand in a text, and are written out."""
         if not self._unrolls:
             return False
-        text = bytes(raw)
-        return b"ref" in text or b"Ref" in text or b"\\u" in text
+        return holds(raw, *_REFERS)
 
     def schemas(self, place: Treatment, item: Any) -> None:
         """Take note of what schemas become where their references are written out."""
         grown = unrolled(item)
-        if grown is None:
+        if grown is None or (grown and self.found.packed):  # then the size of what is written out does not show
             self.found.endless.add(place)
         else:
             self.found.unrolled += grown
@@ -185,7 +191,7 @@ class _Walk:
             if table is PROMPT and self._unrolls:
                 self.schemas(Treatment.TOOLS, item)
             if table is PROMPT and self._rewrites and not self._told:
-                self.found.rendered += quoted(item)
+                self.found.rendered += quoted(item, is_packed=self.found.packed)
             self._tools(item, depth + 1, bare=rule is Treatment.FUNCTIONS or self._functions)
         else:
             self._by_value(table, rule, item, depth, owner or {})
@@ -247,7 +253,7 @@ class _Walk:
         if table is not PROMPT or not self._elements or not self._rewrites or self._told:
             return []
         names = tells(value)
-        self.found.rendered += sum(quoted(value.get(name)) for name in names)
+        self.found.rendered += sum(quoted(value.get(name), is_packed=self.found.packed) for name in names)
         return names
 
     def _kind(self, table: Table, value: dict[str, Any]) -> str | None:
@@ -287,7 +293,8 @@ class _Walk:
         elif isinstance(value, dict):
             self.found.tools = True
             outer, self._defined = self._defined, True
-            self.found.rendered += defined(value) if self._rewrites and not outer else 0
+            if self._rewrites and not outer:
+                self.found.rendered += defined(value, is_packed=self.found.packed)
             self._tool(value, depth, bare=bare)
             self._defined = outer
         elif value is not None:
