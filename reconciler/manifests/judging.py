@@ -238,7 +238,9 @@ def too_large(path: str) -> Diagnostic:
 
 def recorded_by(files: Mapping[str, Facts]) -> int:
     """Tell what the log has of a revision's objects if it changes all, in bytes; every event has its object's path."""
-    return sum(facts.recorded + len(path) * len(facts.manifests) for path, facts in files.items())
+    return sum(
+        facts.recorded + len(path.encode(errors="replace")) * len(facts.manifests) for path, facts in files.items()
+    )
 
 
 def _says_too_much(files: Mapping[str, Facts]) -> Diagnostic:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,8 @@ PART_SIZE = 128
 """What a field or item takes beside its text where it is kept, in bytes."""
 KEY_SIZE = 24
 """What `metadata.annotations.` takes where an event names a key that has changed, in bytes."""
+LINE_SIZE = 12
+"""What an event has of a field's line, beside the field's name, in bytes."""
 
 
 def read_manifests(data: bytes, objects: Objects | None = None, most: int = SIZE_MAX) -> Facts:
@@ -159,10 +161,25 @@ def size_of(data: bytes) -> int:
 
 
 def _recorded(manifest: Manifest) -> int:
-    """Tell what an event has of an object, in bytes: what it says, and each key once more as the name of a change."""
+    """Tell what an event has of an object, in bytes: what it says, and the names of all that may have changed."""
     keys = len(manifest.labels) + len(manifest.annotations)
     said = (manifest.spec, manifest.labels, manifest.annotations)
-    return len(msgspec.json.encode(said)) + KEY_SIZE * keys
+    lines = sum(LINE_SIZE + len(field) for field in manifest.lines)
+    return len(msgspec.json.encode(said)) + KEY_SIZE * keys + lines + _names(manifest.spec)
+
+
+def _names(fields: Mapping[str, object]) -> int:
+    """Tell what the names of all fields take, in bytes: one below others has the names of these before its own."""
+    size = 0
+    waiting: list[tuple[Mapping[str, object], int]] = [(fields, 1)]
+    while waiting:
+        fields, before = waiting.pop()
+        for key, value in fields.items():
+            name = before + len(msgspec.json.encode(key))
+            size += name
+            if isinstance(value, dict):
+                waiting.append((value, name))
+    return size
 
 
 def _clean(references: tuple[Reference, ...]) -> tuple[Reference, ...]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from reconciler.core.diagnostics import Severity
 
-RULES_VERSION = "9"
+RULES_VERSION = "10"
 """Part of `VERSION`: to be raised whenever the same bytes may now be judged in another way."""
 
 

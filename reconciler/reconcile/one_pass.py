@@ -45,6 +45,10 @@ MESSAGES_CHARACTERS_MAX = 524_288
 """Of the messages of all commits before the tip together; what is beyond has a few of each: one packs to nothing."""
 
 
+class Changed(Exception):
+    """What the pass decided on is no longer so: it begins again."""
+
+
 def fold(state: State, draft: ev.Draft) -> None:
     """Fold what is not recorded yet into a scratch copy of the state."""
     state.apply(ev.Event(draft.actor, draft.payload, "", draft.subject, state.time))
@@ -93,7 +97,7 @@ class Pass:
         self._present: Set[tuple[Kind, str]] = self.known.objects.keys() if self.known else in_force(state)
 
     def events(self) -> tuple[list[ev.Draft], Result]:
-        """Give the events of all commits of the walk, oldest first, and what became of the tip."""
+        """Give the events of all commits of the walk, oldest first, and what became of the tip. Raises Changed."""
         walk, before, tip = self._walk, self._state.head, self._tip
         if walk.relation == "rewritten" and before is not None:
             by = self._accepted_by
@@ -118,6 +122,8 @@ class Pass:
         head = self._state.head
         assert head is not None
         assert head.commit == tip
+        if vouched and head.outcome != "accepted":  # the operator took a key away meanwhile
+            raise Changed
         result = Result(tip, head.outcome, self._state.revision, self._diagnostics, self._counts, len(commits))
         return self._drafts, result
 

@@ -25,7 +25,7 @@ from reconciler.core.plan import plan
 from reconciler.core.state import Head, Order, State
 from reconciler.core.steering import standing_orders
 from reconciler.reconcile.commit_fields import actor
-from reconciler.reconcile.one_pass import Known, Pass, fold
+from reconciler.reconcile.one_pass import Changed, Known, Pass, fold
 from reconciler.recorder import Prepared, Recorder
 from reconciler.source.git import Repository
 from reconciler.source.signatures import Signatures
@@ -85,7 +85,7 @@ class Reconciler:
             while True:
                 try:
                     return self._pass(accept_rewrite, first)
-                except _Changed:
+                except Changed:
                     pass
         except SourceUnavailable:
             self._judge = None  # open the repository anew next time
@@ -177,7 +177,7 @@ class Reconciler:
 
         def decide(live: State) -> Prepared:
             if _decided_on(live) != before:  # an operator pinned or suspended meanwhile
-                raise _Changed
+                raise Changed
             return prepared
 
         if drafts:
@@ -213,10 +213,6 @@ class Reconciler:
             f"branch {self._branch} does not exist in {self._path}",
             f"it has no commit any more; push {self._branch} again, or set source.repo",
         )
-
-
-class _Changed(Exception):
-    """What the pass decided on is no longer so."""
 
 
 _DecidedOn = tuple[Head | None, Order | None, Order | None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import subprocess
 from itertools import product
 from pathlib import Path
@@ -171,6 +173,67 @@ def test_only_what_is_signed_stays_in_force_whatever_lies_on_it(site: Site, sign
         ]
         proved = [proof is not None and proof["verified"] for proof in (_signature(site, sha) for sha in commits)]
         assert proved == [bool(below) and not good[1], bool(above)]  # git's word is enough where the tip vouches
+
+
+@pytest.mark.parametrize("where", ["local", "remote"])
+def test_unsigned_commit_is_never_in_force_however_the_branch_moves(site: Site, signer: Signer, where: str) -> None:
+    """A tip that was accepted, refused or passed over, and then is taken back, leaves nothing that nobody signed."""
+    with contextlib.ExitStack() as stack:
+        repository = site.bare
+        if where == "remote":
+            repository = bare_remote(site.folder / "srv", site.environment)
+            server = stack.enter_context(HttpRemote(repository.folder.parent, site.environment))
+            site.environment["PAI_SOURCE_REPO"] = f"{server.url}/team.git"
+
+        def lands(sha: str, then: str) -> None:
+            """Move the branch there, wherever it was, as a remote's is moved; `then` is in force afterwards."""
+            repository("fetch", "--quiet", str(signer.clone.folder), sha)
+            repository("update-ref", "refs/heads/main", sha)
+            repository("-c", "gc.reflogExpire=now", "gc", "--quiet", "--prune=now")
+            site.pai("reconcile", code=int(sha != then))
+            assert site.state().revision == then
+
+        def made(on: str, *signers: str, last: int = 1) -> list[str]:
+            """Commit on top of another, each signed by whom it says; the last has the budget."""
+            signer.clone("reset", "--quiet", "--hard", on)
+            numbers = [*range(20, 19 + len(signers)), last]
+            return [signer.commit(name, number) for name, number in zip(signers, numbers, strict=True)]
+
+        first = signer.commit("alice", 10)
+        lands(first, first)
+        below, signed = made(first, "", "alice")
+        lands(signed, signed)
+        lands(below, signed)
+        lands(signed, signed)
+        below, refused = made(signed, "", "", last=-1)
+        lands(refused, signed)
+        lands(below, signed)
+        below, refused = made(first, "", "alice", last=-1)
+        lands(refused, signed)
+        lands(below, signed)
+        (mended,) = made(below, "alice", last=30)
+        lands(mended, mended)
+        _, middle, unsigned = made(mended, "", "alice", "")
+        lands(unsigned, middle)
+        lands(first, first)
+
+
+def test_key_that_is_taken_away_in_the_middle_of_a_pass_vouches_for_nothing(site: Site, signer: Signer) -> None:
+    """The tip was found signed before what lies below it was judged, and is refused when it is judged itself."""
+    signed = signer.commit("alice", 10)
+    assert signer.clone.push().code == 0
+    site.pai("reconcile")
+    below, tip = signer.commit("", 20), signer.commit("alice", 30)
+    _past_the_hook(site, signer)
+    tools = site.folder / "tools"
+    tools.mkdir()
+    proves = f'{shutil.which("ssh-keygen")} "$@"; code=$?; case "$*" in *"-Y verify"*) : > "{site.root}/signers";; esac'
+    (tools / "ssh-keygen").write_text(f"#!/bin/sh\n{proves}; exit $code\n")
+    (tools / "ssh-keygen").chmod(0o755)
+    site.environment["PATH"] = f"{tools}:{site.environment['PATH']}"
+    site.pai("reconcile", code=1)
+    assert site.state().revision == signed
+    assert site.outcomes()[-2:] == [(below, "rejected"), (tip, "rejected")]
 
 
 def _past_the_hook(site: Site, signer: Signer) -> None:

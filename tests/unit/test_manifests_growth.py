@@ -12,6 +12,7 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import msgspec
 import pytest
@@ -241,13 +242,27 @@ def test_usual_objects_have_room() -> None:
     assert 75_000 * judging.recorded_by({"models/team/m00000.yaml": usual}) < judging.RECORDED_MAX
 
 
-SAYINGS = {
+def below(name: str, depth: int, fields: dict[str, object]) -> dict[str, object]:
+    """Put fields below others, which an event names with each of them."""
+    for _ in range(depth):
+        fields = {name: fields}
+    return fields
+
+
+def ended(fields: dict[str, Any], letter: str) -> dict[str, Any]:
+    """Have each text end with a letter."""
+    return {k: ended(value, letter) if isinstance(value, dict) else value + letter for k, value in fields.items()}
+
+
+SAYINGS: dict[str, tuple[str, int, dict[str, str], dict[str, Any], str]] = {
     "annotations": ("model", 10, {f"k{n}": "x" * 2400 for n in range(100)}, {}, ""),
     "many-keys": ("model", 20, {f"k{n}": "" for n in range(4000)}, {}, ""),
     "fields": ("agent", 100, {}, {f"k{n}": "v" * 60 for n in range(350)}, ""),
     "control-characters": ("model", 4, {"k": "\x1f" * 150_000}, {}, ""),
+    "fields-below-others": ("agent", 4, {}, {"x": below("f" * 900, 10, {f"k{n}": "a" for n in range(100)})}, ""),
     "open-fields": ("agent", 4, {}, {"text": "x" * 900_000}, ""),
     "paths": ("model", 600, {}, {}, "d" * 3900 + "/"),
+    "wide-paths": ("model", 600, {}, {}, "\u4e00" * 1300 + "/"),
 }
 """What objects may say much of: their kind, how many are too many, annotations, fields of their own, their folder."""
 
@@ -262,7 +277,7 @@ def test_what_a_revision_puts_on_the_log_is_bounded_whatever_says_much(
 
     def revision(count: int, letter: str) -> dict[str, Facts]:
         said = {key + letter: value + letter for key, value in annotations.items()}
-        more: dict[str, object] = {key: value + letter for key, value in fields.items()}
+        more: dict[str, object] = ended(fields, letter)
         more |= {"maxTokensPerDay": ord(letter)} if kind == "model" else {}
         objects = [document(kind, f"m{n}", said, more) for n in range(count)]
         together = 250 if folder else 1
