@@ -66,7 +66,7 @@ def test_bomb_is_refused_and_the_daemon_stays_as_it_was(served: Served, name: st
 
 
 def test_edit_that_says_too_much_is_refused_alike_by_all(served: Served) -> None:
-    """Who judges the edits alone and who reads the whole tree refuse it at one place: hook, daemon, `pai validate`."""
+    """Who judges the edits alone and who reads the whole tree refuse it at one place: hook, daemon, validate, apply."""
     site = served.site
     clone = site.clone("clone-that-says-much")
 
@@ -83,6 +83,9 @@ def test_edit_that_says_too_much_is_refused_alike_by_all(served: Served) -> None
     assert line.startswith("much/00.yaml:1:1:")
     assert "16,777,216 bytes" in line
     assert line in site.run("validate", "--rev", sha, cwd=clone.folder).out
+    applied = site.run("apply", "-f", str(clone.folder / "much"))
+    assert applied.code == 1
+    assert "error PAI115 the revision's objects say more than 16,777,216 bytes" in applied.err
     clone.run("push", "--quiet", "--receive-pack=git -c core.hooksPath=/dev/null receive-pack", "origin", "HEAD:main")
     assert line in site.run("reconcile").err
     assert site.state().revision == before

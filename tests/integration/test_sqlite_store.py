@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from reconciler.core.errors import LogBusy, LogDamaged
 from reconciler.log.sqlite.place import create
 from reconciler.log.sqlite.store import WAITING_BYTES_MAX, SqliteBackend, SqliteStore, open_reader
-from reconciler.log.store import Stored
+from reconciler.log.store import Snapshot, Stored
 from reconciler.tlog.merkle import leaf_hash
 from tests.support_log import new_log, some
 
@@ -74,6 +75,28 @@ def test_wal_of_a_large_commit_is_cut_again(store: SqliteStore) -> None:
     assert wal.stat().st_size > 40_000_000
     store.append(some(41, 1), {})
     assert wal.stat().st_size <= 2 * WAITING_BYTES_MAX
+
+
+def test_wal_is_cut_once_its_readers_are_gone(store: SqliteStore) -> None:
+    """A reader of an older moment, a snapshot and a projection made anew leave it no larger for good either."""
+    wal = store.path.with_name("log.db-wal")
+    data = b"x" * 30_000_000
+    writes: list[Callable[[int], object]] = [
+        lambda seq: store.append([Stored(seq, data, leaf_hash(data))], {}),
+        lambda seq: store.save_snapshot(Snapshot(seq, 1, b"", data, b"")),
+        lambda seq: store.project({("model", "a"): data}, 1) or seq,
+    ]
+    for write in writes:
+        for is_read in (True, False):
+            with contextlib.closing(open_reader(store.path)) as reader, contextlib.ExitStack() as moment:
+                if is_read:
+                    moment.enter_context(reader.moment())
+                    assert reader.size()
+                write(store.size())
+                assert wal.stat().st_size > len(data)
+            for _ in range(2):
+                store.append(some(store.size(), 1), {})
+            assert wal.stat().st_size <= 2 * WAITING_BYTES_MAX
 
 
 def test_log_belongs_to_its_owner_only(store: SqliteStore) -> None:

@@ -34,7 +34,7 @@ from reconciler.log.sqlite.events import EventsReader
 from reconciler.log.sqlite.files import Ours, must_exist
 from reconciler.log.sqlite.index import IndexReader
 from reconciler.log.sqlite.opening import BUSY_S, connect, mark, open_database
-from reconciler.log.sqlite.schema import amiss, lost_guards, put_right, recognise
+from reconciler.log.sqlite.schema import PAGE_BYTES, amiss, lost_guards, put_right, recognise
 from reconciler.log.sqlite.writing import HEAD, prepare_writer, put_rows, write
 from reconciler.log.store import SNAPSHOT_SPAN, SNAPSHOTS_KEPT, Base, Kept, LogHead, Rows, Snapshot, Stored
 from reconciler.tlog.merkle import Frontier
@@ -292,6 +292,7 @@ class SqliteStore(SqliteReader):
 
     def project(self, rows: Mapping[RowKey, bytes], fold: int) -> None:
         """Replace the whole projection by `rows`, made by fold version `fold` from all events, durably."""
+        self._bytes += sum(map(len, rows.values()))
         with self._transaction():
             self._db.execute("DELETE FROM rows")
             put_rows(self._db, rows)
@@ -335,6 +336,7 @@ class SqliteStore(SqliteReader):
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keep a snapshot durably, and those that the port says."""
+        self._bytes += len(snapshot.data)
         with self._transaction():
             self._db.execute(_PUT_SNAPSHOT, snapshot)
             self._db.execute(_TRIM_SNAPSHOTS, (SNAPSHOTS_KEPT, snapshot.fold, SNAPSHOT_SPAN))
@@ -377,13 +379,18 @@ class SqliteStore(SqliteReader):
                 self._ours.take()
 
     def _bring_in(self, how: Literal["PASSIVE", "TRUNCATE"]) -> tuple[int, int, int]:
-        """Copy what waits in the WAL into the file: nothing else changes that. Gives what SQLite tells of it."""
+        """Copy what waits in the WAL into the file: nothing else changes that. Gives what SQLite tells of it.
+
+        What a reader of an older moment keeps there waits on, and a WAL from which not all was copied is never cut.
+        """
         self._ours.check()
         self._commits = self._bytes = 0
         try:
             told: tuple[int, int, int] = self._db.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
         finally:
             self._ours.take()
+        _, frames, copied = told
+        self._bytes = (frames - copied) * PAGE_BYTES
         return told
 
     def _prepare(self) -> None:
