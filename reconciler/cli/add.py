@@ -151,8 +151,8 @@ def _key(workspace: Workspace, args: argparse.Namespace) -> int:
     if args.admin and not re.fullmatch(r"[\w.@+-]{1,253}", args.agent):
         raise UsageError(f"{args.agent!r} names nobody", "write a name or an e-mail address without blanks")
     made = issue(workspace, args.agent, expires, networks, admin=args.admin)
-    print(made.key)
     announce(made.name, args.agent + " (admin)" * args.admin, expires, networks)
+    print(made.key)
     return 0
 
 

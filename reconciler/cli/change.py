@@ -81,7 +81,7 @@ def enforce(open_session: Session, repository: Repository, commit: str) -> None:
     try:
         result = open_session.call(Reconcile())
     except CouldNotRun as error:
-        told = f"commit {commit[:7]} was made, but is not in force: {error.message}"
+        told = f"commit {commit[:7]} was made, but is not known to be in force: {error.message}"
         raise CouldNotRun(told, error.hint) from error
     if result.waits:
         raise Refused(f"commit {commit[:7]} was made, but is not in force: {result.waits}", "it gets its outcome then")

@@ -21,7 +21,7 @@ from reconciler import quick
 from reconciler.cli.output import open_streams, print_diagnostics, print_error
 from reconciler.cli.place import warn
 from reconciler.core.diagnostics import Shown, shown
-from reconciler.core.errors import PaiError, Refused
+from reconciler.core.errors import OutcomeUnknown, PaiError, Refused
 from reconciler.operations.asking import ask
 from reconciler.operations.hook_verbs import AdmitPush, JudgePush
 from reconciler.source.chains import excess
@@ -101,6 +101,8 @@ def _admit(workspace: Workspace, number: str, updates: list[RefUpdate]) -> None:
     """Have the daemon, through which the push comes, record who pushes; without that it is refused."""
     try:
         ask(workspace, AdmitPush(number, [(update.old, update.new, update.ref) for update in updates]))
+    except OutcomeUnknown as error:
+        raise Refused(f"the push is refused: {error.message}", error.hint) from error
     except PaiError as error:
         raise Refused(f"the push cannot be recorded: {error.message}", error.hint or "push again") from error
 

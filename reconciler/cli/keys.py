@@ -15,7 +15,7 @@ from typing import NamedTuple
 from reconciler.cli.actor import order
 from reconciler.cli.output import note
 from reconciler.cli.reading import or_what_waits
-from reconciler.core.errors import UsageError
+from reconciler.core.errors import OutcomeUnknown, UsageError
 from reconciler.core.keys import ID_BYTES, KEY_BYTES, digest, make_id, make_key
 from reconciler.operations.orders import IssueKey
 from reconciler.workspace import Workspace
@@ -36,11 +36,15 @@ def issue(
 ) -> Issued:
     """Make a key for an agent, or with `admin` for a person, and return when it is in force.
 
-    Raises NotFound if there is no such agent.
+    Raises NotFound if there is no such agent, OutcomeUnknown with the key's name if it may be in force all the same.
     """
     made = Issued(make_id(os.urandom(ID_BYTES)), make_key(os.urandom(KEY_BYTES)))
-    with or_what_waits(workspace):
-        order(workspace, IssueKey(made.name, agent, digest(made.key), expires, [*networks], admin))
+    try:
+        with or_what_waits(workspace):
+            order(workspace, IssueKey(made.name, agent, digest(made.key), expires, [*networks], admin))
+    except OutcomeUnknown as error:
+        hint = f"if `pai get keys` lists {made.name}, take it back, nobody has it: pai delete key {made.name}"
+        raise OutcomeUnknown(error.message, hint) from error
     return made
 
 

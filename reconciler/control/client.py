@@ -15,9 +15,15 @@ from reconciler.control import wire
 from reconciler.control.wire import Object
 from reconciler.core.errors import CouldNotRun
 
+_LOOK = "see its log; pai status"
+
 
 class NoDaemon(CouldNotRun):
     """Nothing listens on the control socket."""
+
+
+class NoAnswer(CouldNotRun):
+    """The request was sent, and no answer came that says what became of it."""
 
 
 def call(
@@ -26,8 +32,8 @@ def call(
     """Ask the daemon that listens on `path` and give its result; it runs as this user, as root or as `keeper`.
 
     `actor` is who works at the keyboard, "" if that is not said. Raises NoDaemon if nothing listens there, the error
-    that the daemon answered with, or CouldNotRun if it gave no answer within `timeout_s` seconds or went away (the
-    request may then have been carried out).
+    that the daemon answered with, NoAnswer if it gave none within `timeout_s` seconds or went away (the request may
+    then have been carried out), CouldNotRun for what speaks otherwise.
     """
     deadline = time.monotonic() + timeout_s
     body = wire.write(arguments)
@@ -45,7 +51,7 @@ def call(
                 connection.sendall(_head(verb, actor, len(body)) + body)
             answer = _received(connection, deadline)
         except TimeoutError:
-            raise CouldNotRun(f"the daemon gave no answer within {timeout_s:g} s", "see its log; pai status") from None
+            raise NoAnswer(f"the daemon gave no answer within {timeout_s:g} s", _LOOK) from None
         except OSError:
             answer = b""
     return _result(answer)
@@ -67,7 +73,7 @@ def _received(connection: socket.socket, deadline: float) -> bytes:
         chunks.append(chunk)
         size += len(chunk)
         if size > wire.HEAD_BYTES_MAX + wire.MESSAGE_BYTES_MAX:
-            raise CouldNotRun("the daemon's answer is too large", "ask for less")
+            raise NoAnswer("the daemon's answer is too large", "ask for less")
     return b"".join(chunks)
 
 
@@ -77,7 +83,7 @@ def _result(answer: bytes) -> Object:
     _, _, length = head.lower().partition(b"\r\ncontent-length: ")
     digits = length.partition(b"\r\n")[0]
     if not answer or (digits.isdigit() and len(body) < int(digits[:18])):
-        raise CouldNotRun("the daemon went away before it answered", "check with pai status whether it was done")
+        raise NoAnswer("the daemon went away before it answered", _LOOK)
     read = wire.read(body) if head.startswith(b"HTTP/1.1 ") else None
     if read is None:
         raise CouldNotRun("the daemon's answer cannot be read", "is it another version? restart it")

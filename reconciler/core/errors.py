@@ -11,6 +11,7 @@
         ├── LogBusy             another process holds the log for writing
         ├── TooLong             reading the log has passed its deadline
         ├── LogNotWritable      a commit failed; retry after the cause is gone
+        │   └── OutcomeUnknown  nobody can tell now whether it was done; look before a retry
         ├── SourceUnavailable   the repository cannot be read now
         └── SecretsUnavailable  the secret store or its master key cannot be used
 
@@ -109,6 +110,17 @@ class LogNotWritable(CouldNotRun):
 
     retry = True
     internal = False
+
+
+class OutcomeUnknown(LogNotWritable):
+    """Whether what was asked for was done is not known: its answer was lost, or the log cannot be read after it."""
+
+    retry = False
+
+    @classmethod
+    def because(cls, why: str, hint: str) -> OutcomeUnknown:
+        """Say so, and how to look; `hint` is what to do about the cause."""
+        return cls(f"it is not known whether this was done: {why}", f"{hint}; `pai log` shows it if it was recorded")
 
 
 class SourceUnavailable(CouldNotRun):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from reconciler.control.client import NoDaemon, call
-from reconciler.core.errors import CouldNotRun
+from reconciler.control.client import NoAnswer, NoDaemon, call
+from reconciler.core.errors import OutcomeUnknown
 from reconciler.operations.operation import A, Operation
 from reconciler.workspace import Workspace
 
@@ -14,13 +14,21 @@ TIMEOUT_S = 120.0
 
 
 def ask(workspace: Workspace, verb: Operation[A], actor: str = "", timeout_s: float = TIMEOUT_S) -> A:
-    """Give the daemon's answer; `actor` is who works at the keyboard. Raises as `call`."""
+    """Give the daemon's answer; `actor` is who works at the keyboard.
+
+    Raises as `call`, and OutcomeUnknown if what came does not tell whether the verb was carried out.
+    """
     arguments = msgspec.to_builtins(verb)
-    told = call(workspace.socket, verb.word(), arguments, timeout_s, workspace.keeper, actor)
     try:
-        return msgspec.convert(told, verb.answer())
-    except msgspec.ValidationError:
-        raise CouldNotRun("the daemon's answer cannot be read", "is it another version? restart it") from None
+        told = call(workspace.socket, verb.word(), arguments, timeout_s, workspace.keeper, actor)
+        try:
+            return msgspec.convert(told, verb.answer())
+        except msgspec.ValidationError:
+            raise NoAnswer("the daemon's answer cannot be read", "is it another version? restart it") from None
+    except NoAnswer as error:
+        if verb.reads:
+            raise
+        raise OutcomeUnknown.because(error.message, error.hint) from None
 
 
 def ask_daemon(workspace: Workspace, verb: Operation[A], timeout_s: float = TIMEOUT_S) -> A | None:

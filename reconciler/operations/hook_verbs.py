@@ -13,6 +13,8 @@ class JudgePush(Operation[Shown], frozen=True, tag="judge"):
     what the hook judges better itself.
     """
 
+    reads = True
+
     ref: str
     deleted: bool
     commit: str

@@ -5,7 +5,7 @@ The hook imports this, so it is small.
 
 from __future__ import annotations
 
-from typing import Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import msgspec
 
@@ -32,6 +32,9 @@ class Caller(NamedTuple):
 
 class Operation(msgspec.Struct, Generic[A], frozen=True, forbid_unknown_fields=True, tag_field="verb"):
     """What is asked for, its tag the verb's word; it is answered by a struct of the type A."""
+
+    reads: ClassVar[bool] = False
+    """Whether it changes nothing, so that nothing is left to look for if its answer is lost."""
 
     @classmethod
     def word(cls) -> str:

@@ -26,9 +26,13 @@ class Running(msgspec.Struct, frozen=True):
 class Ping(Operation[Running], frozen=True, tag="ping"):
     """Say who is there."""
 
+    reads = True
+
 
 class AskHealth(Operation[Health], frozen=True, tag="health"):
     """Say how things stand."""
+
+    reads = True
 
 
 class Reconcile(Operation[Result], frozen=True, tag="reconcile"):

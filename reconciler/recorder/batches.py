@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from reconciler.core.errors import LogDamaged, LogNotWritable, PaiError
+from reconciler.core.errors import LogDamaged, LogNotWritable, OutcomeUnknown, PaiError
 from reconciler.core.events import Event
 from reconciler.core.state import RowKey, State, encode_row, row_value, rows_touched
 from reconciler.log.store import FREE, Reader, Store, Stored
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class Batch:
     """Decisions that are committed together; those in `undecided` wait for a turn to be made in."""
 
-    __slots__ = ("bodies", "events", "first", "gate", "keys", "tickets", "undecided")
+    __slots__ = ("bodies", "events", "first", "gate", "keys", "tickets", "tried", "undecided")
 
     def __init__(self, first: int) -> None:
         self.first = first
@@ -34,6 +34,7 @@ class Batch:
         self.keys: Sequence[RowKey] | None = None  # of the rows that the events change, if it is known
         self.tickets: list[AnyTicket] = []
         self.undecided: list[tuple[Decide[Any], AnyTicket]] = []
+        self.tried = False  # whether its events were given to the store
         self.gate = threading.Lock()
         self.gate.acquire()
 
@@ -53,13 +54,20 @@ class Batch:
             ticket.resolve(error)
         self.gate.release()
 
-    def is_in(self, log: Reader) -> bool:
-        """Tell whether a log, as it is on disk, has the events (their bytes carry their ids)."""
+    def outcome(self, log: Reader | None, error: BaseException) -> LogNotWritable | None:
+        """Tell what to answer after an error: None if a log, as it is on disk, has the events (their bytes carry ids).
+
+        `log` is None if it cannot be written and read again so far: an event that an fsync left out may be there later.
+        """
+        if not self.tried:
+            return not_recorded(error)
         try:
-            found = [stored.body for stored in log.read(self.first, self.first + len(self.bodies))]
+            found = None if log is None else [s.body for s in log.read(self.first, self.first + len(self.bodies))]
         except PaiError:
-            return False
-        return bool(found) and found == self.bodies
+            found = None
+        if found is None:
+            return _worded(OutcomeUnknown.because(message(error), hint(error)), error)
+        return None if found and found == self.bodies else not_recorded(error)
 
 
 class Cut(NamedTuple):
@@ -74,6 +82,7 @@ class Cut(NamedTuple):
         """Put events and rows on the disk, if there are any and not only answers that waited. Raises LogNotWritable."""
         batch = self.batch
         if batch.bodies:
+            batch.tried = True
             stored = [Stored(seq, body, leaf_hash(body)) for seq, body in enumerate(batch.bodies, batch.first)]
             store.append(stored, {key: encode_row(value) for key, value in self.rows.items()})
 
@@ -89,7 +98,10 @@ def cut_of(batch: Batch, state: State, housekeeper: Housekeeper | None) -> Cut:
 
 def not_recorded(error: BaseException) -> LogNotWritable:
     """Word a failed commit for callers, and log it with where it is if a bug is the cause."""
-    problem = LogNotWritable(f"the event was not recorded: {message(error)}", hint(error))
+    return _worded(LogNotWritable(f"the event was not recorded: {message(error)}", hint(error)), error)
+
+
+def _worded(problem: LogNotWritable, error: BaseException) -> LogNotWritable:
     if not isinstance(error, PaiError | OSError):
         problem.internal = True
         log.error("the recorder failed by a bug", exc_info=error)

@@ -16,7 +16,8 @@ Invariants
 - The events of one decision are committed together or not at all.
 - Nobody is answered before everything that the decision could see is durable: no refusal, no "nothing to do".
 - A failed commit has an unknown outcome: its callers and those who built on it get LogNotWritable, unless their events
-  are found on disk; the state is made anew from the disk before anybody decides again.
+  are found on disk, or OutcomeUnknown if nobody can look; the state is made anew from the disk before anybody decides
+  again.
 - While the log is held (`hold`) nothing is recorded but what ends that (`resume`); reading goes on.
 - What is prepared and very large is a batch of its own: it holds up no more than what came after it.
 - What is derived may be behind the log, also for a while after an answer; it catches up between commits.
@@ -475,10 +476,9 @@ class Recorder:
             self._pending = pending  # nobody has decided yet: they get the next turn
         else:
             orphans.append(pending)
-        problem = not_recorded(error)
-        survived = failed is not None and self._store is not None and not self._reason and failed.is_in(self._store)
         if failed is not None:
-            failed.answer(None if survived else problem)
+            failed.answer(failed.outcome(None if self._reason else self._store, error))
+        problem = not_recorded(error)
         for batch in orphans:
             batch.answer(problem)
 

@@ -72,7 +72,7 @@ class Ticket(Generic[T]):
 
     def _found(self) -> Receipt[T] | Exception:
         if self._error is not None:
-            again = LogNotWritable(self._error.message, self._error.hint)
+            again = type(self._error)(self._error.message, self._error.hint)
             again.internal, again.__cause__ = self._error.internal, self._error
             return again
         assert self._outcome is not None

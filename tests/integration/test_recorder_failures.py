@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from reconciler.core.budget import Account, Ledger, Reservation
-from reconciler.core.errors import LogDamaged, LogNotWritable
+from reconciler.core.errors import LogDamaged, LogNotWritable, OutcomeUnknown
 from reconciler.core.state import FOLD_VERSION, Head, Key, Resource, Row, State, dump
 from reconciler.log.check.whole import check
 from reconciler.log.replay import restore
@@ -22,6 +22,7 @@ from reconciler.log.sqlite.place import SqliteLog
 from reconciler.log.sqlite.store import COMMITS_MAX, SqliteBackend
 from reconciler.log.store import Log, Snapshot
 from reconciler.recorder import Prepared, Recorder
+from tests.support import until
 from tests.support_log import (
     LOGS,
     OWN,
@@ -82,6 +83,33 @@ def test_commit_that_failed_and_is_there_counts_once(recorder: Recorder, backend
     assert recorder.record(decide(secret("a"))).first == 1
     assert recorder.record(decide(secret("b"))).first == 2
     assert_whole(recorder, backend.log)
+
+
+@pytest.mark.parametrize("later", ["", "opens", "settles"])
+@pytest.mark.parametrize("fault", ["before_commit", "after_commit"])
+def test_nobody_is_told_what_cannot_be_known(
+    recorder: Recorder, backend: FaultyBackend, fault: str, later: str
+) -> None:
+    """Recorded, not recorded, or that it is not known and how to look: what is told is what is found afterwards."""
+    setattr(backend.due, fault, 1)
+    if later:
+        setattr(backend.due, later, 1)
+    if fault == "after_commit" and not later:
+        recorder.record(decide(secret("a")))
+    else:
+        with pytest.raises(LogNotWritable) as caught:
+            recorder.record(decide(secret("a")))
+        assert caught.type is (OutcomeUnknown if later else LogNotWritable)
+        assert ("not known" in caught.value.message) == ("`pai log`" in caught.value.hint) == bool(later)
+    until("the log is writable again", lambda: _probed(recorder))
+    assert recorder.read(lambda state: set(state.secrets)) == ({"a"} if fault == "after_commit" else set())
+    assert_whole(recorder, backend.log)
+
+
+def _probed(recorder: Recorder) -> bool:
+    with contextlib.suppress(LogNotWritable):
+        recorder.probe()
+    return recorder.status().writable
 
 
 @DECIDES_AT_ONCE

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from reconciler.core.errors import LogBusy, LogDamaged, LogNotWritable, Refused
+from reconciler.core.errors import LogBusy, LogDamaged, LogNotWritable, OutcomeUnknown, Refused
 from reconciler.core.events import DaemonStopped, Draft, Event, SecretStored
 from reconciler.core.state import State
 from reconciler.log.stamp import Stamper, parse_time, parse_ulid
@@ -193,12 +193,16 @@ class Log:
         (batch_of(b"a", b"b"), Log(6, b"a", b"b"), False),
         (batch_of(b"a", b"b"), Log(7, b"a", b"x"), False),
         (batch_of(), Log(7, b"a"), False),
-        (batch_of(b"a"), Log(7, error=LogDamaged("torn")), False),
+        (batch_of(b"a"), Log(7, error=LogDamaged("torn")), None),
+        (batch_of(b"a"), None, None),
     ],
 )
-def test_batch_is_on_a_log_that_has_its_bytes_at_its_place(batch: Batch, log: Log, found: bool) -> None:
-    """All of them and there; a log that cannot be read has nothing."""
-    assert batch.is_in(cast("Reader", log)) is found
+def test_batch_is_on_a_log_that_has_its_bytes_at_its_place(batch: Batch, log: Log | None, found: bool | None) -> None:
+    """All of them and there; of a log that cannot be read nobody knows, but for a batch that was never given to it."""
+    assert type(batch.outcome(cast("Reader", log), LogNotWritable("EIO"))) is LogNotWritable
+    batch.tried = True
+    told = batch.outcome(cast("Reader", log), LogNotWritable("EIO"))
+    assert type(told) is {True: type(None), False: LogNotWritable, None: OutcomeUnknown}[found]
 
 
 def test_cut_takes_the_rows_that_its_events_touch() -> None:

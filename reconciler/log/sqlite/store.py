@@ -351,8 +351,9 @@ class SqliteStore(SqliteReader):
             busy, _, _ = self._bring_in("TRUNCATE")
         if busy:
             raise LogNotWritable(f"{self.path} has a reader that does not let go", "end long-running readers")
-        with self._transaction():
-            self._db.execute("UPDATE head SET size = size")
+        with self._transaction():  # SQLite writes no page that an update leaves as it is
+            self._db.execute("UPDATE head SET size = size + 1")
+            self._db.execute("UPDATE head SET size = size - 1")
 
     def gather(self) -> bool:
         """Bring everything into the one file, so that a copy of it alone is the log; False if a reader prevents that.
