@@ -132,9 +132,15 @@ class Api:
                 start, length = (error.start, error.length) if error.query else (UNSET, UNSET)
                 return _json(Error(error.message, error.hint, start, length), error.http_status)
             except PaiError as error:
-                return _error(error.http_status, error.message, error.hint)
+                told = self._said(error)
+                return _error(error.http_status, told.error, told.hint)
 
         return answer
+
+    def _said(self, error: PaiError) -> Error:
+        """Say an error to who is elsewhere."""
+        hide = self._workspace.without_places
+        return Error(hide(error.message), hide(error.hint))
 
     def _caller(self, request: Request) -> Caller | None:
         """Give who asks, if the token that a request came with is in force now. Raises LogNotWritable."""
@@ -227,7 +233,7 @@ class Api:
         except PaiError as error:
             if self._stopping.is_set():
                 return
-            yield b"event: error\ndata: %b\n\n" % msgspec.json.encode(Error(error.message, error.hint))
+            yield b"event: error\ndata: %b\n\n" % msgspec.json.encode(self._said(error))
         finally:
             tail.close()
 

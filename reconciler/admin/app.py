@@ -242,17 +242,22 @@ async def _send(text: bytes, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def admin_app(health: Callable[[], Health], metrics: Metrics, api: Sequence[BaseRoute] = ()) -> Starlette:
-    """Build the ASGI application of the admin listener; `api` are the routes behind the token."""
+def admin_app(
+    health: Callable[[], Health], metrics: Metrics, hide: Callable[[str], str], api: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """Build the ASGI application of the admin listener; `api` are the routes behind the token.
+
+    `hide` takes out of a message where files lie on this machine.
+    """
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
         now = await run_in_threadpool(health)
-        told: dict[str, object] = {"ready": now.ready, "reasons": now.reasons}
+        told: dict[str, object] = {"ready": now.ready, "reasons": list(map(hide, now.reasons))}
         if now.source is not None:
-            told["source"] = msgspec.to_builtins(now.source)
+            told["source"] = msgspec.to_builtins(msgspec.structs.replace(now.source, problem=hide(now.source.problem)))
         return JSONResponse(told, 200 if now.ready else 503)
 
     open_routes = [

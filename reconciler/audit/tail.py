@@ -116,7 +116,7 @@ class Tail:
         """Make sure that the log continues what was read, or say that it does not and go on; give its size."""
         size, first = reader.size(), reader.first()
         if self.position < first:
-            raise _Pruned(f"{self._log} was pruned: it begins at position {first}, {self.position} was to be read next")
+            raise _Pruned(f"the log was pruned: it begins at position {first}, {self.position} was to be read next")
         if size < self.position:
             self._go_on(self._fork(reader, size), f"it has {size} events, {self.position} were read")
         elif self.position > first and self._leaves and not self._stands(reader, self.position, self._leaves[-1]):
@@ -139,7 +139,7 @@ class Tail:
         return reader.hashes(0, position - 1, position) == [leaf]
 
     def _go_on(self, position: int, what: str) -> None:
-        self.notice = f"{self._log} is not the log that was followed: {what}; going on from position {position}"
+        self.notice = f"this is not the log that was followed: {what}; going on from position {position}"
         self.position = position
         self._leaves.clear()
 

@@ -46,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     # A push that takes more is refused, whatever its objects become.
     _limit(resource.RLIMIT_CPU, CPU_S_MAX)
     _limit(resource.RLIMIT_DATA, MEMORY_BYTES_MAX)
+    workspace = None
     try:
         # The settings are the operator's; what the pusher has in the environment must not choose the branch.
         workspace = Workspace.open(Path(arguments[arguments.index("--workspace") + 1]), {}, OF_THE_HOOK)
@@ -65,6 +66,8 @@ def main(arguments: Sequence[str]) -> int:
         if number := os.environ.get(PUSH_VARIABLE):
             _admit(workspace, number, updates)
     except PaiError as error:
+        if workspace is not None and PUSH_VARIABLE in os.environ:  # who pushes is elsewhere
+            error.message, error.hint = map(workspace.without_places, (error.message, error.hint))
         print_error(error)
         return 1
     except OSError as error:

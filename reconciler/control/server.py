@@ -17,11 +17,12 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 import httptools
 
@@ -33,6 +34,8 @@ CONNECTIONS_MAX = 64
 """Requests answered at a time; more wait in the socket's backlog."""
 REQUEST_TIMEOUT_S = 10.0
 """A client has this long to send its request, and again to take its answer."""
+HEAD_TIMEOUT_S = 3.0
+"""Of that, for the lines before the JSON: whoever sends them byte by byte keeps one of the places."""
 VALUES_MAX = 100_000
 """Signs in a request's JSON before each of which a value may begin: 16 MiB of them would become 400 MB, and hold up all
 other threads for a second. Large requests are long texts."""
@@ -176,16 +179,22 @@ class _Message:
         self.target = b""
         self.headers: dict[bytes, bytes] = {}
         self.body: list[bytes] = []
-        self.whole = self.followed = False
+        self.head = 0  # bytes of it
+        self.headed = self.whole = self.followed = False
 
     def on_message_begin(self) -> None:
         self.followed = self.whole
 
     def on_url(self, piece: bytes) -> None:
         self.target += piece
+        self.head += len(piece)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.lower()] = value
+        self.head += len(name) + len(value) + 4  # ": " and the line end
+
+    def on_headers_complete(self) -> None:
+        self.headed = True
 
     def on_body(self, piece: bytes) -> None:
         self.body.append(piece)
@@ -200,9 +209,11 @@ def _asked(connection: socket.socket, uid: int, deadline: float) -> Asked:
     parser = httptools.HttpRequestParser(message)
     size = 0
     try:
-        for piece in wire.pieces(connection, deadline):
+        for piece in chain(_head(connection, message, deadline), wire.pieces(connection, deadline)):
             parser.feed_data(piece)
             size += len(piece)
+            if max(message.head, 0 if message.headed else size) > wire.HEAD_BYTES_MAX:
+                raise CouldNotRun("the message's head is too large", f"at most {wire.HEAD_BYTES_MAX} bytes")
             if size > wire.HEAD_BYTES_MAX + wire.MESSAGE_BYTES_MAX:
                 raise CouldNotRun("the message is too large", f"at most {wire.MESSAGE_BYTES_MAX} bytes")
             if message.whole:
@@ -218,8 +229,16 @@ def _asked(connection: socket.socket, uid: int, deadline: float) -> Asked:
     known = one and parser.get_method() == b"POST" and target.startswith(wire.PREFIX)
     if not known or arguments is None:
         raise UsageError("the request cannot be read", f"POST {wire.PREFIX}VERB with a JSON object")
-    actor = unquote(message.headers.get(b"pai-actor", b"").decode("latin-1"), errors="surrogateescape")
+    actor = unquote_to_bytes(message.headers.get(b"pai-actor", b"")).decode("utf-8", "surrogateescape")
     return Asked(target.removeprefix(wire.PREFIX), arguments, actor, uid)
+
+
+def _head(connection: socket.socket, message: _Message, deadline: float) -> Iterator[bytes]:
+    """Give what is sent until the head of the message was read. Raises TimeoutError."""
+    for piece in wire.pieces(connection, min(deadline, time.monotonic() + HEAD_TIMEOUT_S)):
+        yield piece
+        if message.headed:
+            return
 
 
 def _listen(path: Path) -> tuple[socket.socket, tuple[int, int]]:

@@ -249,7 +249,8 @@ class Daemon:
             self.look_again,
             self._metrics.registry,
         )
-        app = admin_app(self.health, self._metrics, [*api.routes(), *git.routes(), *hooks.routes()])
+        routes = [*api.routes(), *git.routes(), *hooks.routes()]
+        app = admin_app(self.health, self._metrics, self._workspace.without_places, routes)
         settings = self._workspace.settings
         door = Door(
             app,

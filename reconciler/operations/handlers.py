@@ -80,9 +80,13 @@ class Operations:
         self._verbs = {verb.word(): verb for verb in self.handlers}
 
     def call(self, verb: Operation[A], caller: Caller) -> A:
-        """Carry out a verb. Raises a PaiError of any kind."""
+        """Carry out a verb. Raises a PaiError of any kind; UsageError for what is no text."""
         handler: Callable[[Operation[A], Caller], A] = self.handlers[type(verb)]
-        return handler(verb, caller)
+        try:
+            return handler(verb, caller)
+        except UnicodeEncodeError as error:  # a lone surrogate: bytes that were no UTF-8, or JSON that writes one
+            part = error.object[max(0, error.start - 20) : error.end + 20]
+            raise UsageError(f"{verb.word()}: {part!r} is no text", "write it in UTF-8") from None
 
     def answer(self, word: str, arguments: object, caller: Caller) -> dict[str, object]:
         """Carry out a verb that came as JSON, and answer as JSON. Raises UsageError for what cannot be read too."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from reconciler.control.client import NoDaemon
-from reconciler.core.errors import LogBusy
+from reconciler.core.errors import LogBusy, UsageError
 from reconciler.core.state import State
 from reconciler.operations.asking import ask, ask_daemon
 from reconciler.operations.operation import A, Caller, Operation
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WAIT_S = 30.0
 """How long a command waits for another command that holds the log."""
+ACTOR_CHARACTERS_MAX = 254
+"""Of the name that each event has: as long as an address may be (RFC 5321, 4.5.3.1.3)."""
 
 
 class Session:
@@ -84,7 +86,13 @@ def _alone(parts: Parts, actor: str) -> Session:
 
 
 def at_keyboard(actor: str, uid: int) -> Caller:
-    """Give the caller who works as this user of the system, by the name that git has for them, else the system's."""
+    """Give the caller who works as this user of the system, by the name that git has for them, else the system's.
+
+    Raises UsageError for a name that is no line of text.
+    """
+    if len(actor) > ACTOR_CHARACTERS_MAX or not actor.isprintable():
+        told = f"who works at the keyboard, {actor[:40]!r}, is no line of at most {ACTOR_CHARACTERS_MAX} characters"
+        raise UsageError(told, "set it with: git config --global user.email you@example.com")
     if not actor:
         import pwd
 

@@ -165,6 +165,18 @@ class Workspace:
         """Give the absolute path that a setting's value means, relative ones from this folder; None for ""."""
         return self.root / Path(setting).expanduser() if setting else None
 
+    def without_places(self, text: str) -> str:
+        """Write a message for who reads it elsewhere: files by their path in this folder, or by the setting's name."""
+        settings = self.settings.shown.items()
+        places = [(value, name) for name, value in settings if value.startswith("/") and value.strip("/")]
+        if self.repository is not None:
+            places.append((str(self.repository), "source.repo"))
+        for root in {str(self.root), os.path.realpath(self.root)}:
+            places += [(f"{root}/", ""), (root, "the workspace")]
+        for place, name in sorted(places, key=lambda each: len(each[0]), reverse=True):
+            text = text.replace(place, name)
+        return text
+
     @property
     def secrets_directory(self) -> Path | None:
         """The folder of NAME/KEY files, or None if none is set."""

@@ -347,7 +347,7 @@ def test_follower_says_that_another_log_was_put_there_and_goes_on(team: Site, wa
         if started:
             team.pai("verify", "--accept")
         said = line_of(process.stderr).decode()
-        assert "is not the log that was followed: it has" in said
+        assert "this is not the log that was followed: it has" in said
         assert "going on from position" in said
         if not started:
             team.pai("verify", "--accept")

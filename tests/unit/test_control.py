@@ -216,6 +216,20 @@ def test_oversize_messages_are_refused(path: Path, monkeypatch: pytest.MonkeyPat
             assert "too large" in str(answer["error"])
 
 
+@pytest.mark.parametrize("lines", [b"x: y\r\n" * 20_000, b"x: " + b"y" * 70_000 + b"\r\n", b""])
+@pytest.mark.parametrize("end", [b"\r\n{}", b""])
+def test_head_is_bounded_by_itself(path: Path, lines: bytes, end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bytes, however it is cut and whether it ends; and in time, however long the whole request may take."""
+    monkeypatch.setattr(server, "HEAD_TIMEOUT_S", 0.5)
+    with Server(path, echo, request_timeout_s=3600), socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        client.connect(str(path))
+        with contextlib.suppress(ConnectionError):
+            client.sendall(post(b"{}")[:-4] + lines + end)
+        answer = b"".join(wire.pieces(client, time.monotonic() + 20))
+    assert (b"head is too large" if lines else b'"arguments":{}' if end else b"in time") in answer
+
+
 def test_request_of_very_many_values_is_refused(path: Path) -> None:
     """Small values take a hundred times their bytes, so they are not even read."""
     with Server(path, echo):

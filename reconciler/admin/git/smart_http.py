@@ -103,9 +103,13 @@ class SmartHttp:
             scope["state"]["owner"] = caller.owner
             await self._answer(scope, receive, send, caller)
         except LogNotWritable as error:
-            await GitRefusal(503, error.message, error.hint).say(send, _NO_STORE)
+            await self._refuse(GitRefusal(503, error.message, error.hint), send)
         except GitRefusal as refusal:
-            await refusal.say(send, _NO_STORE)
+            await self._refuse(refusal, send)
+
+    async def _refuse(self, refusal: GitRefusal, send: Send) -> None:
+        refusal.text = self._workspace.without_places(refusal.text)
+        await refusal.say(send, _NO_STORE)
 
     async def _identified(self, scope: Scope) -> Caller:
         """Tell whose token the request holds. Raises GitRefusal if none is in force, LogNotWritable."""
