@@ -9,6 +9,7 @@ import time
 import pytest
 
 from reconciler.control import wire
+from reconciler.workspace import Workspace
 from tests.acceptance.test_api import Served, token_of
 from tests.support import Site
 
@@ -74,3 +75,10 @@ def test_api_answers_what_is_no_text(team: Site, wrong: str) -> None:
         served = Served(team, daemon, token_of(team))
         for path in (f"models/{wrong}", f"requests/{wrong}", f"events?q={wrong}", f"state?at={wrong}", wrong):
             assert served.ask(f"/api/v1/{path}")[0] in (200, 400, 404, 409, 414, 431), path
+
+
+def test_place_of_the_workspace_is_taken_out_of_a_message(team: Site) -> None:
+    """Files are named by their path in the workspace."""
+    workspace = Workspace.open(team.root, {})
+    told = workspace.without_places(f"{team.database} cannot be read, nor {team.root}; {workspace.repository} can")
+    assert told == "data/log.db cannot be read, nor the workspace; source.repo can"
