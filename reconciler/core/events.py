@@ -48,6 +48,9 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False, e
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Event) and msgspec.structs.astuple(self) == msgspec.structs.astuple(other)
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # msgspec has one of its own
+
     def __hash__(self) -> int:
         return hash(self.id)
 
