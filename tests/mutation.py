@@ -42,6 +42,8 @@ from _pytest.runner import runtestprotocol
 from mutmut.configuration import config
 from mutmut.mutation.file_mutation import mutate_file_contents
 
+from tests.support_postgres import Postgres, postgres
+
 ROOT = Path(__file__).resolve().parent.parent
 SURVIVORS = ROOT / "tests" / "mutation_survivors.yaml"
 """Why a mutant may live: by the reason, what it is (`changed_to`)."""
@@ -57,8 +59,8 @@ TESTS = (
         for name in (
             "admin_metrics", "bridge", "budget", "canonical", "checkpoint", "control", "daemon_logs", "day",
             "diagnostics", "errors", "events", "gateway_auth", "housekeeper", "keys", "manifests_judging",
-            "manifests_said", "masking", "merkle", "metering", "note", "open_requests", "output", "proofs",
-            "pruned_base", "query", "recorder", "rehearsal", "replay", "secrets", "stamp", "standing",
+            "manifests_said", "masking", "merkle", "metering", "note", "open_requests", "output", "postgres_address",
+            "proofs", "pruned_base", "query", "recorder", "rehearsal", "replay", "secrets", "stamp", "standing",
             "state_and_plan", "steering", "tail", "text", "tickets", "tlog_proof", "views",
         )
     ),
@@ -68,13 +70,16 @@ TESTS = (
         f"tests/integration/test_{name}.py"
         for name in (
             "ledger_properties", "log_check", "log_faults", "log_index", "log_past", "log_past_pruned", "log_tampering",
-            "log_tree", "recorder_alone", "recorder_decisions", "recorder_failures", "recorders_on_one_log",
-            "replay_properties", "sqlite_store", "tampering_evidence",
+            "log_tree", "postgres_store", "recorder_alone", "recorder_decisions", "recorder_failures",
+            "recorders_on_one_log", "replay_properties", "sqlite_store", "tampering_evidence",
         )
     ),
 )  # fmt: skip
 LEFT_OUT = ("kill_", "sync", "acknowledged", "failing_disk", "full_file_system")
 """Words in the names of those that are left out: they start other processes."""
+
+POSTGRES = "reconciler/log/postgres"
+"""Only for what is here the tests that need a server run: the children share one, each with schemas of its own."""
 
 
 class Mutant(NamedTuple):
@@ -139,8 +144,9 @@ def _defaults(node: ast.FunctionDef, function: Any) -> tuple[Any, Any]:
 class Runner:
     """The plugin of pytest that runs mutants in place of tests."""
 
-    def __init__(self, folder: Path, paths: Sequence[Path], seconds: float) -> None:
+    def __init__(self, folder: Path, paths: Sequence[Path], seconds: float, server: Postgres | None) -> None:
         """Prepare a run of the modules in `paths`; results of before lie in `folder`."""
+        self.server = server
         self.folder = folder
         self.seconds = seconds
         self.paths = paths
@@ -236,6 +242,8 @@ class Runner:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
         shutil.rmtree(self.folder / f"tmp-{child}", ignore_errors=True)
+        if self.server:
+            self.server.drop_schemas(child)
         report = self.folder / f"child-{mutant.name.replace('/', '.')}"
         by = report.read_text() if report.exists() else ""
         report.unlink(missing_ok=True)
@@ -423,8 +431,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(folder: Path, paths: Sequence[Path], seconds: float) -> None:
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--capture=no", "--hypothesis-seed=0"]
-    left_out = f"not ({' or '.join(LEFT_OUT)})"
-    pytest.main([*options, "-k", left_out, *TESTS], plugins=[Runner(folder, paths, seconds)])
+    server = postgres() if any(str(path).startswith(POSTGRES) for path in paths) else None
+    left_out = LEFT_OUT if server else (*LEFT_OUT, "postgres")
+    runner = Runner(folder, paths, seconds, server)
+    pytest.main([*options, "-k", f"not ({' or '.join(left_out)})", *TESTS], plugins=[runner])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import itertools
 import os
@@ -11,6 +12,9 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+
+import psycopg
+from psycopg.sql import SQL, Identifier
 
 from reconciler.log.postgres.place import PostgresLog, prepare
 from reconciler.log.url import PostgresAddress, read_address
@@ -53,6 +57,15 @@ class Postgres:
         address = self.address(f"log_{os.getpid()}_{next(_numbers)}")
         prepare(address)
         return address
+
+    def drop_schemas(self, process: int) -> None:
+        """Drop those that a process made which has ended; one that is still locked stays."""
+        with psycopg.connect(self.address("public").conninfo, autocommit=True) as db:
+            named = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)"
+            for (name,) in db.execute(named, (f"log_{process}_",)).fetchall():
+                with contextlib.suppress(psycopg.errors.LockNotAvailable):
+                    db.execute("SET lock_timeout = '2s'")
+                    db.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(name)))
 
     def remove(self) -> None:
         """Stop it and delete everything."""

@@ -119,7 +119,7 @@ def test_line_quotes_the_offending_text_unless_it_is_there_already(text: str, qu
         ("ü\tü\r", "ü\\tü\\r", "\\u00fc\\u0009\\u00fc\\u000d"),
         ("\u202e\U000e0041", "\\u202e\\U000e0041", "\\u202e\\udb40\\udc41"),
         ("\udc80\udcff\udc7f", "\\x80\\xff\\udc7f", "\\udc80\\udcff\\udc7f"),
-        ("\ud800", "\\ud800", "\\ud800"),
+        ("\ud800\udd00", "\\ud800\\udd00", "\\ud800\\udd00"),
     ],
 )
 def test_what_steers_a_terminal_is_escaped(text: str, escaped: str, json_escaped: str) -> None:

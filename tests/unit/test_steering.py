@@ -152,8 +152,10 @@ def test_what_a_pin_brings_back_keeps_the_commit_that_gave_it_its_content() -> N
     for draft in drafts:
         state.apply(ev.Event(draft.actor, draft.payload, "id", draft.subject, "t"))
     state.models["still"] = Resource("still", {}, "old.yaml", 1, "r2", 0)
-    (last,) = steering.unpin(state, then, "r4", "p", "back")
+    state.models["gone"] = Resource("gone", spec, "g.yaml", 2, "r3", 0)
+    gone, last = steering.unpin(state, then, "r4", "p", "back")
+    assert gone.payload == ev.BindingDeleted(spec=None, previous=spec, changed=[], file="g.yaml", line=2, revision="r4")
     assert (last.actor, last.subject) == ("p", "revision/r3")
     assert last.payload == ev.RevisionUnpinned(
-        commit="r3", revision="r4", position=7, reason="back", counts=ev.Counts(2, 1, 0, 0, 0, 1), moved=moved
+        commit="r3", revision="r4", position=7, reason="back", counts=ev.Counts(2, 1, 0, 0, 1, 1), moved=moved
     )

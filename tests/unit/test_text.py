@@ -11,6 +11,7 @@ from reconciler.core.text import (
     alike,
     counted,
     cut,
+    nearest,
     value_text,
 )
 
@@ -46,6 +47,22 @@ def test_few_words_are_all_compared_and_of_many_those_alike() -> None:
     ]
     assert alike("model", many) == ["mother", "yokel", "mel", "el", "mo" + long[2:]]
     assert alike("x", [f"x{n}" for n in range(9 * COMPARED_MAX)]) == [f"x{n}" for n in range(COMPARED_MAX)]
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [("modle", "model"), ("model", "model"), ("delm", "model"), ("mxxxl", ""), ("x", ""), ("agnt", "agent")],
+)
+def test_misspelled_word_is_taken_for_the_one_most_like_it(word: str, near: str) -> None:
+    """By default three letters in five must agree; whoever asks may want more, and none is better than any."""
+    assert nearest(word, iter(["models", "model", "agent"])) == near
+
+
+@pytest.mark.parametrize(("likeness", "near"), [((), "abcxy"), ((0.6,), "abcxy"), ((0.61,), ""), ((0.2,), "abcxy")])
+def test_likeness_that_is_asked_for_is_enough(likeness: tuple[float, ...], near: str) -> None:
+    """A word that is exactly so much like another is taken."""
+    assert nearest("abcde", ["abcxy"], *likeness) == near
+    assert nearest("abxyz", ["abcde"]) == ""
 
 
 @pytest.mark.parametrize(
