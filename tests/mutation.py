@@ -21,6 +21,7 @@ import contextlib
 import difflib
 import hashlib
 import inspect
+import itertools
 import json
 import os
 import shutil
@@ -48,6 +49,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SURVIVORS = ROOT / "tests" / "mutation_survivors.yaml"
 """Why a mutant may live: by the reason, what it is (`changed_to`)."""
 RESULTS = "results.jsonl"
+FOUND = ("killed", "timeout")
 CHILDREN = 2
 TEST_S_MAX = 4
 """A test of a mutant may take ten times as long as without it, and this longer; then the mutant counts as found."""
@@ -144,11 +146,13 @@ def _defaults(node: ast.FunctionDef, function: Any) -> tuple[Any, Any]:
 class Runner:
     """The plugin of pytest that runs mutants in place of tests."""
 
-    def __init__(self, folder: Path, paths: Sequence[Path], seconds: float, server: Postgres | None) -> None:
+    def __init__(self, folder: Path, paths: Sequence[Path], given: argparse.Namespace, server: Postgres | None) -> None:
         """Prepare a run of the modules in `paths`; results of before lie in `folder`."""
         self.server = server
         self.folder = folder
-        self.seconds = seconds
+        self.seconds = given.seconds
+        self.every = given.every
+        self.passed_over = FOUND if not given.new else (*FOUND, "survived", "not reached")
         self.paths = paths
         self.results = folder / RESULTS
         self.items: dict[str, pytest.Item] = {}
@@ -176,8 +180,8 @@ class Runner:
             self.killers[name.partition(":")[0]][kept["by"]] += 1
         for path in self.paths:
             reached = _by_statement(path, self.reached.get(str(path), {}))
-            found = [mutant for mutant in mutants_of(path) if done.get(mutant.name, {}).get("diff") != mutant.diff]
-            for mutant in found:
+            chosen = itertools.islice(mutants_of(path), 0, None, self.every)
+            for mutant in [mutant for mutant in chosen if done.get(mutant.name, {}).get("diff") != mutant.diff]:
                 while len(self.running) >= CHILDREN:
                     self._wait()
                 tests = self._ordered(mutant, reached.get(mutant.line, []))
@@ -191,7 +195,7 @@ class Runner:
 
     def _done(self) -> dict[str, dict[str, str]]:
         lines = self.results.read_text(encoding="utf-8").splitlines() if self.results.exists() else []
-        return {found["name"]: found for found in map(json.loads, lines) if found["status"] in ("killed", "timeout")}
+        return {found["name"]: found for found in map(json.loads, lines) if found["status"] in self.passed_over}
 
     def _ordered(self, mutant: Mutant, tests: Sequence[str]) -> list[str]:
         near, far = self.killers[mutant.name.rpartition(":")[0]], self.killers[mutant.path]
@@ -417,6 +421,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description="Change each line, see a test fail.")
     parser.add_argument("--folder", type=Path, required=True, help="where results are kept")
     parser.add_argument("--seconds", type=float, default=60, help="of tests for a mutant, at most (default 60)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth of a module: a sample")
+    parser.add_argument("--new", action="store_true", help="try no survivor of before again")
     parser.add_argument("--report", action="store_true", help="run nothing, only tell what is known")
     parser.add_argument("names", nargs="*", metavar="MODULE", help="a path or its beginning (default: all)")
     arguments = parser.parse_args(argv)
@@ -425,15 +431,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = arguments.folder.resolve()
     paths = [path for name in arguments.names or [""] for path in modules() if str(path).startswith(name)]
     if not arguments.report:
-        _run(folder, paths, arguments.seconds)
+        _run(folder, paths, arguments)
     return report(folder, paths)
 
 
-def _run(folder: Path, paths: Sequence[Path], seconds: float) -> None:
+def _run(folder: Path, paths: Sequence[Path], given: argparse.Namespace) -> None:
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--capture=no", "--hypothesis-seed=0"]
     server = postgres() if any(str(path).startswith(POSTGRES) for path in paths) else None
     left_out = LEFT_OUT if server else (*LEFT_OUT, "postgres")
-    runner = Runner(folder, paths, seconds, server)
+    runner = Runner(folder, paths, given, server)
     pytest.main([*options, "-k", f"not ({' or '.join(left_out)})", *TESTS], plugins=[runner])
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
 
 import pytest
 from hypothesis import given, settings
@@ -126,6 +129,35 @@ def path(tmp_path: Path) -> Path:
     return made
 
 
+@pytest.fixture(params=["beside", "here"])
+def second(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second process, once as it is, once as one that runs in this process and can be looked into."""
+    if request.param == "here":
+        monkeypatch.setattr(beside.subprocess, "Popen", Here)
+
+
+class Here:
+    """A second process that is no other one."""
+
+    def __init__(self, _: Sequence[str], stdin: IO[bytes], stdout: IO[bytes], **_rest: int) -> None:
+        self.code = 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdin", SimpleNamespace(buffer=stdin))
+            patch.setattr(sys, "stdout", SimpleNamespace(buffer=stdout))
+            try:
+                beside.main()
+            except Exception:
+                self.code = 1
+
+    def wait(self) -> int:
+        """Give the code that it ended with."""
+        return self.code
+
+    def kill(self) -> None:
+        """Do nothing: it has ended."""
+
+
+@pytest.mark.usefixtures("second")
 def test_second_process_finds_the_same(path: Path) -> None:
     """The bytes' half, done by another process, gives the findings that it gives here."""
     tamper(path, "UPDATE events SET body = x'7b7d' WHERE seq IN (5, 40)")
@@ -137,6 +169,39 @@ def test_second_process_finds_the_same(path: Path) -> None:
     assert found is not None
     assert set(found.frontiers) == {0, 3, 41, 60}
     assert {problem.position for problem in found.problems} == {5, 40}
+
+
+@pytest.mark.usefixtures("second")
+def test_second_process_says_nothing_of_a_log_that_begins_elsewhere(path: Path) -> None:
+    """It was pruned meanwhile."""
+    with beside.start(path, Frontier(1, (leaf_hash(b""),)), 60, [], False) as helper:
+        assert helper is not None
+        assert helper.findings() is None
+
+
+def test_answer_of_another_version_is_not_believed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program may be replaced while it runs."""
+    with beside.start(path, Frontier(), 60, [], False) as helper:
+        monkeypatch.setattr(beside, "__version__", "0")
+        assert helper is not None
+        assert helper.findings() is None
+
+
+@pytest.mark.parametrize(
+    ("cpus", "events", "worth"), [(2, 50_000, True), (2, 49_999, False), (1, 50_000, False), (None, 50_000, False)]
+)
+@pytest.mark.parametrize("counted", ["all", "allowed"])
+def test_second_process_is_for_long_logs_on_more_than_one_cpu(
+    monkeypatch: pytest.MonkeyPatch, cpus: int | None, events: int, worth: bool, counted: str
+) -> None:
+    """What counts are the CPUs that this process may use, where the system tells; one, where it tells nothing."""
+    if counted == "allowed":
+        monkeypatch.setattr(beside.os, "sched_getaffinity", lambda _: set(range(cpus or 1)), raising=False)
+        monkeypatch.setattr(beside.os, "cpu_count", lambda: 3 - (cpus or 1))
+    else:
+        monkeypatch.delattr(beside.os, "sched_getaffinity", raising=False)
+        monkeypatch.setattr(beside.os, "cpu_count", lambda: cpus)
+    assert beside.is_worth_it(events) is worth
 
 
 @pytest.mark.parametrize("broken", [False, True])

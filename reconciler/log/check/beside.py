@@ -86,7 +86,7 @@ def main() -> None:
     task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=_Task)
     with contextlib.closing(again(task.place).reader()) as log, log.moment():
         if log.first() != task.first:
-            sys.exit("the log was pruned since the check began")
+            return  # the log was pruned since the check began: no answer
         findings = check_bytes(log, Frontier.unpack(task.first, task.peaks), task.stop, task.sizes, task.deep)
     sys.stdout.buffer.write(msgspec.msgpack.encode((__version__, findings)))
 
