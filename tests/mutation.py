@@ -6,7 +6,8 @@
 What is mutated stands in `[tool.mutmut]` of pyproject.toml. mutmut only says what the mutants are: starting pytest anew
 for each takes seconds, and there are thousands. Here the tests are collected once. A mutant is a forked child in which
 the mutated function's code takes the place of the original, and which runs the tests that reach the changed line, the
-quick ones first, until one fails. Nothing of the sources is written. A mutant that no test notices may still fail the
+quick ones first, until one fails. Code that runs while its module is imported is imported anew, and the module's own
+tests run. Nothing of the sources is written. A mutant that no test notices may still fail the
 type check, which is a check of this project as well.
 
 DIR keeps the results, one JSON line a mutant, so that a run that was ended goes on where it was.
@@ -33,6 +34,7 @@ import time
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -185,7 +187,7 @@ class Runner:
                 while len(self.running) >= CHILDREN:
                     self._wait()
                 tests = self._ordered(mutant, reached.get(mutant.line, []))
-                if tests:
+                if tests or own_tests(path).exists():
                     self._start(mutant, tests)
                 else:
                     self._write(mutant, "not reached", "", 0)
@@ -218,6 +220,8 @@ class Runner:
             return
         os.setsid()
         self._alone()
+        if not tests:
+            os._exit(_fails_anew(mutant))
         mutant.function.__code__ = mutant.code
         mutant.function.__defaults__, mutant.function.__kwdefaults__ = mutant.defaults
         for test in tests:
@@ -294,6 +298,29 @@ class Runner:
         self.reached = {
             path: {int(line): tests for line, tests in lines.items()} for path, lines in known["reached"].items()
         }
+
+
+def own_tests(path: Path) -> Path:
+    """Name the tests that are a module's own, if it has any."""
+    return Path("tests", "unit", f"test_{path.stem}.py")
+
+
+def _fails_anew(mutant: Mutant) -> bool:
+    """Import everything anew with a mutant of code that runs while it is imported, and say if its own tests fail."""
+    given = SourceFileLoader.get_code
+
+    def get_code(loader: SourceFileLoader, name: str) -> types.CodeType | None:
+        code = given(loader, name)
+        if code is None or loader.path != str(ROOT / mutant.path):
+            return code
+        functions = {mutant.function.__name__: mutant.code}
+        return code.replace(co_consts=tuple(functions.get(getattr(c, "co_name", ""), c) for c in code.co_consts))
+
+    SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("reconciler", "tests")]:
+        del sys.modules[name]
+    signal.alarm(60)
+    return pytest.main(["-x", "-p", "no:cacheprovider", "-p", "no:xdist", str(own_tests(Path(mutant.path)))]) != 0
 
 
 def _measured(runner: Runner, items: Sequence[pytest.Item], known: dict[str, Any]) -> dict[str, Any]:

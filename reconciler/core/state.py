@@ -378,7 +378,5 @@ def from_rows(rows: dict[RowKey, bytes], position: int) -> State:
                 (state.admins if key.admin else state.keys)[key.digest] = key
             case "account":
                 accounts[name] = _decode_account(body)
-            case _:
-                pass
     state.ledger = Ledger(accounts=accounts)
     return state

@@ -1,5 +1,6 @@
 """The fold and the plan: what is wanted, what has to happen, what is in force afterwards."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -419,6 +420,10 @@ def test_differences_give_both_values() -> None:
         Difference("metadata.labels.l", "1", None),
         Difference("x", 1, None),
     ]
+    for part, field in (("spec", "a"), ("labels", "metadata.labels.a"), ("annotations", "metadata.annotations.a")):
+        assert changed_fields(now, msgspec.structs.replace(now, **{part: {**getattr(now, part), "a": "new"}})) == [
+            field
+        ]
     assert differences(None, now)[0] == Difference("deep", None, {"y": 2})
     assert differences(None, None) == differences(now, now) == []
     other = Resource("a", {"x": True, "deep": {"y": 3}}, "f", 1, "r", 0, {"l": "1"}, {"n": "2"})
