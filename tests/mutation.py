@@ -62,7 +62,7 @@ TESTS = (
         f"tests/unit/test_{name}.py"
         for name in (
             "admin_metrics", "bridge", "budget", "canonical", "checkpoint", "control", "daemon_logs", "day",
-            "diagnostics", "errors", "events", "gateway_auth", "housekeeper", "keys", "manifests_judging",
+            "diagnostics", "errors", "events", "gateway_auth", "housekeeper", "index", "keys", "manifests_judging",
             "manifests_said", "masking", "merkle", "metering", "note", "open_requests", "output", "postgres_address",
             "proofs", "pruned_base", "query", "recorder", "rehearsal", "replay", "secrets", "stamp", "standing",
             "state_and_plan", "steering", "tail", "text", "tickets", "tlog_proof", "views",
@@ -201,10 +201,13 @@ class Runner:
 
     def _ordered(self, mutant: Mutant, tests: Sequence[str]) -> list[str]:
         near, far = self.killers[mutant.name.rpartition(":")[0]], self.killers[mutant.path]
-        found = sorted(
-            (test for test in tests if test in self.items),
-            key=lambda test: (self.durations[test] > self.seconds / 2, -near[test], -far[test], self.durations[test]),
-        )
+        stem, last = Path(mutant.path).stem, self.seconds / 2
+
+        def order(test: str) -> tuple[bool, int, bool, int, float]:
+            named_so = stem in test.partition("::")[0]
+            return self.durations[test] > last, -near[test], not named_so, -far[test], self.durations[test]
+
+        found = sorted((test for test in tests if test in self.items), key=order)
         chosen, left = [], self.seconds
         for test in found:
             if self.durations[test] <= left or not chosen:
