@@ -45,6 +45,7 @@ from _pytest.runner import runtestprotocol
 from mutmut.configuration import config
 from mutmut.mutation.file_mutation import mutate_file_contents
 
+from tests import support_log
 from tests.support_postgres import Postgres, postgres
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -171,6 +172,8 @@ class Runner:
         quick = settings(database=None, max_examples=EXAMPLES, phases=(Phase.explicit, Phase.generate))
         settings.register_profile("mutation", quick)
         settings.load_profile("mutation")
+        if not self.server:
+            support_log.LOGS.pop("postgres", None)  # else each child that asks for it starts a server
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run the tests once without a mutant, then those that reach each mutant."""

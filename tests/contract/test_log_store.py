@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -58,6 +59,7 @@ def test_append_gives_back_the_same_bytes(store: Store) -> None:
     assert [e.seq for e in store.read_back(before=3)] == [2, 1, 0]
     assert [event for chunk in store.chunks(3, 9) for event in chunk] == [tuple(event) for event in events[2:8]]
     assert [body for chunk in store.bodies(1) for body in chunk] == [event.body for event in events]
+    assert [len(chunk) for chunk in store.bodies()] == [701]
     assert [e.seq for e in store.read_at([4, 700, 2])] == [700, 4, 2]
 
 
@@ -220,8 +222,9 @@ def test_second_writer_is_refused(log: Log) -> None:
     """Only one may write; readers are let in, and the next writer when the first has let go."""
     backend = log.writer()
     for wait_s in (0.0, 0.05):
-        with pytest.raises(LogBusy):
+        with pytest.raises(LogBusy, match="writ") as caught:
             log.writer(wait_s)
+        assert caught.value.hint
     log.reader().close()
     backend.release()
     log.writer().release()
@@ -263,8 +266,9 @@ def _turn(store: Store, position: int) -> list[Stored]:
 def test_log_that_was_not_made_is_no_log(place: Log) -> None:
     """Neither reading nor writing makes one."""
     for opening in (place.reader, place.writer):
-        with pytest.raises(LogDamaged):
+        with pytest.raises(LogDamaged, match=re.escape(str(place))) as caught:
             opening()
+        assert caught.value.hint
     create_log(place, origin=ORIGIN, vkey="key")
     place.reader().close()
 
