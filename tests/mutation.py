@@ -419,34 +419,35 @@ def changed_to(mutant: Mapping[str, str]) -> str:
 
 
 def report(folder: Path, paths: Sequence[Path]) -> int:
-    """Print a line for each module, and every survivor without a reason; 1 if there is one."""
+    """Print a line for each module and package, and every survivor without a reason; 1 if there is one."""
     lines = (folder / RESULTS).read_text(encoding="utf-8").splitlines()
     last = {found["name"]: found for found in map(json.loads, lines)}
     by_types = found_by_types(folder, paths)
     known = yaml.safe_load(SURVIVORS.read_text(encoding="utf-8")) if SURVIVORS.exists() else {}
-    reasons = {text: reason for reason, texts in known.items() for text in texts}
-    sums: collections.Counter[str] = collections.Counter()
+    reasons = {text for texts in known.values() for text in texts}
+    sums: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     open_: list[str] = []
-    sys.stdout.write(
-        "| module | mutants | found by a test | by the type check | survive | found |\n" + "| --- " * 6 + "|\n"
-    )
-    for path in paths:
-        of = [found for name, found in last.items() if name.startswith(f"{path}:")]
-        left = [found for found in of if found["status"] in ("survived", "not reached")]
-        survive = [found for found in left if found["name"] not in by_types]
-        counts = {"all": len(of), "test": len(of) - len(left), "types": len(left) - len(survive), "left": len(survive)}
-        sums.update(counts)
-        open_ += [changed_to(found) for found in survive if changed_to(found) not in reasons]
-        if of:
-            sys.stdout.write(_row(str(path), counts))
-    sys.stdout.write(_row("together", sums))
+    for name, found in last.items():
+        path = name.partition(":")[0]
+        if Path(path) not in paths:
+            continue
+        verdict = "test" if found["status"] not in ("survived", "not reached") else "types"
+        if verdict == "types" and name not in by_types:
+            verdict = "may live" if changed_to(found) in reasons else "left"
+        if verdict == "left":
+            open_.append(changed_to(found))
+        for group in (path, "/".join(Path(path).parts[:2]), "together"):
+            sums[group][verdict] += 1
+    sys.stdout.write("| what | mutants | found by a test | by the type check | may live | left | found |\n")
+    sys.stdout.write("| --- " * 7 + "|\n" + "".join(_row(name, counts) for name, counts in sorted(sums.items())))
     sys.stdout.write("".join(f"no reason: {text}\n" for text in open_))
     return bool(open_)
 
 
 def _row(name: str, counts: Mapping[str, int]) -> str:
-    share = 100 * (1 - counts["left"] / counts["all"])
-    return f"| {name} | {counts['all']} | {counts['test']} | {counts['types']} | {counts['left']} | {share:.1f} % |\n"
+    tests, types_, may, left = (counts.get(verdict, 0) for verdict in ("test", "types", "may live", "left"))
+    share = 100 * (tests + types_) / sum(counts.values())
+    return f"| {name} | {sum(counts.values())} | {tests} | {types_} | {may} | {left} | {share:.1f} % |\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,8 +11,8 @@ import pytest
 from reconciler.core import events as ev
 from reconciler.core.budget import Account, Ledger
 from reconciler.core.errors import LogDamaged, NotFound
-from reconciler.core.state import FOLD_VERSION, State, dump
-from reconciler.log import pruned
+from reconciler.core.state import FOLD_VERSION, Order, State, dump
+from reconciler.log import past, pruned
 from reconciler.log.store import Base, Kept, Reader, Stored
 from reconciler.log.tree import Tree, extend
 from reconciler.tlog.merkle import Frontier, leaf_hash, node_hash
@@ -242,3 +242,25 @@ def test_tree_of_stored_hashes_is_that_of_the_leaves() -> None:
     for size, missing in ((601, 600), (768, 512), (1024, 512), (3, 0)):
         with pytest.raises(LogDamaged, match=f"^a hash of the tree is missing at position {missing}$"):
             hashes.root(size)
+
+
+def at(state: State) -> Reader:
+    """Give a log that begins with a state."""
+    data = dump(state)
+    base = Base(256, tree(LEAVES).pack(), data, hashlib.sha256(data).hexdigest(), 300, FOLD_VERSION)
+    return reader(base, at_300=cut(256, 0, None))
+
+
+def test_of_what_was_dropped_only_the_revision_in_force_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right after its acceptance nothing differed from the base, unless another one was pinned there."""
+    free = State(position=256, accepted=200)
+    pinned = State(position=256, accepted=200, pin=Order("o@example.com", "t", "", "c"))
+    monkeypatch.setattr(past, "state_then", lambda _, position: State(position=position))
+    assert past.objects_at(at(free), 201) == free
+    for log, position in ((at(free), 200), (at(free), 202), (at(free), 255), (at(pinned), 201)):
+        with pytest.raises(NotFound, match=f"^position {position - 1} is not on the log"):
+            past.objects_at(log, position)
+    assert [past.objects_at(at(free), position).position for position in (256, 257)] == [256, 257]
+
+    assert past.accepted_state(at(free), free) is free
+    assert past.accepted_state(at(free), pinned) == free
