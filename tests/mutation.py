@@ -65,10 +65,10 @@ TESTS = (
         for name in (
             "admin_metrics", "bridge", "budget", "canonical", "checkpoint", "control", "daemon_logs", "day",
             "diagnostics", "errors", "events", "gateway_auth", "housekeeper", "index", "keys", "log_files",
-            "manifests_judging", "manifests_said", "masking", "merkle", "metering", "note", "open_requests", "output",
-            "postgres_address", "proofs", "pruned_base", "query", "recorder", "rehearsal", "reindexing", "replay",
-            "secrets", "stamp", "standing", "state_and_plan", "steering", "tail", "text", "tickets", "tlog_proof",
-            "views",
+            "log_opening", "log_schema", "log_views", "manifests_judging", "manifests_said", "masking", "merkle",
+            "metering", "note", "open_requests", "output", "postgres_address", "proofs", "pruned_base", "query",
+            "recorder", "rehearsal", "reindexing", "replay", "secrets", "stamp", "standing", "state_and_plan",
+            "steering", "tail", "text", "tickets", "tlog_proof", "views",
         )
     ),
     "tests/contract/test_log_store.py",
@@ -311,7 +311,8 @@ class Runner:
 
 def own_tests(path: Path) -> Path:
     """Name the tests that are a module's own, if it has any."""
-    return Path("tests", "unit", f"test_{path.stem}.py")
+    own = Path("tests", "unit", f"test_log_{path.stem}.py")
+    return own if own.exists() else Path("tests", "unit", f"test_{path.stem}.py")
 
 
 def _fails_anew(mutant: Mutant) -> bool:
