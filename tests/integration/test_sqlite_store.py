@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.errors import LogBusy, LogDamaged
+from reconciler.core.errors import LogBusy, LogDamaged, LogNotWritable
+from reconciler.log.sqlite import store as sqlite_store
+from reconciler.log.sqlite import subtrees
+from reconciler.log.sqlite.errors import RESTORE
 from reconciler.log.sqlite.place import create
 from reconciler.log.sqlite.store import WAITING_BYTES_MAX, SqliteBackend, SqliteStore, open_reader
 from reconciler.log.store import Snapshot, Stored
@@ -65,6 +69,25 @@ def test_settle_waits_for_no_reader_forever(store: SqliteStore) -> None:
     assert store.size() == 51
     wal = store.path.with_name("log.db-wal")
     assert 0 < wal.stat().st_size < 100_000  # only the one harmless write after the truncation
+
+
+def test_reader_that_stays_keeps_the_file_from_being_whole(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both for a copy of it alone and for settling; when it goes, both are done."""
+    monkeypatch.setattr(sqlite_store, "GATHER_S", 0.01)
+    assert store.gather()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM events").fetchone()
+        store.append(some(1, 2), {})
+        assert not store.gather()
+        with pytest.raises(LogNotWritable) as caught:
+            store.settle()
+        assert caught.value.message == f"{path} has a reader that does not let go"
+        assert caught.value.hint == "end long-running readers"
+    assert store.gather()
+    store.settle()
 
 
 def test_wal_of_a_large_commit_is_cut_again(store: SqliteStore) -> None:
@@ -134,9 +157,38 @@ def test_second_writer_is_refused_with_the_holder(path: Path) -> None:
 def test_create_refuses_what_a_lost_log_left(path: Path) -> None:
     """A log is never made over another, nor over what a lost one left behind."""
     before = path.read_bytes()
-    with pytest.raises(LogDamaged, match="exists"):
+    with pytest.raises(LogDamaged, match="exists") as caught:
         create(path, [], {}, 1)
+    assert caught.value.hint == "move it away first"
     assert path.read_bytes() == before
     path.rename(path.with_name("log.db-wal"))
     with pytest.raises(LogDamaged, match="exists"):
         create(path, [], {}, 1)
+
+
+def test_creation_that_was_killed_leaves_nothing_to_the_next(path: Path) -> None:
+    """Whatever it had begun."""
+    path.unlink()
+    for end in ("", "-wal", "-shm", "-journal"):
+        path.with_name(f"log.db.new{end}").write_bytes(b"half of something")
+    create(path, [], {}, 1)
+    assert {each.name for each in path.parent.iterdir()} == {"log.db", "log.db.lock"}
+
+
+def test_index_that_points_nowhere_is_damage(store: SqliteStore, path: Path) -> None:
+    """At a block that has no such mark, at itself or at a later one: a search ends with that."""
+    block = "INSERT INTO marks VALUES (?, 'type', 'x', ?, x'00000000', NULL)"
+    for pointing in ([(8, 8)], [(8, 9), (9, None)], [(8, 4)]):
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute("DELETE FROM marks")
+            db.execute("INSERT OR REPLACE INTO marked VALUES ('type', 'x', 8)")
+            db.executemany(block, pointing)
+        with pytest.raises(LogDamaged, match="the index of type x is broken at block ") as caught:
+            list(itertools.islice(store.marks_back("type", "x", 20), 5))
+        assert caught.value.hint == RESTORE
+
+
+def test_subtrees_of_a_log_are_counted() -> None:
+    """A tile has 256; a tile of tiles is one more."""
+    sizes = (0, 255, 256, 511, 512, 65_535, 65_536)
+    assert [subtrees.count(size) for size in sizes] == [0, 0, 1, 1, 2, 255, 257]
