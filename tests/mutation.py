@@ -19,40 +19,31 @@ import argparse
 import ast
 import collections
 import contextlib
-import difflib
 import gc
 import hashlib
-import inspect
 import itertools
 import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import textwrap
 import time
 import types
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import coverage
 import pytest
-import yaml
 from _pytest.runner import runtestprotocol
-from mutmut.configuration import config
-from mutmut.mutation.file_mutation import mutate_file_contents
 
 from tests import support_log
+from tests.mutation_mutants import Mutant, modules, mutants_of
+from tests.mutation_report import RESULTS, report
 from tests.support_postgres import Postgres, postgres
 
 ROOT = Path(__file__).resolve().parent.parent
-SURVIVORS = ROOT / "tests" / "mutation_survivors.yaml"
-"""Why a mutant may live: by the reason, what it is (`changed_to`)."""
-RESULTS = "results.jsonl"
 FOUND = ("killed", "timeout")
 CHILDREN = 2
 TEST_S_MAX = 4
@@ -87,65 +78,6 @@ LEFT_OUT = ("kill_", "sync", "acknowledged", "failing_disk", "full_file_system")
 
 POSTGRES = "reconciler/log/postgres"
 """Only for what is here the tests that need a server run: the children share one, each with schemas of its own."""
-
-
-class Mutant(NamedTuple):
-    """One change: `code` and `defaults` replace those of `function`; `line` is where, `diff` shows it."""
-
-    name: str
-    path: str
-    function: Any
-    code: types.CodeType
-    defaults: tuple[Any, Any]
-    line: int
-    diff: str
-
-
-def mutants_of(path: Path) -> Iterator[Mutant]:
-    """Give the mutants of a module. Default values that changed are taken along if they are constants."""
-    text = mutate_file_contents(str(path), path.read_text(encoding="utf-8")).code
-    module = import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
-    codes = {code.co_name: code for code in _codes(compile(text, str(path), "exec", dont_inherit=True))}
-    for name, node in _mutated(path, text):
-        owner, _, attribute = name.split(":")[1].rpartition(".")
-        found = inspect.getattr_static(getattr(module, owner) if owner else module, attribute)
-        function = inspect.unwrap(getattr(found, "__func__", found))
-        source, start = inspect.getsourcelines(function)
-        before = textwrap.dedent("".join(source)).splitlines()
-        lines = text.splitlines()[node.lineno - 1 - len(node.decorator_list) : node.end_lineno]
-        after = textwrap.dedent("\n".join(lines)).replace(node.name, attribute).splitlines()
-        diff = list(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]
-        line = start - 1 + int(diff[0].split()[1].split(",")[0].lstrip("-")) if diff else start
-        shown = "\n".join(line for line in diff if not line.startswith("@@"))
-        yield Mutant(name, str(path), function, codes[node.name], _defaults(node, function), line, shown)
-
-
-def _mutated(path: Path, text: str) -> Iterator[tuple[str, ast.FunctionDef]]:
-    """Give the functions that mutmut wrote, each with its name here: `reconciler/a.py:Class.method:number`."""
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef) and "__mutmut_" in node.name and not node.name.endswith("_orig"):
-            mangled, _, number = node.name.rpartition("__mutmut_")
-            label = mangled.removeprefix("xǁ").replace("ǁ", ".") if "ǁ" in mangled else mangled.removeprefix("x_")
-            yield f"{path}:{label}:{number}", node
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield constant
-            yield from _codes(constant)
-
-
-def _defaults(node: ast.FunctionDef, function: Any) -> tuple[Any, Any]:
-    """Give the default values of a mutated function, by place and by name, as far as they are constants."""
-    by_place, by_name = function.__defaults__, function.__kwdefaults__
-    if by_place:
-        pairs = zip(node.args.defaults, by_place, strict=True)
-        by_place = tuple(new.value if isinstance(new, ast.Constant) else old for new, old in pairs)
-    if by_name:
-        given = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-        by_name = by_name | {argument.arg: new.value for argument, new in given if isinstance(new, ast.Constant)}
-    return by_place, by_name
 
 
 class Runner:
@@ -390,68 +322,6 @@ def _by_statement(path: Path, reached: dict[int, list[str]]) -> dict[int, list[s
 def sources_digest() -> str:
     """Name what is mutated by its bytes."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in modules())).hexdigest()[:16]
-
-
-def modules() -> list[Path]:
-    """Give the modules that `[tool.mutmut]` names."""
-    return sorted(path for path in Path("reconciler").rglob("*.py") if config().should_mutate(path))
-
-
-def found_by_types(folder: Path, paths: Sequence[Path]) -> set[str]:
-    """Give the mutants that mypy complains of, by checking all of a module's mutants side by side."""
-    shutil.rmtree(folder / "types", ignore_errors=True)
-    shutil.copytree(ROOT / "reconciler", folder / "types" / "reconciler")
-    shutil.copy2(ROOT / "pyproject.toml", folder / "types")
-    spans: dict[str, list[tuple[int, int, str]]] = {}
-    for path in paths:
-        text = mutate_file_contents(str(path), path.read_text(encoding="utf-8")).code
-        (folder / "types" / path).write_text(text, encoding="utf-8")
-        spans[str(path)] = [(node.lineno, node.end_lineno or 0, name) for name, node in _mutated(path, text)]
-    command = [sys.executable, "-m", "mypy", "--output", "json"]
-    told = subprocess.run(command, cwd=folder / "types", capture_output=True, text=True, check=False).stdout
-    errors = [error for error in map(json.loads, told.splitlines()) if error["severity"] == "error"]
-    return {
-        name for error in errors for first, last, name in spans.get(error["file"], ()) if first <= error["line"] <= last
-    }
-
-
-def changed_to(mutant: Mapping[str, str]) -> str:
-    """Say what a mutant is, in words that hold while the lines around it change: function, and the new text."""
-    lines = mutant["diff"].splitlines()
-    old, new = (" ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+")
-    return f"{mutant['name'].rpartition(':')[0]}: {new or f'without {old}'}"
-
-
-def report(folder: Path, paths: Sequence[Path]) -> int:
-    """Print a line for each module and package, and every survivor without a reason; 1 if there is one."""
-    lines = (folder / RESULTS).read_text(encoding="utf-8").splitlines()
-    last = {found["name"]: found for found in map(json.loads, lines)}
-    by_types = found_by_types(folder, paths)
-    known = yaml.safe_load(SURVIVORS.read_text(encoding="utf-8")) if SURVIVORS.exists() else {}
-    reasons = {text for texts in known.values() for text in texts}
-    sums: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
-    open_: list[str] = []
-    for name, found in last.items():
-        path = name.partition(":")[0]
-        if Path(path) not in paths:
-            continue
-        verdict = "test" if found["status"] not in ("survived", "not reached") else "types"
-        if verdict == "types" and name not in by_types:
-            verdict = "may live" if changed_to(found) in reasons else "left"
-        if verdict == "left":
-            open_.append(changed_to(found))
-        for group in (path, "/".join(Path(path).parts[:2]), "together"):
-            sums[group][verdict] += 1
-    sys.stdout.write("| what | mutants | found by a test | by the type check | may live | left | found |\n")
-    sys.stdout.write("| --- " * 7 + "|\n" + "".join(_row(name, counts) for name, counts in sorted(sums.items())))
-    sys.stdout.write("".join(f"no reason: {text}\n" for text in open_))
-    return bool(open_)
-
-
-def _row(name: str, counts: Mapping[str, int]) -> str:
-    tests, types_, may, left = (counts.get(verdict, 0) for verdict in ("test", "types", "may live", "left"))
-    share = 100 * (tests + types_) / sum(counts.values())
-    return f"| {name} | {sum(counts.values())} | {tests} | {types_} | {may} | {left} | {share:.1f} % |\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
