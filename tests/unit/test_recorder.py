@@ -52,9 +52,10 @@ def test_held_recorder_says_why_and_what_to_do(backend: FaultyBackend) -> None:
     with Recorder(backend) as recorder:
         recorder.hold("rollback detected")
         assert recorder.status() == Status(False, "rollback detected", True)
-        with pytest.raises(LogNotWritable) as caught:
-            recorder.record(decide(secret("a")))
-        assert said(caught) == ("rollback detected", "an operator decides: pai verify, then pai verify --accept")
+        for refused in (lambda: recorder.record(decide(secret("a"))), recorder.probe):
+            with pytest.raises(LogNotWritable) as caught:
+                refused()
+            assert said(caught) == ("rollback detected", "an operator decides: pai verify, then pai verify --accept")
         assert recorder.read(lambda state: state.position) == 1
         assert recorder.resume(decide(secret("b"))).first == 1
         assert recorder.status() == Status(True, "", False)
