@@ -60,6 +60,7 @@ def test_append_gives_back_the_same_bytes(store: Store) -> None:
     assert [event for chunk in store.chunks(3, 9) for event in chunk] == [tuple(event) for event in events[2:8]]
     assert [body for chunk in store.bodies(1) for body in chunk] == [event.body for event in events]
     assert [len(chunk) for chunk in store.bodies()] == [701]
+    assert [body for chunk in store.bodies(3, 9) for body in chunk] == [event.body for event in events[2:8]]
     assert [e.seq for e in store.read_at([4, 700, 2])] == [700, 4, 2]
 
 

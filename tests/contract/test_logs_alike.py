@@ -39,14 +39,15 @@ def told(reader: Reader) -> Iterator[tuple[str, Any]]:
     yield "events at", list(reader.read_at([size - 1, 3, 70, size + 9, 3]))
     whole = reader.whole_index()
     yield "marks", list(whole.marks)
-    yield "newest", sorted(whole.newest)
+    newest = dict(whole.newest)
+    yield "newest", sorted(newest.items())
     yield "requests", sorted(whole.requests)
     yield "spent", {span: sorted(sums) for span, sums in whole.spent.items()}
     values = [(kind, value) for kind in ("type", "model", "agent", "actor", "path") for value in reader.marked(kind)]
     yield "values", values
     yield "values with a beginning", [reader.marked("type", "tokens."), reader.marked("model", "m"), reader.marked("x")]
     for kind, value in [*values, ("model", "no-such")]:
-        for before in (0, BLOCK, size // 2, size):
+        for before in (0, BLOCK, size // 2, newest.get((kind, value), 0), size):
             yield f"{kind} {value} before {before}", list(reader.marks_back(kind, value, before))
     for position in blocks:
         yield f"block of {position}", reader.block_of(position)
