@@ -45,7 +45,15 @@ def told(reader: Reader) -> Iterator[tuple[str, Any]]:
     yield "spent", {span: sorted(sums) for span, sums in whole.spent.items()}
     values = [(kind, value) for kind in ("type", "model", "agent", "actor", "path") for value in reader.marked(kind)]
     yield "values", values
-    yield "values with a beginning", [reader.marked("type", "tokens."), reader.marked("model", "m"), reader.marked("x")]
+    yield (
+        "values with a beginning",
+        [
+            reader.marked("type", "tokens."),
+            reader.marked("model", "m"),
+            reader.marked("x"),
+            reader.marked("type", "revision.q"),
+        ],
+    )
     for kind, value in [*values, ("model", "no-such")]:
         for before in (0, BLOCK, size // 2, newest.get((kind, value), 0), size):
             yield f"{kind} {value} before {before}", list(reader.marks_back(kind, value, before))
