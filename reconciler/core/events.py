@@ -57,17 +57,8 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False, e
 
 def _stored(payload: type[Payload]) -> type[Event]:
     """Make the class of events whose bytes have this payload, and its type as their last field."""
-    made = msgspec.defstruct(
-        f"{payload.__name__}Event",
-        [("payload", payload, msgspec.field(name="data"))],
-        bases=(Event,),
-        tag_field="type",
-        tag=payload.type,
-        frozen=True,
-        forbid_unknown_fields=True,
-        gc=False,
-        eq=False,
-    )
+    fields = [("payload", payload, msgspec.field(name="data"))]
+    made = msgspec.defstruct(f"{payload.__name__}Event", fields, bases=(Event,), tag=payload.type)  # all else as Event
     return cast("type[Event]", made)
 
 
