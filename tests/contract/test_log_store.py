@@ -14,6 +14,7 @@ import pytest
 from reconciler.audit.tail import Tail
 from reconciler.audit.terms import Query
 from reconciler.core.errors import LogBusy, LogDamaged, TooLong
+from reconciler.core.events import LogCreated, decode
 from reconciler.core.state import RowKey
 from reconciler.log.creation import create_log
 from reconciler.log.store import Base, Kept, Log, Snapshot, Store, Stored
@@ -60,6 +61,8 @@ def test_append_gives_back_the_same_bytes(store: Store) -> None:
     assert [event for chunk in store.chunks(3, 9) for event in chunk] == [tuple(event) for event in events[2:8]]
     assert [body for chunk in store.bodies(1) for body in chunk] == [event.body for event in events]
     assert [len(chunk) for chunk in store.bodies()] == [701]
+    assert next(iter(store.chunks()))[0][0] == next(iter(store.read())).seq == 0
+    assert list(store.read_at([])) == []
     assert [body for chunk in store.bodies(3, 9) for body in chunk] == [event.body for event in events[2:8]]
     assert [e.seq for e in store.read_at([4, 700, 2])] == [700, 4, 2]
 
@@ -272,6 +275,13 @@ def test_log_that_was_not_made_is_no_log(place: Log) -> None:
         assert caught.value.hint
     create_log(place, origin=ORIGIN, vkey="key")
     place.reader().close()
+
+
+def test_first_event_says_whose_log_it_is(store: Store) -> None:
+    """It is the program's own, about the log."""
+    (event,) = (decode(stored.body) for stored in store.read())
+    assert (event.actor, event.subject) == ("pai", f"log/{ORIGIN}")
+    assert event.payload == LogCreated(origin=ORIGIN, vkey="key")
 
 
 def test_create_refuses_an_existing_log(log: Log) -> None:

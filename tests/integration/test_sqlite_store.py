@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import sqlite3
 import subprocess
@@ -13,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import LogBusy, LogDamaged, LogNotWritable
+from reconciler.log.sqlite import place, subtrees
 from reconciler.log.sqlite import store as sqlite_store
-from reconciler.log.sqlite import subtrees
 from reconciler.log.sqlite.errors import RESTORE
 from reconciler.log.sqlite.place import create
 from reconciler.log.sqlite.store import WAITING_BYTES_MAX, SqliteBackend, SqliteStore, open_reader
-from reconciler.log.store import Snapshot, Stored
+from reconciler.log.store import FREE, Snapshot, Stored
 from reconciler.tlog.merkle import leaf_hash
 from tests.support_log import new_log, some
 
@@ -173,6 +174,32 @@ def test_creation_that_was_killed_leaves_nothing_to_the_next(path: Path) -> None
         path.with_name(f"log.db.new{end}").write_bytes(b"half of something")
     create(path, [], {}, 1)
     assert {each.name for each in path.parent.iterdir()} == {"log.db", "log.db.lock"}
+
+
+def test_creation_that_fails_says_of_which_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in its way, what SQLite says, and the last step; nothing is left that would pass for a log."""
+    path.unlink()
+    draft = path.with_name("log.db.new")
+
+    def failing(*_: object) -> None:
+        raise sqlite3.OperationalError("why") if len(_) == 2 and _[1] == "mode=rw" else OSError(errno.EIO, "why")
+
+    def said() -> tuple[str, str]:
+        with pytest.raises(LogNotWritable) as caught:
+            create(path, [], {}, 1)
+        assert not path.exists()
+        return caught.value.message, caught.value.hint
+
+    draft.mkdir()
+    assert said() == (f"{draft} cannot be made: Is a directory", FREE)
+    draft.rmdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(place, "connect", failing)
+        assert said() == (f"{draft} cannot be written: why", FREE)
+    with monkeypatch.context() as patch:
+        patch.setattr(place.os, "rename", failing)
+        assert said() == (f"{path} cannot be made: why", FREE)
+    create(path, [], {}, 1)
 
 
 def test_index_that_points_nowhere_is_damage(store: SqliteStore, path: Path) -> None:

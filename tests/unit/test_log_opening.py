@@ -9,11 +9,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from reconciler.log.sqlite.lock import WriterLock
 
 from reconciler.core.errors import LogBusy, LogNotWritable
 from reconciler.log.sqlite import opening
-from reconciler.log.sqlite.lock import WriterLock
 from reconciler.log.sqlite.opening import beside, mark, open_database
+from reconciler.log.sqlite.place import SqliteLog
 
 
 def made(path: Path, rows: int) -> sqlite3.Connection:
@@ -137,8 +138,11 @@ def test_lock_that_cannot_be_made_is_named_with_a_way_out(tmp_path: Path) -> Non
         (b"", ""),
     ],
 )
-def test_holder_of_a_lock_is_named_if_it_says_who_it_is(tmp_path: Path, written: bytes, said: str) -> None:
-    """Whatever stands in the file, somebody holds it."""
+def test_holder_of_a_lock_is_named_if_it_says_who_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bytes, said: str
+) -> None:
+    """Whatever stands in the file, somebody holds it; unless it is asked to, nobody waits."""
+    monkeypatch.setattr("reconciler.log.sqlite.lock.time.sleep", None)
     path = tmp_path / "log.db.lock"
     lock = WriterLock(path)
     path.write_bytes(written)
@@ -146,6 +150,9 @@ def test_holder_of_a_lock_is_named_if_it_says_who_it_is(tmp_path: Path, written:
         WriterLock(path)
     assert caught.value.message == f"another process writes this log{said} ({path})"
     assert caught.value.hint == "stop it, or let it do the work: commands use a running daemon by themselves"
+    (tmp_path / "log.db").write_bytes(b"log")
+    with pytest.raises(LogBusy):
+        SqliteLog(tmp_path / "log.db").writer()
     lock.release()
     lock.release()
     WriterLock(path).release()
