@@ -17,7 +17,7 @@ from reconciler.core.errors import LogBusy, LogDamaged, TooLong
 from reconciler.core.events import LogCreated, decode
 from reconciler.core.state import RowKey
 from reconciler.log.creation import create_log
-from reconciler.log.store import Base, Kept, Log, Snapshot, Store, Stored
+from reconciler.log.store import Backend, Base, Kept, Log, Snapshot, Store, Stored
 from reconciler.tlog.merkle import Frontier
 from tests.support_log import LOGS, ORIGIN, OWN, some
 
@@ -230,7 +230,14 @@ def test_second_writer_is_refused(log: Log) -> None:
             log.writer(wait_s)
         assert caught.value.hint
     log.reader().close()
+    took: list[Backend] = []
+    late = threading.Thread(target=lambda: took.append(log.writer(10)))
+    late.start()
+    late.join(0.05)
+    assert took == []  # it waits
     backend.release()
+    late.join(10)
+    took[0].release()
     log.writer().release()
 
 
