@@ -30,7 +30,7 @@ def told(reader: Reader) -> Iterator[tuple[str, Any]]:
     """Ask a log everything that can be asked, with the question."""
     size, blocks = reader.size(), range(0, reader.size() + 2 * BLOCK, 7)
     yield "head", reader.head()
-    yield "base", (reader.first(), reader.base(), reader.kept(), reader.kept(3, 40))
+    yield "base", (reader.first(), reader.base(), reader.kept(), reader.kept(3, 42))
     for start, stop in ((0, None), (5, 60), (size - 3, None), (size + 5, None)):
         yield f"events {start} {stop}", list(reader.read(start, stop))
         yield f"events with bytes {start} {stop}", list(reader.read(start, stop, [b"model/m1", b"settled"]))
@@ -67,7 +67,7 @@ def told(reader: Reader) -> Iterator[tuple[str, Any]]:
     for span, by, only in itertools.product(
         SPANS, ([], ["model"], ["day", "agent"]), ([], [("model", "m1", False)], [("agent", "agent-2", True)])
     ):
-        for start, stop in (("", ""), ("2026-11-19", "2026-11-20")):
+        for start, stop in (("", ""), ("2026-11-19", "2026-11-20"), ("2026-11-19T05", "2026-11-19T11")):
             few = SpentQuery(span, start, stop, by, only, 2)  # type: ignore[arg-type]
             yield f"{span} {by} {only} {start}: two", len(reader.spent(few))
             yield f"{span} {by} {only} {start}", sorted(reader.spent(SpentQuery(span, start, stop, by, only)))  # type: ignore[arg-type]

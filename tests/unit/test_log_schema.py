@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import LogBusy, LogDamaged
+from reconciler.log.sqlite import pruned
 from reconciler.log.sqlite.errors import RESTORE
 from reconciler.log.sqlite.schema import amiss, lost_guards, put_right, recognise
+from reconciler.log.sqlite.store import open_reader
 from tests.support_log import new_log
 
 OTHER_VERSION = "use the version of Pai that wrote it, or begin a new workspace with pai init"
@@ -45,6 +47,11 @@ def db(path: Path) -> Iterator[sqlite3.Connection]:
                 RESTORE,
             )
             for lost in ("application_id", "user_version")
+        ),
+        (
+            ["PRAGMA user_version = 0", "ALTER TABLE subtrees ADD COLUMN more INTEGER"],
+            "P has no log format, and its table subtrees is not that of a log",
+            RESTORE,
         ),
     ],
 )
@@ -132,3 +139,21 @@ def test_journal_mode_that_cannot_be_changed_now_is_told(db: sqlite3.Connection,
         with pytest.raises((LogBusy, sqlite3.OperationalError)):
             put_right(db)
     assert amiss(db) == ["the journal mode is delete", "view usage is missing"]
+
+
+def test_pruned_log_that_does_not_say_where_it_begins_is_damage(db: sqlite3.Connection, path: Path) -> None:
+    """Nor does one that says a place where none can begin."""
+    for statement in pruned.SCHEMA:
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version = {pruned.PRUNED_VERSION}")
+    for position in (None, 0, 1):
+        if position is not None:
+            db.execute("INSERT OR REPLACE INTO base VALUES (0, ?, x'', x'', '', 0, 0)", (position,))
+        with closing(open_reader(path)) as log:
+            if position:
+                assert log.first() == position
+                continue
+            with pytest.raises(LogDamaged) as caught:
+                log.first()
+            assert caught.value.message == f"{path} was pruned, and does not say where it begins"
+            assert caught.value.hint == RESTORE
