@@ -57,7 +57,7 @@ TESTS = (
             "admin_metrics", "bridge", "budget", "canonical", "checkpoint", "control", "daemon_logs", "day",
             "diagnostics", "errors", "events", "gateway_auth", "housekeeper", "index", "keys", "log_files",
             "log_memory", "log_opening", "log_schema", "log_views", "manifests_judging", "manifests_said",
-            "masking", "merkle", "metering", "note", "open_requests", "output", "postgres_address", "proofs",
+            "masking", "merkle", "metering", "note", "open_requests", "output", "postgres_url", "proofs",
             "pruned_base", "query", "recorder", "rehearsal", "reindexing", "replay", "secrets", "stamp", "standing",
             "state_and_plan", "steering", "tail", "text", "tickets", "tlog_proof", "views",
         )

@@ -42,7 +42,9 @@ def told(reader: Reader) -> Iterator[tuple[str, Any]]:
     newest = dict(whole.newest)
     yield "newest", sorted(newest.items())
     yield "requests", sorted(whole.requests)
-    yield "spent", {span: sorted(sums) for span, sums in whole.spent.items()}
+    spent = {span: sorted(sums) for span, sums in whole.spent.items()}
+    yield "spent", spent
+    hours = sorted({key[1] for key, _ in spent["hour"]}) or [""]
     values = [(kind, value) for kind in ("type", "model", "agent", "actor", "path") for value in reader.marked(kind)]
     yield "values", values
     yield (
@@ -67,7 +69,7 @@ def told(reader: Reader) -> Iterator[tuple[str, Any]]:
     for span, by, only in itertools.product(
         SPANS, ([], ["model"], ["day", "agent"]), ([], [("model", "m1", False)], [("agent", "agent-2", True)])
     ):
-        for start, stop in (("", ""), ("2026-11-19", "2026-11-20"), ("2026-11-19T05", "2026-11-19T11")):
+        for start, stop in (("", ""), (hours[0][:10], hours[-1][:10]), (hours[len(hours) // 3], hours[-1])):
             few = SpentQuery(span, start, stop, by, only, 2)  # type: ignore[arg-type]
             yield f"{span} {by} {only} {start}: two", len(reader.spent(few))
             yield f"{span} {by} {only} {start}", sorted(reader.spent(SpentQuery(span, start, stop, by, only)))  # type: ignore[arg-type]
