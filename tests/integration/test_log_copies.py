@@ -322,9 +322,10 @@ def test_daemon_notices_a_copy_put_over_its_log(team: Site, way: str) -> None:
         (shutil.copyfile if way == "cp" else os.replace)(old, team.database)
         until("the daemon to notice", lambda: daemon.readiness()[0] == 503)
         deed = "written over by another program" if way == "cp" else "replaced by another file"
-        said = f"the log is not writable: {team.database} was {deed} while in use: stop what uses it, and restore it"
-        assert said in daemon.readiness()[1]["reasons"]
-        until("the line", lambda: f"WARNING pai.daemon: not ready: {said}" in daemon.log)
+        said = f"was {deed} while in use: stop what uses it, and restore it"
+        assert f"the log is not writable: data/log.db {said}" in daemon.readiness()[1]["reasons"]
+        line = f"WARNING pai.daemon: not ready: the log is not writable: {team.database} {said}"
+        until("the line", lambda: line in daemon.log)
         refused = team.pai("apply", "-f", "-", stdin=binding("flash", 6), code=3).err
         assert "move log.db-wal and log.db-shm away" in refused
 
