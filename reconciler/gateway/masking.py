@@ -170,6 +170,7 @@ def _walked(key: _Key, text: bytes, first: int, end: int, *, cut: bool = False) 
     always, ring = 0 if cut else full, [0] * _RING
     ring[end % _RING] = full - 1 if cut else full
     found: list[int] = []
+    none = 0  # places in a row that nothing fits
     for at in range(end - 1, first - 1, -1):
         sign = text[at]
         fits = ring[(at + 1) % _RING] >> 1 & places[sign] | always
@@ -179,11 +180,12 @@ def _walked(key: _Key, text: bytes, first: int, end: int, *, cut: bool = False) 
             if cut and end - at < _LONGEST_ESCAPE and _HALF_AN_ESCAPE.match(text, at, end):
                 fits = full - 1
         ring[at % _RING] = fits
+        none = 0 if fits else none + 1
         if fits & 1:
             found.append(at)
-        elif not fits and cut:
+        elif none and cut:
             before = text[max(at - _LONGEST_ESCAPE, 0) : at]
-            if _BACKSLASH not in before and _PERCENT not in before:
+            if none >= _LONGEST_ESCAPE or (_BACKSLASH not in before and _PERCENT not in before):
                 break  # nothing that goes on behind this place begins before it
     return found
 

@@ -218,3 +218,10 @@ def test_a_long_key_takes_little_more_than_a_short_one(way: str) -> None:
         return min(rounds)
 
     assert took_s(1024) < 6 * took_s(64)
+
+
+@pytest.mark.parametrize("text", [rb"x\n", rb"\"\\", rb"A", b"%41", rb"a\u0"], ids=repr)
+def test_text_full_of_other_escapes_is_not_walked_through(text: bytes) -> None:
+    """Only the end of each piece is looked at, where a key might begin."""
+    text = text * (200_000 // len(text))
+    assert lines_of(lambda: fed("sk-proj-n2", text, 20_000)) < len(text) / 5
