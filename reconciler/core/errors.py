@@ -101,8 +101,12 @@ class LogBusy(CouldNotRun):
 class TooLong(CouldNotRun):
     """What is read from the log has passed its deadline: see `Reader.be_gentle`."""
 
-    def __init__(self) -> None:
-        super().__init__("the query took too long", "narrow it: since:, model:, agent:, or a smaller limit")
+    def __init__(
+        self,
+        message: str = "the query took too long",
+        hint: str = "narrow it: since:, model:, agent:, or a smaller limit",
+    ) -> None:
+        super().__init__(message, hint)
 
 
 class LogNotWritable(CouldNotRun):

@@ -76,12 +76,15 @@ def verify_export(
     except ValueError as error:
         return Export([LogProblem(None, f"the checkpoint cannot be believed: {error}")], None)
     files = _Files(folder, checkpoint, first)
+    told = before is not None or not first
     frontier, wrong = left_part(files.hashes, first)
     if frontier.size != first:
         return Export([LogProblem(None, wrong[0])], checkpoint)
     check = BytesCheck(files.hashes, frontier, marks.sizes if marks else ())
     replay = Replay(before) if before is not None and before.position == first else None
-    found = chain((LogProblem(None, each) for each in wrong), _problems(files, check, replay, checkpoint, checked))
+    found = chain(
+        (LogProblem(None, each) for each in wrong), _problems(files, check, replay, checkpoint, checked, told)
+    )
     problems = list(islice(found, PROBLEMS_MAX))
     if marks is not None:
         marks.take(check.frontiers, replay.accepted if replay else ())
@@ -117,14 +120,20 @@ def _minimum_index(folder: Path, size: int) -> int:
 
 
 def _problems(
-    files: _Files, check: BytesCheck, replay: Replay | None, checkpoint: Checkpoint, checked: Callable[[int], None]
+    files: _Files,
+    check: BytesCheck,
+    replay: Replay | None,
+    checkpoint: Checkpoint,
+    checked: Callable[[int], None],
+    told: bool,
 ) -> Iterator[LogProblem]:
-    created, cut, start = b"", not files.first, base64.b64encode(check.frontier.root()).decode("ascii")
+    """Give what does not fit; `told`: whoever asks knows already why the events begin where they do."""
+    created, start = b"", base64.b64encode(check.frontier.root()).decode("ascii")
     for n in range(files.first, checkpoint.size, TILE_WIDTH):
         try:
             for entries in files.entries(n // TILE_WIDTH):
                 created = created or entries[0].body
-                cut = cut or _is_told(files.first, start, entries)
+                told = told or _is_told(files.first, start, entries)
                 yield from check.take(entries)
                 if replay is not None:
                     replay.take([body for _, body, _ in entries])
@@ -133,8 +142,9 @@ def _problems(
             yield LogProblem(n, str(error))
             return
     yield from _compare(files, check.frontier.root(), created, checkpoint)
-    if not cut:
-        yield LogProblem(None, f"no event tells that those before position {files.first} were dropped")
+    if not told:
+        what = f"no event in it tells that those before position {files.first} were dropped"
+        yield LogProblem(None, f"{what}; a part of a log is verified together with it: pai verify --with")
     for name in sorted(files.strangers()):
         yield LogProblem(None, f"{name} is no file of this export")
 

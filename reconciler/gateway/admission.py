@@ -23,7 +23,7 @@ from reconciler.core.standing import standing
 from reconciler.core.state import Resource, State
 from reconciler.gateway.auth import AgentCaller, bindings_of, find_binding
 from reconciler.gateway.body import INTEGER_MAX, decode
-from reconciler.gateway.books import NOT_SENT, Books, Changed
+from reconciler.gateway.books import NOT_SENT, BindingReplaced, Books
 from reconciler.gateway.calls import FREE, Call, Credentials, Needs
 from reconciler.gateway.connection import Lost
 from reconciler.gateway.offloading import needs as needs_of
@@ -120,7 +120,7 @@ class Admission:
         for _ in range(CHANGES_MAX):
             try:
                 return await self._admit(call, caller, name, request)
-            except Changed:
+            except BindingReplaced:
                 continue
         raise Refusal("not-ready", f"binding {name} is being changed all the time")
 
@@ -197,7 +197,7 @@ class Admission:
         )
 
     async def _reserve(self, target: _Target, needs: Needs, credentials: Credentials) -> tuple[int, int]:
-        """Give the output limit of each choice and the tokens that are reserved. Raises Refusal, Changed."""
+        """Give the output limit of each choice and the tokens that are reserved. Raises Refusal, BindingReplaced."""
         if target.call.operation in FREE:
             return await self._book(target, NOTHING, lower=False)
         bound = max(0, target.call.body.size + needs.extra)
@@ -224,7 +224,7 @@ class Admission:
         try:
             if must_count and counted is None:  # and never will bytes do: if there is room by now, it is counted first
                 self._books.weigh(target.name, target.resource.position, ask)
-                raise Changed
+                raise BindingReplaced
             return await self._book(target, ask, lower=True)
         except Denied as denied:
             raise await self._refused(target, denied) from None

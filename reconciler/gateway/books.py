@@ -45,7 +45,7 @@ NOT_SENT = "not sent"
 """The reason noted when a reservation was made, and nobody waited for it or was told of it."""
 
 
-class Changed(Exception):
+class BindingReplaced(Exception):
     """The binding was changed between two looks at it: decide again."""
 
 
@@ -91,15 +91,15 @@ class Books:
     ) -> Grant:
         """Reserve what the ask needs, durably; `position` is that of the binding that it was made for.
 
-        Raises Denied, Changed if the binding is another one now, Refusal if the log cannot be written, or what the
-        request came with is no more: its key, or the binding in the agent's list. It may have waited for minutes.
+        Raises Denied, BindingReplaced if the binding is another one now, Refusal if the log cannot be written, or what
+        the request came with is no more: its key, or the binding in the agent's list. It may have waited for minutes.
         """
         day = self._day()
 
         def decide(state: State) -> Decided[Grant]:
             binding = state.models.get(model)
             if binding is None or binding.position != position:
-                raise Changed
+                raise BindingReplaced
             check_still(state, caller, model)
             made = reservations.reserve(
                 state,
@@ -141,7 +141,7 @@ class Books:
         def look(state: State) -> None:
             binding = state.models.get(model)
             if binding is None or binding.position != position:
-                raise Changed
+                raise BindingReplaced
             reservations.weigh(state, model, ask, lower=True, day=day)
 
         self.read(look)

@@ -45,7 +45,7 @@ MESSAGES_CHARACTERS_MAX = 524_288
 """Of the messages of all commits before the tip together; what is beyond has a few of each: one packs to nothing."""
 
 
-class Changed(Exception):
+class StateMoved(Exception):
     """What the pass decided on is no longer so: it begins again."""
 
 
@@ -97,7 +97,7 @@ class Pass:
         self._present: Set[tuple[Kind, str]] = self.known.objects.keys() if self.known else in_force(state)
 
     def events(self) -> tuple[list[ev.Draft], Result]:
-        """Give the events of all commits of the walk, oldest first, and what became of the tip. Raises Changed."""
+        """Give the events of all commits of the walk, oldest first, and what became of the tip. Raises StateMoved."""
         walk, before, tip = self._walk, self._state.head, self._tip
         if walk.relation == "rewritten" and before is not None:
             by = self._accepted_by
@@ -123,7 +123,7 @@ class Pass:
         assert head is not None
         assert head.commit == tip
         if vouched and head.outcome != "accepted":  # the operator took a key away meanwhile
-            raise Changed
+            raise StateMoved
         result = Result(tip, head.outcome, self._state.revision, self._diagnostics, self._counts, len(commits))
         return self._drafts, result
 

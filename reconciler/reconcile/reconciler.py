@@ -25,7 +25,7 @@ from reconciler.core.plan import plan
 from reconciler.core.state import Head, Order, State
 from reconciler.core.steering import standing_orders
 from reconciler.reconcile.commit_fields import actor
-from reconciler.reconcile.one_pass import Changed, Known, Pass, fold
+from reconciler.reconcile.one_pass import Known, Pass, StateMoved, fold
 from reconciler.recorder import Prepared, Recorder
 from reconciler.source.git import Repository
 from reconciler.source.signatures import Signatures
@@ -85,7 +85,7 @@ class Reconciler:
             while True:
                 try:
                     return self._pass(accept_rewrite, first)
-                except Changed:
+                except StateMoved:
                     pass
         except SourceUnavailable:
             self._judge = None  # open the repository anew next time
@@ -177,7 +177,7 @@ class Reconciler:
 
         def decide(live: State) -> Prepared:
             if _decided_on(live) != before:  # an operator pinned or suspended meanwhile
-                raise Changed
+                raise StateMoved
             return prepared
 
         if drafts:

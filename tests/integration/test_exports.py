@@ -320,7 +320,10 @@ def test_beginning_that_no_event_tells_of_is_found_out(exported: Path, tmp_path:
     for level in ("0", "entries"):
         (folder / layout.tile(level, 0)).unlink()
     found = verify_export(folder, None, lambda _: None)
-    assert [each.message for each in found.problems] == ["no event tells that those before position 256 were dropped"]
+    assert [each.message for each in found.problems] == [
+        "no event in it tells that those before position 256 were dropped; a part of a log is verified together with it: "
+        "pai verify --with"
+    ]
 
 
 @pytest.mark.parametrize("text", ["AA==\n" * 4_000_000, "\n".join(["AAAA"] * 65) + "\n"], ids=["20 MB", "65 steps"])

@@ -159,7 +159,7 @@ def test_second_process_finds_the_same(path: Path) -> None:
     """The bytes' half, done by another process, gives the findings that it gives here."""
     tamper(path, "UPDATE events SET body = x'7b7d' WHERE seq IN (5, 40)")
     asked = (Frontier(), 60, [3, 0, 41, 99], True)
-    with contextlib.closing(open_reader(path)) as log, beside.start(path, *asked) as helper:
+    with contextlib.closing(open_reader(path)) as log, beside.start(str(path), *asked) as helper:
         assert helper is not None
         found = helper.findings()
         assert found == check_bytes(log, *asked)
@@ -171,14 +171,14 @@ def test_second_process_finds_the_same(path: Path) -> None:
 @pytest.mark.usefixtures("second")
 def test_second_process_says_nothing_of_a_log_that_begins_elsewhere(path: Path) -> None:
     """It was pruned meanwhile."""
-    with beside.start(path, Frontier(1, (leaf_hash(b""),)), 60, [], False) as helper:
+    with beside.start(str(path), Frontier(1, (leaf_hash(b""),)), 60, [], False) as helper:
         assert helper is not None
         assert helper.findings() is None
 
 
 def test_answer_of_another_version_is_not_believed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The program may be replaced while it runs."""
-    with beside.start(path, Frontier(), 60, [], False) as helper:
+    with beside.start(str(path), Frontier(), 60, [], False) as helper:
         monkeypatch.setattr(beside, "__version__", "0")
         assert helper is not None
         assert helper.findings() is None
@@ -216,7 +216,7 @@ def test_check_with_two_processes_is_the_check(path: Path, monkeypatch: pytest.M
         alone, helped = Marks([7, 30]), Marks([7, 30])
         with contextlib.closing(open_reader(file)) as log:
             wanted = check(log, marks=alone)
-            assert check(log, marks=helped, path=file) == wanted
+            assert check(log, marks=helped, place=str(file)) == wanted
         assert bool(wanted) == (file == tampered)
         assert helped.roots == alone.roots
         assert {0, 7, 30} <= set(alone.roots)

@@ -308,7 +308,7 @@ def test_second_process_checks_what_stays_as_one_does(pruned: Site, what: str, m
     alone, helped = Marks(sizes), Marks(sizes)
     with contextlib.closing(open_reader(pruned.database)) as log:
         wanted = check(log, marks=alone)
-        assert check(log, marks=helped, path=pruned.database) == wanted
+        assert check(log, marks=helped, place=str(pruned.database)) == wanted
     assert bool(wanted) == (what != "nothing")
     assert helped.roots == alone.roots
     assert all(answers)
@@ -319,7 +319,7 @@ def test_second_process_checks_what_stays_as_one_does(pruned: Site, what: str, m
 
 def test_second_process_gives_up_when_the_log_was_pruned_since(pruned: Site) -> None:
     """It says nothing of a log that begins elsewhere than the one that is checked did."""
-    with beside.start(pruned.database, Frontier(), 1000, [], False) as helper:
+    with beside.start(str(pruned.database), Frontier(), 1000, [], False) as helper:
         assert helper is not None
         assert helper.findings() is None
 

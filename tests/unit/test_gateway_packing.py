@@ -27,11 +27,11 @@ from reconciler.gateway.surfaces import SURFACES
 from reconciler.providers import PROVIDERS
 
 ROUTE = Route(SURFACES["openai"], "chat", version="v1")
-SIZE = 6 * 1024 * 1024
+SIZE = 12 * 1024 * 1024
 TIMES = 4
 """What judging may take of a body besides the body itself: a packed text, and Python's copies of a string that it
 widens while it decodes it."""
-FORKED = 6 * 1024 * 1024
+FORKED = 12 * 1024 * 1024
 """What of a process is copied when it is forked, and blocks."""
 
 SIGNS = {

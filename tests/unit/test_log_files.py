@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable, PaiError
-from reconciler.log.sqlite.errors import AFRESH, RESTORE, mapped, too_long
+from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable, PaiError, TooLong
+from reconciler.log.sqlite.errors import AFRESH, RESTORE, mapped
 from reconciler.log.sqlite.files import Ours, must_exist
 from reconciler.log.store import FREE
 
@@ -85,7 +85,7 @@ def test_file_that_another_program_touched_is_not_ours(path: Path) -> None:
     [
         (sqlite3.SQLITE_CORRUPT, False, LogDamaged, "P is damaged: why", RESTORE),
         (sqlite3.SQLITE_NOTADB, True, LogDamaged, "P is damaged: why", RESTORE),
-        (sqlite3.SQLITE_INTERRUPT, True, CouldNotRun, too_long().message, too_long().hint),
+        (sqlite3.SQLITE_INTERRUPT, True, TooLong, TooLong().message, TooLong().hint),
         (sqlite3.SQLITE_BUSY, True, LogBusy, "P is busy: why", BUSY),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, False, LogBusy, "P is busy: why", BUSY),
         (sqlite3.SQLITE_FULL, True, LogNotWritable, "P cannot be written: why", FREE),
@@ -114,7 +114,7 @@ def test_what_is_no_fault_of_the_file_is_raised_as_it_is(path: Path) -> None:
     with pytest.raises(LogDamaged) as caught, mapped(path, writing=True):
         b"\xff".decode()
     assert told(caught, path) == ("P is damaged: its schema cannot be read", RESTORE)
-    assert (too_long().message, too_long().hint) == (
+    assert (TooLong().message, TooLong().hint) == (
         "the query took too long",
         "narrow it: since:, model:, agent:, or a smaller limit",
     )

@@ -9,9 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from reconciler.log.sqlite.lock import WriterLock
 
 from reconciler.core.errors import LogBusy, LogNotWritable
+from reconciler.log.lock import WriterLock
 from reconciler.log.sqlite import opening
 from reconciler.log.sqlite.opening import beside, mark, open_database
 from reconciler.log.sqlite.place import SqliteLog
@@ -142,7 +142,7 @@ def test_holder_of_a_lock_is_named_if_it_says_who_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bytes, said: str
 ) -> None:
     """Whatever stands in the file, somebody holds it; unless it is asked to, nobody waits."""
-    monkeypatch.setattr("reconciler.log.sqlite.lock.time.sleep", None)
+    monkeypatch.setattr("reconciler.log.lock.time.sleep", None)
     path = tmp_path / "log.db.lock"
     lock = WriterLock(path)
     path.write_bytes(written)
