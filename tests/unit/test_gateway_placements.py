@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from reconciler.gateway.body import Body
-from reconciler.gateway.judging import kinds
+from reconciler.gateway.judging import kinds, look, walk
 from reconciler.providers import PROVIDERS
 from tests.support_judging import NEEDS
 
@@ -199,3 +199,22 @@ def test_image_in_disguise_counts_as_text(operation: str, provider: str) -> None
     places = {place for at, whose, place, _ in READ if (at, whose) == (operation, provider)} or {"of the user"}
     for place, block in product(sorted(places), DISGUISED):
         assert bound(operation, provider, ANYWHERE[place](block)) >= LETTERS, (place, block.keys())
+
+
+@pytest.mark.parametrize("member", ["role", "type", "name"])
+@pytest.mark.parametrize("operation", ["chat", "messages", "responses", "generate"])
+def test_place_is_no_longer_than_its_words(monkeypatch: pytest.MonkeyPatch, operation: str, member: str) -> None:
+    """It is written anew for each field and each list: what a client says of itself, at any length, is not copied."""
+    longest: list[int] = []
+    judge = walk._Walk.field
+
+    def field(self: walk._Walk, *given: Any) -> None:
+        longest.append(max(map(len, self._trail)))
+        judge(self, *given)
+
+    monkeypatch.setattr(walk._Walk, "field", field)
+    said = {member: "a" * 10_000, "content": [[{"unknown": 0}]], "parts": [[{"unknown": 0}]], "unknown": 0}
+    name = {"responses": "input", "generate": "contents"}.get(operation, "messages")
+    look(Body(json.dumps({name: [said]}).encode()), operation, PROVIDERS["openai"])
+    assert len(longest) > 3
+    assert max(longest) < 100

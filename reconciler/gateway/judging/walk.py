@@ -377,11 +377,14 @@ class _Walk:
 
 
 def _said(value: dict[str, Any], kind: str | None) -> str:
-    """Name what an object of a prompt is: its kind, or its role; a part without either is a text if it has one."""
+    """Name what an object of a prompt is: its kind, or its role; a part without either is a text if it has one.
+
+    It is written before each field of the object: what the client says is cut.
+    """
     if kind not in (None, "message"):
         return kind if kind in kinds.ITEMS else "?"
     role = value.get("role")
-    return f"<{role}>" if isinstance(role, str) else "text" if "text" in value else ""
+    return f"<{role[:SHOWN_MAX]}>" if isinstance(role, str) else "text" if "text" in value else ""
 
 
 def _is_local(environment: Any) -> bool:
