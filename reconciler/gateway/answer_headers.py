@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import chain
+from typing import Final
 
 from reconciler.gateway.client import Headers
 from reconciler.gateway.masking import KEY_BYTES_MIN, Mask
@@ -51,6 +52,9 @@ _DROPPED_PREFIXES = (
 )
 _DROPPED_SUFFIXES = ("-cache-control",)  # Cloudflare's, Netlify's, Vercel's and others' own
 _REMEMBERED_BYTES_MAX = 64
+ESCAPES_MAX: Final = 32
+"""Signs that may begin an escape, in one header where all together have more: each may be read in several ways, so
+looking for a key takes the longest there. Usual headers have next to none."""
 _ESCAPE = re.compile(rb"(?:%|\\+u00)([0-9a-fA-F]{2})")
 
 
@@ -81,13 +85,21 @@ def _folded(text: bytes) -> bytes:
 
 
 def passed(headers: Iterable[tuple[bytes, bytes]], shield: Shield) -> Headers:
-    """Give the headers that go to the client, without the provider's key."""
+    """Give the headers that go to the client, without the provider's key; what is full of escapes does not go."""
     found = [
         header
         for header in headers
         if (_goes(header[0]) if len(header[0]) <= _REMEMBERED_BYTES_MAX else _goes.__wrapped__(header[0]))
     ]
-    return found if shield.clean(b"\n".join(chain.from_iterable(found))) else shield.headers(found)
+    text = b"\n".join(chain.from_iterable(found))
+    if _escapes(text) > ESCAPES_MAX:
+        found = [header for header in found if sum(map(_escapes, header)) <= ESCAPES_MAX]
+        text = b"\n".join(chain.from_iterable(found))
+    return found if shield.clean(text) else shield.headers(found)
+
+
+def _escapes(text: bytes) -> int:
+    return text.count(b"\\") + text.count(b"%")
 
 
 @lru_cache(1024)

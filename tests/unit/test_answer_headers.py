@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.gateway import masking
 from reconciler.gateway.answer_headers import Shield, passed
 from reconciler.gateway.masking import Mask
 
@@ -57,6 +58,19 @@ def test_key_is_masked_in_a_header(value: str) -> None:
     """The rest of the value goes."""
     ((name, shown),) = passed([(b"x-own", value.encode())], shield([f"Bearer {KEY}"]))
     assert (name, shown.count(b"***"), KEY.encode() in shown) == (b"x-own", 1, False)
+
+
+@pytest.mark.parametrize("fill", [b"\\", b"%", b"\\u00", b"%2"])
+@pytest.mark.parametrize("count", [1, 250])
+def test_headers_full_of_escapes_make_little_work(monkeypatch: pytest.MonkeyPatch, fill: bytes, count: int) -> None:
+    """A provider knows its key, and may fill a head with what nearly is one; other headers go as ever."""
+    looked: list[int] = []
+    escapes = masking._escapes
+    monkeypatch.setattr(masking, "_escapes", lambda text, at, last: looked.append(at) or escapes(text, at, last))
+    text = KEY.encode()[:16] + fill * (60_000 // count // len(fill))
+    found = [*((b"x-%d" % number, text) for number in range(count)), (b"x-own", b"a " + KEY.encode())]
+    assert passed(found, shield([KEY])) == [(b"x-own", b"a ***")]
+    assert len(looked) < 1000, len(looked)
 
 
 def test_header_named_by_the_key_stays() -> None:
