@@ -167,7 +167,12 @@ def _export(folder: Path, vkey: str | None) -> int:
     size, origin = found.checkpoint.size, found.checkpoint.origin
     which = f"events #{found.first} to #{size - 1}" if found.first else f"{size:,} events"
     print(f"ok: {which} of {origin} are those that the checkpoint vouches for")
-    if found.first:
+    if not found.told:
+        note(
+            f"no event in it tells why it begins at #{found.first}: as a part of a log it need not, else it was cut off"
+        )
+        note("a part is verified together with its log: pai verify --with DIR, in the workspace")
+    elif found.first:
         note(f"the log was pruned: the {found.first:,} events before are not in this export, only their tiles' hashes")
     if trusted is None:
         note("the key is the export's own; name one that you trust with --vkey")

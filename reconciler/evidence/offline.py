@@ -42,14 +42,15 @@ _BUNDLE_BYTES_MAX = TILE_WIDTH * (layout.ENTRY_BYTES_MAX + 2)
 class Export(NamedTuple):
     """What was found in an export: `checkpoint` is None if none could be believed.
 
-    Its events begin at `first`, which is not 0 if the log was pruned; `state` is the one after them, if it was asked
-    for and the one before is known.
+    Its events begin at `first`; `told` is whether they say why that is not 0. `state` is the one after them, if it was
+    asked for and the one before is known.
     """
 
     problems: list[LogProblem]
     checkpoint: Checkpoint | None
     first: int = 0
     state: State | None = None
+    told: bool = True
 
 
 def verify_export(
@@ -76,7 +77,7 @@ def verify_export(
     except ValueError as error:
         return Export([LogProblem(None, f"the checkpoint cannot be believed: {error}")], None)
     files = _Files(folder, checkpoint, first)
-    told = before is not None or not first
+    told: list[bool] = []
     frontier, wrong = left_part(files.hashes, first)
     if frontier.size != first:
         return Export([LogProblem(None, wrong[0])], checkpoint)
@@ -88,7 +89,7 @@ def verify_export(
     problems = list(islice(found, PROBLEMS_MAX))
     if marks is not None:
         marks.take(check.frontiers, replay.accepted if replay else ())
-    return Export(problems, checkpoint, first, replay.state if replay else None)
+    return Export(problems, checkpoint, first, replay.state if replay else None, not first or bool(told))
 
 
 class _Missing(Exception):
@@ -125,15 +126,16 @@ def _problems(
     replay: Replay | None,
     checkpoint: Checkpoint,
     checked: Callable[[int], None],
-    told: bool,
+    told: list[bool],
 ) -> Iterator[LogProblem]:
-    """Give what does not fit; `told`: whoever asks knows already why the events begin where they do."""
+    """Give what does not fit; `told` is filled if an event tells why the events begin where they do."""
     created, start = b"", base64.b64encode(check.frontier.root()).decode("ascii")
     for n in range(files.first, checkpoint.size, TILE_WIDTH):
         try:
             for entries in files.entries(n // TILE_WIDTH):
                 created = created or entries[0].body
-                told = told or _is_told(files.first, start, entries)
+                if files.first and _is_told(files.first, start, entries):
+                    told.append(True)
                 yield from check.take(entries)
                 if replay is not None:
                     replay.take([body for _, body, _ in entries])
@@ -142,9 +144,6 @@ def _problems(
             yield LogProblem(n, str(error))
             return
     yield from _compare(files, check.frontier.root(), created, checkpoint)
-    if not told:
-        what = f"no event in it tells that those before position {files.first} were dropped"
-        yield LogProblem(None, f"{what}; a part of a log is verified together with it: pai verify --with")
     for name in sorted(files.strangers()):
         yield LogProblem(None, f"{name} is no file of this export")
 

@@ -28,7 +28,7 @@ from reconciler.tlog.note import generate
 from reconciler.tlog.tlog_proof import parse, write
 from reconciler.workspace import Workspace
 from tests import independent_verifier as stranger
-from tests.support import Site, maybe_daemon
+from tests.support import PAI, Site, maybe_daemon, run
 from tests.support_log import decide, secret
 
 SIZE = 700
@@ -208,7 +208,7 @@ def test_damaged_log_is_not_exported(workspace: Workspace, tmp_path: Path) -> No
         (copy.data / name).write_bytes((workspace.data / name).read_bytes())
     import sqlite3
 
-    db = sqlite3.connect(copy.database, isolation_level=None)
+    db = sqlite3.connect(copy.log_file, isolation_level=None)
     db.execute("DROP TRIGGER events_update")
     db.execute("UPDATE events SET body = CAST(replace(CAST(body AS TEXT), 'tester', 'nobody') AS BLOB) WHERE seq = 5")
     db.close()
@@ -320,10 +320,11 @@ def test_beginning_that_no_event_tells_of_is_found_out(exported: Path, tmp_path:
     for level in ("0", "entries"):
         (folder / layout.tile(level, 0)).unlink()
     found = verify_export(folder, None, lambda _: None)
-    assert [each.message for each in found.problems] == [
-        "no event in it tells that those before position 256 were dropped; a part of a log is verified together with it: "
-        "pai verify --with"
-    ]
+    assert (found.problems, found.first, found.told) == ([], 256, False)
+    assert verify_export(exported, None, lambda _: None).told
+    said = run([PAI, "verify", str(folder)], dict(os.environ), tmp_path)
+    assert "no event in it tells why it begins at #256" in said.err
+    assert "was pruned" not in said.err
 
 
 @pytest.mark.parametrize("text", ["AA==\n" * 4_000_000, "\n".join(["AAAA"] * 65) + "\n"], ids=["20 MB", "65 steps"])
