@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pickle
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -553,3 +554,15 @@ def test_effort_that_becomes_a_budget_is_below_the_output_limit(operation: str, 
     assert not asked(20, "openai/gpt-5", effort).unbounded
     for none in ({"reasoning_effort": "none"}, {"reasoning": {"effort": None, "enabled": False}}, {"reasoning": {}}):
         assert not asked(20, "anthropic/claude-sonnet-4", none).unbounded
+
+
+def test_name_without_end_is_not_looked_into() -> None:
+    """It is refused where the budget holds, in few words, and no object is made of each of its signs."""
+    body = {"model": "m", "messages": [], "\u0436" * 3_000_000: 1}
+    tracemalloc.start()
+    needs = judged("chat", body, "openrouter")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert needs.unbounded
+    assert len(needs.unbounded) < 300
+    assert peak < 80 << 20

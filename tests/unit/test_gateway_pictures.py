@@ -122,6 +122,7 @@ def test_size_shows_behind_whatever_programs_note() -> None:
         said(heif(0, 5)),
         said(heif(5, 5, box(b"clap", bytes(32)))),
         said(heif(5, 5)[:9100]),
+        said(heif(5, 5, box(b"free", b"ispe" * 1000))),
         said(box(b"ftyp", b"heic", bytes(4)) + box(b"moov", box(b"meta", heif(5, 5)))),
         said(box(b"ftyp", b"avif", bytes(4)) + box(b"meta", b"isp")),
         said(box(b"ftyp", b"avif", bytes(4)) + box(b"free") * SEGMENTS_MAX + heif(5, 5)),

@@ -184,6 +184,10 @@ _LIMIT_WORDS = re.compile(
 alone."""
 
 
+NAME_MAX = 256
+"""Characters of a field's name; a longer one is not looked into, and taken for a limit."""
+
+
 def is_limit(name: str) -> bool:
     """Tell whether a field that is not known is called as a limit of an answer, however it is written."""
-    return _LIMIT_WORDS.search("".join(filter(str.isalnum, name.casefold()))) is not None
+    return len(name) > NAME_MAX or _LIMIT_WORDS.search("".join(filter(str.isalnum, name.casefold()))) is not None

@@ -26,6 +26,8 @@ JPEG_CHARS: Final = (4 * 1024, 256 * 1024, 8 * 1024 * 1024)
 """In which a JPEG, or a HEIF, says it, and at most: behind what cameras and programs note."""
 SEGMENTS_MAX: Final = 128
 
+PLACES_MAX: Final = 1_000
+"""Sizes in the box with the properties of an image; what telephones make has some tens."""
 _ISPE = re.compile(rb"ispe")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n"
@@ -113,6 +115,8 @@ def _heif(head: bytes) -> list[tuple[int, int]]:
         if size < 8 or len(box) < size or kind == b"moov":  # which is a film
             return []
         if kind == b"meta":
+            if box.count(b"ispe") > PLACES_MAX:
+                return []
             found = [place.start() for place in _ISPE.finditer(box) if len(box) >= place.start() + 16]
             return [] if b"clap" in box else [unpack_from(">II", box, place + 8) for place in found]  # it cuts off
         at += size

@@ -198,7 +198,7 @@ class _Walk:
 
     def refuse_limit(self, name: str) -> None:
         """Take note of a limit of the answer in the words of an API that this is none of: some providers hear it."""
-        self.found.refuse(f"{name}, which limits answers of another API")
+        self.found.refuse(f"{name[:SHOWN_MAX]}, which limits answers of another API")
 
     def _unknown(self, table: Table, name: str, item: Any) -> None:
         what = f"the field {name[:SHOWN_MAX]}, which is not known"
