@@ -382,6 +382,7 @@ class Recorder:
         store, state = self._store, self._state
         assert store is not None
         assert state is not None
+        failed: Batch | None = batch
         try:
             with store.turn(state.position) as tail:
                 with self._lock:
@@ -393,9 +394,10 @@ class Recorder:
                         for event in found.events:
                             state.apply(event)
                     cut = cut_of(batch, state, self._housekeeper)
-                return self._commit(cut)
-        except BaseException as error:
-            return batch, error
+                failed, problem = self._commit(cut)
+        except BaseException as error:  # where the turn could not be left, the batch may have been answered
+            return failed, error
+        return failed, problem
 
     def _commit(self, cut: Cut | None) -> tuple[Batch | None, BaseException | None]:
         """Put a batch on the disk, answer its callers, do what is due then.
