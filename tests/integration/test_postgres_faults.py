@@ -196,6 +196,24 @@ def test_commit_of_unknown_outcome_is_looked_up(log: PostgresLog, what: str) -> 
     assert (failed == 0) is (what == "lose_answers")
 
 
+def test_silent_network_keeps_no_reader_waiting(log: PostgresLog) -> None:
+    """Who looks whether others appended gives up as well, since whoever asks for the state waits for that."""
+    proxy = Proxy(postgres().folder / ".s.PGSQL.5432")
+    through = PostgresLog(
+        read_address(f"postgresql://owner@127.0.0.1:{proxy.port}/postgres?schema={log.address.schema}")
+    )
+    recorder = Recorder(through.writer(), housekeeping=False, retry_s=0.01)
+    proxy.black.set()
+    looking = threading.Thread(target=recorder.look, daemon=True)
+    looking.start()
+    looking.join(2 * WAIT_S)
+    assert not looking.is_alive()
+    assert not recorder.status().writable
+    proxy.black.clear()
+    recorder.close()
+    proxy.close()
+
+
 def test_silent_network_ends(log: PostgresLog) -> None:
     """A network that swallows everything ends in an error that says so, and the recorder goes on when it is back."""
     proxy = Proxy(postgres().folder / ".s.PGSQL.5432")

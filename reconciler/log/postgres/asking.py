@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from reconciler.core.errors import TooLong
-from reconciler.log.postgres.connecting import Database
+from reconciler.log.postgres.connecting import SILENCE_S, Database
 from reconciler.log.postgres.errors import mapped
 from reconciler.log.url import PostgresAddress
 
@@ -34,6 +34,8 @@ class Asking:
         self._schema, self._shown = address.schema, address.shown
         with self._mapped():
             self._db = Database.to(address)
+        if self._writing:  # whoever waits for a writer shall hear of a server that says nothing
+            self._db.patience_s = SILENCE_S
 
     def close(self) -> None:
         """Let go of the connection; safe to call twice."""

@@ -23,7 +23,6 @@ from reconciler.core.errors import LogDamaged, LogNotWritable
 from reconciler.core.state import RowKey
 from reconciler.log.index import INDEX_VERSION, Block
 from reconciler.log.postgres.asking import statement
-from reconciler.log.postgres.connecting import SILENCE_S
 from reconciler.log.postgres.errors import RESTORE
 from reconciler.log.postgres.events import PostgresEventsReader
 from reconciler.log.postgres.index import PostgresIndexReader
@@ -168,7 +167,6 @@ class PostgresStore(PostgresReader):
     @contextlib.contextmanager
     def turn(self, position: int) -> Iterator[Sequence[Stored]]:
         """Let nobody else append inside the `with`, until `append`; gives what others appended from a position on."""
-        self._db.patience_s = SILENCE_S
         try:
             with self._ending():
                 self._turn, tail = self._begin(position)
@@ -179,7 +177,7 @@ class PostgresStore(PostgresReader):
                 if self._turn is not None:
                     self._tell("COMMIT" if self._kept else "ROLLBACK")
         finally:
-            self._db.patience_s = self._turn = None
+            self._turn = None
 
     def append(self, events: Sequence[Stored], rows: Rows) -> None:
         """Add events whose positions continue the log, and put `rows`, in one durable transaction; it ends the turn."""
@@ -235,6 +233,7 @@ class PostgresStore(PostgresReader):
 
     def prune(self, base: Base, kept: Sequence[Kept]) -> None:
         """Drop all events before the base but `kept`; needs the owner of the tables, who alone can lift the guards."""
+        self._db.patience_s = None
         with self._transaction():
             self._guards("DISABLE")
             self._tell("DELETE FROM {s}.kept")
@@ -250,6 +249,7 @@ class PostgresStore(PostgresReader):
 
     def shrink(self) -> None:
         """Let the space of dropped events be used again; the server gives it back to the disk when it likes."""
+        self._db.patience_s = None
         self._tell("VACUUM {s}.events")
 
     def gather(self) -> bool:
