@@ -17,10 +17,9 @@ import uuid
 from pathlib import Path
 from typing import Final
 
-from reconciler.core.errors import LogBusy, PaiError
+from reconciler.core.errors import LogBusy, LogNotWritable, PaiError
 from reconciler.log.lock import WriterLock
 from reconciler.log.postgres.asking import Asking
-from reconciler.log.postgres.connecting import SILENCE_S
 from reconciler.log.postgres.schema import BEGIN, LOCK
 from reconciler.log.url import PostgresAddress
 
@@ -31,15 +30,19 @@ _POLL_S: Final = 0.2
 
 _TAKE: Final = (
     "INSERT INTO {s}.holder AS h (id, epoch, name, place, until)"
-    " VALUES (0, 1, %s, %s, clock_timestamp() + %s * interval '1 s')"
-    " ON CONFLICT (id) DO UPDATE SET epoch = h.epoch + 1, name = excluded.name, place = excluded.place,"
-    " until = excluded.until WHERE h.until < clock_timestamp() OR h.place = excluded.place RETURNING epoch"
+    # An epoch is of the clock, so that a database that was put back to an earlier state gives none a second time.
+    " VALUES (0, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, %s, %s,"
+    " clock_timestamp() + %s * interval '1 s')"
+    " ON CONFLICT (id) DO UPDATE SET epoch = greatest(h.epoch + 1, excluded.epoch), name = excluded.name,"
+    " place = excluded.place, until = excluded.until"
+    " WHERE h.until < clock_timestamp() OR h.place = excluded.place RETURNING epoch"
 )
 _WHO: Final = "SELECT name, greatest(0, extract(epoch FROM until - clock_timestamp()))::float8 FROM {s}.holder"
 _RENEW: Final = "UPDATE {s}.holder SET until = clock_timestamp() + %s * interval '1 s' WHERE epoch = %s"
 _END: Final = (
     "INSERT INTO {s}.holder AS h (id, epoch, name, place, until) VALUES (0, 1, %s, '', 'infinity')"
     " ON CONFLICT (id) DO UPDATE SET epoch = h.epoch + 1, name = excluded.name, place = '', until = 'infinity'"
+    " WHERE %s::bigint IS NULL OR h.epoch = %s"
 )
 _GIVE_BACK: Final = "UPDATE {s}.holder SET until = '-infinity' WHERE epoch = %s"
 
@@ -101,10 +104,6 @@ class _Row(Asking):
 
     _writing = True
 
-    def __init__(self, address: PostgresAddress) -> None:
-        super().__init__(address)
-        self._db.patience_s = SILENCE_S
-
     def take(self, name: str, place: str) -> int | None:
         """Take it in a turn, so that no other one's is open; None while it is another program's."""
         with self._ending():
@@ -126,19 +125,26 @@ class _Row(Asking):
         """Make the lease a whole one again; tell whether it still is this one."""
         return self._tell(_RENEW, (LEASE_S, epoch)) == 1
 
-    def end(self, to: str) -> None:
-        """Put the place where the log is now into the holder's."""
-        self._tell(_END, (to,))
+    def end(self, to: str, epoch: int | None) -> None:
+        """Put the place where the log is now into the holder's, in a turn, if it still is of this epoch."""
+        with self._ending():
+            self._tell(f"{BEGIN}; {LOCK}")
+            if not self._tell(_END, (to, epoch, epoch)):
+                raise LogNotWritable(f"{self._shown} is written by another program by now", "move it again")
+            self._tell("COMMIT")
 
     def give_back(self, epoch: int) -> None:
         """End the lease, if it is still this one."""
         self._tell(_GIVE_BACK, (epoch,))
 
 
-def leave(address: PostgresAddress, to: str) -> None:
-    """Have nobody write or read a log any more, which is in another place now. Raises LogNotWritable."""
+def leave(address: PostgresAddress, to: str, epoch: int | None) -> None:
+    """Have nobody write or read a log any more, which is in another place now; `epoch` is that of its holder.
+
+    Raises LogNotWritable, also if there is another holder.
+    """
     with contextlib.closing(_Row(address)) as row:
-        row.end(to)
+        row.end(to, epoch)
 
 
 def _place(lock: Path) -> str:

@@ -23,6 +23,7 @@ class PostgresLog:
         """With a `folder`, for the lock file of this machine, one program alone writes at a time (see `holding`)."""
         self.address = address
         self._folder = folder
+        self._epoch: int | None = None  # of the holder that `writer` made last
 
     def __str__(self) -> str:
         return self.address.shown
@@ -43,7 +44,9 @@ class PostgresLog:
     def writer(self, wait_s: float = 0.0) -> PostgresBackend:
         """Take the right to write it, waiting for so long. Raises LogBusy, LogDamaged, LogNotWritable."""
         self.reader().close()
-        return PostgresBackend(self.address, Holding(self.address, self._folder, wait_s) if self._folder else None)
+        holding = Holding(self.address, self._folder, wait_s) if self._folder else None
+        self._epoch = holding.epoch if holding else None
+        return PostgresBackend(self.address, holding)
 
     def create(self, events: Sequence[Stored], rows: Mapping[RowKey, bytes], fold: int) -> None:
         """Make it, in a schema that `prepare` has made. Raises LogDamaged if there is one already, LogNotWritable."""
@@ -52,7 +55,7 @@ class PostgresLog:
 
     def leave(self, to: str) -> None:
         """Let nobody open it any more. Raises LogNotWritable."""
-        leave(self.address, to)
+        leave(self.address, to, self._epoch)
 
 
 class PostgresBackend:
