@@ -12,6 +12,7 @@ from psycopg import errors as pg
 from psycopg.sql import SQL, Identifier
 
 from reconciler.core.errors import CouldNotRun, LogBusy, LogDamaged, LogNotWritable, PaiError
+from reconciler.core.events import Draft
 from reconciler.log.postgres.errors import error_of
 from reconciler.log.postgres.place import PostgresLog, prepare
 from reconciler.log.postgres.store import PostgresStore
@@ -100,6 +101,58 @@ def test_lost_guard_is_told(log: PostgresLog) -> None:
         db.execute(f"ALTER TABLE {log.address.schema}.events DISABLE TRIGGER events_change")
     with contextlib.closing(log.reader()) as reader:
         assert reader.faults() == ["trigger events_change is missing or off"]
+
+
+def test_turn_that_cannot_be_left_is_answered_once(log: PostgresLog) -> None:
+    """Whoever had nothing to record is told so, and the recorder goes on though the connection ended meanwhile."""
+
+    def cut(_: object) -> list[Draft]:
+        with psycopg.connect(log.address.conninfo, autocommit=True) as db:
+            query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'pai'"
+            db.execute(query + " AND query LIKE %s", (f"%{log.address.schema}%",))
+        return []
+
+    with Recorder(log.writer(), retry_s=0) as recorder:
+        assert recorder.submit(cut).wait(30).events == ()
+        assert recorder.submit(decide(secret("after"))).wait(30).first == 1
+
+
+def test_node_reads_no_table_of_others(log: PostgresLog) -> None:
+    """Those that lie in the same schema stay closed to it."""
+    with psycopg.connect(log.address.conninfo, autocommit=True) as db:
+        db.execute(SQL("CREATE TABLE {s}.theirs ()").format(s=Identifier(log.address.schema)))
+    with psycopg.connect(as_node(log).conninfo) as db, pytest.raises(pg.InsufficientPrivilege):
+        db.execute(SQL("SELECT FROM {s}.theirs").format(s=Identifier(log.address.schema)))
+
+
+def test_password_is_in_no_statement(log: PostgresLog) -> None:
+    """The server, whose log has statements, is sent what it keeps of it, and the role may come in with it."""
+    role = f"hashed_{log.address.schema}"
+    with psycopg.connect(log.address.conninfo, autocommit=True) as db:
+        owner = f"weak_{log.address.schema}"
+        db.execute(f"CREATE ROLE {owner} LOGIN; GRANT CREATE ON DATABASE postgres TO {owner}")
+    with pytest.raises(CouldNotRun, match="may not make the role"):
+        prepare(postgres().address(f"{log.address.schema}_3", owner), role, "plain-pass-word")
+    said = (postgres().folder / "log").read_text()
+    assert f'CREATE ROLE "{role}"' in said
+    assert "plain-pass-word" not in said
+    prepare(log.address, role, "plain-pass-word")
+    with psycopg.connect(log.address.conninfo) as db:
+        (kept,) = db.execute("SELECT rolpassword FROM pg_authid WHERE rolname = %s", (role,)).fetchone() or ("",)
+    assert kept.startswith("SCRAM-SHA-256$")
+
+
+def test_database_that_cannot_hold_every_name_is_refused(log: PostgresLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name in no letters of Latin-1 would stop the log; and no variable of the client makes one so."""
+    name = f"latin_{log.address.schema}"
+    with psycopg.connect(log.address.conninfo, autocommit=True) as db:
+        db.execute(SQL("CREATE DATABASE {d} ENCODING 'LATIN1' TEMPLATE template0").format(d=Identifier(name)))
+    latin = read_address(f"postgresql://owner@/{name}?host={postgres().folder}")
+    with pytest.raises(CouldNotRun, match="encoding is LATIN1"):
+        prepare(latin)
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with Recorder(log.writer()) as recorder:
+        recorder.record(decide(secret("\u4e2d")))
 
 
 def test_preparing_again_changes_nothing(log: PostgresLog) -> None:

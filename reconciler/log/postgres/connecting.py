@@ -47,5 +47,6 @@ class Database(psycopg.Connection[TupleRow]):
             autocommit=True,
             prepare_threshold=None,  # a pooler in transaction mode gives each transaction another session
             connect_timeout=CONNECT_S,
+            client_encoding="utf8",  # whatever PGCLIENTENCODING or the role says
             application_name="pai",
         )

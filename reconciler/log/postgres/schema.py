@@ -88,7 +88,7 @@ _GUARDS: Final = (
 )
 _RIGHTS: Final = (
     "GRANT USAGE ON SCHEMA {s} TO {r}",
-    "GRANT SELECT ON ALL TABLES IN SCHEMA {s} TO {r}",
+    *(f"GRANT SELECT ON {table.split()[2]} TO {{r}}" for table in _TABLES),  # others' tables may lie beside them
     "GRANT INSERT ON {s}.events TO {r}",
     "GRANT INSERT, UPDATE ON {s}.head, {s}.derived, {s}.holder TO {r}",
     "GRANT INSERT, UPDATE, DELETE ON {s}.rows, {s}.snapshots, {s}.subtrees, {s}.marks, {s}.marked, {s}.requests,"
@@ -100,7 +100,13 @@ GUARDS: Final = {"events": ("events_change", "events_insert"), "kept": ("kept_ch
 
 
 def make(db: Database, schema: str) -> None:
-    """Make the schema, empty, in one transaction; nothing is changed if it is there. Raises LogDamaged."""
+    """Make the schema, empty, in one transaction; nothing is changed if it is there.
+
+    Raises LogDamaged, CouldNotRun for a database that cannot hold every name.
+    """
+    encoding = db.info.parameter_status("server_encoding")
+    if encoding not in ("UTF8", None):
+        raise CouldNotRun(f"the database's encoding is {encoding}", "make one: createdb -T template0 -E UTF8 NAME")
     with db.transaction():
         db.execute(SQL("CREATE SCHEMA IF NOT EXISTS {s}").format(s=Identifier(schema)))
         found = db.execute("SELECT to_regclass(%s)", (f'"{schema}".format',)).fetchone()
@@ -124,7 +130,11 @@ def admit(db: Database, schema: str, role: str, password: str = "") -> None:
             making = SQL("CREATE ROLE {r} LOGIN").format(**names)
             try:
                 with db.transaction():
-                    db.execute(making + SQL(" PASSWORD {p}").format(p=Literal(password)) if password else making)
+                    if password:  # as psql does: the server may write statements to its log
+                        hashed = db.pgconn.encrypt_password(password.encode(), role.encode()).decode()
+                        db.execute(making + SQL(" PASSWORD {p}").format(p=Literal(hashed)))
+                    else:
+                        db.execute(making)
             except InsufficientPrivilege as error:
                 hint = f"let one who may run: {making.as_string(db)} PASSWORD '...'; then try again"
                 raise CouldNotRun(f"this user may not make the role {role}", hint) from error
