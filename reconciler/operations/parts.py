@@ -137,8 +137,8 @@ class Parts:
         believed without the log is issued on it, and goes by it from then on.
         """
         finding = self.notary.begin()
-        if finding.rollback:
-            payloads = acceptance(self.workspace, finding)
+        if finding.rollback or self.recorder.status().held:  # an acceptance whose answer was lost is on the log
+            payloads = acceptance(self.workspace, finding) if finding.rollback else []
             self.recorder.resume(
                 lambda state: [
                     *(Draft(actor, f"log/{state.origin}", payload) for payload in payloads),

@@ -10,13 +10,14 @@ import re
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from reconciler.core import events as ev
-from reconciler.core.errors import LogDamaged, LogNotWritable, SourceUnavailable
+from reconciler.core.errors import LogDamaged, LogNotWritable, OutcomeUnknown, SourceUnavailable
+from reconciler.core.state import State
 from reconciler.daemon.checkpointing import Attester
 from reconciler.evidence.verification import Report, verify
 from reconciler.log.sqlite.store import open_reader
@@ -267,6 +268,27 @@ def test_acceptance_ends_the_hold_and_is_recorded(workspace: Workspace) -> None:
     with Parts(workspace) as parts:
         assert not parts.recorder.status().held
     assert checked(workspace) == Report([], 3, 2, 1, "")
+
+
+def test_acceptance_whose_answer_was_lost_is_said_again(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is on the log, where nothing has to be accepted any more, and the hold ends all the same."""
+    roll_back(workspace, "a", "b")
+    with Parts(workspace) as parts:
+        resume = parts.recorder.resume
+
+        def lost(decide: Callable[[State], list[ev.Draft]]) -> object:
+            reason = parts.recorder.status().reason
+            resume(decide)
+            parts.recorder.hold(reason)
+            raise OutcomeUnknown("says the test")
+
+        monkeypatch.setattr(parts.recorder, "resume", lost)
+        with pytest.raises(OutcomeUnknown):
+            parts.accept("op@example.com")
+        monkeypatch.undo()
+        assert parts.recorder.status().held
+        assert parts.accept("op@example.com") == ""
+        parts.recorder.record(decide(secret("c")))
 
 
 def test_crash_between_acceptance_and_publication_needs_no_second_word(workspace: Workspace) -> None:
