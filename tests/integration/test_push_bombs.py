@@ -65,30 +65,32 @@ def test_bomb_is_refused_and_the_daemon_stays_as_it_was(served: Served, name: st
     assert len(shown) == min(len(errors), SHOWN_MAX)
 
 
-def test_edit_that_says_too_much_is_refused_alike_by_all(served: Served) -> None:
+def test_edit_that_says_too_much_is_refused_alike_by_all(site: Site) -> None:
     """Who judges the edits alone and who reads the whole tree refuse it at one place: hook, daemon, validate, apply."""
-    site = served.site
-    clone = site.clone("clone-that-says-much")
+    with site.daemon(ready=False):
+        clone = site.clone("clone-that-says-much")
 
-    def said(length: int) -> dict[str, str]:
-        return {f"much/{n:02}.yaml": f"{agent(f'much{n}', 'a')}  text: {'x' * length}\n" for n in range(17)}
+        def said(length: int) -> dict[str, str]:
+            return {f"much/{n:02}.yaml": f"{agent(f'much{n}', 'a')}  text: {'x' * length}\n" for n in range(17)}
 
-    before = clone.commit({"much/a.yaml": binding("a"), **said(950_000)})
-    assert clone.push().code == 0
-    until("the much that it may be", lambda: site.state().revision == before)
-    sha = clone.commit(said(1_000_000))
-    by_file = clone.push()
-    assert by_file.code != 0
-    (line,) = [line for line in refusal(by_file) if ": error PAI115" in line]
-    assert line.startswith("much/00.yaml:1:1:")
-    assert "16,777,216 bytes" in line
-    assert line in site.run("validate", "--rev", sha, cwd=clone.folder).out
-    applied = site.run("apply", "-f", str(clone.folder / "much"))
-    assert applied.code == 1
-    assert "error PAI115 the revision's objects say more than 16,777,216 bytes" in applied.err
-    clone.run("push", "--quiet", "--receive-pack=git -c core.hooksPath=/dev/null receive-pack", "origin", "HEAD:main")
-    assert line in site.run("reconcile").err
-    assert site.state().revision == before
+        before = clone.commit({"much/a.yaml": binding("a"), **said(950_000)})
+        assert clone.push().code == 0
+        until("the much that it may be", lambda: site.state().revision == before)
+        sha = clone.commit(said(1_000_000))
+        by_file = clone.push()
+        assert by_file.code != 0
+        (line,) = [line for line in refusal(by_file) if ": error PAI115" in line]
+        assert line.startswith("much/00.yaml:1:1:")
+        assert "16,777,216 bytes" in line
+        assert line in site.run("validate", "--rev", sha, cwd=clone.folder).out
+        applied = site.run("apply", "-f", str(clone.folder / "much"))
+        assert applied.code == 1
+        assert "error PAI115 the revision's objects say more than 16,777,216 bytes" in applied.err
+        clone.run(
+            "push", "--quiet", "--receive-pack=git -c core.hooksPath=/dev/null receive-pack", "origin", "HEAD:main"
+        )
+        assert line in site.run("reconcile").err
+        assert site.state().revision == before
 
 
 def test_long_paths_of_what_is_no_manifest_are_nobodys_business(served: Served) -> None:
