@@ -230,8 +230,15 @@ class Proxy:
         threading.Thread(target=self._run, daemon=True).start()
 
     def close(self) -> None:
-        """Take no more."""
+        """Take no more, and let go of the gateway."""
         self._server.close()
+        with self._lock:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._kept is not None:
+            self._kept.socket.close()
+        self._kept = None
 
     def _run(self) -> None:
         with contextlib.suppress(OSError):
@@ -257,7 +264,7 @@ class Proxy:
                 wire.send(data)
                 if answer := wire.answer():
                     return answer
-                self._kept = None
+                self._let_go()
         raise AssertionError("no answer from the gateway")
 
 
