@@ -19,8 +19,8 @@ def log_at(place: Path) -> SqliteLog:
     return SqliteLog(place)
 
 
-def log_of(url: str, folder: Path, password_file: Path | None = None) -> Log:
-    """Give the log of a URL; `folder` is where the lock file of this machine lies.
+def log_of(url: str, folder: Path | None, password_file: Path | None = None) -> Log:
+    """Give the log of a URL; `folder` is where the lock file of this machine lies, None for a log that is just made.
 
     Raises WorkspaceError for a URL or a password file that cannot be used, CouldNotRun without the extra.
     """
@@ -54,7 +54,5 @@ def _postgres() -> ModuleType:
     try:
         from reconciler.log.postgres import place
     except ModuleNotFoundError as error:
-        raise CouldNotRun(
-            "a log in Postgres needs the extra postgres", "pip install 'pai-reconciler[postgres]'"
-        ) from error
+        raise CouldNotRun("a log in Postgres needs psycopg 3.3", "pip install 'psycopg[binary]>=3.3'") from error
     return place

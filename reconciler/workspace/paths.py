@@ -149,7 +149,9 @@ class Workspace:
         file = self._log_file(url or self.settings.log_database)
         if file is not None:
             return log_at(file)
-        return log_of(url or self.settings.log_database, self.data, self.file(self.settings.log_password_secret_file))
+        folder = None if url else self.data  # whose one lock file is that of the log in use
+        password = self.file(self.settings.log_password_secret_file)
+        return log_of(url or self.settings.log_database, folder, password)
 
     @property
     def repository(self) -> Path | None:

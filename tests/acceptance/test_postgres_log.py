@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.operations.moving import move
 from reconciler.simulator import Simulator
+from reconciler.workspace import Workspace
 from tests.support import Daemon, Site, agent, binding, copied, until
 from tests.support_gateway import PROVIDER_KEYS, Bench
 from tests.support_postgres import postgres
@@ -134,6 +136,9 @@ def test_log_moves_there_and_back_byte_by_byte(team: Site, url: str) -> None:
     assert left.code == 3
     assert "was moved to postgresql://owner@/postgres" in left.err
 
+    team.pai("database", "init", f"{url}2")
+    team.pai("database", "move", f"{url}2")  # from one schema to another
+    use(team, f"{url}2")
     team.pai("database", "move", "sqlite:data/back.db")
     gone = team.run("log")
     assert gone.code == 3
@@ -148,6 +153,20 @@ def test_log_moves_there_and_back_byte_by_byte(team: Site, url: str) -> None:
 def _events(site: Site) -> list[object]:
     with contextlib.closing(site.log().reader()) as log:
         return list(log.read())
+
+
+def test_move_that_is_interrupted_leaves_the_source_the_log(team: Site, url: str) -> None:
+    """Its unfinished copy is in the way of another move, and of nothing else."""
+    team.pai("database", "init", url)
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        move(Workspace.open(team.root, team.environment), url, interrupt)
+    team.pai("apply", "-f", "-", stdin=binding("flash", 5))
+    assert "ok: " in team.pai("verify").out
+    assert "has a log already" in team.pai("database", "move", url, code=1).err
 
 
 def test_move_is_refused_where_it_would_lose(team: Site, url: str) -> None:

@@ -29,7 +29,7 @@ class PostgresLog:
         return self.address.shown
 
     def place(self) -> str:
-        """Give the text that `log_at` makes this of: it has the password."""
+        """Give the URL, which has the password."""
         return self.address.url
 
     def exists(self) -> bool:
